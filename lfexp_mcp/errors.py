@@ -1,0 +1,111 @@
+"""Every error that lfexp-mcp raises on purpose.
+
+Each message says what failed, with the name concerned, and what to do next. The tools turn one into a `ToolError`, the shell into one
+line and an exit code.
+
+    LfexpError
+    ├── UsageError                 the call cannot be carried out as asked
+    │   ├── NotFoundError          no such dataset, run, item or judge
+    │   ├── RunExistsError         the run name has items already, or is at work
+    │   ├── ScriptError            a task or evaluator script cannot be used
+    │   ├── JudgeError             a judge prompt, or its model, cannot be used
+    │   └── DataFileError          a file of dataset items cannot be read
+    ├── BackendError               Langfuse did not do what it was asked
+    │   ├── UnreachableError       no answer, or none in time
+    │   ├── CredentialsError       keys missing, half given or refused
+    │   ├── RateLimitError         still too many requests after waiting
+    │   └── RejectedError          the server refused the request as wrong
+    ├── ProviderError              a model's provider gave no usable answer
+    ├── WorkerError                the process of a run could not start or died
+    ├── StateError                 the runs' folder on disk cannot be used
+    └── StoreError                 the embedded store cannot be opened or started
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LfexpError(Exception):
+    """Base of all errors below; its text is meant for the user."""
+
+
+class UsageError(LfexpError):
+    """The call cannot be carried out as asked: its arguments have to change."""
+
+
+class NotFoundError(UsageError):
+    """Something that the call names does not exist."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str], advice: str) -> "NotFoundError":
+        """Build the error with the names nearest to the one asked for.
+
+        Args:
+            kind: What was looked for, such as `dataset`.
+            name: The name that was asked for.
+            known: The names that exist.
+            advice: What to do next, a full sentence.
+        """
+        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(candidate) for candidate in near)}?" if near else ""
+        return cls(f"There is no {kind} named {name!r}.{hint} {advice}")
+
+
+class RunExistsError(UsageError):
+    """The run name already has items in Langfuse, or a process at work on it."""
+
+
+class ScriptError(UsageError):
+    """A task or evaluator script is missing, does not load, or lacks what it must define."""
+
+
+class JudgeError(UsageError):
+    """A judge cannot be used: its prompt, its placeholders, or the credentials of its model."""
+
+
+class DataFileError(UsageError):
+    """A file of dataset items cannot be read; the text names the line."""
+
+
+class BackendError(LfexpError):
+    """Langfuse did not do what it was asked."""
+
+
+class UnreachableError(BackendError):
+    """Langfuse gave no answer, or none in time."""
+
+
+class CredentialsError(BackendError):
+    """The keys of Langfuse are missing, half given or refused."""
+
+
+class RateLimitError(BackendError):
+    """Langfuse still answered 429 after the waits it asked for."""
+
+
+class RejectedError(BackendError):
+    """Langfuse refused a request as wrong.
+
+    Attributes:
+        status: The HTTP status of the answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ProviderError(LfexpError):
+    """A model's provider gave no usable answer."""
+
+
+class WorkerError(LfexpError):
+    """The process of a run could not be started, or died."""
+
+
+class StateError(LfexpError):
+    """The folder that keeps the runs cannot be written or read."""
+
+
+class StoreError(LfexpError):
+    """The embedded store cannot be opened or started."""
