@@ -1,0 +1,1 @@
+"""What the services answer: Pydantic models that are the tools' output schemas and the shell's `--json`."""

@@ -1,0 +1,29 @@
+"""What every answer carries."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Backend(Answer):
+    """Where the results live."""
+
+    kind: Literal["embedded", "cloud", "self-hosted"]
+    url: str
+    note: str | None = Field(
+        default=None, description="Set for the embedded store: how to use a Langfuse account instead."
+    )
+
+
+class NextStep(Answer):
+    """A call that makes sense now."""
+
+    tool: str
+    arguments: dict[str, JsonValue]
+    why: str

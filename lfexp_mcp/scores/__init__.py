@@ -1,0 +1,1 @@
+"""Scores as pure logic: scales, normalisation, summaries. Knows neither Langfuse nor the disk."""

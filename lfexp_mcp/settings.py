@@ -1,0 +1,75 @@
+"""The one place that reads the environment."""
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lfexp_mcp.errors import CredentialsError
+
+CLOUD_URL = "https://cloud.langfuse.com"
+
+
+class Settings(BaseSettings):
+    """What the environment says; an empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    langfuse_public_key: str | None = None
+    langfuse_secret_key: SecretStr | None = None
+    langfuse_url: str = Field(
+        default=CLOUD_URL, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
+    )
+    """Where Langfuse is; used only when both keys are set."""
+
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+
+    judge_provider: Literal["openai", "anthropic"] | None = Field(
+        default=None, validation_alias="LFEXP_JUDGE_PROVIDER"
+    )
+    """Provider of judges whose prompt config names none; unset: the one whose key is set."""
+    judge_model: str | None = Field(default=None, validation_alias="LFEXP_JUDGE_MODEL")
+    """Model of judges whose prompt config names none; unset: the provider's default in `judges`."""
+    judge_concurrency: int = Field(default=10, ge=1, validation_alias="LFEXP_JUDGE_CONCURRENCY")
+    """Calls to one provider that may be under way at once."""
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False), validation_alias="LFEXP_HOME"
+    )
+    """Folder of the embedded store and of the runs on disk, private to the user."""
+    python: Path | None = Field(default=None, validation_alias="LFEXP_PYTHON")
+    """Interpreter that runs task scripts; unset: the one that runs lfexp-mcp."""
+    keep_runs: int = Field(default=200, ge=1, validation_alias="LFEXP_KEEP_RUNS")
+    """How many finished runs keep their folder on disk; the oldest go first."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded store serves, since no keys of Langfuse are set.
+
+        Raises:
+            CredentialsError: Only one of the two keys is set.
+        """
+        if (self.langfuse_public_key is None) != (self.langfuse_secret_key is None):
+            missing = "LANGFUSE_SECRET_KEY" if self.langfuse_public_key else "LANGFUSE_PUBLIC_KEY"
+            raise CredentialsError(
+                f"Only one of the two Langfuse keys is set: {missing} is missing. Set it too, "
+                "or unset both to work on the embedded store."
+            )
+        return self.langfuse_public_key is None
+
+    @property
+    def store_folder(self) -> Path:
+        """Folder of the embedded store."""
+        return self.home / "store"
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder that keeps the runs on disk."""
+        return self.home / "runs"
