@@ -1,7 +1,7 @@
 """Every error that lfexp-mcp raises on purpose.
 
-Each message says what failed, with the name concerned, and what to do next. The tools turn one into a `ToolError`, the shell into one
-line and an exit code.
+Each message says what failed, with the name concerned, and what to do next. The tools turn one into a `ToolError`, the
+shell into one line and an exit code.
 
     LfexpError
     ├── UsageError                 the call cannot be carried out as asked

@@ -1,6 +1,7 @@
 """A run as it is read: its items, their outputs and their scores.
 
-Plain data, made by `runs` from the journal on disk and by `gateway` from Langfuse, and read by everything that reports on a run.
+Plain data, made by `runs` from the journal on disk and by `gateway` from Langfuse, and read by everything that reports
+on a run.
 """
 
 from dataclasses import dataclass, field

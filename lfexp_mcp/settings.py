@@ -15,15 +15,11 @@ CLOUD_URL = "https://cloud.langfuse.com"
 class Settings(BaseSettings):
     """What the environment says; an empty variable counts as unset."""
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True)
 
     langfuse_public_key: str | None = None
     langfuse_secret_key: SecretStr | None = None
-    langfuse_url: str = Field(
-        default=CLOUD_URL, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
-    )
+    langfuse_url: str = Field(default=CLOUD_URL, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
     """Where Langfuse is; used only when both keys are set."""
 
     openai_api_key: SecretStr | None = None
@@ -31,9 +27,7 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str | None = None
 
-    judge_provider: Literal["openai", "anthropic"] | None = Field(
-        default=None, validation_alias="LFEXP_JUDGE_PROVIDER"
-    )
+    judge_provider: Literal["openai", "anthropic"] | None = Field(default=None, validation_alias="LFEXP_JUDGE_PROVIDER")
     """Provider of judges whose prompt config names none; unset: the one whose key is set."""
     judge_model: str | None = Field(default=None, validation_alias="LFEXP_JUDGE_MODEL")
     """Model of judges whose prompt config names none; unset: the provider's default in `judges`."""

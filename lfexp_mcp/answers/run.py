@@ -23,9 +23,7 @@ class ScoreSummary(Answer):
     unscored: int = Field(description="Items whose evaluator or judge failed: not counted as zero.")
     min: float | None
     max: float | None
-    scale: str | None = Field(
-        description="The scale the values came on, such as `0-10`; null for categories and text."
-    )
+    scale: str | None = Field(description="The scale the values came on, such as `0-10`; null for categories and text.")
     scale_source: str | None = Field(description="Where the scale was found.")
     clamped: int = Field(default=0, description="Values outside their scale, moved to its end.")
     categories: dict[str, int] | None = Field(default=None, description="Counts per category.")
@@ -78,9 +76,7 @@ class RunAnswer(Answer):
     )
     progress: Progress | None = Field(default=None, description="Set while the run is at work.")
     scores: list[ScoreSummary]
-    run_scores: dict[str, float | bool | str] = Field(
-        default_factory=dict, description="Scores of the whole run."
-    )
+    run_scores: dict[str, float | bool | str] = Field(default_factory=dict, description="Scores of the whole run.")
     evaluators: list[EvaluatorInfo]
     errors: list[ItemError] = Field(description="A few of the failures.")
     warnings: list[str]
@@ -92,14 +88,10 @@ class ItemScore(Answer):
     """One score of one item."""
 
     name: str
-    value: float | bool | str | None = Field(
-        description="Canonical value; null where the evaluator or judge failed."
-    )
+    value: float | bool | str | None = Field(description="Canonical value; null where the evaluator or judge failed.")
     comment: str | None = Field(default=None, description="The judge's or human's reason.")
     error: str | None = Field(default=None, description="Why there is no value.")
-    raw: float | None = Field(
-        default=None, description="The value on the judge's own scale, where it differs."
-    )
+    raw: float | None = Field(default=None, description="The value on the judge's own scale, where it differs.")
     source: ScoreSource = "API"
 
 
@@ -115,9 +107,7 @@ class ItemAnswer(Answer):
     scores: list[ItemScore]
     trace_id: str | None
     seconds: float | None = None
-    repeat: int | None = Field(
-        default=None, description="Which repetition, from 0; null for a run without repeats."
-    )
+    repeat: int | None = Field(default=None, description="Which repetition, from 0; null for a run without repeats.")
 
 
 class RunDetail(RunAnswer):

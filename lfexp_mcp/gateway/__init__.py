@@ -1,1 +1,1 @@
-"""The one way to Langfuse: typed reads and acknowledged writes. Nothing else imports the SDK to read or write results."""
+"""The one way to Langfuse: typed reads, and writes that are acknowledged."""

@@ -1,0 +1,168 @@
+"""One request to Langfuse: waits and repeats where that helps, and says in our own errors what failed."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from random import random
+from time import time
+from typing import TypeVar
+
+import anyio
+import httpx
+from langfuse.api.core.api_error import ApiError
+
+from lfexp_mcp.errors import (
+    BackendError,
+    CredentialsError,
+    RateLimitError,
+    RejectedError,
+    UnreachableError,
+)
+
+T = TypeVar("T")
+
+MESSAGE_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a request is repeated before it is given up.
+
+    A server that cannot be reached at all is given up soon, since a person may be waiting on a mistyped URL; one that
+    answers 429 is waited for as long as it asks, since it will answer.
+    """
+
+    attempts: int = 5
+    connect_attempts: int = 3
+    first_delay: float = 0.3
+    """Seconds before the first repeat; doubled each time."""
+    longest_delay: float = 20.0
+    rate_limit_patience: float = 300.0
+    """Seconds that all waits for 429 together may take."""
+
+
+ONCE = RetryPolicy(attempts=1, connect_attempts=1, rate_limit_patience=0)
+"""For callers that keep what they send and repeat it themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: BackendError
+    attempts: int
+    """How many attempts this kind of failure is worth."""
+    retry_after: float | None = None
+
+
+class Transport:
+    """Sends requests under one retry policy."""
+
+    def __init__(self, url: str, policy: RetryPolicy) -> None:
+        self._url = url
+        self._policy = policy
+
+    async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
+        """Send one request, and repeat it as the policy says.
+
+        Args:
+            what: What the request does, such as `read dataset 'x'`; it stands in the error's text.
+            request: Sends it once.
+            policy: Instead of the transport's own.
+
+        Raises:
+            CredentialsError: The keys are refused.
+            RateLimitError: Still 429 after the waits.
+            UnreachableError: No answer, or only errors of the server.
+            RejectedError: The request is refused as wrong; `status` says how.
+        """
+        policy = policy or self._policy
+        attempt = 0
+        patience = policy.rate_limit_patience
+        while True:
+            try:
+                return await request()
+            except ApiError as answer:
+                failure = self._failure_of_answer(what, answer, policy)
+            except httpx.TransportError as broken:
+                failure = self._failure_of_connection(what, broken, policy)
+            attempt += 1
+            if failure.retry_after is not None:
+                if failure.retry_after > patience:
+                    raise failure.error
+                patience -= failure.retry_after
+                await anyio.sleep(failure.retry_after * (1 + 0.1 * random()))  # noqa: S311
+                continue
+            if attempt >= failure.attempts:
+                raise failure.error
+            delay = min(policy.first_delay * 2 ** (attempt - 1), policy.longest_delay)
+            await anyio.sleep(delay * (0.75 + 0.5 * random()))  # noqa: S311
+
+    def _failure_of_answer(self, what: str, answer: ApiError, policy: RetryPolicy) -> _Failure:
+        status = answer.status_code or 0
+        message = _message(answer.body)
+        if status in (401, 403):
+            return _Failure(
+                CredentialsError(
+                    f"Langfuse at {self._url} refused the keys while trying to {what}: {message} "
+                    "Check LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and that LANGFUSE_HOST is their server."
+                ),
+                1,
+            )
+        if status == 429:
+            error = RateLimitError(
+                f"Langfuse at {self._url} still answers 429 (too many requests) while trying to {what}. "
+                "Wait a minute and try again."
+            )
+            return _Failure(error, policy.attempts, _retry_after(answer.headers) or 1.0)
+        if status >= 500 or status == 408:
+            return _Failure(
+                UnreachableError(
+                    f"Langfuse at {self._url} answered {status} while trying to {what}: {message} "
+                    "Try again, and look at the server if it goes on."
+                ),
+                policy.attempts,
+            )
+        return _Failure(
+            RejectedError(f"Langfuse refused to {what} ({status}): {message}", status),
+            1,
+        )
+
+    def _failure_of_connection(self, what: str, broken: httpx.TransportError, policy: RetryPolicy) -> _Failure:
+        connecting = isinstance(broken, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
+        reason = str(broken) or type(broken).__name__
+        return _Failure(
+            UnreachableError(
+                f"Langfuse at {self._url} cannot be reached ({reason}) while trying to {what}. "
+                "Check LANGFUSE_HOST and that the server is up; `lfexp-mcp doctor` tells more."
+            ),
+            policy.connect_attempts if connecting else policy.attempts,
+        )
+
+
+def _retry_after(headers: dict[str, str] | None) -> float | None:
+    """Seconds that a 429 asks to wait (RFC 9110, section 10.2.3: a number, or a date)."""
+    value = {name.lower(): value for name, value in (headers or {}).items()}.get("retry-after")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def _message(body: object) -> str:
+    """What the server says of the failure, in one line."""
+    if isinstance(body, dict):
+        parts = [str(body.get("message") or "no message")]
+        issues = body.get("error")
+        if isinstance(issues, list):
+            parts += [
+                f"{'.'.join(map(str, issue.get('path', [])))}: {issue.get('message')}"
+                for issue in issues
+                if isinstance(issue, dict)
+            ]
+        text = "; ".join(parts)
+    else:
+        text = " ".join(str(body).split()) or "no message"
+    return text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}…"

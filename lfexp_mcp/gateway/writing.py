@@ -1,0 +1,142 @@
+"""Acknowledged writes: each returns only when the server has answered for what it was given.
+
+The SDK's own queues drop what a server refuses or cannot take in time, and say nothing. These two calls go to the same
+endpoints over the same HTTP client, so that every score and every batch of spans has an answer of its own.
+"""
+
+import gzip
+from collections.abc import Sequence
+from typing import cast
+
+import anyio
+import httpx
+from langfuse.api.core.api_error import ApiError
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import BackendError, RejectedError
+from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
+from lfexp_mcp.gateway.transport import ONCE, Transport
+
+SCORES_PATH = "/api/public/scores"
+SPANS_PATH = "/api/public/otel/v1/traces"
+SINGLE_CONCURRENCY = 8
+"""Requests at once to a server that takes one score a request."""
+
+
+class Writer:
+    """Writes scores and spans, each call at most once: callers keep what is not acknowledged and repeat it."""
+
+    def __init__(self, http: httpx.AsyncClient, transport: Transport) -> None:
+        self._http = http
+        self._transport = transport
+        self._takes_lists = True
+
+    async def write_scores(self, scores: Sequence[ScoreWrite]) -> list[ScoreRejection]:
+        """Store scores; one with an id that exists replaces it.
+
+        Args:
+            scores: At most a few hundred.
+
+        Returns:
+            Those that the server refused, with its reason. All others are stored.
+
+        Raises:
+            BackendError: The server did not answer for the scores; some may be stored.
+        """
+        if not scores:
+            return []
+        if self._takes_lists:
+            try:
+                status = await self._post_scores([_body(score) for score in scores])
+            except RejectedError as refused:
+                if "expected object, received array" in str(refused):
+                    self._takes_lists = False
+                elif len(scores) == 1:
+                    return [ScoreRejection(scores[0], str(refused))]
+            else:
+                if status != httpx.codes.MULTI_STATUS:
+                    return []
+        return await self._write_one_by_one(scores)
+
+    async def _write_one_by_one(self, scores: Sequence[ScoreWrite]) -> list[ScoreRejection]:
+        """Post single scores: for servers before 4.59, and to learn which of a list was refused."""
+        rejections: list[ScoreRejection] = []
+        limiter = anyio.CapacityLimiter(SINGLE_CONCURRENCY)
+
+        async def write(score: ScoreWrite) -> None:
+            async with limiter:
+                try:
+                    await self._post_scores(_body(score))
+                except RejectedError as refused:
+                    rejections.append(ScoreRejection(score, str(refused)))
+
+        try:
+            async with anyio.create_task_group() as group:
+                for score in scores:
+                    group.start_soon(write, score)
+        except* BackendError as failed:
+            raise failed.exceptions[0] from None
+        return rejections
+
+    async def _post_scores(self, body: JsonValue) -> int:
+        response = await self._transport.call("store scores", lambda: self._send(SCORES_PATH, json=body), ONCE)
+        return response.status_code
+
+    async def send_spans(self, otlp: bytes) -> None:
+        """Ingest spans.
+
+        Args:
+            otlp: One `ExportTraceServiceRequest` as protobuf
+                (https://opentelemetry.io/docs/specs/otlp/#otlphttp-request).
+
+        Raises:
+            RejectedError: The batch is refused as a whole.
+            BackendError: The server did not answer for the spans.
+        """
+        body = gzip.compress(otlp, compresslevel=1)
+        headers = {
+            "content-type": "application/x-protobuf",
+            "content-encoding": "gzip",
+            "x-langfuse-ingestion-version": "4",
+        }
+        await self._transport.call("store spans", lambda: self._send(SPANS_PATH, content=body, headers=headers), ONCE)
+
+    async def _send(
+        self,
+        path: str,
+        *,
+        json: JsonValue = None,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        response = (
+            await self._http.post(path, json=json)
+            if content is None
+            else await self._http.post(path, content=content, headers=headers)
+        )
+        if response.is_success:
+            return response
+        raise ApiError(headers=dict(response.headers), status_code=response.status_code, body=_answer(response))
+
+
+def _answer(response: httpx.Response) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text
+
+
+def _body(score: ScoreWrite) -> JsonValue:
+    fields = {
+        "id": score.id,
+        "name": score.name,
+        "value": score.value,
+        "dataType": score.data_type,
+        "traceId": score.trace_id,
+        "observationId": score.observation_id,
+        "datasetRunId": score.experiment_id,
+        "comment": score.comment,
+        "metadata": score.metadata,
+        "configId": score.config_id,
+    }
+    return cast("JsonValue", {name: value for name, value in fields.items() if value is not None})
