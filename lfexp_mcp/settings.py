@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lfexp_mcp.errors import CredentialsError
+from lfexp_mcp.errors import CredentialsError, UsageError
 
 CLOUD_URL = "https://cloud.langfuse.com"
 
@@ -67,3 +67,16 @@ class Settings(BaseSettings):
     def runs_folder(self) -> Path:
         """Folder that keeps the runs on disk."""
         return self.home / "runs"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        UsageError: A variable has a value that it cannot have.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors(include_input=False))
+        raise UsageError(f"The environment cannot be used. Correct or unset: {wrong}.") from None
