@@ -399,7 +399,7 @@ class Gateway:
         for group in groups:
 
             def read(cursor: str | None, group: str | None = group) -> Awaitable[_Paged[ScoreV3]]:
-                return self._api.scores.get_many(
+                page: Awaitable[_Paged[ScoreV3]] = self._api.scores.get_many(
                     fields="details,subject,annotation",
                     limit=PAGE,
                     cursor=cursor,
@@ -414,6 +414,7 @@ class Gateway:
                     to_timestamp=until,
                     request_options=NO_SDK_RETRIES,
                 )
+                return page
 
             rows += await self._all_cursors("read scores", read, most=None if most is None else most - len(rows))
             if most is not None and len(rows) >= most:
