@@ -1,0 +1,115 @@
+"""From a run's record to the answer that tools and shell give of it."""
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, Progress, RunAnswer
+from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.summary import summarise_scores
+from lfexp_mcp.services.workspace import Workspace
+
+ERRORS_SHOWN = 5
+ERROR_LENGTH = 300
+
+_EVALUATORS = TypeAdapter(list[EvaluatorInfo])
+
+
+async def describe_run(
+    ws: Workspace,
+    record: RunRecord,
+    *,
+    progress: Progress | None = None,
+    undelivered: int = 0,
+    log: str | None = None,
+    resume_arguments: dict[str, JsonValue] | None = None,
+) -> RunAnswer:
+    """Describe a run: its counts, scores and failures, and what to do next.
+
+    Args:
+        ws: The workspace.
+        record: The run as it was read.
+        progress: How far it has come; None once it has ended.
+        undelivered: Scores and spans that Langfuse has not acknowledged.
+        log: File with what the user's code printed.
+        resume_arguments: The arguments of `run_experiment` that go on with it, where they are known.
+    """
+    status = {"succeeded": 0, "failed": 0, "pending": 0}
+    for item in record.items:
+        status[item.status] += 1
+    ended = status["succeeded"] + status["failed"]
+    return RunAnswer(
+        status=record.status,
+        backend=ws.gateway.backend,
+        dataset=record.dataset,
+        run_name=record.run_name,
+        experiment_id=record.experiment_ids[0],
+        experiment_url=await ws.gateway.experiment_url(record.experiment_ids[0]),
+        description=record.description,
+        total_items=record.total_items,
+        succeeded=status["succeeded"],
+        failed=status["failed"],
+        pending=max(record.total_items - ended, 0),
+        undelivered=undelivered,
+        progress=progress,
+        scores=summarise_scores(record),
+        run_scores={score.name: score.value for score in record.run_scores},
+        evaluators=_evaluators(record),
+        errors=item_errors(record.items)[:ERRORS_SHOWN],
+        warnings=list(record.warnings),
+        log=log,
+        next=_next_steps(record, status["failed"], undelivered, resume_arguments),
+    )
+
+
+def item_errors(items: tuple[ItemResult, ...]) -> list[ItemError]:
+    """Return what went wrong, per item: failed tasks first, then evaluators and judges."""
+    failed = [ItemError(item_id=item.item_id, error=_cut(item.error)) for item in items if item.error]
+    unscored = [
+        ItemError(item_id=item.item_id, error=_cut(f"{failure.name}: {failure.error}"))
+        for item in items
+        for failure in item.unscored
+    ]
+    return failed + unscored
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH]}… ({len(text)} characters)"
+
+
+def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
+    """The evaluators as the runner recorded them; none for runs that others made."""
+    try:
+        return _EVALUATORS.validate_python(record.provenance.get("evaluators", []))
+    except ValidationError:
+        return []
+
+
+def _next_steps(
+    record: RunRecord, failed: int, undelivered: int, resume_arguments: dict[str, JsonValue] | None
+) -> list[NextStep]:
+    run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
+    if record.status == "running":
+        return [
+            NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end."),
+            NextStep(tool="cancel_run", arguments=run, why="Stop it; what is done is kept."),
+        ]
+    steps = []
+    if record.status in ("failed", "cancelled") or undelivered:
+        steps.append(
+            NextStep(
+                tool="run_experiment",
+                arguments={**run, **(resume_arguments or {}), "resume": True},
+                why="Go on: runs what is missing or failed, and sends what Langfuse has not acknowledged.",
+            )
+        )
+    if failed or any(item.scores or item.unscored for item in record.items):
+        why = "See the failures, lowest scores first."
+        steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
+    steps.append(
+        NextStep(
+            tool="compare_runs",
+            arguments={"dataset": record.dataset, "runs": ["<an earlier run>", record.run_name]},
+            why="See whether it is better than an earlier run; list_runs names them.",
+        )
+    )
+    return steps

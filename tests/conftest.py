@@ -1,0 +1,65 @@
+"""What tests of every part share: a home of their own, a real store in a process of its own, a workspace on it."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+
+pytest_plugins = ["tests.providers.fixtures"]
+
+FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _without_the_developers_environment() -> Iterator[None]:
+    """Tests see no keys and settings of whoever runs them; those of a contract test's target stay."""
+    removed = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith(FOREIGN) and not name.startswith("LFEXP_TEST_")
+    }
+    yield
+    os.environ.update(removed)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home folder for one test: its own runs, and its own embedded store should it start one."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreConnection]:
+    """The embedded store in a process of its own, one per test worker; tests keep apart by the names they use."""
+    folder = tmp_path_factory.mktemp("store")
+    yield ensure_store(folder)
+    stop_store(folder)
+
+
+@pytest.fixture
+def settings(home: Path, store: StoreConnection) -> Settings:
+    """Settings that reach the store by its keys, as those of a self-hosted Langfuse would."""
+    return Settings(
+        langfuse_public_key=store.public_key,
+        langfuse_secret_key=SecretStr(store.secret_key),
+        langfuse_url=store.base_url,
+        home=home,
+    )
+
+
+@pytest.fixture
+async def workspace(settings: Settings) -> AsyncIterator[Workspace]:
+    """A workspace on the store."""
+    async with open_workspace(settings) as opened:
+        yield opened
