@@ -9,34 +9,16 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import DataFileError, LfexpError, UsageError
+from lfexp_mcp.services.items import NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 CONNECTIONS = 8
 """Items stored at once: Langfuse takes one a request."""
-ID_LENGTH = 255
-
-
-class NewItem(BaseModel):
-    """One dataset item to store."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=ID_LENGTH,
-        description="Unique in the project; without it one is derived from dataset and content, so that "
-        "importing the same item again changes nothing.",
-    )
-    input: JsonValue = Field(description="What the task gets as `item.input`: text or any JSON.")
-    expected_output: JsonValue = Field(default=None, description="The reference that evaluators and judges get.")
-    metadata: dict[str, JsonValue] | None = Field(default=None, description="Anything else; results are sliced by it.")
-
 
 _ITEM = TypeAdapter(NewItem)
 FIELDS = frozenset(NewItem.model_fields)

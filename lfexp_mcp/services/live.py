@@ -4,7 +4,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import Dataset, Observation
-from lfexp_mcp.services.datasets import ID_LENGTH, NewItem, derived_id
+from lfexp_mcp.services.datasets import derived_id
+from lfexp_mcp.services.items import ID_LENGTH, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
