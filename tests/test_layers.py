@@ -1,0 +1,79 @@
+"""The data's way: tools and cli -> services -> gateway and runs; nothing runs back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lfexp_mcp"
+
+PURE = {"errors", "records", "answers", "scores", "statistics", "themes"}
+"""Know nobody but each other."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "records": set(),
+    "answers": {"records"},
+    "scores": {"answers", "errors", "records"},
+    "statistics": {"errors"},
+    "themes": {"errors"},
+    "settings": {"errors"},
+    "store": {"errors"},
+    "scripts": {"errors", "records"},
+    "gateway": PURE | {"settings", "store"},
+    "runs": PURE | {"settings"},
+    "judges": PURE | {"settings", "gateway", "scripts"},
+    "worker": PURE | {"settings", "gateway", "runs", "judges", "scripts"},
+    "services": PURE | {"settings", "gateway", "runs", "judges"},
+    "reports": PURE,
+    "demo": PURE | {"services"},
+    "tools": PURE | {"services", "reports", "settings"},
+    "cli": PURE | {"services", "reports", "settings", "demo", "store", "tools"},
+    "__main__": {"cli", "tools"},
+}
+
+HEAVY = {"langfuse", "openai", "anthropic", "scipy", "numpy", "rich", "typer", "opentelemetry", "uvicorn"}
+LIGHT_AT_START = ("errors", "records", "answers", "tools", "__main__")
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_the_layers_below(path: Path) -> None:
+    part = _part(path)
+    parts = {
+        name.split(".")[1]
+        for name in _imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("lfexp_mcp.") and name != "lfexp_mcp.__version__"
+    }
+    assert parts - {part} <= MAY_IMPORT[part]
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = [
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if {"os.environ", "os.getenv"} & _imports(ast.parse(text := path.read_text(encoding="utf-8")))
+        or "os.environ" in text
+        or "getenv(" in text
+    ]
+    assert readers == []
+
+
+def test_every_part_of_the_package_has_its_place_in_the_layers() -> None:
+    assert {_part(path) for path in MODULES} == set(MAY_IMPORT)
