@@ -1,0 +1,172 @@
+"""Which scale a judge answers on: its config's, a score config's, one that its text states, or 0-10."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Category, Scale
+from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, parse_range, stated_scale
+
+ScaleSource = Literal["prompt config", "score config", "prompt text", "default"]
+
+_NAMED: dict[str, Scale] = {
+    "percent": Scale(0, 100),
+    "percentage": Scale(0, 100),
+    "%": Scale(0, 100),
+    "boolean": BOOLEAN,
+    "bool": BOOLEAN,
+    "true/false": BOOLEAN,
+    "pass/fail": PASS_FAIL,
+    "yes/no": YES_NO,
+}
+_HOW = (
+    'Write it as "0-10", "percent", "pass/fail" or [1, 5], or give `categories` as {"good": 1, "fair": 0.5, "bad": 0}.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedScale:
+    """A judge's scale and where it was found."""
+
+    scale: Scale
+    source: ScaleSource
+
+
+class ScoreConfigLike(Protocol):
+    """The part of a Langfuse score config that says which values it allows."""
+
+    @property
+    def data_type(self) -> str:
+        """NUMERIC, BOOLEAN, CATEGORICAL or TEXT."""
+
+    @property
+    def min_value(self) -> float | None:
+        """Least number allowed."""
+
+    @property
+    def max_value(self) -> float | None:
+        """Greatest number allowed."""
+
+    @property
+    def categories(self) -> Sequence[tuple[str, float]]:
+        """Labels with their values."""
+
+
+def resolve_judge_scale(
+    prompt_config: Mapping[str, JsonValue], score_config: ScoreConfigLike | None, prompt_text: str
+) -> ResolvedScale:
+    """Find the scale of a judge.
+
+    Args:
+        prompt_config: Config of the judge's prompt; the keys `scale`, `categories` and `lower_is_better`
+            count.
+        score_config: Langfuse's score config of the score's name, if there is one.
+        prompt_text: The prompt's own text, all messages together, not filled in.
+
+    Raises:
+        JudgeError: The prompt's config declares a scale that cannot be read.
+    """
+    lower = prompt_config.get("lower_is_better", False)
+    if not isinstance(lower, bool):
+        raise JudgeError(f"`lower_is_better` in the judge's config must be true or false, not {lower!r}.")
+    found = _find(prompt_config, score_config, prompt_text)
+    if not lower:
+        return found
+    if found.scale.categories:
+        raise JudgeError(
+            f"`lower_is_better` needs a scale of numbers, but this judge's is {found.scale.name}: "
+            "give the labels values in `categories` instead."
+        )
+    return ResolvedScale(Scale(found.scale.low, found.scale.high, lower_is_better=True), found.source)
+
+
+def _find(
+    prompt_config: Mapping[str, JsonValue], score_config: ScoreConfigLike | None, prompt_text: str
+) -> ResolvedScale:
+    if (declared := _declared(prompt_config)) is not None:
+        return ResolvedScale(declared, "prompt config")
+    if score_config is not None and (configured := _configured(score_config)) is not None:
+        return ResolvedScale(configured, "score config")
+    if (stated := stated_scale(prompt_text)) is not None:
+        return ResolvedScale(stated, "prompt text")
+    return ResolvedScale(TEN, "default")
+
+
+def _declared(config: Mapping[str, JsonValue]) -> Scale | None:
+    if (categories := config.get("categories")) is not None:
+        return _scale_of_categories(_categories(categories))
+    declared = config.get("scale")
+    if declared is None:
+        return None
+    scale = _scale_of(declared)
+    if scale is None:
+        raise JudgeError(f"The judge's config declares the scale {declared!r}, which is none. {_HOW}")
+    return scale
+
+
+def _scale_of(declared: JsonValue) -> Scale | None:
+    if isinstance(declared, str):
+        return _NAMED.get(declared.strip().lower()) or parse_range(declared)
+    if isinstance(declared, list) and len(declared) == 2:
+        return _range(declared[0], declared[1])
+    if isinstance(declared, dict):
+        low, high = declared.get("min", declared.get("low")), declared.get("max", declared.get("high"))
+        return _range(low, high)
+    return None
+
+
+def _range(low: JsonValue, high: JsonValue) -> Scale | None:
+    if not (_is_number(low) and _is_number(high)):
+        return None
+    try:
+        return Scale(float(str(low)), float(str(high)))
+    except ValueError:
+        return None
+
+
+def _categories(declared: JsonValue) -> tuple[Category, ...]:
+    """Read labels with values, `{label: value}` or `[{"label", "value"}]`, or labels alone, `[label]`."""
+    entries: list[tuple[JsonValue, JsonValue]]
+    if isinstance(declared, dict):
+        entries = list(declared.items())
+    elif isinstance(declared, list):
+        entries = [
+            (entry.get("label"), entry.get("value")) if isinstance(entry, dict) else (entry, None) for entry in declared
+        ]
+    else:
+        entries = []
+    read = [
+        Category(label.strip(), float(str(value)) if value is not None else None)
+        for label, value in entries
+        if isinstance(label, str) and label.strip() and (value is None or _is_number(value))
+    ]
+    if len(read) < 2 or len(read) != len(entries) or len({known.label.casefold() for known in read}) < len(read):
+        raise JudgeError(f"The judge's config declares the categories {declared!r}, which cannot be read. {_HOW}")
+    return tuple(read)
+
+
+def _scale_of_categories(categories: tuple[Category, ...]) -> Scale:
+    values = [category.value for category in categories if category.value is not None]
+    if len(values) == len(categories):
+        if min(values) == max(values):
+            raise JudgeError("The judge's categories all have the same value: give them different ones.")
+        return Scale(min(values), max(values), kind="CATEGORICAL", categories=categories)
+    return Scale(0, 1, kind="CATEGORICAL", categories=categories)
+
+
+def _configured(config: ScoreConfigLike) -> Scale | None:
+    if config.data_type == "BOOLEAN":
+        return BOOLEAN
+    if config.data_type == "CATEGORICAL" and len({value for _, value in config.categories}) > 1:
+        return _scale_of_categories(tuple(Category(label, value) for label, value in config.categories))
+    if config.data_type == "NUMERIC" and config.min_value is not None and config.max_value is not None:
+        both = (config.min_value, config.max_value)
+        return UNIT if both == (0, 1) else _range(*both)
+    return None
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,98 @@
+"""A scale: which raw values a score can take, and how they map onto the canonical 0-1."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+ScaleKind = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One label of a scale of categories."""
+
+    label: str
+    value: float | None = None
+    """Its worth; None for a label that is only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A raw number on the canonical scale."""
+
+    value: float
+    """From 0 (worst) to 1 (best)."""
+    clamped: bool
+    """Whether the raw number lay outside the scale and was moved to its nearer end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The raw values of one score name: a range of numbers, or labels.
+
+    A range maps linearly onto the canonical 0-1, where 1 is always the good end. BOOLEAN and CATEGORICAL
+    values stay what they are; where every category has a value, `low` and `high` are the least and the
+    greatest of them.
+
+    Raises:
+        ValueError: The ends are not finite, or not in order.
+    """
+
+    low: float
+    high: float
+    lower_is_better: bool = False
+    kind: ScaleKind = "NUMERIC"
+    categories: tuple[Category, ...] = ()
+    """The labels: those of a CATEGORICAL scale, or the true and then the false one of a BOOLEAN."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"a scale needs two ends in order, not {self.low} and {self.high}")
+
+    @property
+    def name(self) -> str:
+        """The scale for a reader, such as `0-10`, `1-5, lower is better` or `PASS/FAIL`."""
+        if self.categories:
+            return "/".join(category.label for category in self.categories)
+        ends = f"{self.low:g} to {self.high:g}" if self.low < 0 else f"{self.low:g}-{self.high:g}"
+        return f"{ends}, lower is better" if self.lower_is_better else ends
+
+    def normalise(self, raw: float) -> Normalised:
+        """Map a raw number onto the canonical 0-1, moving one outside the scale to its nearer end.
+
+        Raises:
+            ValueError: `raw` is not finite.
+        """
+        if not math.isfinite(raw):
+            raise ValueError(f"{raw} is no score")
+        within = min(max(raw, self.low), self.high)
+        share = (within - self.low) / (self.high - self.low)
+        return Normalised(1 - share if self.lower_is_better else share, clamped=within != raw)
+
+    def raw(self, value: float) -> float:
+        """Map a canonical value back onto the scale."""
+        share = 1 - value if self.lower_is_better else value
+        return self.low + share * (self.high - self.low)
+
+    def display(self, mean: float) -> str:
+        """Show a canonical mean, with what it is on the scale: `0.82 (8.2/10)`."""
+        if (self.low, self.high, self.lower_is_better) == (0, 1, False):
+            return f"{mean:.2f}"
+        direction = ", lower is better" if self.lower_is_better else ""
+        if self.low in {0, 1}:
+            return f"{mean:.2f} ({_short(self.raw(mean))}/{self.high:g}{direction})"
+        return f"{mean:.2f} ({_short(self.raw(mean))} on {self.low:g} to {self.high:g}{direction})"
+
+    def category(self, label: str) -> Category | None:
+        """Find a category by its label, ignoring case and surrounding space."""
+        wanted = label.strip().casefold()
+        return next((known for known in self.categories if known.label.casefold() == wanted), None)
+
+
+UNIT = Scale(0, 1)
+TEN = Scale(0, 10)
+BOOLEAN = Scale(0, 1, kind="BOOLEAN", categories=(Category("true", 1), Category("false", 0)))
+
+
+def _short(number: float) -> str:
+    return f"{number:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,76 @@
+"""Find the scale that a judge's prompt states in its own words."""
+
+import re
+
+from lfexp_mcp.scores.scale import BOOLEAN, Category, Scale
+
+PASS_FAIL = Scale(0, 1, kind="BOOLEAN", categories=(Category("PASS", 1), Category("FAIL", 0)))
+YES_NO = Scale(0, 1, kind="BOOLEAN", categories=(Category("yes", 1), Category("no", 0)))
+
+_NUMBER = r"-?\d{1,3}(?:\.\d+)?"
+_DASH = r"[-\u2013\u2014]"
+_RANGE = re.compile(rf"^\s*({_NUMBER})\s*(?:{_DASH}|\.\.|to)\s*({_NUMBER})\s*$", re.IGNORECASE)
+
+_NOT_A_UNIT = r"(?![\d.]*\d)(?!\s*(?:short\s+)?(?:sentence|word|line|paragraph|item|example|reason|bullet|step)s?\b)"
+_NOTE = r"(?:\s*\([^)\n]*\))?"
+_TO = rf"({_NUMBER}){_NOTE}\s*(?:{_DASH}|\bto\b|\.\.\.?)\s*({_NUMBER}){_NOT_A_UNIT}"
+_AND = rf"between\s+({_NUMBER}){_NOTE}\s+and\s+({_NUMBER}){_NOT_A_UNIT}"
+_CUE = r"\b(?:scale|scor(?:e|es|ing)|rat(?:e|es|ing)|grad(?:e|es|ing)|number|integer|float|value|points?)\b"
+_NEAR = r"[^.\n\d]{0,60}?(?<![\d.-])"
+_STATED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for span in (_TO, _AND)
+    for pattern in (rf"{_CUE}{_NEAR}{span}", rf"(?<![\d.-]){span}\s*(?:point\s+)?{_CUE}")
+)
+_OUT_OF = re.compile(rf"{_CUE}[^.\n]{{0,40}}?(?:\bout of|/)\s*(\d{{1,3}})\b", re.IGNORECASE)
+
+_ANSWER = r"\b(?i:verdict|answer|respond|reply|return|output|score|grade|rating)\b[^\n]{0,60}?"
+_OR = r"[\"'`*]*\s*(?:/|\||,?\s*or)\s*[\"'`*]*"
+_LABELS = (
+    (re.compile(rf"{_ANSWER}\bPASS{_OR}FAIL\b"), PASS_FAIL),
+    (re.compile(rf"{_ANSWER}\b(?i:true{_OR}false)\b"), BOOLEAN),
+    (re.compile(rf"{_ANSWER}\b(?i:yes{_OR}no)\b"), YES_NO),
+)
+
+_ENDS = {0.0, 1.0, -1.0}
+_MOST = 100.0
+
+
+def parse_range(text: str) -> Scale | None:
+    """Read a bare range, such as `0-10` or `1 to 5`."""
+    match = _RANGE.match(text)
+    if match is None:
+        return None
+    low, high = float(match[1]), float(match[2])
+    return Scale(low, high) if low < high else None
+
+
+def stated_scale(text: str) -> Scale | None:
+    """Find the scale that a prompt asks its answers on.
+
+    Only ranges next to a word such as `score` or `scale` count, which begin at -1, 0 or 1, end at 100 at
+    most, and are not 1-2. Of several, one that holds all others is the scale and they are its bands (`0-3 is
+    poor`); else the prompt states none.
+
+    Args:
+        text: The prompt's text, not filled in.
+
+    Returns:
+        The scale, or None where the text states none, or several.
+    """
+    ranges = _ranges(text)
+    widest = max(ranges, key=lambda ends: ends[1] - ends[0], default=None)
+    if widest is not None:
+        low, high = widest
+        inside = all(low <= other[0] and other[1] <= high for other in ranges)
+        return Scale(low, high) if inside else None
+    return next((scale for pattern, scale in _LABELS if pattern.search(text)), None)
+
+
+def _ranges(text: str) -> set[tuple[float, float]]:
+    ends = {(float(match[1]), float(match[2])) for pattern in _STATED for match in pattern.finditer(text)}
+    plausible = {(low, high) for low, high in ends if low in _ENDS and low < high <= _MOST and (low, high) != (1, 2)}
+    if plausible:
+        return plausible
+    tops = {float(match[1]) for match in _OUT_OF.finditer(text)}
+    return {(0.0, top) for top in tops if 1 < top <= _MOST}

@@ -1,0 +1,92 @@
+"""One line per score name: what a run as a whole was given."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.scores.readings import ScoreReading, read_scores
+
+
+def summarise_scores(record: RunRecord, *, beside: Sequence[RunRecord] = ()) -> list[ScoreSummary]:
+    """Summarise every score of a run, in one pass over its items.
+
+    Args:
+        record: The run; one without items or scores gives an empty list.
+        beside: Runs it is compared with, see `read_scores`.
+
+    Returns:
+        One summary per score name, names in alphabetical order. Means are over what was scored; failures are
+        counted beside them.
+    """
+    readings = read_scores(record, beside=beside)
+    scores: dict[str, list[Score]] = {name: [] for name in readings}
+    unscored: Counter[str] = Counter()
+    for item in record.items:
+        unscored.update(failure.name for failure in item.unscored)
+        for score in item.scores:
+            if score.source == readings[score.name].source:
+                scores[score.name].append(score)
+    summaries = [_summary(readings[name], scores[name], unscored[name]) for name in readings]
+    summaries += [_never_scored(name, unscored[name]) for name in unscored if name not in readings]
+    return sorted(summaries, key=lambda summary: summary.name)
+
+
+def _summary(reading: ScoreReading, scores: Sequence[Score], unscored: int) -> ScoreSummary:
+    numbers = _numbers(reading, scores)
+    mean = math.fsum(numbers) / len(numbers) if numbers else None
+    labelled = reading.data_type in {"CATEGORICAL", "TEXT"}
+    counts = Counter(str(score.value) for score in scores) if reading.data_type == "CATEGORICAL" else None
+    return ScoreSummary(
+        name=reading.name,
+        data_type=reading.data_type,
+        mean=mean,
+        display=_display(reading, scores, mean, counts),
+        count=len(scores),
+        unscored=unscored,
+        min=min(numbers, default=None),
+        max=max(numbers, default=None),
+        scale=reading.scale.name if reading.scale and not labelled else None,
+        scale_source=reading.scale_source,
+        clamped=sum(score.clamped for score in scores),
+        categories=dict(counts.most_common()) if counts is not None else None,
+    )
+
+
+def _numbers(reading: ScoreReading, scores: Sequence[Score]) -> list[float]:
+    """The canonical values; the raw ones where the numbers fit no scale."""
+    if reading.scale is None and reading.data_type == "NUMERIC":
+        return [float(score.value) for score in scores if not isinstance(score.value, str)]
+    canonical = (reading.canonical(score) for score in scores)
+    return [value for value in canonical if value is not None]
+
+
+def _display(reading: ScoreReading, scores: Sequence[Score], mean: float | None, counts: Counter[str] | None) -> str:
+    if not scores:
+        return "not scored"
+    if counts is not None:
+        listed = ", ".join(f"{label} {count}" for label, count in counts.most_common(5))
+        listed += ", ..." if len(counts) > 5 else ""
+        return listed if mean is None else f"{mean:.2f} ({listed})"
+    if mean is None:
+        return f"{len(scores)} texts"
+    if reading.data_type == "BOOLEAN":
+        true = sum(score.value is True for score in scores)
+        return f"{mean:.0%} ({true} of {len(scores)})"
+    return f"{mean:g} (no scale)" if reading.scale is None else reading.scale.display(mean)
+
+
+def _never_scored(name: str, unscored: int) -> ScoreSummary:
+    return ScoreSummary(
+        name=name,
+        data_type="NUMERIC",
+        mean=None,
+        display=f"not scored ({unscored} failed)",
+        count=0,
+        unscored=unscored,
+        min=None,
+        max=None,
+        scale=None,
+        scale_source=None,
+    )

@@ -1,0 +1,81 @@
+"""Warn of values that contradict the scale they are read on, naming the fix."""
+
+from collections.abc import Sequence
+
+from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.scores.readings import OBSERVED, ScoreReading, read_scores
+
+_ENOUGH = 3
+
+
+def scale_warnings(record: RunRecord, *, beside: Sequence[RunRecord] = ()) -> list[str]:
+    """Say which score names of a run have values that contradict their scale.
+
+    Args:
+        record: The run.
+        beside: Runs it is compared with, see `read_scores`.
+
+    Returns:
+        One sentence or two per finding; empty when all values fit.
+    """
+    readings = read_scores(record, beside=beside)
+    scores: dict[str, list[Score]] = {name: [] for name in readings}
+    for item in record.items:
+        for score in item.scores:
+            if score.source == readings[score.name].source:
+                scores[score.name].append(score)
+    return [
+        warning
+        for name, reading in readings.items()
+        for warning in (_clamped(reading, scores[name]), _contradiction(reading, scores[name]))
+        if warning is not None
+    ]
+
+
+def _clamped(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
+    clamped = sum(score.clamped for score in scores)
+    if not clamped or reading.scale is None:
+        return None
+    return (
+        f"{clamped} of {len(scores)} values of {reading.name!r} lay outside its scale {reading.scale.name} "
+        f"and were moved to its end. {_fix(reading, _meant(reading, scores))}"
+    )
+
+
+def _contradiction(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
+    if reading.data_type != "NUMERIC":
+        return None
+    if reading.scale is None:
+        return (
+            f"Values of {reading.name!r} lie outside 0-10, so they are reported as they came and kept out of gates. "
+            "Let the evaluator return 0-1."
+        )
+    if reading.scale_source == OBSERVED:
+        return (
+            f"Some values of {reading.name!r} lie above 1, so all are read as 0-10. "
+            "Let the evaluator return 0-1 to be clear."
+        )
+    meant = _meant(reading, scores)
+    if not reading.stored_canonical or len(scores) < _ENOUGH or meant is None or meant >= reading.scale.high:
+        return None
+    if any(score.clamped for score in scores):
+        return None
+    return (
+        f"All {len(scores)} values of {reading.name!r} lie between 0 and {meant}, although its scale is "
+        f"{reading.scale.name} ({reading.scale_source}). {_fix(reading, meant)}"
+    )
+
+
+def _meant(reading: ScoreReading, scores: Sequence[Score]) -> int | None:
+    """The end of the narrowest usual scale that holds all raw values; None where none does, or all are 0."""
+    raws = [raw for score in scores if (raw := reading.raw(score)) is not None]
+    if not raws or min(raws) < 0 or max(raws) == 0:
+        return None
+    return next((high for high in (1, 10, 100) if max(raws) <= high), None)
+
+
+def _fix(reading: ScoreReading, high: int | None) -> str:
+    prompt = f"prompt {reading.prompt!r}" if reading.prompt else "its prompt"
+    if high is None:
+        return f"Declare the scale that the judge uses as `scale` in the config of {prompt}."
+    return f'If the judge answers 0-{high}, put {{"scale": "0-{high}"}} into the config of {prompt}.'

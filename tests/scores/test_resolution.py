@@ -1,0 +1,148 @@
+from dataclasses import dataclass
+
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.scores import BOOLEAN, TEN, UNIT, Category, Scale, resolve_judge_scale
+from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, stated_scale
+
+
+@dataclass(frozen=True)
+class Config:
+    data_type: str = "NUMERIC"
+    min_value: float | None = None
+    max_value: float | None = None
+    categories: tuple[tuple[str, float], ...] = ()
+
+
+def test_the_prompts_config_wins_over_all_else() -> None:
+    found = resolve_judge_scale({"scale": "0-1"}, Config(min_value=1, max_value=5), "Rate from 0 to 100.")
+    assert (found.scale, found.source) == (UNIT, "prompt config")
+
+
+def test_a_score_config_wins_over_the_prompts_text() -> None:
+    found = resolve_judge_scale({}, Config(min_value=1, max_value=5), "Rate from 0 to 100.")
+    assert (found.scale, found.source) == (Scale(1, 5), "score config")
+
+
+def test_a_score_config_without_both_ends_says_no_scale() -> None:
+    found = resolve_judge_scale({}, Config(max_value=5), "Rate from 0 to 100.")
+    assert (found.scale, found.source) == (Scale(0, 100), "prompt text")
+
+
+def test_a_judge_that_says_nothing_of_its_scale_answers_0_to_10() -> None:
+    found = resolve_judge_scale({"temperature": 0}, None, "Is {{output}} any good?")
+    assert (found.scale, found.source) == (TEN, "default")
+
+
+def test_a_score_config_of_labels_is_a_scale_of_categories() -> None:
+    found = resolve_judge_scale({}, Config("CATEGORICAL", categories=(("good", 1), ("bad", 0))), "")
+    assert found.scale.categories == (Category("good", 1), Category("bad", 0))
+    assert found.scale.kind == "CATEGORICAL"
+
+
+def test_a_boolean_score_config_is_true_or_false() -> None:
+    assert resolve_judge_scale({}, Config("BOOLEAN"), "").scale == BOOLEAN
+
+
+@pytest.mark.parametrize(
+    ("declared", "scale"),
+    [
+        ("0-10", TEN),
+        ("1 to 5", Scale(1, 5)),
+        ("0.0-1.0", UNIT),
+        ("0\u2013100", Scale(0, 100)),
+        ("percent", Scale(0, 100)),
+        ("-1..1", Scale(-1, 1)),
+        ([1, 7], Scale(1, 7)),
+        ({"min": 0, "max": 3}, Scale(0, 3)),
+        ("Pass/Fail", PASS_FAIL),
+        ("boolean", BOOLEAN),
+    ],
+)
+def test_a_scale_may_be_declared_as_people_write_it(declared: JsonValue, scale: Scale) -> None:
+    assert resolve_judge_scale({"scale": declared}, None, "").scale == scale
+
+
+@pytest.mark.parametrize("declared", ["ten", "10-0", [1], [1, 2, 3], {"min": 1}, ["a", "b"], 10, True])
+def test_a_declared_scale_that_is_none_is_an_error_with_examples(declared: JsonValue) -> None:
+    with pytest.raises(JudgeError, match='"0-10"'):
+        resolve_judge_scale({"scale": declared}, None, "")
+
+
+@pytest.mark.parametrize(
+    ("declared", "categories"),
+    [
+        ({"good": 1, "bad": 0}, (Category("good", 1), Category("bad", 0))),
+        (["good", "bad"], (Category("good"), Category("bad"))),
+        ([{"label": "A", "value": 3}, {"label": "B", "value": 1}], (Category("A", 3), Category("B", 1))),
+    ],
+)
+def test_categories_come_with_values_or_without(declared: JsonValue, categories: tuple[Category, ...]) -> None:
+    assert resolve_judge_scale({"categories": declared}, None, "").scale.categories == categories
+
+
+@pytest.mark.parametrize("declared", [["one"], ["a", "A"], {"a": "x", "b": 1}, "a,b", [1, 2], {"a": 1, "b": 1}])
+def test_categories_that_tell_nothing_apart_are_an_error(declared: JsonValue) -> None:
+    with pytest.raises(JudgeError, match="categories"):
+        resolve_judge_scale({"categories": declared}, None, "")
+
+
+def test_lower_is_better_turns_any_scale_of_numbers_round() -> None:
+    found = resolve_judge_scale({"lower_is_better": True}, None, "Rate the toxicity from 1 to 5.")
+    assert found.scale == Scale(1, 5, lower_is_better=True)
+
+
+def test_lower_is_better_is_refused_for_labels() -> None:
+    with pytest.raises(JudgeError, match="give the labels values"):
+        resolve_judge_scale({"lower_is_better": True, "scale": "pass/fail"}, None, "")
+
+
+def test_lower_is_better_must_be_a_truth_value() -> None:
+    with pytest.raises(JudgeError, match="true or false"):
+        resolve_judge_scale({"lower_is_better": "no"}, None, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "scale"),
+    [
+        ("Rate the answer on a scale of 0-10.", TEN),
+        ("Rate the answer on a scale from 1 to 5, where 5 is best.", Scale(1, 5)),
+        ("On a scale of 1 (terrible) to 10 (excellent), how good is it?", Scale(1, 10)),
+        ('Return JSON: {"score": 0-10, "reasoning": "..."}', TEN),
+        ('{"score": <float between 0 and 1>, "reason": "..."}', UNIT),
+        ("Give a score between 0.0 and 1.0.", UNIT),
+        ("Score: an integer from 0 to 100", Scale(0, 100)),
+        ("Use a 1-5 scale.", Scale(1, 5)),
+        ("Give it 0\u201310 points.", TEN),
+        ("Score 0-10. 0-3 means poor, a score of 4-6 fair and a score of 7-10 good.", TEN),
+        ("Score from 1 to 5 and give 1-2 sentences of reasoning.", Scale(1, 5)),
+        ("Rate the summary out of 10.", TEN),
+        ("Write the line `Score: <n>/5`.", Scale(0, 5)),
+        ("Answer PASS or FAIL.", PASS_FAIL),
+        ('Return {"verdict": "PASS" | "FAIL"}', PASS_FAIL),
+        ('Return {"score": true or false}', BOOLEAN),
+        ("Answer with Yes or No.", YES_NO),
+        ("Output only a number 0-10.", TEN),
+    ],
+)
+def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> None:
+    assert stated_scale(text) == scale
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "How good is {{output}}?",
+        "Give a score and 1-2 sentences of reasoning.",
+        "The answer should name between 1 and 5 cities.",
+        "Written 2019-2024, chapters 3-5.",
+        "Score the tone from 0 to 3 and score the style from 1 to 5.",
+        "Decide whether the tests pass or fail, then score them.",
+        "Score against ISO 27001-2.",
+    ],
+)
+def test_no_scale_is_read_into_other_ranges(text: str) -> None:
+    assert stated_scale(text) is None

@@ -1,0 +1,177 @@
+import time
+
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
+from lfexp_mcp.scores import read_scores, scale_warnings, summarise_scores
+
+TEN_SCALE: dict[str, JsonValue] = {"accuracy": {"low": 0, "high": 10, "source": "default", "prompt": "judge-accuracy"}}
+
+
+def score(
+    value: float | bool | str,
+    name: str = "accuracy",
+    *,
+    raw: float | None = None,
+    clamped: bool = False,
+    source: ScoreSource = "API",
+) -> Score:
+    kind: ScoreDataType = (
+        "BOOLEAN" if isinstance(value, bool) else "CATEGORICAL" if isinstance(value, str) else "NUMERIC"
+    )
+    return Score("id", name, value, kind, raw=raw, clamped=clamped, source=source)
+
+
+def run(
+    *items: Score | Unscored | tuple[Score | Unscored, ...], scales: dict[str, JsonValue] | None = None
+) -> RunRecord:
+    return RunRecord(
+        dataset="d",
+        dataset_id="d1",
+        run_name="r",
+        experiment_ids=("e",),
+        status="completed",
+        items=tuple(_item(number, item if isinstance(item, tuple) else (item,)) for number, item in enumerate(items)),
+        total_items=len(items),
+        provenance={"scales": scales} if scales is not None else {},
+    )
+
+
+def _item(number: int, parts: tuple[Score | Unscored, ...]) -> ItemResult:
+    return ItemResult(
+        item_id=f"item-{number}",
+        status="succeeded",
+        scores=tuple(part for part in parts if isinstance(part, Score)),
+        unscored=tuple(part for part in parts if isinstance(part, Unscored)),
+    )
+
+
+def only(record: RunRecord) -> ScoreSummary:
+    (summary,) = summarise_scores(record)
+    return summary
+
+
+def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None:
+    summary = only(run(score(0.8), score(0.9), Unscored("accuracy", "no answer"), scales=TEN_SCALE))
+    assert summary.mean == pytest.approx(0.85)
+    assert (summary.count, summary.unscored) == (2, 1)
+    assert (summary.min, summary.max) == (0.8, 0.9)
+    assert (summary.display, summary.scale, summary.scale_source) == ("0.85 (8.5/10)", "0-10", "default")
+
+
+def test_a_score_that_failed_everywhere_is_unscored_and_not_zero() -> None:
+    summary = only(run(Unscored("accuracy", "x"), Unscored("accuracy", "x"), scales=TEN_SCALE))
+    assert (summary.mean, summary.count, summary.unscored) == (None, 0, 2)
+    assert summary.display == "not scored (2 failed)"
+
+
+def test_a_run_without_items_has_no_scores() -> None:
+    assert summarise_scores(run()) == []
+
+
+def test_evaluators_values_within_0_to_1_are_read_as_such() -> None:
+    summary = only(run(score(0.0), score(1.0), score(0.5)))
+    assert (summary.mean, summary.scale, summary.scale_source) == (0.5, "0-1", "default of evaluators")
+
+
+def test_one_value_above_1_makes_the_whole_set_0_to_10() -> None:
+    summary = only(run(score(1.0), score(5.0)))
+    assert summary.mean == pytest.approx(0.3)
+    assert (summary.scale, summary.display) == ("0-10", "0.30 (3/10)")
+
+
+@pytest.mark.parametrize("beyond", [11.0, -0.1])
+def test_values_beyond_every_usual_scale_stay_raw(beyond: float) -> None:
+    record = run(score(1.0), score(beyond))
+    summary = only(record)
+    assert summary.mean == pytest.approx((1 + beyond) / 2)
+    assert (summary.scale, summary.scale_source) == (None, "observed values")
+    assert read_scores(record)["accuracy"].canonical(score(1.0)) is None
+    assert "kept out of gates" in scale_warnings(record)[0]
+
+
+def test_a_scale_belongs_to_the_name_across_runs_compared() -> None:
+    low, high = run(score(1.0)), run(score(7.0))
+    assert read_scores(low)["accuracy"].canonical(score(1.0)) == 1.0
+    assert read_scores(low, beside=[high])["accuracy"].canonical(score(1.0)) == 0.1
+
+
+def test_booleans_aggregate_as_a_rate() -> None:
+    summary = only(run(score(True), score(False), score(True), score(True)))
+    assert (summary.data_type, summary.mean, summary.display) == ("BOOLEAN", 0.75, "75% (3 of 4)")
+
+
+def test_categories_aggregate_as_counts() -> None:
+    summary = only(run(score("good"), score("bad"), score("good")))
+    assert (summary.mean, summary.categories) == (None, {"good": 2, "bad": 1})
+    assert summary.display == "good 2, bad 1"
+
+
+def test_categories_with_values_have_a_mean_too() -> None:
+    categories: list[JsonValue] = [
+        {"label": "good", "value": 2},
+        {"label": "fair", "value": 1},
+        {"label": "bad", "value": 0},
+    ]
+    scales: dict[str, JsonValue] = {
+        "accuracy": {"low": 0, "high": 2, "kind": "CATEGORICAL", "categories": categories, "source": "prompt config"}
+    }
+    summary = only(run(score("good"), score("fair"), scales=scales))
+    assert (summary.mean, summary.categories) == (0.75, {"good": 1, "fair": 1})
+    assert summary.display == "0.75 (good 1, fair 1)"
+
+
+def test_numbers_and_booleans_of_one_name_are_numbers() -> None:
+    summary = only(run(score(True), score(0.5)))
+    assert (summary.data_type, summary.mean) == ("NUMERIC", 0.75)
+
+
+def test_a_humans_number_is_not_averaged_with_the_judges() -> None:
+    record = run((score(0.8), score(5.0, source="ANNOTATION")), scales=TEN_SCALE)
+    summary = only(record)
+    assert (summary.mean, summary.count) == (0.8, 1)
+
+
+def test_a_name_that_only_humans_scored_is_summarised_as_observed() -> None:
+    assert only(run(score(4.0, source="ANNOTATION"), scales=TEN_SCALE)).scale_source == "observed values"
+
+
+@pytest.mark.parametrize(
+    "foreign", [["not", "a", "mapping"], {"accuracy": "0-10"}, {"accuracy": {"low": 10, "high": 0}}, {"accuracy": {}}]
+)
+def test_provenance_that_is_not_ours_is_not_relied_on(foreign: JsonValue) -> None:
+    record = run(score(0.5))
+    record.provenance["scales"] = foreign
+    assert only(record).scale_source == "default of evaluators"
+
+
+def test_clamped_values_are_counted_and_named() -> None:
+    record = run(score(1.0, raw=85, clamped=True), score(0.5, raw=5), scales=TEN_SCALE)
+    assert only(record).clamped == 1
+    (warning,) = scale_warnings(record)
+    assert "1 of 2 values of 'accuracy'" in warning
+    assert '{"scale": "0-100"} into the config of prompt \'judge-accuracy\'' in warning
+
+
+def test_values_that_contradict_the_scale_give_a_warning_that_names_the_fix() -> None:
+    (warning,) = scale_warnings(run(score(0.08), score(0.1), score(0.02), scales=TEN_SCALE))
+    assert "All 3 values of 'accuracy' lie between 0 and 1, although its scale is 0-10 (default)" in warning
+    assert '{"scale": "0-1"} into the config of prompt \'judge-accuracy\'' in warning
+
+
+def test_values_that_fit_their_scale_give_no_warning() -> None:
+    assert scale_warnings(run(score(0.8), score(0.1), score(0.0), scales=TEN_SCALE)) == []
+
+
+def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
+    assert scale_warnings(run(score(0.0), score(0.0), score(0.0), scales=TEN_SCALE)) == []
+
+
+def test_fifty_thousand_items_are_summarised_in_about_a_second() -> None:
+    record = run(*[(score(0.25), score(True, "passed")) for _ in range(50_000)], scales=TEN_SCALE)
+    began = time.perf_counter()
+    summaries = summarise_scores(record)
+    assert [summary.count for summary in summaries] == [50_000, 50_000]
+    assert time.perf_counter() - began < 10
