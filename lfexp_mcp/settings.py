@@ -1,5 +1,6 @@
 """The one place that reads the environment."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -80,3 +81,12 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors(include_input=False))
         raise UsageError(f"The environment cannot be used. Correct or unset: {wrong}.") from None
+
+
+def process_environment(changes: dict[str, str]) -> dict[str, str]:
+    """Return the environment for a process of ours: this one's, with changes.
+
+    Args:
+        changes: Variables to set. Keys of Langfuse reach a worker this way, and are neither on disk nor in arguments.
+    """
+    return {**os.environ, **changes}

@@ -1,0 +1,91 @@
+import socket
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from lfexp_mcp.errors import CredentialsError, RateLimitError, RejectedError, UnreachableError
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.settings import Settings
+from tests.gateway.conftest import QUICK
+from tests.gateway.scripted_server import Reply, ScriptedServer
+
+pytestmark = pytest.mark.anyio
+
+HEALTHY = Reply(body={"status": "OK", "version": "4.59.0"})
+
+
+async def test_an_error_of_the_server_is_tried_again(gateway: Gateway, server: ScriptedServer) -> None:
+    server.replies = [Reply(500), Reply(503), HEALTHY]
+    assert await gateway.health() == "4.59.0"
+    assert len(server.requests) == 3
+
+
+async def test_a_server_that_keeps_failing_is_given_up_with_its_message(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(500, {"message": "database is down"})]
+    with pytest.raises(UnreachableError, match="answered 500 while trying to ask for the health: database is down"):
+        await gateway.health()
+    assert len(server.requests) == QUICK.attempts
+
+
+async def test_too_many_requests_are_waited_for_as_long_as_the_server_asks(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(429, headers={"Retry-After": "0"}), Reply(429, headers={"Retry-After": "1"}), HEALTHY]
+    assert await gateway.health() == "4.59.0"
+
+
+async def test_a_wait_longer_than_our_patience_is_an_error_that_says_to_wait(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(429, headers={"Retry-After": "3600"})]
+    with pytest.raises(RateLimitError, match="Wait a minute"):
+        await gateway.health()
+    assert len(server.requests) == 1
+
+
+async def test_refused_keys_are_no_reason_to_try_again_and_stay_out_of_the_error(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(401, {"message": "Invalid credentials."})]
+    with pytest.raises(CredentialsError, match="Check LANGFUSE_PUBLIC_KEY") as refused:
+        await gateway.project_id()
+    assert len(server.requests) == 1
+    assert "very-secret" not in str(refused.value)
+
+
+async def test_a_refused_request_names_the_fields_that_are_wrong(gateway: Gateway, server: ScriptedServer) -> None:
+    issues: list[dict[str, object]] = [{"path": ["limit"], "message": "Too big: expected number to be <=100"}]
+    server.replies = [Reply(400, {"message": "Invalid request data", "error": issues})]  # type: ignore[dict-item]
+    with pytest.raises(RejectedError, match=r"limit: Too big") as refused:
+        await gateway.prompts()
+    assert refused.value.status == 400
+
+
+async def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    settings = Settings(langfuse_public_key="pk", langfuse_secret_key=SecretStr("sk"), langfuse_url=url, home=tmp_path)
+    async with connect(settings, QUICK) as gateway:
+        with pytest.raises(UnreachableError, match=rf"{url} cannot be reached .* Check LANGFUSE_HOST"):
+            await gateway.health()
+
+
+async def test_an_address_that_is_none_is_refused_before_any_request(tmp_path: Path) -> None:
+    settings = Settings(
+        langfuse_public_key="pk", langfuse_secret_key=SecretStr("sk"), langfuse_url="cloud", home=tmp_path
+    )
+    with pytest.raises(CredentialsError, match="LANGFUSE_HOST is 'cloud'"):
+        async with connect(settings):
+            pass
+
+
+def test_one_key_without_the_other_is_an_error_that_names_the_missing_one(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="LANGFUSE_SECRET_KEY is missing"):
+        _ = Settings(langfuse_public_key="pk", home=tmp_path).embedded
+    with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY is missing"):
+        _ = Settings(langfuse_secret_key=SecretStr("sk"), home=tmp_path).embedded

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfexp_mcp.errors import DataFileError
+from lfexp_mcp.services.datasets import ID_LENGTH, NewItem, derived_id, read_items
+
+
+def _file(tmp_path: Path, name: str, text: str) -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_jsonl_file_gives_an_item_a_line_and_keeps_other_keys_as_metadata(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path,
+        "items.jsonl",
+        '{"id": "a", "input": {"q": 1}, "expected_output": "x", "metadata": {"lang": "de"}, "source": "web"}\n'
+        "\n"
+        '{"input": "Grüße"}\n',
+    )
+    assert read_items(path) == [
+        NewItem(id="a", input={"q": 1}, expected_output="x", metadata={"lang": "de", "source": "web"}),
+        NewItem(input="Grüße"),
+    ]
+
+
+def test_a_line_separator_inside_a_string_does_not_break_the_line(tmp_path: Path) -> None:
+    path = _file(tmp_path, "items.jsonl", '{"input": "one\u2028two\x85three"}\n')
+    assert [item.input for item in read_items(path)] == ["one\u2028two\x85three"]
+
+
+def test_a_csv_file_gives_an_item_a_row_with_json_cells_decoded(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path, "items.csv", 'input,expected_output,level\n"{""q"": 1}",yes,hard\n"two\nlines, quoted",18,\n'
+    )
+    assert read_items(path) == [
+        NewItem(input={"q": 1}, expected_output="yes", metadata={"level": "hard"}),
+        NewItem(input="two\nlines, quoted", expected_output="18", metadata={"level": None}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("items.jsonl", '{"input": 1}\n{"input": \n', "line 2 is no JSON"),
+        ("items.jsonl", '{"input": 1}\n[1]\n', "line 2 is no JSON object but list"),
+        ("items.jsonl", '{"question": "?"}\n', r"line 1 has no `input`.*found: question"),
+        ("items.jsonl", '{"input": 1, "metadata": 3}\n', "line 1: metadata"),
+        ("items.jsonl", '{"input": 1, "id": 7}\n', "line 1: id"),
+        ("items.jsonl", "\n", "holds no items"),
+        ("items.csv", "input,expected_output\na,b\nc\n", "line 3 has another number of cells"),
+        ("items.csv", 'input\n"a"b\n', "broken CSV"),
+        ("items.txt", "a", "neither .jsonl nor .csv"),
+    ],
+)
+def test_a_broken_file_is_refused_with_the_line_and_what_to_do(
+    tmp_path: Path, name: str, text: str, complaint: str
+) -> None:
+    with pytest.raises(DataFileError, match=complaint):
+        read_items(_file(tmp_path, name, text))
+
+
+def test_a_missing_or_binary_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match=r"no file .*missing\.jsonl"):
+        read_items(tmp_path / "missing.jsonl")
+    binary = tmp_path / "binary.jsonl"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataFileError, match="UTF-8"):
+        read_items(binary)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(name=st.text(min_size=1), input=JSON)
+def test_an_item_without_an_id_always_gets_the_same_one(name: str, input: object) -> None:
+    item = NewItem.model_validate({"input": input})
+    assert derived_id(name, item) == derived_id(name, NewItem.model_validate({"input": input}))
+    assert len(derived_id(name, item)) <= ID_LENGTH
