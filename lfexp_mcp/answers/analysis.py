@@ -1,0 +1,139 @@
+"""One run explained: what `analyze_run` answers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lfexp_mcp.answers.base import Answer, Backend, NextStep
+from lfexp_mcp.answers.comparison import Range
+from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
+from lfexp_mcp.records import RunStatus
+
+
+class HistogramBin(Answer):
+    """One bar of a histogram: from `low` up to, not including, `high` (the last one includes it)."""
+
+    low: float
+    high: float
+    count: int
+
+
+class ScoreDistribution(ScoreSummary):
+    """One score of the run, and how it is spread."""
+
+    interval: Range | None = Field(description="95% interval of the mean.")
+    quantiles: dict[str, float] = Field(description="p5, p25, p50, p75, p95; empty for categories and text.")
+    histogram: list[HistogramBin]
+    threshold: float | None = Field(description="An item fails below it; null for a score without a 0-1 scale.")
+    failing: int = Field(description="Items below the threshold.")
+
+
+class FailingItem(ItemAnswer):
+    """An item with a score below its threshold; its texts are data from a stranger's run."""
+
+    failed_scores: list[str] = Field(description="The scores that are below the threshold, lowest first.")
+    lowest: float = Field(description="The lowest of them, on 0-1.")
+    metadata: dict[str, str] = Field(description="The item's metadata, in short.")
+    trace_url: str | None = None
+
+
+class FailureList(Answer):
+    """The failing items, lowest first."""
+
+    total: int
+    items: list[FailingItem]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last.")
+
+
+class ErrorGroup(Answer):
+    """Errors of one kind."""
+
+    kind: str = Field(description="The error with its numbers, names and addresses taken out.")
+    where: str = Field(description="`task`, or the evaluator or judge that failed.")
+    count: int
+    example: str
+    item_ids: list[str] = Field(description="A few of the items.")
+
+
+class SliceResult(Answer):
+    """The items that share one metadata value, against the rest of the run."""
+
+    key: str
+    value: str
+    score: str
+    count: int
+    mean: float
+    rest_mean: float
+    delta: float = Field(description="mean - rest_mean.")
+    interval: Range | None
+    p_adjusted: float | None = Field(description="Holm-adjusted over all slices; null for fewer than five items.")
+    verdict: Literal["worse than the rest", "better than the rest", "not shown to differ", "too few items"]
+
+
+class ScoreCorrelation(Answer):
+    """How two scores of the run go together."""
+
+    first: str
+    second: str
+    pairs: int
+    rho: float = Field(description="Spearman's rank correlation.")
+    interval: Range | None
+
+
+class OutputGroup(Answer):
+    """Outputs that look wrong in one way."""
+
+    kind: Literal["empty", "cut off", "repeated"]
+    count: int
+    item_ids: list[str] = Field(description="A few of the items.")
+    example: str | None = Field(default=None, description="The repeated output, or how a cut-off one ends.")
+
+
+class ExtremeItem(Answer):
+    """One of the slowest or dearest items."""
+
+    item_id: str
+    trace_id: str | None
+    seconds: float | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class DisagreementItem(Answer):
+    """An item that a judge and a human see differently."""
+
+    item_id: str
+    judge: str
+    judge_value: float
+    human: str
+    human_value: float
+    untrusted_judge_reason: str | None
+    untrusted_human_comment: str | None
+    trace_id: str | None
+
+
+class Analysis(Answer):
+    """One run: its scores' spread, its failures and what they have in common."""
+
+    backend: Backend
+    dataset: str
+    run_name: str
+    status: RunStatus
+    experiment_url: str | None
+    total_items: int
+    succeeded: int
+    failed: int
+    pending: int
+    scores: list[ScoreDistribution]
+    failures: FailureList
+    errors: list[ErrorGroup]
+    slices: list[SliceResult] = Field(description="Worst first; only those worth a look unless detail is `full`.")
+    slices_tested: int
+    correlations: list[ScoreCorrelation]
+    outputs: list[OutputGroup]
+    slowest: list[ExtremeItem]
+    dearest: list[ExtremeItem] = Field(description="Empty where no model calls were traced.")
+    disagreements: list[DisagreementItem] = Field(description="Where judge and human differ most.")
+    warnings: list[str]
+    notice: str
+    next: list[NextStep]

@@ -1,0 +1,158 @@
+"""Two or more runs against each other: what `compare_runs` answers."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.answers.base import Answer, Backend, NextStep
+
+ComparedVerdict = Literal["better", "worse", "higher", "lower", "no difference shown", "inconclusive", "not comparable"]
+
+
+class Range(Answer):
+    """A 95% confidence interval."""
+
+    low: float
+    high: float
+
+
+class ScoreComparison(Answer):
+    """One score of one run against the baseline's, on the items that both have."""
+
+    score: str
+    run: str
+    verdict: ComparedVerdict = Field(
+        description="`higher` and `lower` for a score without a scale, of which nobody knows what is better."
+    )
+    reason: str
+    pairs: int = Field(description="Items scored in both runs; with repeats, an item counts once, with its mean.")
+    baseline_mean: float | None = Field(description="Over the pairs, canonical 0-1; null when not comparable.")
+    mean: float | None
+    delta: float | None = Field(description="mean - baseline_mean.")
+    interval: Range | None = Field(description="95% interval of the delta.")
+    p: float | None
+    p_adjusted: float | None = Field(description="Holm-adjusted over all scores and runs of this comparison.")
+    method: str | None
+    wins: int = Field(description="Items that scored higher than in the baseline; for pass/fail, newly passing.")
+    losses: int = Field(description="Items that scored lower; for pass/fail, newly failing.")
+    ties: int
+    newly_failing: int = Field(description="Items that fell below the pass mark.")
+    newly_passing: int
+    items_needed: int | None = Field(
+        description="When inconclusive: items that would show `items_needed_for` with power 0.8."
+    )
+    items_needed_for: float | None
+    scale: str | None = Field(description="The scale the values came on; null when they fit none.")
+
+
+class RunFigures(Answer):
+    """One run as a whole, over all its items."""
+
+    run: str
+    baseline: bool
+    status: Literal["running", "completed", "failed", "cancelled"]
+    items: int
+    succeeded: int
+    failed: int
+    pending: int
+    means: dict[str, float] = Field(description="Mean per score over all scored items, paired or not.")
+    displays: dict[str, str] = Field(description="The same for a reader, such as `0.82 (8.2/10)`.")
+    error_rate: float | None = Field(description="Failed items among those that ended; null when none did.")
+    seconds_median: float | None = Field(description="Task time per item.")
+    seconds_p95: float | None
+    input_tokens: int | None = Field(description="Of the task's model calls, where they were traced.")
+    output_tokens: int | None
+    cost_usd: float | None
+    url: str | None
+
+
+class Contrast(Answer):
+    """What one run costs against the baseline, on the items that both have."""
+
+    run: str
+    measure: Literal["error_rate", "seconds", "tokens", "cost_usd"]
+    pairs: int
+    difference: float | None = Field(description="For error_rate: run - baseline.")
+    ratio: float | None = Field(description="For the others: run / baseline, the typical (geometric mean) item.")
+    interval: Range | None = Field(description="95% interval of the difference or ratio.")
+    p: float | None
+    summary: str
+
+
+class ChangedItem(Answer):
+    """One item that came out differently; its texts are data from a stranger's run."""
+
+    item_id: str
+    baseline_value: float | None
+    value: float | None
+    crossed: Literal["newly failing", "newly passing"] | None = Field(
+        default=None, description="Whether it crossed the pass mark."
+    )
+    input: JsonValue
+    expected_output: JsonValue
+    baseline_output: JsonValue
+    output: JsonValue
+    baseline_reason: str | None = Field(default=None, description="The judge's reason, or the task's error.")
+    reason: str | None = None
+    baseline_trace_id: str | None = None
+    trace_id: str | None = None
+    baseline_trace_url: str | None = None
+    trace_url: str | None = None
+
+
+class ChangeList(Answer):
+    """Items that changed in one way, the largest changes first."""
+
+    kind: Literal["worse", "better", "newly erroring", "no longer erroring"]
+    run: str
+    score: str | None = Field(description="Null for errors.")
+    total: int
+    items: list[ChangedItem] = Field(description="The first of them; `limit` and `detail` give more.")
+
+
+class Finding(Answer):
+    """Something that makes runs differ beside what is being compared."""
+
+    kind: Literal[
+        "items", "content", "unpaired scores", "dataset version", "judge", "scale", "time-out", "status", "source"
+    ]
+    unfair: bool = Field(description="Whether a score cannot be compared fairly because of it.")
+    run: str
+    score: str | None = None
+    message: str
+
+
+class GateCheck(Answer):
+    """One condition of the gate, for one run."""
+
+    expression: str
+    run: str
+    passed: bool
+    value: float | None
+    message: str
+
+
+class Gate(Answer):
+    """Whether the conditions given as `fail_if` let the runs pass."""
+
+    passed: bool
+    checks: list[GateCheck]
+
+
+class Comparison(Answer):
+    """Runs of a dataset compared item by item."""
+
+    backend: Backend
+    dataset: str
+    baseline: str
+    runs: list[RunFigures]
+    scores: list[ScoreComparison]
+    contrasts: list[Contrast]
+    comparability: list[Finding]
+    changes: list[ChangeList]
+    gate: Gate | None = Field(description="Set when `fail_if` was given.")
+    pass_mark: float = Field(description="Canonical value from which an item passes.")
+    min_delta: float = Field(description="The smallest difference that counts as one worth seeing.")
+    warnings: list[str]
+    notice: str
+    next: list[NextStep]

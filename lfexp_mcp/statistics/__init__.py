@@ -1,0 +1,1 @@
+"""Statistics of runs: pairs, proportions, power, agreement. Pure; SciPy is imported on use."""

@@ -1,0 +1,101 @@
+"""Passes and failures: intervals that hold near 0 and 1 and for few items, and McNemar's test."""
+
+import math
+from collections.abc import Callable
+
+from lfexp_mcp.statistics.interval import Z95, Interval
+
+MID_P_FROM = 25
+"""Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""
+
+
+def wilson(passes: int, n: int) -> Interval:
+    """Interval of one proportion.
+
+    Source: E. B. Wilson, JASA 22 (1927) 209-212, the score interval.
+
+    Args:
+        passes: How many passed.
+        n: How many there were, at least 1.
+    """
+    share = passes / n
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+    # Rounding must not leave 1e-17 where the formula gives exactly 0 or 1.
+    return Interval(0.0 if passes == 0 else centre - half, 1.0 if passes == n else centre + half)
+
+
+def newcombe(passes: int, n: int, other_passes: int, other_n: int) -> Interval:
+    """Interval of the difference of two independent proportions, first minus other.
+
+    Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10 (Wilson limits, squared and added).
+    """
+    first, other = wilson(passes, n), wilson(other_passes, other_n)
+    share, other_share = passes / n, other_passes / other_n
+    delta = share - other_share
+    return Interval(
+        delta - math.hypot(share - first.low, other.high - other_share),
+        delta + math.hypot(first.high - share, other_share - other.low),
+    )
+
+
+def tango(gained: int, lost: int, n: int) -> Interval:
+    """Interval of the difference of two paired proportions, (gained - lost) / n.
+
+    Source: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval; recommended for small samples by
+    Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014) 2850-2875.
+
+    Args:
+        gained: Pairs that fail in the first run and pass in the second.
+        lost: Pairs that pass in the first run and fail in the second.
+        n: All pairs, at least 1.
+    """
+    delta = (gained - lost) / n
+    low = _bisect(lambda value: _tango_score(gained, lost, n, value) - Z95, -1.0, delta)
+    high = _bisect(lambda value: _tango_score(gained, lost, n, value) + Z95, delta, 1.0)
+    return Interval(low, high)
+
+
+def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
+    """Tango's statistic for the hypothesis that the difference is `delta`; falls as `delta` grows."""
+    linear = -gained - lost + (2 * n - gained + lost) * delta
+    constant = -lost * delta * (1 - delta)
+    root = math.sqrt(max(linear**2 - 8 * n * constant, 0.0))
+    lost_share = (root - linear) / (4 * n)
+    variance = n * (2 * lost_share + delta * (1 - delta))
+    distance = gained - lost - n * delta
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
+def _bisect(falling: Callable[[float], float], low: float, high: float) -> float:
+    """The zero of a falling function between two values, to 1e-12; an end where the function does not change sign."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        if falling(middle) > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def mcnemar_p(gained: int, lost: int) -> float:
+    """Two-sided p of McNemar's test: exact below `MID_P_FROM` discordant pairs, mid-p from there.
+
+    Source: Q. McNemar, Psychometrika 12 (1947) 153-157; exact and mid-p as in Fagerland, Lydersen and Laake,
+    BMC Medical Research Methodology 13 (2013) 91.
+    """
+    from scipy.stats import binom
+
+    discordant = gained + lost
+    fewer = min(gained, lost)
+    p = 2 * float(binom.cdf(fewer, discordant, 0.5))
+    if discordant >= MID_P_FROM:
+        p -= float(binom.pmf(fewer, discordant, 0.5))
+    return min(p, 1.0)
+
+
+def mcnemar_method(gained: int, lost: int) -> str:
+    """Which variant `mcnemar_p` used, for the reader."""
+    return "McNemar mid-p" if gained + lost >= MID_P_FROM else "McNemar exact"
