@@ -1,0 +1,31 @@
+"""Entry of the store's own process: `python -m lfexp_mcp.store --folder FOLDER`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.deployment import BEFORE_SCORE_LISTS, CURRENT
+from lfexp_mcp.store.server import serve
+
+
+def main() -> int:
+    """Serve a store folder; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m lfexp_mcp.store", description="Serve the embedded store of lfexp-mcp.")
+    parser.add_argument("--folder", type=Path, required=True, help="the store folder")
+    parser.add_argument("--port", type=int, default=0, help="the port to prefer (default: any)")
+    parser.add_argument("--idle-exit", type=float, default=None, help="stop after so many seconds without a request")
+    parser.add_argument("--announce", type=Path, default=None, help="write a JSON file once the server listens")
+    parser.add_argument("--before-score-lists", action="store_true", help="answer as a Langfuse server before 4.59")
+    arguments = parser.parse_args()
+    deployment = BEFORE_SCORE_LISTS if arguments.before_score_lists else CURRENT
+    try:
+        serve(arguments.folder, arguments.port, arguments.idle_exit, arguments.announce, deployment)
+    except StoreError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The ASGI application of the embedded store."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lfexp_mcp.store.call import Handler, endpoint, json_answer
+from lfexp_mcp.store.database import Database
+from lfexp_mcp.store.deployment import CURRENT, Deployment
+from lfexp_mcp.store.http_errors import Unauthorized
+from lfexp_mcp.store.keys import StoreKeys
+from lfexp_mcp.store.routes import dataset_items, datasets, experiments, prompts, scores, system, traces
+
+API = "/api/public"
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+"""The values of `Host` taken, so that a page of a foreign site whose name resolves to this machine is refused."""
+INSTANCE_HEADER = "x-lfexp-store"
+"""The header of the answers of `health` that tells the process apart from whoever listens on its port next."""
+
+
+class _Authentication:
+    """Lets requests with the store's keys through; health needs none."""
+
+    def __init__(self, app: ASGIApp, keys: StoreKeys) -> None:
+        self._app = app
+        self._expected = f"{keys.public_key}:{keys.secret_key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _OPEN or self._knows(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        error = Unauthorized()
+        await json_answer(error.body, error.status)(scope, receive, send)
+
+    def _knows(self, headers: Headers) -> bool:
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(credentials, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return kind.lower() == "basic" and hmac.compare_digest(given, self._expected)
+
+
+class _Instance:
+    """Adds the instance to every answer."""
+
+    def __init__(self, app: ASGIApp, instance: str) -> None:
+        self._app = app
+        self._header = (INSTANCE_HEADER.encode(), instance.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_instance(message: dict) -> None:  # type: ignore[type-arg]
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), self._header]
+            await send(message)
+
+        await self._app(scope, receive, send_with_instance if scope["type"] == "http" else send)  # type: ignore[arg-type]
+
+
+_OPEN = frozenset({f"{API}/health", f"{API}/ready"})
+
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/health", system.health),
+    ("GET", "/ready", system.health),
+    ("GET", "/projects", system.projects),
+    ("GET", "/v2/datasets", datasets.list_datasets),
+    ("POST", "/v2/datasets", datasets.create_dataset),
+    ("GET", "/v2/datasets/{name:path}", datasets.get_dataset),
+    ("GET", "/dataset-items", dataset_items.list_items),
+    ("POST", "/dataset-items", dataset_items.create_item),
+    ("GET", "/dataset-items/{id:path}", dataset_items.get_item),
+    ("DELETE", "/dataset-items/{id:path}", dataset_items.delete_item),
+    ("GET", "/v2/prompts", prompts.list_prompts),
+    ("POST", "/v2/prompts", prompts.create_prompt),
+    ("PATCH", "/v2/prompts/{name:path}/versions/{version:int}", prompts.update_labels),
+    ("GET", "/v2/prompts/{name:path}", prompts.get_prompt),
+    ("DELETE", "/v2/prompts/{name:path}", prompts.delete_prompt),
+    ("POST", "/otel/v1/traces", traces.export_traces),
+    ("POST", "/scores", scores.create_scores),
+    ("DELETE", "/scores/{id:path}", scores.delete_score),
+    ("GET", "/v3/scores", scores.list_scores),
+    ("GET", "/experiments", experiments.list_experiments),
+    ("GET", "/experiment-items", experiments.list_experiment_items),
+    ("GET", "/llm-connections", system.empty_page),
+    ("GET", "/unstable/evaluators", system.empty_page),
+)
+
+_LEGACY = (
+    "/traces",
+    "/traces/{id:path}",
+    "/observations",
+    "/observations/{id:path}",
+    "/sessions",
+    "/sessions/{id:path}",
+    "/scores",
+    "/v2/scores",
+    "/v2/scores/{id:path}",
+    "/dataset-run-items",
+    "/datasets/{name:path}/runs",
+    "/datasets/{name:path}/runs/{run:path}",
+    "/metrics",
+)
+
+
+def build_app(
+    database: Database,
+    keys: StoreKeys,
+    *,
+    deployment: Deployment = CURRENT,
+    instance: str = "",
+    wrap: Callable[[ASGIApp], ASGIApp] | None = None,
+) -> ASGIApp:
+    """Build the application.
+
+    Args:
+        database: The store file, open; the caller closes it.
+        keys: The only keys that are let in.
+        deployment: Which Langfuse server to answer as.
+        instance: The name of this process, told in a header.
+        wrap: Wraps the whole application, such as to watch its requests.
+    """
+    routes = [Route(f"{API}{path}", endpoint(handler), methods=[method]) for method, path, handler in _ROUTES]
+    routes += [Route(f"{API}{path}", endpoint(system.legacy)) for path in _LEGACY]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_HOSTS)),
+        Middleware(_Instance, instance=instance),
+        Middleware(_Authentication, keys=keys),
+    ]
+    app = Starlette(routes=routes, middleware=middleware)
+    app.state.database = database
+    app.state.deployment = deployment
+    return wrap(app) if wrap else app

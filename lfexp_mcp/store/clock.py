@@ -1,0 +1,56 @@
+"""Time as the store keeps it: whole milliseconds since the epoch, as Langfuse does; shown as ISO 8601 in UTC."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def now_ms() -> int:
+    """Return the time now, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def iso(ms: int) -> str:
+    """Write a time in milliseconds as Langfuse does, such as `2026-11-22T22:45:10.300Z`."""
+    moment = _EPOCH + ms * _MILLISECOND
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def iso_or_none(ms: int | None) -> str | None:
+    """Write a time in milliseconds, or `None` if there is none."""
+    return None if ms is None else iso(ms)
+
+
+def parse_ms(text: str) -> int:
+    """Read an ISO 8601 time; one without an offset is UTC.
+
+    Args:
+        text: The time as written.
+
+    Returns:
+        Milliseconds since the epoch, rounded down.
+
+    Raises:
+        ValueError: The text is not a time.
+    """
+    moment = datetime.fromisoformat(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+
+
+def _instant(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return parse_ms(value)
+        except (ValueError, OverflowError):
+            pass
+    raise PydanticCustomError("iso_datetime", "Invalid ISO datetime")
+
+
+Instant = Annotated[int, BeforeValidator(_instant)]
+"""A field that is an ISO 8601 time outside and milliseconds since the epoch inside."""

@@ -1,0 +1,25 @@
+"""Which Langfuse server the embedded store answers as."""
+
+from dataclasses import dataclass
+
+PROJECT_ID = "lfexp-embedded"
+PROJECT_NAME = "Embedded store"
+ORGANIZATION_ID = "lfexp-local"
+ORGANIZATION_NAME = "Local"
+
+SERVER_VERSION = "4.59.0"
+"""The version told by `health`: the oldest server that the Langfuse SDK 5 accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """How the server behaves where Langfuse servers differ between versions."""
+
+    version: str = SERVER_VERSION
+    """The version told by `health`."""
+    takes_score_lists: bool = True
+    """Whether `POST /api/public/scores` takes a list; servers before 4.59 answer 400."""
+
+
+CURRENT = Deployment()
+BEFORE_SCORE_LISTS = Deployment(version="4.16.0", takes_score_lists=False)

@@ -1,0 +1,207 @@
+"""The structured `filter` parameter: JSON conditions, turned into SQL over a fixed set of columns."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+
+from lfexp_mcp.store.clock import parse_ms
+from lfexp_mcp.store.http_errors import BadRequest, InvalidRequest
+from lfexp_mcp.store.paging import Conditions, SqlValue
+
+FilterType = Literal[
+    "datetime", "string", "number", "stringOptions", "categoryOptions", "arrayOptions", "stringObject", "numberObject",
+    "boolean", "null",
+]  # fmt: skip
+
+
+class FilterCondition(BaseModel):
+    """One condition, as the client wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: FilterType
+    column: str
+    operator: str
+    value: JsonValue = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterColumn:
+    """A column that conditions may name."""
+
+    sql: str
+    """Its SQL expression; of an object, the JSON text."""
+    kind: Literal["string", "number", "datetime", "boolean", "array", "object"] = "string"
+
+
+_ADAPTER = TypeAdapter(list[FilterCondition])
+
+_COMPARE = frozenset({"=", ">", "<", ">=", "<="})
+
+
+def parse_filter(text: str) -> list[FilterCondition]:
+    """Read the parameter.
+
+    Raises:
+        InvalidRequest: It is not a JSON list of conditions.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequest.at("filter", "Invalid filter: a JSON array of conditions is expected") from error
+
+
+def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: Mapping[str, FilterColumn]) -> None:
+    """Add the conditions asked for to those of a query.
+
+    Args:
+        conditions: Where they are added.
+        asked: What the client asked for.
+        columns: The columns that may be named.
+
+    Raises:
+        BadRequest: A column or operator is not supported, or a value has the wrong type.
+    """
+    for condition in asked:
+        column = columns.get(condition.column)
+        if column is None:
+            raise BadRequest(f"Invalid filter column: {condition.column}. Supported: {', '.join(sorted(columns))}")
+        _apply(conditions, condition, column)
+
+
+def _apply(conditions: Conditions, condition: FilterCondition, column: FilterColumn) -> None:
+    plain = _Expression(column.sql)
+    match condition.type:
+        case "string":
+            _text(conditions, plain, condition)
+        case "stringOptions":
+            _options(conditions, plain, condition)
+        case "number":
+            _compare(conditions, plain, condition, _number(condition))
+        case "datetime":
+            _compare(conditions, plain, condition, _time(condition))
+        case "boolean":
+            _boolean(conditions, column.sql, condition)
+        case "null":
+            _null(conditions, column.sql, condition)
+        case "arrayOptions":
+            _array(conditions, column.sql, condition)
+        case "stringObject":
+            _text(conditions, _member(column, condition), condition)
+        case "categoryOptions":
+            _options(conditions, _member(column, condition), condition)
+        case "numberObject":
+            _compare(conditions, _member(column, condition), condition, _number(condition))
+
+
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    sql: str
+    parameters: tuple[SqlValue, ...] = ()
+
+
+def _text(conditions: Conditions, expression: _Expression, condition: FilterCondition) -> None:
+    value = condition.value
+    if not isinstance(value, str):
+        raise _wrong_value(condition, "a string")
+    sql, parameters = expression.sql, expression.parameters
+    match condition.operator:
+        case "=":
+            conditions.add(f"{sql} = ?", *parameters, value)
+        case "contains":
+            conditions.add(f"instr({sql}, ?) > 0", *parameters, value)
+        case "does not contain":
+            conditions.add(f"instr(ifnull({sql}, ''), ?) = 0", *parameters, value)
+        case "starts with":
+            conditions.add(f"substr({sql}, 1, ?) = ?", *parameters, len(value), value)
+        case "ends with" if value:
+            conditions.add(f"substr({sql}, ?) = ?", *parameters, -len(value), value)
+        case "ends with":
+            conditions.add(f"{sql} IS NOT NULL", *parameters)
+        case "matches":
+            conditions.add(f"instr(lower({sql}), lower(?)) > 0", *parameters, value)
+        case _:
+            raise _wrong_operator(condition)
+
+
+def _options(conditions: Conditions, expression: _Expression, condition: FilterCondition) -> None:
+    words = {"any of": "IN", "none of": "NOT IN"}
+    if condition.operator not in words:
+        raise _wrong_operator(condition)
+    clause = f"ifnull({expression.sql}, '') {words[condition.operator]} (SELECT value FROM json_each(?))"
+    conditions.add(clause, *expression.parameters, json.dumps(_strings(condition)))
+
+
+def _array(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
+    values = _strings(condition)
+    member = f"EXISTS (SELECT 1 FROM json_each({sql}) AS member WHERE member.value = ?)"
+    match condition.operator:
+        case "any of":
+            conditions.add("(" + " OR ".join([member] * len(values) or ["0"]) + ")", *values)
+        case "none of":
+            for value in values:
+                conditions.add(f"NOT {member}", value)
+        case "all of":
+            for value in values:
+                conditions.add(member, value)
+        case _:
+            raise _wrong_operator(condition)
+
+
+def _compare(conditions: Conditions, expression: _Expression, condition: FilterCondition, value: SqlValue) -> None:
+    if condition.operator not in _COMPARE:
+        raise _wrong_operator(condition)
+    conditions.add(f"{expression.sql} {condition.operator} ?", *expression.parameters, value)
+
+
+def _boolean(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
+    if not isinstance(condition.value, bool):
+        raise _wrong_value(condition, "true or false")
+    if condition.operator not in ("=", "<>"):
+        raise _wrong_operator(condition)
+    conditions.add(f"{sql} {condition.operator} ?", int(condition.value))
+
+
+def _null(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
+    if condition.operator not in ("is null", "is not null"):
+        raise _wrong_operator(condition)
+    conditions.add(f"nullif({sql}, '') {condition.operator}")
+
+
+def _member(column: FilterColumn, condition: FilterCondition) -> _Expression:
+    if column.kind != "object" or not condition.key:
+        raise BadRequest(f"Filter on {condition.column}: type {condition.type} needs an object column and a key")
+    return _Expression(f"(SELECT value FROM json_each({column.sql}) WHERE key = ?)", (condition.key,))
+
+
+def _number(condition: FilterCondition) -> float:
+    if isinstance(condition.value, bool) or not isinstance(condition.value, int | float):
+        raise _wrong_value(condition, "a number")
+    return condition.value
+
+
+def _time(condition: FilterCondition) -> int:
+    try:
+        return parse_ms(str(condition.value))
+    except ValueError as error:
+        raise _wrong_value(condition, "an ISO 8601 time") from error
+
+
+def _strings(condition: FilterCondition) -> list[str]:
+    if not isinstance(condition.value, list):
+        raise _wrong_value(condition, "a list of strings")
+    return [str(value) for value in condition.value]
+
+
+def _wrong_value(condition: FilterCondition, expected: str) -> BadRequest:
+    return BadRequest(f"Filter on {condition.column}: the value must be {expected}")
+
+
+def _wrong_operator(condition: FilterCondition) -> BadRequest:
+    return BadRequest(
+        f"Filter on {condition.column}: operator {condition.operator!r} is not supported for type {condition.type}"
+    )

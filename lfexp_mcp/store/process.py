@@ -1,0 +1,174 @@
+"""Starting, finding and stopping the process of the embedded store; light to import, as the MCP server does at start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from lfexp_mcp import __version__
+from lfexp_mcp.errors import StoreError
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+IDLE_EXIT_S = 900.0
+_POLL_S = 0.02
+_ANNOUNCEMENT = "server.json"
+_LOG = "store.log"
+_HEALTH = "/api/public/health"
+_INSTANCE_HEADER = "x-lfexp-store"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConnection:
+    """How to reach an embedded store."""
+
+    base_url: str
+    public_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    pid: int
+    instance: str
+    port: int
+    version: str
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_lists: bool = False) -> StoreConnection:
+    """Find the running server of a store folder, or start one.
+
+    Processes that call this at the same time get the same server. It outlives its caller, and stops by itself when
+    nobody asks any more; so a caller that was quiet for long calls this again before it sends requests.
+
+    Args:
+        folder: The store folder; made when it does not exist.
+        idle_exit: After how many seconds without a request a server that is started here stops.
+        before_score_lists: Whether a server that is started here answers as a Langfuse server before 4.59.
+
+    Raises:
+        StoreError: The folder cannot be used, or the server did not start.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = _running(folder)
+        if found is None:
+            with FileLock(folder / "start.lock"):
+                found = _running(folder) or _start(folder, idle_exit, before_score_lists)
+    except OSError as error:
+        raise StoreError(
+            f"The store folder {folder} cannot be used: {error}. Make it writable, or choose another store folder."
+        ) from error
+    return _connection(folder, found)
+
+
+def stop_store(folder: Path) -> bool:
+    """Stop the server of a store folder, and wait until it is gone; what it stored stays.
+
+    Returns:
+        Whether one was running.
+
+    Raises:
+        StoreError: It did not stop.
+    """
+    found = _running(folder, any_version=True)
+    if found is None:
+        return False
+    os.kill(found.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while _answers(found):
+        if time.monotonic() > deadline:
+            raise StoreError(f"The embedded store (process {found.pid}) does not stop. End that process by hand.")
+        time.sleep(_POLL_S)
+    return True
+
+
+def _connection(folder: Path, found: _Announcement) -> StoreConnection:
+    from lfexp_mcp.store.keys import folder_keys
+
+    keys = folder_keys(folder)
+    return StoreConnection(found.base_url, keys.public_key, keys.secret_key)
+
+
+def _running(folder: Path, *, any_version: bool = False) -> _Announcement | None:
+    found = _announced(folder)
+    if found is None or not (any_version or found.version == __version__) or not _answers(found):
+        return None
+    return found
+
+
+def _announced(folder: Path) -> _Announcement | None:
+    try:
+        content = json.loads((folder / _ANNOUNCEMENT).read_text(encoding="utf-8"))
+        return _Announcement(
+            int(content["pid"]), str(content["instance"]), int(content["port"]), str(content["version"])
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _answers(found: _Announcement) -> bool:
+    import httpx
+
+    try:
+        answer = httpx.get(f"{found.base_url}{_HEALTH}", timeout=5.0, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and answer.headers.get(_INSTANCE_HEADER) == found.instance
+
+
+def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announcement:
+    before = _announced(folder)
+    announcement = folder / _ANNOUNCEMENT
+    announcement.unlink(missing_ok=True)
+    command = [sys.executable, "-P", "-m", "lfexp_mcp.store", "--folder", str(folder), "--idle-exit", str(idle_exit)]
+    command += ["--announce", str(announcement), "--port", str(before.port if before else 0)]
+    if before_score_lists:
+        command.append("--before-score-lists")
+    log = folder / _LOG
+    with log.open("wb") as stream:
+        process = _spawn_detached(command, stream.fileno())
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = _announced(folder)
+        if found is not None and _answers(found):
+            _forget(process)
+            return found
+        if process.poll() is not None:
+            raise StoreError(f"The embedded store did not start: {_last_words(log)}")
+        time.sleep(_POLL_S)
+    process.kill()
+    process.wait()
+    raise StoreError(f"The embedded store did not start within {START_TIMEOUT_S:.0f} s. Look into {log}.")
+
+
+def _spawn_detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
+    """Start a process that lives on when this one, or its terminal, ends."""
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def _forget(process: subprocess.Popen[bytes]) -> None:
+    """Keep the handle of a server that is to outlive us, so that nothing waits for it or warns about it."""
+    _started[:] = [each for each in _started if each.poll() is None]
+    _started.append(process)
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it ended without a word; its log is {log}."

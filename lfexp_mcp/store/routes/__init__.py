@@ -1,0 +1,1 @@
+"""The HTTP routes of the embedded store, one module per resource."""

@@ -1,0 +1,149 @@
+"""Dataset items: `/api/public/dataset-items`. Each write is a new version, so that any moment can be read again."""
+
+import sqlite3
+import uuid
+from typing import Literal
+
+from pydantic import JsonValue
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import Instant, iso, now_ms
+from lfexp_mcp.store.http_errors import Conflict, InvalidRequest, NotFound
+from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
+from lfexp_mcp.store.routes.datasets import named_dataset
+
+_SOURCE = "dataset_item_versions AS item JOIN datasets AS dataset ON dataset.id = item.dataset_id"
+_COLUMNS = "item.*, dataset.name AS dataset_name"
+
+
+class DatasetItemBody(Fields):
+    """What creates or changes a dataset item."""
+
+    dataset_name: str
+    id: str | None = None
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    metadata: JsonValue = None
+    source_trace_id: str | None = None
+    source_observation_id: str | None = None
+    status: Literal["ACTIVE", "ARCHIVED"] | None = None
+
+
+class DatasetItemsQuery(PageQuery):
+    """Which dataset items to list."""
+
+    dataset_name: str | None = None
+    source_trace_id: str | None = None
+    source_observation_id: str | None = None
+    version: Instant | None = None
+
+
+def create_item(call: Call) -> JsonValue:
+    """Create the item, or change the one of that id: what the body leaves out stays."""
+    body = call.body(DatasetItemBody)
+    item_id = body.id or str(uuid.uuid4())
+    now = now_ms()
+    with call.database.write() as connection:
+        dataset = named_dataset(connection, body.dataset_name)
+        before = _current(connection, item_id)
+        if before is not None and before["dataset_id"] != dataset["id"]:
+            raise Conflict(
+                f"The dataset item with id {item_id} already exists in a dataset other than {body.dataset_name}"
+            )
+        connection.execute(
+            "UPDATE dataset_item_versions SET valid_to = ? WHERE id = ? AND valid_to IS NULL", (now, item_id)
+        )
+        connection.execute(
+            """
+            INSERT INTO dataset_item_versions
+                (id, dataset_id, status, input, expected_output, metadata, source_trace_id, source_observation_id,
+                 valid_from)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            (item_id, dataset["id"], *_merged(body, before), now),
+        )
+        return _shape(_found(connection, item_id))
+
+
+def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]:
+    values: dict[str, SqlValue] = {
+        "status": body.status,
+        "input": to_json(body.input),
+        "expected_output": to_json(body.expected_output),
+        "metadata": to_json(body.metadata),
+        "source_trace_id": body.source_trace_id,
+        "source_observation_id": body.source_observation_id,
+    }
+    if before is not None:
+        values = {name: before[name] if value is None else value for name, value in values.items()}
+    return list(values.values()) if values["status"] else ["ACTIVE", *list(values.values())[1:]]
+
+
+def get_item(call: Call) -> JsonValue:
+    """Answer the item of an id, archived ones too."""
+    with call.database.read() as connection:
+        return _shape(_found(connection, call.path("id")))
+
+
+def delete_item(call: Call) -> JsonValue:
+    """Delete an item; its versions of the past stay readable."""
+    item_id = call.path("id")
+    with call.database.write() as connection:
+        _found(connection, item_id)
+        connection.execute(
+            "UPDATE dataset_item_versions SET valid_to = ? WHERE id = ? AND valid_to IS NULL", (now_ms(), item_id)
+        )
+    return {"message": "Dataset item successfully deleted"}
+
+
+def list_items(call: Call) -> JsonValue:
+    """Answer a page of the items that are not archived, newest first; with `version`, as they were then."""
+    query = call.query(DatasetItemsQuery)
+    if query.version is not None and query.dataset_name is None:
+        raise InvalidRequest.at("datasetName", "datasetName is required when version is provided")
+    conditions = Conditions()
+    with call.database.read() as connection:
+        if query.dataset_name is not None:
+            conditions.equal("item.dataset_id", named_dataset(connection, query.dataset_name)["id"])
+        if query.version is None:
+            conditions.add("item.valid_to IS NULL")
+        else:
+            conditions.add("item.valid_from <= ?", query.version)
+            conditions.add("(item.valid_to IS NULL OR item.valid_to > ?)", query.version)
+        conditions.equal("item.status", "ACTIVE")
+        conditions.equal("item.source_trace_id", query.source_trace_id)
+        conditions.equal("item.source_observation_id", query.source_observation_id)
+        order = "item.valid_from DESC, item.seq DESC"
+        return page_of(connection, query, _SOURCE, conditions, order, _shape, _COLUMNS)
+
+
+def _current(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE item.id = ? AND item.valid_to IS NULL",  # noqa: S608
+        (item_id,),
+    ).fetchone()
+    return row
+
+
+def _found(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row:
+    row = _current(connection, item_id)
+    if row is None:
+        raise NotFound("Dataset item not found")
+    return row
+
+
+def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    return {
+        "id": row["id"],
+        "datasetId": row["dataset_id"],
+        "status": row["status"],
+        "sourceTraceId": row["source_trace_id"],
+        "sourceObservationId": row["source_observation_id"],
+        "createdAt": iso(row["valid_from"]),
+        "updatedAt": iso(row["valid_from"]),
+        "input": from_json(row["input"]),
+        "expectedOutput": from_json(row["expected_output"]),
+        "metadata": from_json(row["metadata"]),
+        "datasetName": row["dataset_name"],
+        "mediaReferences": [],
+    }

@@ -1,0 +1,92 @@
+"""Datasets: `/api/public/v2/datasets`."""
+
+import secrets
+import sqlite3
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import iso, now_ms
+from lfexp_mcp.store.deployment import PROJECT_ID
+from lfexp_mcp.store.http_errors import NotFound
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
+
+
+class DatasetBody(Fields):
+    """What creates or changes a dataset."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    metadata: JsonValue = None
+    input_schema: JsonValue = None
+    expected_output_schema: JsonValue = None
+
+
+def create_dataset(call: Call) -> JsonValue:
+    """Create the dataset, or change the one of that name: what the body leaves out stays."""
+    body = call.body(DatasetBody)
+    now = now_ms()
+    with call.database.write() as connection:
+        connection.execute(
+            """
+            INSERT INTO datasets
+                (id, name, description, metadata, input_schema, expected_output_schema, created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (name) DO UPDATE SET
+                description = ifnull(excluded.description, description),
+                metadata = ifnull(excluded.metadata, metadata),
+                input_schema = ifnull(excluded.input_schema, input_schema),
+                expected_output_schema = ifnull(excluded.expected_output_schema, expected_output_schema),
+                updated_at = excluded.updated_at
+            """,
+            (
+                secrets.token_hex(12),
+                body.name,
+                body.description,
+                to_json(body.metadata),
+                to_json(body.input_schema),
+                to_json(body.expected_output_schema),
+                now,
+                now,
+            ),
+        )
+        return _shape(named_dataset(connection, body.name))
+
+
+def get_dataset(call: Call) -> JsonValue:
+    """Answer the dataset of a name."""
+    with call.database.read() as connection:
+        return _shape(named_dataset(connection, call.path("name")))
+
+
+def list_datasets(call: Call) -> JsonValue:
+    """Answer a page of datasets, newest first."""
+    query = call.query(PageQuery)
+    with call.database.read() as connection:
+        return page_of(connection, query, "datasets", Conditions(), "created_at DESC, rowid DESC", _shape)
+
+
+def named_dataset(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
+    """Find a dataset.
+
+    Raises:
+        NotFound: There is none of that name.
+    """
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM datasets WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise NotFound("Dataset not found")
+    return row
+
+
+def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    return {
+        "id": row["id"],
+        "projectId": PROJECT_ID,
+        "name": row["name"],
+        "description": row["description"],
+        "metadata": from_json(row["metadata"]),
+        "inputSchema": from_json(row["input_schema"]),
+        "expectedOutputSchema": from_json(row["expected_output_schema"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }

@@ -1,0 +1,225 @@
+"""Prompts: `/api/public/v2/prompts`."""
+
+import sqlite3
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+from starlette.responses import Response
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import Instant, iso, now_ms
+from lfexp_mcp.store.deployment import PROJECT_ID
+from lfexp_mcp.store.http_errors import InvalidRequest, NotFound
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, to_json
+
+_LATEST = "latest"
+_PRODUCTION = "production"
+
+
+class PromptBody(Fields):
+    """What creates a version of a prompt."""
+
+    name: str = Field(min_length=1)
+    prompt: str | list[dict[str, JsonValue]]
+    type: Literal["text", "chat"] | None = None
+    config: JsonValue = None
+    labels: list[Annotated[str, Field(min_length=1, max_length=36)]] | None = None
+    tags: list[str] | None = None
+    commit_message: str | None = None
+
+
+class PromptQuery(Fields):
+    """Which version of a prompt."""
+
+    version: int | None = Field(default=None, ge=1, le=2**31)
+    label: str | None = None
+
+
+class PromptsQuery(PageQuery):
+    """Which prompts to list."""
+
+    limit: int = Field(default=10, ge=1, le=100)
+    name: str | None = None
+    label: str | None = None
+    tag: str | None = None
+    from_updated_at: Instant | None = None
+    to_updated_at: Instant | None = None
+
+
+class LabelsBody(Fields):
+    """The labels to add to a version."""
+
+    new_labels: list[Annotated[str, Field(min_length=1, max_length=36)]]
+
+
+def create_prompt(call: Call) -> JsonValue:
+    """Create the next version of a prompt; its labels leave the versions that had them, and it becomes `latest`."""
+    body = call.body(PromptBody)
+    kind = body.type or "text"
+    if isinstance(body.prompt, str) != (kind == "text"):
+        expected = "string" if kind == "text" else "array"
+        raise InvalidRequest.at("prompt", f"Invalid input: expected {expected} for a {kind} prompt")
+    with call.database.write() as connection:
+        versions = _versions(connection, body.name)
+        if versions and versions[-1]["type"] != kind:
+            raise InvalidRequest.at(
+                "type", f"Previous versions have different prompt type. Create a new prompt for type {kind}."
+            )
+        labels = list(dict.fromkeys([*(body.labels or []), _LATEST]))
+        tags = body.tags if body.tags is not None else _texts(versions[-1]["tags"]) if versions else []
+        now = now_ms()
+        _take_labels(connection, versions, labels, now)
+        connection.execute("UPDATE prompts SET tags = ? WHERE name = ?", (to_json(list(tags)), body.name))
+        prompt_id = str(uuid.uuid4())
+        connection.execute(
+            """
+            INSERT INTO prompts
+                (id, name, version, type, prompt, config, tags, labels, commit_message, created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                prompt_id,
+                body.name,
+                versions[-1]["version"] + 1 if versions else 1,
+                kind,
+                to_json(body.prompt),  # type: ignore[arg-type]
+                to_json(body.config if body.config is not None else {}),
+                to_json(list(tags)),
+                to_json(list(labels)),
+                body.commit_message,
+                now,
+                now,
+            ),
+        )
+        return _shape(connection.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone())
+
+
+def get_prompt(call: Call) -> JsonValue:
+    """Answer a version of a prompt: the one of a number, or of a label, which is `production` unless given."""
+    name, query = call.path("name"), call.query(PromptQuery)
+    with call.database.read() as connection:
+        return _shape(_version(connection, name, query))
+
+
+def list_prompts(call: Call) -> JsonValue:
+    """Answer a page of prompts by name, each with its versions and labels that fulfil the filters."""
+    query = call.query(PromptsQuery)
+    conditions = Conditions()
+    conditions.equal("name", query.name)
+    conditions.between("updated_at", query.from_updated_at, query.to_updated_at)
+    for column, value in (("labels", query.label), ("tags", query.tag)):
+        if value is not None:
+            conditions.add(f"EXISTS (SELECT 1 FROM json_each(prompts.{column}) AS each WHERE each.value = ?)", value)
+    with call.database.read() as connection:
+        rows = connection.execute(
+            f"SELECT * FROM prompts {conditions.sql} ORDER BY name, version",  # noqa: S608
+            conditions.parameters,
+        ).fetchall()
+    prompts: dict[str, list[sqlite3.Row]] = {}
+    for row in rows:
+        prompts.setdefault(row["name"], []).append(row)
+    start = (query.page - 1) * query.limit
+    data: list[JsonValue] = [_summary(versions) for versions in list(prompts.values())[start : start + query.limit]]
+    meta = page_meta(query, len(prompts))
+    return {"data": data, "meta": meta, "pagination": meta}
+
+
+def update_labels(call: Call) -> JsonValue:
+    """Add labels to a version; they leave the versions that had them."""
+    name, number = call.path("name"), int(call.path("version"))
+    body = call.body(LabelsBody)
+    if _LATEST in body.new_labels:
+        raise InvalidRequest.at("newLabels", "Label 'latest' is always assigned to the latest prompt version")
+    with call.database.write() as connection:
+        row = _version(connection, name, PromptQuery(version=number))
+        now = now_ms()
+        others = [other for other in _versions(connection, name) if other["version"] != number]
+        _take_labels(connection, others, body.new_labels, now)
+        labels = list(dict.fromkeys([*_texts(row["labels"]), *body.new_labels]))
+        connection.execute(
+            "UPDATE prompts SET labels = ?, updated_at = ? WHERE id = ?", (to_json(list(labels)), now, row["id"])
+        )
+        return _shape(_version(connection, name, PromptQuery(version=number)))
+
+
+def delete_prompt(call: Call) -> Response:
+    """Delete the versions of a number or label, or all of them; `latest` passes on to the newest one left."""
+    name, query = call.path("name"), call.query(PromptQuery)
+    with call.database.write() as connection:
+        versions = _versions(connection, name)
+        doomed = [
+            row
+            for row in versions
+            if query.version in (None, row["version"]) and (query.label is None or query.label in _texts(row["labels"]))
+        ]
+        if not doomed:
+            raise NotFound("Prompt not found")
+        connection.executemany("DELETE FROM prompts WHERE id = ?", [(row["id"],) for row in doomed])
+        left = [row for row in versions if row not in doomed]
+        if left and _LATEST not in _texts(left[-1]["labels"]):
+            labels = [*_texts(left[-1]["labels"]), _LATEST]
+            connection.execute("UPDATE prompts SET labels = ? WHERE id = ?", (to_json(list(labels)), left[-1]["id"]))
+    return Response(status_code=204)
+
+
+def _versions(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
+    return connection.execute("SELECT * FROM prompts WHERE name = ? ORDER BY version", (name,)).fetchall()
+
+
+def _version(connection: sqlite3.Connection, name: str, query: PromptQuery) -> sqlite3.Row:
+    label = query.label or _PRODUCTION
+    for row in _versions(connection, name):
+        if row["version"] == query.version or (query.version is None and label in _texts(row["labels"])):
+            return row
+    wanted = f"version {query.version}" if query.version is not None else f"label '{label}'"
+    raise NotFound(f"Prompt not found: '{name}' with {wanted}")
+
+
+def _take_labels(connection: sqlite3.Connection, versions: list[sqlite3.Row], labels: list[str], now: int) -> None:
+    for row in versions:
+        had = _texts(row["labels"])
+        kept: list[JsonValue] = [label for label in had if label not in labels]
+        if len(kept) < len(had):
+            connection.execute(
+                "UPDATE prompts SET labels = ?, updated_at = ? WHERE id = ?", (to_json(kept), now, row["id"])
+            )
+
+
+def _texts(column: str) -> list[str]:
+    values = from_json(column)
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
+def _summary(versions: list[sqlite3.Row]) -> dict[str, JsonValue]:
+    newest = versions[-1]
+    return {
+        "name": newest["name"],
+        "type": newest["type"],
+        "versions": [row["version"] for row in versions],
+        "labels": sorted({label for row in versions for label in _texts(row["labels"])}),
+        "tags": from_json(newest["tags"]),
+        "lastUpdatedAt": iso(max(row["updated_at"] for row in versions)),
+        "lastConfig": from_json(newest["config"]),
+    }
+
+
+def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    labels = _texts(row["labels"])
+    return {
+        "id": row["id"],
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+        "projectId": PROJECT_ID,
+        "createdBy": "API",
+        "prompt": from_json(row["prompt"]),
+        "name": row["name"],
+        "version": row["version"],
+        "type": row["type"],
+        "isActive": _PRODUCTION in labels,
+        "config": from_json(row["config"]),
+        "tags": from_json(row["tags"]),
+        "labels": labels,
+        "commitMessage": row["commit_message"],
+        "resolutionGraph": None,
+    }

@@ -1,0 +1,168 @@
+"""Scores as they are posted: their rules, and their way into the store."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StrictFloat, StrictInt, StrictStr
+
+from lfexp_mcp.store.call import Fields
+from lfexp_mcp.store.clock import Instant, now_ms
+from lfexp_mcp.store.http_errors import InvalidRequest
+from lfexp_mcp.store.paging import SqlValue, from_json, to_json
+
+DataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]
+MAX_TEXT = 500
+"""The most characters in the value of a TEXT score."""
+
+
+class ScoreBody(Fields):
+    """A score as it is posted."""
+
+    id: str | None = None
+    name: Annotated[str, Field(min_length=1)]
+    value: StrictInt | StrictFloat | StrictStr
+    data_type: DataType | None = None
+    trace_id: str | None = None
+    observation_id: str | None = None
+    session_id: str | None = None
+    dataset_run_id: str | None = None
+    comment: str | None = None
+    metadata: JsonValue = None
+    environment: str | None = None
+    config_id: str | None = None
+    queue_id: str | None = None
+    source: Literal["API", "ANNOTATION"] | None = None
+    timestamp: Instant | None = None
+
+
+def check_score(score: ScoreBody) -> None:
+    """Check the rules that a score must fulfil to be accepted.
+
+    Raises:
+        InvalidRequest: It breaks one.
+    """
+    if score.source == "ANNOTATION" and score.config_id is None and score.data_type != "CORRECTION":
+        raise InvalidRequest.at(
+            "configId", "configId is required when source is ANNOTATION (except for CORRECTION scores)."
+        )
+    subjects = [subject for subject in (score.trace_id, score.session_id, score.dataset_run_id) if subject]
+    if len(subjects) != 1:
+        raise InvalidRequest.at("", "Provide exactly one of the following: traceId, sessionId, datasetRunId.")
+    if score.observation_id and not score.trace_id:
+        raise InvalidRequest.at("observationId", "observationId requires traceId.")
+    _check_value(score)
+
+
+def _check_value(score: ScoreBody) -> None:
+    is_text = isinstance(score.value, str)
+    match score.data_type:
+        case "NUMERIC" if is_text:
+            raise InvalidRequest.at("value", "Invalid input: expected number, received string")
+        case "BOOLEAN" if score.value not in (0, 1):
+            raise InvalidRequest.at("value", "Value must be a number equal to either 0 or 1 for data type BOOLEAN")
+        case "CATEGORICAL" | "CORRECTION" if not is_text:
+            raise InvalidRequest.at("value", "Invalid input: expected string, received number")
+        case "TEXT" if not is_text or not 1 <= len(str(score.value)) <= MAX_TEXT:
+            raise InvalidRequest.at("value", f"Text score values must be between 1 and {MAX_TEXT} characters")
+        case _:
+            return
+
+
+def store_scores(connection: sqlite3.Connection, scores: Sequence[ScoreBody]) -> list[str]:
+    """Store accepted scores; one posted before under the same id is merged: what the new one leaves out stays.
+
+    A score that does not suit its config is dropped without a word, as a Langfuse server does.
+
+    Args:
+        connection: A connection in a write transaction.
+        scores: Scores that `check_score` let pass.
+
+    Returns:
+        The id of each score.
+    """
+    configs = _configs(connection, {score.config_id for score in scores if score.config_id})
+    now = now_ms()
+    ids = [score.id or str(uuid.uuid4()) for score in scores]
+    rows = (_row(score_id, score, configs, now) for score_id, score in zip(ids, scores, strict=True))
+    connection.executemany(_INSERT, [row for row in rows if row is not None])
+    return ids
+
+
+_COLUMNS = (
+    "id", "name", "data_type", "number", "string", "source", "comment", "metadata", "environment", "trace_id",
+    "observation_id", "session_id", "experiment_id", "config_id", "queue_id", "timestamp", "created_at",
+    "updated_at",
+)  # fmt: skip
+_REPLACED = ("name", "data_type", "number", "string", "source", "updated_at")
+_MERGED = ("comment", "metadata", "observation_id", "session_id", "experiment_id", "config_id", "queue_id")
+_INSERT = (
+    f"INSERT INTO scores ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608
+    "ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(
+        [f"{column} = excluded.{column}" for column in _REPLACED]
+        + [f"{column} = ifnull(excluded.{column}, {column})" for column in _MERGED]
+    )
+)
+
+
+def _configs(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, sqlite3.Row]:
+    found = (connection.execute("SELECT * FROM score_configs WHERE id = ?", (each,)).fetchone() for each in ids)
+    return {row["id"]: row for row in found if row is not None}
+
+
+def _row(score_id: str, score: ScoreBody, configs: dict[str, sqlite3.Row], now: int) -> tuple[SqlValue, ...] | None:
+    name, kind = score.name, score.data_type or ("CATEGORICAL" if isinstance(score.value, str) else "NUMERIC")
+    number = None if isinstance(score.value, str) else float(score.value)
+    string = score.value if isinstance(score.value, str) else None
+    if kind == "CORRECTION":
+        name = "output"
+    if score.config_id:
+        config = configs.get(score.config_id)
+        if config is None or not _suits(score, config):
+            return None
+        name, kind = config["name"], config["data_type"]
+        if kind == "CATEGORICAL":
+            number = _categories(config).get(str(string))
+    return (
+        score_id,
+        name,
+        kind,
+        number,
+        string,
+        score.source or "API",
+        score.comment,
+        to_json(score.metadata),
+        score.environment or "default",
+        score.trace_id,
+        score.observation_id,
+        score.session_id,
+        score.dataset_run_id,
+        score.config_id,
+        score.queue_id,
+        score.timestamp if score.timestamp is not None else now,
+        now,
+        now,
+    )
+
+
+def _suits(score: ScoreBody, config: sqlite3.Row) -> bool:
+    kind, value = config["data_type"], score.value
+    if score.data_type not in (None, kind) or config["is_archived"]:
+        return False
+    match kind:
+        case "NUMERIC":
+            least, most = config["min_value"], config["max_value"]
+            return not isinstance(value, str) and (least is None or value >= least) and (most is None or value <= most)
+        case "BOOLEAN":
+            return value in (0, 1)
+        case "CATEGORICAL":
+            return isinstance(value, str) and value in _categories(config)
+        case _:
+            return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT
+
+
+def _categories(config: sqlite3.Row) -> dict[str, float]:
+    categories = from_json(config["categories"])
+    return {each["label"]: each["value"] for each in categories} if isinstance(categories, list) else {}  # type: ignore[index,call-overload,misc]

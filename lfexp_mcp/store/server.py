@@ -1,0 +1,138 @@
+"""The process that serves the embedded store."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lfexp_mcp import __version__
+from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.app import build_app
+from lfexp_mcp.store.database import Database, make_private_folder
+from lfexp_mcp.store.deployment import CURRENT, Deployment
+from lfexp_mcp.store.keys import folder_keys
+
+LOOPBACK = "127.0.0.1"
+DATABASE_NAME = "store.sqlite3"
+
+
+class _IdleWatch:
+    """Remembers when the last request ended, and how many are under way."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._active = 0
+        self._last = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._active += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._active -= 1
+            self._last = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        return 0.0 if self._active else time.monotonic() - self._last
+
+
+def serve(
+    folder: Path,
+    port: int = 0,
+    idle_exit: float | None = None,
+    announce: Path | None = None,
+    deployment: Deployment = CURRENT,
+) -> None:
+    """Serve the store of a folder on loopback until told to stop, by SIGTERM or SIGINT, or until nobody asks any more.
+
+    Args:
+        folder: The store folder; made, with keys and file, when it does not exist.
+        port: The port to prefer; another one is taken when it is not free. 0 takes any.
+        idle_exit: After how many seconds without a request to stop; `None` never.
+        announce: A file to write once the server listens: JSON of `pid`, `instance`, `port` and `version`.
+        deployment: Which Langfuse server to answer as.
+
+    Raises:
+        StoreError: The folder cannot be used.
+    """
+    make_private_folder(folder)
+    keys = folder_keys(folder)
+    database = Database(folder / DATABASE_NAME)
+    instance = secrets.token_hex(8)
+    listener = _listen(port)
+    watch = _IdleWatch(build_app(database, keys, deployment=deployment, instance=instance))
+    config = uvicorn.Config(watch, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=10)
+    server = uvicorn.Server(config)
+    if announce is not None:
+        _announce(announce, instance, listener.getsockname()[1])
+    try:
+        asyncio.run(_run(server, listener, watch, idle_exit))
+    finally:
+        listener.close()
+        database.close()
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, watch: _IdleWatch, idle_exit: float | None) -> None:
+    async with _stopping_when_idle(server, watch, idle_exit):
+        await server.serve(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def _stopping_when_idle(
+    server: uvicorn.Server, watch: _IdleWatch, idle_exit: float | None
+) -> AsyncIterator[None]:
+    if idle_exit is None:
+        yield
+        return
+    task = asyncio.create_task(_stop_when_idle(server, watch, idle_exit))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _stop_when_idle(server: uvicorn.Server, watch: _IdleWatch, idle_exit: float) -> None:
+    while (left := idle_exit - watch.idle_seconds) > 0:
+        await asyncio.sleep(left)
+    server.should_exit = True
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return _bound(port)
+    except OSError:
+        if port:
+            return _listen(0)
+        raise StoreError("The embedded store found no free port on 127.0.0.1.") from None
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _announce(path: Path, instance: str, port: int) -> None:
+    content = {"pid": os.getpid(), "instance": instance, "port": port, "version": __version__}
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content), encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,30 @@
+"""JSON as the standard has it: no NaN, no infinity, no lone surrogates. Python's own reader takes all three."""
+
+import json
+import math
+
+from pydantic import JsonValue
+
+
+def strict_loads(text: str) -> JsonValue:
+    """Read JSON.
+
+    Raises:
+        ValueError: It is not JSON, holds a number that no float can hold, or text that is not Unicode.
+        RecursionError: It is nested too deeply.
+    """
+    value: JsonValue = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
