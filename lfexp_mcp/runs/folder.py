@@ -1,0 +1,243 @@
+"""The folders of the runs on this machine."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from lfexp_mcp.errors import RunExistsError, StateError
+from lfexp_mcp.records import RunRecord, RunStatus
+from lfexp_mcp.runs.journal import JournalReader, JournalWriter
+from lfexp_mcp.runs.manifest import Manifest, RunItem, read_items, write_items
+from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
+from lfexp_mcp.runs.replay import RunState, build_record
+
+
+class RunFolder:
+    """What is on disk of one run.
+
+    A worker holds `worker.lock` for all its life, which tells the living from the dead without any process id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest_path = path / "manifest.json"
+        self.items_path = path / "items.jsonl"
+        self.journal_path = path / "journal.jsonl"
+        self.outbox_path = path / "outbox"
+        self.log_path = path / "run.log"
+        self.cancel_path = path / "cancel"
+
+    def has_started(self) -> bool:
+        """Tell whether a worker has ever begun here."""
+        return self.journal_path.exists() and self.journal_path.stat().st_size > 0
+
+    def write_order(self, manifest: Manifest, items: Iterable[RunItem] | None) -> None:
+        """Write what the run shall do.
+
+        Args:
+            manifest: The order; it replaces an older one.
+            items: None leaves the items as they are.
+        """
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if items is not None:
+                write_items(self.items_path, items)
+            draft = self.manifest_path.with_suffix(".draft")
+            draft.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+            draft.replace(self.manifest_path)
+            self.cancel_path.unlink(missing_ok=True)
+
+    def manifest(self) -> Manifest:
+        """Read the order.
+
+        Raises:
+            StateError: It is missing, broken, or from another version.
+        """
+        try:
+            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+            raise StateError(
+                f"The run folder {self.path} cannot be read ({reason}). Use another run name, or delete the folder."
+            ) from error
+
+    def items(self) -> Iterator[RunItem]:
+        """Read the items in their order."""
+        return read_items(self.items_path)
+
+    def open_journal(self) -> JournalWriter:
+        """Open the journal to append to it; only the one process that holds the lock does."""
+        return JournalWriter(self.journal_path)
+
+    def read_state(self) -> RunState:
+        """Read the whole journal."""
+        state = RunState()
+        state.apply(JournalReader(self.journal_path).read())
+        return state
+
+    def read_record(self) -> RunRecord:
+        """Read the run as it stands, with all repetitions."""
+        state = self.read_state()
+        return build_record(self.manifest(), self.items(), state, self.status_of(state))
+
+    def status(self) -> RunStatus:
+        """Tell how the run stands."""
+        return self.status_of(self.read_state())
+
+    def status_of(self, state: RunState) -> RunStatus:
+        """Tell how a run stands whose journal has been read."""
+        if state.run_ended is not None:
+            return state.run_ended.status
+        return "running" if self.is_alive() else "failed"
+
+    def undelivered(self, state: RunState | None = None) -> int:
+        """Count the scores and spans that Langfuse has not acknowledged, refused ones left out."""
+        state = state or self.read_state()
+        return sum(1 for _ in state.unstored_scores()) + count_waiting_spans(self.outbox_path)
+
+    def has_undelivered(self) -> bool:
+        """Tell whether anything waits to be sent."""
+        return bool(waiting_files(self.outbox_path)) or any(True for _ in self.read_state().unstored_scores())
+
+    def request_cancel(self) -> None:
+        """Ask the worker to stop; it looks for this mark."""
+        with _writing(self.path):
+            self.cancel_path.touch()
+
+    def cancel_requested(self) -> bool:
+        """Tell whether somebody asked the worker to stop."""
+        return self.cancel_path.exists()
+
+    def is_alive(self) -> bool:
+        """Tell whether a worker is at work."""
+        if not self.path.exists():
+            return False
+        lock = self._lock("worker.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def hold(self, timeout: float = 5.0) -> FileLock:
+        """Take the lock of a worker, for the life of the process or until it is released.
+
+        Args:
+            timeout: Seconds to try, since who looks whether a worker is alive holds the lock for a moment.
+
+        Raises:
+            RunExistsError: Another process is at work on the run.
+        """
+        lock = self._lock("worker.lock")
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
+        return lock
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keep others from starting the same run while this process prepares it.
+
+        Raises:
+            RunExistsError: Another process is preparing it.
+        """
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = self._lock("starting.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise RunExistsError(
+                    "This run is being started by another call just now; wait for that one, or use another run name."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def delete(self) -> None:
+        """Delete the folder, as far as the system lets us."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def worker_pid(self) -> int | None:
+        """Process id of the newest worker; meaningful only while it is alive."""
+        path = self.path / "worker.json"
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def write_worker_pid(self, pid: int) -> None:
+        """Note the process id of the worker that holds the lock."""
+        (self.path / "worker.json").write_text(json.dumps({"pid": pid}), encoding="utf-8")
+
+    def _lock(self, name: str) -> FileLock:
+        return FileLock(self.path / name, thread_local=False)
+
+
+class RunsFolder:
+    """All runs on this machine, each under its experiment id, which tells project, dataset and run name apart."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, experiment_id: str) -> RunFolder:
+        """Return the folder for a run, whether it exists or not."""
+        return RunFolder(self.root / experiment_id)
+
+    def find(self, experiment_id: str) -> RunFolder | None:
+        """Return the folder of a run that was started on this machine, None for others."""
+        folder = self.folder(experiment_id)
+        return folder if folder.has_started() else None
+
+    def all(self) -> Iterator[RunFolder]:
+        """Yield the folders of all runs that were started."""
+        try:
+            paths = sorted(self.root.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateError(f"The runs' folder {self.root} cannot be read ({error.strerror}).") from error
+        for path in paths:
+            folder = RunFolder(path)
+            if folder.has_started():
+                yield folder
+
+    def prepare(self) -> None:
+        """Create the folder, private to the user.
+
+        Raises:
+            StateError: It cannot be created.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StateError(
+                f"The runs' folder {self.root} cannot be created ({error.strerror or error}). "
+                "Make its parent writable, or set LFEXP_HOME to another folder."
+            ) from error
+
+    def prune(self, keep: int) -> None:
+        """Delete the oldest runs, so that about `keep` remain; never one at work, or with data not yet delivered."""
+        folders = sorted(self.all(), key=lambda folder: folder.journal_path.stat().st_mtime, reverse=True)
+        for folder in folders[keep:]:
+            if not folder.is_alive() and not folder.has_undelivered():
+                folder.delete()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"The run folder {path} cannot be written ({error.strerror or error}). "
+            "Make room or make it writable, or set LFEXP_HOME to another folder."
+        ) from error

@@ -1,0 +1,216 @@
+"""The journal of a run: one line of JSON for each thing that happened, only ever appended to.
+
+What is written is in the operating system's hands at once, so that it outlives the process, and on the disk within a
+fraction of a second (`sync`), so that it outlives the machine's power. A process killed while it writes leaves half a
+line at the end, which the reader leaves alone and the next writer cuts off; a broken line anywhere else is an error.
+"""
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from lfexp_mcp.errors import StateError
+from lfexp_mcp.records import Score, Unscored
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class WorkerAccepted(_Event):
+    """A worker has checked the order and begins."""
+
+    event: Literal["accepted"] = "accepted"
+    pid: int
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ItemStarted(_Event):
+    """An item's task begins; without an `ended` it was at work when its process died."""
+
+    event: Literal["started"] = "started"
+    item_id: str
+    repeat: int = 0
+
+
+class ItemEnded(_Event):
+    """An item's task has ended, and its spans are in the outbox."""
+
+    event: Literal["ended"] = "ended"
+    item_id: str
+    repeat: int = 0
+    status: Literal["succeeded", "failed"]
+    output: JsonValue = None
+    error: str | None = None
+    attempts: int = 1
+    """How often the task was called, retries included."""
+    trace_id: str
+    root_id: str
+    """Span `experiment-item-run`, the parent of the evaluation."""
+    observation_id: str
+    """Span `experiment-item-task`, which the scores attach to."""
+    started: datetime
+    seconds: float
+
+
+class ItemScored(_Event):
+    """All evaluators and judges of an item have ended."""
+
+    event: Literal["scored"] = "scored"
+    item_id: str
+    repeat: int = 0
+    scores: tuple[Score, ...] = ()
+    unscored: tuple[Unscored, ...] = ()
+
+
+class RunScored(_Event):
+    """The evaluators of a whole repetition have ended."""
+
+    event: Literal["run_scored"] = "run_scored"
+    repeat: int = 0
+    scores: tuple[Score, ...] = ()
+    unscored: tuple[Unscored, ...] = ()
+
+
+class ScoresStored(_Event):
+    """Langfuse acknowledged these scores."""
+
+    event: Literal["stored"] = "stored"
+    ids: tuple[str, ...]
+
+
+class WriteRefused(_Event):
+    """Langfuse refused a score or a span as wrong; it is kept here or in the outbox, and never sent again."""
+
+    event: Literal["refused"] = "refused"
+    kind: Literal["score", "span"]
+    id: str
+    name: str
+    message: str
+
+
+class Warned(_Event):
+    """Something that the user should know."""
+
+    event: Literal["warned"] = "warned"
+    text: str
+
+
+class RunEnded(_Event):
+    """The worker is done, in one way or another."""
+
+    event: Literal["run_ended"] = "run_ended"
+    status: Literal["completed", "failed", "cancelled"]
+    reason: str | None = None
+
+
+Event = Annotated[
+    WorkerAccepted | ItemStarted | ItemEnded | ItemScored | RunScored | ScoresStored | WriteRefused | Warned | RunEnded,
+    Field(discriminator="event"),
+]
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class JournalWriter:
+    """Appends events; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._dirty = False
+        try:
+            self._file = FileIO(path, "ab")
+            self._cut_torn_line()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def append(self, *events: Event) -> None:
+        """Write events so that they outlive this process.
+
+        Raises:
+            StateError: The disk is full or the file cannot be written.
+        """
+        data = memoryview(b"".join(event.model_dump_json().encode() + b"\n" for event in events))
+        with self._lock:
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+            except OSError as error:
+                raise self._failure(error) from error
+            self._dirty = True
+
+    def sync(self) -> None:
+        """Wait until all events so far are on the disk.
+
+        Raises:
+            StateError: They cannot be written.
+        """
+        if not self._dirty:
+            return
+        self._dirty = False
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Write everything to disk and close the file."""
+        self.sync()
+        self._file.close()
+
+    def _cut_torn_line(self) -> None:
+        content = self._path.read_bytes()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            os.truncate(self._path, complete)
+
+    def _failure(self, error: OSError) -> StateError:
+        return StateError(
+            f"The journal {self._path} cannot be written ({error.strerror or error}). "
+            "What is in it stays; make room or set LFEXP_HOME to another folder, then call again with resume=true."
+        )
+
+
+class JournalReader:
+    """Reads events as they come; each call of `read` goes on where the last one stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._line = 0
+
+    def read(self) -> Iterable[Event]:
+        """Return the events that were added since the last call.
+
+        Raises:
+            StateError: A line is broken, or the file cannot be read.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StateError(f"The journal {self._path} cannot be read ({error.strerror or error}).") from error
+        complete = content.rfind(b"\n") + 1
+        self._offset += complete
+        return [self._parse(line) for line in content[:complete].splitlines()]
+
+    def _parse(self, line: bytes) -> Event:
+        self._line += 1
+        try:
+            return _EVENT.validate_json(line)
+        except ValidationError as error:
+            raise StateError(
+                f"Line {self._line} of the journal {self._path} is broken ({error.errors()[0]['msg']}). "
+                "Its results are in Langfuse as far as they were sent; use another run name, or delete the folder."
+            ) from error

@@ -1,0 +1,159 @@
+"""Spans that Langfuse has not acknowledged yet, on disk.
+
+Each batch is an OTLP `ExportTraceServiceRequest`. Its only field is repeated, so that encoded batches written one after
+the other are again one valid request (https://protobuf.dev/programming-guides/encoding/#last-one-wins: repeated fields
+are concatenated): a file of the outbox is appended to, and later sent as it is.
+"""
+
+import os
+import time
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+
+SUFFIX = ".otlp"
+RESOURCE_SPANS_TAG = 0x0A
+"""Field 1, length-delimited: `ExportTraceServiceRequest.resource_spans`."""
+
+
+class Outbox:
+    """Batches of one run; safe to use from several threads.
+
+    New batches go to the newest file until `seal` closes it. Sealed files are sent, and removed when acknowledged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock()
+        self._file: FileIO | None = None
+        self._dirty = False
+        self._opened = 0.0
+        self._size = 0
+        self._sealed = waiting_files(folder)
+        self._number = max((int(path.stem) for path in self._sealed), default=0)
+        for path in self._sealed:
+            _cut_torn_batch(path)
+
+    def append(self, batch: bytes) -> None:
+        """Keep one encoded batch so that it outlives this process.
+
+        Raises:
+            OSError: The disk is full or the folder cannot be written.
+        """
+        with self._lock:
+            file = self._file or self._open()
+            data = memoryview(batch)
+            while data:
+                data = data[file.write(data) :]
+            self._size += len(batch)
+            self._dirty = True
+
+    def sync(self) -> None:
+        """Wait until all batches so far are on the disk."""
+        with self._lock:
+            if self._file is not None and self._dirty:
+                os.fsync(self._file.fileno())
+            self._dirty = False
+
+    def ripe(self, size: int, seconds: float) -> bool:
+        """Tell whether the newest file holds that many bytes, or was opened that long ago."""
+        with self._lock:
+            if self._file is None:
+                return False
+            return self._size >= size or time.monotonic() - self._opened >= seconds
+
+    def seal(self) -> None:
+        """Close the newest file, so that it can be sent."""
+        with self._lock:
+            if self._file is None:
+                return
+            self._file.close()
+            self._file = None
+            self._sealed.append(self._path(self._number))
+
+    def take(self) -> Path | None:
+        """Take one sealed file to send it; give it back with `put_back` or end it with `remove`."""
+        with self._lock:
+            return self._sealed.pop(0) if self._sealed else None
+
+    def put_back(self, path: Path) -> None:
+        """Give back a file that was not acknowledged."""
+        with self._lock:
+            self._sealed.insert(0, path)
+
+    def remove(self, path: Path) -> None:
+        """Forget an acknowledged file."""
+        path.unlink(missing_ok=True)
+
+    def refuse(self, name: str, batch: bytes) -> Path:
+        """Keep a span that Langfuse refused, out of the way of the others."""
+        folder = self._folder / "refused"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}{SUFFIX}"
+        path.write_bytes(batch)
+        return path
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits; a file taken out to be sent does not count."""
+        with self._lock:
+            return self._file is None and not self._sealed
+
+    def _open(self) -> FileIO:
+        self._number += 1
+        self._file = FileIO(self._path(self._number), "ab")
+        self._opened = time.monotonic()
+        self._size = 0
+        return self._file
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08}{SUFFIX}"
+
+
+def waiting_files(folder: Path) -> list[Path]:
+    """List the files of an outbox that wait to be sent, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def count_waiting_spans(folder: Path) -> int:
+    """Count the spans in an outbox that nobody works on."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    count = 0
+    for path in waiting_files(folder):
+        content = path.read_bytes()
+        request = ExportTraceServiceRequest.FromString(content[: complete_length(content)])
+        count += sum(len(scope.spans) for spans in request.resource_spans for scope in spans.scope_spans)
+    return count
+
+
+def complete_length(content: bytes) -> int:
+    """Return how many bytes at the start are whole records; a process killed while it writes leaves half a one."""
+    position = 0
+    while position < len(content) and content[position] == RESOURCE_SPANS_TAG:
+        length, start = _read_varint(content, position + 1)
+        if length is None or start + length > len(content):
+            break
+        position = start + length
+    return position
+
+
+def _read_varint(content: bytes, position: int) -> tuple[int | None, int]:
+    value = shift = 0
+    while position < len(content):
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return value, position
+    return None, position
+
+
+def _cut_torn_batch(path: Path) -> None:
+    content = path.read_bytes()
+    length = complete_length(content)
+    if length == 0:
+        path.unlink()
+    elif length < len(content):
+        os.truncate(path, length)

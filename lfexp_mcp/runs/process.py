@@ -1,0 +1,214 @@
+"""Starting the process of a run, and ending it where it does not end itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO, TypeVar, cast
+
+import anyio.to_thread
+from pydantic import ValidationError
+
+from lfexp_mcp import __version__
+from lfexp_mcp.errors import WorkerError
+from lfexp_mcp.runs.protocol import Hello, Order, Reply
+
+Message = TypeVar("Message", Hello, Reply)
+
+ERROR_TAIL = 1500
+"""Characters of a dead worker's last words that an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """How a worker is started; two workers with the same one can stand in for each other."""
+
+    python: Path
+    environment: tuple[tuple[str, str], ...]
+    """The worker's whole environment, Langfuse's keys included; never shown."""
+    folder: Path
+    """Where it works."""
+
+    def __repr__(self) -> str:
+        return f"Interpreter({str(self.python)!r})"
+
+    @classmethod
+    def of(cls, python: Path | None, environment: Mapping[str, str], folder: Path) -> "Interpreter":
+        """Build one.
+
+        Args:
+            python: The interpreter, None for the one that runs this.
+            environment: The worker's environment.
+            folder: Its working folder.
+        """
+        return cls(python or Path(sys.executable), tuple(sorted(environment.items())), folder)
+
+
+class WorkerProcess:
+    """A worker, from its start until it has taken its order; after that the run's folder tells about it."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        """Start it, detached, so that it outlives this process.
+
+        Raises:
+            WorkerError: The interpreter cannot be started.
+        """
+        self.interpreter = interpreter
+        self.started = time.monotonic()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                [str(interpreter.python), "-P", "-m", "lfexp_mcp.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(interpreter.environment),
+                cwd=interpreter.folder,
+                start_new_session=sys.platform != "win32",
+                creationflags=_creation_flags(),
+            )
+        except OSError as error:
+            raise WorkerError(
+                f"The interpreter {interpreter.python} cannot be started ({error.strerror or error}). "
+                "Pass another one as `python`, or set LFEXP_PYTHON."
+            ) from error
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
+        self._stderr = cast("IO[bytes]", self._process.stderr)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Return the code that the process ended with, None while it lives."""
+        return self._process.poll()
+
+    async def take(self, order: Order) -> None:
+        """Give the worker its order and wait until it has begun.
+
+        Raises:
+            LfexpError: The worker refused the order; the error is the one that it refused with.
+            WorkerError: It died, or is of another version.
+        """
+        try:
+            await anyio.to_thread.run_sync(self._take, order, abandon_on_cancel=True)
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            # Nobody else would collect the exit code of a worker that this process outlives.
+            Thread(target=self._process.wait, daemon=True).start()
+
+    def kill(self) -> None:
+        """End the process, with the processes that it started."""
+        if self._process.poll() is None:
+            kill_process_tree(self._process.pid)
+            self._process.wait()
+        self._close_pipes()
+
+    def _take(self, order: Order) -> None:
+        hello = self._read(Hello)
+        if hello.version != __version__:
+            raise WorkerError(
+                f"{self.interpreter.python} has lfexp-mcp {hello.version}, but this is {__version__}. "
+                f"Install the same version there: {self.interpreter.python} -m pip install lfexp-mcp=={__version__}"
+            )
+        try:
+            self._stdin.write(order.model_dump_json().encode() + b"\n")
+            self._stdin.close()
+        except OSError as error:
+            raise self._death() from error
+        self._read(Reply).raise_refusal()
+        self._close_pipes()
+
+    def _read(self, message: type[Message]) -> Message:
+        line = self._stdout.readline()
+        if not line:
+            raise self._death()
+        try:
+            return message.model_validate_json(line)
+        except ValidationError as error:
+            raise WorkerError(
+                f"{self.interpreter.python} answered something unexpected; is its lfexp-mcp of version {__version__}?"
+            ) from error
+
+    def _death(self) -> WorkerError:
+        words = self._stderr.read().decode("utf-8", "replace").strip()
+        code = self._process.wait()
+        if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
+            return WorkerError(
+                f"lfexp-mcp is not installed for {self.interpreter.python}. Install it there: "
+                f"{self.interpreter.python} -m pip install lfexp-mcp=={__version__}"
+            )
+        return WorkerError(
+            f"The worker ({self.interpreter.python}) died with code {code} before the run began: "
+            f"{words[-ERROR_TAIL:] or 'it said nothing'}"
+        )
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._stdin, self._stdout, self._stderr):
+            pipe.close()
+
+
+def kill_process_tree(pid: int) -> None:
+    """End a worker and the processes that it started, without asking."""
+    if sys.platform == "win32":
+        subprocess.run(  # noqa: S603
+            ["taskkill", "/T", "/F", "/PID", str(pid)],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+        return
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _creation_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    return 0
+
+
+class Workers:
+    """Starts workers, and keeps one spare that has done its imports but seen no user code."""
+
+    SPARE_LIFETIME = 600.0
+    """Seconds after which a spare is thrown away: packages may have changed since it imported them."""
+
+    def __init__(self) -> None:
+        self._spare: WorkerProcess | None = None
+
+    def start(self, interpreter: Interpreter) -> WorkerProcess:
+        """Return the spare where it fits, else a new process.
+
+        Raises:
+            WorkerError: The interpreter cannot be started.
+        """
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            young = time.monotonic() - spare.started < self.SPARE_LIFETIME
+            if young and spare.interpreter == interpreter and spare.exit_code() is None:
+                return spare
+            spare.kill()
+        return WorkerProcess(interpreter)
+
+    def keep_spare(self, interpreter: Interpreter) -> None:
+        """Start a spare for later, unless a fitting one waits."""
+        if self._spare is not None and self._spare.interpreter == interpreter:
+            return
+        self.close()
+        self._spare = WorkerProcess(interpreter)
+
+    def close(self) -> None:
+        """Throw the spare away."""
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare = None

@@ -1,0 +1,58 @@
+"""What a worker and the process that started it say to each other, one line of JSON a message.
+
+The worker greets on its standard output; it reads its order from its standard input, checks it, answers, and from then
+on speaks through the run's folder alone.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from lfexp_mcp.errors import JudgeError, LfexpError, RunExistsError, ScriptError, StateError, UsageError, WorkerError
+
+
+class Hello(BaseModel):
+    """The worker has started."""
+
+    version: str
+    """Of lfexp-mcp in the worker's interpreter."""
+
+
+class Order(BaseModel):
+    """What the worker shall do."""
+
+    folder: Path
+    """The run's folder."""
+    deliver_only: bool = False
+    """Send what waits and run nothing."""
+
+
+ErrorKind = Literal["script", "judge", "usage", "exists", "state", "worker"]
+_KINDS: dict[ErrorKind, type[LfexpError]] = {
+    "script": ScriptError,
+    "judge": JudgeError,
+    "exists": RunExistsError,
+    "usage": UsageError,
+    "state": StateError,
+    "worker": WorkerError,
+}
+
+
+class Reply(BaseModel):
+    """Whether the worker carries the order out."""
+
+    refused: ErrorKind | None = None
+    """None when the run has begun."""
+    message: str = ""
+
+    @classmethod
+    def of_error(cls, error: LfexpError) -> "Reply":
+        """Build the refusal that says what the error says."""
+        kind: ErrorKind = next((kind for kind, known in _KINDS.items() if isinstance(error, known)), "worker")
+        return cls(refused=kind, message=str(error))
+
+    def raise_refusal(self) -> None:
+        """Raise the error that the worker refused with; do nothing when it did not."""
+        if self.refused is not None:
+            raise _KINDS[self.refused](self.message)

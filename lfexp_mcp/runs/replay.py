@@ -1,0 +1,176 @@
+"""From the events of a journal to the run as it stands."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
+from lfexp_mcp.runs.journal import (
+    Event,
+    ItemEnded,
+    ItemScored,
+    ItemStarted,
+    RunEnded,
+    RunScored,
+    ScoresStored,
+    Warned,
+    WorkerAccepted,
+    WriteRefused,
+)
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+
+ItemKey = tuple[int, str]
+"""Repetition and item id."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run as its journal tells it so far; feed it with `apply`."""
+
+    ended: dict[ItemKey, ItemEnded] = field(default_factory=dict)
+    scored: dict[ItemKey, ItemScored] = field(default_factory=dict)
+    run_scored: dict[int, RunScored] = field(default_factory=dict)
+    at_work: set[ItemKey] = field(default_factory=set)
+    """Begun and not ended: at work now, or when the process died."""
+    stored: set[str] = field(default_factory=set)
+    refused: list[WriteRefused] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    accepted: WorkerAccepted | None = None
+    """The newest worker's beginning."""
+    first_accepted: datetime | None = None
+    run_ended: RunEnded | None = None
+    """None while the newest worker is at work, and for good if it died."""
+    failed_count: int = 0
+    ended_since_accepted: int = 0
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Take in further events, in their order."""
+        for event in events:
+            self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        match event:
+            case WorkerAccepted():
+                self._apply_accepted(event)
+            case ItemStarted():
+                self.at_work.add((event.repeat, event.item_id))
+            case ItemEnded():
+                self._apply_ended(event)
+            case ItemScored():
+                self.scored[event.repeat, event.item_id] = event
+            case RunScored():
+                self.run_scored[event.repeat] = event
+            case ScoresStored():
+                self.stored.update(event.ids)
+            case WriteRefused():
+                self.refused.append(event)
+            case Warned():
+                if event.text not in self.warnings:
+                    self.warnings.append(event.text)
+            case RunEnded():
+                self.run_ended = event
+
+    def _apply_accepted(self, event: WorkerAccepted) -> None:
+        self.accepted = event
+        self.first_accepted = self.first_accepted or event.at
+        self.run_ended = None
+        self.warnings.clear()
+        self.ended_since_accepted = 0
+
+    def _apply_ended(self, event: ItemEnded) -> None:
+        key = (event.repeat, event.item_id)
+        before = self.ended.get(key)
+        self.failed_count += (event.status == "failed") - (before is not None and before.status == "failed")
+        self.ended[key] = event
+        self.scored.pop(key, None)
+        self.at_work.discard(key)
+        self.ended_since_accepted += 1
+
+    def succeeded(self, key: ItemKey) -> bool:
+        """Tell whether the item's newest result is a good one."""
+        ended = self.ended.get(key)
+        return ended is not None and ended.status == "succeeded"
+
+    def unstored_scores(self) -> Iterator[tuple[Score, ItemEnded | None, int]]:
+        """Yield the scores that Langfuse neither acknowledged nor refused.
+
+        Yields:
+            The score; the item's result that it is of, None for a score of the whole run; the repetition.
+        """
+        settled = self.stored | {refusal.id for refusal in self.refused if refusal.kind == "score"}
+        for key, scored in self.scored.items():
+            for score in scored.scores:
+                if score.id not in settled:
+                    yield score, self.ended[key], key[0]
+        for repeat, run_scored in self.run_scored.items():
+            for score in run_scored.scores:
+                if score.id not in settled:
+                    yield score, None, repeat
+
+
+def build_record(manifest: Manifest, items: Iterable[RunItem], state: RunState, status: RunStatus) -> RunRecord:
+    """Put order and journal together to the run as it is read."""
+    known = list(items)
+    results = tuple(_result(item, repeat, state) for repeat in range(manifest.repeats) for item in known)
+    provenance: dict[str, JsonValue] = state.accepted.provenance if state.accepted else {}
+    return RunRecord(
+        dataset=manifest.dataset_name,
+        dataset_id=manifest.dataset_id,
+        run_name=manifest.run_name,
+        experiment_ids=tuple(experiment.id for experiment in manifest.experiments),
+        status=status,
+        items=results,
+        total_items=manifest.total_items,
+        description=manifest.description,
+        created=state.first_accepted or manifest.created,
+        metadata=manifest.metadata,
+        provenance=provenance,
+        run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
+        warnings=tuple(_warnings(state)),
+    )
+
+
+def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
+    key = (repeat, item.id)
+    ended = state.ended.get(key)
+    if ended is None:
+        return ItemResult(
+            item_id=item.id,
+            status="pending",
+            input=item.input,
+            expected_output=item.expected_output,
+            metadata=item.metadata,
+            repeat=repeat,
+        )
+    scored = state.scored.get(key)
+    scores: tuple[Score, ...] = scored.scores if scored else ()
+    unscored: tuple[Unscored, ...] = scored.unscored if scored else ()
+    return ItemResult(
+        item_id=item.id,
+        status=ended.status,
+        input=item.input,
+        output=ended.output,
+        expected_output=item.expected_output,
+        metadata=item.metadata,
+        error=ended.error,
+        trace_id=ended.trace_id,
+        observation_id=ended.observation_id,
+        started=ended.started,
+        seconds=ended.seconds,
+        scores=scores,
+        unscored=unscored,
+        repeat=repeat,
+    )
+
+
+def _warnings(state: RunState) -> Iterator[str]:
+    yield from state.warnings
+    yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])
+    if len(state.refused) > 5:
+        yield f"Langfuse refused {len(state.refused) - 5} more scores or spans; the run's journal lists them."
+    for repeat in sorted(state.run_scored):
+        yield from (
+            f"Run evaluator {missing.name!r} failed: {missing.error}" for missing in state.run_scored[repeat].unscored
+        )
