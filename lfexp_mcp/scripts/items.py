@@ -1,0 +1,46 @@
+"""What scripts are given: a dataset item, and the result of one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+
+from pydantic import JsonValue
+
+from lfexp_mcp.scripts.results import Evaluated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScriptItem(Mapping[str, JsonValue]):
+    """A dataset item as the SDK's, for `item.input` and `item["input"]` alike."""
+
+    id: str
+    input: JsonValue
+    expected_output: JsonValue = None
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    dataset_id: str = ""
+    dataset_name: str = ""
+    source_trace_id: str | None = None
+
+    def __getitem__(self, key: str) -> JsonValue:
+        if key not in _FIELDS:
+            raise KeyError(key)
+        value: JsonValue = getattr(self, key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FIELDS)
+
+    def __len__(self) -> int:
+        return len(_FIELDS)
+
+
+_FIELDS = tuple(spec.name for spec in fields(ScriptItem))
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptItemResult:
+    """What the run made of one item, as the SDK's `ExperimentItemResult`, for evaluators of the whole run."""
+
+    item: ScriptItem
+    output: object
+    evaluations: list[Evaluated]
+    trace_id: str | None
