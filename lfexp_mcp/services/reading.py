@@ -1,0 +1,289 @@
+"""Reading a run: Langfuse's results, one per dataset item, and the journal's where Langfuse does not show them yet."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
+from lfexp_mcp.records import ItemResult, RunRecord, Score, Unscored
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.services.workspace import Workspace
+
+EMBEDDED_SCORES = 50
+"""Scores that Langfuse gives with an item at most."""
+PROVENANCE_KEY = "lfexp"
+
+
+async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
+    """Read any run of a dataset, also one that others recorded.
+
+    A run at work on this machine is read from its journal. Else Langfuse's results count, and the journal adds what
+    Langfuse does not show yet, with a warning that says so.
+
+    Raises:
+        NotFoundError: There is no such dataset or run; the text names those nearest.
+    """
+    found = await ws.gateway.dataset(dataset)
+    folder = await find_folder(ws, found.id, run_name)
+    if folder is not None and folder.is_alive():
+        return _with_warning(folder.read_record(), "The run is at work: this is its journal on this machine.")
+    experiment = await ws.gateway.experiment(found.id, run_name)
+    if experiment is None:
+        if folder is None:
+            raise await _unknown_run(ws, found, run_name)
+        return _with_warning(
+            folder.read_record(), "Langfuse shows nothing of this run yet: this is its journal on this machine."
+        )
+    record = await _read_experiment(ws, found, experiment)
+    return fill_in(record, folder.read_record()) if folder else infer_unscored(record)
+
+
+async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
+    """Return the folder of a run that was started on this machine, None for others."""
+    return ws.runs.find(await ws.gateway.experiment_id(dataset_id, run_name))
+
+
+async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[ItemResult]:
+    """Add the comments of scores, which Langfuse leaves out of items, to the few items that an answer shows."""
+    traces = [item.trace_id for item in items if item.trace_id and any(score.comment is None for score in item.scores)]
+    if not traces:
+        return list(items)
+    known = {entry.score.id: entry.score for entry in await ws.gateway.scores(trace_ids=list(dict.fromkeys(traces)))}
+    return [
+        replace(item, scores=tuple(_commented(score, known.get(score.id)) for score in item.scores)) for item in items
+    ]
+
+
+def _commented(score: Score, full: Score | None) -> Score:
+    if full is None or score.comment is not None:
+        return score
+    return replace(full, value=score.value, data_type=score.data_type)
+
+
+async def _unknown_run(ws: Workspace, dataset: Dataset, run_name: str) -> NotFoundError:
+    experiments, _ = await ws.gateway.experiments(dataset.id)
+    return NotFoundError.of(
+        f"run of dataset {dataset.name!r}",
+        run_name,
+        [experiment.name for experiment in experiments],
+        "list_runs names all runs of the dataset; run_experiment makes one.",
+    )
+
+
+async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
+    """Read all results of a run from Langfuse, with its further repetitions."""
+    provenance = read_provenance(head.metadata)
+    experiments = [head]
+    for repeat in range(1, repeats_of(provenance)):
+        further = await ws.gateway.experiment(dataset.id, repeat_name(head.name, repeat))
+        experiments += [further] if further else []
+    items: list[ItemResult] = []
+    superseded = 0
+    description = head.description
+    for repeat, experiment in enumerate(experiments):
+        results = await ws.gateway.experiment_items(experiment.id)
+        results = await _with_all_scores(ws, results)
+        kept = newest_good(results)
+        superseded += len(results) - len(kept)
+        items += [item_result(result, repeat) for result in kept]
+        description = description or next((result.description for result in results if result.description), None)
+    return RunRecord(
+        dataset=dataset.name,
+        dataset_id=dataset.id,
+        run_name=head.name,
+        experiment_ids=tuple(experiment.id for experiment in experiments),
+        status="completed",
+        items=tuple(items),
+        total_items=len(items),
+        description=description,
+        created=head.created,
+        metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
+        provenance=provenance,
+        run_scores=tuple(score for experiment in experiments for score in experiment.scores),
+        superseded=superseded,
+        warnings=_superseded_warning(superseded),
+    )
+
+
+def _superseded_warning(superseded: int) -> tuple[str, ...]:
+    if not superseded:
+        return ()
+    left_out = f"{superseded} of the run's results are left out, since their items have a newer good one"
+    return (f"{left_out}: the run name was used more than once, or the run was resumed.",)
+
+
+async def _with_all_scores(ws: Workspace, results: Sequence[ExperimentItem]) -> list[ExperimentItem]:
+    """Read the scores of those results anew that may have more than Langfuse gives with an item."""
+    cut = [result.trace_id for result in results if len(result.scores) >= EMBEDDED_SCORES]
+    if not cut:
+        return list(results)
+    by_trace: dict[str, list[ScoreEntry]] = {}
+    for entry in await ws.gateway.scores(trace_ids=cut):
+        by_trace.setdefault(entry.trace_id or "", []).append(entry)
+    return [
+        replace(result, scores=_scores_of(result, by_trace[result.trace_id])) if result.trace_id in by_trace else result
+        for result in results
+    ]
+
+
+def _scores_of(result: ExperimentItem, entries: Iterable[ScoreEntry]) -> tuple[Score, ...]:
+    return tuple(entry.score for entry in entries if entry.observation_id in (None, result.observation_id))
+
+
+def newest_good(results: Sequence[ExperimentItem]) -> list[ExperimentItem]:
+    """Keep one result per dataset item: the newest that succeeded, else the newest.
+
+    Returns:
+        In the order in which the items were begun, oldest first.
+    """
+    best: dict[str, ExperimentItem] = {}
+    for result in results:
+        known = best.get(result.item_id)
+        if known is None or (not result.failed, result.started) > (not known.failed, known.started):
+            best[result.item_id] = result
+    return sorted(best.values(), key=lambda result: (result.started, result.item_id))
+
+
+def item_result(result: ExperimentItem, repeat: int = 0) -> ItemResult:
+    """Turn Langfuse's result of an item into ours; what a failed task left as output is its error."""
+    output = result.output
+    error = None
+    if result.failed:
+        text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+        error, output = text.removeprefix("Error: ") or "The task failed without a message.", None
+    return ItemResult(
+        item_id=result.item_id,
+        status="failed" if result.failed else "succeeded",
+        input=result.input,
+        output=output,
+        expected_output=result.expected_output,
+        metadata=result.item_metadata,
+        error=error,
+        trace_id=result.trace_id,
+        observation_id=result.observation_id,
+        started=result.started,
+        seconds=(result.ended - result.started).total_seconds() if result.ended else None,
+        scores=newest_scores(result.scores),
+        repeat=repeat,
+    )
+
+
+def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
+    """Keep the newest score per name of an evaluator or judge, and every score of a human."""
+    kept: dict[tuple[str, ...], Score] = {}
+    for score in scores:
+        key = (score.name, score.id) if score.source == "ANNOTATION" else (score.name, score.source)
+        known = kept.get(key)
+        if known is None or _time(score) > _time(known):
+            kept[key] = score
+    return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
+
+
+def _time(score: Score) -> float:
+    return score.timestamp.timestamp() if score.timestamp else 0.0
+
+
+def read_provenance(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return what the runner recorded about a run, empty for a run of others.
+
+    Langfuse may encode a value once more than it was given.
+    """
+    value = metadata.get(PROVENANCE_KEY)
+    while isinstance(value, str):
+        try:
+            decoded = json.loads(value)
+        except ValueError:
+            return {}
+        value = decoded if decoded != value else None
+    return value if isinstance(value, dict) else {}
+
+
+def repeats_of(provenance: dict[str, JsonValue]) -> int:
+    """Return how many repetitions belong to a run, from the provenance of its first."""
+    repeats = provenance.get("repeats")
+    count = repeats.get("count") if isinstance(repeats, dict) else None
+    return count if isinstance(count, int) and 0 < count <= 1000 else 1
+
+
+@dataclass(slots=True)
+class _Filled:
+    items: int = 0
+    scores: int = 0
+
+
+def fill_in(record: RunRecord, journal: RunRecord) -> RunRecord:
+    """Add to Langfuse's view of a run what only its journal on this machine has."""
+    seen = {(item.repeat, item.item_id): item for item in record.items}
+    filled = _Filled()
+    items = [_filled(seen.pop((item.repeat, item.item_id), None), item, filled) for item in journal.items]
+    items += seen.values()
+    stored = {score.id for score in record.run_scores}
+    merged = replace(
+        record,
+        status=journal.status,
+        items=tuple(items),
+        total_items=max(journal.total_items, len(items)),
+        experiment_ids=journal.experiment_ids,
+        description=record.description or journal.description,
+        created=journal.created or record.created,
+        metadata=record.metadata or journal.metadata,
+        provenance=record.provenance or journal.provenance,
+        run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
+        warnings=(*record.warnings, *journal.warnings),
+    )
+    if not filled.items and not filled.scores:
+        return merged
+    what = " and ".join(
+        f"{count} {noun}" for count, noun in ((filled.items, "results"), (filled.scores, "scores")) if count
+    )
+    return _with_warning(merged, f"Langfuse does not show {what} yet: they come from the journal on this machine.")
+
+
+def _filled(shown: ItemResult | None, kept: ItemResult, filled: _Filled) -> ItemResult:
+    """One item, from what Langfuse shows and what the journal keeps of it."""
+    if kept.status == "pending":
+        return shown or kept
+    if shown is None or (shown.observation_id != kept.observation_id and _supersedes(kept, shown)):
+        filled.items += 1
+        filled.scores += len(kept.scores)
+        return kept
+    if shown.observation_id != kept.observation_id:
+        return shown
+    visible = {score.id for score in shown.scores}
+    missing = tuple(score for score in kept.scores if score.id not in visible)
+    filled.scores += len(missing)
+    own = {score.id: score for score in kept.scores}
+    scores = tuple(_commented(score, own.get(score.id)) for score in shown.scores)
+    # The journal has values as the task gave them, where Langfuse has text.
+    return replace(kept, scores=newest_scores((*scores, *missing)))
+
+
+def _supersedes(kept: ItemResult, shown: ItemResult) -> bool:
+    if kept.status != shown.status:
+        return kept.status == "succeeded"
+    return kept.started is not None and (shown.started is None or kept.started > shown.started)
+
+
+def infer_unscored(record: RunRecord) -> RunRecord:
+    """Mark the judges' scores that a run declares and an item lacks, for a run whose journal is elsewhere."""
+    declared = record.provenance.get("scales")
+    names = list(declared) if isinstance(declared, dict) else []
+    if not names:
+        return record
+    items = tuple(
+        replace(item, unscored=_missing(item, names)) if item.status == "succeeded" else item for item in record.items
+    )
+    return replace(record, items=items)
+
+
+def _missing(item: ItemResult, names: Iterable[str]) -> tuple[Unscored, ...]:
+    scored = {score.name for score in item.scores if score.source != "ANNOTATION"}
+    return tuple(Unscored(name, "Langfuse has no such score of this item.") for name in names if name not in scored)
+
+
+def _with_warning(record: RunRecord, warning: str) -> RunRecord:
+    return replace(record, warnings=(*record.warnings, warning))

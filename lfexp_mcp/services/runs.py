@@ -1,0 +1,215 @@
+"""The runs of a dataset: listing them, and looking at one."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, Progress, RunAnswer, RunDetail, RunList, RunListEntry
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.scores.readings import ScoreReading, read_scores
+from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.describe import describe_run
+from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
+from lfexp_mcp.services.workspace import Workspace
+
+OnProgress = Callable[[Progress], Awaitable[None]]
+
+
+async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
+    """List the runs of a dataset, newest first; repetitions of a run count as one.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+    """
+    found = await ws.gateway.dataset(dataset)
+    experiments, next_cursor = await ws.gateway.experiments(found.id, limit=limit, cursor=cursor)
+    heads = [experiment for experiment in experiments if _repeat_index(experiment) == 0]
+    entries = [_entry(experiment, ws.runs.find(experiment.id)) for experiment in heads]
+    entries.sort(key=lambda entry: entry.created, reverse=True)
+    if cursor is None:
+        entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
+    backend = ws.gateway.backend
+    return RunList(
+        backend=backend, dataset=dataset, runs=entries, next_cursor=next_cursor, next=_next_of_list(dataset, entries)
+    )
+
+
+def _repeat_index(experiment: Experiment) -> int:
+    repeats = read_provenance(experiment.metadata).get("repeats")
+    index = repeats.get("index") if isinstance(repeats, dict) else None
+    return index if isinstance(index, int) else 0
+
+
+def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
+    return RunListEntry(
+        name=experiment.name,
+        created=experiment.created,
+        description=experiment.description or (folder.manifest().description if folder else None),
+        items=experiment.item_count,
+        metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
+        status=folder.status() if folder else None,
+    )
+
+
+def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
+    """Runs of this machine that Langfuse does not list yet; a list that goes on may hold them on a later page."""
+    entries = []
+    for folder in ws.runs.all():
+        manifest = folder.manifest()
+        hidden = manifest.dataset_id == dataset_id and manifest.experiments[0].id not in shown
+        if not hidden or manifest.base_url != ws.gateway.backend.url or (next_cursor and not folder.is_alive()):
+            continue
+        entries.append(
+            RunListEntry(
+                name=manifest.run_name,
+                created=manifest.created,
+                description=manifest.description,
+                items=0,
+                metadata=manifest.metadata,
+                status=folder.status(),
+            )
+        )
+    return sorted(entries, key=lambda entry: entry.created, reverse=True)
+
+
+def _next_of_list(dataset: str, entries: Sequence[RunListEntry]) -> list[NextStep]:
+    if not entries:
+        return [
+            NextStep(
+                tool="run_experiment",
+                arguments={"dataset": dataset, "run_name": "<new name>", "task_script": "<path>.py"},
+                why="Make the first run.",
+            )
+        ]
+    steps = [
+        NextStep(tool="get_run", arguments={"dataset": dataset, "run_name": entries[0].name}, why="Look at the newest.")
+    ]
+    if len(entries) > 1:
+        names = [entries[1].name, entries[0].name]
+        steps.append(
+            NextStep(
+                tool="compare_runs", arguments={"dataset": dataset, "runs": [*names]}, why="Compare the newest two."
+            )
+        )
+    return steps
+
+
+async def get_run(
+    ws: Workspace,
+    dataset: str,
+    run_name: str,
+    *,
+    item_id: str | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+    wait_seconds: float = 0,
+    detail: Detail = "summary",
+    on_progress: OnProgress | None = None,
+) -> RunDetail:
+    """Look at a run, with a page of its items.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset's name.
+        run_name: The run's name.
+        item_id: Only this item, whole.
+        limit: Items in a page; fewer are shown where their texts would take too much room.
+        cursor: Where the page begins.
+        wait_seconds: How long to wait for a run at work on this machine to end.
+        detail: `full` gives texts uncut.
+        on_progress: Told how far the run has come while waiting.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or item.
+        UsageError: The cursor is none of this list.
+    """
+    start = read_cursor(cursor)
+    if wait_seconds > 0:
+        from lfexp_mcp.services.experiments import wait_for_run
+
+        await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
+    record = await read_run(ws, dataset, run_name)
+    answer = await describe_read(ws, record)
+    if item_id is not None:
+        items = _items_named(record, item_id)
+        return _detail(answer, await with_comments(ws, items), record, 0, len(items), Allowance.whole(len(items)))
+    page = await with_comments(ws, record.items[start : start + limit])
+
+    def build(allowance: Allowance) -> RunDetail:
+        return _detail(answer, page, record, start, len(record.items), allowance)
+
+    return fit(build, limit, detail)
+
+
+async def describe_read(ws: Workspace, record: RunRecord) -> RunAnswer:
+    """Describe a run that was read, with what its folder on this machine adds."""
+    folder = await find_folder(ws, record.dataset_id, record.run_name)
+    if folder is None:
+        return await describe_run(ws, record)
+    return await describe_run(ws, record, undelivered=folder.undelivered(), log=str(folder.log_path))
+
+
+def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:
+    items = [item for item in record.items if item.item_id == item_id]
+    if not items:
+        raise NotFoundError.of(
+            f"item in run {record.run_name!r}",
+            item_id,
+            (item.item_id for item in record.items),
+            "get_run without item_id lists the items.",
+        )
+    return items
+
+
+def _detail(
+    answer: RunAnswer, page: Sequence[ItemResult], record: RunRecord, start: int, total: int, allowance: Allowance
+) -> RunDetail:
+    shown = page[: allowance.rows]
+    readings = read_scores(record)
+    items = [item_answer(item, readings, allowance, repeats=len(record.experiment_ids) > 1) for item in shown]
+    end = start + len(shown)
+    return RunDetail(
+        **answer.model_dump(),
+        items=items,
+        next_cursor=write_cursor(end) if end < total else None,
+    )
+
+
+def item_answer(
+    item: ItemResult, readings: dict[str, ScoreReading], allowance: Allowance, *, repeats: bool
+) -> ItemAnswer:
+    """Show one item within an allowance."""
+    scores = [_item_score(score, readings[score.name], allowance) for score in item.scores]
+    scores += [
+        ItemScore(name=missing.name, value=None, error=allowance.cut_text(missing.error)) for missing in item.unscored
+    ]
+    return ItemAnswer(
+        item_id=item.item_id,
+        status=item.status,
+        input=allowance.cut(item.input),
+        output=allowance.cut(item.output),
+        expected_output=allowance.cut(item.expected_output),
+        error=allowance.cut_note(item.error),
+        scores=scores,
+        trace_id=item.trace_id,
+        seconds=item.seconds,
+        repeat=item.repeat if repeats else None,
+    )
+
+
+def _item_score(score: Score, reading: ScoreReading, allowance: Allowance) -> ItemScore:
+    value, raw = score.value, score.raw
+    if reading.source == score.source and not isinstance(value, bool | str):
+        canonical = reading.canonical(score)
+        if canonical is not None and canonical != value:
+            value, raw = canonical, score.raw if score.raw is not None else float(value)
+    return ItemScore(
+        name=score.name,
+        value=allowance.cut_text(value) if isinstance(value, str) else value,
+        comment=allowance.cut_note(score.comment),
+        raw=raw,
+        source=score.source,
+    )
