@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pydantic import JsonValue
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_json
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.records import ScoreDataType
@@ -160,7 +160,12 @@ def _kind(value: float | bool | str, data_type: object) -> ScoreDataType:
 
 
 def _metadata(metadata: object) -> dict[str, JsonValue]:
+    """Bring metadata into JSON; what has no JSON of its own, or none at all, is kept as its `repr`."""
     if metadata is None:
         return {}
-    jsonable = to_jsonable_python(metadata, fallback=repr, inf_nan_mode="strings")
+    try:
+        written = to_json(metadata, fallback=repr, inf_nan_mode="strings", bytes_mode="base64")
+    except ValueError:
+        written = to_json(ascii(metadata))
+    jsonable: JsonValue = from_json(written)
     return jsonable if isinstance(jsonable, dict) else {"metadata": jsonable}
