@@ -478,6 +478,33 @@ class Gateway:
         )
         return [decoding.decode_observation(row) for row in rows]
 
+    async def generations(
+        self, environment: str, since: datetime, until: datetime, most: int | None = None
+    ) -> list[Observation]:
+        """Return the model calls of an environment begun between two times, newest first, without inputs and outputs.
+
+        Args:
+            environment: Such as `sdk-experiment`.
+            since: Begun at this time or later.
+            until: Begun before this time.
+            most: Stop reading pages once so many are there.
+        """
+        rows: list[ObservationV2] = await self._all_cursors(
+            "read the model calls",
+            lambda cursor: self._api.observations.get_many(
+                fields="core,basic,model,usage",
+                type="GENERATION",
+                environment=environment,
+                from_start_time=since,
+                to_start_time=until,
+                limit=OBSERVATION_PAGE,
+                cursor=cursor,
+                request_options=NO_SDK_RETRIES,
+            ),
+            most=most,
+        )
+        return [decoding.decode_observation(row) for row in rows]
+
     async def queues(self) -> list[Queue]:
         """Return the annotation queues."""
         rows = await self._all_pages(
