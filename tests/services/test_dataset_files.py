@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfexp_mcp.errors import DataFileError
-from lfexp_mcp.services.datasets import ID_LENGTH, NewItem, derived_id, read_items
+from lfexp_mcp.services.datasets import derived_id, read_items
+from lfexp_mcp.services.items import ID_LENGTH, NewItem
 
 
 def _file(tmp_path: Path, name: str, text: str) -> Path:

@@ -1,0 +1,190 @@
+"""The gateway against the real store: what it writes comes back decoded."""
+
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import httpx
+import pytest
+from langfuse import Evaluation, Langfuse
+
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.gateway.records import PromptMessage, ScoreWrite
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.store.process import StoreConnection
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["plain", "with/slash", "a, comma", 'it\'s "quoted"', "Ünïcode 日本", "100% & more?#"]
+
+
+def _unique(name: str) -> str:
+    return f"{name} {uuid4().hex[:8]}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_dataset_is_found_by_any_name(workspace: Workspace, name: str) -> None:
+    name = _unique(name)
+    made = await workspace.gateway.upsert_dataset(name, "first", {"owner": "qa", "n": 3})
+    again = await workspace.gateway.upsert_dataset(name, "second")
+    found = await workspace.gateway.dataset(name)
+    assert (found.id, found.description) == (made.id, "second") == (again.id, again.description)
+
+
+async def test_an_unknown_dataset_is_answered_with_the_names_near_it(workspace: Workspace) -> None:
+    name = _unique("support-questions")
+    await workspace.gateway.upsert_dataset(name)
+    with pytest.raises(NotFoundError, match=f"Did you mean .*{name}"):
+        await workspace.gateway.dataset(name[:-1])
+
+
+async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: Workspace) -> None:
+    name = _unique("items")
+    await workspace.gateway.upsert_dataset(name)
+    for number in range(105):
+        await workspace.gateway.upsert_dataset_item(
+            name,
+            id=f"{name}-{number}",
+            input={"n": number},
+            expected_output=[number],
+            metadata={"even": number % 2 == 0},
+        )
+    items = await workspace.gateway.dataset_items(name)
+    assert [item.input for item in items] == [{"n": number} for number in range(105)]
+    assert items[3].expected_output == [3]
+    assert items[3].metadata == {"even": False}
+
+
+async def test_the_items_of_a_version_are_those_of_its_time(workspace: Workspace) -> None:
+    name = _unique("versions")
+    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="old")
+    then = datetime.now(UTC)
+    await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="new")
+    assert [item.input for item in await workspace.gateway.dataset_items(name)] == ["new"]
+    assert [item.input for item in await workspace.gateway.dataset_items(name, then)] == ["old"]
+
+
+async def test_an_item_id_of_another_dataset_is_refused_with_what_to_do(workspace: Workspace) -> None:
+    first, second = _unique("first"), _unique("second")
+    for name in (first, second):
+        await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.upsert_dataset_item(first, id=f"{first}-x", input=1)
+    with pytest.raises(UsageError, match="belongs to another dataset"):
+        await workspace.gateway.upsert_dataset_item(second, id=f"{first}-x", input=1)
+
+
+async def test_prompts_are_read_by_version_and_label_and_listed_beyond_a_page(workspace: Workspace) -> None:
+    prefix = _unique("prompt")
+    for number in range(12):
+        await workspace.gateway.create_prompt(f"{prefix}/{number}", "Say {{input}}", labels=["production"])
+    assert len([p for p in await workspace.gateway.prompts() if p.name.startswith(prefix)]) == 12
+    name = f"{prefix}/0"
+    messages = [PromptMessage("system", "Judge."), PromptMessage("user", "{{output}}")]
+    second = await workspace.gateway.create_prompt(f"{prefix}/chat", messages, config={"scale": "0-10"}, labels=["dev"])
+    assert (await workspace.gateway.prompt(name, version=1)).text == "Say {{input}}"
+    read = await workspace.gateway.prompt(f"{prefix}/chat", label="dev")
+    assert (read.messages, read.config, read.version) == (tuple(messages), {"scale": "0-10"}, second.version)
+    with pytest.raises(NotFoundError, match="exists, but not with version 9"):
+        await workspace.gateway.prompt(name, version=9)
+    with pytest.raises(NotFoundError, match="Did you mean"):
+        await workspace.gateway.prompt(f"{prefix}/chatt")
+
+
+async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
+    workspace: Workspace, store: StoreConnection
+) -> None:
+    name, run_name = _unique("sdk, run"), _unique("run, one/two")
+    dataset = await workspace.gateway.upsert_dataset(name)
+    for number in range(3):
+        await workspace.gateway.upsert_dataset_item(
+            name, id=f"{name}-{number}", input={"n": number}, expected_output=str(number), metadata={"lang": "de"}
+        )
+
+    def task(*, item: object, **_: object) -> dict[str, object]:
+        number = item.input["n"]  # type: ignore[attr-defined]
+        if number == 2:
+            raise RuntimeError("boom")
+        return {"answer": number}
+
+    def accuracy(*, output: dict[str, object], **_: object) -> Evaluation:
+        return Evaluation(name="accuracy", value=0.5, comment=f"got {output['answer']}")
+
+    sdk = Langfuse(public_key=store.public_key, secret_key=store.secret_key, base_url=store.base_url)
+    result = sdk.run_experiment(
+        name="capitals",
+        run_name=run_name,
+        data=sdk.get_dataset(name).items,
+        task=task,
+        evaluators=[accuracy],
+        metadata={"model": "gpt-x", "nested": {"a": 1}},
+    )
+    sdk.flush()
+
+    gateway = workspace.gateway
+    experiment = await gateway.experiment(dataset.id, run_name)
+    assert experiment is not None
+    assert experiment.id == result.experiment_id == await gateway.experiment_id(dataset.id, run_name)
+    assert (experiment.item_count, experiment.metadata["model"]) == (3, "gpt-x")
+    assert await gateway.experiment(dataset.id, "another") is None
+    assert [run.name for run in (await gateway.experiments(dataset.id))[0]] == [run_name]
+
+    items = {item.item_id: item for item in await gateway.experiment_items(experiment.id)}
+    first, failed = items[f"{name}-0"], items[f"{name}-2"]
+    assert (first.input, first.output, first.expected_output) == ({"n": 0}, {"answer": 0}, "0")
+    assert (first.item_metadata, first.failed) == ({"lang": "de"}, False)
+    assert [(score.name, score.value, score.comment) for score in first.scores] == [("accuracy", 0.5, None)]
+    assert (failed.failed, failed.output) == (True, "Error: boom")
+
+    entries = await gateway.scores(trace_ids=[first.trace_id])
+    assert [(entry.score.comment, entry.observation_id) for entry in entries] == [("got 0", first.observation_id)]
+
+
+async def test_scores_of_many_traces_are_read_in_pages_and_groups(workspace: Workspace) -> None:
+    traces = [uuid4().hex for _ in range(130)]
+    writes = [
+        ScoreWrite(id=uuid4().hex, name="n", value=float(number), data_type="NUMERIC", trace_id=trace)
+        for number, trace in enumerate(traces)
+    ]
+    assert await workspace.gateway.write_scores(writes) == []
+    entries = await workspace.gateway.scores(trace_ids=traces)
+    assert {entry.trace_id for entry in entries} == set(traces)
+    assert sorted(entry.score.value for entry in entries) == [float(number) for number in range(130)]
+
+
+async def test_comments_annotations_and_queues_are_read(workspace: Workspace, store: StoreConnection) -> None:
+    sdk = Langfuse(public_key=store.public_key, secret_key=store.secret_key, base_url=store.base_url)
+    with sdk.start_as_current_observation(name="answer", input={"q": 1}) as span:
+        trace = span.trace_id
+    sdk.flush()
+    async with httpx.AsyncClient(base_url=store.base_url, auth=(store.public_key, store.secret_key)) as http:
+        config = await http.post("/api/public/score-configs", json={"name": "human", "dataType": "NUMERIC"})
+        config_id = config.json()["id"]
+        annotation = {"traceId": trace, "name": "human", "value": 0.5, "source": "ANNOTATION", "comment": "curt"}
+        await http.post("/api/public/scores", json={**annotation, "configId": config_id})
+        project = (await http.get("/api/public/projects")).json()["data"][0]["id"]
+        comment = {"projectId": project, "objectType": "TRACE", "objectId": trace, "content": "too rude"}
+        await http.post("/api/public/comments", json=comment)
+        queue = await http.post("/api/public/annotation-queues", json={"name": trace, "scoreConfigIds": [config_id]})
+        await http.post(
+            f"/api/public/annotation-queues/{queue.json()['id']}/items", json={"objectId": trace, "objectType": "TRACE"}
+        )
+    gateway = workspace.gateway
+    [entry] = await gateway.scores(trace_ids=[trace], source="ANNOTATION")
+    assert (entry.score.comment, entry.score.source, entry.score.config_id) == ("curt", "ANNOTATION", config_id)
+    assert "human" in {config.name for config in await gateway.score_configs()}
+    [found] = await gateway.comments(object_type="TRACE", object_id=trace)
+    assert found.content == "too rude"
+    [made] = [queue for queue in await gateway.queues() if queue.name == trace]
+    assert [(item.object_id, item.completed) for item in await gateway.queue_items(made.id)] == [(trace, False)]
+
+
+async def test_model_prices_of_the_project_come_before_those_of_langfuse(
+    workspace: Workspace, store: StoreConnection
+) -> None:
+    name = _unique("model")
+    body = {"modelName": name, "matchPattern": f"^{name}$", "unit": "TOKENS", "inputPrice": 1e-6, "outputPrice": 2e-6}
+    async with httpx.AsyncClient(base_url=store.base_url, auth=(store.public_key, store.secret_key)) as http:
+        assert (await http.post("/api/public/models", json=body)).is_success, json.dumps(body)
+    [price] = [price for price in await workspace.gateway.model_prices() if price.model_name == name]
+    assert (price.input_price, price.output_price) == (1e-6, 2e-6)

@@ -1,0 +1,77 @@
+"""Live mode on a store of its own, since it samples the newest traces of the whole project."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from langfuse import Langfuse
+from pydantic import SecretStr
+
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.services.live import sample_live
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def quiet_store(tmp_path: Path) -> Iterator[StoreConnection]:
+    folder = tmp_path / "store"
+    yield ensure_store(folder)
+    stop_store(folder)
+
+
+@pytest.fixture
+async def quiet(quiet_store: StoreConnection, tmp_path: Path) -> AsyncIterator[Workspace]:
+    settings = Settings(
+        langfuse_public_key=quiet_store.public_key,
+        langfuse_secret_key=SecretStr(quiet_store.secret_key),
+        langfuse_url=quiet_store.base_url,
+        home=tmp_path / "home",
+    )
+    async with open_workspace(settings) as opened:
+        yield opened
+
+
+async def test_the_newest_production_traces_with_an_input_become_the_dataset(
+    quiet: Workspace, quiet_store: StoreConnection
+) -> None:
+    with pytest.raises(UsageError, match="no production trace"):
+        await sample_live(quiet, "empty", 3)
+    sdk = Langfuse(public_key=quiet_store.public_key, secret_key=quiet_store.secret_key, base_url=quiet_store.base_url)
+    for number in range(5):
+        with sdk.start_as_current_observation(name="answer", input={"q": number}) as span:
+            with sdk.start_as_current_observation(name="inner", input="not a root"):
+                pass
+            span.update(output=f"answer {number}")
+        _next_millisecond()
+    with sdk.start_as_current_observation(name="no input"):
+        pass
+    sdk.run_experiment(name="e", run_name="r", data=[{"input": "an experiment"}], task=lambda *, item, **_: "x")
+    sdk.flush()
+
+    dataset = await sample_live(quiet, "first", 3)
+    items = await quiet.gateway.dataset_items(dataset.name)
+    assert dataset.name == "live-first"
+    assert [item.input for item in items] == [{"q": 2}, {"q": 3}, {"q": 4}]
+    assert items[0].metadata["production_output"] == "answer 2"
+    assert items[0].expected_output is None
+    roots = {root.trace_id for root in await quiet.gateway.observations(root_only=True)}
+    assert {item.source_trace_id for item in items} <= roots
+    assert await sample_live(quiet, "first", 5) == dataset
+
+
+def _next_millisecond() -> None:
+    """Wait until Langfuse, which keeps milliseconds, can tell the next trace from the last."""
+    now = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == now:
+        pass
+
+
+@pytest.mark.parametrize("size", [0, -1, 1001])
+async def test_a_sample_size_out_of_bounds_is_refused(workspace: Workspace, size: int) -> None:
+    with pytest.raises(UsageError, match="sample_size"):
+        await sample_live(workspace, "x", size)
