@@ -3,21 +3,38 @@
 import base64
 import binascii
 import hmac
-from collections.abc import Callable
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
-from lfexp_mcp.store.http_errors import Unauthorized
+from lfexp_mcp.store.http_errors import UnauthorizedError
 from lfexp_mcp.store.keys import StoreKeys
-from lfexp_mcp.store.routes import dataset_items, datasets, experiments, prompts, scores, system, traces
+from lfexp_mcp.store.routes import (
+    annotation_queues,
+    comments,
+    dataset_items,
+    datasets,
+    experiments,
+    metrics,
+    models,
+    observations,
+    prompts,
+    score_configs,
+    scores,
+    system,
+    traces,
+)
 
 API = "/api/public"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
@@ -37,7 +54,7 @@ class _Authentication:
         if scope["type"] != "http" or scope["path"] in _OPEN or self._knows(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        error = Unauthorized()
+        error = UnauthorizedError()
         await json_answer(error.body, error.status)(scope, receive, send)
 
     def _knows(self, headers: Headers) -> bool:
@@ -57,12 +74,12 @@ class _Instance:
         self._header = (INSTANCE_HEADER.encode(), instance.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_instance(message: dict) -> None:  # type: ignore[type-arg]
+        async def send_with_instance(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), self._header]
             await send(message)
 
-        await self._app(scope, receive, send_with_instance if scope["type"] == "http" else send)  # type: ignore[arg-type]
+        await self._app(scope, receive, send_with_instance if scope["type"] == "http" else send)
 
 
 _OPEN = frozenset({f"{API}/health", f"{API}/ready"})
@@ -89,6 +106,27 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v3/scores", scores.list_scores),
     ("GET", "/experiments", experiments.list_experiments),
     ("GET", "/experiment-items", experiments.list_experiment_items),
+    ("GET", "/v2/observations", observations.list_observations),
+    ("GET", "/score-configs", score_configs.list_score_configs),
+    ("POST", "/score-configs", score_configs.create_score_config),
+    ("GET", "/score-configs/{id}", score_configs.get_score_config),
+    ("PATCH", "/score-configs/{id}", score_configs.update_score_config),
+    ("GET", "/comments", comments.list_comments),
+    ("POST", "/comments", comments.create_comment),
+    ("GET", "/comments/{id}", comments.get_comment),
+    ("GET", "/annotation-queues", annotation_queues.list_queues),
+    ("POST", "/annotation-queues", annotation_queues.create_queue),
+    ("GET", "/annotation-queues/{queue}", annotation_queues.get_queue),
+    ("GET", "/annotation-queues/{queue}/items", annotation_queues.list_queue_items),
+    ("POST", "/annotation-queues/{queue}/items", annotation_queues.create_queue_item),
+    ("GET", "/annotation-queues/{queue}/items/{item}", annotation_queues.get_queue_item),
+    ("PATCH", "/annotation-queues/{queue}/items/{item}", annotation_queues.update_queue_item),
+    ("DELETE", "/annotation-queues/{queue}/items/{item}", annotation_queues.delete_queue_item),
+    ("GET", "/models", models.list_models),
+    ("POST", "/models", models.create_model),
+    ("GET", "/models/{id}", models.get_model),
+    ("DELETE", "/models/{id}", models.delete_model),
+    ("GET", "/v2/metrics", metrics.query_metrics),
     ("GET", "/llm-connections", system.empty_page),
     ("GET", "/unstable/evaluators", system.empty_page),
 )
@@ -110,13 +148,20 @@ _LEGACY = (
 )
 
 
+async def _unrouted(_request: Request, error: Exception) -> Response:
+    """Answer what no route takes: a wrong path, or a wrong method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return json_answer(
+        {"message": HTTPStatus(status).phrase, "error": "NotFound" if status == 404 else "Refused"}, status
+    )
+
+
 def build_app(
     database: Database,
     keys: StoreKeys,
     *,
     deployment: Deployment = CURRENT,
     instance: str = "",
-    wrap: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> ASGIApp:
     """Build the application.
 
@@ -125,7 +170,6 @@ def build_app(
         keys: The only keys that are let in.
         deployment: Which Langfuse server to answer as.
         instance: The name of this process, told in a header.
-        wrap: Wraps the whole application, such as to watch its requests.
     """
     routes = [Route(f"{API}{path}", endpoint(handler), methods=[method]) for method, path, handler in _ROUTES]
     routes += [Route(f"{API}{path}", endpoint(system.legacy)) for path in _LEGACY]
@@ -134,7 +178,7 @@ def build_app(
         Middleware(_Instance, instance=instance),
         Middleware(_Authentication, keys=keys),
     ]
-    app = Starlette(routes=routes, middleware=middleware)
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _unrouted})
     app.state.database = database
     app.state.deployment = deployment
-    return wrap(app) if wrap else app
+    return app

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import Deployment
-from lfexp_mcp.store.http_errors import ApiError, BadRequest, InvalidRequest, TooLarge
+from lfexp_mcp.store.http_errors import ApiError, BadRequestError, InvalidRequestError, TooLargeError
 from lfexp_mcp.store.strict_json import strict_loads
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -51,9 +51,9 @@ class Call:
         try:
             return strict_loads(self.content.decode("utf-8"))
         except RecursionError as error:
-            raise BadRequest("Invalid JSON in the body: it is nested too deeply") from error
+            raise BadRequestError("Invalid JSON in the body: it is nested too deeply") from error
         except ValueError as error:
-            raise BadRequest(f"Invalid JSON in the body: {error}") from error
+            raise BadRequestError(f"Invalid JSON in the body: {error}") from error
 
     def body(self, model: type[Model]) -> Model:
         """Read the body as one JSON object."""
@@ -68,7 +68,7 @@ def _read(model: type[Model], value: object) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidRequest.of(error, model) from error
+        raise InvalidRequestError.of(error, model) from error
 
 
 def json_answer(value: JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -110,19 +110,19 @@ def endpoint(handler: Handler) -> Endpoint:
 
 
 def _refused(message: str) -> Response:
-    error = BadRequest(message)
+    error = BadRequestError(message)
     return json_answer(error.body, error.status)
 
 
 async def _content(request: Request) -> bytes:
     if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
-        raise TooLarge(MAX_BODY_BYTES)
+        raise TooLargeError(MAX_BODY_BYTES)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise TooLarge(MAX_BODY_BYTES)
+            raise TooLargeError(MAX_BODY_BYTES)
         parts.append(part)
     content = b"".join(parts)
     encoding = request.headers.get("content-encoding", "identity").lower()
@@ -138,9 +138,9 @@ def _gunzip(content: bytes) -> bytes:
     try:
         plain = inflater.decompress(content, MAX_BODY_BYTES + 1)
     except zlib.error as error:
-        raise BadRequest(f"The body is not valid gzip: {error}") from error
+        raise BadRequestError(f"The body is not valid gzip: {error}") from error
     if len(plain) > MAX_BODY_BYTES:
-        raise TooLarge(MAX_BODY_BYTES)
+        raise TooLargeError(MAX_BODY_BYTES)
     if not inflater.eof:
-        raise BadRequest("The body is not valid gzip: it ends too early")
+        raise BadRequestError("The body is not valid gzip: it ends too early")
     return plain

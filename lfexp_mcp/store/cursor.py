@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from lfexp_mcp.store.http_errors import InvalidRequest
+from lfexp_mcp.store.http_errors import InvalidRequestError
 
 
 class Cursor(BaseModel):
@@ -29,10 +29,10 @@ def decode_cursor(kind: type[Kind], text: str) -> Kind:
     """Read a cursor that a client sent back.
 
     Raises:
-        InvalidRequest: It is not one of this kind.
+        InvalidRequestError: It is not one of this kind.
     """
     try:
         content = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         return kind.model_validate_json(content)
     except (ValidationError, binascii.Error, UnicodeError, ValueError) as error:
-        raise InvalidRequest.at("cursor", "Invalid cursor format") from error
+        raise InvalidRequestError.at("cursor", "Invalid cursor format") from error

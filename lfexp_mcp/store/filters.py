@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.store.clock import parse_ms
-from lfexp_mcp.store.http_errors import BadRequest, InvalidRequest
+from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError
 from lfexp_mcp.store.paging import Conditions, SqlValue
 
 FilterType = Literal[
@@ -35,7 +35,8 @@ class FilterColumn:
 
     sql: str
     """Its SQL expression; of an object, the JSON text."""
-    kind: Literal["string", "number", "datetime", "boolean", "array", "object"] = "string"
+    is_object: bool = False
+    """Whether conditions on it name a key."""
 
 
 _ADAPTER = TypeAdapter(list[FilterCondition])
@@ -47,12 +48,12 @@ def parse_filter(text: str) -> list[FilterCondition]:
     """Read the parameter.
 
     Raises:
-        InvalidRequest: It is not a JSON list of conditions.
+        InvalidRequestError: It is not a JSON list of conditions.
     """
     try:
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
-        raise InvalidRequest.at("filter", "Invalid filter: a JSON array of conditions is expected") from error
+        raise InvalidRequestError.at("filter", "Invalid filter: a JSON array of conditions is expected") from error
 
 
 def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: Mapping[str, FilterColumn]) -> None:
@@ -64,12 +65,12 @@ def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: 
         columns: The columns that may be named.
 
     Raises:
-        BadRequest: A column or operator is not supported, or a value has the wrong type.
+        BadRequestError: A column or operator is not supported, or a value has the wrong type.
     """
     for condition in asked:
         column = columns.get(condition.column)
         if column is None:
-            raise BadRequest(f"Invalid filter column: {condition.column}. Supported: {', '.join(sorted(columns))}")
+            raise BadRequestError(f"Invalid filter column: {condition.column}. Supported: {', '.join(sorted(columns))}")
         _apply(conditions, condition, column)
 
 
@@ -132,13 +133,13 @@ def _options(conditions: Conditions, expression: _Expression, condition: FilterC
     words = {"any of": "IN", "none of": "NOT IN"}
     if condition.operator not in words:
         raise _wrong_operator(condition)
-    clause = f"ifnull({expression.sql}, '') {words[condition.operator]} (SELECT value FROM json_each(?))"
+    clause = f"ifnull({expression.sql}, '') {words[condition.operator]} (SELECT value FROM json_each(?))"  # noqa: S608
     conditions.add(clause, *expression.parameters, json.dumps(_strings(condition)))
 
 
 def _array(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
     values = _strings(condition)
-    member = f"EXISTS (SELECT 1 FROM json_each({sql}) AS member WHERE member.value = ?)"
+    member = f"EXISTS (SELECT 1 FROM json_each({sql}) AS member WHERE member.value = ?)"  # noqa: S608
     match condition.operator:
         case "any of":
             conditions.add("(" + " OR ".join([member] * len(values) or ["0"]) + ")", *values)
@@ -173,9 +174,9 @@ def _null(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
 
 
 def _member(column: FilterColumn, condition: FilterCondition) -> _Expression:
-    if column.kind != "object" or not condition.key:
-        raise BadRequest(f"Filter on {condition.column}: type {condition.type} needs an object column and a key")
-    return _Expression(f"(SELECT value FROM json_each({column.sql}) WHERE key = ?)", (condition.key,))
+    if not column.is_object or condition.key is None:
+        raise BadRequestError(f"Filter on {condition.column}: type {condition.type} needs an object column and a key")
+    return _Expression(f"(SELECT value FROM json_each({column.sql}) WHERE key = ?)", (condition.key,))  # noqa: S608
 
 
 def _number(condition: FilterCondition) -> float:
@@ -197,11 +198,11 @@ def _strings(condition: FilterCondition) -> list[str]:
     return [str(value) for value in condition.value]
 
 
-def _wrong_value(condition: FilterCondition, expected: str) -> BadRequest:
-    return BadRequest(f"Filter on {condition.column}: the value must be {expected}")
+def _wrong_value(condition: FilterCondition, expected: str) -> BadRequestError:
+    return BadRequestError(f"Filter on {condition.column}: the value must be {expected}")
 
 
-def _wrong_operator(condition: FilterCondition) -> BadRequest:
-    return BadRequest(
+def _wrong_operator(condition: FilterCondition) -> BadRequestError:
+    return BadRequestError(
         f"Filter on {condition.column}: operator {condition.operator!r} is not supported for type {condition.type}"
     )

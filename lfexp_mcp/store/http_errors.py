@@ -23,42 +23,42 @@ class ApiError(Exception):
         self.body = body
 
 
-class NotFound(ApiError):  # noqa: N818
+class NotFoundError(ApiError):
     """404: the thing named does not exist."""
 
     def __init__(self, message: str) -> None:
         super().__init__(404, {"message": message, "error": "LangfuseNotFoundError"})
 
 
-class Conflict(ApiError):  # noqa: N818
+class ConflictError(ApiError):
     """409: the request contradicts what is stored."""
 
     def __init__(self, message: str) -> None:
         super().__init__(409, {"message": message, "error": "LangfuseConflictError"})
 
 
-class BadRequest(ApiError):  # noqa: N818
+class BadRequestError(ApiError):
     """400 with a sentence, for what is wrong beyond single fields."""
 
     def __init__(self, message: str) -> None:
         super().__init__(400, {"message": message, "error": "InvalidRequestError"})
 
 
-class TooLarge(ApiError):  # noqa: N818
+class TooLargeError(ApiError):
     """413: the body is larger than the store takes."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, {"message": f"Body exceeds {limit} bytes", "error": "PayloadTooLargeError"})
 
 
-class Unauthorized(ApiError):  # noqa: N818
+class UnauthorizedError(ApiError):
     """401: the keys are missing or not those of this store."""
 
     def __init__(self) -> None:
         super().__init__(401, {"message": "Invalid credentials. Confirm that you've configured the correct host."})
 
 
-class InvalidRequest(ApiError):  # noqa: N818
+class InvalidRequestError(ApiError):
     """400: fields of the request are wrong; the body lists them as zod issues."""
 
     def __init__(self, issues: Sequence[Issue]) -> None:
@@ -66,12 +66,12 @@ class InvalidRequest(ApiError):  # noqa: N818
         self.issues = issues
 
     @classmethod
-    def at(cls, path: str, message: str) -> "InvalidRequest":
+    def at(cls, path: str, message: str) -> "InvalidRequestError":
         """Build the error of one field's own rule."""
         return cls([{"code": "custom", "path": [path] if path else [], "message": message}])
 
     @classmethod
-    def of(cls, error: ValidationError, model: type[BaseModel] | None = None) -> "InvalidRequest":
+    def of(cls, error: ValidationError, model: type[BaseModel] | None = None) -> "InvalidRequestError":
         """Write what pydantic found as zod would.
 
         Args:

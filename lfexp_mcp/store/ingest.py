@@ -9,6 +9,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 
 from lfexp_mcp.store.clock import now_ms, parse_ms
+from lfexp_mcp.store.observation_shape import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.paging import SqlValue
 from lfexp_mcp.store.pricing import ModelPrices, cost, load_prices, match_model
@@ -195,20 +196,20 @@ def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None
     if matched and usage and not costs:
         costs = cost(matched, usage)
     version = attributes.get("langfuse.observation.prompt.version")
-    content: dict[str, JsonValue] = {
-        "model": model,
-        "parameters": _decoded(attributes.get("langfuse.observation.model.parameters")),
-        "usage": dict(usage),
-        "costs": dict(costs),
-        "modelId": matched.id if matched else None,
-        "tierId": matched.tier_id if matched else None,
-        "tierName": matched.tier_name if matched else None,
-        "prices": dict(matched.prices) if matched else {},
-        "prompt": prompt,
-        "promptVersion": version if isinstance(version, int) else None,
-        "completionStart": _moment(_decoded(completion)),
-    }
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")), costs.get("total")
+    content = Generation(
+        model=model,
+        parameters=_decoded(attributes.get("langfuse.observation.model.parameters")),
+        usage=usage,
+        costs=costs,
+        model_id=matched.id if matched else None,
+        tier_id=matched.tier_id if matched else None,
+        tier_name=matched.tier_name if matched else None,
+        prices=dict(matched.prices) if matched else {},
+        prompt=prompt,
+        prompt_version=version if isinstance(version, int) else None,
+        completion_start=_moment(_decoded(completion)),
+    )
+    return content.model_dump_json(by_alias=True), costs.get("total")
 
 
 def _moment(value: JsonValue) -> int | None:

@@ -10,6 +10,9 @@ from filelock import FileLock
 
 from lfexp_mcp.errors import StoreError
 
+KEYS_NAME = "keys.json"
+"""File of the keys within a store folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreKeys:
@@ -33,7 +36,7 @@ def folder_keys(folder: Path) -> StoreKeys:
     Raises:
         StoreError: The file of keys cannot be read.
     """
-    path = folder / "keys.json"
+    path = folder / KEYS_NAME
     try:
         with FileLock(folder / "keys.lock"):
             if not path.exists():

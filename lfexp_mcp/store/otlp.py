@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from pydantic import JsonValue
 
-from lfexp_mcp.store.http_errors import BadRequest
+from lfexp_mcp.store.http_errors import BadRequestError
 
 Attributes: TypeAlias = dict[str, JsonValue]
 
@@ -48,24 +48,24 @@ def read_protobuf(content: bytes) -> list[Span]:
     """Read an export request in protobuf's binary form.
 
     Raises:
-        BadRequest: It is not one.
+        BadRequestError: It is not one.
     """
     try:
         return list(_spans(ExportTraceServiceRequest.FromString(content)))
     except (DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("Failed to parse the OTLP protobuf body") from error
+        raise BadRequestError("Failed to parse the OTLP protobuf body") from error
 
 
 def read_json(body: JsonValue) -> list[Span]:
     """Read an export request in OTLP's JSON form, where ids are hexadecimal.
 
     Raises:
-        BadRequest: It is not one.
+        BadRequestError: It is not one.
     """
     try:
         request = ParseDict(_ids_as_base64(body), ExportTraceServiceRequest(), ignore_unknown_fields=True)
     except (ParseError, binascii.Error, ValueError, TypeError, AttributeError) as error:
-        raise BadRequest("Failed to parse the OTLP JSON body") from error
+        raise BadRequestError("Failed to parse the OTLP JSON body") from error
     return list(_spans(request))
 
 
@@ -93,7 +93,7 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
 
 def _span(span: ProtoSpan, resource: Attributes, origin: str) -> Span:
     if len(span.trace_id) != 16 or len(span.span_id) != 8:
-        raise BadRequest("A span has no valid trace id and span id")
+        raise BadRequestError("A span has no valid trace id and span id")
     return Span(
         trace_id=span.trace_id.hex(),
         id=span.span_id.hex(),

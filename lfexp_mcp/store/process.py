@@ -1,4 +1,4 @@
-"""Starting, finding and stopping the process of the embedded store; light to import, as the MCP server does at start."""
+"""Starting, finding and stopping the process of the embedded store; light to import, for the start of the server."""
 
 import json
 import os
@@ -59,6 +59,7 @@ def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_l
     Raises:
         StoreError: The folder cannot be used, or the server did not start.
     """
+    folder = folder.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = _running(folder)
@@ -137,7 +138,7 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
         command.append("--before-score-lists")
     log = folder / _LOG
     with log.open("wb") as stream:
-        process = _spawn_detached(command, stream.fileno())
+        process = _spawn_detached(command, folder, stream.fileno())
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         found = _announced(folder)
@@ -152,12 +153,18 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
     raise StoreError(f"The embedded store did not start within {START_TIMEOUT_S:.0f} s. Look into {log}.")
 
 
-def _spawn_detached(command: list[str], log: int) -> subprocess.Popen[bytes]:
+def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Popen[bytes]:
     """Start a process that lives on when this one, or its terminal, ends."""
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags)
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS if sys.platform == "win32" else 0
+    return subprocess.Popen(  # noqa: S603
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        creationflags=flags,
+        start_new_session=sys.platform != "win32",
+    )
 
 
 _started: list[subprocess.Popen[bytes]] = []

@@ -212,7 +212,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         if version > len(MIGRATIONS):
             raise StoreError(
                 f"The store {path} has schema {version}, written by a newer lfexp-mcp; this one knows "
-                f"schemas up to {len(MIGRATIONS)}. Upgrade lfexp-mcp (pip install --upgrade lfexp-mcp), or choose another store folder."
+                f"schemas up to {len(MIGRATIONS)}. Upgrade lfexp-mcp (pip install --upgrade lfexp-mcp), or choose "
+                "another store folder."
             )
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from lfexp_mcp.store.call import Fields
 from lfexp_mcp.store.clock import Instant, now_ms
-from lfexp_mcp.store.http_errors import InvalidRequest
+from lfexp_mcp.store.http_errors import InvalidRequestError
 from lfexp_mcp.store.paging import SqlValue, from_json, to_json
 
 DataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]
@@ -41,17 +41,17 @@ def check_score(score: ScoreBody) -> None:
     """Check the rules that a score must fulfil to be accepted.
 
     Raises:
-        InvalidRequest: It breaks one.
+        InvalidRequestError: It breaks one.
     """
     if score.source == "ANNOTATION" and score.config_id is None and score.data_type != "CORRECTION":
-        raise InvalidRequest.at(
+        raise InvalidRequestError.at(
             "configId", "configId is required when source is ANNOTATION (except for CORRECTION scores)."
         )
     subjects = [subject for subject in (score.trace_id, score.session_id, score.dataset_run_id) if subject]
     if len(subjects) != 1:
-        raise InvalidRequest.at("", "Provide exactly one of the following: traceId, sessionId, datasetRunId.")
+        raise InvalidRequestError.at("", "Provide exactly one of the following: traceId, sessionId, datasetRunId.")
     if score.observation_id and not score.trace_id:
-        raise InvalidRequest.at("observationId", "observationId requires traceId.")
+        raise InvalidRequestError.at("observationId", "observationId requires traceId.")
     _check_value(score)
 
 
@@ -59,13 +59,13 @@ def _check_value(score: ScoreBody) -> None:
     is_text = isinstance(score.value, str)
     match score.data_type:
         case "NUMERIC" if is_text:
-            raise InvalidRequest.at("value", "Invalid input: expected number, received string")
+            raise InvalidRequestError.at("value", "Invalid input: expected number, received string")
         case "BOOLEAN" if score.value not in (0, 1):
-            raise InvalidRequest.at("value", "Value must be a number equal to either 0 or 1 for data type BOOLEAN")
+            raise InvalidRequestError.at("value", "Value must be a number equal to either 0 or 1 for data type BOOLEAN")
         case "CATEGORICAL" | "CORRECTION" if not is_text:
-            raise InvalidRequest.at("value", "Invalid input: expected string, received number")
+            raise InvalidRequestError.at("value", "Invalid input: expected string, received number")
         case "TEXT" if not is_text or not 1 <= len(str(score.value)) <= MAX_TEXT:
-            raise InvalidRequest.at("value", f"Text score values must be between 1 and {MAX_TEXT} characters")
+            raise InvalidRequestError.at("value", f"Text score values must be between 1 and {MAX_TEXT} characters")
         case _:
             return
 

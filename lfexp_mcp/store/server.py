@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import uvicorn
@@ -52,6 +52,7 @@ def serve(
     idle_exit: float | None = None,
     announce: Path | None = None,
     deployment: Deployment = CURRENT,
+    listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the store of a folder on loopback until told to stop, by SIGTERM or SIGINT, or until nobody asks any more.
 
@@ -61,6 +62,7 @@ def serve(
         idle_exit: After how many seconds without a request to stop; `None` never.
         announce: A file to write once the server listens: JSON of `pid`, `instance`, `port` and `version`.
         deployment: Which Langfuse server to answer as.
+        listening: Called with the base URL once the server listens.
 
     Raises:
         StoreError: The folder cannot be used.
@@ -75,6 +77,8 @@ def serve(
     server = uvicorn.Server(config)
     if announce is not None:
         _announce(announce, instance, listener.getsockname()[1])
+    if listening is not None:
+        listening(f"http://{LOOPBACK}:{listener.getsockname()[1]}")
     try:
         asyncio.run(_run(server, listener, watch, idle_exit))
     finally:
@@ -102,7 +106,7 @@ async def _stopping_when_idle(
 
 
 async def _stop_when_idle(server: uvicorn.Server, watch: _IdleWatch, idle_exit: float) -> None:
-    while (left := idle_exit - watch.idle_seconds) > 0:
+    while (left := idle_exit - watch.idle_seconds) > 0:  # noqa: ASYNC110
         await asyncio.sleep(left)
     server.should_exit = True
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.clock import Instant, iso, now_ms
-from lfexp_mcp.store.http_errors import Conflict, InvalidRequest, NotFound
+from lfexp_mcp.store.http_errors import ConflictError, InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
 from lfexp_mcp.store.routes.datasets import named_dataset
 
@@ -47,7 +47,7 @@ def create_item(call: Call) -> JsonValue:
         dataset = named_dataset(connection, body.dataset_name)
         before = _current(connection, item_id)
         if before is not None and before["dataset_id"] != dataset["id"]:
-            raise Conflict(
+            raise ConflictError(
                 f"The dataset item with id {item_id} already exists in a dataset other than {body.dataset_name}"
             )
         connection.execute(
@@ -100,7 +100,7 @@ def list_items(call: Call) -> JsonValue:
     """Answer a page of the items that are not archived, newest first; with `version`, as they were then."""
     query = call.query(DatasetItemsQuery)
     if query.version is not None and query.dataset_name is None:
-        raise InvalidRequest.at("datasetName", "datasetName is required when version is provided")
+        raise InvalidRequestError.at("datasetName", "datasetName is required when version is provided")
     conditions = Conditions()
     with call.database.read() as connection:
         if query.dataset_name is not None:
@@ -128,7 +128,7 @@ def _current(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row | None
 def _found(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row:
     row = _current(connection, item_id)
     if row is None:
-        raise NotFound("Dataset item not found")
+        raise NotFoundError("Dataset item not found")
     return row
 
 

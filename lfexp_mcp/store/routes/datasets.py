@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.clock import iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
-from lfexp_mcp.store.http_errors import NotFound
+from lfexp_mcp.store.http_errors import NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
 
 
@@ -70,11 +70,11 @@ def named_dataset(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
     """Find a dataset.
 
     Raises:
-        NotFound: There is none of that name.
+        NotFoundError: There is none of that name.
     """
     row: sqlite3.Row | None = connection.execute("SELECT * FROM datasets WHERE name = ?", (name,)).fetchone()
     if row is None:
-        raise NotFound("Dataset not found")
+        raise NotFoundError("Dataset not found")
     return row
 
 

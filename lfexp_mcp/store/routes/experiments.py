@@ -11,7 +11,7 @@ from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.clock import Instant, iso, iso_or_none, parse_ms
 from lfexp_mcp.store.cursor import Cursor, decode_cursor
 from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
-from lfexp_mcp.store.http_errors import InvalidRequest
+from lfexp_mcp.store.http_errors import InvalidRequestError
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, from_json
 from lfexp_mcp.store.score_shape import score_shape
 
@@ -220,7 +220,7 @@ def _add_rest(
         try:
             last_time = parse_ms(cursor.last_time)
         except ValueError as error:
-            raise InvalidRequest.at("cursor", "Invalid cursor format") from error
+            raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
         conditions.add(keyset, last_time, cursor.last_trace_id, cursor.last_id)
 
 

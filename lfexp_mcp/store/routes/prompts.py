@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.clock import Instant, iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
-from lfexp_mcp.store.http_errors import InvalidRequest, NotFound
+from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, to_json
 
 _LATEST = "latest"
@@ -59,11 +59,11 @@ def create_prompt(call: Call) -> JsonValue:
     kind = body.type or "text"
     if isinstance(body.prompt, str) != (kind == "text"):
         expected = "string" if kind == "text" else "array"
-        raise InvalidRequest.at("prompt", f"Invalid input: expected {expected} for a {kind} prompt")
+        raise InvalidRequestError.at("prompt", f"Invalid input: expected {expected} for a {kind} prompt")
     with call.database.write() as connection:
         versions = _versions(connection, body.name)
         if versions and versions[-1]["type"] != kind:
-            raise InvalidRequest.at(
+            raise InvalidRequestError.at(
                 "type", f"Previous versions have different prompt type. Create a new prompt for type {kind}."
             )
         labels = list(dict.fromkeys([*(body.labels or []), _LATEST]))
@@ -110,7 +110,7 @@ def list_prompts(call: Call) -> JsonValue:
     conditions.between("updated_at", query.from_updated_at, query.to_updated_at)
     for column, value in (("labels", query.label), ("tags", query.tag)):
         if value is not None:
-            conditions.add(f"EXISTS (SELECT 1 FROM json_each(prompts.{column}) AS each WHERE each.value = ?)", value)
+            conditions.add(f"EXISTS (SELECT 1 FROM json_each(prompts.{column}) AS each WHERE each.value = ?)", value)  # noqa: S608
     with call.database.read() as connection:
         rows = connection.execute(
             f"SELECT * FROM prompts {conditions.sql} ORDER BY name, version",  # noqa: S608
@@ -130,7 +130,7 @@ def update_labels(call: Call) -> JsonValue:
     name, number = call.path("name"), int(call.path("version"))
     body = call.body(LabelsBody)
     if _LATEST in body.new_labels:
-        raise InvalidRequest.at("newLabels", "Label 'latest' is always assigned to the latest prompt version")
+        raise InvalidRequestError.at("newLabels", "Label 'latest' is always assigned to the latest prompt version")
     with call.database.write() as connection:
         row = _version(connection, name, PromptQuery(version=number))
         now = now_ms()
@@ -154,7 +154,7 @@ def delete_prompt(call: Call) -> Response:
             if query.version in (None, row["version"]) and (query.label is None or query.label in _texts(row["labels"]))
         ]
         if not doomed:
-            raise NotFound("Prompt not found")
+            raise NotFoundError("Prompt not found")
         connection.executemany("DELETE FROM prompts WHERE id = ?", [(row["id"],) for row in doomed])
         left = [row for row in versions if row not in doomed]
         if left and _LATEST not in _texts(left[-1]["labels"]):
@@ -173,7 +173,7 @@ def _version(connection: sqlite3.Connection, name: str, query: PromptQuery) -> s
         if row["version"] == query.version or (query.version is None and label in _texts(row["labels"])):
             return row
     wanted = f"version {query.version}" if query.version is not None else f"label '{label}'"
-    raise NotFound(f"Prompt not found: '{name}' with {wanted}")
+    raise NotFoundError(f"Prompt not found: '{name}' with {wanted}")
 
 
 def _take_labels(connection: sqlite3.Connection, versions: list[sqlite3.Row], labels: list[str], now: int) -> None:

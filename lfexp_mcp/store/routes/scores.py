@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lfexp_mcp.store.call import Call, Fields, json_answer
 from lfexp_mcp.store.clock import Instant, iso, parse_ms
 from lfexp_mcp.store.cursor import Cursor, decode_cursor
-from lfexp_mcp.store.http_errors import InvalidRequest, Issue
+from lfexp_mcp.store.http_errors import InvalidRequestError, Issue
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions
 from lfexp_mcp.store.score_ingest import ScoreBody, check_score, store_scores
 from lfexp_mcp.store.score_shape import ScoreField, score_shape
@@ -33,24 +33,24 @@ def create_scores(call: Call) -> Response | JsonValue:
 def _refuse_list() -> Response:
     message = "Invalid input: expected object, received array"
     issue: Issue = {"expected": "object", "code": "invalid_type", "path": [], "message": message}
-    error = InvalidRequest([issue, issue])
+    error = InvalidRequestError([issue, issue])
     return json_answer(error.body, error.status)
 
 
 def _create_list(call: Call, content: list[JsonValue]) -> Response:
     try:
-        read: list[ScoreBody | InvalidRequest] = [*_LIST.validate_python(content)]
+        read: list[ScoreBody | InvalidRequestError] = [*_LIST.validate_python(content)]
     except ValidationError:
         read = [_read(member) for member in content]
     accepted: list[ScoreBody] = []
     errors: list[JsonValue] = []
     for position, score in enumerate(read):
         try:
-            if isinstance(score, InvalidRequest):
+            if isinstance(score, InvalidRequestError):
                 raise score
             check_score(score)
             accepted.append(score)
-        except InvalidRequest as error:
+        except InvalidRequestError as error:
             messages = "; ".join(f"{'.'.join(map(str, issue['path']))}: {issue['message']}" for issue in error.issues)  # type: ignore[arg-type]
             errors.append({"message": f"Score {position}: {messages}"})
     if accepted:
@@ -61,11 +61,11 @@ def _create_list(call: Call, content: list[JsonValue]) -> Response:
     return json_answer({"message": "Accepted"}, 202)
 
 
-def _read(content: JsonValue) -> ScoreBody | InvalidRequest:
+def _read(content: JsonValue) -> ScoreBody | InvalidRequestError:
     try:
         return _ONE.validate_python(content)
     except ValidationError as error:
-        return InvalidRequest.of(error, ScoreBody)
+        return InvalidRequestError.of(error, ScoreBody)
 
 
 def delete_score(call: Call) -> Response:
@@ -134,7 +134,7 @@ def _time(text: str) -> int:
     try:
         return parse_ms(text)
     except ValueError as error:
-        raise InvalidRequest.at("cursor", "Invalid cursor format") from error
+        raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
 
 
 def _conditions(query: ScoresQuery) -> Conditions:
@@ -159,9 +159,9 @@ def _upper(values: list[str] | None) -> list[str] | None:
 def _check_subjects(query: ScoresQuery) -> None:
     given = [name for name in ("trace_id", "session_id", "experiment_id") if getattr(query, name) is not None]
     if len(given) > 1:
-        raise InvalidRequest.at("", "At most one of traceId, sessionId, experimentId may be provided.")
+        raise InvalidRequestError.at("", "At most one of traceId, sessionId, experimentId may be provided.")
     if query.observation_id is not None and query.trace_id is None:
-        raise InvalidRequest.at("observationId", "observationId requires traceId to be specified.")
+        raise InvalidRequestError.at("observationId", "observationId requires traceId to be specified.")
 
 
 def _add_value(conditions: Conditions, query: ScoresQuery) -> None:
@@ -170,7 +170,7 @@ def _add_value(conditions: Conditions, query: ScoresQuery) -> None:
         return
     kinds = _upper(query.data_type) or []
     if bounded and kinds != ["NUMERIC"]:
-        raise InvalidRequest.at("dataType", "valueMin and valueMax require dataType=NUMERIC.")
+        raise InvalidRequestError.at("dataType", "valueMin and valueMax require dataType=NUMERIC.")
     if query.value is not None:
         _add_exact_value(conditions, kinds, query.value)
     if query.value_min is not None:
@@ -181,7 +181,7 @@ def _add_value(conditions: Conditions, query: ScoresQuery) -> None:
 
 def _add_exact_value(conditions: Conditions, kinds: list[str], values: list[str]) -> None:
     if len(kinds) != 1 or kinds[0] not in ("NUMERIC", "BOOLEAN", "CATEGORICAL"):
-        raise InvalidRequest.at("dataType", "value requires a single dataType of NUMERIC, BOOLEAN or CATEGORICAL.")
+        raise InvalidRequestError.at("dataType", "value requires a single dataType of NUMERIC, BOOLEAN or CATEGORICAL.")
     if kinds[0] == "CATEGORICAL":
         conditions.one_of("string", values)
         return
@@ -191,7 +191,7 @@ def _add_exact_value(conditions: Conditions, kinds: list[str], values: list[str]
 
 def _boolean(value: str) -> float:
     if value not in ("true", "false"):
-        raise InvalidRequest.at("value", 'For BOOLEAN, each value must be "true" or "false".')
+        raise InvalidRequestError.at("value", 'For BOOLEAN, each value must be "true" or "false".')
     return float(value == "true")
 
 
@@ -201,5 +201,5 @@ def _finite(value: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidRequest.at("value", "For NUMERIC, each value must be a finite number.")
+        raise InvalidRequestError.at("value", "For NUMERIC, each value must be a finite number.")
     return number

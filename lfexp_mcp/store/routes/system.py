@@ -16,7 +16,7 @@ def health(call: Call) -> JsonValue:
     return {"status": "OK", "version": call.deployment.version}
 
 
-def projects(call: Call) -> JsonValue:
+def projects(_call: Call) -> JsonValue:
     """Tell the one project of the store."""
     organization: JsonValue = {"id": ORGANIZATION_ID, "name": ORGANIZATION_NAME}
     return {"data": [{"id": PROJECT_ID, "name": PROJECT_NAME, "organization": organization, "metadata": {}}]}
@@ -27,7 +27,7 @@ def empty_page(call: Call) -> JsonValue:
     return {"data": [], "meta": page_meta(call.query(PageQuery), 0)}
 
 
-def legacy(call: Call) -> Response:
+def legacy(_call: Call) -> Response:
     """Refuse a route of older servers, as a server in events-only mode does."""
     raise ApiError(
         404,

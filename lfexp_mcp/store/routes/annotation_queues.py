@@ -1,0 +1,180 @@
+"""Annotation queues and their items: `/api/public/annotation-queues`."""
+
+import json
+import secrets
+import sqlite3
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import iso, iso_or_none, now_ms
+from lfexp_mcp.store.http_errors import BadRequestError, NotFoundError
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of
+
+Status = Literal["PENDING", "COMPLETED"]
+
+
+class QueueBody(Fields):
+    """What creates a queue."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    score_config_ids: list[str] = Field(min_length=1)
+
+
+class QueueItemBody(Fields):
+    """What puts something into a queue."""
+
+    object_id: str
+    object_type: Literal["TRACE", "OBSERVATION", "SESSION"]
+    status: Status = "PENDING"
+
+
+class QueueItemPatch(Fields):
+    """What changes an item of a queue."""
+
+    status: Status | None = None
+
+
+class QueueItemsQuery(PageQuery):
+    """Which items of a queue to list."""
+
+    status: Status | None = None
+
+
+def create_queue(call: Call) -> JsonValue:
+    """Create a queue for scores of some configs."""
+    body = call.body(QueueBody)
+    queue_id, now = secrets.token_hex(12), now_ms()
+    with call.database.write() as connection:
+        for config_id in body.score_config_ids:
+            if connection.execute("SELECT 1 FROM score_configs WHERE id = ?", (config_id,)).fetchone() is None:
+                raise BadRequestError("At least one of the score config IDs cannot be found for the given project")
+        if connection.execute("SELECT 1 FROM annotation_queues WHERE name = ?", (body.name,)).fetchone():
+            raise BadRequestError("A queue with this name already exists in the project")
+        connection.execute(
+            """
+            INSERT INTO annotation_queues (id, name, description, score_config_ids, created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """,
+            (queue_id, body.name, body.description, json.dumps(body.score_config_ids), now, now),
+        )
+        return _queue_shape(_queue(connection, queue_id))
+
+
+def get_queue(call: Call) -> JsonValue:
+    """Answer the queue of an id."""
+    with call.database.read() as connection:
+        return _queue_shape(_queue(connection, call.path("queue")))
+
+
+def list_queues(call: Call) -> JsonValue:
+    """Answer a page of queues, newest first."""
+    query = call.query(PageQuery)
+    with call.database.read() as connection:
+        return page_of(connection, query, "annotation_queues", Conditions(), "seq DESC", _queue_shape)
+
+
+def create_queue_item(call: Call) -> JsonValue:
+    """Put something into a queue."""
+    body = call.body(QueueItemBody)
+    item_id, now = secrets.token_hex(12), now_ms()
+    with call.database.write() as connection:
+        queue = _queue(connection, call.path("queue"))
+        connection.execute(
+            """
+            INSERT INTO annotation_queue_items
+                (id, queue_id, object_id, object_type, status, completed_at, created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                item_id,
+                queue["id"],
+                body.object_id,
+                body.object_type,
+                body.status,
+                now if body.status == "COMPLETED" else None,
+                now,
+                now,
+            ),
+        )
+        return _item_shape(_item(connection, queue["id"], item_id))
+
+
+def list_queue_items(call: Call) -> JsonValue:
+    """Answer a page of a queue's items, newest first."""
+    query = call.query(QueueItemsQuery)
+    conditions = Conditions()
+    with call.database.read() as connection:
+        conditions.equal("queue_id", _queue(connection, call.path("queue"))["id"])
+        conditions.equal("status", query.status)
+        return page_of(connection, query, "annotation_queue_items", conditions, "seq DESC", _item_shape)
+
+
+def get_queue_item(call: Call) -> JsonValue:
+    """Answer one item of a queue."""
+    with call.database.read() as connection:
+        return _item_shape(_item(connection, call.path("queue"), call.path("item")))
+
+
+def update_queue_item(call: Call) -> JsonValue:
+    """Mark an item of a queue as completed, or as pending again."""
+    body = call.body(QueueItemPatch)
+    with call.database.write() as connection:
+        item = _item(connection, call.path("queue"), call.path("item"))
+        if body.status is not None:
+            now = now_ms()
+            connection.execute(
+                "UPDATE annotation_queue_items SET status = ?, completed_at = ?, updated_at = ? WHERE id = ?",
+                (body.status, now if body.status == "COMPLETED" else None, now, item["id"]),
+            )
+        return _item_shape(_item(connection, item["queue_id"], item["id"]))
+
+
+def delete_queue_item(call: Call) -> JsonValue:
+    """Take an item out of a queue."""
+    with call.database.write() as connection:
+        item = _item(connection, call.path("queue"), call.path("item"))
+        connection.execute("DELETE FROM annotation_queue_items WHERE id = ?", (item["id"],))
+    return {"success": True, "message": "Annotation queue item deleted successfully"}
+
+
+def _queue(connection: sqlite3.Connection, queue_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM annotation_queues WHERE id = ?", (queue_id,)).fetchone()
+    if row is None:
+        raise NotFoundError("Annotation queue not found")
+    return row
+
+
+def _item(connection: sqlite3.Connection, queue_id: str, item_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM annotation_queue_items WHERE queue_id = ? AND id = ?", (queue_id, item_id)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Annotation queue item not found")
+    return row
+
+
+def _queue_shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "description": row["description"],
+        "scoreConfigIds": from_json(row["score_config_ids"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }
+
+
+def _item_shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    return {
+        "id": row["id"],
+        "queueId": row["queue_id"],
+        "objectId": row["object_id"],
+        "objectType": row["object_type"],
+        "status": row["status"],
+        "completedAt": iso_or_none(row["completed_at"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }

@@ -1,0 +1,160 @@
+"""Observations: `/api/public/v2/observations`."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import Instant, iso, parse_ms
+from lfexp_mcp.store.cursor import Cursor, decode_cursor
+from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
+from lfexp_mcp.store.http_errors import InvalidRequestError
+from lfexp_mcp.store.observation_shape import ObservationField, observation_shape
+from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions
+
+
+class ObservationCursor(Cursor):
+    """Where the next page of observations begins."""
+
+    last_start_time_to: str
+    last_trace_id: str
+    last_id: str
+
+
+class ObservationsQuery(Fields):
+    """Which observations to list."""
+
+    fields: Annotated[tuple[ObservationField, ...], SPLIT_COMMAS] = ("core", "basic")
+    expand_metadata: CommaList = Field(default_factory=list)
+    limit: int = Field(default=50, ge=1, le=1000)
+    cursor: str | None = None
+    parse_io_as_json: Literal["true", "false"] | None = None
+    name: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    type: str | None = None
+    trace_id: str | None = None
+    level: Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"] | None = None
+    parent_observation_id: str | None = None
+    is_root_observation: bool | None = None
+    environment: CommaList | None = None
+    from_start_time: Instant | None = None
+    to_start_time: Instant | None = None
+    version: str | None = None
+    filter: str | None = None
+
+
+_OUTPUT_TOKENS = "json_extract(generation, '$.usage.output')"
+_SECONDS = "((end_time - start_time) / 1000.0)"
+
+_COLUMNS: Mapping[str, FilterColumn] = {
+    "id": FilterColumn("id"),
+    "type": FilterColumn("type"),
+    "name": FilterColumn("name"),
+    "traceId": FilterColumn("trace_id"),
+    "parentObservationId": FilterColumn("parent_id"),
+    "startTime": FilterColumn("start_time"),
+    "endTime": FilterColumn("end_time"),
+    "environment": FilterColumn("environment"),
+    "level": FilterColumn("level"),
+    "statusMessage": FilterColumn("status_message"),
+    "version": FilterColumn("version"),
+    "userId": FilterColumn("user_id"),
+    "sessionId": FilterColumn("session_id"),
+    "isRootObservation": FilterColumn("is_root"),
+    "traceName": FilterColumn("trace_name"),
+    "traceTags": FilterColumn("tags"),
+    "tags": FilterColumn("tags"),
+    "latency": FilterColumn(_SECONDS),
+    "timeToFirstToken": FilterColumn(
+        "((json_extract(generation, '$.completionStart') - start_time) / 1000.0)",
+    ),
+    "tokensPerSecond": FilterColumn(f"({_OUTPUT_TOKENS} / nullif({_SECONDS}, 0))"),
+    "inputTokens": FilterColumn("json_extract(generation, '$.usage.input')"),
+    "outputTokens": FilterColumn(_OUTPUT_TOKENS),
+    "totalTokens": FilterColumn("json_extract(generation, '$.usage.total')"),
+    "tokens": FilterColumn("json_extract(generation, '$.usage.total')"),
+    "inputCost": FilterColumn("json_extract(generation, '$.costs.input')"),
+    "outputCost": FilterColumn("json_extract(generation, '$.costs.output')"),
+    "totalCost": FilterColumn("total_cost"),
+    "model": FilterColumn("json_extract(generation, '$.model')"),
+    "providedModelName": FilterColumn("json_extract(generation, '$.model')"),
+    "promptName": FilterColumn("json_extract(generation, '$.prompt')"),
+    "promptVersion": FilterColumn("json_extract(generation, '$.promptVersion')"),
+    "input": FilterColumn("input"),
+    "output": FilterColumn("output"),
+    "metadata": FilterColumn("metadata", is_object=True),
+}
+
+
+def list_observations(call: Call) -> JsonValue:
+    """Answer a page of observations, newest first."""
+    query = call.query(ObservationsQuery)
+    if query.parse_io_as_json == "true":
+        raise InvalidRequestError.at(
+            "parseIoAsJson",
+            "parseIoAsJson=true is no longer supported on the v2 observations endpoint. Input/output fields are always "
+            "returned as raw strings. Remove the parseIoAsJson parameter or set it to false.",
+        )
+    conditions = _conditions(query)
+    if query.cursor is not None:
+        _after(conditions, query.cursor)
+    with call.database.read() as connection:
+        rows = connection.execute(
+            f"""
+            SELECT * FROM observations {conditions.sql}
+            ORDER BY start_time DESC, trace_id DESC, id DESC LIMIT ?
+            """,  # noqa: S608
+            [*conditions.parameters, query.limit + 1],
+        ).fetchall()
+    page = rows[: query.limit]
+    data: list[JsonValue] = [observation_shape(row, query.fields, query.expand_metadata) for row in page]
+    return {"data": data, "meta": {"cursor": _cursor(page[-1])} if len(rows) > query.limit else {}}
+
+
+def _conditions(query: ObservationsQuery) -> Conditions:
+    """Combine the parameters with the structured filter, which wins where both name a column."""
+    conditions = Conditions()
+    asked = parse_filter(query.filter) if query.filter is not None else []
+    apply_filter(conditions, asked, _COLUMNS)
+    filtered = {condition.column for condition in asked}
+    for name, value in (
+        ("name", query.name),
+        ("userId", query.user_id),
+        ("sessionId", query.session_id),
+        ("type", query.type),
+        ("traceId", query.trace_id),
+        ("level", query.level),
+        ("version", query.version),
+    ):
+        if name not in filtered:
+            conditions.equal(_COLUMNS[name].sql, value)
+    if "environment" not in filtered:
+        conditions.one_of("environment", query.environment)
+    if "startTime" not in filtered:
+        conditions.between("start_time", query.from_start_time, query.to_start_time)
+    if query.parent_observation_id == "":
+        conditions.add("parent_id IS NULL")
+    else:
+        conditions.equal("parent_id", query.parent_observation_id)
+    if query.is_root_observation is not None and "isRootObservation" not in filtered:
+        # Written out, not as a parameter: only then does SQLite use the index of the roots.
+        conditions.add("is_root = 1" if query.is_root_observation else "is_root = 0")
+    return conditions
+
+
+def _after(conditions: Conditions, text: str) -> None:
+    cursor = decode_cursor(ObservationCursor, text)
+    try:
+        start_time = parse_ms(cursor.last_start_time_to)
+    except ValueError as error:
+        raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
+    conditions.add("(start_time, trace_id, id) < (?, ?, ?)", start_time, cursor.last_trace_id, cursor.last_id)
+
+
+def _cursor(row: sqlite3.Row) -> str:
+    return ObservationCursor(
+        last_start_time_to=iso(row["start_time"]), last_trace_id=row["trace_id"], last_id=row["id"]
+    ).encode()

@@ -1,0 +1,156 @@
+"""Score configs: `/api/public/score-configs`."""
+
+import sqlite3
+import uuid
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.clock import iso, now_ms
+from lfexp_mcp.store.deployment import PROJECT_ID
+from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, number_or_none, page_of, to_json
+
+
+class Category(Fields):
+    """One value that a categorical score may have."""
+
+    label: str = Field(min_length=1)
+    value: float = Field(allow_inf_nan=False)
+
+
+class ScoreConfigBody(Fields):
+    """What creates a score config."""
+
+    name: str = Field(min_length=1)
+    data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
+    categories: list[Category] | None = None
+    min_value: float | None = Field(default=None, allow_inf_nan=False)
+    max_value: float | None = Field(default=None, allow_inf_nan=False)
+    description: str | None = None
+
+
+class ScoreConfigPatch(Fields):
+    """What changes a score config; what is left out stays."""
+
+    name: str | None = Field(default=None, min_length=1)
+    is_archived: bool | None = None
+    categories: list[Category] | None = None
+    min_value: float | None = Field(default=None, allow_inf_nan=False)
+    max_value: float | None = Field(default=None, allow_inf_nan=False)
+    description: str | None = None
+
+
+_BOOLEAN = [Category(label="True", value=1), Category(label="False", value=0)]
+
+
+def create_score_config(call: Call) -> JsonValue:
+    """Create a score config; names need not be unique."""
+    body = call.body(ScoreConfigBody)
+    _check(body.data_type, body)
+    categories = _BOOLEAN if body.data_type == "BOOLEAN" else body.categories
+    config_id, now = str(uuid.uuid4()), now_ms()
+    with call.database.write() as connection:
+        connection.execute(
+            """
+            INSERT INTO score_configs
+                (id, name, data_type, is_archived, min_value, max_value, categories, description, created_at,
+                 updated_at)
+            VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                config_id,
+                body.name,
+                body.data_type,
+                body.min_value,
+                body.max_value,
+                _stored(categories),
+                body.description,
+                now,
+                now,
+            ),
+        )
+        return _shape(_found(connection, config_id))
+
+
+def get_score_config(call: Call) -> JsonValue:
+    """Answer the config of an id."""
+    with call.database.read() as connection:
+        return _shape(_found(connection, call.path("id")))
+
+
+def list_score_configs(call: Call) -> JsonValue:
+    """Answer a page of configs, newest first."""
+    query = call.query(PageQuery)
+    with call.database.read() as connection:
+        return page_of(connection, query, "score_configs", Conditions(), "seq DESC", _shape)
+
+
+def update_score_config(call: Call) -> JsonValue:
+    """Change a config."""
+    body = call.body(ScoreConfigPatch)
+    with call.database.write() as connection:
+        row = _found(connection, call.path("id"))
+        _check(row["data_type"], body)
+        connection.execute(
+            """
+            UPDATE score_configs SET
+                name = ifnull(?, name), is_archived = ifnull(?, is_archived), min_value = ifnull(?, min_value),
+                max_value = ifnull(?, max_value), categories = ifnull(?, categories),
+                description = ifnull(?, description), updated_at = ?
+            WHERE id = ?
+            """,
+            (
+                body.name,
+                body.is_archived,
+                body.min_value,
+                body.max_value,
+                _stored(body.categories),
+                body.description,
+                now_ms(),
+                row["id"],
+            ),
+        )
+        return _shape(_found(connection, row["id"]))
+
+
+def _check(data_type: str, body: ScoreConfigBody | ScoreConfigPatch) -> None:
+    is_new = isinstance(body, ScoreConfigBody)
+    if data_type == "CATEGORICAL":
+        labels = [category.label for category in body.categories or ()]
+        if len(set(labels)) < len(labels) or (is_new and not labels):
+            raise InvalidRequestError.at(
+                "categories", "Category must be an array of objects with unique labels and values"
+            )
+    elif body.categories is not None:
+        raise InvalidRequestError.at("categories", f"Custom categories are not supported for data type {data_type}")
+    if body.min_value is not None and body.max_value is not None and body.min_value >= body.max_value:
+        raise InvalidRequestError.at("maxValue", "Maximum value must be greater than Minimum value")
+
+
+def _stored(categories: list[Category] | None) -> str | None:
+    return None if categories is None else to_json([{"label": each.label, "value": each.value} for each in categories])
+
+
+def _found(connection: sqlite3.Connection, config_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM score_configs WHERE id = ?", (config_id,)).fetchone()
+    if row is None:
+        raise NotFoundError("Score config not found within authorized project")
+    return row
+
+
+def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "isArchived": bool(row["is_archived"]),
+        "description": row["description"],
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+        "projectId": PROJECT_ID,
+        "minValue": number_or_none(row["min_value"]),
+        "maxValue": number_or_none(row["max_value"]),
+        "dataType": row["data_type"],
+        "categories": from_json(row["categories"]),
+    }
