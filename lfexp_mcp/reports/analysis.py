@@ -1,0 +1,138 @@
+"""Report on one run explained."""
+
+from lfexp_mcp.answers.analysis import Analysis, FailingItem, ScoreDistribution
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.steps import next_lines
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def analysis_report(answer: Analysis) -> Report:
+    """Report on an analysis: spread, failures, what they share, then the odd ones."""
+    return Report(
+        (
+            (
+                f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {answer.succeeded} of "
+                f"{answer.total_items} items succeeded, {answer.failed} failed, {answer.pending} pending."
+            ),
+            *_distributions(answer.scores),
+            *_failures(answer),
+            *_errors(answer),
+            *_slices(answer),
+            *_correlations(answer),
+            *_oddities(answer),
+            *(f"Warning: {warning}" for warning in answer.warnings),
+            *next_lines(answer.next),
+        )
+    )
+
+
+def _distributions(scores: list[ScoreDistribution]) -> tuple[Block, ...]:
+    if not scores:
+        return ("No scores.",)
+    rows = [
+        (
+            score.name,
+            score.display,
+            "" if score.interval is None else f"[{score.interval.low:.3f}, {score.interval.high:.3f}]",
+            str(score.count),
+            str(score.unscored),
+            *(number(score.quantiles.get(name)) for name in ("p5", "p50", "p95")),
+            "" if score.threshold is None else f"{score.failing} below {score.threshold:g}",
+            _sparkline([bar.count for bar in score.histogram]),
+        )
+        for score in scores
+    ]
+    columns = ("score", "mean", "95%", "scored", "unscored", "p5", "median", "p95", "failing", "spread")
+    return (Table(columns, rows),)
+
+
+def _failures(answer: Analysis) -> tuple[Block, ...]:
+    failures = answer.failures
+    if not failures.items:
+        return (f"Failing items: {failures.total}.",) if failures.total else ()
+    title = f"Failing items, lowest first: {failures.total}, of which {len(failures.items)} shown"
+    rows = [
+        (
+            item.item_id,
+            number(item.lowest),
+            cell(item.input, 40),
+            cell(item.output, 40),
+            cell(item.expected_output, 30),
+            cell(_reason(item), 80),
+        )
+        for item in failures.items
+    ]
+    more = (f"There are more: cursor {failures.next_cursor!r}.",) if failures.next_cursor else ()
+    return (Table(("item", "lowest", "input", "output", "expected", "why"), rows, title), *more)
+
+
+def _reason(item: FailingItem) -> str:
+    reasons = [
+        f"{score.name}: {score.comment or number_or_text(score.value)}"
+        for score in item.scores
+        if score.name in item.failed_scores
+    ]
+    return "; ".join(reasons)
+
+
+def number_or_text(value: float | bool | str | None) -> str:
+    """Show a score's value."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _errors(answer: Analysis) -> tuple[Block, ...]:
+    rows = [(str(group.count), group.where, cell(group.kind, 80), cell(group.example, 80)) for group in answer.errors]
+    return (Table(("count", "where", "error", "example"), rows, "Errors by kind:"),) if rows else ()
+
+
+def _slices(answer: Analysis) -> tuple[Block, ...]:
+    rows = [
+        (
+            f"{cell(part.key, 30)}={cell(part.value, 30)}",
+            part.score,
+            part.verdict,
+            str(part.count),
+            number(part.mean),
+            number(part.rest_mean),
+            number(part.p_adjusted),
+        )
+        for part in answer.slices
+    ]
+    columns = ("slice", "score", "verdict", "items", "mean", "rest", "p")
+    return (Table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):"),) if rows else ()
+
+
+def _correlations(answer: Analysis) -> tuple[Block, ...]:
+    return tuple(
+        f"{pair.first} and {pair.second} go together with rank correlation {pair.rho:.2f} ({pair.pairs} items)."
+        for pair in answer.correlations
+    )
+
+
+def _oddities(answer: Analysis) -> tuple[Block, ...]:
+    outputs = [f"Outputs {group.kind}: {group.count} ({', '.join(group.item_ids)})" for group in answer.outputs]
+    slowest = [f"{item.item_id} {number(item.seconds)} s" for item in answer.slowest]
+    dearest = [f"{item.item_id} {number(item.cost_usd)} USD" for item in answer.dearest]
+    rows = [
+        (
+            item.item_id,
+            f"{item.judge} {number(item.judge_value)}",
+            f"{item.human} {number(item.human_value)}",
+            cell(item.untrusted_judge_reason, 50),
+            cell(item.untrusted_human_comment, 50),
+        )
+        for item in answer.disagreements
+    ]
+    columns = ("item", "judge", "human", "judge's reason", "human's comment")
+    return (
+        *outputs,
+        *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
+        *([f"Dearest: {', '.join(dearest)}"] if dearest else []),
+        *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
+    )
+
+
+def _sparkline(counts: list[int]) -> str:
+    most = max(counts, default=0)
+    return "".join(BARS[count * (len(BARS) - 1) // most] for count in counts) if most else ""

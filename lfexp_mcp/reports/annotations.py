@@ -1,0 +1,53 @@
+"""Report on what people wrote."""
+
+from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.steps import next_lines
+
+
+def comments_report(answer: AnnotationComments) -> Report:
+    """Report on comments: themes first, then the comments, then how judges agree with people."""
+    return Report(
+        (
+            f"{answer.total} comments ({answer.scope}).",
+            *_themes(answer.themes),
+            *_comments(answer),
+            *(agreement.summary for agreement in answer.agreement),
+            answer.notice,
+            *(f"Warning: {warning}" for warning in answer.warnings),
+            *next_lines(answer.next),
+        )
+    )
+
+
+def _themes(themes: list[CommentTheme]) -> tuple[Block, ...]:
+    rows = [
+        (
+            cell(theme.name, 30),
+            theme.summary,
+            number(theme.mean_score),
+            number(theme.mean_score_others),
+            cell(" | ".join(quote.untrusted_text for quote in theme.quotes), 100),
+        )
+        for theme in themes
+    ]
+    return (Table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes:"),) if rows else ()
+
+
+def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
+    rows = [
+        (
+            f"{comment.created:%Y-%m-%d}" if comment.created else "",
+            comment.author or "",
+            "" if comment.score_name is None else f"{comment.score_name} {_value(comment.value)}",
+            comment.item_id or comment.trace_id or comment.session_id or "",
+            cell(comment.untrusted_text, 100),
+        )
+        for comment in answer.comments
+    ]
+    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
+    return (*((Table(("day", "author", "score", "on", "comment"), rows, "Comments:"),) if rows else ()), *more)
+
+
+def _value(value: float | bool | str | None) -> str:
+    return number(value) if isinstance(value, float) else cell(str(value), 30)

@@ -1,0 +1,43 @@
+"""Which report belongs to which answer."""
+
+from functools import singledispatch
+
+from lfexp_mcp.answers.analysis import Analysis
+from lfexp_mcp.answers.annotations import AnnotationComments
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
+from lfexp_mcp.reports.analysis import analysis_report
+from lfexp_mcp.reports.annotations import comments_report
+from lfexp_mcp.reports.comparison import comparison_report
+from lfexp_mcp.reports.doctor import diagnosis_report
+from lfexp_mcp.reports.layout import Report, plain
+from lfexp_mcp.reports.preparing import dataset_report
+from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
+
+
+@singledispatch
+def report_of(answer: Answer) -> Report:
+    """Report on an answer.
+
+    Raises:
+        TypeError: There is no report for this kind of answer.
+    """
+    raise TypeError(f"no report for {type(answer).__name__}")
+
+
+report_of.register(RunAnswer, run_report)
+report_of.register(RunDetail, run_detail_report)
+report_of.register(RunList, run_list_report)
+report_of.register(Comparison, comparison_report)
+report_of.register(Analysis, analysis_report)
+report_of.register(AnnotationComments, comments_report)
+report_of.register(DatasetAnswer, dataset_report)
+report_of.register(Diagnosis, diagnosis_report)
+
+
+def report_text(answer: Answer) -> str:
+    """Report on an answer as plain text."""
+    return plain(report_of(answer))

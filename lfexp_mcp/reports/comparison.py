@@ -1,0 +1,96 @@
+"""Report on runs compared."""
+
+from lfexp_mcp.answers.comparison import ChangeList, Comparison, Gate, Range, RunFigures, ScoreComparison
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.steps import next_lines
+
+
+def comparison_report(answer: Comparison) -> Report:
+    """Report on a comparison: verdicts first, then what changed, then what makes it doubtful."""
+    return Report(
+        (
+            f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
+            _verdicts(answer.scores),
+            *(f"{score.score} of {score.run}: {score.reason}" for score in answer.scores if score.reason),
+            _figures(answer.runs),
+            *(contrast.summary for contrast in answer.contrasts),
+            *(_changes(changes) for changes in answer.changes if changes.items),
+            *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
+            *(_gate(answer.gate) if answer.gate else ()),
+            *(f"Warning: {warning}" for warning in answer.warnings),
+            *next_lines(answer.next),
+        )
+    )
+
+
+def _verdicts(scores: list[ScoreComparison]) -> Block:
+    if not scores:
+        return "No score to compare."
+    rows = [
+        (
+            score.run,
+            score.score,
+            score.verdict,
+            number(score.baseline_mean),
+            number(score.mean),
+            signed(score.delta),
+            interval(score.interval),
+            number(score.p_adjusted),
+            str(score.pairs),
+            f"{score.wins}/{score.losses}/{score.ties}",
+        )
+        for score in scores
+    ]
+    columns = ("run", "score", "verdict", "baseline", "mean", "delta", "95%", "p", "pairs", "won/lost/tied")
+    return Table(columns, rows)
+
+
+def _figures(runs: list[RunFigures]) -> Table:
+    rows = [
+        (
+            run.run + (" (baseline)" if run.baseline else ""),
+            run.status,
+            f"{run.succeeded}/{run.items}",
+            str(run.failed),
+            number(run.seconds_median),
+            number(run.cost_usd),
+        )
+        for run in runs
+    ]
+    return Table(("run", "status", "succeeded", "failed", "median s", "USD"), rows, "Runs:")
+
+
+def _changes(changes: ChangeList) -> Table:
+    rows = [
+        (
+            item.item_id,
+            f"{number(item.baseline_value)} -> {number(item.value)}",
+            cell(item.input, 40),
+            cell(item.baseline_output, 30),
+            cell(item.output, 30),
+            cell(item.reason, 60),
+        )
+        for item in changes.items
+    ]
+    score = f", {changes.score}" if changes.score else ""
+    title = f"{changes.kind.capitalize()}{score} in {changes.run}: {changes.total}, of which {len(rows)} shown"
+    return Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title)
+
+
+def _finding(unfair: bool, message: str) -> str:
+    return f"Warning: {message}" if unfair else f"Note: {message}"
+
+
+def _gate(gate: Gate) -> tuple[str, ...]:
+    failed = [f"  {check.expression} for {check.run}: {check.message}" for check in gate.checks if not check.passed]
+    return (f"Gate: {'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)", *failed)
+
+
+def signed(value: float | None) -> str:
+    """Show a difference with its sign."""
+    return "" if value is None else f"{value:+.4f}"
+
+
+def interval(value: Range | None) -> str:
+    """Show an interval of differences."""
+    return "" if value is None else f"[{value.low:+.4f}, {value.high:+.4f}]"

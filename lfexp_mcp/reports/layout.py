@@ -1,0 +1,69 @@
+"""Lines and tables, and their plain form."""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+CELL_WIDTH = 60
+"""Characters that a cell of free text shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns with a head, and rows of text."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    title: str = ""
+
+
+Block = str | Table
+"""A line, or several as a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one answer says, top to bottom."""
+
+    blocks: tuple[Block, ...]
+
+
+def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
+    """Put a value on one line.
+
+    Args:
+        value: Text as it is; anything else as JSON.
+        width: Characters to show; a longer text ends in an ellipsis.
+    """
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    line = one_line(text[: width * 4])
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """Put text on one line, without control characters: a terminal would obey those of a stranger's text."""
+    return " ".join("".join(" " if _controls(character) else character for character in text).split())
+
+
+def _controls(character: str) -> bool:
+    return unicodedata.category(character).startswith("C")
+
+
+def number(value: float | None) -> str:
+    """Show a number with four significant digits; nothing for None."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def plain(report: Report) -> str:
+    """Lay a report out as text without colours, columns aligned by spaces."""
+    return "\n".join(_plain_table(block) if isinstance(block, Table) else one_line(block) for block in report.blocks)
+
+
+def _plain_table(table: Table) -> str:
+    rows = [table.columns, *(tuple(one_line(text) for text in row) for row in table.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([table.title, *lines] if table.title else lines)

@@ -1,0 +1,100 @@
+"""Reports on runs."""
+
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, Progress, RunAnswer, RunDetail, RunList, ScoreSummary
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.steps import next_lines
+
+
+def run_report(answer: RunAnswer) -> Report:
+    """Report on a run: its state, its scores, what went wrong and what to do next."""
+    return Report((*_head(answer), *_scores(answer), *_troubles(answer), *next_lines(answer.next)))
+
+
+def run_detail_report(answer: RunDetail) -> Report:
+    """Report on a run with a page of its items."""
+    return Report((*_head(answer), *_scores(answer), *_troubles(answer), *_items(answer), *next_lines(answer.next)))
+
+
+def run_list_report(answer: RunList) -> Report:
+    """Report on the runs of a dataset."""
+    if not answer.runs:
+        return Report((f"Dataset {answer.dataset!r} has no runs yet.", *next_lines(answer.next)))
+    rows = [
+        (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.items), run.status or "", cell(run.description))
+        for run in answer.runs
+    ]
+    table = Table(("run", "created", "items", "status", "description"), rows)
+    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
+    return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more, *next_lines(answer.next)))
+
+
+def progress_line(progress: Progress) -> str:
+    """Say in one line how far a run has come."""
+    parts = [f"{progress.done}/{progress.total} items"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.items_per_second:
+        parts.append(f"{progress.items_per_second:.1f}/s")
+    if progress.seconds_left is not None:
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    return ", ".join(parts)
+
+
+def _head(answer: RunAnswer) -> tuple[Block, ...]:
+    counts = [f"{answer.succeeded} of {answer.total_items} items succeeded"]
+    counts += [f"{answer.failed} failed"] if answer.failed else []
+    counts += [f"{answer.pending} pending"] if answer.pending else []
+    counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []
+    head = f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {', '.join(counts)}."
+    progress = (f"At work: {progress_line(answer.progress)}.",) if answer.progress else ()
+    where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
+    return (head, *progress, where)
+
+
+def _scores(answer: RunAnswer) -> tuple[Block, ...]:
+    if not answer.scores:
+        return ()
+    rows = [
+        (score.name, score.display, str(score.count), str(score.unscored), number(score.min), number(score.max))
+        for score in answer.scores
+    ]
+    table = Table(("score", "mean", "scored", "unscored", "min", "max"), rows)
+    whole = tuple(f"Whole run: {name} = {_value(value)}" for name, value in answer.run_scores.items())
+    return (table, *_categories(answer.scores), *whole)
+
+
+def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
+    return tuple(
+        f"{score.name}: " + ", ".join(f"{cell(label)} {count}" for label, count in score.categories.items())
+        for score in scores
+        if score.categories
+    )
+
+
+def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
+    errors = Table(("item", "error"), [(error.item_id, cell(error.error, 160)) for error in answer.errors], "Errors:")
+    warnings = tuple(f"Warning: {warning}" for warning in answer.warnings)
+    log = (f"What the code printed: {answer.log}",) if answer.log and answer.errors else ()
+    return (*((errors,) if answer.errors else ()), *warnings, *log)
+
+
+def _items(answer: RunDetail) -> tuple[Block, ...]:
+    if not answer.items:
+        return ()
+    rows = [_item_row(item) for item in answer.items]
+    more = (f"There are more items: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
+    return (Table(("item", "status", "input", "output", "expected", "scores"), rows, "Items:"), *more)
+
+
+def _item_row(item: ItemAnswer) -> tuple[str, ...]:
+    output = cell(item.error if item.status == "failed" else item.output, 40)
+    scores = "; ".join(f"{score.name} {_item_score(score)}" for score in item.scores)
+    return (item.item_id, item.status, cell(item.input, 40), output, cell(item.expected_output, 30), cell(scores, 120))
+
+
+def _item_score(score: ItemScore) -> str:
+    return "unscored" if score.value is None else _value(score.value)
+
+
+def _value(value: float | bool | str) -> str:
+    return number(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,164 @@
+"""Looking for what keeps lfexp-mcp from working: keys, server, providers of judges, home folder, interpreter."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import anyio.to_thread
+
+from lfexp_mcp import __version__
+from lfexp_mcp.answers.doctor import Check, Diagnosis
+from lfexp_mcp.errors import CredentialsError, LfexpError
+from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.settings import Settings
+
+PROVIDER_TIMEOUT_S = 15.0
+INTERPRETER_TIMEOUT_S = 60.0
+SCORE_LISTS = (4, 59)
+"""The Langfuse server from which several scores go into one request."""
+
+
+async def diagnose(settings: Settings) -> Diagnosis:
+    """Look at everything that a run needs.
+
+    Args:
+        settings: What the environment says.
+
+    Returns:
+        One check per thing, also for those that cannot be looked at because another is broken.
+    """
+    checks = [await anyio.to_thread.run_sync(_home, settings), _keys(settings)]
+    if all(check.status != "broken" for check in checks):
+        checks += await _server(settings)
+    checks += [await _openai(settings), await _anthropic(settings)]
+    checks.append(await anyio.to_thread.run_sync(_interpreter, settings))
+    return Diagnosis(healthy=all(check.status != "broken" for check in checks), checks=checks)
+
+
+def _home(settings: Settings) -> Check:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        return Check(
+            name="home folder",
+            status="broken",
+            found=f"{settings.home} cannot be written: {error.strerror}",
+            advice="Make it writable, or set LFEXP_HOME to a folder that is.",
+        )
+    return Check(name="home folder", status="ok", found=f"{settings.home} is writable")
+
+
+def _keys(settings: Settings) -> Check:
+    try:
+        embedded = settings.embedded
+    except CredentialsError as error:
+        return Check(name="Langfuse keys", status="broken", found="one of two", advice=str(error))
+    if embedded:
+        return Check(name="Langfuse keys", status="ok", found="none set: the embedded store is used")
+    return Check(name="Langfuse keys", status="ok", found=f"set, public key {settings.langfuse_public_key}")
+
+
+async def _server(settings: Settings) -> list[Check]:
+    try:
+        async with connect(settings) as gateway:
+            version = await gateway.health()
+            where = f"{gateway.backend.kind} Langfuse {version} at {gateway.backend.url}"
+            reached = Check(name="Langfuse server", status="ok", found=where)
+            try:
+                await gateway.project_id()
+            except LfexpError as error:
+                return [reached, Check(name="keys accepted", status="broken", found="refused", advice=str(error))]
+    except LfexpError as error:
+        return [Check(name="Langfuse server", status="broken", found="not reached", advice=str(error))]
+    if _is_older(version):
+        reached.found += ", which takes one score a request"
+        reached.status = "warning"
+        reached.advice = "Runs work, but store their scores slowly; Langfuse 4.59 or newer takes many at once."
+    return [reached, Check(name="keys accepted", status="ok", found="the server knows the project")]
+
+
+def _is_older(version: str) -> bool:
+    parts = version.split(".")[:2]
+    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) < SCORE_LISTS
+
+
+async def _openai(settings: Settings) -> Check:
+    if settings.openai_api_key is None:
+        return _no_key("OpenAI", "OPENAI_API_KEY")
+
+    from openai import APIError, AsyncOpenAI, AuthenticationError, PermissionDeniedError
+
+    key = settings.openai_api_key.get_secret_value()
+    client = AsyncOpenAI(api_key=key, base_url=settings.openai_base_url, timeout=PROVIDER_TIMEOUT_S, max_retries=0)
+    try:
+        async with client:
+            await client.models.list()
+    except (AuthenticationError, PermissionDeniedError):
+        return _refused("OpenAI", "OPENAI_API_KEY")
+    except APIError as error:
+        return _unchecked("OpenAI", "OPENAI_API_KEY", type(error).__name__)
+    return _accepted("OpenAI", "OPENAI_API_KEY")
+
+
+async def _anthropic(settings: Settings) -> Check:
+    if settings.anthropic_api_key is None:
+        return _no_key("Anthropic", "ANTHROPIC_API_KEY")
+
+    from anthropic import APIError, AsyncAnthropic, AuthenticationError, PermissionDeniedError
+
+    key = settings.anthropic_api_key.get_secret_value()
+    client = AsyncAnthropic(
+        api_key=key, base_url=settings.anthropic_base_url, timeout=PROVIDER_TIMEOUT_S, max_retries=0
+    )
+    try:
+        async with client:
+            await client.models.list()
+    except (AuthenticationError, PermissionDeniedError):
+        return _refused("Anthropic", "ANTHROPIC_API_KEY")
+    except APIError as error:
+        return _unchecked("Anthropic", "ANTHROPIC_API_KEY", type(error).__name__)
+    return _accepted("Anthropic", "ANTHROPIC_API_KEY")
+
+
+def _no_key(provider: str, variable: str) -> Check:
+    advice = f"Set it if judges or tasks use {provider}; evaluator scripts need no model."
+    return Check(name=f"judges on {provider}", status="warning", found=f"{variable} is not set", advice=advice)
+
+
+def _refused(provider: str, variable: str) -> Check:
+    found = f"{variable} is set, and refused by the provider"
+    return Check(name=f"judges on {provider}", status="broken", found=found, advice="Set a key that is valid there.")
+
+
+def _unchecked(provider: str, variable: str, reason: str) -> Check:
+    found = f"{variable} is set; whether it is valid could not be checked ({reason})"
+    advice = "Check the network and the provider's base URL, if one is set."
+    return Check(name=f"judges on {provider}", status="warning", found=found, advice=advice)
+
+
+def _accepted(provider: str, variable: str) -> Check:
+    return Check(name=f"judges on {provider}", status="ok", found=f"{variable} is set and accepted")
+
+
+def _interpreter(settings: Settings) -> Check:
+    python = settings.python or Path(sys.executable)
+    program = "import lfexp_mcp; print(lfexp_mcp.__version__)"
+    advice = "Install lfexp-mcp there, or let LFEXP_PYTHON name an interpreter that has it."
+    try:
+        ran = subprocess.run(  # noqa: S603
+            [python, "-c", program], capture_output=True, encoding="utf-8", timeout=INTERPRETER_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        found = f"{python} does not run: {error}"
+        return Check(name="interpreter of scripts", status="broken", found=found, advice=advice)
+    if ran.returncode != 0:
+        found = f"{python} has no lfexp-mcp"
+        return Check(name="interpreter of scripts", status="broken", found=found, advice=advice)
+    version = ran.stdout.strip()
+    if version != __version__:
+        found = f"{python} has lfexp-mcp {version}, but this is {__version__}"
+        return Check(name="interpreter of scripts", status="warning", found=found, advice="Install the same version.")
+    return Check(name="interpreter of scripts", status="ok", found=f"{python} has lfexp-mcp {version}")
