@@ -14,7 +14,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import DataFileError, LfexpError, UsageError
-from lfexp_mcp.services.items import NewItem
+from lfexp_mcp.services.items import FieldNames, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 CONNECTIONS = 8
@@ -31,6 +31,7 @@ async def create_dataset(
     description: str | None = None,
     items: list[NewItem] | None = None,
     items_file: Path | None = None,
+    fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
 ) -> DatasetAnswer:
     """Create a dataset or add to the one that has the name; items with a known id are replaced.
@@ -43,6 +44,7 @@ async def create_dataset(
         items_file: A file of items to store: JSONL (an object a line) or CSV (a header line, then a row an item).
             Keys and columns are those of `NewItem`; every other key or column goes into the item's metadata, and a
             file with none of `input` is refused. CSV cells that hold a JSON object or list are decoded.
+        fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
 
     Raises:
@@ -53,7 +55,7 @@ async def create_dataset(
         raise UsageError("The dataset needs a name. Pass one, such as 'support-questions'.")
     new_items = list(items or [])
     if items_file is not None:
-        new_items += await anyio.to_thread.run_sync(read_items, items_file)
+        new_items += await anyio.to_thread.run_sync(read_items, items_file, fields)
     _refuse_missing_input(new_items)
     dataset = await ws.gateway.upsert_dataset(name, description, metadata)
     await _store_items(ws, name, new_items)
@@ -100,7 +102,7 @@ def derived_id(dataset_name: str, item: NewItem) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def read_items(path: Path) -> list[NewItem]:
+def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
     """Read a JSONL or CSV file of dataset items.
 
     Raises:
@@ -118,7 +120,7 @@ def read_items(path: Path) -> list[NewItem]:
         ) from None
     except (OSError, UnicodeDecodeError) as broken:
         raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
-    items = [_item(path, line, row) for line, row in reader(path, text)]
+    items = [_item(path, line, _renamed(row, fields or {})) for line, row in reader(path, text)]
     if not items:
         raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
     return items
@@ -169,12 +171,18 @@ def _cell(cell: str) -> JsonValue:
     return cell
 
 
+def _renamed(row: dict[str, JsonValue], fields: FieldNames) -> dict[str, JsonValue]:
+    renamed = {key: value for key, value in row.items() if key not in fields.values()}
+    renamed.update((field, row[key]) for field, key in fields.items() if key in row)
+    return renamed
+
+
 def _item(path: Path, line: int, row: dict[str, JsonValue]) -> NewItem:
     known = {key: value for key, value in row.items() if key in FIELDS}
     if "input" not in known:
         raise DataFileError(
-            f"{path}, line {line} has no `input`. Nothing was stored; name the task's input `input` "
-            f"(found: {', '.join(sorted(row)) or 'nothing'})."
+            f"{path}, line {line} has no `input`. Nothing was stored; say which key holds it, such as "
+            f"fields={{'input': 'question'}} (found: {', '.join(sorted(row)) or 'nothing'})."
         )
     rest = {key: value for key, value in row.items() if key not in FIELDS}
     metadata = known.get("metadata")

@@ -1,8 +1,14 @@
 """What a caller gives of a dataset item."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 ID_LENGTH = 255
+
+ItemField = Literal["id", "input", "expected_output"]
+FieldNames = dict[ItemField, str]
+"""Which key or column of a file holds a field, where the file names it otherwise: `{"input": "question"}`."""
 
 
 class NewItem(BaseModel):

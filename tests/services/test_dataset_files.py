@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lfexp_mcp.errors import DataFileError
 from lfexp_mcp.services.datasets import derived_id, read_items
-from lfexp_mcp.services.items import ID_LENGTH, NewItem
+from lfexp_mcp.services.items import ID_LENGTH, FieldNames, NewItem
 
 
 def _file(tmp_path: Path, name: str, text: str) -> Path:
@@ -27,6 +27,12 @@ def test_a_jsonl_file_gives_an_item_a_line_and_keeps_other_keys_as_metadata(tmp_
         NewItem(id="a", input={"q": 1}, expected_output="x", metadata={"lang": "de", "source": "web"}),
         NewItem(input="Grüße"),
     ]
+
+
+def test_keys_with_other_names_are_taken_as_the_caller_says(tmp_path: Path) -> None:
+    path = _file(tmp_path, "items.jsonl", '{"id": 7, "question": "1+1?", "answer": "2", "key": "a"}\n')
+    fields: FieldNames = {"input": "question", "expected_output": "answer", "id": "key"}
+    assert read_items(path, fields) == [NewItem(id="a", input="1+1?", expected_output="2")]
 
 
 def test_a_line_separator_inside_a_string_does_not_break_the_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from langfuse import Langfuse
+from langfuse.experiment import LocalExperimentItem
 from pydantic import SecretStr
 
 from lfexp_mcp.errors import UsageError
@@ -50,7 +51,9 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
         _next_millisecond()
     with sdk.start_as_current_observation(name="no input"):
         pass
-    sdk.run_experiment(name="e", run_name="r", data=[{"input": "an experiment"}], task=lambda *, item, **_: "x")
+    sdk.run_experiment(
+        name="e", run_name="r", data=[LocalExperimentItem(input="an experiment")], task=lambda *, item, **_: "x"
+    )
     sdk.flush()
 
     dataset = await sample_live(quiet, "first", 3)
