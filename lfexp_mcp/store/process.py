@@ -155,7 +155,9 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
 
 def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Popen[bytes]:
     """Start a process that lives on when this one, or its terminal, ends."""
-    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS if sys.platform == "win32" else 0
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
     return subprocess.Popen(  # noqa: S603
         command,
         cwd=folder,
