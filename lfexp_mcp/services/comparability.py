@@ -1,0 +1,149 @@
+"""Whether two runs can be compared fairly: what differs between them beside the task."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.comparison import Finding
+from lfexp_mcp.services.run_values import RunValues, first_results
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The items that two runs can be compared on."""
+
+    item_ids: tuple[str, ...]
+    """In the order of their ids."""
+    changed: tuple[str, ...]
+    """Left out, since their input or expected output differs between the runs."""
+
+
+def shared_items(baseline: RunValues, run: RunValues) -> Shared:
+    """Find the items that both runs have with the same content."""
+    first, second = first_results(baseline.record), first_results(run.record)
+    both = sorted(first.keys() & second.keys())
+    changed = tuple(
+        item_id
+        for item_id in both
+        if not _same(first[item_id].input, second[item_id].input)
+        or not _same(first[item_id].expected_output, second[item_id].expected_output)
+    )
+    left_out = set(changed)
+    return Shared(tuple(item_id for item_id in both if item_id not in left_out), changed)
+
+
+def _same(first: JsonValue, second: JsonValue) -> bool:
+    """Whether two values are equal, given that Langfuse stores JSON as text and nothing as an empty text."""
+    return first == second or _text(first) == _text(second)
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def findings(baseline: RunValues, run: RunValues, shared: Shared) -> list[Finding]:
+    """List what makes two runs differ beside the task, and which scores cannot be compared fairly."""
+    found = [*_of_runs(baseline, run, shared)]
+    for score in sorted(baseline.readings.keys() & run.readings.keys()):
+        found += _of_score(baseline, run, score, shared)
+    return found
+
+
+def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+    yield from _items(baseline, run, shared)
+    for values in (baseline, run):
+        if values.record.status != "completed":
+            message = f"Run {values.name!r} is {values.record.status}: what it lacks may change the comparison."
+            yield Finding(kind="status", unfair=False, run=run.name, message=message)
+    for kind, path, what in (
+        ("dataset version", ("dataset_version",), "dataset version"),
+        ("time-out", ("limits", "item_timeout"), "time-out per item"),
+    ):
+        first, second = _recorded(baseline, path), _recorded(run, path)
+        if first != second and baseline.record.provenance and run.record.provenance:
+            message = f"The {what} differs: {_shown(first)} in {baseline.name!r}, {_shown(second)} in {run.name!r}."
+            yield Finding.model_validate({"kind": kind, "unfair": False, "run": run.name, "message": message})
+
+
+def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+    first = {item.item_id for item in baseline.record.items}
+    second = {item.item_id for item in run.record.items}
+    only_first, only_second = len(first - second), len(second - first)
+    if only_first or only_second:
+        message = (
+            f"{only_first} items are in {baseline.name!r} only and {only_second} in {run.name!r} only; "
+            f"the {len(first & second)} that both have are compared."
+        )
+        yield Finding(kind="items", unfair=not first & second, run=run.name, message=message)
+    if shared.changed:
+        listed = ", ".join(shared.changed[:3]) + (", ..." if len(shared.changed) > 3 else "")
+        message = (
+            f"{len(shared.changed)} items changed their input or expected output between the runs and are left out: "
+            f"{listed}."
+        )
+        yield Finding(kind="content", unfair=not shared.item_ids, run=run.name, message=message)
+
+
+def _of_score(baseline: RunValues, run: RunValues, score: str, shared: Shared) -> Iterator[Finding]:
+    first, second = baseline.readings[score], run.readings[score]
+    if (first.source == "ANNOTATION") != (second.source == "ANNOTATION"):
+        message = f"{score!r} comes from humans in one run only."
+        yield Finding(kind="source", unfair=True, run=run.name, score=score, message=message)
+    if first.scale and second.scale and first.scale.name != second.scale.name:
+        scales = f"{first.scale.name} in {baseline.name!r} and on {second.scale.name} in {run.name!r}"
+        message = f"{score!r} was scored on {scales}."
+        yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
+    yield from _judges(baseline, run, score)
+    scored_first = baseline.numbers.get(score, {}).keys() & set(shared.item_ids)
+    scored_second = run.numbers.get(score, {}).keys() & set(shared.item_ids)
+    only_first, only_second = len(scored_first - scored_second), len(scored_second - scored_first)
+    if only_first or only_second:
+        message = (
+            f"{score!r}: {only_first} shared items are scored in {baseline.name!r} only and {only_second} in "
+            f"{run.name!r} only (the task, evaluator or judge failed on the other side); they are no pairs."
+        )
+        yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=score, message=message)
+
+
+def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
+    first, second = judge_of(baseline, score), judge_of(run, score)
+    if first is None or second is None:
+        return
+    differing = [
+        f"{what} {_shown(first.get(what))} and {_shown(second.get(what))}"
+        for what in ("name", "version", "provider", "model")
+        if first.get(what) != second.get(what)
+    ]
+    if differing:
+        message = (
+            f"{score!r} was judged differently in {baseline.name!r} and {run.name!r}: {'; '.join(differing)}. "
+            "Score both with the same judge to compare them."
+        )
+        yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
+
+
+def judge_of(values: RunValues, score: str) -> Mapping[str, JsonValue] | None:
+    """What the runner recorded about the judge that gives a score; None for scripts and for runs of others."""
+    reading = values.readings.get(score)
+    evaluators = values.record.provenance.get("evaluators")
+    if reading is None or reading.prompt is None or not isinstance(evaluators, list):
+        return None
+    return next(
+        (entry for entry in evaluators if isinstance(entry, dict) and entry.get("name") in (reading.prompt, score)),
+        None,
+    )
+
+
+def _recorded(values: RunValues, path: tuple[str, ...]) -> JsonValue:
+    value: JsonValue = values.record.provenance
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _shown(value: JsonValue) -> str:
+    return "none" if value is None else str(value)

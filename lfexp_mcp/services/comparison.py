@@ -1,0 +1,215 @@
+"""Comparing runs of a dataset item by item, and gating on the outcome."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, RunFigures, ScoreComparison
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.scores.summary import summarise_scores
+from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.changes import (
+    Changes,
+    ShownItems,
+    error_changes,
+    items_to_show,
+    score_changes,
+    show_changes,
+)
+from lfexp_mcp.services.comparability import Shared, findings, shared_items
+from lfexp_mcp.services.figures import contrasts, run_figures
+from lfexp_mcp.services.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.services.notices import STRANGERS
+from lfexp_mcp.services.reading import read_run, with_comments
+from lfexp_mcp.services.run_values import PASS_MARK, RunValues, read_values
+from lfexp_mcp.services.score_comparison import compare_scores
+from lfexp_mcp.services.usage import Usage, read_usage
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
+
+SCORES_SHOWN = 30
+"""Lines of score comparisons in a default answer."""
+
+
+class CompareRequest(BaseModel):
+    """What to compare, and what to conclude from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(min_length=1)
+    runs: list[str] = Field(min_length=2, description="Names of two or more runs, none twice.")
+    baseline: str | None = Field(default=None, description="One of the runs; the first when not given.")
+    score_name: str | None = Field(default=None, description="Only this score.")
+    min_delta: float | None = Field(default=None, gt=0, le=1, description="Smallest difference worth seeing, 0-1.")
+    fail_if: list[str] | None = Field(default=None, description="Conditions that fail the gate.")
+    limit: int = Field(default=10, ge=1, le=100, description="Items per list of changes.")
+    detail: Detail = "summary"
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> "CompareRequest":
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError("runs: a run is named twice; name two different runs")
+        if self.baseline is not None and self.baseline not in self.runs:
+            raise ValueError(f"baseline: {self.baseline!r} is none of the runs to compare")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One run held against the baseline."""
+
+    run: RunValues
+    shared: Shared
+    findings: list[Finding]
+    scores: list[ScoreComparison]
+    contrasts: list[Contrast]
+    changes: list[Changes]
+
+
+async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
+    """Compare runs item by item.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or score.
+        UsageError: A condition of the gate cannot be read, or names a score that no run has.
+    """
+    conditions = [parse_condition(expression) for expression in request.fail_if or []]
+    names = [request.baseline or request.runs[0]]
+    names += [name for name in request.runs if name != names[0]]
+    records = [await read_run(ws, request.dataset, name) for name in names]
+    values = [read_values(record, [other for other in records if other is not record]) for record in records]
+    known = sorted({score for one in values for score in one.readings})
+    if request.score_name is not None and request.score_name not in known:
+        raise NotFoundError.of(
+            "score in these runs", request.score_name, known, "analyze_run lists the scores of a run."
+        )
+    usages = [await read_usage(ws, record) for record in records]
+    compared = _compare_all(values, usages, [request.score_name] if request.score_name else known, request.min_delta)
+    figures = await _figures(ws, values, usages)
+    gate = check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None
+    lines = [line for one in compared for line in one.scores]
+    found = [finding for one in compared for finding in one.findings]
+    changes = [listed for one in compared for listed in one.changes]
+    shown = await _shown(ws, changes, request.limit)
+    whole = request.detail == "full"
+    warnings = [
+        f"{one.name}: {text}" for one in values for text in (*one.record.warnings, *_scale_warnings(one, values))
+    ]
+
+    def build(allowance: Allowance) -> Comparison:
+        return Comparison(
+            backend=ws.gateway.backend,
+            dataset=request.dataset,
+            baseline=names[0],
+            runs=figures,
+            scores=lines if whole else lines[:SCORES_SHOWN],
+            contrasts=[contrast for one in compared for contrast in one.contrasts],
+            comparability=found if whole else found[:SCORES_SHOWN],
+            changes=[show_changes(listed, shown, allowance) for listed in changes if listed.changes],
+            gate=gate,
+            pass_mark=PASS_MARK,
+            min_delta=request.min_delta or DEFAULT_MIN_DELTA,
+            warnings=warnings,
+            notice=STRANGERS,
+            next=_next_steps(request, names, compared),
+        )
+
+    return fit(build, request.limit, request.detail)
+
+
+def _scale_warnings(one: RunValues, values: Sequence[RunValues]) -> list[str]:
+    return scale_warnings(one.record, beside=[other.record for other in values if other is not one])
+
+
+def _compare_all(
+    values: Sequence[RunValues], usages: Sequence[dict[str, Usage]], scores: Sequence[str], min_delta: float | None
+) -> list[_Compared]:
+    baseline = values[0]
+    shared = [shared_items(baseline, run) for run in values[1:]]
+    found = [findings(baseline, run, common) for run, common in zip(values[1:], shared, strict=True)]
+    lines = compare_scores(baseline, values[1:], shared, found, scores, min_delta)
+    compared = []
+    for index, run in enumerate(values[1:]):
+        comparable = [line.score for line in lines[index] if line.verdict != "not comparable"]
+        item_ids = shared[index].item_ids
+        compared.append(
+            _Compared(
+                run=run,
+                shared=shared[index],
+                findings=found[index],
+                scores=lines[index],
+                contrasts=contrasts(baseline.record, run.record, usages[0], usages[index + 1]),
+                changes=[
+                    *(listed for score in comparable for listed in score_changes(baseline, run, score, item_ids)),
+                    *error_changes(baseline, run, item_ids),
+                ],
+            )
+        )
+    return compared
+
+
+async def _figures(ws: Workspace, values: Sequence[RunValues], usages: Sequence[dict[str, Usage]]) -> list[RunFigures]:
+    figures = []
+    for index, one in enumerate(values):
+        summaries = summarise_scores(one.record, beside=[other.record for other in values if other is not one])
+        url = await ws.gateway.experiment_url(one.record.experiment_ids[0])
+        figures.append(run_figures(one, summaries, usages[index], url, baseline=index == 0))
+    return figures
+
+
+def _measures(compared: _Compared, figures: Sequence[RunFigures]) -> RunMeasures:
+    mine = next(one for one in figures if one.run == compared.run.name)
+    values = {score: mean for score, mean in mine.means.items() if compared.run.has_scale(score)}
+    raw = {score: "its values fit no 0-1 or 0-10 scale." for score in mine.means if score not in values}
+    deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
+    for contrast in compared.contrasts:
+        if contrast.measure == ERROR_RATE and contrast.difference is not None:
+            deltas.setdefault(ERROR_RATE, contrast.difference)
+    if mine.error_rate is not None:
+        values.setdefault(ERROR_RATE, mine.error_rate)
+        deltas.setdefault(ERROR_RATE, 0.0)
+    verdicts = {line.score: line.verdict for line in compared.scores if line.score not in raw}
+    return RunMeasures(compared.run.name, values, deltas, verdicts, raw)
+
+
+async def _shown(ws: Workspace, changes: Sequence[Changes], limit: int) -> ShownItems:
+    """Read the judges' reasons of the items that will be shown, and no others."""
+    by_run = items_to_show(changes, limit)
+    commented = {
+        run: {item.item_id: item for item in await with_comments(ws, list(results.values()))}
+        for run, results in by_run.items()
+    }
+    traces = {item.trace_id for results in commented.values() for item in results.values() if item.trace_id}
+    return ShownItems(commented, {trace: await ws.gateway.trace_url(trace) for trace in sorted(traces)})
+
+
+def _next_steps(request: CompareRequest, names: Sequence[str], compared: Sequence[_Compared]) -> list[NextStep]:
+    last = names[-1]
+    steps = [
+        NextStep(
+            tool="analyze_run",
+            arguments={"dataset": request.dataset, "run_name": last, "show_failures": True},
+            why="See what fails in it, and which kinds of items do worse.",
+        )
+    ]
+    changed = next((change for one in compared for listed in one.changes for change in listed.changes), None)
+    if changed is not None:
+        steps.append(
+            NextStep(
+                tool="get_run",
+                arguments={"dataset": request.dataset, "run_name": last, "item_id": changed.item_id},
+                why="Read the item that changed most, whole.",
+            )
+        )
+    if any(len(listed.changes) > request.limit for one in compared for listed in one.changes):
+        steps.append(
+            NextStep(
+                tool="compare_runs",
+                arguments={"dataset": request.dataset, "runs": [*names], "limit": 100},
+                why="List more of the changed items.",
+            )
+        )
+    return steps

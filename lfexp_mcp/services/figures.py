@@ -1,0 +1,145 @@
+"""What a run took beside its scores: errors, time, tokens, money; alone and against the baseline."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from lfexp_mcp.answers.comparison import Contrast, Range, RunFigures
+from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.services.run_values import RunValues
+from lfexp_mcp.services.usage import Usage
+from lfexp_mcp.statistics.distribution import quantile
+from lfexp_mcp.statistics.interval import Interval
+from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
+
+
+def error_rate(items: Sequence[ItemResult]) -> float | None:
+    """The share of failed items among those that ended; None when none did."""
+    ended = [item for item in items if item.status != "pending"]
+    return sum(item.status == "failed" for item in ended) / len(ended) if ended else None
+
+
+def run_figures(
+    values: RunValues, summaries: Sequence[ScoreSummary], usage: Mapping[str, Usage], url: str | None, *, baseline: bool
+) -> RunFigures:
+    """Sum one run up."""
+    record = values.record
+    succeeded = sum(item.status == "succeeded" for item in record.items)
+    failed = sum(item.status == "failed" for item in record.items)
+    seconds = [item.seconds for item in record.items if item.seconds is not None]
+    costs = [one.cost for one in usage.values() if one.cost is not None]
+    return RunFigures(
+        run=record.run_name,
+        baseline=baseline,
+        status=record.status,
+        items=record.total_items,
+        succeeded=succeeded,
+        failed=failed,
+        pending=max(record.total_items - succeeded - failed, 0),
+        means={summary.name: summary.mean for summary in summaries if summary.mean is not None},
+        displays={summary.name: summary.display for summary in summaries},
+        error_rate=error_rate(record.items),
+        seconds_median=round(quantile(seconds, 0.5), 4) if seconds else None,
+        seconds_p95=round(quantile(seconds, 0.95), 4) if seconds else None,
+        input_tokens=round(sum(one.input_tokens for one in usage.values())) if usage else None,
+        output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
+        cost_usd=math.fsum(costs) if costs else None,
+        url=url,
+    )
+
+
+def contrasts(
+    baseline: RunRecord, run: RunRecord, first_usage: Mapping[str, Usage], second_usage: Mapping[str, Usage]
+) -> list[Contrast]:
+    """Compare what two runs took, on the items that both have."""
+    measured = [
+        _error_contrast(run.run_name, _by_item(baseline, _failed), _by_item(run, _failed)),
+        _ratio("seconds", run.run_name, _by_item(baseline, _seconds), _by_item(run, _seconds)),
+        _ratio("tokens", run.run_name, _tokens(first_usage), _tokens(second_usage)),
+        _ratio("cost_usd", run.run_name, _costs(first_usage), _costs(second_usage)),
+    ]
+    return [contrast for contrast in measured if contrast is not None]
+
+
+def _failed(item: ItemResult) -> float | None:
+    return None if item.status == "pending" else float(item.status == "failed")
+
+
+def _seconds(item: ItemResult) -> float | None:
+    return item.seconds if item.status == "succeeded" else None
+
+
+def _tokens(usage: Mapping[str, Usage]) -> dict[str, float]:
+    return {item_id: one.tokens for item_id, one in usage.items()}
+
+
+def _costs(usage: Mapping[str, Usage]) -> dict[str, float]:
+    return {item_id: one.cost for item_id, one in usage.items() if one.cost is not None}
+
+
+def _by_item(record: RunRecord, measure: Callable[[ItemResult], float | None]) -> dict[str, float]:
+    """One value per item: the mean over its repeats."""
+    found: dict[str, list[float]] = {}
+    for item in record.items:
+        value = measure(item)
+        if value is not None:
+            found.setdefault(item.item_id, []).append(value)
+    return {item_id: math.fsum(values) / len(values) for item_id, values in found.items()}
+
+
+def _pairs(first: Mapping[str, float], second: Mapping[str, float]) -> list[tuple[float, float]]:
+    return [(first[item_id], second[item_id]) for item_id in sorted(first.keys() & second.keys())]
+
+
+def _error_contrast(run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
+    result = compare_pairs(_pairs(first, second), 1.0)
+    if result is None or (result.first_mean == 0 and result.second_mean == 0):
+        return None
+    return Contrast(
+        run=run,
+        measure="error_rate",
+        pairs=result.pairs,
+        difference=result.delta,
+        ratio=None,
+        interval=_range(result.interval),
+        p=result.p,
+        summary=f"{result.first_mean:.1%} of items failed in the baseline, {result.second_mean:.1%} in this run.",
+    )
+
+
+def _ratio(measure: str, run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
+    """Compare logarithms, since times and costs differ by factors and have long tails."""
+    pairs = [(math.log(one), math.log(other)) for one, other in _pairs(first, second) if one > 0 and other > 0]
+    result = compare_pairs(pairs, None)
+    if result is None:
+        return None
+    ratio = math.exp(result.delta)
+    interval = result.interval
+    return Contrast.model_validate(
+        {
+            "run": run,
+            "measure": measure,
+            "pairs": result.pairs,
+            "difference": None,
+            "ratio": ratio,
+            "interval": Range(low=math.exp(interval.low), high=math.exp(interval.high)) if interval else None,
+            "p": result.p,
+            "summary": _ratio_sentence(measure, ratio, result),
+        }
+    )
+
+
+def _ratio_sentence(measure: str, ratio: float, result: PairedResult) -> str:
+    words = {
+        "seconds": "The typical item takes",
+        "tokens": "The typical item uses",
+        "cost_usd": "The typical item costs",
+    }
+    unit = {"seconds": "the time", "tokens": "the tokens", "cost_usd": "the money"}
+    interval = result.interval
+    sure = f" (95% interval {math.exp(interval.low):.2f} to {math.exp(interval.high):.2f})" if interval else ""
+    return f"{words[measure]} {ratio:.2f} times {unit[measure]} of the baseline{sure}, on {result.pairs} pairs."
+
+
+def _range(interval: Interval | None) -> Range | None:
+    return Range(low=interval.low, high=interval.high) if interval else None

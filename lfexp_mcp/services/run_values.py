@@ -1,0 +1,79 @@
+"""The numbers of a run, per score and item: what comparisons and analyses reckon with."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.readings import ScoreReading, read_scores
+
+PASS_MARK = 0.7
+"""Canonical value from which an item passes, unless the caller names another."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunValues:
+    """A run with its scores read as numbers."""
+
+    record: RunRecord
+    readings: dict[str, ScoreReading]
+    numbers: dict[str, dict[str, float]]
+    """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.record.run_name
+
+    def has_scale(self, score: str) -> bool:
+        """Whether a score's values lie on the canonical 0-1, and so can be judged."""
+        reading = self.readings.get(score)
+        return reading is not None and reading.scale is not None
+
+    def score_of(self, item: ItemResult, name: str) -> Score | None:
+        """The score of an item that counts, None where it was not scored."""
+        reading = self.readings.get(name)
+        if reading is None:
+            return None
+        return next((score for score in item.scores if score.name == name and score.source == reading.source), None)
+
+
+def read_values(record: RunRecord, beside: Sequence[RunRecord] = ()) -> RunValues:
+    """Read a run's scores as numbers.
+
+    Args:
+        record: The run.
+        beside: Runs that it is compared with, since a scale belongs to a score's name.
+    """
+    readings = read_scores(record, beside=beside)
+    collected: dict[str, dict[str, list[float]]] = {}
+    for item in record.items:
+        for score in item.scores:
+            reading = readings[score.name]
+            value = number_of(score, reading) if score.source == reading.source else None
+            if value is not None:
+                collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
+    return RunValues(record, readings, {name: _means(values) for name, values in collected.items()})
+
+
+def number_of(score: Score, reading: ScoreReading) -> float | None:
+    """A score as a finite number: canonical where it has a scale, else as it came; None for text and labels."""
+    if reading.scale is not None:
+        return reading.canonical(score)
+    if isinstance(score.value, str) or not math.isfinite(score.value):
+        return None
+    return float(score.value)
+
+
+def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {item_id: math.fsum(found) / len(found) for item_id, found in values.items()}
+
+
+def first_results(record: RunRecord) -> dict[str, ItemResult]:
+    """One result per item to show: that of its first repetition."""
+    shown: dict[str, ItemResult] = {}
+    for item in record.items:
+        known = shown.get(item.item_id)
+        if known is None or item.repeat < known.repeat:
+            shown[item.item_id] = item
+    return shown

@@ -1,0 +1,171 @@
+"""The lines of a comparison: every score of every run against the baseline, all adjusted for each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, Range, ScoreComparison
+from lfexp_mcp.services.comparability import Shared
+from lfexp_mcp.services.run_values import PASS_MARK, RunValues
+from lfexp_mcp.statistics.multiplicity import holm
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One score of one run, before the tests are adjusted for each other."""
+
+    score: str
+    run: RunValues
+    on_scale: bool
+    margin: float
+    """The smallest difference worth seeing, in the score's units."""
+    pairs: list[tuple[float, float]]
+    result: PairedResult | None
+    unfair: str | None
+    """Why there is no fair comparison."""
+
+
+def compare_scores(
+    baseline: RunValues,
+    runs: Sequence[RunValues],
+    shared: Sequence[Shared],
+    findings: Sequence[Sequence[Finding]],
+    scores: Sequence[str],
+    min_delta: float | None,
+) -> list[list[ScoreComparison]]:
+    """Compare the scores of runs with the baseline's.
+
+    Args:
+        baseline: The run compared with.
+        runs: The other runs.
+        shared: Per run, the items it shares with the baseline.
+        findings: Per run, what makes the comparison unfair.
+        scores: The score names to compare.
+        min_delta: The smallest difference worth seeing as a share of the scale; None for the default.
+
+    Returns:
+        Per run, one line per score that the baseline or the run has.
+    """
+    lines = [
+        [
+            _line(baseline, run, score, shared[index], findings[index], min_delta)
+            for score in _present(baseline, run, scores)
+        ]
+        for index, run in enumerate(runs)
+    ]
+    adjusted = iter(holm([line.result.p if line.result else None for of_run in lines for line in of_run]))
+    return [[_compared(line, next(adjusted)) for line in of_run] for of_run in lines]
+
+
+def _present(baseline: RunValues, run: RunValues, scores: Sequence[str]) -> list[str]:
+    return [score for score in scores if score in baseline.readings or score in run.readings]
+
+
+def _line(
+    baseline: RunValues,
+    run: RunValues,
+    score: str,
+    shared: Shared,
+    findings: Sequence[Finding],
+    min_delta: float | None,
+) -> _Line:
+    first, second = baseline.numbers.get(score, {}), run.numbers.get(score, {})
+    pairs = [(first[item], second[item]) for item in shared.item_ids if item in first and item in second]
+    on_scale = baseline.has_scale(score) and run.has_scale(score)
+    values = [*first.values(), *second.values()]
+    width = 1.0 if on_scale else max(values) - min(values) if values else 0.0
+    unfair = _unfair(baseline, run, score, findings, pairs)
+    result = None if unfair else compare_pairs(pairs, 1.0 if on_scale else None)
+    margin = (min_delta or DEFAULT_MIN_DELTA) * (width or 1.0)
+    return _Line(score, run, on_scale, margin, pairs, result, unfair)
+
+
+def _unfair(
+    baseline: RunValues, run: RunValues, score: str, findings: Sequence[Finding], pairs: Sequence[object]
+) -> str | None:
+    found = next((finding for finding in findings if finding.unfair and finding.score in (None, score)), None)
+    if found is not None:
+        return found.message
+    for values in (baseline, run):
+        if score not in values.readings:
+            return f"Run {values.name!r} has no score {score!r}."
+        if score not in values.numbers:
+            return f"{score!r} is text or categories without values in {values.name!r}: nothing to reckon with."
+    return None if pairs else "No item is scored in both runs."
+
+
+def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
+    reading = line.run.readings.get(line.score)
+    scale = reading.scale.name if reading and reading.scale else None
+    result = line.result
+    if result is None:
+        return _not_comparable(line, scale)
+    judgement = judge(result, adjusted_p, line.margin)
+    interval = result.interval
+    failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
+    return ScoreComparison(
+        score=line.score,
+        run=line.run.name,
+        verdict=_verdict(judgement, on_scale=line.on_scale),
+        reason=judgement.reason,
+        pairs=result.pairs,
+        baseline_mean=result.first_mean,
+        mean=result.second_mean,
+        delta=result.delta,
+        interval=Range(low=interval.low, high=interval.high) if interval else None,
+        p=result.p,
+        p_adjusted=adjusted_p,
+        method=result.method,
+        wins=result.wins,
+        losses=result.losses,
+        ties=result.ties,
+        newly_failing=failing,
+        newly_passing=passing,
+        items_needed=judgement.items_needed,
+        items_needed_for=judgement.shows,
+        scale=scale,
+    )
+
+
+def _verdict(judgement: Judgement, *, on_scale: bool) -> ComparedVerdict:
+    """On a scale, more is better; without one nobody knows."""
+    if on_scale:
+        return judgement.verdict
+    match judgement.verdict:
+        case "better":
+            return "higher"
+        case "worse":
+            return "lower"
+        case verdict:
+            return verdict
+
+
+def _crossings(pairs: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    failing = sum(first >= PASS_MARK > second for first, second in pairs)
+    passing = sum(second >= PASS_MARK > first for first, second in pairs)
+    return failing, passing
+
+
+def _not_comparable(line: _Line, scale: str | None) -> ScoreComparison:
+    return ScoreComparison(
+        score=line.score,
+        run=line.run.name,
+        verdict="not comparable",
+        reason=line.unfair or "No item is scored in both runs.",
+        pairs=len(line.pairs),
+        baseline_mean=None,
+        mean=None,
+        delta=None,
+        interval=None,
+        p=None,
+        p_adjusted=None,
+        method=None,
+        wins=0,
+        losses=0,
+        ties=0,
+        newly_failing=0,
+        newly_passing=0,
+        items_needed=None,
+        items_needed_for=None,
+        scale=scale,
+    )

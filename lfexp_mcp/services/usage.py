@@ -1,0 +1,76 @@
+"""What the task's model calls of a run cost."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from lfexp_mcp.gateway.records import Observation
+from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.services.live import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.services.workspace import Workspace
+
+CALLS_PER_ITEM = 20
+"""Model calls per item beyond which no more are read: the figures are then left out rather than given too low."""
+_LEAST_READ = 2_000
+_CLOCK = timedelta(milliseconds=5)
+"""Langfuse keeps times to the millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Model calls of one item's task, all repeats together."""
+
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    cost: float | None = None
+    """USD; None where Langfuse knows no price."""
+
+    @property
+    def tokens(self) -> float:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+async def read_usage(ws: Workspace, record: RunRecord) -> dict[str, Usage]:
+    """Read what the model calls of each item's task used.
+
+    Calls that a judge or evaluator made are left out: they begin after the task has ended.
+
+    Returns:
+        Item id to usage; empty where no call was traced, or where there are too many to read.
+    """
+    timed = [item for item in record.items if item.started is not None and item.seconds is not None and item.trace_id]
+    starts = [item.started for item in timed if item.started is not None]
+    if not starts:
+        return {}
+    longest = max(item.seconds or 0.0 for item in timed)
+    until = max(starts) + timedelta(seconds=longest + 1)
+    most = max(_LEAST_READ, CALLS_PER_ITEM * len(timed))
+    calls = await ws.gateway.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most=most)
+    return {} if len(calls) >= most else usage_of(timed, calls)
+
+
+def usage_of(items: list[ItemResult], calls: list[Observation]) -> dict[str, Usage]:
+    """Add up the calls that belong to each item's task: of its trace, and begun before its end."""
+    tasks = {item.trace_id: item for item in items if item.trace_id is not None}
+    found: dict[str, Usage] = {}
+    for call in calls:
+        item = tasks.get(call.trace_id)
+        if item is not None and _of_task(item, call):
+            found[item.item_id] = _add(found.get(item.item_id, Usage()), call)
+    return found
+
+
+def _of_task(item: ItemResult, call: Observation) -> bool:
+    if item.started is None or item.seconds is None:
+        return False
+    return call.started <= item.started + timedelta(seconds=item.seconds) + _CLOCK
+
+
+def _add(usage: Usage, call: Observation) -> Usage:
+    cost = usage.cost if call.cost is None else (usage.cost or 0.0) + call.cost
+    return Usage(usage.input_tokens + _tokens(call, "input"), usage.output_tokens + _tokens(call, "output"), cost)
+
+
+def _tokens(call: Observation, side: str) -> float:
+    """Tokens of one side; kinds such as `input_cached_tokens` belong to a side by their name."""
+    return sum(count for kind, count in call.usage.items() if kind.startswith(side))
