@@ -1,7 +1,9 @@
 """The folders of the runs on this machine."""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +13,14 @@ from pydantic import ValidationError
 
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.records import RunRecord, RunStatus
-from lfexp_mcp.runs.journal import JournalReader, JournalWriter
+from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
 from lfexp_mcp.runs.manifest import Manifest, RunItem, read_items, write_items
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.replay import RunState, build_record
+
+HUNG_AFTER = 10.0
+"""Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
+KILLED = "The run did not react to the cancel, so its process was killed; resume=true goes on from here."
 
 
 class RunFolder:
@@ -31,6 +37,7 @@ class RunFolder:
         self.outbox_path = path / "outbox"
         self.log_path = path / "run.log"
         self.cancel_path = path / "cancel"
+        self._worker_path = path / "worker.json"
 
     def has_started(self) -> bool:
         """Tell whether a worker has ever begun here."""
@@ -86,8 +93,11 @@ class RunFolder:
         return build_record(self.manifest(), self.items(), state, self.status_of(state))
 
     def status(self) -> RunStatus:
-        """Tell how the run stands."""
-        return self.status_of(self.read_state())
+        """Tell how the run stands, by the end of its journal."""
+        ended = read_run_end(self.journal_path)
+        if ended is not None:
+            return ended.status
+        return "running" if self.is_alive() else "failed"
 
     def status_of(self, state: RunState) -> RunStatus:
         """Tell how a run stands whose journal has been read."""
@@ -166,17 +176,40 @@ class RunFolder:
         """Delete the folder, as far as the system lets us."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def has_log(self) -> bool:
+        """Tell whether the user's code has printed anything."""
+        return self.log_path.exists() and self.log_path.stat().st_size > 0
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        os.utime(self._worker_path)
+
+    def is_hung(self) -> bool:
+        """Tell whether the worker lives without giving signs of life."""
+        return self.is_alive() and time.time() - self._worker_path.stat().st_mtime > HUNG_AFTER
+
+    def note_killed(self) -> None:
+        """Journal that the worker was killed on request; call it when it is dead.
+
+        Raises:
+            RunExistsError: It is not dead.
+        """
+        lock = self.hold()
+        journal = self.open_journal()
+        journal.append(RunEnded(status="cancelled", reason=KILLED))
+        journal.close()
+        lock.release()
+
     def worker_pid(self) -> int | None:
         """Process id of the newest worker; meaningful only while it is alive."""
-        path = self.path / "worker.json"
         try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+            return int(json.loads(self._worker_path.read_text(encoding="utf-8"))["pid"])
         except (OSError, ValueError, KeyError):
             return None
 
     def write_worker_pid(self, pid: int) -> None:
         """Note the process id of the worker that holds the lock."""
-        (self.path / "worker.json").write_text(json.dumps({"pid": pid}), encoding="utf-8")
+        self._worker_path.write_text(json.dumps({"pid": pid}), encoding="utf-8")
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.path / name, thread_local=False)

@@ -109,7 +109,10 @@ class RunEnded(_Event):
 
     event: Literal["run_ended"] = "run_ended"
     status: Literal["completed", "failed", "cancelled"]
+    cause: Literal["undelivered"] | None = None
+    """Set when all that is missing is Langfuse's acknowledgement."""
     reason: str | None = None
+    """A sentence for the user; None for a completed run."""
 
 
 Event = Annotated[
@@ -117,6 +120,8 @@ Event = Annotated[
     Field(discriminator="event"),
 ]
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+TAIL = 16_384
+"""Bytes read from a journal's end at first, to learn how its run ended."""
 
 
 class JournalWriter:
@@ -214,3 +219,25 @@ class JournalReader:
                 f"Line {self._line} of the journal {self._path} is broken ({error.errors()[0]['msg']}). "
                 "Its results are in Langfuse as far as they were sent; use another run name, or delete the folder."
             ) from error
+
+
+def read_run_end(path: Path) -> RunEnded | None:
+    """Return how a run ended, None where its newest worker has not told; reads the journal from its end."""
+    size = TAIL
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while True:
+            start = max(end - size, 0)
+            file.seek(start)
+            lines = file.read(end - start).split(b"\n")
+            # The first piece is half a line unless it is the file's, and the last is what follows the last line's end.
+            for line in reversed(lines[1 if start else 0 : -1]):
+                if b'"run_ended"' in line or b'"accepted"' in line:
+                    event = _EVENT.validate_json(line)
+                    if isinstance(event, RunEnded):
+                        return event
+                    if isinstance(event, WorkerAccepted):
+                        return None
+            if not start:
+                return None
+            size *= 8

@@ -117,14 +117,10 @@ def waiting_files(folder: Path) -> list[Path]:
 
 def count_waiting_spans(folder: Path) -> int:
     """Count the spans in an outbox that nobody works on."""
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    from lfexp_mcp.runs.otlp import count_spans
 
-    count = 0
-    for path in waiting_files(folder):
-        content = path.read_bytes()
-        request = ExportTraceServiceRequest.FromString(content[: complete_length(content)])
-        count += sum(len(scope.spans) for spans in request.resource_spans for scope in spans.scope_spans)
-    return count
+    contents = (path.read_bytes() for path in waiting_files(folder))
+    return sum(count_spans(content[: complete_length(content)]) for content in contents)
 
 
 def complete_length(content: bytes) -> int:

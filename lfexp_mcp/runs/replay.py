@@ -21,6 +21,7 @@ from lfexp_mcp.runs.journal import (
 )
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 
+AT_WORK_SHOWN = 10
 ItemKey = tuple[int, str]
 """Repetition and item id."""
 
@@ -62,6 +63,7 @@ class RunState:
                 self.scored[event.repeat, event.item_id] = event
             case RunScored():
                 self.run_scored[event.repeat] = event
+                self.stored.difference_update(score.id for score in event.scores)
             case ScoresStored():
                 self.stored.update(event.ids)
             case WriteRefused():
@@ -92,6 +94,11 @@ class RunState:
         """Tell whether the item's newest result is a good one."""
         ended = self.ended.get(key)
         return ended is not None and ended.status == "succeeded"
+
+    def is_done(self, manifest: Manifest) -> bool:
+        """Tell whether every item has been run, and every good result scored."""
+        good = {key for key in self.ended if self.succeeded(key)}
+        return len(self.ended) == manifest.total_items and good <= self.scored.keys()
 
     def unstored_scores(self) -> Iterator[tuple[Score, ItemEnded | None, int]]:
         """Yield the scores that Langfuse neither acknowledged nor refused.
@@ -128,7 +135,7 @@ def build_record(manifest: Manifest, items: Iterable[RunItem], state: RunState, 
         metadata=manifest.metadata,
         provenance=provenance,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
-        warnings=tuple(_warnings(state)),
+        warnings=tuple(_warnings(state, status)),
     )
 
 
@@ -165,7 +172,16 @@ def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
     )
 
 
-def _warnings(state: RunState) -> Iterator[str]:
+def _warnings(state: RunState, status: RunStatus) -> Iterator[str]:
+    if state.run_ended is not None and state.run_ended.reason is not None:
+        yield state.run_ended.reason
+    if state.run_ended is None and status == "failed":
+        at_work = ", ".join(repr(item_id) for _, item_id in sorted(state.at_work)[:AT_WORK_SHOWN])
+        yield (
+            "The worker died before the run's end. "
+            f"{f'At work were items {at_work}. ' if at_work else ''}What is done is kept; the run's log may say why, "
+            "and resume=true goes on from here."
+        )
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])
     if len(state.refused) > 5:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.runs.folder import RunsFolder
+from lfexp_mcp.runs.process import Workers
 from lfexp_mcp.settings import Settings
 
 
@@ -17,6 +18,7 @@ class Workspace:
     settings: Settings
     gateway: Gateway
     runs: RunsFolder
+    workers: Workers
 
 
 @asynccontextmanager
@@ -29,4 +31,8 @@ async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
         StateError: The folder of the runs cannot be used.
     """
     async with connect(settings) as gateway:
-        yield Workspace(settings=settings, gateway=gateway, runs=RunsFolder(settings.runs_folder))
+        workers = Workers()
+        try:
+            yield Workspace(settings=settings, gateway=gateway, runs=RunsFolder(settings.runs_folder), workers=workers)
+        finally:
+            workers.close()

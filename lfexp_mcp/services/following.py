@@ -1,0 +1,112 @@
+"""Following a run at work by its journal."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from lfexp_mcp.answers.run import Progress
+from lfexp_mcp.records import RunRecord
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.replay import RunState, build_record
+
+OnProgress = Callable[[Progress], Awaitable[None]]
+
+SHORTEST_POLL = 0.02
+LONGEST_POLL = 0.2
+"""Seconds between two looks at the journal: often in the beginning, since many runs are short."""
+LIFE_POLL = 0.5
+"""Seconds between two looks whether the worker lives."""
+SHORTEST_REPORT = 1.0
+LONGEST_REPORT = 10.0
+"""Seconds between two reports of the progress: not more often, and when nothing moves not more seldom."""
+
+
+@dataclass(slots=True)
+class _Reporter:
+    on_progress: OnProgress | None
+    last: float = -math.inf
+    done: int = -1
+
+    async def report(self, progress: Progress) -> None:
+        if self.on_progress is None:
+            return
+        quiet = time.monotonic() - self.last
+        moved = progress.done != self.done
+        if quiet >= LONGEST_REPORT or (moved and quiet >= SHORTEST_REPORT):
+            self.last, self.done = time.monotonic(), progress.done
+            await self.on_progress(progress)
+
+
+class Follower:
+    """Reads the journal of one run as it grows."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._manifest: Manifest = folder.manifest()
+        self._reader = JournalReader(folder.journal_path)
+        self.state = RunState()
+        self.state.apply(self._reader.read())
+
+    async def wait(self, seconds: float, on_progress: OnProgress | None = None) -> bool:
+        """Wait until the run ends or its worker dies.
+
+        Args:
+            seconds: How long, at most.
+            on_progress: Told how far the run has come, at most once a second and at least every ten.
+
+        Returns:
+            Whether it ended.
+        """
+        begun = time.monotonic()
+        looked = begun
+        reporter = _Reporter(on_progress)
+        while self.state.run_ended is None:
+            now = time.monotonic()
+            if now - begun >= seconds:
+                return False
+            if now - looked >= LIFE_POLL:
+                looked = now
+                if not self._folder.is_alive():
+                    # Its last events may have come between the last look at the journal and its death.
+                    self.state.apply(self._reader.read())
+                    return True
+            await reporter.report(self.progress())
+            await anyio.sleep(min(SHORTEST_POLL + (now - begun) / 20, LONGEST_POLL, max(begun + seconds - now, 0.001)))
+            self.state.apply(self._reader.read())
+        return True
+
+    def progress(self) -> Progress:
+        """Return how far the run has come."""
+        done, total = len(self.state.ended), self._manifest.total_items
+        rate = self._rate()
+        left = total - done
+        return Progress(
+            done=done,
+            total=total,
+            failed=self.state.failed_count,
+            items_per_second=rate,
+            seconds_left=left / rate if rate else None,
+        )
+
+    def record(self) -> RunRecord:
+        """Return the run as it stands."""
+        status = self._folder.status_of(self.state)
+        return build_record(self._manifest, self._folder.items(), self.state, status)
+
+    def undelivered(self) -> int:
+        """Count what Langfuse has not acknowledged; 0 for a run that ended well, without looking."""
+        if self.state.run_ended is not None and self.state.run_ended.status == "completed":
+            return 0
+        return self._folder.undelivered(self.state)
+
+    def _rate(self) -> float | None:
+        accepted = self.state.accepted
+        if accepted is None or not self.state.ended_since_accepted:
+            return None
+        seconds = time.time() - accepted.at.timestamp()
+        return self.state.ended_since_accepted / seconds if seconds > 0 else None

@@ -1,0 +1,208 @@
+"""From a request to a run's order: the dataset's items, the judges, the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
+from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, PromptTask, RunItem
+from lfexp_mcp.runs.process import Interpreter
+from lfexp_mcp.services.live import sample_live
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.settings import process_environment
+
+if TYPE_CHECKING:
+    from lfexp_mcp.services.experiments import RunRequest
+
+UNWANTED = (
+    "LANGFUSE_TRACING_ENABLED",
+    "LANGFUSE_SAMPLE_RATE",
+    "LANGFUSE_FLUSH_AT",
+    "LANGFUSE_FLUSH_INTERVAL",
+    "LANGFUSE_TRACING_ENVIRONMENT",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+)
+"""Variables of the user's that would make a run lose spans; an experiment records all."""
+SPAN_QUEUE = "1000000"
+"""The SDK's queue drops its oldest span when it is full (2,048 by default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedOrder:
+    """An order, ready to be written to its folder."""
+
+    folder: RunFolder
+    manifest: Manifest
+    items: Sequence[RunItem] | None
+    """None keeps the items that the folder has."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the run begins, rather than goes on."""
+        return self.items is not None
+
+    def write(self) -> None:
+        """Write it.
+
+        Raises:
+            RunExistsError: Another process has begun the same run meanwhile.
+            StateError: The folder cannot be written.
+        """
+        if self.folder.is_alive() or (self.is_new and self.folder.has_started()):
+            raise _exists(self.manifest.run_name, self.manifest.dataset_name, at_work=self.folder.is_alive())
+        self.folder.write_order(self.manifest, self.items)
+
+
+def worker_interpreter(ws: Workspace, python: Path | None) -> Interpreter:
+    """Return how a worker is started: by which interpreter, in which environment and folder."""
+    gateway = ws.gateway
+    environment = process_environment(
+        {
+            "LANGFUSE_PUBLIC_KEY": gateway.public_key,
+            "LANGFUSE_SECRET_KEY": gateway.secret_key.get_secret_value(),
+            "LANGFUSE_BASE_URL": gateway.backend.url,
+            "LANGFUSE_HOST": gateway.backend.url,
+            "LFEXP_HOME": str(ws.settings.home),
+            "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE,
+        }
+    )
+    kept = {name: value for name, value in environment.items() if name not in UNWANTED}
+    return Interpreter.of(python or ws.settings.python, kept, Path.cwd())
+
+
+async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
+    """Check a request against Langfuse and this machine, and work its order out.
+
+    Raises:
+        LfexpError: As `experiments.run_experiment`.
+    """
+    for script, kind in ((request.task_script, "task"), (request.evaluator_script, "evaluator")):
+        if script is not None:
+            _check_script(script, kind)
+    ws.runs.prepare()
+    if request.source_type == "live":
+        dataset = await sample_live(ws, request.run_name, request.sample_size)
+    else:
+        dataset = await ws.gateway.dataset(request.dataset or "")
+    heads = [
+        ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name)
+        for name in (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
+    ]
+    folder = ws.runs.folder(heads[0].id)
+    if folder.has_started():
+        return _continue_order(folder, request, dataset)
+    version = datetime.now(UTC)
+    items, experiment = await _read(ws, dataset, request.run_name)
+    if experiment is not None:
+        raise _exists(request.run_name, dataset.name, at_work=False)
+    if request.resume:
+        raise NotFoundError(
+            f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
+            "list_runs names those that exist; leave `resume` out to begin it."
+        )
+    if not items:
+        raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
+    manifest = Manifest(
+        created=version,
+        project_id=await ws.gateway.project_id(),
+        base_url=ws.gateway.backend.url,
+        dataset_id=dataset.id,
+        dataset_name=dataset.name,
+        dataset_version=version,
+        item_count=len(items),
+        experiments=tuple(heads),
+        description=request.description,
+        metadata=request.metadata or {},
+        working_folder=Path.cwd(),
+    ).model_copy(update=_changeable(request))
+    return PreparedOrder(folder, manifest, [_run_item(item) for item in items])
+
+
+def _continue_order(folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
+    """The order of a run that this machine knows: the same items, the scripts and limits of now."""
+    at_work = folder.is_alive()
+    if at_work or not request.resume:
+        raise _exists(request.run_name, dataset.name, at_work=at_work)
+    before = folder.manifest()
+    changes = {"working_folder": Path.cwd(), **_changeable(request)}
+    if request.description is not None:
+        changes["description"] = request.description
+    if request.metadata is not None:
+        changes["metadata"] = request.metadata
+    return PreparedOrder(folder, before.model_copy(update=changes), None)
+
+
+async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[DatasetItem], Experiment | None]:
+    items: list[DatasetItem] = []
+    experiment: Experiment | None = None
+
+    async def read_items() -> None:
+        nonlocal items
+        items = await ws.gateway.dataset_items(dataset.name)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read_items)
+        experiment = await ws.gateway.experiment(dataset.id, run_name)
+    return items, experiment
+
+
+def _changeable(request: RunRequest) -> dict[str, object]:
+    """What of an order a resumed run takes from its own request."""
+    prompt = None
+    if request.task_prompt is not None:
+        prompt = PromptTask(prompt=request.task_prompt, model=request.model, provider=request.provider)
+    return {
+        "task_script": _absolute(request.task_script),
+        "task_prompt": prompt,
+        "evaluator_script": _absolute(request.evaluator_script),
+        "limits": Limits(
+            max_concurrency=request.max_concurrency,
+            item_timeout=request.item_timeout,
+            run_timeout=request.run_timeout,
+            task_retries=request.task_retries,
+            fail_on_error=request.fail_on_error,
+            max_cost=request.max_cost,
+        ),
+    }
+
+
+def _run_item(item: DatasetItem) -> RunItem:
+    return RunItem(id=item.id, input=item.input, expected_output=item.expected_output, metadata=item.metadata)
+
+
+def _check_script(script: Path, kind: str) -> None:
+    """Refuse early what needs no worker to see."""
+    path = _absolute(script)
+    if path is None or not path.is_file():
+        raise ScriptError(f"The {kind} script {path} does not exist. Pass the path of a Python file.")
+    if path.suffix != ".py":
+        raise ScriptError(f"The {kind} script {path} is no Python file: its name must end in .py.")
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.expanduser().resolve() if path is not None else None
+
+
+def _exists(run_name: str, dataset: str, *, at_work: bool) -> RunExistsError:
+    if at_work:
+        return RunExistsError(
+            f"Run {run_name!r} of dataset {dataset!r} is at work. Wait for it with get_run, stop it with cancel_run, "
+            "or use another run name."
+        )
+    return RunExistsError(
+        f"Run {run_name!r} of dataset {dataset!r} has results already. Use another run name, "
+        "or resume=true to run only what is missing or failed."
+    )

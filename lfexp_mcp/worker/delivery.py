@@ -1,0 +1,167 @@
+"""Sending to Langfuse what a run made, until Langfuse has acknowledged it."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, WriteRefused
+from lfexp_mcp.runs.otlp import name_spans, split_batch
+from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.worker.groups import open_group
+
+T = TypeVar("T")
+
+SCORES_A_REQUEST = 100
+BYTES_A_REQUEST = 1_000_000
+REQUESTS_AT_ONCE = 4
+"""Of spans, and of scores."""
+SHORTEST_GATHERING = 0.3
+LONGEST_GATHERING = 15.0
+"""Seconds that spans and scores are gathered for one request: a tenth of the time that the run has taken so far, within
+these bounds. A short run is visible soon, and a long one needs few requests."""
+TICK = 0.02
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 5.0
+REFUSALS = frozenset({400, 413, 422})
+"""Answers that speak of what was sent; any other one speaks of the server, and is worth another try."""
+
+
+class Delivery:
+    """Sends the outbox's files and the scores given to it, each again and again until acknowledged or refused."""
+
+    def __init__(self, gateway: Gateway, outbox: Outbox, journal: JournalWriter) -> None:
+        self._gateway = gateway
+        self._outbox = outbox
+        self._journal = journal
+        self._scores: deque[tuple[float, ScoreWrite]] = deque()
+        self._started = time.monotonic()
+        self._progressed = self._started
+        self._span_requests = 0
+        self._score_requests = 0
+        self._closing = False
+
+    def add_scores(self, scores: list[ScoreWrite]) -> None:
+        """Send scores that are in the journal."""
+        now = time.monotonic()
+        self._scores.extend((now, score) for score in scores)
+
+    async def run(self) -> None:
+        """Send what comes, until cancelled.
+
+        Raises:
+            StateError: The journal cannot be written.
+        """
+        async with open_group() as group:
+            while True:
+                self._send_spans(group)
+                self._send_scores(group)
+                await anyio.sleep(TICK)
+
+    async def finish(self, patience: float) -> bool:
+        """Send all that is left.
+
+        Args:
+            patience: Seconds without any success after which to give up.
+
+        Returns:
+            Whether everything is acknowledged.
+        """
+        self._closing = True
+        self._progressed = time.monotonic()
+        while not self._is_idle():
+            if time.monotonic() - self._progressed > patience:
+                return False
+            await anyio.sleep(TICK / 2)
+        return True
+
+    def _is_idle(self) -> bool:
+        requests = self._span_requests + self._score_requests
+        return not requests and not self._scores and self._outbox.is_empty()
+
+    def _gathering(self) -> float:
+        elapsed = time.monotonic() - self._started
+        return min(max(elapsed / 10, SHORTEST_GATHERING), LONGEST_GATHERING)
+
+    def _send_spans(self, group: TaskGroup) -> None:
+        if self._closing or self._outbox.ripe(BYTES_A_REQUEST, self._gathering()):
+            self._outbox.seal()
+        while self._span_requests < REQUESTS_AT_ONCE and (path := self._outbox.take()):
+            self._span_requests += 1
+            group.start_soon(self._send_file, path)
+
+    async def _send_file(self, path: Path) -> None:
+        await self._send_batch(await anyio.Path(path).read_bytes())
+        self._outbox.remove(path)
+        self._span_requests -= 1
+
+    async def _send_batch(self, batch: bytes) -> None:
+        try:
+            await self._until_answered(lambda: self._gateway.send_spans(batch))
+        except RejectedError as refused:
+            await self._send_halves(batch, refused)
+
+    async def _send_halves(self, batch: bytes, refused: RejectedError) -> None:
+        """Find the span that a batch was refused for; the others are sent."""
+        spans = name_spans(batch)
+        if len(spans) > 1:
+            for half in split_batch(batch):
+                await self._send_batch(half)
+            return
+        for span_id, name in spans:
+            self._outbox.refuse(span_id, batch)
+            self._journal.append(WriteRefused(kind="span", id=span_id, name=name, message=str(refused)))
+
+    def _send_scores(self, group: TaskGroup) -> None:
+        while self._scores and self._score_requests < REQUESTS_AT_ONCE:
+            full = len(self._scores) >= SCORES_A_REQUEST
+            ripe = time.monotonic() - self._scores[0][0] >= self._gathering()
+            if not (full or ripe or self._closing):
+                return
+            count = min(len(self._scores), SCORES_A_REQUEST)
+            self._score_requests += 1
+            group.start_soon(self._send_list, [self._scores.popleft()[1] for _ in range(count)])
+
+    async def _send_list(self, scores: list[ScoreWrite]) -> None:
+        rejections = await self._until_answered(lambda: self._gateway.write_scores(scores))
+        refused = {rejection.score.id for rejection in rejections}
+        self._journal.append(
+            ScoresStored(ids=tuple(score.id for score in scores if score.id not in refused)),
+            *(
+                WriteRefused(kind="score", id=rejection.score.id, name=rejection.score.name, message=rejection.message)
+                for rejection in rejections
+            ),
+        )
+        self._score_requests -= 1
+
+    async def _until_answered(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a request until the server has answered for what was sent.
+
+        Raises:
+            RejectedError: The server refused what was sent.
+        """
+        delay = FIRST_DELAY
+        while True:
+            try:
+                answer = await send()
+            except RejectedError as refused:
+                if refused.status in REFUSALS:
+                    raise
+            except RateLimitError:
+                delay = max(delay, 1.0)
+            except BackendError:
+                pass
+            else:
+                self._progressed = time.monotonic()
+                return answer
+            await anyio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311
+            delay = min(delay * 2, LONGEST_DELAY)

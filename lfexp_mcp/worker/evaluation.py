@@ -1,0 +1,224 @@
+"""Scoring one item: its evaluators and judges, side by side."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.runs.identity import score_id
+from lfexp_mcp.runs.journal import ItemEnded, ItemScored
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
+from lfexp_mcp.worker.calls import Raised, UserCode
+from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.groups import open_group
+from lfexp_mcp.worker.plan import Work
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.tasks import script_item
+from lfexp_mcp.worker.tracing import RunTracer
+
+LONGEST_COMMENT = 5000
+"""Characters that Langfuse keeps of a comment."""
+CUT = "… [cut]"
+
+
+class Scorer(Protocol):
+    """An evaluator or a judge."""
+
+    @property
+    def name(self) -> str:
+        """The evaluator's name, which is its span's too."""
+
+    @property
+    def score_name(self) -> str:
+        """Under which name a missing score is reported."""
+
+    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+        """Score one output.
+
+        Raises:
+            LfexpError: There is no score; the error's text says why.
+        """
+
+
+class ScriptScorer:
+    """An evaluator of the user's script."""
+
+    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest) -> None:
+        self._evaluator = evaluator
+        self._user = user
+        self._manifest = manifest
+        self.name = evaluator.name
+        self.score_name = evaluator.name
+
+    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+        """Call the evaluator; see `Scorer`."""
+        given = script_item(item, self._manifest)
+        outcome = await self._user.call(
+            lambda: self._evaluator.call(
+                input=item.input,
+                output=output,
+                expected_output=item.expected_output,
+                metadata=item.metadata,
+                item=given,
+            ),
+            is_async=self._evaluator.is_async,
+            timeout=self._manifest.limits.item_timeout,
+        )
+        if isinstance(outcome, Raised):
+            raise EvaluatorError(outcome.error)
+        return normalise_result(self.name, outcome.value)
+
+
+class EvaluatorError(LfexpError):
+    """An evaluator raised, or took too long."""
+
+
+class ItemEvaluation:
+    """Evaluates items, journals their scores, and hands those over to be sent."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        scorers: Sequence[Scorer],
+        tracer: RunTracer,
+        recorder: Recorder,
+        delivery: Delivery,
+    ) -> None:
+        self._manifest = manifest
+        self._scorers = scorers
+        self._tracer = tracer
+        self._recorder = recorder
+        self._delivery = delivery
+
+    async def run(self, work: Work, ended: ItemEnded, output: object) -> ItemScored:
+        """Evaluate a good result; when this returns, its scores are journaled.
+
+        Args:
+            work: What of the item is to evaluate.
+            ended: The result.
+            output: The task's output, as it came from the task or as the journal kept it.
+
+        Raises:
+            StateError: The scores cannot be journaled.
+        """
+        collected = _Collected(self._manifest.experiments[ended.repeat].id, ended, list(work.kept))
+        scorers = [
+            scorer
+            for scorer in self._scorers
+            if work.missing is None or scorer.name in work.missing or scorer.score_name in work.missing
+        ]
+        if scorers:
+            with self._tracer.evaluation(work.item, ended) as span:
+                async with open_group() as group:
+                    for index, scorer in enumerate(scorers):
+                        group.start_soon(self._score, scorer, index, work.item, output, collected)
+                span.update(output=collected.summary(len(scorers)))
+        event = ItemScored(
+            item_id=ended.item_id,
+            repeat=ended.repeat,
+            scores=tuple(collected.scores),
+            unscored=tuple(collected.unscored),
+        )
+        await self._recorder.record(event)
+        fresh = collected.scores[len(work.kept) :]
+        self._delivery.add_scores([score_write(score, ended) for score in fresh])
+        return event
+
+    async def _score(self, scorer: Scorer, index: int, item: RunItem, output: object, collected: "_Collected") -> None:
+        evaluated_input = {
+            "input": item.input,
+            "output": collected.ended.output,
+            "expected_output": item.expected_output,
+            "metadata": item.metadata,
+        }
+        with self._tracer.client.start_as_current_observation(
+            name=scorer.name,
+            as_type="evaluator",
+            input=evaluated_input,
+            metadata={"evaluator_kind": "item", "evaluator_index": index},
+        ) as span:
+            try:
+                results = await scorer.score(item, output)
+            except LfexpError as error:
+                span.update(output={"error": str(error)}, level="ERROR", status_message=str(error))
+                collected.unscored.append(Unscored(scorer.score_name, str(error)))
+                return
+            span.update(output=[_describe(result) for result in results])
+            for result in results:
+                collected.add(result)
+
+
+class _Collected:
+    """The scores of one item, as its evaluators give them."""
+
+    def __init__(self, experiment_id: str, ended: ItemEnded, scores: list[Score]) -> None:
+        self.experiment_id = experiment_id
+        self.ended = ended
+        self.scores = scores
+        self.unscored: list[Unscored] = []
+
+    def add(self, result: Evaluated) -> None:
+        if any(score.name == result.name for score in self.scores):
+            self.unscored.append(Unscored(result.name, "Another evaluator gave a score of this name already."))
+            return
+        identity = score_id(self.experiment_id, self.ended.item_id, self.ended.observation_id, result.name)
+        self.scores.append(make_score(identity, result))
+
+    def summary(self, evaluators: int) -> dict[str, JsonValue]:
+        return {
+            "evaluator_count": evaluators,
+            "evaluation_count": len(self.scores),
+            "failed_evaluator_count": len(self.unscored),
+        }
+
+
+def make_score(identity: str, result: Evaluated) -> Score:
+    """Build the score that an evaluation stands for; a comment that is too long for Langfuse is cut."""
+    comment = result.comment
+    if comment is not None and len(comment) > LONGEST_COMMENT:
+        comment = comment[: LONGEST_COMMENT - len(CUT)] + CUT
+    raw = result.metadata.get("raw")
+    return Score(
+        id=identity,
+        name=result.name,
+        value=result.value,
+        data_type=result.data_type,
+        comment=comment,
+        raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
+        clamped=result.metadata.get("clamped") is True,
+        config_id=result.config_id,
+        metadata=result.metadata,
+        timestamp=datetime.now(UTC),
+    )
+
+
+def score_write(score: Score, ended: ItemEnded | None, experiment_id: str | None = None) -> ScoreWrite:
+    """Return what Langfuse is sent for a score.
+
+    Args:
+        score: The score.
+        ended: The result that it is of; None for a score of a whole experiment.
+        experiment_id: The experiment that it is of, where it is of no single result.
+    """
+    return ScoreWrite(
+        id=score.id,
+        name=score.name,
+        value=score.value if isinstance(score.value, str) else float(score.value),
+        data_type=score.data_type,
+        trace_id=ended.trace_id if ended else None,
+        observation_id=ended.observation_id if ended else None,
+        experiment_id=experiment_id,
+        comment=score.comment,
+        metadata=score.metadata or None,
+        config_id=score.config_id,
+    )
+
+
+def _describe(result: Evaluated) -> dict[str, JsonValue]:
+    described: dict[str, JsonValue] = {"name": result.name, "value": result.value, "data_type": result.data_type}
+    return described | ({"comment": result.comment} if result.comment else {})

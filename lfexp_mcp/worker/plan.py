@@ -1,0 +1,57 @@
+"""What a run has still to do, by its journal."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lfexp_mcp.records import Score
+from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.replay import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One item to run, or only to evaluate."""
+
+    item: RunItem
+    repeat: int
+    ended: ItemEnded | None = None
+    """The good result that only needs scores; None where the task is to run."""
+    missing: frozenset[str] | None = None
+    """Names of the evaluators or scores that failed before; None for all."""
+    kept: tuple[Score, ...] = ()
+    """Scores that the item has."""
+
+
+def plan_work(manifest: Manifest, items: Iterable[RunItem], state: RunState) -> Iterator[Work]:
+    """Yield what is to do, in the order of repetitions and items.
+
+    An item that was at work when the process died comes last: should its task have killed the process, the others are
+    done before it can do so again.
+    """
+    known = list(items)
+    suspects = set(state.at_work)
+    late: list[Work] = []
+    for repeat in range(manifest.repeats):
+        for item in known:
+            work = _work(item, repeat, state)
+            if work is None:
+                continue
+            if (repeat, item.id) in suspects:
+                late.append(work)
+            else:
+                yield work
+    yield from late
+
+
+def _work(item: RunItem, repeat: int, state: RunState) -> Work | None:
+    key = (repeat, item.id)
+    if not state.succeeded(key):
+        return Work(item, repeat)
+    ended = state.ended[key]
+    scored = state.scored.get(key)
+    if scored is None:
+        return Work(item, repeat, ended)
+    if scored.unscored:
+        return Work(item, repeat, ended, frozenset(each.name for each in scored.unscored), scored.scores)
+    return None

@@ -1,0 +1,99 @@
+"""What a run was made of: code, dataset, judges, packages."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from lfexp_mcp.runs.manifest import Manifest
+
+GIT_PATIENCE = 3.0
+"""Seconds that git may take; a run does not wait longer for it."""
+OUR_PACKAGES = ("lfexp-mcp", "langfuse", "openai", "anthropic")
+MOST_PACKAGES = 30
+
+
+def collect_provenance(
+    manifest: Manifest, evaluators: Sequence[dict[str, JsonValue]], imported: Iterable[str]
+) -> dict[str, JsonValue]:
+    """Collect the provenance of a run.
+
+    Args:
+        manifest: The run's order.
+        evaluators: What is known of its evaluators and judges, as `answers.run.EvaluatorInfo` has it.
+        imported: Names of the modules that the scripts imported.
+
+    Returns:
+        Small enough to go with every span.
+    """
+    provenance: dict[str, JsonValue] = {
+        "version": _version("lfexp-mcp"),
+        "dataset_version": manifest.dataset_version.isoformat(),
+        "evaluators": list(evaluators),
+        "packages": _packages(imported),
+    }
+    for name, path in (("task", manifest.task_script), ("evaluator_script", manifest.evaluator_script)):
+        if path is not None:
+            provenance[name] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    if manifest.task_prompt is not None:
+        provenance["task"] = manifest.task_prompt.model_dump(mode="json", exclude_none=True)
+    if manifest.task_script is not None:
+        git = _git(manifest.task_script.parent)
+        if git is not None:
+            provenance["git"] = git
+    return provenance
+
+
+def experiment_metadata(manifest: Manifest, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:
+    """Return what Langfuse keeps as the metadata of one repetition: the user's, and the provenance as one text."""
+    own = dict(provenance)
+    if manifest.repeats > 1:
+        own["repeats"] = {"group": manifest.run_name, "index": repeat, "count": manifest.repeats}
+    return {**manifest.metadata, "lfexp": json.dumps(own, ensure_ascii=False)}
+
+
+def _packages(imported: Iterable[str]) -> dict[str, JsonValue]:
+    """Versions of our packages, and of those that the scripts imported under their package's own name."""
+    roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
+    found: dict[str, JsonValue] = {"python": platform.python_version()}
+    for name in (*OUR_PACKAGES, *sorted(roots)):
+        version = _version(name)
+        if version is not None and len(found) < MOST_PACKAGES:
+            found[name] = version
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def _git(folder: Path) -> dict[str, JsonValue] | None:
+    """Return commit and cleanness of the work tree that a folder lies in, None where there is none."""
+    commit = _ask_git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": bool(changes) if changes is not None else None}
+
+
+def _ask_git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(  # noqa: S603
+            ["git", "-C", str(folder), *arguments],  # noqa: S607
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=GIT_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.decode("utf-8", "replace").strip() if answer.returncode == 0 else None

@@ -1,0 +1,176 @@
+"""A run at work: execution and delivery side by side, and the end."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import BackendError, StateError
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import JournalWriter, RunEnded, Warned
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.scripts import EvaluatorSet, Task
+from lfexp_mcp.settings import load_settings
+from lfexp_mcp.worker.calls import UserCode
+from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
+from lfexp_mcp.worker.execution import Execution
+from lfexp_mcp.worker.groups import open_group
+from lfexp_mcp.worker.output import RunLog
+from lfexp_mcp.worker.plan import plan_work
+from lfexp_mcp.worker.provenance import experiment_metadata
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.run_evaluation import RunEvaluation
+from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
+from lfexp_mcp.worker.tasks import TaskRunner
+from lfexp_mcp.worker.tracing import RunTracer
+
+MOST_THREADS = 256
+"""For evaluators; tasks have as many as items may be at work."""
+SDK_FLUSH_PATIENCE = 10.0
+"""Seconds for scores that the user's code gave by itself, through the SDK."""
+BEAT_EVERY = 1.0
+GREET_STORE_EVERY = 300
+"""Beats; the embedded store ends itself after a quarter of an hour without a request."""
+UNDELIVERED = (
+    "Every item is done, but Langfuse has not acknowledged all scores and spans. They are kept on this machine; "
+    "resume=true sends them without running any task again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The user's code, loaded."""
+
+    task: Task
+    evaluators: EvaluatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has been checked and may begin."""
+
+    folder: RunFolder
+    manifest: Manifest
+    items: Sequence[RunItem]
+    state: RunState
+    """As earlier workers left it."""
+    scripts: Scripts
+    provenance: dict[str, JsonValue]
+    journal: JournalWriter
+    outbox: Outbox
+    log: RunLog
+
+    async def carry_out(self) -> None:
+        """Run what is to run, send it, and journal how it ended."""
+        stop = Stop()
+        try:
+            delivered = await self._work(stop)
+        except StateError as error:
+            # The journal may be what cannot be written; then the run counts as died.
+            self.journal.append(RunEnded(status="failed", reason=str(error)))
+            return
+        if stop.status is not None:
+            ended = RunEnded(status=stop.status, reason=stop.reason)
+        elif delivered:
+            ended = RunEnded(status="completed")
+        else:
+            ended = RunEnded(status="failed", cause="undelivered", reason=UNDELIVERED)
+        self.journal.append(ended)
+        self.journal.close()
+
+    async def _work(self, stop: Stop) -> bool:
+        """Execute and deliver; return whether everything is acknowledged."""
+        async with connect(load_settings()) as gateway, open_group() as group:
+            delivery = Delivery(gateway, self.outbox, self.journal)
+            delivery.add_scores(unstored_writes(self.manifest, self.state))
+            group.start_soon(delivery.run)
+            group.start_soon(self._beat, gateway)
+            tracer = self._open_tracer()
+            recorder = Recorder(self.journal, self.outbox, tracer)
+            execution = self._assemble(tracer, recorder, delivery, stop)
+            await execution.run(plan_work(self.manifest, self.items, self.state))
+            if stop.status is None:
+                await execution.run_evaluation.run()
+            hopeless = execution.policy.hopeless()
+            if hopeless:
+                recorder.note(Warned(text=hopeless))
+            await self._flush_sdk(tracer)
+            tracer.flush()
+            await anyio.to_thread.run_sync(recorder.sync)
+            delivered = await delivery.finish(self.manifest.limits.delivery_patience)
+            group.cancel_scope.cancel()
+        return delivered
+
+    async def _beat(self, gateway: Gateway) -> None:
+        """Give signs of life, and keep an embedded store awake that nobody else may be asking."""
+        beats = 0
+        while True:
+            await anyio.sleep(BEAT_EVERY)
+            self.folder.beat()
+            beats += 1
+            if beats % GREET_STORE_EVERY == 0:
+                with suppress(BackendError):
+                    await gateway.health()
+
+    def _open_tracer(self) -> RunTracer:
+        metadata = [
+            experiment_metadata(self.manifest, self.provenance, repeat) for repeat in range(self.manifest.repeats)
+        ]
+        return RunTracer(self.manifest, metadata, self.outbox)
+
+    def _assemble(self, tracer: RunTracer, recorder: Recorder, delivery: Delivery, stop: Stop) -> Execution:
+        manifest, limits = self.manifest, self.manifest.limits
+        evaluators = self.scripts.evaluators
+        calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
+        scoring = UserCode(min(calls, MOST_THREADS))
+        scorers: list[Scorer] = [ScriptScorer(each, scoring, manifest) for each in evaluators.evaluators]
+        run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, scoring, recorder, delivery)
+        run_evaluation.add_earlier(self.items, self.state)
+        return Execution(
+            folder=self.folder,
+            limits=limits,
+            log=self.log,
+            tasks=TaskRunner(manifest, self.scripts.task, UserCode(limits.max_concurrency), tracer, recorder),
+            evaluation=ItemEvaluation(manifest, scorers, tracer, recorder, delivery),
+            run_evaluation=run_evaluation,
+            recorder=recorder,
+            stop=stop,
+            policy=ErrorPolicy(limits.fail_on_error, manifest.total_items, stop),
+        )
+
+    async def _flush_sdk(self, tracer: RunTracer) -> None:
+        """Let the SDK send what the user's code gave it; it has no time-out of its own."""
+        with anyio.move_on_after(SDK_FLUSH_PATIENCE):
+            await anyio.to_thread.run_sync(tracer.client.flush, abandon_on_cancel=True)
+
+
+async def deliver(folder: RunFolder) -> None:
+    """Send what a run has left behind, running nothing."""
+    manifest, state = folder.manifest(), folder.read_state()
+    journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
+    async with connect(load_settings()) as gateway, open_group() as group:
+        delivery = Delivery(gateway, outbox, journal)
+        delivery.add_scores(unstored_writes(manifest, state))
+        group.start_soon(delivery.run)
+        delivered = await delivery.finish(manifest.limits.delivery_patience)
+        group.cancel_scope.cancel()
+    if delivered and state.is_done(manifest) and (state.run_ended is None or state.run_ended.cause == "undelivered"):
+        journal.append(RunEnded(status="completed"))
+    journal.close()
+
+
+def unstored_writes(manifest: Manifest, state: RunState) -> list[ScoreWrite]:
+    """Return the scores that earlier workers journaled and Langfuse did not acknowledge."""
+    return [
+        score_write(score, ended, None if ended else manifest.experiments[repeat].id)
+        for score, ended, repeat in state.unstored_scores()
+    ]

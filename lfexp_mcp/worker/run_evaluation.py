@@ -1,0 +1,95 @@
+"""Scoring a run as a whole."""
+
+from collections.abc import Iterable, Sequence
+
+from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.runs.identity import score_id
+from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
+from lfexp_mcp.worker.calls import Raised, UserCode
+from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.evaluation import make_score, score_write
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.tasks import script_item
+
+
+class RunEvaluation:
+    """Gathers good results for the evaluators of the whole run, and runs those in the end; does nothing without any."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        evaluators: Sequence[RunEvaluator],
+        user: UserCode,
+        recorder: Recorder,
+        delivery: Delivery,
+    ) -> None:
+        self._manifest = manifest
+        self._evaluators = evaluators
+        self._user = user
+        self._recorder = recorder
+        self._delivery = delivery
+        self._results: dict[ItemKey, ScriptItemResult] = {}
+
+    def add_earlier(self, items: Iterable[RunItem], state: RunState) -> None:
+        """Take in what earlier workers of this run have done."""
+        if not self._evaluators:
+            return
+        for item in items:
+            for repeat in range(self._manifest.repeats):
+                key = (repeat, item.id)
+                if state.succeeded(key) and key in state.scored:
+                    self.add(item, state.ended[key], state.ended[key].output, state.scored[key])
+
+    def add(self, item: RunItem, ended: ItemEnded, output: object, scored: ItemScored) -> None:
+        """Take in one good result."""
+        if self._evaluators:
+            self._results[ended.repeat, item.id] = ScriptItemResult(
+                item=script_item(item, self._manifest),
+                output=output,
+                evaluations=[_evaluated(score) for score in scored.scores],
+                trace_id=ended.trace_id,
+            )
+
+    async def run(self) -> None:
+        """Score each repetition.
+
+        Raises:
+            StateError: The scores cannot be journaled.
+        """
+        if not self._evaluators:
+            return
+        for repeat, experiment in enumerate(self._manifest.experiments):
+            results = [result for (of, _), result in self._results.items() if of == repeat]
+            scores: dict[str, Score] = {}
+            unscored: list[Unscored] = []
+            for evaluator in self._evaluators:
+                try:
+                    for result in await self._call(evaluator, results):
+                        identity = score_id(experiment.id, None, None, result.name)
+                        scores[result.name] = make_score(identity, result)
+                except LfexpError as error:
+                    unscored.append(Unscored(evaluator.name, str(error)))
+            given = tuple(scores.values())
+            await self._recorder.record(RunScored(repeat=repeat, scores=given, unscored=tuple(unscored)))
+            self._delivery.add_scores([score_write(score, None, experiment.id) for score in given])
+
+    async def _call(self, evaluator: RunEvaluator, results: Sequence[ScriptItemResult]) -> list[Evaluated]:
+        outcome = await self._user.call(lambda: evaluator.call(results), is_async=evaluator.is_async)
+        if isinstance(outcome, Raised):
+            raise LfexpError(outcome.error)
+        return normalise_result(evaluator.name, outcome.value)
+
+
+def _evaluated(score: Score) -> Evaluated:
+    return Evaluated(
+        name=score.name,
+        value=score.value,
+        data_type=score.data_type,
+        comment=score.comment,
+        metadata=score.metadata,
+        config_id=score.config_id,
+    )

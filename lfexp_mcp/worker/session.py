@@ -1,0 +1,92 @@
+"""One worker's life with one run: check the order, carry it out, tell how it ended."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import LfexpError, ScriptError, StateError
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import WorkerAccepted
+from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.protocol import Order, Reply
+from lfexp_mcp.scripts import EvaluatorSet, load_evaluators, load_task
+from lfexp_mcp.worker.output import RunLog
+from lfexp_mcp.worker.provenance import collect_provenance
+from lfexp_mcp.worker.run import Run, Scripts, deliver
+
+
+async def carry_out(order: Order, answer: Callable[[Reply], None]) -> None:
+    """Carry an order out.
+
+    Args:
+        order: What to do.
+        answer: Called once, when the order has been checked.
+    """
+    folder = RunFolder(order.folder)
+    try:
+        lock = folder.hold()
+    except LfexpError as error:
+        answer(Reply.of_error(error))
+        return
+    try:
+        folder.write_worker_pid(os.getpid())
+        if order.deliver_only:
+            answer(Reply())
+            await deliver(folder)
+        else:
+            await _run(folder, answer)
+    finally:
+        lock.release()
+
+
+async def _run(folder: RunFolder, answer: Callable[[Reply], None]) -> None:
+    try:
+        run = await _prepare(folder)
+    except LfexpError as error:
+        answer(Reply.of_error(error))
+    except OSError as error:
+        answer(Reply.of_error(StateError(f"The run in {folder.path} cannot begin: {error}.")))
+    else:
+        answer(Reply())
+        await run.carry_out()
+
+
+async def _prepare(folder: RunFolder) -> Run:
+    """Check all that can be checked before the first item."""
+    manifest = folder.manifest()
+    items = list(folder.items())
+    state = folder.read_state()
+    log = RunLog(folder.log_path)
+    os.chdir(manifest.working_folder)
+    scripts, imported = _load_scripts(manifest)
+    provenance = await anyio.to_thread.run_sync(collect_provenance, manifest, _describe_evaluators(scripts), imported)
+    journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
+    journal.append(WorkerAccepted(pid=os.getpid(), provenance=provenance))
+    return Run(folder, manifest, items, state, scripts, provenance, journal, outbox, log)
+
+
+def _load_scripts(manifest: Manifest) -> tuple[Scripts, set[str]]:
+    before = set(sys.modules)
+    for script in (manifest.evaluator_script, manifest.task_script):
+        if script is not None and str(script.parent) not in sys.path:
+            sys.path.insert(0, str(script.parent))
+    if manifest.task_script is None:
+        raise ScriptError("The run has no task: pass task_script.")
+    task = load_task(manifest.task_script)
+    evaluators = EvaluatorSet((), ())
+    if manifest.evaluator_script is not None:
+        evaluators = load_evaluators(manifest.evaluator_script)
+    return Scripts(task, evaluators), set(sys.modules) - before
+
+
+def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:
+    """Describe them as `answers.run.EvaluatorInfo` does."""
+    described: list[dict[str, JsonValue]] = [
+        {"name": evaluator.name, "kind": "script"} for evaluator in scripts.evaluators.evaluators
+    ]
+    return described + [{"name": evaluator.name, "kind": "run"} for evaluator in scripts.evaluators.run_evaluators]

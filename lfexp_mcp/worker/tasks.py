@@ -1,0 +1,117 @@
+"""Running the task on one item."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio
+from pydantic import JsonValue
+
+from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
+from lfexp_mcp.runs.manifest import Limits, Manifest, RunItem
+from lfexp_mcp.scripts import ScriptItem, Task
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.values import JsonReading
+
+FIRST_RETRY_DELAY = 0.5
+LONGEST_RETRY_DELAY = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An item whose task has ended and is journaled."""
+
+    event: ItemEnded
+    output: object
+    """What the task returned, before it became JSON; None for a failed one."""
+
+
+class TaskRunner:
+    """Runs the task, with time-out and retries, and records what came of it."""
+
+    def __init__(self, manifest: Manifest, task: Task, user: UserCode, tracer: RunTracer, recorder: Recorder) -> None:
+        self._manifest = manifest
+        self._limits: Limits = manifest.limits
+        self._task = task
+        self._user = user
+        self._tracer = tracer
+        self._recorder = recorder
+        self._warned: set[str] = set()
+
+    async def run(self, item: RunItem, repeat: int) -> Ended:
+        """Run the task on one item; when this returns, the result is journaled.
+
+        Raises:
+            StateError: It cannot be journaled.
+        """
+        self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
+        started, clock = datetime.now(UTC), time.perf_counter()
+        with self._tracer.task(item, repeat) as span:
+            outcome, attempts = await self._attempt(item)
+            seconds = time.perf_counter() - clock
+            output: JsonValue = None
+            if isinstance(outcome, Returned):
+                output = self._read_output(outcome.value, item)
+                span.succeed(output)
+            else:
+                span.fail(outcome.error, outcome.cause)
+        event = ItemEnded(
+            item_id=item.id,
+            repeat=repeat,
+            status="succeeded" if isinstance(outcome, Returned) else "failed",
+            output=output,
+            error=outcome.error if isinstance(outcome, Raised) else None,
+            attempts=attempts,
+            trace_id=span.span.trace_id,
+            root_id=span.root.id,
+            observation_id=span.span.id,
+            started=started,
+            seconds=seconds,
+        )
+        await self._recorder.record(event)
+        return Ended(event, outcome.value if isinstance(outcome, Returned) else None)
+
+    async def _attempt(self, item: RunItem) -> tuple[Outcome, int]:
+        """Call the task until it returns, as often as the run allows."""
+        if item.input is None:
+            return Raised("The dataset item has no input, so the task was not called."), 0
+        given = script_item(item, self._manifest)
+        delay = FIRST_RETRY_DELAY
+        attempt = 1
+        while True:
+            outcome = await self._user.call(
+                lambda: self._task.call(given), is_async=self._task.is_async, timeout=self._limits.item_timeout
+            )
+            if isinstance(outcome, Returned) or attempt > self._limits.task_retries:
+                return outcome, attempt
+            attempt += 1
+            await anyio.sleep(delay)
+            delay = min(delay * 2, LONGEST_RETRY_DELAY)
+
+    def _read_output(self, value: object, item: RunItem) -> JsonValue:
+        reading = JsonReading()
+        output = reading.read(value)
+        fresh = reading.changed - self._warned
+        if fresh:
+            self._warned |= fresh
+            self._recorder.note(
+                Warned(
+                    text=f"The output of item {item.id!r} holds what JSON cannot ({', '.join(sorted(fresh))}): it is "
+                    "stored as text or list. Evaluators got the original; after a resume they get what is stored."
+                )
+            )
+        return output
+
+
+def script_item(item: RunItem, manifest: Manifest) -> ScriptItem:
+    """Return the item as scripts are given it."""
+    return ScriptItem(
+        id=item.id,
+        input=item.input,
+        expected_output=item.expected_output,
+        metadata=item.metadata,
+        dataset_id=manifest.dataset_id,
+        dataset_name=manifest.dataset_name,
+    )

@@ -1,0 +1,215 @@
+"""Spans of a run: made by the Langfuse SDK, kept in the outbox.
+
+Names, nesting and attributes are those of the SDK's own experiments (`Langfuse._process_experiment_item`, 5.0.4), so
+that Langfuse shows the same. Only the root differs: it ends with the task, and the evaluation is its child also when it
+is made later, by a resumed run.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from langfuse import Langfuse, LangfuseOtelSpanAttributes, LangfuseSpan
+from opentelemetry import baggage, context, trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import StateError
+from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
+from lfexp_mcp.runs.outbox import Outbox
+
+ENVIRONMENT = "sdk-experiment"
+APP_ROOT_CLAIM = "langfuse_trace_id"
+"""Baggage by which the SDK knows that a trace has its root already."""
+MOST_ATTRIBUTES = 2048
+"""OpenTelemetry keeps 128 by default, and drops the oldest: an item with much metadata would lose its experiment."""
+
+_item_attributes: ContextVar[Mapping[str, str]] = ContextVar("item_attributes")
+
+
+class _ItemAttributes(SpanProcessor):
+    """Gives every span that begins within an item the item's attributes, in threads and tasks alike."""
+
+    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:  # noqa: ARG002
+        attributes = _item_attributes.get(None)
+        if attributes:
+            span.set_attributes(attributes)
+
+
+class _OutboxExporter(SpanExporter):
+    """Hands spans to the outbox; `failure` keeps what went wrong, since the SDK ignores an export's result."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.failure: OSError | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            self._outbox.append(encode_spans(spans).SerializeToString())
+        except OSError as error:
+            self.failure = error
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Nothing to close: the outbox belongs to the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpan:
+    """The two spans around a task, while it runs."""
+
+    root: LangfuseSpan
+    span: LangfuseSpan
+    item: RunItem
+
+    def succeed(self, output: JsonValue) -> None:
+        """Note the task's output."""
+        self.span.update(output=output)
+        self.root.update(input=self.item.input, output=output)
+
+    def fail(self, error: str, cause: BaseException | None = None) -> None:
+        """Note why the task failed."""
+        for span in (self.span, self.root):
+            span.update(output=f"Error: {error}", level="ERROR", status_message=error)
+        if cause is not None:
+            trace.get_current_span().record_exception(cause)
+
+
+class RunTracer:
+    """Makes the spans of one run."""
+
+    def __init__(self, manifest: Manifest, metadata: Sequence[Mapping[str, JsonValue]], outbox: Outbox) -> None:
+        """Take the SDK over, so that the user's code finds this very client.
+
+        Args:
+            manifest: The run's order.
+            metadata: What Langfuse shall keep as the metadata of each repetition.
+            outbox: Where spans go.
+        """
+        self._manifest = manifest
+        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
+        self._exporter = _OutboxExporter(outbox)
+        self._provider = TracerProvider(
+            resource=Resource.create({}), span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES)
+        )
+        self._provider.add_span_processor(_ItemAttributes())
+        trace.set_tracer_provider(self._provider)
+        self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self._exporter, tracer_provider=self._provider)
+
+    def flush(self) -> None:
+        """Move all ended spans to the outbox.
+
+        Raises:
+            StateError: The outbox cannot be written.
+        """
+        self._provider.force_flush()
+        failure = self._exporter.failure
+        if failure is not None:
+            raise StateError(
+                f"The run's outbox cannot be written ({failure.strerror or failure}). What is done stays; make room "
+                "or set LFEXP_HOME to another folder, then call again with resume=true."
+            )
+
+    @contextmanager
+    def task(self, item: RunItem, repeat: int) -> Iterator[TaskSpan]:
+        """Open the spans around one item's task; spans within get the item's attributes."""
+        experiment = self._manifest.experiments[repeat]
+        shared = self._attributes(item, experiment, repeat)
+        token = _item_attributes.set(shared)
+        try:
+            with self.client.start_as_current_observation(name="experiment-item-run", as_type="span") as root:
+                root_span = trace.get_current_span()
+                with self.client.start_as_current_observation(
+                    name="experiment-item-task", as_type="span", input=item.input
+                ) as span:
+                    own = {**self._own_attributes(item), _ROOT_OBSERVATION: span.id}
+                    root_span.set_attributes(own)
+                    trace.get_current_span().set_attributes(own)
+                    _item_attributes.set({**shared, _ROOT_OBSERVATION: span.id})
+                    self._describe(item, experiment, root, span)
+                    task = TaskSpan(root, span, item)
+                    try:
+                        yield task
+                    except BaseException as stopped:
+                        task.fail(f"stopped ({type(stopped).__name__})")
+                        raise
+        finally:
+            _item_attributes.reset(token)
+
+    @contextmanager
+    def evaluation(self, item: RunItem, ended: ItemEnded) -> Iterator[LangfuseSpan]:
+        """Open the span around the evaluators of one item, as a child of its root."""
+        experiment = self._manifest.experiments[ended.repeat]
+        shared = self._attributes(item, experiment, ended.repeat)
+        token = _item_attributes.set({**shared, _ROOT_OBSERVATION: ended.observation_id})
+        parent = trace.set_span_in_context(_span_of(ended), context.Context())
+        attached = context.attach(baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, parent))
+        try:
+            with self.client.start_as_current_observation(name="experiment-item-evaluation", as_type="span") as span:
+                yield span
+        finally:
+            context.detach(attached)
+            _item_attributes.reset(token)
+
+    def _attributes(self, item: RunItem, experiment: ExperimentHead, repeat: int) -> dict[str, str]:
+        """What every span of an item carries."""
+        names = LangfuseOtelSpanAttributes
+        attributes = {
+            names.ENVIRONMENT: ENVIRONMENT,
+            names.EXPERIMENT_ID: experiment.id,
+            names.EXPERIMENT_NAME: experiment.name,
+            names.EXPERIMENT_DATASET_ID: self._manifest.dataset_id,
+            names.EXPERIMENT_ITEM_ID: item.id,
+            names.EXPERIMENT_METADATA: self._metadata[repeat],
+        }
+        if item.metadata:
+            attributes[names.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
+        return attributes
+
+    def _own_attributes(self, item: RunItem) -> dict[str, str]:
+        """What only the two spans around the task carry."""
+        names = LangfuseOtelSpanAttributes
+        attributes: dict[str, str] = {}
+        if self._manifest.description:
+            attributes[names.EXPERIMENT_DESCRIPTION] = self._manifest.description
+        if item.expected_output is not None:
+            attributes[names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = _text(item.expected_output)
+        return attributes
+
+    def _describe(self, item: RunItem, experiment: ExperimentHead, *spans: LangfuseSpan) -> None:
+        metadata: dict[str, JsonValue] = {
+            **item.metadata,
+            **self._manifest.metadata,
+            "experiment_name": self._manifest.run_name,
+            "experiment_run_name": experiment.name,
+            "dataset_id": self._manifest.dataset_id,
+            "dataset_item_id": item.id,
+        }
+        for span in spans:
+            span.update(metadata=metadata)
+
+
+_ROOT_OBSERVATION = LangfuseOtelSpanAttributes.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
+
+
+def _span_of(ended: ItemEnded) -> NonRecordingSpan:
+    return NonRecordingSpan(
+        SpanContext(
+            trace_id=int(ended.trace_id, 16),
+            span_id=int(ended.root_id, 16),
+            is_remote=False,
+            trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        )
+    )
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
