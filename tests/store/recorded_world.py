@@ -63,9 +63,8 @@ class RecordedWorld:
         prompt = recorded("prompts_get")
         names = ("name", "prompt", "type", "config", "tags", "commitMessage")
         wanted = {name: prompt[name] for name in names}
-        for _ in range(prompt["version"]):
-            made = self._post("/v2/prompts", {**wanted, "labels": ["production"]})
-        self.ids[prompt["id"]] = made["id"]
+        made = [self._post("/v2/prompts", {**wanted, "labels": ["production"]}) for _ in range(prompt["version"])]
+        self.ids[prompt["id"]] = made[-1]["id"]
 
     def _make_score_configs(self) -> None:
         for config in reversed(recorded("score-configs")["data"]):
@@ -169,8 +168,12 @@ class RecordedWorld:
         )
 
     def _make_scores(self) -> None:
-        embedding = ("experiments_all_fields", "experiment-items", "experiment-items_local_data")
-        embedding += ("experiment-items_same_run_name_twice_with_failures",)
+        embedding = [
+            "experiments_all_fields",
+            "experiment-items",
+            "experiment-items_local_data",
+            "experiment-items_same_run_name_twice_with_failures",
+        ]
         scores = {
             score["id"]: score for name in embedding for each in recorded(name)["data"] for score in each["scores"]
         }
