@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 class Answer(BaseModel):
     """Base of all answers."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Built on first use: the server that lists its tools pays for none of them.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Backend(Answer):

@@ -2,7 +2,6 @@
 
 from lfexp_mcp.answers.analysis import Analysis, FailingItem, ScoreDistribution
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
-from lfexp_mcp.reports.steps import next_lines
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -22,8 +21,8 @@ def analysis_report(answer: Analysis) -> Report:
             *_correlations(answer),
             *_oddities(answer),
             *(f"Warning: {warning}" for warning in answer.warnings),
-            *next_lines(answer.next),
-        )
+        ),
+        answer.next,
     )
 
 

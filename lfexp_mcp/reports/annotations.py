@@ -2,7 +2,6 @@
 
 from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
-from lfexp_mcp.reports.steps import next_lines
 
 
 def comments_report(answer: AnnotationComments) -> Report:
@@ -15,8 +14,8 @@ def comments_report(answer: AnnotationComments) -> Report:
             *(agreement.summary for agreement in answer.agreement),
             answer.notice,
             *(f"Warning: {warning}" for warning in answer.warnings),
-            *next_lines(answer.next),
-        )
+        ),
+        answer.next,
     )
 
 

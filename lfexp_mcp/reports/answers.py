@@ -8,13 +8,14 @@ from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.doctor import diagnosis_report
 from lfexp_mcp.reports.layout import Report, plain
-from lfexp_mcp.reports.preparing import dataset_report
+from lfexp_mcp.reports.preparing import dataset_report, judge_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
 
 
@@ -35,6 +36,7 @@ report_of.register(Comparison, comparison_report)
 report_of.register(Analysis, analysis_report)
 report_of.register(AnnotationComments, comments_report)
 report_of.register(DatasetAnswer, dataset_report)
+report_of.register(JudgeAnswer, judge_report)
 report_of.register(Diagnosis, diagnosis_report)
 
 

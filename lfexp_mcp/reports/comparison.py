@@ -2,7 +2,6 @@
 
 from lfexp_mcp.answers.comparison import ChangeList, Comparison, Gate, Range, RunFigures, ScoreComparison
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
-from lfexp_mcp.reports.steps import next_lines
 
 
 def comparison_report(answer: Comparison) -> Report:
@@ -18,8 +17,8 @@ def comparison_report(answer: Comparison) -> Report:
             *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
             *(f"Warning: {warning}" for warning in answer.warnings),
-            *next_lines(answer.next),
-        )
+        ),
+        answer.next,
     )
 
 

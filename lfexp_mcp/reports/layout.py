@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.base import NextStep
+
 CELL_WIDTH = 60
 """Characters that a cell of free text shows."""
 
@@ -29,6 +31,8 @@ class Report:
     """What one answer says, top to bottom."""
 
     blocks: tuple[Block, ...]
+    next: Sequence[NextStep] = ()
+    """The calls that make sense now."""
 
 
 def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
@@ -58,8 +62,14 @@ def number(value: float | None) -> str:
 
 
 def plain(report: Report) -> str:
-    """Lay a report out as text without colours, columns aligned by spaces."""
-    return "\n".join(_plain_table(block) if isinstance(block, Table) else one_line(block) for block in report.blocks)
+    """Lay a report out as text without colours, columns aligned by spaces, the next steps as calls of tools."""
+    lines = [_plain_table(block) if isinstance(block, Table) else one_line(block) for block in report.blocks]
+    return "\n".join([*lines, *(f"Next: {_call(step)}: {step.why}" for step in report.next)])
+
+
+def _call(step: NextStep) -> str:
+    arguments = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in step.arguments.items())
+    return f"{step.tool}({', '.join(arguments)})"
 
 
 def _plain_table(table: Table) -> str:

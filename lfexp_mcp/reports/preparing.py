@@ -1,8 +1,8 @@
 """Reports on what was put into Langfuse."""
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.reports.layout import Report
-from lfexp_mcp.reports.steps import next_lines
 
 
 def dataset_report(answer: DatasetAnswer) -> Report:
@@ -12,6 +12,19 @@ def dataset_report(answer: DatasetAnswer) -> Report:
             f"Dataset {answer.dataset!r} has {answer.total_items} items; {answer.stored} stored by this call.",
             f"Stored in {answer.backend.kind} Langfuse: {answer.backend.url}",
             *(f"Warning: {warning}" for warning in answer.warnings),
-            *next_lines(answer.next),
-        )
+        ),
+        answer.next,
+    )
+
+
+def judge_report(answer: JudgeAnswer) -> Report:
+    """Report on a judge made or given a new version."""
+    labels = f", labels {', '.join(answer.labels)}" if answer.labels else ""
+    return Report(
+        (
+            f"Judge {answer.judge!r} is at version {answer.version}{labels}; it gives score {answer.score_name!r}.",
+            f"Scale {answer.scale} ({answer.scale_source}); filled with {', '.join(answer.placeholders) or 'nothing'}.",
+            *(f"Warning: {warning}" for warning in answer.warnings),
+        ),
+        answer.next,
     )

@@ -2,30 +2,29 @@
 
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, Progress, RunAnswer, RunDetail, RunList, ScoreSummary
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
-from lfexp_mcp.reports.steps import next_lines
 
 
 def run_report(answer: RunAnswer) -> Report:
     """Report on a run: its state, its scores, what went wrong and what to do next."""
-    return Report((*_head(answer), *_scores(answer), *_troubles(answer), *next_lines(answer.next)))
+    return Report((*_head(answer), *_scores(answer), *_troubles(answer)), answer.next)
 
 
 def run_detail_report(answer: RunDetail) -> Report:
     """Report on a run with a page of its items."""
-    return Report((*_head(answer), *_scores(answer), *_troubles(answer), *_items(answer), *next_lines(answer.next)))
+    return Report((*_head(answer), *_scores(answer), *_troubles(answer), *_items(answer)), answer.next)
 
 
 def run_list_report(answer: RunList) -> Report:
     """Report on the runs of a dataset."""
     if not answer.runs:
-        return Report((f"Dataset {answer.dataset!r} has no runs yet.", *next_lines(answer.next)))
+        return Report((f"Dataset {answer.dataset!r} has no runs yet.",), answer.next)
     rows = [
         (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.items), run.status or "", cell(run.description))
         for run in answer.runs
     ]
     table = Table(("run", "created", "items", "status", "description"), rows)
     more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
-    return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more, *next_lines(answer.next)))
+    return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more), answer.next)
 
 
 def progress_line(progress: Progress) -> str:

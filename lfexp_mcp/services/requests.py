@@ -9,7 +9,7 @@ from lfexp_mcp.errors import UsageError
 Request = TypeVar("Request", bound=BaseModel)
 
 
-def build(model: type[Request], **arguments: object) -> Request:
+def build(model: type[Request], /, **arguments: object) -> Request:
     """Build a service's request.
 
     Args:

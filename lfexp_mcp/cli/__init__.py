@@ -1,0 +1,1 @@
+"""The shell: the same services as the tools, for people and for CI."""

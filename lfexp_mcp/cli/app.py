@@ -1,0 +1,80 @@
+"""The shell's commands, and the one place where an error becomes a line and an exit code."""
+
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+import typer
+
+from lfexp_mcp.cli import preparing, reading, running, serving
+from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.errors import LfexpError
+
+DONE = 0
+WRONG = 2
+
+app = typer.Typer(
+    name="lfexp-mcp",
+    help="Run experiments on Langfuse, and trust the answer. Without a command it serves MCP over stdio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(running.run)
+app.command("list-runs")(running.list_runs)
+app.command("get-run")(running.get_run)
+app.command("compare")(reading.compare)
+app.command("analyze")(reading.analyze)
+app.command("comments")(reading.comments)
+app.command("cancel")(running.cancel)
+
+dataset_app = typer.Typer(help="Create datasets and add items.", no_args_is_help=True)
+dataset_app.command("create")(preparing.create_dataset)
+dataset_app.command("add-items")(preparing.add_items)
+app.add_typer(dataset_app, name="dataset")
+
+judge_app = typer.Typer(help="Create judges.", no_args_is_help=True)
+judge_app.command("create")(preparing.create_judge)
+app.add_typer(judge_app, name="judge")
+
+app.command("demo")(serving.demo)
+app.command("doctor")(serving.doctor)
+app.command("serve")(serving.serve)
+app.command("store")(serving.store)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What stands after `lfexp-mcp`.
+
+    Returns:
+        0 done, 1 a gate failed or the run did not complete, 2 wrong use or an error, 130 interrupted.
+    """
+    _write_utf8()
+    try:
+        code = app(spread(arguments), prog_name="lfexp-mcp", standalone_mode=False)
+    except typer.TyperException as error:
+        # A group called without a command has printed its help, and has nothing else to say.
+        return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
+    except LfexpError as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `| head`: nobody is left to tell.
+        sys.stdout = None
+        return DONE
+    except Exception as error:  # noqa: BLE001
+        return _complain(f"A defect of lfexp-mcp, please report it: {type(error).__name__}: {error}")
+    return code if isinstance(code, int) else DONE
+
+
+def _complain(message: str) -> int:
+    sys.stderr.write(f"Error: {' '.join(message.split())}\n")
+    return WRONG
+
+
+def _write_utf8() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")

@@ -1,0 +1,24 @@
+"""Flags that take several values after one another, as the specification prints them."""
+
+from collections.abc import Sequence
+
+MANY_VALUED = frozenset({"--judges", "--runs", "--fail-if", "--trace-ids", "--labels"})
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """Repeat a flag before each of its values: `--runs a b` becomes `--runs a --runs b`.
+
+    Values end at the next flag; the first value may start with a dash only as `--runs=-a`.
+    """
+    spread_out: list[str] = []
+    flag: str | None = None
+    values = 0
+    for argument in arguments:
+        if argument.startswith("-") and argument != "-":
+            flag, values = (argument if argument in MANY_VALUED else None), 0
+        elif flag is not None:
+            values += 1
+            if values > 1:
+                spread_out.append(flag)
+        spread_out.append(argument)
+    return spread_out

@@ -1,0 +1,95 @@
+"""The demo: the main job on the embedded store, told in a few steps."""
+
+from itertools import count
+from pathlib import Path
+
+from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.cli.output import show, write_line
+from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, LABELLED_TOTAL, RECEIPTS
+from lfexp_mcp.reports import Report, Table, report_of
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.datasets import create_dataset
+from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.runs import list_runs
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+
+PATIENCE_S = 120.0
+
+
+async def demonstrate(settings: Settings) -> None:
+    """Make a dataset, run two versions of a task over it, compare them, and print what each step says.
+
+    Args:
+        settings: What the environment says; its Langfuse keys are left alone, since the demo stays on this machine.
+    """
+    own = settings.model_copy(update={"langfuse_public_key": None, "langfuse_secret_key": None})
+    async with open_workspace(own) as workspace:
+        await _tell(workspace, has_account=not settings.embedded)
+
+
+async def _tell(workspace: Workspace, has_account: bool) -> None:
+    write_line("The job: read the total off a line of a receipt. No model is called, nothing leaves this machine.\n")
+    dataset = await create_dataset(workspace, DATASET, description=DESCRIPTION, items_file=RECEIPTS)
+    write_line(f"1. A dataset: {dataset.total_items} receipts, each with the right total and metadata.")
+    first, second = await _free_names(workspace)
+    write_line(f"\n2. A first version takes the first number it sees ({FIRST_NUMBER.name}).")
+    await _run(workspace, first, FIRST_NUMBER)
+    write_line(f"\n3. A second version looks for the word `total` ({LABELLED_TOTAL.name}).")
+    await _run(workspace, second, LABELLED_TOTAL)
+    write_line("\n4. Is it better? Compared item by item:")
+    comparison = await compare_runs(workspace, CompareRequest(dataset=DATASET, runs=[first, second], limit=3))
+    _show_comparison(comparison)
+    write_line("\n5. The mean went up, and still some receipts got worse. Which ones?")
+    await _show_slices(workspace, second)
+    _show_next_steps(workspace, first, second, has_account)
+
+
+async def _free_names(workspace: Workspace) -> tuple[str, str]:
+    """Return names that no run has yet, so that the demo can be shown again."""
+    taken = {run.name for run in (await list_runs(workspace, DATASET, limit=100)).runs}
+    pairs = ((f"first-number-{number}", f"labelled-total-{number}") for number in count(1))
+    return next(pair for pair in pairs if taken.isdisjoint(pair))
+
+
+async def _run(workspace: Workspace, run_name: str, task_script: Path) -> None:
+    request = RunRequest(
+        dataset=DATASET, run_name=run_name, task_script=task_script, evaluator_script=EVALUATORS, max_concurrency=20
+    )
+    answer = await run_experiment(workspace, request, wait_seconds=PATIENCE_S)
+    for score in answer.scores:
+        write_line(f"   {answer.run_name}: {score.name} {score.display}, over {score.count} items")
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    show(Report(report_of(comparison).blocks[1:3]))
+
+
+async def _show_slices(workspace: Workspace, run_name: str) -> None:
+    analysis = await analyze_run(workspace, AnalyzeRequest(dataset=DATASET, run_name=run_name, limit=3))
+    worse = [part for part in analysis.slices if part.verdict == "worse than the rest"]
+    rows = [
+        (f"{part.key} = {part.value}", str(part.count), f"{part.mean:.2f}", f"{part.rest_mean:.2f}") for part in worse
+    ]
+    show(Report((Table(("slice", "items", "mean", "the rest"), rows),)))
+    for item in analysis.failures.items:
+        reason = "; ".join(score.comment for score in item.scores if score.comment)
+        write_line(f"   {item.input}: {reason}")
+
+
+def _show_next_steps(workspace: Workspace, first: str, second: str, has_account: bool) -> None:
+    write_line(
+        "\nThe new version reads 7,40 as 740: decimal commas, hidden by the gain elsewhere. Try next:\n"
+        f"  lfexp-mcp analyze --dataset {DATASET} --run-name {second} --show-failures\n"
+        f"  lfexp-mcp compare --dataset {DATASET} --runs {first} {second} --fail-if worse\n"
+        f"  cp {LABELLED_TOTAL} {EVALUATORS} .   # mend amount(), then:\n"
+        f"  lfexp-mcp run --dataset {DATASET} --run-name mine --task-script {LABELLED_TOTAL.name}"
+        f" --evaluator-script {EVALUATORS.name}\n"
+        "Or let an agent do it: the README shows how to add lfexp-mcp to an MCP client."
+    )
+    if has_account:
+        write_line(
+            "Langfuse keys are set here, so these commands would go to that account; unset them to see the demo's runs."
+        )
+    write_line(f"Everything is in the embedded store at {workspace.settings.store_folder}.")

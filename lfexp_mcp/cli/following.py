@@ -1,0 +1,88 @@
+"""Following a run to its end: a bar on a terminal, and a Ctrl-C that cancels with grace."""
+
+import asyncio
+import math
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import anyio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from lfexp_mcp.answers.run import Progress, RunAnswer
+from lfexp_mcp.cli.output import note
+from lfexp_mcp.reports import progress_line
+from lfexp_mcp.services.experiments import RunRequest, cancel_run, kill_run, run_experiment
+from lfexp_mcp.services.workspace import Workspace
+
+OnProgress = Callable[[Progress], Awaitable[None]]
+
+
+async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
+    """Start a run and stay with it until it ends.
+
+    The first Ctrl-C cancels the run: what is done is kept. The second one kills its process, the third one only leaves.
+
+    Raises:
+        LfexpError: The run could not start.
+    """
+    with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on, interrupts, workspace, request)
+            answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
+            tasks.cancel_scope.cancel()
+    return answer
+
+
+async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:
+    dataset = request.dataset or "" if request.source_type == "dataset" else f"live-{request.run_name}"
+    await interrupts.get()
+    note("Cancelling: items at work get a moment to end, what is done is kept. Ctrl-C again kills the run.")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel_run, workspace, dataset, request.run_name)
+        await interrupts.get()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        note("Killing the run; what is journaled is kept, and --resume goes on from there.")
+        await _kill(workspace, dataset, request.run_name)
+
+
+async def _kill(workspace: Workspace, dataset: str, run_name: str) -> None:
+    dataset_id = (await workspace.gateway.dataset(dataset)).id
+    folder = workspace.runs.find(await workspace.gateway.experiment_id(dataset_id, run_name))
+    if folder is not None:
+        await kill_run(folder)
+
+
+@contextmanager
+def _interrupts() -> Iterator[asyncio.Queue[None]]:
+    """Receive each Ctrl-C as an element of a queue."""
+    loop = asyncio.get_running_loop()
+    received: asyncio.Queue[None] = asyncio.Queue()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(received.put_nowait, None)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(run_name: str) -> Iterator[OnProgress | None]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(run_name, total=None, words="")
+
+        async def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, words=progress_line(progress))
+
+        yield show

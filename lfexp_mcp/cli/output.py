@@ -1,0 +1,79 @@
+"""What the shell prints: the answer as JSON, as tables on a terminal, as plain text on a pipe."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.cli.next_steps import command_line
+from lfexp_mcp.reports import Report, Table, one_line, plain, report_of
+
+
+def emit(answer: Answer, as_json: bool) -> None:
+    """Print an answer.
+
+    Args:
+        answer: What a service answered.
+        as_json: Print the model that the tool returns, instead of a report on it.
+    """
+    if as_json:
+        write_line(answer.model_dump_json(indent=2))
+    else:
+        show(report_of(answer))
+
+
+def show(report: Report) -> None:
+    """Print a report: with colours and rulers on a terminal, as plain text elsewhere."""
+    console = Console()
+    if not console.is_terminal:
+        write_line("\n".join([plain(Report(report.blocks)), *_next_lines(report)]))
+        return
+    for block in report.blocks:
+        console.print(_rich_table(block) if isinstance(block, Table) else _styled(block))
+    for line in _next_lines(report):
+        console.print(Text(line, style="cyan"), soft_wrap=True)
+
+
+def _next_lines(report: Report) -> list[str]:
+    return [f"Next: {command_line(step)}   # {step.why}" for step in report.next]
+
+
+def write_line(text: str) -> None:
+    """Write to stdout as it is."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line for people to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def _rich_table(table: Table) -> RichTable:
+    # Text objects, since a cell may hold a stranger's brackets that Rich would read as markup.
+    shown = RichTable(title=Text(table.title) if table.title else None, title_justify="left")
+    for column in table.columns:
+        shown.add_column(Text(column))
+    for row in table.rows:
+        shown.add_row(*(Text(one_line(text), style=_STYLES.get(text, "")) for text in row))
+    return shown
+
+
+_STYLES = {
+    "better": "green",
+    "worse": "bold red",
+    "inconclusive": "yellow",
+    "failed": "red",
+    "completed": "green",
+    "ok": "green",
+    "broken": "bold red",
+}
+
+
+def _styled(block: str) -> Text:
+    line = one_line(block)
+    if line.startswith("Warning: "):
+        return Text(line, style="yellow")
+    return Text(line)

@@ -1,0 +1,116 @@
+"""Commands that put into Langfuse what an experiment needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from lfexp_mcp.cli.options import AsJson, json_object, json_or_text
+from lfexp_mcp.cli.output import emit
+from lfexp_mcp.cli.session import in_workspace
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.services.requests import build
+
+Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object.")]
+Fields = Annotated[
+    str | None,
+    typer.Option("--fields", help='Where the file names them otherwise: {"input": "question"}.'),
+]
+ItemsFile = Annotated[Path | None, typer.Option("--items-file", help="A .jsonl or .csv file of items.")]
+
+
+def create_dataset(
+    name: Annotated[str, typer.Option("--name", help="Made if it does not exist, else added to.")],
+    description: Annotated[str | None, typer.Option("--description", help="What the items are.")] = None,
+    items_file: ItemsFile = None,
+    fields: Fields = None,
+    metadata: Metadata = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a dataset, with the items of a file if one is given."""
+    from lfexp_mcp.services.datasets import create_dataset
+
+    names, decoded = _field_names(fields), json_object("--metadata", metadata)
+    answer = in_workspace(
+        lambda workspace: create_dataset(
+            workspace, name, description=description, items_file=items_file, fields=names, metadata=decoded
+        )
+    )
+    emit(answer, as_json)
+
+
+def add_items(
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset.")],
+    input_text: Annotated[
+        str | None, typer.Option("--input", help="What the task gets: text, or a JSON object or list.")
+    ] = None,
+    expected_output: Annotated[
+        str | None, typer.Option("--expected-output", help="The reference, in the same form.")
+    ] = None,
+    metadata: Metadata = None,
+    items_file: ItemsFile = None,
+    fields: Fields = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add one item, or the items of a file, to a dataset."""
+    from lfexp_mcp.services.datasets import create_dataset
+
+    if (input_text is None) == (items_file is None):
+        raise UsageError("Pass either --input (with --expected-output) for one item, or --items-file for many.")
+    items = [] if input_text is None else [_item(input_text, expected_output, metadata)]
+    names = _field_names(fields)
+    answer = in_workspace(
+        lambda workspace: create_dataset(workspace, dataset, items=items, items_file=items_file, fields=names)
+    )
+    emit(answer, as_json)
+
+
+def create_judge(
+    name: Annotated[str, typer.Option("--name", help="Starts with `judge-`.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The prompt's text.")] = None,
+    prompt_file: Annotated[Path | None, typer.Option("--prompt-file", help="File that holds it.")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="A JSON object: scale, provider, model.")] = None,
+    labels: Annotated[list[str] | None, typer.Option("--labels", help="Such as `production`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a judge prompt, or a new version of one."""
+    from lfexp_mcp.services.judges import create_judge
+
+    text = _prompt_text(prompt, prompt_file)
+    decoded = json_object("--config", config)
+    answer = in_workspace(lambda workspace: create_judge(workspace, name, text, config=decoded, labels=labels))
+    emit(answer, as_json)
+
+
+def _item(input_text: str, expected_output: str | None, metadata: str | None) -> NewItem:
+    return build(
+        NewItem,
+        input=json_or_text(input_text),
+        expected_output=None if expected_output is None else json_or_text(expected_output),
+        metadata=json_object("--metadata", metadata),
+    )
+
+
+def _field_names(fields: str | None) -> FieldNames | None:
+    if fields is None:
+        return None
+    try:
+        return TypeAdapter(FieldNames).validate_json(fields)
+    except ValidationError:
+        raise UsageError(
+            '--fields takes a JSON object such as \'{"input": "question", "expected_output": "answer"}\'; '
+            "its keys are input, expected_output and id."
+        ) from None
+
+
+def _prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
+    if (prompt is None) == (prompt_file is None):
+        raise UsageError("Pass the judge's prompt, either with --prompt or with --prompt-file.")
+    if prompt_file is None:
+        return prompt or ""
+    try:
+        return prompt_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The prompt file {prompt_file} cannot be read: {error}.") from None

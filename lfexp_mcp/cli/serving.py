@@ -1,0 +1,68 @@
+"""Commands that serve, and those that a newcomer needs first."""
+
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from lfexp_mcp.cli.options import AsJson
+from lfexp_mcp.cli.output import emit, note, write_line
+from lfexp_mcp.settings import load_settings
+
+
+def serve(
+    http: Annotated[bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1 instead of stdio.")] = False,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
+) -> None:
+    """Serve MCP: over stdio as without a command, or over HTTP to programs on this machine."""
+    from lfexp_mcp.tools.server import build_server
+
+    server = build_server()
+    if not http:
+        server.run()
+        return
+    note(f"Serving MCP at http://127.0.0.1:{port}/mcp to every program on this machine; Ctrl-C stops it.")
+    server.run("streamable-http", host="127.0.0.1", port=port)
+
+
+def store(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Store folder; the one that lfexp-mcp uses by default.")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to prefer; 0 takes any.")] = 0,
+    show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret key, too.")] = False,
+) -> None:
+    """Serve the embedded store in the foreground, for any Langfuse SDK on this machine."""
+    from lfexp_mcp.store.keys import KEYS_NAME, folder_keys
+    from lfexp_mcp.store.server import serve as serve_store
+
+    place = folder or load_settings().store_folder
+
+    def announce(url: str) -> None:
+        keys = folder_keys(place)
+        write_line(f"LANGFUSE_HOST={url}")
+        write_line(f"LANGFUSE_PUBLIC_KEY={keys.public_key}")
+        if show_secret:
+            write_line(f"LANGFUSE_SECRET_KEY={keys.secret_key}")
+        else:
+            note(f"The secret key is in {place / KEYS_NAME} (or pass --show-secret). Ctrl-C stops the store.")
+
+    serve_store(place, port=port, listening=announce)
+
+
+def demo() -> None:
+    """Show the main job in a minute: two runs and what their comparison says. No account, no model."""
+    from lfexp_mcp.cli.demonstration import demonstrate
+
+    anyio.run(demonstrate, load_settings())
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check keys, server, judges' credentials, home folder and interpreter, and say what to do."""
+    from lfexp_mcp.services.doctor import diagnose
+
+    diagnosis = anyio.run(diagnose, load_settings())
+    emit(diagnosis, as_json)
+    if not diagnosis.healthy:
+        raise typer.Exit(2)

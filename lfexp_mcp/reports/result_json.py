@@ -1,0 +1,95 @@
+"""Runs in the form of the output `result_json` (v1) of Langfuse's GitHub action `langfuse/experiment-action`.
+
+Its schema: https://github.com/langfuse/experiment-action/blob/main/schemas/result-json.v1.schema.json
+"""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.comparison import Comparison, RunFigures
+from lfexp_mcp.records import ItemResult, RunRecord, Score
+
+JsonObject = dict[str, JsonValue]
+
+
+def result_json(comparison: Comparison, records: Sequence[RunRecord]) -> JsonObject:
+    """Write the runs of a comparison, the baseline left out.
+
+    Args:
+        comparison: What was compared; its gate decides a run's status.
+        records: The runs, whole.
+    """
+    figures = {run.run: run for run in comparison.runs}
+    return {
+        "schema_version": "v1",
+        "action_metadata": {"dataset": comparison.dataset, "baseline": comparison.baseline, "tool": "lfexp-mcp"},
+        "results": [
+            _result(comparison, figures[record.run_name], record)
+            for record in records
+            if not figures[record.run_name].baseline
+        ],
+    }
+
+
+def _result(comparison: Comparison, figures: RunFigures, record: RunRecord) -> JsonObject:
+    error = _error(comparison, record)
+    return {
+        "script_path": _task_script(record),
+        "script_name": record.run_name,
+        "runtime": "python",
+        "duration_ms": _duration_ms(record),
+        "status": "passed" if error is None else "regression" if error["is_regression"] else "error",
+        "langfuse_experiment_url": figures.url,
+        "error": error,
+        "experiment_result": {
+            "experiment_id": record.experiment_ids[0],
+            "run_name": record.run_name,
+            "item_results": [_item(item) for item in record.items if item.status != "pending"],
+            "run_evaluations": [_evaluation(score) for score in record.run_scores],
+        },
+    }
+
+
+def _error(comparison: Comparison, record: RunRecord) -> JsonObject | None:
+    if record.status in ("failed", "cancelled"):
+        return {"name": "RunNotCompleted", "message": f"The run is {record.status}.", "is_regression": False}
+    failed = [
+        check.message
+        for check in (comparison.gate.checks if comparison.gate else [])
+        if check.run == record.run_name and not check.passed
+    ]
+    return {"name": "GateFailed", "message": " ".join(failed), "is_regression": True} if failed else None
+
+
+def _item(item: ItemResult) -> JsonObject:
+    shown: JsonObject = {
+        "item": {"id": item.item_id, "metadata": item.metadata},
+        "input": item.input,
+        "expected_output": item.expected_output,
+        "output": item.output,
+        "evaluations": [_evaluation(score) for score in item.scores],
+    }
+    return shown | ({"trace_id": item.trace_id} if item.trace_id else {})
+
+
+def _evaluation(score: Score) -> JsonObject:
+    shown: JsonObject = {"name": score.name, "value": score.value, "data_type": score.data_type}
+    return (
+        shown
+        | ({"comment": score.comment} if score.comment else {})
+        | ({"config_id": score.config_id} if score.config_id else {})
+    )
+
+
+def _task_script(record: RunRecord) -> str:
+    task = record.provenance.get("task")
+    file = task.get("file") if isinstance(task, dict) else None
+    return file if isinstance(file, str) else ""
+
+
+def _duration_ms(record: RunRecord) -> float:
+    """From the first start of a task to its last end, in milliseconds; 0 where no times are known."""
+    starts = [item.started.timestamp() for item in record.items if item.started]
+    ends = [item.started.timestamp() + (item.seconds or 0) for item in record.items if item.started]
+    return round((max(ends) - min(starts)) * 1000) if starts else 0

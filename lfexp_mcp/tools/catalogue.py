@@ -1,0 +1,69 @@
+"""All tools of the server, with their titles and hints."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import ToolAnnotations
+
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.tools.outcome import outcome
+from lfexp_mcp.tools.preparing import create_dataset, create_judge
+from lfexp_mcp.tools.reading import analyze_run, compare_runs, fetch_annotation_comments
+from lfexp_mcp.tools.running import cancel_run, get_run, list_runs, run_experiment
+from lfexp_mcp.tools.schemas import compact, output_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A function offered as a tool."""
+
+    call: Callable[..., Awaitable[Answer]]
+    title: str
+    reads: bool = False
+    """Whether it changes nothing."""
+    replaces: bool = False
+    """Whether it may overwrite something."""
+    repeatable: bool = False
+    """Whether calling it twice is the same as calling it once."""
+
+    @property
+    def answer(self) -> type[Answer]:
+        """The model of what it answers."""
+        model: type[Answer] = inspect.signature(self.call).return_annotation
+        return model
+
+    def tool(self) -> Tool:
+        """Make the tool: one that refuses arguments it does not know, since a misspelt one would else be dropped."""
+        hints = ToolAnnotations(
+            read_only_hint=self.reads,
+            destructive_hint=self.replaces,
+            idempotent_hint=self.reads or self.repeatable,
+            open_world_hint=True,
+        )
+        description = inspect.cleandoc(self.call.__doc__ or "")
+        tool = Tool.from_function(
+            outcome(self.call), title=self.title, description=description, annotations=hints, structured_output=False
+        )
+        arguments = tool.fn_metadata.arg_model
+        arguments.model_config["extra"] = "forbid"
+        arguments.model_rebuild(force=True)
+        tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
+        tool.fn_metadata.output_model = self.answer
+        tool.fn_metadata.output_schema = output_schema(tool.name)
+        return tool
+
+
+OFFERS = (
+    Offer(run_experiment, "Run an experiment"),
+    Offer(get_run, "Read a run", reads=True),
+    Offer(list_runs, "List runs", reads=True),
+    Offer(compare_runs, "Compare runs", reads=True),
+    Offer(analyze_run, "Analyze a run", reads=True),
+    Offer(fetch_annotation_comments, "Read human comments", reads=True),
+    Offer(cancel_run, "Cancel a run", repeatable=True),
+    Offer(create_dataset, "Create or extend a dataset", replaces=True, repeatable=True),
+    Offer(create_judge, "Create a judge"),
+)
+"""In the order in which an agent needs them, the loop first."""

@@ -1,0 +1,73 @@
+"""Tools that put into Langfuse what an experiment needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.gateway.records import PromptMessage
+from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.tools.state import ToolContext, workspace_of
+
+
+async def create_dataset(
+    ctx: ToolContext,
+    name: Annotated[str, Field(min_length=1, description="Made if it does not exist, else added to.")],
+    description: Annotated[str | None, Field(description="What the items are, and where from.")] = None,
+    items: Annotated[list[NewItem] | None, Field(description="An item with a known id replaces it.")] = None,
+    items_file: Annotated[
+        str | None,
+        Field(
+            description="Absolute path of a .jsonl or .csv file with `input`, and optionally `expected_output`, "
+            "`metadata`, `id`, as keys or columns; other keys go into the item's metadata."
+        ),
+    ] = None,
+    fields: Annotated[
+        FieldNames | None,
+        Field(description='Where the file names them otherwise: `{"input": "question", "expected_output": "answer"}`.'),
+    ] = None,
+    metadata: Annotated[
+        dict[str, JsonValue] | None,
+        Field(description="The dataset's own; `judge_prompts` (a list of names) are its default judges."),
+    ] = None,
+) -> DatasetAnswer:
+    """Create a dataset, or add items to one; for many items use items_file.
+
+    Answers with how many items this call stored and how many there are now. A broken line in the file stores nothing.
+    """
+    from lfexp_mcp.services.datasets import create_dataset
+
+    return await create_dataset(
+        await workspace_of(ctx),
+        name,
+        description=description,
+        items=items,
+        items_file=Path(items_file) if items_file else None,
+        fields=fields,
+        metadata=metadata,
+    )
+
+
+async def create_judge(
+    ctx: ToolContext,
+    name: Annotated[str, Field(description="Starts with `judge-`; the rest is the score's name.")],
+    prompt: Annotated[
+        str | list[PromptMessage],
+        Field(
+            description="Text or chat messages with `{{input}}`, `{{output}}`, `{{expected_output}}`, `{{metadata}}` "
+            "or a key of the item's metadata; let it state the scale and ask for JSON "
+            '`{"score": ..., "reasoning": "..."}`.'
+        ),
+    ],
+    config: Annotated[
+        dict[str, JsonValue] | None,
+        Field(description="Stored with the prompt: `scale` such as `0-10`, `provider`, `model`, `temperature`."),
+    ] = None,
+    labels: Annotated[list[str] | None, Field(description="Such as `production`.")] = None,
+) -> JudgeAnswer:
+    """Create a judge, a Langfuse prompt by which a model scores outputs, or a new version of one."""
+    from lfexp_mcp.services.judges import create_judge
+
+    return await create_judge(await workspace_of(ctx), name, prompt, config=config, labels=labels)
