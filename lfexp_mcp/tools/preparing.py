@@ -7,8 +7,8 @@ from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.judge import JudgeAnswer
-from lfexp_mcp.gateway.records import PromptMessage
 from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 
