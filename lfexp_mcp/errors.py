@@ -16,6 +16,7 @@ shell into one line and an exit code.
     │   ├── RateLimitError         still too many requests after waiting
     │   └── RejectedError          the server refused the request as wrong
     ├── ProviderError              a model's provider gave no usable answer
+    │   └── JudgeReplyError        a judge's reply states no score
     ├── WorkerError                the process of a run could not start or died
     ├── StateError                 the runs' folder on disk cannot be used
     └── StoreError                 the embedded store cannot be opened or started
@@ -97,6 +98,10 @@ class RejectedError(BackendError):
 
 class ProviderError(LfexpError):
     """A model's provider gave no usable answer."""
+
+
+class JudgeReplyError(ProviderError):
+    """A judge's reply states no score on its scale; the text quotes its beginning."""
 
 
 class WorkerError(LfexpError):

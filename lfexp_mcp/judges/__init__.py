@@ -1,0 +1,1 @@
+"""Judges, prompts of Langfuse that score outputs: resolving them, asking their models, reading the replies."""

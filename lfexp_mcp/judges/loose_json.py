@@ -1,0 +1,168 @@
+"""Read JSON as models write it: trailing commas, other quotes, comments, Python's words, an end cut off.
+
+What is valid JSON reads as such. What is not is read where one meaning is plain, and given up where it is not.
+"""
+
+import re
+from collections.abc import Iterator
+
+from pydantic import JsonValue
+
+_DEEPEST = 40
+_MOST_IN_VAIN = 300_000
+"""Characters read in vain after which a text is given up, so that none can keep us long."""
+_CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u2018": "\u2019"}
+_WORDS: dict[str, JsonValue] = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "True": True,
+    "False": False,
+    "None": None,
+}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_SPACE = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_NUMBER = re.compile(r"-?\d{1,300}(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?=[\s,}\]])")
+_BARE = re.compile(r"[^\s,:{}\[\]\"'][^,:{}\[\]\"'\n]*(?=[,:}\]\n])")
+_STRING_END = re.compile(r"\s*(?:[,:}\]]|$)")
+_HEX = re.compile(r"[0-9a-fA-F]{4}")
+
+
+class _NotJsonError(ValueError):
+    """The text is not JSON from here on, nor can it be taken for it."""
+
+
+class _CutOffError(Exception):
+    """The text ends within a value."""
+
+
+def objects_in(text: str) -> Iterator[JsonValue]:
+    """Find the objects and arrays in a text, in order, whatever stands around them.
+
+    Args:
+        text: Any text.
+
+    Yields:
+        Each outermost object or array that can be read. One that the end of the text cuts off comes with the
+        members that were complete.
+    """
+    at, in_vain = 0, 0
+    while in_vain < _MOST_IN_VAIN:
+        starts = [found for found in (text.find("{", at), text.find("[", at)) if found >= 0]
+        if not starts:
+            return
+        at = min(starts)
+        reader = _Reader(text, at)
+        try:
+            yield reader.value(0)
+            at = reader.at
+        except (_NotJsonError, _CutOffError):
+            in_vain += reader.at - at
+            at += 1
+
+
+class _Reader:
+    """Reads one value, from `at` on."""
+
+    def __init__(self, text: str, at: int) -> None:
+        self._text = text
+        self.at = at
+
+    def value(self, depth: int) -> JsonValue:
+        if depth > _DEEPEST:
+            raise _NotJsonError
+        match self._peek():
+            case "{":
+                return self._object(depth)
+            case "[":
+                return self._array(depth)
+            case quote if quote in _CLOSING:
+                return self._string(quote)
+            case _:
+                return self._bare()
+
+    def _peek(self) -> str:
+        """Skip space and comments, and look at the next character."""
+        if space := _SPACE.match(self._text, self.at):
+            self.at = space.end()
+        if self.at >= len(self._text):
+            raise _CutOffError
+        return self._text[self.at]
+
+    def _object(self, depth: int) -> JsonValue:
+        self.at += 1
+        members: dict[str, JsonValue] = {}
+        try:
+            while self._peek() != "}":
+                key = self._string(self._peek()) if self._peek() in _CLOSING else self._bare()
+                if self._peek() != ":":
+                    raise _NotJsonError
+                self.at += 1
+                member = self.value(depth + 1)
+                self._separator("}")
+                members[str(key)] = member
+        except _CutOffError:
+            if depth or not members:
+                raise
+            return members
+        self.at += 1
+        return members
+
+    def _array(self, depth: int) -> JsonValue:
+        self.at += 1
+        entries: list[JsonValue] = []
+        while self._peek() != "]":
+            entries.append(self.value(depth + 1))
+            self._separator("]")
+        self.at += 1
+        return entries
+
+    def _separator(self, end: str) -> None:
+        following = self._peek()
+        if following == ",":
+            self.at += 1
+        elif following != end:
+            raise _NotJsonError
+
+    def _string(self, quote: str) -> str:
+        """Read a string; a stray quote belongs to it, unless what follows a string stands behind it."""
+        closing = _CLOSING[quote]
+        parts: list[str] = []
+        self.at += 1
+        while self.at < len(self._text):
+            character = self._text[self.at]
+            self.at += 1
+            if character == "\\":
+                parts.append(self._escape())
+            elif character == closing and _STRING_END.match(self._text, self.at):
+                return _with_pairs("".join(parts))
+            else:
+                parts.append(character)
+        raise _CutOffError
+
+    def _escape(self) -> str:
+        if self.at >= len(self._text):
+            raise _CutOffError
+        letter = self._text[self.at]
+        self.at += 1
+        if letter == "u" and (code := _HEX.match(self._text, self.at)):
+            self.at = code.end()
+            return chr(int(code[0], 16))
+        return _ESCAPES.get(letter, letter)
+
+    def _bare(self) -> JsonValue:
+        """Read a number, a word, or text that lost its quotes, such as a key, or `8/10`."""
+        if number := _NUMBER.match(self._text, self.at):
+            self.at = number.end()
+            return float(number[0]) if set(number[0]) & set(".eE") else int(number[0])
+        bare = _BARE.match(self._text, self.at)
+        if bare is None:
+            raise _CutOffError if "\n" not in self._text[self.at :] else _NotJsonError
+        self.at = bare.end()
+        word = bare[0].rstrip()
+        return _WORDS.get(word, word)
+
+
+def _with_pairs(text: str) -> str:
+    """Join escaped surrogates to the characters they stand for; one that lost its partner becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
