@@ -1,0 +1,86 @@
+"""What the server publishes of its tools."""
+
+import json
+
+import pytest
+from mcp import Client
+from mcp.types import Tool
+from pydantic import JsonValue
+
+from lfexp_mcp.tools.schemas import FOLDER
+from lfexp_mcp.tools.server import build_server
+from tests.tools.snapshots import SNAPSHOTS, as_text, derived_output_schemas, listed_tools
+
+REGENERATE = "run `python -m tests.tools.snapshots` and look at the difference"
+
+EXPECTED = {
+    "run_experiment",
+    "list_runs",
+    "get_run",
+    "compare_runs",
+    "analyze_run",
+    "fetch_annotation_comments",
+    "cancel_run",
+    "create_dataset",
+    "create_judge",
+}
+
+
+async def _listed() -> dict[str, Tool]:
+    async with Client(build_server()) as client:
+        return {tool.name: tool for tool in (await client.list_tools()).tools}
+
+
+def test_the_tools_are_those_agreed() -> None:
+    assert set(listed_tools()) == EXPECTED
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_tool_is_published_as_on_disk(name: str) -> None:
+    assert as_text(listed_tools()[name]) == (SNAPSHOTS / f"{name}.json").read_text(encoding="utf-8"), REGENERATE
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_shipped_output_schema_is_that_of_the_answers_model(name: str) -> None:
+    shipped = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    assert as_text(derived_output_schemas()[name]) == shipped, REGENERATE
+
+
+def test_no_schema_lies_on_disk_for_a_tool_that_is_gone() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == EXPECTED
+    assert {path.stem for path in SNAPSHOTS.glob("*.json")} == EXPECTED
+
+
+@pytest.mark.anyio
+async def test_every_argument_is_described_and_unknown_ones_are_refused_by_the_schema() -> None:
+    for tool in (await _listed()).values():
+        assert tool.input_schema["additionalProperties"] is False
+        for name, argument in tool.input_schema["properties"].items():
+            assert argument.get("description"), f"{tool.name}.{name}"
+
+
+@pytest.mark.anyio
+async def test_every_tool_has_title_description_hints_and_an_output_schema() -> None:
+    for tool in (await _listed()).values():
+        assert tool.title
+        assert tool.description
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is not None
+        assert tool.output_schema is not None
+        assert tool.output_schema["type"] == "object"
+
+
+@pytest.mark.anyio
+async def test_a_description_repeats_no_text_of_its_arguments() -> None:
+    for tool in (await _listed()).values():
+        for argument in tool.input_schema["properties"].values():
+            assert argument["description"] not in (tool.description or "")
+
+
+@pytest.mark.anyio
+async def test_listing_the_tools_stays_within_a_budget_a_client_can_bear() -> None:
+    shown: list[dict[str, JsonValue]] = [
+        {"name": tool.name, "description": tool.description, "schema": tool.input_schema}
+        for tool in (await _listed()).values()
+    ]
+    assert len(json.dumps(shown)) < 20_000
