@@ -69,6 +69,8 @@ class Execution:
         if ended.status == "succeeded":
             scored = await self.evaluation.run(work, ended, output)
             self.run_evaluation.add(work.item, ended, output, scored)
+        else:
+            await self.recorder.settle()
 
     async def _watch(self, at_work: anyio.CancelScope) -> None:
         """Stop for a cancel or the run's time-out, and give up what is still at work after the grace period."""

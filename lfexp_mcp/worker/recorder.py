@@ -2,6 +2,7 @@
 
 import asyncio
 
+from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.journal import Event, JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.worker.tracing import RunTracer
@@ -17,20 +18,36 @@ class Recorder:
         self._journal = journal
         self._outbox = outbox
         self._tracer = tracer
-        self._gathered: list[tuple[Event, asyncio.Future[None]]] = []
+        self._gathered: list[Event] = []
+        self._written = asyncio.Event()
+        self._failure: StateError | None = None
+
+    def submit(self, event: Event) -> None:
+        """Record an event that speaks of spans, within this round of the event loop; `record` waits for it."""
+        if not self._gathered:
+            self._written = asyncio.Event()
+            asyncio.get_running_loop().call_soon(self._write)
+        self._gathered.append(event)
 
     async def record(self, event: Event) -> None:
-        """Record an event that speaks of spans.
+        """Record an event that speaks of spans, and wait until it and all before it are recorded.
 
         Raises:
             StateError: The disk is full, or the run's folder cannot be written.
         """
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        if not self._gathered:
-            loop.call_soon(self._write)
-        self._gathered.append((event, done))
-        await done
+        self.submit(event)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until all submitted events are recorded.
+
+        Raises:
+            StateError: The disk is full, or the run's folder cannot be written.
+        """
+        if self._gathered:
+            await self._written.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def note(self, *events: Event) -> None:
         """Record events that speak of no spans, at once.
@@ -53,12 +70,8 @@ class Recorder:
         gathered, self._gathered = self._gathered, []
         try:
             self._tracer.flush()
-            self._journal.append(*(event for event, _ in gathered))
-        except Exception as error:  # noqa: BLE001 - it is raised where the events come from
-            for _, done in gathered:
-                if not done.done():
-                    done.set_exception(error)
-            return
-        for _, done in gathered:
-            if not done.done():
-                done.set_result(None)
+            self._journal.append(*gathered)
+        except StateError as error:
+            self._failure = error
+        finally:
+            self._written.set()

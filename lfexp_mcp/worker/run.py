@@ -1,5 +1,6 @@
 """A run at work: execution and delivery side by side, and the end."""
 
+import gc
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ class Run:
             tracer = self._open_tracer()
             recorder = Recorder(self.journal, self.outbox, tracer)
             execution = self._assemble(tracer, recorder, delivery, stop)
+            # What is loaded by now stays: the collector need not look at it again and again while items run.
+            gc.freeze()
             await execution.run(plan_work(self.manifest, self.items, self.state))
             if stop.status is None:
                 await execution.run_evaluation.run()

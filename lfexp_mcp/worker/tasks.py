@@ -21,7 +21,7 @@ LONGEST_RETRY_DELAY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An item whose task has ended and is journaled."""
+    """An item whose task has ended."""
 
     event: ItemEnded
     output: object
@@ -41,10 +41,10 @@ class TaskRunner:
         self._warned: set[str] = set()
 
     async def run(self, item: RunItem, repeat: int) -> Ended:
-        """Run the task on one item; when this returns, the result is journaled.
+        """Run the task on one item, and submit its result to the journal.
 
         Raises:
-            StateError: It cannot be journaled.
+            StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
         started, clock = datetime.now(UTC), time.perf_counter()
@@ -70,7 +70,7 @@ class TaskRunner:
             started=started,
             seconds=seconds,
         )
-        await self._recorder.record(event)
+        self._recorder.submit(event)
         return Ended(event, outcome.value if isinstance(outcome, Returned) else None)
 
     async def _attempt(self, item: RunItem) -> tuple[Outcome, int]:

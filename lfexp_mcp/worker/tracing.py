@@ -68,12 +68,11 @@ class TaskSpan:
 
     root: LangfuseSpan
     span: LangfuseSpan
-    item: RunItem
 
     def succeed(self, output: JsonValue) -> None:
         """Note the task's output."""
         self.span.update(output=output)
-        self.root.update(input=self.item.input, output=output)
+        self.root.update(output=output)
 
     def fail(self, error: str, cause: BaseException | None = None) -> None:
         """Note why the task failed."""
@@ -124,18 +123,20 @@ class RunTracer:
         experiment = self._manifest.experiments[repeat]
         shared = self._attributes(item, experiment, repeat)
         token = _item_attributes.set(shared)
+        metadata = self._observation_metadata(item, experiment)
         try:
-            with self.client.start_as_current_observation(name="experiment-item-run", as_type="span") as root:
+            with self.client.start_as_current_observation(
+                name="experiment-item-run", as_type="span", input=item.input, metadata=metadata
+            ) as root:
                 root_span = trace.get_current_span()
                 with self.client.start_as_current_observation(
-                    name="experiment-item-task", as_type="span", input=item.input
+                    name="experiment-item-task", as_type="span", input=item.input, metadata=metadata
                 ) as span:
                     own = {**self._own_attributes(item), _ROOT_OBSERVATION: span.id}
                     root_span.set_attributes(own)
                     trace.get_current_span().set_attributes(own)
                     _item_attributes.set({**shared, _ROOT_OBSERVATION: span.id})
-                    self._describe(item, experiment, root, span)
-                    task = TaskSpan(root, span, item)
+                    task = TaskSpan(root, span)
                     try:
                         yield task
                     except BaseException as stopped:
@@ -184,8 +185,8 @@ class RunTracer:
             attributes[names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = _text(item.expected_output)
         return attributes
 
-    def _describe(self, item: RunItem, experiment: ExperimentHead, *spans: LangfuseSpan) -> None:
-        metadata: dict[str, JsonValue] = {
+    def _observation_metadata(self, item: RunItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
+        return {
             **item.metadata,
             **self._manifest.metadata,
             "experiment_name": self._manifest.run_name,
@@ -193,8 +194,6 @@ class RunTracer:
             "dataset_id": self._manifest.dataset_id,
             "dataset_item_id": item.id,
         }
-        for span in spans:
-            span.update(metadata=metadata)
 
 
 _ROOT_OBSERVATION = LangfuseOtelSpanAttributes.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
