@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.store.schema import migrate
+from lfexp_mcp.store.schema import MIGRATIONS, migrate
 
 BUSY_TIMEOUT_S = 60.0
 """How long a statement waits for another process's write."""
@@ -49,7 +49,7 @@ class Database:
                 path.touch(mode=0o600)
                 connection = self._connect()
                 connection.execute("PRAGMA journal_mode = WAL")
-                migrate(connection, path)
+                migrate(connection, path, MIGRATIONS)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"The store {path} cannot be opened: {error}. Check that the folder is writable and the "

@@ -5,6 +5,7 @@ one is added.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from lfexp_mcp.errors import StoreError
@@ -195,8 +196,8 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a store file to the newest schema.
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    """Bring a store file to the schema of the last migration.
 
     Each migration is one transaction that also advances `user_version`, so a process that starts at the same time finds
     it done, and one that dies leaves the file as it was.
@@ -204,21 +205,22 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Args:
         connection: An open connection in autocommit mode.
         path: The file, for errors.
+        migrations: All migrations, oldest first; SQL statements separated by semicolons.
 
     Raises:
         StoreError: A newer version of lfexp-mcp wrote the file.
     """
-    while (version := _version(connection)) != len(MIGRATIONS):
-        if version > len(MIGRATIONS):
+    while (version := _version(connection)) != len(migrations):
+        if version > len(migrations):
             raise StoreError(
                 f"The store {path} has schema {version}, written by a newer lfexp-mcp; this one knows "
-                f"schemas up to {len(MIGRATIONS)}. Upgrade lfexp-mcp (pip install --upgrade lfexp-mcp), or choose "
+                f"schemas up to {len(migrations)}. Upgrade lfexp-mcp (pip install --upgrade lfexp-mcp), or choose "
                 "another store folder."
             )
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _version(connection) == version:
-                for statement in MIGRATIONS[version].split(";"):
+                for statement in migrations[version].split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {version + 1:d}")
         except BaseException:

@@ -5,10 +5,11 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import uvicorn
@@ -46,6 +47,20 @@ class _IdleWatch:
         return 0.0 if self._active else time.monotonic() - self._last
 
 
+class _Server(uvicorn.Server):
+    """A server that ends like any function on SIGTERM and SIGINT: uvicorn's own raises the signal again afterwards."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        before = {each: signal.signal(each, self.handle_exit) for each in wanted}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
 def serve(
     folder: Path,
     port: int = 0,
@@ -74,7 +89,7 @@ def serve(
     listener = _listen(port)
     watch = _IdleWatch(build_app(database, keys, deployment=deployment, instance=instance))
     config = uvicorn.Config(watch, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=10)
-    server = uvicorn.Server(config)
+    server = _Server(config)
     if announce is not None:
         _announce(announce, instance, listener.getsockname()[1])
     if listening is not None:
@@ -87,22 +102,12 @@ def serve(
 
 
 async def _run(server: uvicorn.Server, listener: socket.socket, watch: _IdleWatch, idle_exit: float | None) -> None:
-    async with _stopping_when_idle(server, watch, idle_exit):
-        await server.serve(sockets=[listener])
-
-
-@contextlib.asynccontextmanager
-async def _stopping_when_idle(
-    server: uvicorn.Server, watch: _IdleWatch, idle_exit: float | None
-) -> AsyncIterator[None]:
-    if idle_exit is None:
-        yield
-        return
-    task = asyncio.create_task(_stop_when_idle(server, watch, idle_exit))
+    watching = asyncio.create_task(_stop_when_idle(server, watch, idle_exit)) if idle_exit is not None else None
     try:
-        yield
+        await server.serve(sockets=[listener])
     finally:
-        task.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 async def _stop_when_idle(server: uvicorn.Server, watch: _IdleWatch, idle_exit: float) -> None:

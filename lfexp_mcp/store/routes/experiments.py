@@ -258,7 +258,10 @@ def _item_scores(
 ) -> dict[tuple[str, str], list[sqlite3.Row]]:
     """Find the scores of items: those of the span itself, and those of its whole trace."""
     rows = connection.execute(
-        "SELECT * FROM scores WHERE trace_id IN (SELECT value FROM json_each(?)) ORDER BY updated_at DESC, timestamp DESC, id DESC",
+        """
+        SELECT * FROM scores WHERE trace_id IN (SELECT value FROM json_each(?))
+        ORDER BY updated_at DESC, timestamp DESC, id DESC
+        """,
         (json.dumps([item["trace_id"] for item in items]),),
     )
     of_trace: dict[str, list[sqlite3.Row]] = {}

@@ -1,0 +1,205 @@
+"""The server process: found, started once, left running, stopped."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from tests.store.conftest import client_of
+
+WITHIN_S = 60.0
+START = """
+import pathlib, sys
+from lfexp_mcp.store.process import ensure_store
+print(ensure_store(pathlib.Path(sys.argv[1])).base_url)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "store"
+    stop_store(tmp_path / "store")
+
+
+def _announced(folder: Path) -> dict[str, str | int]:
+    content: dict[str, str | int] = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _is_up(connection: StoreConnection) -> bool:
+    try:
+        return httpx.get(f"{connection.base_url}/api/public/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S} s"
+        time.sleep(0.02)
+
+
+def _make_dataset(connection: StoreConnection, name: str) -> None:
+    with client_of(connection) as client:
+        client.post("/api/public/v2/datasets", json={"name": name}).raise_for_status()
+
+
+def _datasets(connection: StoreConnection) -> list[str]:
+    with client_of(connection) as client:
+        return [each["name"] for each in client.get("/api/public/v2/datasets").json()["data"]]
+
+
+def test_processes_that_start_at_once_get_the_same_server(folder: Path) -> None:
+    def start(_: int) -> str:
+        command = [sys.executable, "-c", START, str(folder)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip()
+
+    with ThreadPoolExecutor(4) as pool:
+        urls = set(pool.map(start, range(4)))
+    assert urls == {ensure_store(folder).base_url}
+
+
+def test_the_server_outlives_the_process_that_started_it(folder: Path) -> None:
+    command = [sys.executable, "-c", START, str(folder)]
+    url = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip()
+    assert httpx.get(f"{url}/api/public/health", trust_env=False).is_success
+
+
+def test_a_restart_keeps_address_keys_and_data(folder: Path) -> None:
+    first = ensure_store(folder)
+    _make_dataset(first, "kept")
+    assert stop_store(folder)
+    assert not _is_up(first)
+    second = ensure_store(folder)
+    assert second == first
+    assert _datasets(second) == ["kept"]
+
+
+def test_another_address_is_taken_when_the_old_one_is_not_free(
+    folder: Path, start_store: Callable[[str], StoreConnection]
+) -> None:
+    first = ensure_store(folder)
+    stop_store(folder)
+    other = start_store("other")
+    content = {**_announced(folder), "port": int(other.base_url.rpartition(":")[2])}
+    (folder / "server.json").write_text(json.dumps(content), encoding="utf-8")
+    second = ensure_store(folder)
+    assert second.base_url != other.base_url
+    assert (second.public_key, second.secret_key) == (first.public_key, first.secret_key)
+
+
+def test_a_server_that_was_killed_is_replaced_and_nothing_stored_is_lost(folder: Path) -> None:
+    first = ensure_store(folder)
+    _make_dataset(first, "kept")
+    os.kill(int(_announced(folder)["pid"]), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    _wait_until(lambda: not _is_up(first))
+    assert _datasets(ensure_store(folder)) == ["kept"]
+
+
+def test_a_server_of_another_version_of_the_package_is_not_used(folder: Path) -> None:
+    first = ensure_store(folder)
+    before = _announced(folder)
+    (folder / "server.json").write_text(json.dumps({**before, "version": "0.0.0"}), encoding="utf-8")
+    second = ensure_store(folder)
+    assert second.base_url != first.base_url
+    os.kill(int(before["pid"]), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "instance": 1, "port": 2, "version": 3}']
+)
+def test_an_announcement_that_makes_no_sense_is_passed_over(folder: Path, content: str) -> None:
+    folder.mkdir()
+    (folder / "server.json").write_text(content, encoding="utf-8")
+    assert _is_up(ensure_store(folder))
+
+
+def test_a_server_that_nobody_asks_stops_by_itself(folder: Path) -> None:
+    connection = ensure_store(folder, idle_exit=1.0)
+    pid = int(_announced(folder)["pid"])
+    _wait_until(lambda: not _listens(connection))
+    assert _is_up(ensure_store(folder))
+    assert _announced(folder)["pid"] != pid
+
+
+def _listens(connection: StoreConnection) -> bool:
+    """Look without asking: a request would keep the server up."""
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(connection.base_url.rpartition(":")[2]))) == 0
+
+
+def test_a_server_that_is_asked_stays(folder: Path) -> None:
+    connection = ensure_store(folder, idle_exit=2.0)
+    end = time.monotonic() + 5.0
+    _wait_until(lambda: _is_up(connection) and time.monotonic() > end)
+    assert _is_up(connection)
+
+
+def test_stopping_what_does_not_run_is_no_error(tmp_path: Path) -> None:
+    assert not stop_store(tmp_path / "nothing")
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be used"):
+        ensure_store(tmp_path / "file" / "store")
+
+
+def test_broken_keys_are_an_error_that_says_what_to_do(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "keys.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreError, match="Delete that file"):
+        ensure_store(folder)
+
+
+def test_the_secret_key_is_kept_out_of_sight(folder: Path) -> None:
+    connection = ensure_store(folder)
+    with client_of(connection) as client:
+        client.get("/api/public/projects", auth=("wrong", "wrong"))
+    assert connection.secret_key not in repr(connection)
+    for name in ("store.log", "server.json"):
+        assert connection.secret_key not in (folder / name).read_text(encoding="utf-8")
+    if os.name == "posix":
+        assert stat.S_IMODE((folder / "keys.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_stores_of_two_folders_have_keys_of_their_own(start_store: Callable[[str], StoreConnection]) -> None:
+    one, other = start_store("one"), start_store("other")
+    with client_of(one) as client:
+        url = f"{other.base_url}/api/public/projects"
+        assert client.get(url).status_code == 401
+
+
+def test_a_stopped_server_ends_without_error_and_without_words(tmp_path: Path) -> None:
+    announce = tmp_path / "announced.json"
+    command = [sys.executable, "-m", "lfexp_mcp.store", "--folder", str(tmp_path / "s"), "--announce", str(announce)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    _wait_until(announce.exists)
+    url = f"http://127.0.0.1:{json.loads(announce.read_text(encoding='utf-8'))['port']}/api/public/health"
+    assert httpx.get(url, trust_env=False).is_success
+    process.terminate()
+    output, _ = process.communicate(timeout=WITHIN_S)
+    assert output == b""
+    assert process.returncode == (1 if sys.platform == "win32" else 0)
+
+
+def test_finding_the_store_loads_nothing_heavy() -> None:
+    heavy = ("httpx", "langfuse", "starlette", "uvicorn", "pydantic", "opentelemetry")
+    script = f"import sys, lfexp_mcp.store.process; print([name for name in {heavy!r} if name in sys.modules])"
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip() == "[]"
