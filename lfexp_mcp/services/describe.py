@@ -105,11 +105,6 @@ def _next_steps(
     if failed or any(item.scores or item.unscored for item in record.items):
         why = "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
-    steps.append(
-        NextStep(
-            tool="compare_runs",
-            arguments={"dataset": record.dataset, "runs": ["<an earlier run>", record.run_name]},
-            why="See whether it is better than an earlier run; list_runs names them.",
-        )
-    )
+    why = "Find an earlier run, and see with compare_runs whether this one is better."
+    steps.append(NextStep(tool="list_runs", arguments={"dataset": record.dataset}, why=why))
     return steps
