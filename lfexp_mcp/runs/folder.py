@@ -111,8 +111,13 @@ class RunFolder:
         return sum(1 for _ in state.unstored_scores()) + count_waiting_spans(self.outbox_path)
 
     def has_undelivered(self) -> bool:
-        """Tell whether anything waits to be sent."""
-        return bool(waiting_files(self.outbox_path)) or any(True for _ in self.read_state().unstored_scores())
+        """Tell whether anything waits to be sent; quick for a run that ended well."""
+        if waiting_files(self.outbox_path):
+            return True
+        ended = read_run_end(self.journal_path)
+        if ended is not None and ended.status == "completed":
+            return False
+        return any(True for _ in self.read_state().unstored_scores())
 
     def request_cancel(self) -> None:
         """Ask the worker to stop; it looks for this mark."""

@@ -192,23 +192,29 @@ class Workers:
         Raises:
             WorkerError: The interpreter cannot be started.
         """
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            young = time.monotonic() - spare.started < self.SPARE_LIFETIME
-            if young and spare.interpreter == interpreter and spare.exit_code() is None:
-                return spare
-            spare.kill()
-        return WorkerProcess(interpreter)
+        spare = self._spare
+        if spare is None or not self._fits(spare, interpreter):
+            return WorkerProcess(interpreter)
+        self._spare = None
+        return spare
 
     def keep_spare(self, interpreter: Interpreter) -> None:
-        """Start a spare for later, unless a fitting one waits."""
-        if self._spare is not None and self._spare.interpreter == interpreter:
+        """Start a spare for later, unless a fitting one waits.
+
+        Raises:
+            WorkerError: The interpreter cannot be started.
+        """
+        if self._spare is not None and self._fits(self._spare, interpreter):
             return
         self.close()
         self._spare = WorkerProcess(interpreter)
 
     def close(self) -> None:
         """Throw the spare away."""
-        if self._spare is not None:
-            self._spare.kill()
-            self._spare = None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.kill()
+
+    def _fits(self, spare: WorkerProcess, interpreter: Interpreter) -> bool:
+        young = time.monotonic() - spare.started < self.SPARE_LIFETIME
+        return young and spare.interpreter == interpreter and spare.exit_code() is None

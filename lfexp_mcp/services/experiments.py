@@ -1,5 +1,6 @@
 """Running experiments: starting, waiting, cancelling."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -8,9 +9,9 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.errors import LfexpError, NotFoundError
+from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, StateError
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.process import Interpreter, WorkerProcess, kill_process_tree
+from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.following import Follower, OnProgress
@@ -150,12 +151,22 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
         follower = Follower(folder)
         grace = folder.manifest().limits.cancel_grace
         if not await follower.wait(grace + CANCEL_PATIENCE) and folder.is_hung():
-            await kill_run(folder)
+            await _kill(folder)
     return await _answer(ws, folder, Follower(folder), None)
 
 
-async def kill_run(folder: RunFolder) -> None:
-    """End the process of a run at once, with the processes that it started; what is journaled is kept."""
+async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
+    """End the process of a run at once, with the processes that it started; what is journaled is kept.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+    """
+    folder = await _find(ws, dataset, run_name)
+    if folder is not None:
+        await _kill(folder)
+
+
+async def _kill(folder: RunFolder) -> None:
     pid = folder.worker_pid()
     if pid is None or not folder.is_alive():
         return
@@ -186,6 +197,44 @@ def _resume_arguments(request: RunRequest) -> dict[str, JsonValue]:
     return request.model_dump(mode="json", exclude_defaults=True)
 
 
-def spare_interpreter(ws: Workspace) -> Interpreter:
-    """Return how the next worker will most likely be started."""
-    return worker_interpreter(ws, None)
+async def prepare_worker(ws: Workspace) -> None:
+    """Keep a spare worker at hand, so that the next run begins sooner; for processes that live on after the call.
+
+    Raises:
+        WorkerError: The interpreter cannot be started.
+    """
+    await anyio.to_thread.run_sync(ws.workers.keep_spare, worker_interpreter(ws, None))
+
+
+async def deliver_pending(ws: Workspace) -> int:
+    """Send what earlier runs of this project have left on this machine, in processes of their own.
+
+    Cheap when there is nothing to send. A run that lacked only the acknowledgement is complete then.
+
+    Returns:
+        How many runs have something to send.
+
+    Raises:
+        BackendError: Langfuse did not answer.
+        StateError: The runs' folder cannot be read.
+    """
+    waiting = [folder for folder in ws.runs.all() if _waits(folder)]
+    if not waiting:
+        return 0
+    project = await ws.gateway.project_id()
+    interpreter = worker_interpreter(ws, None)
+    theirs = [folder for folder in waiting if folder.manifest().project_id == project]
+    for folder in theirs:
+        worker = await anyio.to_thread.run_sync(ws.workers.start, interpreter)
+        # Another process may have begun to send it, or to go on with it, meanwhile.
+        with suppress(RunExistsError):
+            await worker.take(Order(folder=folder.path, deliver_only=True))
+    return len(theirs)
+
+
+def _waits(folder: RunFolder) -> bool:
+    try:
+        return folder.has_undelivered() and not folder.is_alive()
+    except StateError:
+        # Whoever asks for that run is told; the others are not held up by it.
+        return False

@@ -14,8 +14,10 @@ from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageEr
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, PromptTask, RunItem
 from lfexp_mcp.runs.process import Interpreter
+from lfexp_mcp.services.earlier import read_results
 from lfexp_mcp.services.live import sample_live
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import process_environment
@@ -48,6 +50,8 @@ class PreparedOrder:
     manifest: Manifest
     items: Sequence[RunItem] | None
     """None keeps the items that the folder has."""
+    earlier: Sequence[Event] = ()
+    """What another machine did of the run, for a journal that begins here."""
 
     @property
     def is_new(self) -> bool:
@@ -64,6 +68,10 @@ class PreparedOrder:
         if self.folder.is_alive() or (self.is_new and self.folder.has_started()):
             raise _exists(self.manifest.run_name, self.manifest.dataset_name, at_work=self.folder.is_alive())
         self.folder.write_order(self.manifest, self.items)
+        if self.earlier:
+            journal = self.folder.open_journal()
+            journal.append(*self.earlier)
+            journal.close()
 
 
 def worker_interpreter(ws: Workspace, python: Path | None) -> Interpreter:
@@ -106,9 +114,9 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         return _continue_order(folder, request, dataset)
     version = datetime.now(UTC)
     items, experiment = await _read(ws, dataset, request.run_name)
-    if experiment is not None:
+    if experiment is not None and not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=False)
-    if request.resume:
+    if experiment is None and request.resume:
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
@@ -128,7 +136,8 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
     ).model_copy(update=_changeable(request))
-    return PreparedOrder(folder, manifest, [_run_item(item) for item in items])
+    earlier = await read_results(ws, heads) if experiment is not None else ()
+    return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
 
 
 def _continue_order(folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:

@@ -1,0 +1,41 @@
+"""Going on with a run that another machine began: its results, read from Langfuse, as this machine's journal."""
+
+from collections.abc import Iterator, Sequence
+
+from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
+from lfexp_mcp.runs.manifest import ExperimentHead
+from lfexp_mcp.services.reading import newest_good
+from lfexp_mcp.services.workspace import Workspace
+
+
+async def read_results(ws: Workspace, experiments: Sequence[ExperimentHead]) -> list[Event]:
+    """Read what Langfuse has of a run as events of a journal.
+
+    Good results without any score are left to be scored; those with scores count as scored, since Langfuse does not
+    tell which evaluators failed.
+    """
+    events: list[Event] = []
+    for repeat, experiment in enumerate(experiments):
+        results = newest_good(await ws.gateway.experiment_items(experiment.id))
+        events += (event for result in results for event in _events(result, repeat))
+    return events
+
+
+def _events(result: ExperimentItem, repeat: int) -> Iterator[Event]:
+    yield ItemEnded(
+        item_id=result.item_id,
+        repeat=repeat,
+        status="failed" if result.failed else "succeeded",
+        output=None if result.failed else result.output,
+        error=str(result.output) if result.failed else None,
+        trace_id=result.trace_id,
+        # Langfuse does not give the root with the result; the evaluation goes below the task instead.
+        root_id=result.observation_id,
+        observation_id=result.observation_id,
+        started=result.started,
+        seconds=(result.ended - result.started).total_seconds() if result.ended else 0.0,
+    )
+    if result.scores and not result.failed:
+        yield ItemScored(item_id=result.item_id, repeat=repeat, scores=result.scores)
+        yield ScoresStored(ids=tuple(score.id for score in result.scores))
