@@ -12,9 +12,9 @@ def main() -> None:
     if sys.stdin.isatty():
         sys.stderr.write("lfexp-mcp serves MCP over stdio to a client now; `lfexp-mcp --help` lists the commands.\n")
 
-    from lfexp_mcp.tools.server import build_server
+    from lfexp_mcp.tools.server import serve_stdio
 
-    build_server().run()
+    serve_stdio()
 
 
 if __name__ == "__main__":

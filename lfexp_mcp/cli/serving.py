@@ -16,14 +16,13 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
 ) -> None:
     """Serve MCP: over stdio as without a command, or over HTTP to programs on this machine."""
-    from lfexp_mcp.tools.server import build_server
+    from lfexp_mcp.tools.server import serve_http, serve_stdio
 
-    server = build_server()
     if not http:
-        server.run()
+        serve_stdio()
         return
     note(f"Serving MCP at http://127.0.0.1:{port}/mcp to every program on this machine; Ctrl-C stops it.")
-    server.run("streamable-http", host="127.0.0.1", port=port)
+    serve_http(port)
 
 
 def store(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Literal
 
+import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, TextContent
@@ -26,6 +27,7 @@ class Caller:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.progress: list[tuple[float, float | None, str | None]] = []
+        self.has_progress = anyio.Event()
 
     async def result(self, tool: str, **arguments: JsonValue) -> CallToolResult:
         return await self.client.call_tool(tool, arguments, progress_callback=self._note)
@@ -46,6 +48,7 @@ class Caller:
 
     async def _note(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress.append((progress, total, message))
+        self.has_progress.set()
 
 
 def text_of(result: CallToolResult) -> str:

@@ -1,0 +1,280 @@
+"""Bad input: each refusal names what is wrong and says what to do, and nothing is lost."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mcp import Client
+from pydantic import JsonValue, SecretStr
+
+from lfexp_mcp.answers.run import RunAnswer, RunList
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.tools.server import build_server
+from tests.tools.conftest import Caller, WriteScript, stdio_server
+
+GOOD = "def task(*, item, **kwargs):\n    return item.input\n"
+DATASET = "bad input"
+NOT_THERE = Path("not", "there.py").absolute()
+
+
+@pytest.fixture
+async def dataset(caller: Caller) -> str:
+    """A dataset of two items, made anew or as it is."""
+    items: list[JsonValue] = [{"id": "bad-input-a", "input": "a"}, {"id": "bad-input-b", "input": "b"}]
+    await caller.answer("create_dataset", name=DATASET, items=items)
+    return DATASET
+
+
+@dataclass(frozen=True)
+class BadScript:
+    """A script that cannot be used, and what the refusal has to say."""
+
+    name: str
+    source: str
+    says: tuple[str, ...]
+
+
+TASKS = [
+    BadScript("task.txt", GOOD, ("task.txt", ".py")),
+    BadScript("no_task.py", "def tusk(*, item):\n    return 1\n", ("no_task.py", "task")),
+    BadScript("broken.py", "import no_such_module_anywhere\n" + GOOD, ("broken.py", "no_such_module_anywhere")),
+    BadScript("syntax.py", "def task(*, item:\n", ("syntax.py", "SyntaxError")),
+    BadScript("exits.py", "import sys\nsys.exit(3)\n", ("exits.py", "SystemExit")),
+    BadScript("signature.py", "def task(first, second):\n    return 1\n", ("signature.py", "item")),
+    BadScript("not_callable.py", "task = 3\n", ("not_callable.py", "task")),
+]
+EVALUATORS = [
+    BadScript("none.py", "X = 1\n", ("none.py", "EVALUATORS")),
+    BadScript("empty.py", "EVALUATORS = []\n", ("empty.py", "EVALUATORS")),
+    BadScript("fails.py", "raise RuntimeError('not today')\n", ("fails.py", "not today")),
+]
+
+
+@pytest.mark.parametrize("script", TASKS, ids=lambda script: script.name)
+@pytest.mark.anyio
+async def test_a_task_script_that_cannot_be_used_is_refused_before_anything_runs(
+    caller: Caller, dataset: str, write_script: WriteScript, script: BadScript
+) -> None:
+    path = write_script(script.name, script.source)
+    said = await caller.refusal("run_experiment", run_name="refused", dataset=dataset, task_script=str(path))
+    for part in script.says:
+        assert part in said
+    runs = RunList.model_validate(await caller.answer("list_runs", dataset=dataset))
+    assert "refused" not in {run.name for run in runs.runs}
+
+
+@pytest.mark.parametrize("script", EVALUATORS, ids=lambda script: script.name)
+@pytest.mark.anyio
+async def test_an_evaluator_script_that_cannot_be_used_is_refused(
+    caller: Caller, dataset: str, write_script: WriteScript, script: BadScript
+) -> None:
+    said = await caller.refusal(
+        "run_experiment",
+        run_name="refused",
+        dataset=dataset,
+        task_script=str(write_script("task.py", GOOD)),
+        evaluator_script=str(write_script(script.name, script.source)),
+    )
+    for part in script.says:
+        assert part in said
+
+
+@pytest.mark.anyio
+async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(caller: Caller, dataset: str) -> None:
+    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
+    assert str(NOT_THERE) in said
+    assert "Pass the path" in said
+
+
+@pytest.mark.anyio
+async def test_an_unknown_dataset_is_answered_with_the_names_near_it(
+    caller: Caller, dataset: str, write_script: WriteScript
+) -> None:
+    task = str(write_script("task.py", GOOD))
+    said = await caller.refusal("run_experiment", run_name="r", dataset="bad imput", task_script=task)
+    assert "'bad imput'" in said
+    assert f"Did you mean '{dataset}'" in said
+    for tool in ("list_runs", "get_run", "analyze_run", "cancel_run"):
+        arguments = {} if tool == "list_runs" else {"run_name": "r"}
+        assert "'bad imput'" in await caller.refusal(tool, dataset="bad imput", **arguments)
+
+
+@pytest.mark.anyio
+async def test_an_unknown_run_is_answered_with_what_to_call(caller: Caller, dataset: str) -> None:
+    for tool in ("get_run", "analyze_run", "cancel_run"):
+        said = await caller.refusal(tool, dataset=dataset, run_name="no such run")
+        assert "'no such run'" in said
+        assert "list_runs" in said
+    said = await caller.refusal("compare_runs", dataset=dataset, runs=["no such run", "nor this"])
+    assert "'no such run'" in said
+
+
+@pytest.mark.anyio
+async def test_a_name_that_is_taken_is_refused_with_resume_as_the_way_on(
+    caller: Caller, write_script: WriteScript, request: pytest.FixtureRequest
+) -> None:
+    name = f"taken {request.node.name}"
+    await caller.answer("create_dataset", name=name, items=[{"input": 1}])
+    task = str(write_script("task.py", GOOD))
+    await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task)
+    said = await caller.refusal("run_experiment", run_name="r", dataset=name, task_script=task)
+    assert "'r'" in said
+    assert "resume" in said
+    again = await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task, resume=True)
+    assert RunAnswer.model_validate(again).succeeded == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("max_concurrency", 0), ("sample_size", 0), ("repeats", 0), ("item_timeout", 0), ("wait_seconds", -1)],
+)
+@pytest.mark.anyio
+async def test_a_number_out_of_its_range_is_refused_by_its_name(
+    caller: Caller, dataset: str, write_script: WriteScript, argument: str, value: int
+) -> None:
+    arguments: dict[str, JsonValue] = {argument: value, "task_script": str(write_script("task.py", GOOD))}
+    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, **arguments)
+    assert argument in said
+    assert "greater than" in said
+
+
+@pytest.mark.anyio
+async def test_a_misspelt_argument_is_refused_instead_of_dropped(caller: Caller, dataset: str) -> None:
+    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="t.py", concurrency=50)
+    assert "concurrency" in said
+
+
+@pytest.mark.anyio
+async def test_a_call_that_lacks_what_it_needs_says_what(caller: Caller, dataset: str) -> None:
+    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset)
+    assert "task_script" in said
+    assert "task_prompt" in said
+    said = await caller.refusal("run_experiment", run_name="r", task_script="t.py")
+    assert "dataset" in said
+    assert "live" in said
+    assert "runs" in await caller.refusal("compare_runs", dataset=dataset, runs=["only one"])
+
+
+@pytest.mark.anyio
+async def test_an_empty_dataset_is_refused_with_how_to_fill_it(caller: Caller, write_script: WriteScript) -> None:
+    await caller.answer("create_dataset", name="empty one")
+    task = str(write_script("task.py", GOOD))
+    said = await caller.refusal("run_experiment", run_name="r", dataset="empty one", task_script=task)
+    assert "'empty one'" in said
+    assert "create_dataset" in said
+
+
+@pytest.mark.anyio
+async def test_an_item_without_input_is_refused(caller: Caller) -> None:
+    said = await caller.refusal("create_dataset", name="no input", items=[{"expected_output": "x"}])
+    assert "input" in said
+    said = await caller.refusal("create_dataset", name="no input", items=[{"input": None}])
+    assert "input" in said
+
+
+@pytest.mark.anyio
+async def test_a_broken_line_of_a_file_is_named_and_nothing_is_stored(caller: Caller, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"input": 1}\n{"input": 2\n', encoding="utf-8")
+    said = await caller.refusal("create_dataset", name="never stored", items_file=str(path))
+    assert "line 2" in said
+    assert "'never stored'" in await caller.refusal("list_runs", dataset="never stored")
+
+
+@pytest.mark.parametrize("name", ["a/b", "a,b", 'say "hi"', "it's", "näme 名前 🎉", "100% & more?#x"])
+@pytest.mark.anyio
+async def test_names_of_any_letters_work(caller: Caller, write_script: WriteScript, name: str) -> None:
+    task = str(write_script("task.py", GOOD))
+    await caller.answer("create_dataset", name=f"names {name}", items=[{"input": "x"}])
+    run_name = f"{name} {type(caller).__name__} {id(caller)}"
+    ran = await caller.answer("run_experiment", run_name=run_name, dataset=f"names {name}", task_script=task)
+    assert RunAnswer.model_validate(ran).status == "completed"
+    read = RunAnswer.model_validate(
+        {
+            key: value
+            for key, value in (await caller.answer("get_run", dataset=f"names {name}", run_name=run_name)).items()
+            if key not in ("items", "next_cursor")
+        }
+    )
+    assert (read.run_name, read.succeeded) == (run_name, 1)
+
+
+@pytest.mark.anyio
+async def test_an_item_whose_task_raises_scores_nothing_and_stops_nobody(
+    caller: Caller, write_script: WriteScript, request: pytest.FixtureRequest
+) -> None:
+    name = f"raises {request.node.name}"
+    await caller.answer("create_dataset", name=name, items=[{"input": number} for number in range(5)])
+    task = write_script("task.py", "def task(*, item, **kwargs):\n    return 1 / (item.input - 2)\n")
+    evaluators = write_script("evaluators.py", "def fine(*, output, **kwargs):\n    return 1.0\n")
+    ran = RunAnswer.model_validate(
+        await caller.answer(
+            "run_experiment", run_name="r", dataset=name, task_script=str(task), evaluator_script=str(evaluators)
+        )
+    )
+    assert (ran.status, ran.succeeded, ran.failed) == ("completed", 4, 1)
+    assert "ZeroDivisionError" in ran.errors[0].error
+    assert [(score.name, score.count) for score in ran.scores] == [("fine", 4)]
+
+
+@pytest.mark.anyio
+async def test_wrong_keys_are_refused_without_showing_them(settings: Settings, home: Path) -> None:
+    wrong = settings.model_copy(update={"langfuse_secret_key": SecretStr("sk-lf-quite-wrong"), "home": home})
+    async with Client(build_server(wrong)) as client:
+        said = await Caller(client).refusal("list_runs", dataset="x")
+    assert "LANGFUSE_SECRET_KEY" in said
+    assert "quite-wrong" not in said
+
+
+@pytest.mark.anyio
+async def test_a_server_that_cannot_be_reached_is_named(settings: Settings, home: Path) -> None:
+    gone = settings.model_copy(update={"langfuse_url": "http://127.0.0.1:9", "home": home})
+    async with Client(build_server(gone)) as client:
+        said = await Caller(client).refusal("list_runs", dataset="x")
+    assert "127.0.0.1:9" in said
+
+
+@pytest.mark.anyio
+async def test_one_key_of_two_is_an_error_that_says_so(home: Path) -> None:
+    async with Client(stdio_server(home, None, LANGFUSE_PUBLIC_KEY="pk-lf-alone")) as client:
+        assert (await client.list_tools()).tools
+        said = await Caller(client).refusal("list_runs", dataset="x")
+    assert "LANGFUSE_SECRET_KEY is missing" in said
+
+
+@pytest.mark.anyio
+async def test_a_variable_with_an_impossible_value_is_named(home: Path) -> None:
+    async with Client(stdio_server(home, None, LFEXP_KEEP_RUNS="many")) as client:
+        said = await Caller(client).refusal("list_runs", dataset="x")
+    assert "LFEXP_KEEP_RUNS" in said
+
+
+@pytest.mark.anyio
+async def test_a_judge_that_does_not_exist_is_refused_before_anything_runs(
+    caller: Caller, dataset: str, write_script: WriteScript
+) -> None:
+    said = await caller.refusal(
+        "run_experiment",
+        run_name="judged",
+        dataset=dataset,
+        task_script=str(write_script("task.py", GOOD)),
+        judges=["judge-that-is-not-there"],
+    )
+    assert "judge-that-is-not-there" in said
+    assert "create_judge" in said
+
+
+@pytest.mark.anyio
+async def test_a_judge_with_a_placeholder_nobody_fills_is_refused(
+    caller: Caller, dataset: str, write_script: WriteScript
+) -> None:
+    await caller.result("create_judge", name="judge-odd-placeholder", prompt="Rate {{outptu}} from 0 to 10.")
+    said = await caller.refusal(
+        "run_experiment",
+        run_name="judged",
+        dataset=dataset,
+        task_script=str(write_script("task.py", GOOD)),
+        judges=["judge-odd-placeholder"],
+    )
+    assert "outptu" in said
+    assert "judge-odd-placeholder" in said

@@ -1,0 +1,55 @@
+"""How answers and errors reach a client."""
+
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.doctor import Check, Diagnosis
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.tools.outcome import outcome
+from tests.tools.conftest import text_of
+
+
+async def diagnose(kind: str) -> Answer:
+    """Answer, refuse or break."""
+    if kind == "refuse":
+        raise UsageError("Pass another kind.")
+    if kind == "break":
+        raise RuntimeError("a detail for nobody")
+    return Diagnosis(healthy=True, checks=[Check(name="all", status="ok", found="well")])
+
+
+def _server() -> MCPServer[object]:
+    server = MCPServer[object]("test")
+    server.add_tool(outcome(diagnose), structured_output=False)
+    return server
+
+
+@pytest.mark.anyio
+async def test_an_answer_comes_as_text_and_as_data() -> None:
+    async with Client(_server()) as client:
+        result = await client.call_tool("diagnose", {"kind": "answer"})
+    assert not result.is_error
+    assert result.structured_content == {
+        "healthy": True,
+        "checks": [{"name": "all", "status": "ok", "found": "well", "advice": None}],
+    }
+    assert "lfexp-mcp can work." in text_of(result)
+
+
+@pytest.mark.anyio
+async def test_an_error_of_ours_reaches_the_model_with_its_text() -> None:
+    async with Client(_server()) as client:
+        result = await client.call_tool("diagnose", {"kind": "refuse"})
+    assert result.is_error
+    assert text_of(result).endswith("Pass another kind.")
+
+
+@pytest.mark.anyio
+async def test_a_defect_is_logged_and_its_text_kept_from_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client(_server()) as client:
+        result = await client.call_tool("diagnose", {"kind": "break"})
+    assert result.is_error
+    assert "a detail for nobody" not in text_of(result)
+    assert "a detail for nobody" in caplog.text
