@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +144,8 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
     while time.monotonic() < deadline:
         found = _announced(folder)
         if found is not None and _answers(found):
-            _forget(process)
+            # The server is to outlive us; should it end first, somebody has to take note of its end.
+            threading.Thread(target=process.wait, name="store-process", daemon=True).start()
             return found
         if process.poll() is not None:
             raise StoreError(f"The embedded store did not start: {_last_words(log)}")
@@ -167,15 +169,6 @@ def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Po
         creationflags=flags,
         start_new_session=sys.platform != "win32",
     )
-
-
-_started: list[subprocess.Popen[bytes]] = []
-
-
-def _forget(process: subprocess.Popen[bytes]) -> None:
-    """Keep the handle of a server that is to outlive us, so that nothing waits for it or warns about it."""
-    _started[:] = [each for each in _started if each.poll() is None]
-    _started.append(process)
 
 
 def _last_words(log: Path) -> str:
