@@ -17,6 +17,7 @@ shell into one line and an exit code.
     │   └── RejectedError          the server refused the request as wrong
     ├── ProviderError              a model's provider gave no usable answer
     │   └── JudgeReplyError        a judge's reply states no score
+    ├── BudgetError                a run's max_cost does not cover the next call to a model
     ├── WorkerError                the process of a run could not start or died
     ├── StateError                 the runs' folder on disk cannot be used
     └── StoreError                 the embedded store cannot be opened or started
@@ -102,6 +103,10 @@ class ProviderError(LfexpError):
 
 class JudgeReplyError(ProviderError):
     """A judge's reply states no score on its scale; the text quotes its beginning."""
+
+
+class BudgetError(LfexpError):
+    """A run's `max_cost` does not cover the next call to a model: the run stops, and can be resumed with more."""
 
 
 class WorkerError(LfexpError):

@@ -1,0 +1,191 @@
+"""Asking models: with a pace for each provider, retries, a budget, and every call counted."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from lfexp_mcp.errors import JudgeError, ProviderError
+from lfexp_mcp.judges.budget import Budget
+from lfexp_mcp.judges.pace import Pace
+from lfexp_mcp.judges.providers.messages import (
+    CallFailure,
+    ModelAnswer,
+    ModelRequest,
+    Provider,
+    ProviderName,
+)
+from lfexp_mcp.judges.usage import Meter, Usage
+from lfexp_mcp.settings import Settings
+
+KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call is tried for; times in seconds."""
+
+    attempts: int = 8
+    """Calls for one answer that may fail; those that drop a refused parameter are not counted."""
+    throttled: int = 40
+    """Calls for one answer that may be turned away because of a rate limit."""
+    first_delay: float = 0.5
+    """Before the second attempt; doubled with each further one."""
+    longest_delay: float = 30.0
+    timeout: float = 120.0
+    """Of one call."""
+
+    def most(self, failure: CallFailure) -> int:
+        """How many calls may fail in this way before there is no answer."""
+        if failure.kind == "throttled":
+            return self.throttled
+        return self.attempts if failure.kind == "passing" else 1
+
+    def delay(self, failures: int) -> float:
+        """How long to wait after so many failures in a row, with up to a quarter less at random."""
+        return min(self.first_delay * 2.0 ** (failures - 1), self.longest_delay) * random.uniform(0.75, 1)  # noqa: S311
+
+
+class Models:
+    """Asks the models of all providers, for all judges and prompt tasks of a run."""
+
+    def __init__(self, settings: Settings, patience: Patience, budget: Budget | None) -> None:
+        self._settings = settings
+        self._patience = patience
+        self._budget = budget
+        self._lines: dict[ProviderName, _Line] = {}
+
+    async def ask(self, provider: ProviderName, request: ModelRequest, meter: Meter) -> ModelAnswer:
+        """Ask a model, patiently.
+
+        Args:
+            provider: Whose model it is.
+            request: The question.
+            meter: Counts the calls made, whatever becomes of them.
+
+        Raises:
+            ProviderError: No answer came, or the provider refuses the call.
+            BudgetError: The budget does not cover it.
+            JudgeError: The provider's key is not set.
+        """
+        line = self._line(provider)
+        if self._budget is None:
+            return await line.ask(request, meter)
+        reservation = self._budget.reserve(request)
+        answer: ModelAnswer | None = None
+        try:
+            answer = await line.ask(request, meter)
+            return answer
+        finally:
+            self._budget.settle(reservation, answer)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for line in self._lines.values():
+            await line.provider.close()
+
+    def _line(self, provider: ProviderName) -> "_Line":
+        if provider not in self._lines:
+            client = open_provider(provider, self._settings, self._patience.timeout)
+            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._patience)
+        return self._lines[provider]
+
+
+@asynccontextmanager
+async def open_models(
+    settings: Settings, *, patience: Patience | None = None, budget: Budget | None = None
+) -> AsyncIterator[Models]:
+    """Open the way to the models; connections are made on use, and closed at the end.
+
+    Args:
+        settings: The keys, base URLs and `judge_concurrency`.
+        patience: How long a call is tried for.
+        budget: What all calls together may cost; None for no limit.
+    """
+    models = Models(settings, patience or Patience(), budget)
+    try:
+        yield models
+    finally:
+        with anyio.CancelScope(shield=True):
+            await models.close()
+
+
+def open_provider(name: ProviderName, settings: Settings, timeout: float) -> Provider:
+    """Open the way to a provider, importing its SDK.
+
+    Raises:
+        JudgeError: Its key is not set.
+    """
+    key = settings.openai_api_key if name == "openai" else settings.anthropic_api_key
+    if key is None:
+        raise JudgeError(f"{KEY_VARIABLES[name]} is not set. Set it in the environment of lfexp-mcp.")
+    if name == "openai":
+        from lfexp_mcp.judges.providers.openai import OpenAIProvider
+
+        return OpenAIProvider(key.get_secret_value(), settings.openai_base_url, timeout)
+    from lfexp_mcp.judges.providers.anthropic import AnthropicProvider
+
+    return AnthropicProvider(key.get_secret_value(), settings.anthropic_base_url, timeout)
+
+
+class _Line:
+    """The way to one provider, with its pace, and what its models were seen to refuse."""
+
+    def __init__(self, provider: Provider, pace: Pace, patience: Patience) -> None:
+        self.provider = provider
+        self._pace = pace
+        self._patience = patience
+        self._refused: dict[str, frozenset[str]] = {}
+
+    async def ask(self, request: ModelRequest, meter: Meter) -> ModelAnswer:
+        failures: Counter[str] = Counter()
+        repeated = False
+        while True:
+            outcome = await self._call(request, meter, repeated=repeated)
+            if isinstance(outcome, ModelAnswer):
+                return outcome
+            repeated = True
+            if outcome.kind == "unsupported" and self._drop(request.model, outcome):
+                continue
+            failures[outcome.kind] += 1
+            most = self._patience.most(outcome)
+            if most == 1:
+                raise ProviderError(outcome.message)
+            if failures[outcome.kind] >= most:
+                raise ProviderError(f"{outcome.message} Given up after {most} attempts; resume the run later.")
+            await self._wait(outcome, failures[outcome.kind])
+
+    async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:
+        async with self._pace.turn():
+            began = time.perf_counter()
+            meter.add(Usage(calls=1, retries=int(repeated)))
+            outcome = await self.provider.send(request, self._refused.get(request.model, frozenset()))
+            if isinstance(outcome, ModelAnswer):
+                self._pace.went_through()
+                answered = Usage(
+                    unmetered=int(not outcome.metered),
+                    input_tokens=outcome.input_tokens,
+                    output_tokens=outcome.output_tokens,
+                    seconds=time.perf_counter() - began,
+                )
+                meter.add(answered)
+        return outcome
+
+    def _drop(self, model: str, failure: CallFailure) -> bool:
+        """Remember what a model refuses; whether that leaves a different call to make."""
+        known = self._refused.get(model, frozenset())
+        if failure.parameter is None:
+            return False
+        self._refused[model] = known | {failure.parameter}
+        return True
+
+    async def _wait(self, failure: CallFailure, failures: int) -> None:
+        delay = failure.retry_after or self._patience.delay(failures)
+        if failure.kind == "throttled":
+            self._pace.slow_down(delay)
+        else:
+            await anyio.sleep(delay)

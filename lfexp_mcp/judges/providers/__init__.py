@@ -1,0 +1,1 @@
+"""Asking models: one way to each provider, through its SDK, which is imported on use."""

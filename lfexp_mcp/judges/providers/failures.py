@@ -1,0 +1,98 @@
+"""Tell from a provider's error what to do about it, without letting a key out."""
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from lfexp_mcp.judges.providers.messages import CallFailure
+
+LONGEST_WAIT = 300.0
+"""Seconds; a provider that asks for more is not waited for longer."""
+LONGEST_TEXT = 300
+
+_PASSING = {408, 409, 425}
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w*.-]{6,}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """An HTTP answer other than 200, as both SDKs report it."""
+
+    provider: str
+    """The provider's name for people."""
+    variable: str
+    """The environment variable of its key."""
+    model: str
+    status: int
+    headers: Mapping[str, str]
+    error: Mapping[str, object]
+    """The provider's description: `message`, and perhaps `type`, `code`, `param`."""
+
+
+def failure_of(answer: ErrorAnswer, sent: Collection[str], secret: str) -> CallFailure:
+    """Work out what an error answer means.
+
+    Args:
+        answer: The answer.
+        sent: Names of the parameters that the call could do without.
+        secret: The key, which the provider's text may quote.
+    """
+    said = _clean(str(answer.error.get("message") or answer.error.get("type") or ""), secret)
+    where = f"{answer.provider} answered {answer.status}"
+    if answer.status in {401, 403}:
+        return CallFailure(
+            "final", f"{where}: it refuses the key in {answer.variable}. Set one that may use {answer.model!r}."
+        )
+    if answer.status == 404:
+        return CallFailure(
+            "final", f"{where}: it has no model {answer.model!r}. Name another one in the prompt's config."
+        )
+    message = f"{where}: {said}" if said else f"{where}."
+    if answer.error.get("code") == "insufficient_quota" or answer.status == 402:
+        return CallFailure("final", f"{message} Raise the account's budget at {answer.provider}.")
+    if answer.status in {429, 529}:
+        return CallFailure("throttled", message, retry_after=retry_after(answer.headers))
+    if answer.status >= 500 or answer.status in _PASSING:
+        return CallFailure("passing", message, retry_after=retry_after(answer.headers))
+    if answer.status in {400, 422} and (parameter := _refused_parameter(answer.error, sent)):
+        return CallFailure("unsupported", message, parameter=parameter)
+    return CallFailure("final", message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), or `retry-after-ms`; None without either."""
+    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    seconds = _number(milliseconds, 1000)
+    if seconds is None:
+        seconds = _number(value, 1)
+    if seconds is None and value is not None:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return None if seconds is None else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def _number(value: str | None, divisor: int) -> float | None:
+    try:
+        number = float(value) / divisor if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _refused_parameter(error: Mapping[str, object], sent: Collection[str]) -> str | None:
+    """Name the parameter that a 400 is about: as its `param` says, else the one that its text names."""
+    named = str(error.get("param") or "").split(".")[0].split("[")[0]
+    if named:
+        return named if named in sent else None
+    text = str(error.get("message") or "")
+    return next((name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)), None)
+
+
+def _clean(text: str, secret: str) -> str:
+    cleaned = _KEY_LIKE.sub("<key>", text.replace(secret, "<key>") if secret else text)
+    return cleaned if len(cleaned) <= LONGEST_TEXT else f"{cleaned[:LONGEST_TEXT]}..."

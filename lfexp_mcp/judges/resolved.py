@@ -1,0 +1,60 @@
+"""A judge with everything settled that its calls need, as the run's manifest keeps it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from lfexp_mcp.judges.providers.messages import Message, ProviderName
+from lfexp_mcp.scores import Scale, ScaleSource
+
+
+class ResolvedJudge(BaseModel):
+    """A judge: a version of a prompt, the model that answers it, and the scale of its answers. Holds no secret."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Name of the prompt."""
+    version: int
+    score_name: str
+    messages: tuple[Message, ...]
+    """The template; a text prompt is one user message."""
+    placeholders: tuple[str, ...]
+    missing_expected_output: str = ""
+    """What stands for an expected output that an item does not have."""
+    scale: Scale
+    scale_source: ScaleSource
+    provider: ProviderName
+    model: str
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of the model's calls, by the names of the prompt's config: `temperature`, `max_tokens`, `reasoning_effort`,
+    ..."""
+    samples: int = Field(default=1, ge=1)
+    """How often the judge is asked about each item."""
+
+
+def describe_judge(judge: ResolvedJudge) -> dict[str, JsonValue]:
+    """Describe a judge as `answers.run.EvaluatorInfo` does, for the run's provenance."""
+    kind: Literal["judge"] = "judge"
+    return {
+        "name": judge.name,
+        "kind": kind,
+        "version": judge.version,
+        "model": judge.model,
+        "scale": judge.scale.name,
+        "scale_source": judge.scale_source,
+    }
+
+
+def describe_scale(judge: ResolvedJudge) -> dict[str, JsonValue]:
+    """Describe a judge's scale as `scores.read_scores` finds it in the run's provenance, at `scales.<score name>`."""
+    scale = judge.scale
+    return {
+        "low": scale.low,
+        "high": scale.high,
+        "lower_is_better": scale.lower_is_better,
+        "kind": scale.kind,
+        "categories": [{"label": known.label, "value": known.value} for known in scale.categories],
+        "source": judge.scale_source,
+        "prompt": judge.name,
+    }
