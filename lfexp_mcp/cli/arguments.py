@@ -12,13 +12,14 @@ def spread(arguments: Sequence[str]) -> list[str]:
     """
     spread_out: list[str] = []
     flag: str | None = None
-    values = 0
+    has_value = False
     for argument in arguments:
         if argument.startswith("-") and argument != "-":
-            flag, values = (argument if argument in MANY_VALUED else None), 0
+            name, equals, _ = argument.partition("=")
+            flag, has_value = (name if name in MANY_VALUED else None), bool(equals)
         elif flag is not None:
-            values += 1
-            if values > 1:
+            if has_value:
                 spread_out.append(flag)
+            has_value = True
         spread_out.append(argument)
     return spread_out

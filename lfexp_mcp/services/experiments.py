@@ -6,7 +6,7 @@ from typing import Literal
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, StateError
@@ -53,6 +53,11 @@ class RunRequest(BaseModel):
     task_prompt: str | None = None
     model: str | None = None
     provider: Literal["openai", "anthropic"] | None = None
+
+    @field_validator("fail_on_error")
+    @classmethod
+    def _counts_from_one(cls, value: float | None) -> int | float | None:
+        return int(value) if value is not None and value >= 1 else value
 
     @model_validator(mode="after")
     def _is_complete(self) -> "RunRequest":

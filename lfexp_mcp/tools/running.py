@@ -50,7 +50,7 @@ async def run_experiment(
     repeats: Annotated[int, Field(ge=1, description="Runs of every item, to see its spread, pass@k and flips.")] = 1,
     fail_on_error: Annotated[
         float | None,
-        Field(gt=0, description="Stop after this many failed items (1 and more), or this share (below 1)."),
+        Field(gt=0, description="Stop at this many failed items (1 and more), or at this share of them (below 1)."),
     ] = None,
     python: Annotated[
         str | None,

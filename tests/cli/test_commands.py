@@ -1,0 +1,236 @@
+"""Each command of the shell, against a real store."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
+from tests.cli.conftest import TASK, Compared, Ran, Shell
+
+
+def test_a_dataset_grows_by_single_items_and_by_files(shell: Shell, tmp_path: Path) -> None:
+    name = f"grows {tmp_path.name}"
+    made = DatasetAnswer.model_validate(
+        shell("dataset", "create", "--name", name, "--description", "testing", "--json").json
+    )
+    assert (made.stored, made.total_items) == (0, 0)
+    one = shell(
+        "dataset", "add-items", "--dataset", name, "--input", "What is ML?", "--expected-output", "Learning", "--json"
+    )
+    assert DatasetAnswer.model_validate(one.json).total_items == 1
+    table = tmp_path / "items.csv"
+    table.write_text("question,answer\nq1,a1\nq2,a2\n", encoding="utf-8")
+    fields = json.dumps({"input": "question", "expected_output": "answer"})
+    more = shell("dataset", "add-items", "--dataset", name, "--items-file", str(table), "--fields", fields)
+    assert more.code == 0
+    assert "has 3 items; 2 stored" in more.out
+
+
+def test_a_run_that_completes_exits_with_0_and_one_that_fails_with_1(
+    shell: Shell, script: Callable[..., str], compared: Compared
+) -> None:
+    task = script("hopeless.py", "def task(*, item, **kwargs):\n    raise ValueError('no')\n")
+    arguments = ("--dataset", compared.dataset, "--run-name", "hopeless", "--task-script", task)
+    ran = shell("run", *arguments, "--fail-on-error", "2", "--max-concurrency", "1", "--json")
+    assert ran.code == 1
+    assert RunAnswer.model_validate(ran.json).status == "failed"
+
+
+def test_runs_are_listed_and_shown(shell: Shell, compared: Compared) -> None:
+    listed = RunList.model_validate(shell("list-runs", "--dataset", compared.dataset, "--json").json)
+    assert [run.name for run in listed.runs] == ["upper", "echo"]
+    shown = shell("get-run", "--dataset", compared.dataset, "--run-name", "echo", "--limit", "3", "--json")
+    assert len(RunDetail.model_validate(shown.json).items) == 3
+    table = shell("get-run", "--dataset", compared.dataset, "--run-name", "echo").out
+    assert "12 of 12 items succeeded" in table
+    assert "right" in table
+
+
+def test_a_comparison_says_its_verdict_and_exits_with_0_without_a_gate(shell: Shell, compared: Compared) -> None:
+    ran = shell("compare", "--dataset", compared.dataset, "--runs", *compared.runs)
+    assert ran.code == 0
+    assert "right" in ran.out
+    assert "9/3/0" in ran.out
+
+
+@pytest.mark.parametrize(("gate", "code"), [("right<0.5", 0), ("right<0.8", 1), ("right.delta<0", 0)])
+def test_a_gate_decides_the_exit_code(shell: Shell, compared: Compared, gate: str, code: int) -> None:
+    ran = shell("compare", "--dataset", compared.dataset, "--runs", *compared.runs, "--fail-if", gate, "--json")
+    assert ran.code == code
+    comparison = Comparison.model_validate(ran.json)
+    assert comparison.gate is not None
+    assert comparison.gate.passed is (code == 0)
+
+
+def test_junit_tells_ci_what_failed(shell: Shell, compared: Compared) -> None:
+    ran = _compare(shell, compared, "--output", "junit", "--fail-if", "right<0.8", "right<0.5")
+    assert ran.code == 1
+    suites = ET.fromstring(ran.out)
+    (suite,) = suites
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["right<0.8"]
+
+
+def test_markdown_is_a_table_without_commands(shell: Shell, compared: Compared) -> None:
+    ran = _compare(shell, compared, "--output", "markdown")
+    assert "| run | score | verdict |" in ran.out
+    assert "Next" not in ran.out
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Evaluation(_Strict):
+    name: str
+    value: float | str | bool | None
+    comment: str = ""
+    metadata: dict[str, JsonValue] = {}
+    data_type: str = ""
+    config_id: str = ""
+
+
+class _Item(_Strict):
+    item: dict[str, JsonValue]
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    output: JsonValue = None
+    evaluations: list[_Evaluation]
+    trace_id: str = ""
+
+
+class _Experiment(_Strict):
+    experiment_id: str
+    run_name: str
+    item_results: list[_Item]
+    run_evaluations: list[_Evaluation]
+
+
+class _Error(_Strict):
+    name: str
+    message: str
+    is_regression: bool
+    details: str = ""
+
+
+class _Result(_Strict):
+    script_path: str
+    script_name: str
+    runtime: str
+    duration_ms: float
+    status: str
+    langfuse_experiment_url: str | None
+    error: _Error | None
+    experiment_result: _Experiment | None
+
+
+class _ResultJson(_Strict):
+    """The schema `result-json.v1` of langfuse/experiment-action."""
+
+    schema_version: str
+    action_metadata: dict[str, str]
+    results: list[_Result]
+
+
+def test_result_json_has_the_form_of_langfuses_action(shell: Shell, compared: Compared) -> None:
+    ran = _compare(shell, compared, "--output", "result-json", "--fail-if", "right<0.8")
+    assert ran.code == 1
+    result = _ResultJson.model_validate(ran.json)
+    assert result.schema_version == "v1"
+    (entry,) = result.results
+    assert (entry.script_name, entry.status, entry.runtime) == ("upper", "regression", "python")
+    assert entry.experiment_result is not None
+    assert len(entry.experiment_result.item_results) == 12
+    assert {score.name for item in entry.experiment_result.item_results for score in item.evaluations} == {"right"}
+
+
+def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(shell: Shell, compared: Compared) -> None:
+    ran = shell("cancel", "--dataset", compared.dataset, "--run-name", "echo", "--json")
+    assert RunAnswer.model_validate(ran.json).status == "completed"
+
+
+def test_the_doctor_finds_what_works_and_what_is_missing(shell: Shell) -> None:
+    ran = shell("doctor", "--json")
+    assert ran.code == 0
+    diagnosis = Diagnosis.model_validate(ran.json)
+    assert diagnosis.healthy
+    found = {check.name: check for check in diagnosis.checks}
+    assert found["keys accepted"].status == "ok"
+    assert found["judges on OpenAI"].status == "warning"
+    assert found["interpreter of scripts"].status == "ok"
+    assert all(check.advice for check in diagnosis.checks if check.status != "ok")
+
+
+def test_the_doctor_says_what_is_broken_and_exits_with_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-wrong")
+    ran = shell("doctor")
+    assert ran.code == 2
+    assert "broken" in ran.out
+    assert "sk-lf-wrong" not in ran.out + ran.err
+    monkeypatch.delenv("LANGFUSE_SECRET_KEY")
+    ran = shell("doctor", "--json")
+    assert ran.code == 2
+    keys = next(check for check in Diagnosis.model_validate(ran.json).checks if check.name == "Langfuse keys")
+    assert keys.advice is not None
+    assert "LANGFUSE_SECRET_KEY" in keys.advice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("list-runs", "--dataset", "no such dataset"), "'no such dataset'"),
+        (("list-runs",), "--dataset"),
+        (("list-runs", "--datset", "x"), "--datset"),
+        (("no-such-command",), "no-such-command"),
+        (("run", "--run-name", "r", "--dataset", "d"), "task_script"),
+        (
+            ("run", "--run-name", "r", "--dataset", "d", "--task-script", "t.py", "--max-concurrency", "0"),
+            "max_concurrency",
+        ),
+        (("run", "--run-name", "r", "--task-script", "t.py", "--metadata", "{"), "--metadata"),
+        (("compare", "--dataset", "d", "--runs", "one"), "runs"),
+        (("dataset", "add-items", "--dataset", "d"), "--items-file"),
+        (("dataset", "create", "--name", "d", "--fields", "[]"), "--fields"),
+    ],
+)
+def test_wrong_use_is_one_line_on_stderr_and_exit_code_2(shell: Shell, arguments: tuple[str, ...], says: str) -> None:
+    ran = shell(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("Error: ")
+    assert says in ran.err
+
+
+def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
+    ran = shell("dataset")
+    assert ran.code == 2
+    assert "add-items" in ran.out
+
+
+def test_next_steps_are_commands_that_the_shell_takes(shell: Shell, compared: Compared) -> None:
+    ran = _compare(shell, compared)
+    (line,) = [line for line in ran.out.splitlines() if "get-run" in line]
+    assert line.startswith("Next: lfexp-mcp get-run --dataset ")
+
+
+def test_a_failed_item_is_shown_with_its_error(shell: Shell, script: Callable[..., str], tmp_path: Path) -> None:
+    name = f"failing {tmp_path.name}"
+    shell("dataset", "create", "--name", name)
+    for text in ("good", "bad"):
+        shell("dataset", "add-items", "--dataset", name, "--input", text)
+    ran = shell("run", "--dataset", name, "--run-name", "r", "--task-script", script("t.py", TASK.format(answer="1")))
+    assert ran.code == 0
+    assert "1 failed" in ran.out
+    assert "cannot do that" in ran.out
+
+
+def _compare(shell: Shell, compared: Compared, *flags: str) -> Ran:
+    return shell("compare", "--dataset", compared.dataset, "--runs", *compared.runs, *flags)
