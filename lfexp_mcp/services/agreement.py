@@ -1,0 +1,216 @@
+"""Judges against humans: the scores that both gave to the same items of a run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lfexp_mcp.answers.annotations import DifferingItem, JudgeAgreement, RateAnswer
+from lfexp_mcp.answers.comparison import Range
+from lfexp_mcp.gateway.records import ScoreConfig
+from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.resolution import resolve_judge_scale
+from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Scale
+from lfexp_mcp.services.run_values import PASS_MARK, RunValues
+from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
+from lfexp_mcp.statistics.correlation import Correlation, spearman
+from lfexp_mcp.statistics.interval import Interval
+
+MOST_CATEGORIES = 11
+"""Distinct values up to which ratings on an even grid are ordered categories; 0-10 has so many."""
+DIFFERENCE = 0.3
+"""Distance on 0-1 from which two ratings differ although both pass or both fail."""
+_HUMAN_WORDS = ("human", "annotation", "annotated", "manual", "review")
+
+Measure = Literal["kappa", "weighted kappa", "Spearman"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One item that a judge and a human scored."""
+
+    item: ItemResult
+    judge_value: float
+    human_value: float
+    judge_score: Score
+    human_score: Score
+
+    @property
+    def differs(self) -> bool:
+        """Whether one passes what the other fails, or they lie far apart."""
+        passes = (self.judge_value >= PASS_MARK, self.human_value >= PASS_MARK)
+        return passes[0] != passes[1] or self.distance >= DIFFERENCE
+
+    @property
+    def distance(self) -> float:
+        """How far the two lie apart on 0-1."""
+        return abs(self.judge_value - self.human_value)
+
+
+@dataclass(frozen=True, slots=True)
+class RatedPair:
+    """A judge's score and a human's, on all items that have both."""
+
+    judge: str
+    human: str
+    items: tuple[Rated, ...]
+
+
+def human_scales(record: RunRecord, configs: Sequence[ScoreConfig]) -> dict[str, Scale]:
+    """Find the scale of each human score: its score config's, else what the values allow (0-1, then 0-10).
+
+    A human score's name is always that of its config.
+    """
+    declared = {
+        config.name: resolved.scale
+        for config in configs
+        if (resolved := resolve_judge_scale({}, config, "")).source == "score config"
+    }
+    found: dict[str, list[Score]] = {}
+    for item in record.items:
+        for score in item.scores:
+            if score.source == "ANNOTATION":
+                found.setdefault(score.name, []).append(score)
+    scales = {name: declared.get(name) or _observed(scores) for name, scores in found.items()}
+    return {name: scale for name, scale in scales.items() if scale is not None}
+
+
+def _observed(scores: Sequence[Score]) -> Scale | None:
+    if all(isinstance(score.value, bool) for score in scores):
+        return BOOLEAN
+    values = [score.value for score in scores if not isinstance(score.value, str)]
+    if len(values) < len(scores):
+        return None
+    return next((scale for scale in (UNIT, TEN) if scale.low <= min(values) and max(values) <= scale.high), None)
+
+
+def human_value(score: Score, scales: Mapping[str, Scale]) -> float | None:
+    """A human's score on 0-1; None for text, and for labels and numbers without a scale."""
+    scale = scales.get(score.name)
+    if scale is None:
+        return None
+    if isinstance(score.value, str):
+        category = scale.category(score.value)
+        return scale.normalise(category.value).value if category and category.value is not None else None
+    return scale.normalise(score.value).value
+
+
+def rated_pairs(values: RunValues, scales: Mapping[str, Scale]) -> list[RatedPair]:
+    """Pair each human score with the judges' scores that it is about.
+
+    A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
+    none is held against all.
+    """
+    judges = [name for name, reading in values.readings.items() if reading.source != "ANNOTATION" and reading.scale]
+    pairs = []
+    for human in sorted(scales):
+        named = [judge for judge in judges if _same_subject(judge, human)]
+        pairs += [RatedPair(judge, human, _rated(values, judge, human, scales)) for judge in named or judges]
+    return [pair for pair in pairs if pair.items]
+
+
+def _same_subject(judge: str, human: str) -> bool:
+    first, second = _subject(judge), _subject(human)
+    return first == second or (bool(first) and bool(second) and (first in second or second in first))
+
+
+def _subject(name: str) -> str:
+    words = re.split(r"[\s._-]+", name.lower())
+    return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
+
+
+def _rated(values: RunValues, judge: str, human: str, scales: Mapping[str, Scale]) -> tuple[Rated, ...]:
+    rated = []
+    for item in values.record.items:
+        judged = values.score_of(item, judge)
+        judge_value = values.readings[judge].canonical(judged) if judged else None
+        humans = [score for score in item.scores if score.source == "ANNOTATION" and score.name == human]
+        given = [(value, score) for score in humans if (value := human_value(score, scales)) is not None]
+        if judged is None or judge_value is None or not given:
+            continue
+        mean = sum(value for value, _ in given) / len(given)
+        rated.append(Rated(item, judge_value, mean, judged, given[-1][1]))
+    return tuple(rated)
+
+
+def describe_agreement(pair: RatedPair, run_name: str, rows: int) -> JudgeAgreement:
+    """Say how far a judge agrees with a human score.
+
+    Pass/fail judgements of humans: Cohen's kappa on what passes. Ratings on one even grid: kappa weighted by squared
+    distance.
+    Others: Spearman's rank correlation.
+    """
+    numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
+    passes = [(judge >= PASS_MARK, human >= PASS_MARK) for judge, human in numbers]
+    measure, value, interval = _measure(numbers, passes)
+    differing = sorted((rated for rated in pair.items if rated.differs), key=lambda rated: -rated.distance)
+    agreement = sum(judge == human for judge, human in passes) / len(passes)
+    return JudgeAgreement(
+        judge=pair.judge,
+        human=pair.human,
+        run_name=run_name,
+        pairs=len(numbers),
+        measure=measure,
+        value=value,
+        interval=as_range(interval),
+        agreement=agreement,
+        true_positive_rate=_rate(true_positive_rate(passes)),
+        false_positive_rate=_rate(false_positive_rate(passes)),
+        pass_mark=PASS_MARK,
+        summary=_sentence(pair, agreement, measure, value, interval),
+        differing=len(differing),
+        differ_on=[
+            DifferingItem(
+                item_id=rated.item.item_id,
+                judge_value=rated.judge_value,
+                human_value=rated.human_value,
+                trace_id=rated.item.trace_id,
+            )
+            for rated in differing[:rows]
+        ],
+    )
+
+
+def _measure(
+    numbers: Sequence[tuple[float, float]], passes: Sequence[tuple[bool, bool]]
+) -> tuple[Measure | None, float | None, Interval | None]:
+    found: Kappa | Correlation
+    if all(human in (0.0, 1.0) for _, human in numbers):
+        found = kappa(passes, [False, True])
+        return ("kappa", found.kappa, found.interval) if found.kappa is not None else (None, None, None)
+    grid = _even_grid(numbers)
+    if grid is not None:
+        steps = [(round(judge, 9), round(human, 9)) for judge, human in numbers]
+        found = kappa(steps, grid, "quadratic")
+        return ("weighted kappa", found.kappa, found.interval) if found.kappa is not None else (None, None, None)
+    found = spearman(numbers)
+    return ("Spearman", found.rho, found.interval) if found.rho is not None else (None, None, None)
+
+
+def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
+    """The even grid of a few steps from 0 to 1 that all ratings lie on, or None."""
+    values = {round(value, 9) for pair in numbers for value in pair}
+    for steps in range(1, MOST_CATEGORIES):
+        grid = [round(step / steps, 9) for step in range(steps + 1)]
+        if values <= set(grid):
+            return grid
+    return None
+
+
+def _sentence(
+    pair: RatedPair, agreement: float, measure: Measure | None, value: float | None, interval: Interval | None
+) -> str:
+    text = f"{pair.judge} and {pair.human} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
+    if measure is None or value is None:
+        return f"{text}; there is too little spread to say more."
+    sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
+    return f"{text}; {measure} {value:.2f}{sure}."
+
+
+def _rate(rate: Rate) -> RateAnswer:
+    return RateAnswer(hits=rate.hits, of=rate.of, share=rate.share, interval=as_range(rate.interval))
+
+
+def as_range(interval: Interval | None) -> Range | None:
+    """An interval as answers give it."""
+    return Range(low=interval.low, high=interval.high) if interval else None

@@ -1,0 +1,244 @@
+"""Explaining one run: how its scores are spread, what fails, and what the failures have in common."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lfexp_mcp.answers.analysis import (
+    Analysis,
+    DisagreementItem,
+    ExtremeItem,
+    FailureList,
+    ScoreCorrelation,
+    ScoreDistribution,
+    SliceResult,
+)
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.services.agreement import Rated, RatedPair, human_scales, rated_pairs
+from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.distributions import correlate_scores, describe_distribution
+from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_failure
+from lfexp_mcp.services.notices import STRANGERS
+from lfexp_mcp.services.outputs import group_errors, group_outputs
+from lfexp_mcp.services.reading import read_run, with_comments
+from lfexp_mcp.services.run_values import PASS_MARK, RunValues, read_values
+from lfexp_mcp.services.runs import describe_read
+from lfexp_mcp.services.slices import slice_run
+from lfexp_mcp.services.usage import Usage, read_usage
+from lfexp_mcp.services.workspace import Workspace
+
+FEW = 3
+"""Failing items shown when they were not asked for."""
+EXTREMES = 5
+
+
+class AnalyzeRequest(BaseModel):
+    """What to explain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(min_length=1)
+    run_name: str = Field(min_length=1)
+    show_failures: bool = Field(default=False, description="List the failing items, not only the lowest few.")
+    score_name: str | None = Field(default=None, description="Only this score.")
+    score_threshold: float | None = Field(
+        default=None, ge=0, le=10, description=f"An item fails below it; above 1 it is on 0-10. Default {PASS_MARK}."
+    )
+    limit: int = Field(default=10, ge=1, le=100, description="Entries per list.")
+    cursor: str | None = None
+    detail: Detail = "summary"
+
+    @property
+    def threshold(self) -> float:
+        """The threshold on 0-1."""
+        given = PASS_MARK if self.score_threshold is None else self.score_threshold
+        return given / 10 if given > 1 else given
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """All that was found, before it is cut to an allowance."""
+
+    described: RunAnswer
+    values: RunValues
+    scores: list[ScoreDistribution]
+    failures: list[Failure]
+    start: int
+    """Where the page of failures begins."""
+    page: list[Failure]
+    slices: list[SliceResult]
+    correlations: list[ScoreCorrelation]
+    usage: dict[str, Usage]
+    disagreements: list[tuple[RatedPair, Rated]]
+
+
+async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
+    """Explain a run.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or score.
+        UsageError: The cursor is none of the failures' list.
+    """
+    start = read_cursor(request.cursor)
+    record = await read_run(ws, request.dataset, request.run_name)
+    found = await _find(ws, request, record, start)
+    return fit(lambda allowance: _answer(found, request, allowance), request.limit, request.detail)
+
+
+async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
+    values = read_values(record)
+    scores = _scores_asked(values, request.score_name)
+    described = await describe_read(ws, record)
+    failures = find_failures(values, scores, request.threshold)
+    rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
+    configs = await ws.gateway.score_configs() if _has_human_scores(record) else []
+    pairs = [pair for pair in rated_pairs(values, human_scales(record, configs)) if pair.judge in scores]
+    return _Findings(
+        described=described,
+        values=values,
+        scores=[
+            describe_distribution(summary, values, request.threshold)
+            for summary in described.scores
+            if summary.name in scores
+        ],
+        failures=failures,
+        start=start,
+        page=await read_page(ws, failures[start : start + rows]),
+        slices=slice_run(values, scores),
+        correlations=correlate_scores(values, scores),
+        usage=await read_usage(ws, record),
+        disagreements=await _disagreements(ws, pairs, request.limit),
+    )
+
+
+def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> Analysis:
+    described, record = found.described, found.values.record
+    shown = found.page[: allowance.rows]
+    end = found.start + len(shown)
+    return Analysis(
+        backend=described.backend,
+        dataset=described.dataset,
+        run_name=described.run_name,
+        status=described.status,
+        experiment_url=described.experiment_url,
+        total_items=described.total_items,
+        succeeded=described.succeeded,
+        failed=described.failed,
+        pending=described.pending,
+        scores=found.scores,
+        failures=FailureList(
+            total=len(found.failures),
+            items=[show_failure(failure, found.values, allowance) for failure in shown],
+            next_cursor=write_cursor(end) if end < len(found.failures) else None,
+        ),
+        errors=group_errors(record.items, allowance)[: allowance.rows],
+        slices=_slices_shown(found.slices, allowance.rows, request.detail),
+        slices_tested=len(found.slices),
+        correlations=found.correlations[: allowance.rows],
+        outputs=group_outputs(record.items, allowance),
+        slowest=_slowest(record.items)[: allowance.rows],
+        dearest=_dearest(record, found.usage)[: allowance.rows],
+        disagreements=[_disagreement(pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]],
+        warnings=[*record.warnings, *scale_warnings(record)],
+        notice=STRANGERS,
+        next=_next_steps(request, found),
+    )
+
+
+def _scores_asked(values: RunValues, score_name: str | None) -> list[str]:
+    names = sorted({*values.readings, *(missing.name for item in values.record.items for missing in item.unscored)})
+    if score_name is None:
+        return names
+    if score_name not in names:
+        raise NotFoundError.of(
+            f"score in run {values.name!r}", score_name, names, "analyze_run without score_name shows all scores."
+        )
+    return [score_name]
+
+
+def _has_human_scores(record: RunRecord) -> bool:
+    return any(score.source == "ANNOTATION" for item in record.items for score in item.scores)
+
+
+def _slices_shown(slices: Sequence[SliceResult], rows: int, detail: Detail) -> list[SliceResult]:
+    """Those worth a look: shown to differ, and the lowest of the others."""
+    if detail == "full":
+        return list(slices)
+    telling = [
+        one for one in slices if one.verdict.endswith("than the rest") or (one.p_adjusted is not None and one.delta < 0)
+    ]
+    return telling[:rows]
+
+
+def _slowest(items: Sequence[ItemResult]) -> list[ExtremeItem]:
+    timed = sorted((item for item in items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
+    return [
+        ExtremeItem(item_id=item.item_id, trace_id=item.trace_id, seconds=item.seconds) for item in timed[:EXTREMES]
+    ]
+
+
+def _dearest(record: RunRecord, usage: Mapping[str, Usage]) -> list[ExtremeItem]:
+    """The items whose model calls cost most, or used most tokens where no price is known."""
+    traces = {item.item_id: item.trace_id for item in record.items}
+    ordered = sorted(usage.items(), key=lambda entry: (-(entry[1].cost or 0.0), -entry[1].tokens, entry[0]))
+    return [
+        ExtremeItem(item_id=item_id, trace_id=traces.get(item_id), tokens=round(used.tokens), cost_usd=used.cost)
+        for item_id, used in ordered[:EXTREMES]
+    ]
+
+
+async def _disagreements(ws: Workspace, pairs: Sequence[RatedPair], rows: int) -> list[tuple[RatedPair, Rated]]:
+    """The items on which judge and human differ, the furthest apart first, with the words of both."""
+    differing = [(pair, rated) for pair in pairs for rated in pair.items if rated.differs]
+    differing.sort(key=lambda entry: (-entry[1].distance, entry[1].item.item_id))
+    shown = differing[:rows]
+    items = await with_comments(ws, [rated.item for _, rated in shown])
+    comments = {score.id: score for item in items for score in item.scores}
+    return [
+        (
+            pair,
+            replace(
+                rated,
+                judge_score=comments.get(rated.judge_score.id, rated.judge_score),
+                human_score=comments.get(rated.human_score.id, rated.human_score),
+            ),
+        )
+        for pair, rated in shown
+    ]
+
+
+def _disagreement(pair: RatedPair, rated: Rated, allowance: Allowance) -> DisagreementItem:
+    return DisagreementItem(
+        item_id=rated.item.item_id,
+        judge=pair.judge,
+        judge_value=rated.judge_value,
+        human=pair.human,
+        human_value=rated.human_value,
+        untrusted_judge_reason=allowance.cut_note(rated.judge_score.comment),
+        untrusted_human_comment=allowance.cut_note(rated.human_score.comment),
+        trace_id=rated.item.trace_id,
+    )
+
+
+def _next_steps(request: AnalyzeRequest, found: _Findings) -> list[NextStep]:
+    failures = found.failures
+    run = {"dataset": request.dataset, "run_name": request.run_name}
+    steps = []
+    if failures and not request.show_failures:
+        steps.append(
+            NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why="List the failing items.")
+        )
+    if failures:
+        arguments = {**run, "item_id": failures[0].item.item_id}
+        steps.append(NextStep(tool="get_run", arguments={**arguments}, why="Read the lowest item whole."))
+    why = "Read what humans wrote before digging into single items."
+    if found.disagreements:
+        why = "Humans and judges differ: read what the humans wrote."
+    steps.append(NextStep(tool="fetch_annotation_comments", arguments={**run}, why=why))
+    return steps

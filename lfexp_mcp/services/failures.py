@@ -1,0 +1,70 @@
+"""The results of a run that score too low."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lfexp_mcp.answers.analysis import FailingItem
+from lfexp_mcp.records import ItemResult
+from lfexp_mcp.services.budget import Allowance
+from lfexp_mcp.services.reading import with_comments
+from lfexp_mcp.services.run_values import RunValues
+from lfexp_mcp.services.runs import item_answer
+from lfexp_mcp.services.workspace import Workspace
+
+METADATA_LENGTH = 60
+METADATA_KEYS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A result with scores below the threshold."""
+
+    item: ItemResult
+    scores: tuple[tuple[float, str], ...]
+    """Canonical value and name, lowest first."""
+    trace_url: str | None = None
+
+
+def find_failures(values: RunValues, scores: Sequence[str], threshold: float) -> list[Failure]:
+    """Find the results with a score below the threshold, the lowest first.
+
+    Args:
+        values: The run.
+        scores: The scores that count; those without a scale never fail.
+        threshold: On 0-1.
+    """
+    failures = [Failure(item, low) for item in values.record.items if (low := _low(values, item, scores, threshold))]
+    return sorted(failures, key=lambda failure: (failure.scores[0][0], failure.item.item_id, failure.item.repeat))
+
+
+def _low(values: RunValues, item: ItemResult, scores: Sequence[str], threshold: float) -> tuple[tuple[float, str], ...]:
+    found = []
+    for name in scores:
+        score = values.score_of(item, name)
+        value = values.readings[name].canonical(score) if score is not None else None
+        if value is not None and value < threshold:
+            found.append((value, name))
+    return tuple(sorted(found))
+
+
+async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]:
+    """Add the judges' reasons and the addresses of the traces to the failures that an answer shows."""
+    items = await with_comments(ws, [failure.item for failure in failures])
+    return [
+        replace(failure, item=item, trace_url=await ws.gateway.trace_url(item.trace_id) if item.trace_id else None)
+        for item, failure in zip(items, failures, strict=True)
+    ]
+
+
+def show_failure(failure: Failure, values: RunValues, allowance: Allowance) -> FailingItem:
+    """Show one failing result within an allowance."""
+    item = failure.item
+    shown = item_answer(item, values.readings, allowance, repeats=len(values.record.experiment_ids) > 1)
+    brief = Allowance(min(allowance.text, METADATA_LENGTH), allowance.rows)
+    return FailingItem(
+        **shown.model_dump(),
+        failed_scores=[name for _, name in failure.scores],
+        lowest=failure.scores[0][0],
+        metadata={key: str(brief.cut(value)) for key, value in list(item.metadata.items())[:METADATA_KEYS]},
+        trace_url=failure.trace_url,
+    )

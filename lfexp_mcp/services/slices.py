@@ -1,0 +1,113 @@
+"""Kinds of items that do worse: every categorical metadata key, each value against the rest of the run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.analysis import SliceResult
+from lfexp_mcp.services.agreement import as_range
+from lfexp_mcp.services.run_values import RunValues, first_results
+from lfexp_mcp.statistics.independent import GroupResult, compare_groups
+from lfexp_mcp.statistics.interval import ALPHA
+from lfexp_mcp.statistics.multiplicity import holm
+
+MOST_VALUES = 20
+"""Distinct values up to which a metadata key is a category."""
+LEAST_PER_VALUE = 2
+"""Items that a category's values have on average, at least: an id has one each."""
+LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    key: str
+    value: str
+    item_ids: frozenset[str]
+
+
+def slice_run(values: RunValues, scores: Sequence[str]) -> list[SliceResult]:
+    """Compare the items of each metadata value with the rest.
+
+    Args:
+        values: The run.
+        scores: The scores to compare.
+
+    Returns:
+        Every slice and score with items on both sides: those shown to be worse first, then by difference.
+    """
+    slices = list(_slices(values))
+    compared = [
+        (piece, score, len(inside), compare_groups(inside, outside))
+        for piece in slices
+        for score in scores
+        if (numbers := values.numbers.get(score))
+        and (inside := [number for item_id, number in numbers.items() if item_id in piece.item_ids])
+        and (outside := [number for item_id, number in numbers.items() if item_id not in piece.item_ids])
+    ]
+    adjusted = holm([result.p for _, _, _, result in compared])
+    results = [
+        _result(piece, score, count, result, p)
+        for (piece, score, count, result), p in zip(compared, adjusted, strict=True)
+    ]
+    return sorted(results, key=_rank)
+
+
+def _rank(result: SliceResult) -> tuple[int, float, str, str, str]:
+    order = ("worse than the rest", "not shown to differ", "better than the rest", "too few items")
+    return (order.index(result.verdict), result.delta, result.key, result.value, result.score)
+
+
+def _result(piece: _Slice, score: str, count: int, result: GroupResult, p: float | None) -> SliceResult:
+    return SliceResult.model_validate(
+        {
+            "key": piece.key,
+            "value": piece.value,
+            "score": score,
+            "count": count,
+            "mean": result.mean,
+            "rest_mean": result.other_mean,
+            "delta": result.delta,
+            "interval": as_range(result.interval),
+            "p_adjusted": p,
+            "verdict": _verdict(result, p),
+        }
+    )
+
+
+def _verdict(result: GroupResult, p: float | None) -> str:
+    if p is None:
+        return "too few items"
+    if p >= ALPHA:
+        return "not shown to differ"
+    return "worse than the rest" if result.delta < 0 else "better than the rest"
+
+
+def _slices(values: RunValues) -> Iterator[_Slice]:
+    by_key: dict[str, dict[str, set[str]]] = {}
+    for item_id, item in first_results(values.record).items():
+        for key, value in _labels(item.metadata):
+            by_key.setdefault(key, {}).setdefault(value, set()).add(item_id)
+    for key, members in sorted(by_key.items()):
+        if _is_category(members):
+            for value, item_ids in sorted(members.items()):
+                yield _Slice(key, value, frozenset(item_ids))
+
+
+def _is_category(members: Mapping[str, set[str]]) -> bool:
+    labelled = sum(len(item_ids) for item_ids in members.values())
+    return len(members) <= MOST_VALUES and labelled >= LEAST_PER_VALUE * len(members)
+
+
+def _labels(metadata: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The metadata's short values, keys of nested objects joined by dots, each entry of a list one label."""
+    for key, value in metadata.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _labels(value, f"{name}.")
+        elif isinstance(value, list):
+            yield from ((name, entry) for entry in value if isinstance(entry, str) and len(entry) <= LONGEST_VALUE)
+        elif isinstance(value, bool):
+            yield name, str(value).lower()
+        elif isinstance(value, str | int) and 0 < len(str(value)) <= LONGEST_VALUE:
+            yield name, str(value)
