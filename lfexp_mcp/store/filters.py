@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.store.clock import parse_ms
 from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError
@@ -39,7 +39,10 @@ class FilterColumn:
     """Whether conditions on it name a key."""
 
 
-_ADAPTER = TypeAdapter(list[FilterCondition])
+MAX_CONDITIONS = 100
+"""The most conditions taken; SQLite limits how deep they nest."""
+
+_ADAPTER = TypeAdapter(Annotated[list[FilterCondition], Field(max_length=MAX_CONDITIONS)])
 
 _COMPARE = frozenset({"=", ">", "<", ">=", "<="})
 
@@ -53,7 +56,8 @@ def parse_filter(text: str) -> list[FilterCondition]:
     try:
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
-        raise InvalidRequestError.at("filter", "Invalid filter: a JSON array of conditions is expected") from error
+        message = f"Invalid filter: a JSON array of at most {MAX_CONDITIONS} conditions is expected"
+        raise InvalidRequestError.at("filter", message) from error
 
 
 def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: Mapping[str, FilterColumn]) -> None:
@@ -138,17 +142,15 @@ def _options(conditions: Conditions, expression: _Expression, condition: FilterC
 
 
 def _array(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
-    values = _strings(condition)
-    member = f"EXISTS (SELECT 1 FROM json_each({sql}) AS member WHERE member.value = ?)"  # noqa: S608
+    values = json.dumps(_strings(condition))
+    wanted, members = "SELECT value FROM json_each(?)", f"SELECT value FROM json_each({sql})"  # noqa: S608
     match condition.operator:
         case "any of":
-            conditions.add("(" + " OR ".join([member] * len(values) or ["0"]) + ")", *values)
+            conditions.add(f"EXISTS ({members} WHERE value IN ({wanted}))", values)
         case "none of":
-            for value in values:
-                conditions.add(f"NOT {member}", value)
+            conditions.add(f"NOT EXISTS ({members} WHERE value IN ({wanted}))", values)
         case "all of":
-            for value in values:
-                conditions.add(member, value)
+            conditions.add(f"NOT EXISTS ({wanted} WHERE value NOT IN ({members}))", values)
         case _:
             raise _wrong_operator(condition)
 

@@ -115,7 +115,7 @@ def _announced(folder: Path) -> _Announcement | None:
         return _Announcement(
             int(content["pid"]), str(content["instance"]), int(content["port"]), str(content["version"])
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

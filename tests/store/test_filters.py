@@ -179,6 +179,7 @@ def _condition(kind: str, column: str, operator: str, value: Json = None, key: s
         (_condition("arrayOptions", "tags", "all of", ["green", "blue"]), "aa"),
         (_condition("arrayOptions", "tags", "all of", ["red", "blue"]), ""),
         (_condition("arrayOptions", "traceTags", "none of", ["blue"]), "cc bb"),
+        (_condition("arrayOptions", "tags", "any of", [*map(str, range(1500)), "blue"]), "aa"),
         (_condition("number", "latency", ">=", 2), "aa"),
         (_condition("number", "totalTokens", ">", 14), "aa"),
         (_condition("number", "totalCost", "=", 0.5), "aa"),
@@ -218,6 +219,7 @@ def test_observations_are_filtered(filled: httpx.Client, parameters: dict[str, s
         _condition("stringObject", "metadata", "=", "x"),
         _condition("stringObject", "name", "=", "x", "key"),
         _condition("magic", "name", "=", "x"),
+        {"filter": json.dumps([{"type": "string", "column": "name", "operator": "=", "value": "x"}] * 101)},
     ],
     ids=lambda value: value["filter"][:70],
 )
