@@ -16,33 +16,39 @@ CLOUD_URL = "https://cloud.langfuse.com"
 class Settings(BaseSettings):
     """What the environment says; an empty variable counts as unset."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True)
+    # With the prefix, no field is read from a variable of its bare name: `HOME` is the user's, not ours.
+    model_config = SettingsConfigDict(
+        env_prefix="LFEXP_", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
 
-    langfuse_public_key: str | None = None
-    langfuse_secret_key: SecretStr | None = None
+    langfuse_public_key: str | None = Field(default=None, validation_alias="LANGFUSE_PUBLIC_KEY")
+    langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="LANGFUSE_SECRET_KEY")
     langfuse_url: str = Field(default=CLOUD_URL, validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
     """Where Langfuse is; used only when both keys are set."""
 
-    openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
-    anthropic_api_key: SecretStr | None = None
-    anthropic_base_url: str | None = None
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
-    judge_provider: Literal["openai", "anthropic"] | None = Field(default=None, validation_alias="LFEXP_JUDGE_PROVIDER")
+    judge_provider: Literal["openai", "anthropic"] | None = None
     """Provider of judges whose prompt config names none; unset: the one whose key is set."""
-    judge_model: str | None = Field(default=None, validation_alias="LFEXP_JUDGE_MODEL")
+    judge_model: str | None = None
     """Model of judges whose prompt config names none; unset: the provider's default in `judges`."""
-    judge_concurrency: int = Field(default=10, ge=1, validation_alias="LFEXP_JUDGE_CONCURRENCY")
+    judge_concurrency: int = Field(default=10, ge=1)
     """Calls to one provider that may be under way at once."""
 
-    home: Path = Field(
-        default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False), validation_alias="LFEXP_HOME"
-    )
+    home: Path = Field(default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False))
     """Folder of the embedded store and of the runs on disk, private to the user."""
-    python: Path | None = Field(default=None, validation_alias="LFEXP_PYTHON")
+    python: Path | None = None
     """Interpreter that runs task scripts; unset: the one that runs lfexp-mcp."""
-    keep_runs: int = Field(default=200, ge=1, validation_alias="LFEXP_KEEP_RUNS")
+    keep_runs: int = Field(default=200, ge=1)
     """How many finished runs keep their folder on disk; the oldest go first."""
+
+    delivery_patience: float = Field(default=60.0, ge=0)
+    """Seconds that the end of a run waits for a Langfuse that takes nothing, before it leaves the rest to a resume."""
+    cancel_grace: float = Field(default=10.0, ge=0)
+    """Seconds that items at work may go on after a cancel."""
 
     @property
     def embedded(self) -> bool:
@@ -79,8 +85,15 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors(include_input=False))
+        wrong = "; ".join(
+            f"{_variable(str(each['loc'][0]))}: {each['msg']}" for each in error.errors(include_input=False)
+        )
         raise UsageError(f"The environment cannot be used. Correct or unset: {wrong}.") from None
+
+
+def _variable(place: str) -> str:
+    """Return the variable of a field, which errors name by its alias or by the field itself."""
+    return place if place.isupper() else f"LFEXP_{place.upper()}"
 
 
 def process_environment(changes: dict[str, str]) -> dict[str, str]:
