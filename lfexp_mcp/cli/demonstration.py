@@ -4,8 +4,9 @@ from itertools import count
 from pathlib import Path
 
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import show, write_line
-from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, LABELLED_TOTAL, RECEIPTS
+from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, FOLDER, LABELLED_TOTAL, RECEIPTS
 from lfexp_mcp.reports import Report, Table, report_of
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
@@ -79,17 +80,18 @@ async def _show_slices(workspace: Workspace, run_name: str) -> None:
 
 
 def _show_next_steps(workspace: Workspace, first: str, second: str, has_account: bool) -> None:
-    write_line(
-        "\nThe new version reads 7,40 as 740: decimal commas, hidden by the gain elsewhere. Try next:\n"
-        f"  lfexp-mcp analyze --dataset {DATASET} --run-name {second} --show-failures\n"
-        f"  lfexp-mcp compare --dataset {DATASET} --runs {first} {second} --fail-if worse\n"
-        f"  cp {LABELLED_TOTAL} {EVALUATORS} .   # mend amount(), then:\n"
-        f"  lfexp-mcp run --dataset {DATASET} --run-name mine --task-script {LABELLED_TOTAL.name}"
-        f" --evaluator-script {EVALUATORS.name}\n"
-        "Or let an agent do it: the README shows how to add lfexp-mcp to an MCP client."
-    )
+    dataset = ("--dataset", DATASET)
+    scripts = ("--task-script", LABELLED_TOTAL.name, "--evaluator-script", EVALUATORS.name)
+    lines = [
+        "\nThe new version reads 7,40 as 740: decimal commas, hidden by the gain elsewhere. Try next:",
+        f"  {shell_line('analyze', *dataset, '--run-name', second, '--show-failures')}",
+        f"  {shell_line('compare', *dataset, '--runs', first, second, '--fail-if', 'correct<0.95')}",
+        f"Copy {LABELLED_TOTAL.name} and {EVALUATORS.name} from {FOLDER}, mend amount(), and run it:",
+        f"  {shell_line('run', *dataset, '--run-name', 'mine', *scripts)}",
+        "Or let an agent do all this: the README shows how to add lfexp-mcp to an MCP client.",
+        f"Everything is in the embedded store in {workspace.settings.store_folder}.",
+    ]
     if has_account:
-        write_line(
-            "Langfuse keys are set here, so these commands would go to that account; unset them to see the demo's runs."
-        )
-    write_line(f"Everything is in the embedded store at {workspace.settings.store_folder}.")
+        lines.append("Langfuse keys are set here: unset them first, since these commands would go to that account.")
+    for line in lines:
+        write_line(line)

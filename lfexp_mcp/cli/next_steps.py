@@ -2,12 +2,16 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
+
+NAME = "lfexp-mcp"
 
 COMMANDS = {
     "run_experiment": ("run",),
@@ -25,10 +29,26 @@ COMMANDS = {
 
 def command_line(step: NextStep) -> str:
     """Write a call of a tool as the command that does the same."""
-    words = ["lfexp-mcp", *COMMANDS[step.tool]]
+    words = [*COMMANDS[step.tool]]
     for name, value in step.arguments.items():
         words += _flag(f"--{name.replace('_', '-')}", value)
+    return shell_line(*words)
+
+
+def shell_line(*arguments: str) -> str:
+    """Write a command of ours as it can be typed where this one was typed."""
+    words = [*_program(), *arguments]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def _program() -> list[str]:
+    typed = Path(sys.argv[0])
+    if typed.stem == "__main__":
+        return [sys.executable, "-m", "lfexp_mcp"]
+    found = shutil.which(NAME)
+    if typed.stem != NAME or (found is not None and Path(found).resolve() == typed.resolve()):
+        return [NAME]
+    return [sys.argv[0]]
 
 
 def _flag(flag: str, value: JsonValue) -> list[str]:

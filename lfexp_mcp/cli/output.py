@@ -2,6 +2,7 @@
 
 import sys
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -31,7 +32,10 @@ def show(report: Report) -> None:
         write_line("\n".join([plain(Report(report.blocks)), *_next_lines(report)]))
         return
     for block in report.blocks:
-        console.print(_rich_table(block) if isinstance(block, Table) else _styled(block))
+        if isinstance(block, Table):
+            console.print(_rich_table(block), width=max(console.width, _least_width(block)), crop=False)
+        else:
+            console.print(_styled(block), soft_wrap=True)
     for line in _next_lines(report):
         console.print(Text(line, style="cyan"), soft_wrap=True)
 
@@ -51,11 +55,26 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+SHORT_CELL = 16
+"""Characters up to which a column keeps its words on one line: long texts fold, and no figure is cut."""
+GAP = 2
+
+
+def _least_width(table: Table) -> int:
+    """Return how wide a table has to be to show its short columns whole, even if the terminal then breaks its lines."""
+    return sum(min(_longest(table, place), SHORT_CELL) + GAP for place in range(len(table.columns)))
+
+
+def _longest(table: Table, place: int) -> int:
+    return max(len(row[place]) for row in (table.columns, *table.rows))
+
+
 def _rich_table(table: Table) -> RichTable:
     # Text objects, since a cell may hold a stranger's brackets that Rich would read as markup.
-    shown = RichTable(title=Text(table.title) if table.title else None, title_justify="left")
-    for column in table.columns:
-        shown.add_column(Text(column))
+    title = Text(table.title, style="bold") if table.title else None
+    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for place, name in enumerate(table.columns):
+        shown.add_column(Text(name), overflow="fold", no_wrap=_longest(table, place) <= SHORT_CELL)
     for row in table.rows:
         shown.add_row(*(Text(one_line(text), style=_STYLES.get(text, "")) for text in row))
     return shown

@@ -30,18 +30,15 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
             score.run,
             score.score,
             score.verdict,
-            number(score.baseline_mean),
-            number(score.mean),
-            signed(score.delta),
-            interval(score.interval),
-            number(score.p_adjusted),
-            str(score.pairs),
+            f"{number(score.baseline_mean)} -> {number(score.mean)}",
+            _signed(score.delta),
+            _interval(score.interval),
+            _probability(score.p_adjusted),
             f"{score.wins}/{score.losses}/{score.ties}",
         )
         for score in scores
     ]
-    columns = ("run", "score", "verdict", "baseline", "mean", "delta", "95%", "p", "pairs", "won/lost/tied")
-    return Table(columns, rows)
+    return Table(("run", "score", "verdict", "mean", "delta", "95%", "p", "won/lost/tied"), rows)
 
 
 def _figures(runs: list[RunFigures]) -> Table:
@@ -85,11 +82,13 @@ def _gate(gate: Gate) -> tuple[str, ...]:
     return (f"Gate: {'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)", *failed)
 
 
-def signed(value: float | None) -> str:
-    """Show a difference with its sign."""
+def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.4f}"
 
 
-def interval(value: Range | None) -> str:
-    """Show an interval of differences."""
-    return "" if value is None else f"[{value.low:+.4f}, {value.high:+.4f}]"
+def _interval(value: Range | None) -> str:
+    return "" if value is None else f"[{value.low:+.3f}, {value.high:+.3f}]"
+
+
+def _probability(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}" if value >= 1e-4 else "<0.0001"
