@@ -53,6 +53,7 @@ def test_one_key_of_two_is_refused_with_the_one_that_is_missing(monkeypatch: pyt
 def test_secrets_hide_in_a_settings_own_text() -> None:
     program = "from lfexp_mcp.settings import Settings; print(repr(Settings()))"
     environment = {
+        **os.environ,
         "LANGFUSE_SECRET_KEY": "sk-hidden-1",
         "OPENAI_API_KEY": "sk-hidden-2",
         "ANTHROPIC_API_KEY": "sk-hidden-3",
