@@ -15,6 +15,9 @@ class JudgeAnswer(Answer):
     score_name: str = Field(description="Name of the score it gives.")
     scale: str = Field(description="The scale its replies are read on, such as `0-10`.")
     scale_source: str = Field(description="Where the scale was found.")
+    model: str | None = Field(
+        description="The model that answers it as things stand; null while no provider's key is set."
+    )
     placeholders: list[str] = Field(description="What the prompt is filled with.")
     warnings: list[str]
     next: list[NextStep]

@@ -1,10 +1,10 @@
 """The placeholders of a judge's prompt, and filling them."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 """`{{name}}`, spaces within allowed; what is no name, such as `{{"score": 1}}`, is text."""
@@ -18,7 +18,7 @@ def placeholders(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for text in texts for match in PLACEHOLDER.finditer(text)))
 
 
-def fill(text: str, values: Mapping[str, JsonValue]) -> str:
+def fill(text: str, values: Mapping[str, object]) -> str:
     """Replace the placeholders of a text in one pass: a value is never read as a template.
 
     Args:
@@ -29,16 +29,23 @@ def fill(text: str, values: Mapping[str, JsonValue]) -> str:
     return PLACEHOLDER.sub(lambda match: as_text(values.get(match[1])), text)
 
 
-def as_text(value: JsonValue) -> str:
-    """Write a value as a judge gets to see it."""
+def as_text(value: object) -> str:
+    """Write a value as a model gets to see it; what has no JSON of its own goes in as its text."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = to_json(value, fallback=str, inf_nan_mode="constants").decode()
+        except ValueError:
+            text = str(value)
+    return text.encode("utf-8", "replace").decode()
 
 
 def item_values(
-    *, input: JsonValue, output: JsonValue, expected_output: JsonValue, metadata: Mapping[str, JsonValue], missing: str
-) -> dict[str, JsonValue]:
+    *, input: JsonValue, output: object, expected_output: JsonValue, metadata: Mapping[str, JsonValue], missing: str
+) -> dict[str, object]:
     """Build what an item fills a judge's prompt with.
 
     Args:

@@ -1,0 +1,158 @@
+"""The judges of a run, at work."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import anyio
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError
+from lfexp_mcp.judges.judged import Judged, count_votes
+from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.prompting import answer_schema, judge_messages, once_more
+from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.reply import BEGINNING, ReadReply, read_reply
+from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.templates import item_values
+from lfexp_mcp.judges.usage import Meter, Usage
+
+LONGER = 4
+"""Times as many tokens are allowed when an answer that was cut off is asked for again."""
+TOKENS_OF_A_CUT_OFF_ANSWER = 2048
+"""What is multiplied where nothing was said of the answer's length."""
+
+
+class Generation(Protocol):
+    """One question to a model, as it is traced."""
+
+    def answered(self, answer: ModelAnswer) -> None:
+        """Note the answer."""
+
+    def failed(self, error: LfexpError) -> None:
+        """Note that no answer came."""
+
+
+OnGeneration = Callable[[ResolvedJudge, ModelRequest], AbstractContextManager[Generation]]
+"""Opens what traces one question; entered before it is asked, left when all its retries are done."""
+
+
+class _Untraced:
+    def answered(self, answer: ModelAnswer) -> None: ...
+    def failed(self, error: LfexpError) -> None: ...
+
+
+def untraced(_judge: ResolvedJudge, _request: ModelRequest) -> AbstractContextManager[Generation]:
+    """Trace nothing."""
+    return nullcontext(_Untraced())
+
+
+class JudgePanel:
+    """Asks judges about items, and adds up what that uses."""
+
+    def __init__(self, models: Models, on_generation: OnGeneration = untraced) -> None:
+        """Make a panel.
+
+        Args:
+            models: The way to the models.
+            on_generation: Traces each question to a model.
+        """
+        self._models = models
+        self._on_generation = on_generation
+        self._meters: dict[str, Meter] = {}
+
+    def usage(self) -> dict[str, Usage]:
+        """What each judge has used so far, by the name of its score; failed calls and unreadable answers included."""
+        return {name: meter.usage for name, meter in self._meters.items()}
+
+    async def judge(
+        self,
+        judge: ResolvedJudge,
+        *,
+        input: JsonValue,
+        output: object,
+        expected_output: JsonValue,
+        metadata: dict[str, JsonValue],
+    ) -> Judged:
+        """Let a judge score one item, as often as `judge.samples` says.
+
+        Votes that cannot be had are left out, as long as there is one.
+
+        Raises:
+            JudgeReplyError: No reply states a score, though it was asked for once more.
+            ProviderError: The model gave no answer.
+            BudgetError: The budget does not cover another call.
+        """
+        values = item_values(
+            input=input,
+            output=output,
+            expected_output=expected_output,
+            metadata=metadata,
+            missing=judge.missing_expected_output,
+        )
+        messages = judge_messages(judge, values)
+        meter = Meter()
+        votes: list[ReadReply] = []
+        errors: list[LfexpError] = []
+
+        async def vote() -> None:
+            try:
+                votes.append(await self._vote(judge, messages, meter))
+            except LfexpError as error:
+                errors.append(error)
+
+        try:
+            if judge.samples == 1:
+                await vote()
+            else:
+                async with anyio.create_task_group() as group:
+                    for _ in range(judge.samples):
+                        group.start_soon(vote)
+        finally:
+            self._meters.setdefault(judge.score_name, Meter()).add(meter.usage)
+        spent = next((error for error in errors if isinstance(error, BudgetError)), None)
+        if spent is not None or not votes:
+            raise spent or errors[0]
+        return count_votes(judge, votes, meter.usage)
+
+    async def _vote(self, judge: ResolvedJudge, messages: tuple[Message, ...], meter: Meter) -> ReadReply:
+        request = ModelRequest(judge.model, messages, judge.parameters, answer_schema(judge.scale))
+        answer = await self._ask(judge, request, meter)
+        try:
+            return _read(answer, judge)
+        except JudgeReplyError:
+            parameters = judge.parameters
+            if answer.ending == "cut off":
+                given = parameters.get("max_tokens")
+                limit = given if isinstance(given, int) else TOKENS_OF_A_CUT_OFF_ANSWER
+                parameters = {**parameters, "max_tokens": limit * LONGER}
+            again = ModelRequest(
+                judge.model, once_more(messages, answer, judge.scale), parameters, answer_schema(judge.scale)
+            )
+            meter.add(Usage(asked_again=1))
+            return _read(await self._ask(judge, again, meter), judge)
+
+    async def _ask(self, judge: ResolvedJudge, request: ModelRequest, meter: Meter) -> ModelAnswer:
+        with self._on_generation(judge, request) as generation:
+            try:
+                answer = await self._models.ask(judge.provider, request, meter)
+            except LfexpError as error:
+                generation.failed(error)
+                raise
+            generation.answered(answer)
+            return answer
+
+
+def _read(answer: ModelAnswer, judge: ResolvedJudge) -> ReadReply:
+    beginning = repr(answer.text.strip()[:BEGINNING])
+    if answer.ending == "refused":
+        raise JudgeReplyError(f"{judge.model!r} refused to judge: {beginning}")
+    try:
+        return read_reply(answer.text, judge.scale, judge.score_name)
+    except JudgeReplyError:
+        if answer.ending == "complete":
+            raise
+        raise JudgeReplyError(
+            f"The answer of {judge.model!r} was cut off before its score: {beginning}. "
+            f"Raise `max_tokens` in the config of prompt {judge.name!r}."
+        ) from None

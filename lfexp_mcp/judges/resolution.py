@@ -1,0 +1,156 @@
+"""From a version of a prompt to a judge: all that can be wrong with it is said before the first item."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.gateway.records import DatasetItem, Prompt, PromptMessage, ScoreConfig
+from lfexp_mcp.judges.choice import call_parameters, usable_model
+from lfexp_mcp.judges.providers.messages import Message, Role
+from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.templates import STANDARD, metadata_keys, missing_keys, placeholders
+from lfexp_mcp.scores import resolve_judge_scale
+from lfexp_mcp.settings import Settings
+
+PREFIX = "judge-"
+"""Prompts whose name begins so are judges."""
+
+_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+def resolve_judge(
+    prompt: Prompt, score_configs: Sequence[ScoreConfig], settings: Settings, samples: int
+) -> ResolvedJudge:
+    """Settle everything about a judge.
+
+    Keys of the prompt's config that count: `score_name`, `scale`, `categories`, `lower_is_better`,
+    `missing_expected_output`, `provider`, `model`, and the parameters of the model's calls.
+
+    Args:
+        prompt: The version of the prompt.
+        score_configs: The project's, newest first.
+        settings: Keys and defaults.
+        samples: Votes per item. A judge that is asked once gets temperature 0 where its config says nothing.
+
+    Raises:
+        JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
+    """
+    chosen = usable_model(prompt.name, prompt.config, settings)
+    parameters = call_parameters(prompt.name, prompt.config)
+    if samples == 1:
+        parameters = {"temperature": 0, **parameters}
+    messages = template_of(prompt)
+    score_name = score_name_of(prompt.name, prompt.config)
+    resolved = resolve_judge_scale(
+        prompt.config,
+        next((config for config in score_configs if config.name == score_name), None),
+        "\n".join(message.content for message in messages),
+    )
+    missing = prompt.config.get("missing_expected_output", "")
+    if not isinstance(missing, str):
+        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
+    return ResolvedJudge(
+        name=prompt.name,
+        version=prompt.version,
+        score_name=score_name,
+        messages=messages,
+        placeholders=tuple(placeholders(message.content for message in messages)),
+        missing_expected_output=missing,
+        scale=resolved.scale,
+        scale_source=resolved.source,
+        provider=chosen.provider,
+        model=chosen.model,
+        parameters=parameters,
+        samples=samples,
+    )
+
+
+def score_name_of(name: str, config: Mapping[str, JsonValue]) -> str:
+    """The name of a judge's score: its config's `score_name`, else the prompt's name without folders and `judge-`.
+
+    Raises:
+        JudgeError: There is none.
+    """
+    configured = config.get("score_name")
+    if configured is not None and not (isinstance(configured, str) and configured.strip()):
+        raise JudgeError(f"`score_name` in the config of prompt {name!r} must be a name, not {configured!r}.")
+    score_name = configured or name.rsplit("/", 1)[-1].removeprefix(PREFIX)
+    if not score_name:
+        raise JudgeError(f"Prompt {name!r} leaves no name for its score: give one as `score_name` in its config.")
+    return score_name
+
+
+def template_of(prompt: Prompt) -> tuple[Message, ...]:
+    """The prompt's messages; a text prompt is one user message.
+
+    Raises:
+        JudgeError: It is empty, or has a message whose role no model knows.
+    """
+    source = prompt.messages if prompt.type == "chat" else (PromptMessage("user", prompt.text or ""),)
+    messages: list[Message] = []
+    for message in source:
+        role = _ROLES.get(message.role.lower())
+        if role is None:
+            raise JudgeError(
+                f"Prompt {prompt.name!r} has a message of the role {message.role!r}: use system, user or assistant."
+            )
+        messages.append(Message(role, message.content))
+    if not any(message.content.strip() for message in messages):
+        raise JudgeError(f"Prompt {prompt.name!r} is empty: write what the judge shall look at.")
+    return tuple(messages)
+
+
+def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> list[str]:
+    """Check a judge's placeholders against what the items provide.
+
+    Args:
+        judge: The judge.
+        items: The dataset's items.
+
+    Returns:
+        Warnings on what only some items provide, or none.
+
+    Raises:
+        JudgeError: A placeholder that no item provides.
+    """
+    metadata = [item.metadata for item in items]
+    lacking = missing_keys(judge.placeholders, metadata)
+    known = sorted({key for each in metadata for key in each})
+    unknown = [name for name, count in lacking.items() if count == len(items)]
+    if unknown:
+        raise JudgeError(f"Prompt {judge.name!r} cannot be filled: {unknown_placeholders(unknown, known)}")
+    warnings = [
+        f"Judge {judge.name!r} uses {{{{{name}}}}}, which the metadata of {count} of {len(items)} items lacks: "
+        "there it is empty."
+        for name, count in lacking.items()
+    ]
+    if "output" not in judge.placeholders:
+        warnings.append(f"Judge {judge.name!r} does not see what it judges: its prompt has no {{{{output}}}}.")
+    without = sum(item.expected_output is None for item in items)
+    if "expected_output" in judge.placeholders and without:
+        reads = repr(judge.missing_expected_output) if judge.missing_expected_output else "nothing"
+        warnings.append(
+            f"Judge {judge.name!r} compares with an expected output, which {without} of {len(items)} items lack: "
+            f"there it reads {reads} (`missing_expected_output` in its config says otherwise)."
+        )
+    return warnings
+
+
+def unknown_placeholders(names: Sequence[str], keys: Sequence[str]) -> str:
+    """Say which placeholders are not provided, what may be meant, and what is provided.
+
+    Args:
+        names: The placeholders.
+        keys: The keys of the items' metadata.
+    """
+    asked = ", ".join(f"{{{{{name}}}}}" for name in names)
+    near = [
+        match
+        for name in names
+        for match in difflib.get_close_matches(metadata_keys([name])[name], [*STANDARD, *keys], n=1)
+    ]
+    hint = f" Did you mean {' or '.join(f'{{{{{name}}}}}' for name in dict.fromkeys(near))}?" if near else ""
+    keys_text = f", or a key of the items' metadata ({', '.join(keys[:10])})" if keys else ""
+    return f"{asked} is not provided.{hint} Use {', '.join(STANDARD)}{keys_text}."

@@ -1,0 +1,139 @@
+"""Making judges, and finding those of a run."""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.gateway.records import Dataset, DatasetItem, Prompt
+from lfexp_mcp.judges.choice import call_parameters, choose_model
+from lfexp_mcp.judges.discovery import FoundJudges, find_judges
+from lfexp_mcp.judges.references import parse_reference
+from lfexp_mcp.judges.resolution import PREFIX, score_name_of, template_of, unknown_placeholders
+from lfexp_mcp.judges.templates import STANDARD, placeholders
+from lfexp_mcp.scores import ResolvedScale, resolve_judge_scale
+from lfexp_mcp.services.messages import PromptMessage
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.settings import Settings
+
+LABELS = ("production",)
+"""Of a judge whose labels are not given, so that runs use the version just made."""
+
+
+async def discover_judges(
+    ws: Workspace,
+    dataset: Dataset,
+    items: Sequence[DatasetItem],
+    *,
+    names: Sequence[str] | None,
+    use_langfuse_judges: bool,
+    samples: int = 1,
+) -> FoundJudges:
+    """Find and resolve the judges of a run; see `judges.discovery.find_judges`."""
+    return await find_judges(
+        ws.gateway,
+        ws.settings,
+        dataset,
+        items,
+        names=names,
+        use_langfuse_judges=use_langfuse_judges,
+        samples=samples,
+    )
+
+
+async def create_judge(
+    ws: Workspace,
+    name: str,
+    prompt: str | Sequence[PromptMessage],
+    *,
+    config: dict[str, JsonValue] | None = None,
+    labels: Sequence[str] | None = None,
+) -> JudgeAnswer:
+    """Create a judge, or a new version of one.
+
+    Args:
+        ws: The workspace.
+        name: Begins with `judge-`, so that it is found.
+        prompt: Text, or the messages of a chat.
+        config: Stored with the prompt; see `judges.resolution.resolve_judge` for the keys that count.
+        labels: Labels of the version; None for `production`, which makes it the one that runs use.
+
+    Raises:
+        JudgeError: The name, the prompt or the config cannot be used; nothing is stored then.
+    """
+    config = config or {}
+    draft = _draft(name, prompt, config)
+    messages = template_of(draft)
+    score_name = score_name_of(name, config)
+    call_parameters(name, config)
+    chosen = choose_model(name, config, ws.settings)
+    model = chosen.model if chosen else None
+    configs = await ws.gateway.score_configs()
+    resolved = resolve_judge_scale(
+        config,
+        next((known for known in configs if known.name == score_name), None),
+        "\n".join(message.content for message in messages),
+    )
+    found = placeholders(message.content for message in messages)
+    stored = await ws.gateway.create_prompt(
+        name, prompt, config=config, labels=list(LABELS if labels is None else labels), tags=["judge"]
+    )
+    return JudgeAnswer(
+        backend=ws.gateway.backend,
+        judge=name,
+        version=stored.version,
+        labels=list(stored.labels),
+        score_name=score_name,
+        scale=resolved.scale.name,
+        scale_source=resolved.source,
+        model=model,
+        placeholders=found,
+        warnings=_warnings(found, resolved, model),
+        next=[_next(stored)],
+    )
+
+
+def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, JsonValue]) -> Prompt:
+    if not name.startswith(PREFIX) or name == PREFIX:
+        raise JudgeError(
+            f"A judge's name begins with `{PREFIX}`, by which it is found: "
+            f"name it {PREFIX + (name.removeprefix(PREFIX) or 'accuracy')!r}."
+        )
+    if parse_reference(name).name != name:
+        raise JudgeError(f"The judge's name {name!r} reads as a name with a version or label: leave out `:` and `@`.")
+    if isinstance(prompt, str):
+        return Prompt(name=name, version=0, type="text", text=prompt, config=config)
+    return Prompt(name=name, version=0, type="chat", messages=tuple(prompt), config=config)
+
+
+def _warnings(found: Sequence[str], resolved: ResolvedScale, model: str | None) -> list[str]:
+    warnings: list[str] = []
+    unknown = [name for name in found if name not in STANDARD]
+    if unknown:
+        warnings.append(f"These have to be keys of the items' metadata, else: {unknown_placeholders(unknown, [])}")
+    if "output" not in found:
+        warnings.append("The judge does not see what it judges: its prompt has no {{output}}.")
+    if resolved.source == "default":
+        warnings.append(
+            f"Neither the prompt nor its config says on which scale to score: {resolved.scale.name} is taken. "
+            'Put {"scale": "0-10"} into the config to be sure.'
+        )
+    if model is None:
+        warnings.append("No key of a model's provider is set: set OPENAI_API_KEY or ANTHROPIC_API_KEY before a run.")
+    return warnings
+
+
+def _next(stored: Prompt) -> NextStep:
+    which = stored.name if "production" in stored.labels else f"{stored.name}:{stored.version}"
+    return NextStep(
+        tool="run_experiment",
+        arguments={
+            "dataset": "<a dataset>",
+            "run_name": "<a new name>",
+            "task_script": "<path of a script with task()>",
+            "judges": [which],
+        },
+        why="Score a run with this judge.",
+    )
