@@ -119,8 +119,8 @@ def _named_provider(prompt: str, config: Mapping[str, JsonValue]) -> ProviderNam
     known = next((provider for provider in _PROVIDERS if provider == named.lower()), None)
     if known is None:
         raise JudgeError(
-            f"The config of prompt {prompt!r} names the provider {named!r}. Known are anthropic, and openai, which with "
-            "OPENAI_BASE_URL is any server that speaks its chat completions."
+            f"The config of prompt {prompt!r} names the provider {named!r}. Known are anthropic, and openai, which "
+            "with OPENAI_BASE_URL is any server that speaks its chat completions."
         )
     return known
 

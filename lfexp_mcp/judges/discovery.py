@@ -98,7 +98,8 @@ def _named_by(dataset: Dataset) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise JudgeError(
             f"`judge_prompts` in the metadata of dataset {dataset.name!r} must be a list of prompt names, "
-            f"not {listed!r}. Correct it with create_dataset, or name the judges in the call."
+            f"not {listed!r}. "
+            "Correct it with create_dataset, or name the judges in the call."
         )
     return [str(name) for name in names]
 

@@ -16,7 +16,6 @@ from lfexp_mcp.judges.templates import STANDARD, placeholders
 from lfexp_mcp.scores import ResolvedScale, resolve_judge_scale
 from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.settings import Settings
 
 LABELS = ("production",)
 """Of a judge whose labels are not given, so that runs use the version just made."""
