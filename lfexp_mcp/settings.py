@@ -50,9 +50,12 @@ class Settings(BaseSettings):
     cancel_grace: float = Field(default=10.0, ge=0)
     """Seconds that items at work may go on after a cancel."""
 
+    embedded_store: bool = False
+    """Set by us for a worker: the keys are the embedded store's, which the worker may have to start again."""
+
     @property
     def embedded(self) -> bool:
-        """Whether the embedded store serves, since no keys of Langfuse are set.
+        """Whether the embedded store serves, since no keys of another Langfuse are set.
 
         Raises:
             CredentialsError: Only one of the two keys is set.
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
                 f"Only one of the two Langfuse keys is set: {missing} is missing. Set it too, "
                 "or unset both to work on the embedded store."
             )
-        return self.langfuse_public_key is None
+        return self.embedded_store or self.langfuse_public_key is None
 
     @property
     def store_folder(self) -> Path:

@@ -1,6 +1,5 @@
 """The folders of the runs on this machine."""
 
-import json
 import os
 import shutil
 import time
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.records import RunRecord, RunStatus
@@ -21,6 +20,14 @@ from lfexp_mcp.runs.replay import RunState, build_record
 HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
 KILLED = "The run did not react to the cancel, so its process was killed; resume=true goes on from here."
+WORKER_ROOM = 900
+"""Bytes of the note on a run's worker."""
+LAST_WORDS = 400
+
+
+class _Worker(BaseModel):
+    pid: int | None = None
+    last_words: str | None = None
 
 
 class RunFolder:
@@ -90,7 +97,11 @@ class RunFolder:
     def read_record(self) -> RunRecord:
         """Read the run as it stands, with all repetitions."""
         state = self.read_state()
-        return build_record(self.manifest(), self.items(), state, self.status_of(state))
+        return self.record_of(state)
+
+    def record_of(self, state: RunState) -> RunRecord:
+        """Return the run as it stands, whose journal has been read."""
+        return build_record(self.manifest(), self.items(), state, self.status_of(state), self.last_words())
 
     def status(self) -> RunStatus:
         """Tell how the run stands, by the end of its journal."""
@@ -207,14 +218,27 @@ class RunFolder:
 
     def worker_pid(self) -> int | None:
         """Process id of the newest worker; meaningful only while it is alive."""
-        try:
-            return int(json.loads(self._worker_path.read_text(encoding="utf-8"))["pid"])
-        except (OSError, ValueError, KeyError):
-            return None
+        return self._read_worker().pid
 
-    def write_worker_pid(self, pid: int) -> None:
-        """Note the process id of the worker that holds the lock."""
-        self._worker_path.write_text(json.dumps({"pid": pid}), encoding="utf-8")
+    def last_words(self) -> str | None:
+        """Return why the newest worker gave up, where it could not journal it."""
+        return self._read_worker().last_words
+
+    def introduce_worker(self, pid: int) -> None:
+        """Note the process that holds the lock, with room for its last words."""
+        self._worker_path.write_bytes(_Worker(pid=pid).model_dump_json().encode().ljust(WORKER_ROOM))
+
+    def leave_last_words(self, pid: int, words: str) -> None:
+        """Note why the worker gives up; this needs no more room than the file has, so that a full disk takes it."""
+        note = _Worker(pid=pid, last_words=words[:LAST_WORDS]).model_dump_json().encode()
+        with self._worker_path.open("r+b") as file:
+            file.write(note.ljust(WORKER_ROOM)[:WORKER_ROOM])
+
+    def _read_worker(self) -> "_Worker":
+        try:
+            return _Worker.model_validate_json(self._worker_path.read_bytes())
+        except (OSError, ValidationError):
+            return _Worker()
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.path / name, thread_local=False)

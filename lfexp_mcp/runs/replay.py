@@ -34,7 +34,9 @@ class RunState:
     scored: dict[ItemKey, ItemScored] = field(default_factory=dict)
     run_scored: dict[int, RunScored] = field(default_factory=dict)
     at_work: set[ItemKey] = field(default_factory=set)
-    """Begun and not ended: at work now, or when the process died."""
+    """Begun by the newest worker and not ended: at work now, or when it died."""
+    suspects: set[ItemKey] = field(default_factory=set)
+    """At work when an earlier worker died, and not ended since."""
     stored: set[str] = field(default_factory=set)
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -79,6 +81,8 @@ class RunState:
         self.first_accepted = self.first_accepted or event.at
         self.run_ended = None
         self.warnings.clear()
+        self.suspects |= self.at_work
+        self.at_work.clear()
         self.ended_since_accepted = 0
 
     def _apply_ended(self, event: ItemEnded) -> None:
@@ -88,6 +92,7 @@ class RunState:
         self.ended[key] = event
         self.scored.pop(key, None)
         self.at_work.discard(key)
+        self.suspects.discard(key)
         self.ended_since_accepted += 1
 
     def succeeded(self, key: ItemKey) -> bool:
@@ -117,8 +122,18 @@ class RunState:
                     yield score, None, repeat
 
 
-def build_record(manifest: Manifest, items: Iterable[RunItem], state: RunState, status: RunStatus) -> RunRecord:
-    """Put order and journal together to the run as it is read."""
+def build_record(
+    manifest: Manifest, items: Iterable[RunItem], state: RunState, status: RunStatus, last_words: str | None = None
+) -> RunRecord:
+    """Put order and journal together to the run as it is read.
+
+    Args:
+        manifest: The order.
+        items: The dataset items.
+        state: The journal.
+        status: How the run stands.
+        last_words: Why its worker gave up, where the journal cannot tell.
+    """
     known = list(items)
     results = tuple(_result(item, repeat, state) for repeat in range(manifest.repeats) for item in known)
     provenance: dict[str, JsonValue] = state.accepted.provenance if state.accepted else {}
@@ -135,7 +150,7 @@ def build_record(manifest: Manifest, items: Iterable[RunItem], state: RunState, 
         metadata=manifest.metadata,
         provenance=provenance,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
-        warnings=tuple(_warnings(state, status)),
+        warnings=tuple(_warnings(state, status, last_words)),
     )
 
 
@@ -172,16 +187,17 @@ def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
     )
 
 
-def _warnings(state: RunState, status: RunStatus) -> Iterator[str]:
+def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Iterator[str]:
     if state.run_ended is not None and state.run_ended.reason is not None:
         yield state.run_ended.reason
     if state.run_ended is None and status == "failed":
         at_work = ", ".join(repr(item_id) for _, item_id in sorted(state.at_work)[:AT_WORK_SHOWN])
-        yield (
-            "The worker died before the run's end. "
-            f"{f'At work were items {at_work}. ' if at_work else ''}What is done is kept; the run's log may say why, "
-            "and resume=true goes on from here."
-        )
+        if last_words is not None:
+            yield last_words
+        else:
+            yield "The worker died before the run's end; the run's log may say why. resume=true goes on from there."
+        if at_work:
+            yield f"At work were items {at_work}."
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])
     if len(state.refused) > 5:

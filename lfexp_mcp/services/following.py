@@ -12,7 +12,7 @@ from lfexp_mcp.records import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.manifest import Manifest
-from lfexp_mcp.runs.replay import RunState, build_record
+from lfexp_mcp.runs.replay import RunState
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
@@ -95,8 +95,7 @@ class Follower:
 
     def record(self) -> RunRecord:
         """Return the run as it stands."""
-        status = self._folder.status_of(self.state)
-        return build_record(self._manifest, self._folder.items(), self.state, status)
+        return self._folder.record_of(self.state)
 
     def undelivered(self) -> int:
         """Count what Langfuse has not acknowledged; 0 for a run that ended well, without looking."""

@@ -84,6 +84,7 @@ def worker_interpreter(ws: Workspace, python: Path | None) -> Interpreter:
             "LANGFUSE_BASE_URL": gateway.backend.url,
             "LANGFUSE_HOST": gateway.backend.url,
             "LFEXP_HOME": str(ws.settings.home),
+            "LFEXP_EMBEDDED_STORE": "true" if gateway.backend.kind == "embedded" else "false",
             "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE,
         }
     )
@@ -111,7 +112,7 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
     ]
     folder = ws.runs.folder(heads[0].id)
     if folder.has_started():
-        return _continue_order(folder, request, dataset)
+        return _continue_order(ws, folder, request, dataset)
     version = datetime.now(UTC)
     items, experiment = await _read(ws, dataset, request.run_name)
     if experiment is not None and not request.resume:
@@ -135,18 +136,18 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         description=request.description,
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
-    ).model_copy(update=_changeable(request))
+    ).model_copy(update=_changeable(ws, request))
     earlier = await read_results(ws, heads) if experiment is not None else ()
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
 
 
-def _continue_order(folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
+def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
     """The order of a run that this machine knows: the same items, the scripts and limits of now."""
     at_work = folder.is_alive()
     if at_work or not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=at_work)
     before = folder.manifest()
-    changes = {"working_folder": Path.cwd(), **_changeable(request)}
+    changes = {"working_folder": Path.cwd(), **_changeable(ws, request)}
     if request.description is not None:
         changes["description"] = request.description
     if request.metadata is not None:
@@ -168,7 +169,7 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
     return items, experiment
 
 
-def _changeable(request: RunRequest) -> dict[str, object]:
+def _changeable(ws: Workspace, request: RunRequest) -> dict[str, object]:
     """What of an order a resumed run takes from its own request."""
     prompt = None
     if request.task_prompt is not None:
@@ -184,6 +185,8 @@ def _changeable(request: RunRequest) -> dict[str, object]:
             task_retries=request.task_retries,
             fail_on_error=request.fail_on_error,
             max_cost=request.max_cost,
+            delivery_patience=ws.settings.delivery_patience,
+            cancel_grace=ws.settings.cancel_grace,
         ),
     }
 

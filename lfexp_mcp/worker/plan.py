@@ -30,7 +30,7 @@ def plan_work(manifest: Manifest, items: Iterable[RunItem], state: RunState) -> 
     done before it can do so again.
     """
     known = list(items)
-    suspects = set(state.at_work)
+    suspects = state.suspects | state.at_work
     late: list[Work] = []
     for repeat in range(manifest.repeats):
         for item in known:

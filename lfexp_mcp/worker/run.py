@@ -1,6 +1,7 @@
 """A run at work: execution and delivery side by side, and the end."""
 
 import gc
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ class Run:
         try:
             delivered = await self._work(stop)
         except StateError as error:
-            # The journal may be what cannot be written; then the run counts as died.
-            self.journal.append(RunEnded(status="failed", reason=str(error)))
+            self.folder.leave_last_words(os.getpid(), str(error))
+            with suppress(StateError):
+                self.journal.append(RunEnded(status="failed", reason=str(error)))
             return
         if stop.status is not None:
             ended = RunEnded(status=stop.status, reason=stop.reason)
@@ -106,6 +108,7 @@ class Run:
             hopeless = execution.policy.hopeless()
             if hopeless:
                 recorder.note(Warned(text=hopeless))
+            self.log.trim()
             await self._flush_sdk(tracer)
             tracer.flush()
             await anyio.to_thread.run_sync(recorder.sync)

@@ -34,7 +34,7 @@ async def carry_out(order: Order, answer: Callable[[Reply], None]) -> None:
         answer(Reply.of_error(error))
         return
     try:
-        folder.write_worker_pid(os.getpid())
+        folder.introduce_worker(os.getpid())
         if order.deliver_only:
             answer(Reply())
             await deliver(folder)

@@ -1,0 +1,150 @@
+"""Processes killed in mid-run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.services.experiments import wait_for_run
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.settings import Settings
+from tests.worker.scene import Scene, until
+
+pytestmark = pytest.mark.anyio
+
+ITEMS = 60
+CONCURRENCY = 5
+KILLS = 4
+TASK = """
+    import os, time
+
+    CALLS = os.open(__file__ + ".calls", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+    def task(*, item, **kwargs):
+        os.write(CALLS, (item.id + "\\n").encode())
+        time.sleep(0.04)
+        return item.input.upper()
+"""
+EVALUATOR = "def exact(*, output, expected_output, **k):\n    return float(output == expected_output)\n"
+
+
+@pytest.fixture
+def scene(workspace: Workspace, tmp_path: Path) -> Scene:
+    return Scene(workspace, tmp_path / "scripts")
+
+
+async def test_no_journaled_item_runs_again_after_kills_at_random_moments(scene: Scene) -> None:
+    await scene.fill(ITEMS)
+    task, evaluators = scene.script(TASK), scene.script(EVALUATOR, "ev.py")
+    arguments: dict[str, Any] = {"evaluator_script": evaluators, "max_concurrency": CONCURRENCY}
+    moments = random.Random(20)
+    allowed: Counter[str] = Counter()
+    folder = await scene.run_folder()
+    for kill in range(KILLS):
+        answer = await scene.run(task, wait_seconds=moments.uniform(0.02, 0.25), resume=kill > 0, **arguments)
+        if answer.status == "completed":
+            break
+        pid = folder.worker_pid()
+        assert pid is not None
+        await anyio.to_thread.run_sync(kill_process_tree, pid)
+        await until(lambda: not folder.is_alive())
+        in_flight = folder.read_state().at_work
+        assert len(in_flight) <= CONCURRENCY
+        allowed.update(item_id for _, item_id in in_flight)
+    answer = await scene.run(task, resume=True, **arguments)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    calls = Counter((scene.folder / "task.py.calls").read_text().split())
+    assert set(calls) == {scene.item_id(number) for number in range(ITEMS)}
+    again = {item_id: count - 1 for item_id, count in calls.items() if count > 1}
+    assert all(count <= allowed[item_id] for item_id, count in again.items())
+    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
+    assert [[score.value for score in item.scores] for item in items] == [[1.0]] * ITEMS
+
+
+async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene: Scene, settings: Settings) -> None:
+    await scene.fill(20)
+    task = scene.script(TASK)
+    starter = f"""
+import anyio
+from pathlib import Path
+from typing import Any
+from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.workspace import open_workspace
+from lfexp_mcp.settings import load_settings
+
+async def main():
+    async with open_workspace(load_settings()) as ws:
+        task = Path({str(task)!r})
+        request = RunRequest(dataset={scene.dataset!r}, run_name="run", task_script=task, max_concurrency=2)
+        await run_experiment(ws, request, wait_seconds=0)
+        print("started", flush=True)
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+    secret = settings.langfuse_secret_key
+    environment = {
+        **os.environ,
+        "LANGFUSE_PUBLIC_KEY": settings.langfuse_public_key or "",
+        "LANGFUSE_SECRET_KEY": secret.get_secret_value() if secret else "",
+        "LANGFUSE_HOST": settings.langfuse_url,
+        "LFEXP_HOME": str(settings.home),
+    }
+    process = await anyio.to_thread.run_sync(
+        lambda: subprocess.Popen([sys.executable, "-c", starter], env=environment, stdout=subprocess.PIPE)
+    )
+    assert process.stdout is not None
+    assert await anyio.to_thread.run_sync(process.stdout.readline) == b"started\n"
+    process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    await anyio.to_thread.run_sync(process.wait)
+    process.stdout.close()
+    await wait_for_run(scene.ws, scene.dataset, "run", 60)
+    record = await scene.record()
+    assert record.status == "completed"
+    assert {item.status for item in record.items} == {"succeeded"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+async def test_a_full_disk_stops_the_run_says_so_and_keeps_what_is_done(scene: Scene) -> None:
+    await scene.fill(12)
+    task = scene.script("""
+        import os, resource
+        from itertools import count
+
+        calls = count()
+
+        def task(*, item, **kwargs):
+            if next(calls) == 6 and not os.path.exists(__file__ + ".room"):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+            return "x" * 500
+    """)
+    answer = await scene.run(task, max_concurrency=1)
+    assert answer.status == "failed"
+    assert answer.succeeded == 6
+    assert "cannot be written" in answer.warnings[0]
+    task.with_name("task.py.room").touch()
+    answer = await scene.run(task, max_concurrency=1, resume=True)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", 12, 0)
+    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    assert len([item for item in items if not item.failed]) == 12
+
+
+def test_a_worker_without_an_order_ends_with_its_parent(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "lfexp_mcp.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
+    )
+    started = time.monotonic()
+    process.communicate(b"", timeout=60)
+    assert process.returncode == 0
+    assert time.monotonic() - started < 60

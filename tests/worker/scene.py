@@ -1,0 +1,93 @@
+"""A dataset, scripts and runs for one test; names are its own, since tests share a store."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import anyio
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.records import RunRecord
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.following import OnProgress
+from lfexp_mcp.services.workspace import Workspace
+
+PATIENCE = 90.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - nobody tells of it
+            await anyio.sleep(0.01)
+
+
+@dataclass
+class Scene:
+    """What a test of runs works with."""
+
+    ws: Workspace
+    folder: Path
+    dataset: str = field(default_factory=lambda: f"dataset-{uuid.uuid4().hex[:12]}")
+    run_name: str = "run"
+
+    async def fill(self, count: int, **fields: JsonValue) -> None:
+        """Make the dataset: inputs `input 0`, `input 1`, ..., and the same in capitals expected."""
+        await self.ws.gateway.upsert_dataset(self.dataset)
+        limiter = anyio.CapacityLimiter(8)
+
+        async def add(number: int) -> None:
+            async with limiter:
+                values: dict[str, Any] = {
+                    "input": f"input {number}",
+                    "expected_output": f"INPUT {number}",
+                    "metadata": {"number": number},
+                }
+                await self.ws.gateway.upsert_dataset_item(self.dataset, id=self.item_id(number), **(values | fields))
+
+        async with anyio.create_task_group() as group:
+            for number in range(count):
+                group.start_soon(add, number)
+
+    def item_id(self, number: int) -> str:
+        """The id of an item by its number."""
+        return f"{self.dataset}-{number}"
+
+    def script(self, source: str, name: str = "task.py") -> Path:
+        """Write a script."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        path.write_text(dedent(source), encoding="utf-8")
+        return path
+
+    def request(self, task_script: Path, **arguments: Any) -> RunRequest:  # noqa: ANN401
+        """A request for the dataset; any of its arguments can be given."""
+        given = {"dataset": self.dataset, "run_name": self.run_name, "task_script": task_script} | arguments
+        return RunRequest.model_validate(given)
+
+    async def run(
+        self,
+        task_script: Path,
+        *,
+        wait_seconds: float = PATIENCE,
+        on_progress: OnProgress | None = None,
+        **arguments: Any,  # noqa: ANN401
+    ) -> RunAnswer:
+        """Run a script over the dataset."""
+        return await run_experiment(
+            self.ws, self.request(task_script, **arguments), wait_seconds=wait_seconds, on_progress=on_progress
+        )
+
+    async def run_folder(self) -> RunFolder:
+        """The run's folder."""
+        dataset = await self.ws.gateway.dataset(self.dataset)
+        return self.ws.runs.folder(await self.ws.gateway.experiment_id(dataset.id, self.run_name))
+
+    async def record(self) -> RunRecord:
+        """The run as this machine's journal tells it."""
+        return (await self.run_folder()).read_record()

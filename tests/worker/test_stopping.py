@@ -1,0 +1,179 @@
+"""Cancelling, resuming, delivering later."""
+
+import os
+
+import anyio
+import pytest
+
+from lfexp_mcp.runs.outbox import count_waiting_spans
+from lfexp_mcp.services.experiments import cancel_run, deliver_pending, kill_run, prepare_worker, wait_for_run
+from tests.worker.scene import Scene, until
+
+pytestmark = pytest.mark.anyio
+
+COUNTING = """
+    import os, time
+    from pathlib import Path
+
+    def task(*, item, **kwargs):
+        number = item.metadata["number"]
+        with open(__file__ + ".calls", "a") as calls:
+            calls.write(f"{number}\\n")
+        while number >= 2 and not os.path.exists(__file__ + ".go"):
+            time.sleep(0.005)
+        if number == 0 and not os.path.exists(__file__ + ".go"):
+            raise ValueError("not yet")
+        return number
+"""
+ONE = "def one(*, output, **kwargs):\n    return 1.0\n"
+
+
+async def until_ended(scene: Scene, count: int) -> None:
+    """Wait until so many items have ended."""
+    folder = await scene.run_folder()
+    await until(lambda: folder.has_started() and len(folder.read_state().ended) >= count)
+
+
+async def test_cancel_keeps_what_is_done_and_resume_runs_only_the_rest(scene: Scene) -> None:
+    await scene.fill(8)
+    task = scene.script(COUNTING)
+    answer = await scene.run(task, wait_seconds=0, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
+    assert answer.status == "running"
+    await until_ended(scene, 2)
+    task.with_name("task.py.go").touch()
+    answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    assert answer.status in ("cancelled", "completed")
+    done = answer.succeeded
+    assert answer.failed == 1
+    assert answer.undelivered == 0
+
+    answer = await scene.run(task, resume=True, evaluator_script=scene.script(ONE, "ev.py"))
+    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 8, 0)
+    assert done < 8
+    calls = [int(line) for line in (scene.folder / "task.py.calls").read_text().split()]
+    assert sorted(calls) == [0, 0, 1, 2, 3, 4, 5, 6, 7]
+    assert [(score.name, score.count) for score in answer.scores] == [("one", 8)]
+    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    assert {item.item_id for item in items if not item.failed} == {scene.item_id(number) for number in range(8)}
+
+
+async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Scene) -> None:
+    await scene.fill(4)
+    task = scene.script("""
+        import threading
+
+        def task(*, item, **kwargs):
+            if item.metadata["number"] >= 2:
+                threading.Event().wait()
+            return 1
+    """)
+    await scene.run(task, wait_seconds=0, max_concurrency=4)
+    await until_ended(scene, 2)
+    answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    assert (answer.status, answer.succeeded, answer.failed, answer.pending) == ("cancelled", 2, 0, 2)
+
+
+async def test_a_killed_run_says_so_and_resumes(scene: Scene) -> None:
+    await scene.fill(4)
+    task = scene.script(COUNTING)
+    await scene.run(task, wait_seconds=0, max_concurrency=1)
+    await until_ended(scene, 2)
+    await kill_run(scene.ws, scene.dataset, scene.run_name)
+    folder = await scene.run_folder()
+    assert not folder.is_alive()
+    assert folder.status() == "cancelled"
+    task.with_name("task.py.go").touch()
+    answer = await scene.run(task, resume=True)
+    assert (answer.status, answer.succeeded) == ("completed", 4)
+
+
+async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_task(scene: Scene) -> None:
+    await scene.fill(3)
+    task = scene.script(COUNTING)
+    (scene.folder / "task.py.go").touch()
+    two = "\n    return 1.0\n\ndef two(**k):\n    return 2.0\n"
+    broken = scene.script(f"def one(*, output, **k):\n    assert output{two}", "evaluators.py")
+    answer = await scene.run(task, evaluator_script=broken)
+    assert {score.name: (score.count, score.unscored) for score in answer.scores} == {"one": (2, 1), "two": (3, 0)}
+    scene.script(f"def one(*, output, **k):{two}", "evaluators.py")
+    answer = await scene.run(task, evaluator_script=broken, resume=True)
+    assert {score.name: (score.count, score.unscored) for score in answer.scores} == {"one": (3, 0), "two": (3, 0)}
+    assert len((scene.folder / "task.py.calls").read_text().split()) == 3
+    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    assert [sorted(score.name for score in item.scores) for item in items] == [["one", "two"]] * 3
+
+
+async def test_a_run_of_another_machine_is_resumed_from_what_langfuse_has(scene: Scene) -> None:
+    await scene.fill(4)
+    task = scene.script(COUNTING)
+    scene.folder.joinpath("task.py.go").touch()
+    scene.folder.joinpath("task.py.go").unlink()
+    await scene.run(task, wait_seconds=0, max_concurrency=2)
+    await until_ended(scene, 2)
+    scene.folder.joinpath("task.py.go").touch()
+    await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    folder = await scene.run_folder()
+    done = sum(ended.status == "succeeded" for ended in folder.read_state().ended.values())
+    folder.delete()
+    before = len(scene.folder.joinpath("task.py.calls").read_text().split())
+    answer = await scene.run(task, resume=True)
+    assert (answer.status, answer.succeeded) == ("completed", 4)
+    calls = scene.folder.joinpath("task.py.calls").read_text().split()
+    assert len(calls) - before == 4 - done
+
+
+async def test_resume_of_a_complete_run_runs_nothing(scene: Scene) -> None:
+    await scene.fill(2)
+    scene.folder.mkdir()
+    scene.folder.joinpath("task.py.go").touch()
+    task = scene.script(COUNTING)
+    await scene.run(task)
+    answer = await scene.run(task, resume=True)
+    assert (answer.status, answer.succeeded) == ("completed", 2)
+    assert len(scene.folder.joinpath("task.py.calls").read_text().split()) == 2
+
+
+async def test_a_spare_worker_has_seen_no_user_code_and_is_used_once(scene: Scene) -> None:
+    await scene.fill(1)
+    task = scene.script("import os\n\ndef task(*, item, **kwargs):\n    return os.getpid()\n")
+    await prepare_worker(scene.ws)
+    pids = set()
+    for name in ("first", "second"):
+        scene.run_name = name
+        await scene.run(task)
+        pids.add((await scene.record()).items[0].output)
+    assert len(pids) == 2
+
+
+async def test_nothing_pending_means_no_process(scene: Scene) -> None:
+    await scene.fill(1)
+    await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
+    assert await deliver_pending(scene.ws) == 0
+
+
+async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -> None:
+    await scene.fill(1)
+    task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
+    for number in range(4):
+        await scene.run(task, run_name=f"run {number}")
+    folders = list(scene.ws.runs.all())
+    assert len(folders) == 4
+    for age, folder in enumerate(folders):
+        os.utime(folder.journal_path, (1_000_000 - age, 1_000_000 - age))
+    oldest = folders[-1]
+    (oldest.outbox_path / "00000099.otlp").write_bytes(b"")
+    assert count_waiting_spans(oldest.outbox_path) == 0
+    scene.ws.runs.prune(2)
+    left = list(scene.ws.runs.all())
+    assert len(left) == 3
+    assert oldest.path in {folder.path for folder in left}
+
+
+async def test_waiting_ends_with_the_run(scene: Scene) -> None:
+    await scene.fill(3)
+    task = scene.script(COUNTING)
+    await scene.run(task, wait_seconds=0)
+    scene.folder.joinpath("task.py.go").touch()
+    with anyio.fail_after(60):
+        await wait_for_run(scene.ws, scene.dataset, scene.run_name, 1000)
+    assert (await scene.run_folder()).status() == "completed"
