@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
 from lfexp_mcp.gateway.transport import RetryPolicy
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store
@@ -37,24 +38,28 @@ async def connect(settings: Settings, policy: RetryPolicy | None = None) -> Asyn
         CredentialsError: Only one of the two keys is set, or the address of Langfuse is none.
         StoreError: The embedded store cannot be started.
     """
+    transport: httpx.AsyncBaseTransport | None = None
     if settings.embedded:
         store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
         backend = Backend(kind="embedded", url=store.base_url, note=EMBEDDED_NOTE)
         public_key, secret_key = store.public_key, SecretStr(store.secret_key)
+        transport = EmbeddedStoreTransport(settings.store_folder, LIMITS, lambda url: setattr(backend, "url", url))
     else:
         backend = _backend(settings.langfuse_url)
-        public_key, secret_key = (
-            settings.langfuse_public_key or "",
-            settings.langfuse_secret_key or SecretStr(""),
-        )
-    auth = httpx.BasicAuth(public_key, secret_key.get_secret_value())
+        public_key = settings.langfuse_public_key or ""
+        secret_key = settings.langfuse_secret_key or SecretStr("")
     headers = {
         "x-langfuse-sdk-name": "python",
         "x-langfuse-sdk-version": sdk_version,
         "x-langfuse-public-key": public_key,
     }
     async with httpx.AsyncClient(
-        base_url=backend.url, auth=auth, headers=headers, timeout=TIMEOUT, limits=LIMITS
+        base_url=backend.url,
+        auth=httpx.BasicAuth(public_key, secret_key.get_secret_value()),
+        headers=headers,
+        timeout=TIMEOUT,
+        limits=LIMITS,
+        transport=transport,
     ) as http:
         api = AsyncLangfuseAPI(
             base_url=backend.url,

@@ -117,7 +117,7 @@ async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
         data=sdk.get_dataset(name).items,
         task=task,
         evaluators=[accuracy],
-        metadata={"model": "gpt-x", "nested": {"a": 1}},
+        metadata={"model": "gpt-x", "nested": "a"},
     )
     sdk.flush()
 
