@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from lfexp_mcp.answers.run import Progress, RunAnswer
 from lfexp_mcp.cli.output import note
+from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.reports import progress_line
 from lfexp_mcp.services.experiments import RunRequest, cancel_run, kill_run, run_experiment
 from lfexp_mcp.services.workspace import Workspace
@@ -30,11 +31,19 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
         LfexpError: The run could not start.
     """
     with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on, interrupts, workspace, request)
-            answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_stop_on, interrupts, workspace, request)
+                answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
+                tasks.cancel_scope.cancel()
+        except* LfexpError as failures:
+            raise _first(failures) from None
     return answer
+
+
+def _first(failures: BaseExceptionGroup[LfexpError]) -> LfexpError:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:
@@ -46,14 +55,7 @@ async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, reques
         await interrupts.get()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         note("Killing the run; what is journaled is kept, and --resume goes on from there.")
-        await _kill(workspace, dataset, request.run_name)
-
-
-async def _kill(workspace: Workspace, dataset: str, run_name: str) -> None:
-    dataset_id = (await workspace.gateway.dataset(dataset)).id
-    folder = workspace.runs.find(await workspace.gateway.experiment_id(dataset_id, run_name))
-    if folder is not None:
-        await kill_run(folder)
+        await kill_run(workspace, dataset, request.run_name)
 
 
 @contextmanager

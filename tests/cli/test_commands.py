@@ -189,6 +189,7 @@ def test_the_doctor_says_what_is_broken_and_exits_with_2(shell: Shell, monkeypat
         (("list-runs",), "--dataset"),
         (("list-runs", "--datset", "x"), "--datset"),
         (("no-such-command",), "no-such-command"),
+        (("run", "--run-name", "r", "--dataset", "no such dataset", "--task-script", __file__), "'no such dataset'"),
         (("run", "--run-name", "r", "--dataset", "d"), "task_script"),
         (
             ("run", "--run-name", "r", "--dataset", "d", "--task-script", "t.py", "--max-concurrency", "0"),

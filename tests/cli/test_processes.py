@@ -1,0 +1,196 @@
+"""The command as a process: pipes and terminals, Ctrl-C, serving."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from mcp import Client
+
+from lfexp_mcp.answers.run import RunAnswer
+from tests.cli.conftest import Shell
+
+PATIENCE_S = 60.0
+LINGERING = """
+import time
+from pathlib import Path
+
+
+def task(*, item, **kwargs):
+    Path({mark!r}).touch()
+    time.sleep({seconds})
+    return item.input
+"""
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C for one process there")
+
+
+@contextmanager
+def command(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lfexp_mcp", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def _lingering_run(shell: Shell, tmp_path: Path, seconds: float) -> tuple[str, ...]:
+    """Make a dataset of ten items, and return the arguments that run a lingering task over it."""
+    dataset = f"lingering {tmp_path.name}"
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps({"input": number}) + "\n" for number in range(10)), encoding="utf-8")
+    assert shell("dataset", "create", "--name", dataset, "--items-file", str(items)).code == 0
+    script = tmp_path / "task.py"
+    script.write_text(LINGERING.format(mark=str(tmp_path / "begun"), seconds=seconds), encoding="utf-8")
+    return ("run", "--dataset", dataset, "--run-name", "r", "--task-script", str(script), "--max-concurrency", "1")
+
+
+@posix_only
+def test_ctrl_c_cancels_the_run_and_keeps_what_is_done(
+    shell: Shell, shell_environment: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = _lingering_run(shell, tmp_path, seconds=0.2)
+    with command(shell_environment, *arguments, "--json") as process:
+        wait_until((tmp_path / "begun").exists)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert "Cancelling" in err
+    assert "Traceback" not in err
+    run = RunAnswer.model_validate_json(out)
+    assert run.status == "cancelled"
+    assert run.pending > 0
+    resumed = shell(*arguments, "--resume", "--json")
+    assert RunAnswer.model_validate(resumed.json).succeeded == 10
+
+
+@posix_only
+def test_a_second_ctrl_c_kills_the_run(shell: Shell, shell_environment: dict[str, str], tmp_path: Path) -> None:
+    arguments = _lingering_run(shell, tmp_path, seconds=600)
+    with command(shell_environment, *arguments, "--json") as process:
+        wait_until((tmp_path / "begun").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "Cancelling" in process.stderr.readline()
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert "Killing" in err
+    assert process.returncode == 1, err
+    assert RunAnswer.model_validate_json(out).status in ("cancelled", "failed")
+    assert time.monotonic() - begun < PATIENCE_S
+
+
+def test_a_pipe_gets_plain_text_and_no_bar(shell: Shell, shell_environment: dict[str, str], tmp_path: Path) -> None:
+    arguments = _lingering_run(shell, tmp_path, seconds=0)
+    with command({**shell_environment, "PYTHONIOENCODING": "ascii"}, *arguments) as process:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "\x1b" not in out
+    assert err == ""
+    assert "10 of 10 items succeeded" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_tables_and_colours_unless_it_wants_none(
+    shell: Shell, shell_environment: dict[str, str], tmp_path: Path, no_color: str, coloured: bool
+) -> None:
+    import pty
+
+    arguments = _lingering_run(shell, tmp_path, seconds=0)
+    assert shell(*arguments).code == 0
+    main, terminal = pty.openpty()
+    environment = {**os.environ, **shell_environment, "NO_COLOR": no_color, "TERM": "xterm-256color"}
+    listing = [sys.executable, "-m", "lfexp_mcp", "list-runs", "--dataset", arguments[2]]
+    with subprocess.Popen(listing, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        shown = b"".join(_read_terminal(main)).decode()
+        assert process.wait(timeout=PATIENCE_S) == 0
+    os.close(main)
+    assert "─" in shown
+    assert ("\x1b[32m" in shown) is coloured
+
+
+def _read_terminal(main: int) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = os.read(main, 65536)
+        except OSError:
+            # Linux reports the end of a pseudo-terminal as an error.
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.mark.anyio
+async def test_http_serves_this_machine_and_refuses_other_hosts_and_origins(shell_environment: dict[str, str]) -> None:
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    with command(shell_environment, "serve", "--http", "--port", str(port)):
+        wait_until(lambda: _listens(port))
+        async with Client(url) as client:
+            assert len((await client.list_tools()).tools) == 9
+            refused = await client.call_tool("list_runs", {"dataset": "no such dataset"})
+            assert refused.is_error
+        async with httpx.AsyncClient() as http:
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+            foreign = await http.post(url, json=body, headers={"Host": "evil.example"})
+            assert foreign.status_code == 421
+            cross = await http.post(url, json=body, headers={"Origin": "https://evil.example"})
+            assert cross.status_code == 403
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("show_secret", [False, True])
+def test_the_store_tells_its_address_and_keeps_its_secret_unless_asked(tmp_path: Path, show_secret: bool) -> None:
+    folder = tmp_path / "store"
+    flags = ["--show-secret"] if show_secret else []
+    with command({}, "store", "--folder", str(folder), *flags) as process:
+        assert process.stdout is not None
+        host, public = (process.stdout.readline().strip().partition("=") for _ in range(2))
+        assert host[0] == "LANGFUSE_HOST"
+        assert httpx.get(f"{host[2]}/api/public/health").status_code == 200
+        assert public[0] == "LANGFUSE_PUBLIC_KEY"
+        secret = json.loads((folder / "keys.json").read_text(encoding="utf-8"))["secret_key"]
+        process.terminate()
+        out = process.stdout.read()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert (secret in out) is show_secret
+    assert secret not in err
+    assert show_secret or str(folder) in err
