@@ -127,6 +127,7 @@ def decode_dataset_item(item: SdkDatasetItem) -> DatasetItem:
         expected_output=item.expected_output,
         metadata=item.metadata if isinstance(item.metadata, dict) else {},
         source_trace_id=item.source_trace_id,
+        updated=item.updated_at,
     )
 
 

@@ -34,6 +34,7 @@ class DatasetItem:
     expected_output: JsonValue = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     source_trace_id: str | None = None
+    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

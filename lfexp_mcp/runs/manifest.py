@@ -48,16 +48,6 @@ class Limits(BaseModel):
     """How long items at work may go on after a cancel or the run's time-out."""
 
 
-class PromptTask(BaseModel):
-    """A task that is a prompt of Langfuse, answered by a model."""
-
-    model_config = ConfigDict(frozen=True)
-
-    prompt: str
-    model: str | None = None
-    provider: Literal["openai", "anthropic"] | None = None
-
-
 class Manifest(BaseModel):
     """A run's order."""
 
@@ -78,10 +68,13 @@ class Manifest(BaseModel):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """The user's metadata."""
     task_script: Path | None = None
-    task_prompt: PromptTask | None = None
+    task_prompt: dict[str, JsonValue] | None = None
+    """A prompt that is the task, as it was resolved; instead of a script."""
     evaluator_script: Path | None = None
     judges: tuple[dict[str, JsonValue], ...] = ()
     """Judges as they were resolved, in the form of `judges.ResolvedJudge`."""
+    warnings: tuple[str, ...] = ()
+    """What was seen before the run that the user should know."""
     working_folder: Path
     """Where the task runs: the folder that its caller works in."""
     limits: Limits = Field(default_factory=Limits)

@@ -150,7 +150,7 @@ def build_record(
         metadata=manifest.metadata,
         provenance=provenance,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
-        warnings=tuple(_warnings(state, status, last_words)),
+        warnings=(*manifest.warnings, *_warnings(state, status, last_words)),
     )
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
-from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, PromptTask, RunItem
+from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
 from lfexp_mcp.runs.process import Interpreter
 from lfexp_mcp.services.earlier import read_results
 from lfexp_mcp.services.live import sample_live
@@ -112,8 +113,7 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
     ]
     folder = ws.runs.folder(heads[0].id)
     if folder.has_started():
-        return _continue_order(ws, folder, request, dataset)
-    version = datetime.now(UTC)
+        return await _continue_order(ws, folder, request, dataset)
     items, experiment = await _read(ws, dataset, request.run_name)
     if experiment is not None and not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=False)
@@ -124,30 +124,40 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         )
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
+    judges, warnings = await _find_judges(ws, request, dataset, items)
     manifest = Manifest(
-        created=version,
+        created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
         base_url=ws.gateway.backend.url,
         dataset_id=dataset.id,
         dataset_name=dataset.name,
-        dataset_version=version,
+        dataset_version=_version_of(dataset, items),
         item_count=len(items),
         experiments=tuple(heads),
         description=request.description,
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
+        judges=judges,
+        warnings=warnings,
     ).model_copy(update=_changeable(ws, request))
     earlier = await read_results(ws, heads) if experiment is not None else ()
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
 
 
-def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
+async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
     """The order of a run that this machine knows: the same items, the scripts and limits of now."""
     at_work = folder.is_alive()
     if at_work or not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=at_work)
     before = folder.manifest()
-    changes = {"working_folder": Path.cwd(), **_changeable(ws, request)}
+    items = [_dataset_item(item, dataset) for item in folder.items()]
+    judges, warnings = await _find_judges(ws, request, dataset, items)
+    changes = {
+        "working_folder": Path.cwd(),
+        "judges": judges,
+        "warnings": warnings,
+        **_changeable(ws, request),
+    }
     if request.description is not None:
         changes["description"] = request.description
     if request.metadata is not None:
@@ -169,14 +179,47 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
     return items, experiment
 
 
+async def _find_judges(
+    ws: Workspace, request: RunRequest, dataset: Dataset, items: Sequence[DatasetItem]
+) -> tuple[tuple[dict[str, JsonValue], ...], tuple[str, ...]]:
+    """Find the run's judges, as the manifest keeps them, and what the user should know of them.
+
+    Raises:
+        JudgeError: One cannot be used, or its price, which `max_cost` needs, is not known.
+    """
+    if not request.judges and not request.use_langfuse_judges:
+        return (), ()
+    from lfexp_mcp.judges.budget import Budget
+    from lfexp_mcp.judges.prices import PriceTable
+    from lfexp_mcp.services.judges import discover_judges
+
+    found = await discover_judges(
+        ws,
+        dataset,
+        items,
+        names=request.judges,
+        use_langfuse_judges=request.use_langfuse_judges,
+        samples=request.judge_samples,
+    )
+    if request.max_cost is not None:
+        prices = PriceTable(await ws.gateway.model_prices())
+        Budget(request.max_cost, prices).check([judge.model for judge in found.judges])
+    return tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
+
+
+def _version_of(dataset: Dataset, items: Sequence[DatasetItem]) -> datetime:
+    """The time of the newest change to a dataset's items."""
+    return max((item.updated for item in items if item.updated is not None), default=dataset.created)
+
+
+def _dataset_item(item: RunItem, dataset: Dataset) -> DatasetItem:
+    return DatasetItem(item.id, dataset.id, item.input, item.expected_output, item.metadata)
+
+
 def _changeable(ws: Workspace, request: RunRequest) -> dict[str, object]:
     """What of an order a resumed run takes from its own request."""
-    prompt = None
-    if request.task_prompt is not None:
-        prompt = PromptTask(prompt=request.task_prompt, model=request.model, provider=request.provider)
     return {
         "task_script": _absolute(request.task_script),
-        "task_prompt": prompt,
         "evaluator_script": _absolute(request.evaluator_script),
         "limits": Limits(
             max_concurrency=request.max_concurrency,

@@ -13,12 +13,12 @@ from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
+from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.groups import open_group
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
-from lfexp_mcp.worker.tasks import script_item
 from lfexp_mcp.worker.tracing import RunTracer
 
 LONGEST_COMMENT = 5000

@@ -37,12 +37,16 @@ def collect_provenance(
         "dataset_version": manifest.dataset_version.isoformat(),
         "evaluators": list(evaluators),
         "packages": _packages(imported),
+        "limits": {"item_timeout": manifest.limits.item_timeout},
     }
+    if manifest.description:
+        provenance["description"] = manifest.description
     for name, path in (("task", manifest.task_script), ("evaluator_script", manifest.evaluator_script)):
         if path is not None:
             provenance[name] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     if manifest.task_prompt is not None:
-        provenance["task"] = manifest.task_prompt.model_dump(mode="json", exclude_none=True)
+        prompt = manifest.task_prompt
+        provenance["task"] = {key: prompt[key] for key in ("name", "version", "provider", "model") if key in prompt}
     if manifest.task_script is not None:
         git = _git(manifest.task_script.parent)
         if git is not None:

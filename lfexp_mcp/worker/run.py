@@ -10,10 +10,13 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import BackendError, StateError
+from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.judges.models import Models, open_models
+from lfexp_mcp.judges.panel import JudgePanel
+from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
@@ -21,11 +24,13 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.settings import load_settings
+from lfexp_mcp.worker.calling import script_caller
 from lfexp_mcp.worker.calls import UserCode
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.groups import open_group
+from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer, open_budget
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
 from lfexp_mcp.worker.provenance import experiment_metadata
@@ -54,6 +59,7 @@ class Scripts:
 
     task: Task
     evaluators: EvaluatorSet
+    judges: tuple[ResolvedJudge, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Run:
         stop = Stop()
         try:
             delivered = await self._work(stop)
-        except StateError as error:
+        except LfexpError as error:
             self.folder.leave_last_words(os.getpid(), str(error))
             with suppress(StateError):
                 self.journal.append(RunEnded(status="failed", reason=str(error)))
@@ -92,29 +98,36 @@ class Run:
 
     async def _work(self, stop: Stop) -> bool:
         """Execute and deliver; return whether everything is acknowledged."""
-        async with connect(load_settings()) as gateway, open_group() as group:
+        settings = load_settings()
+        async with connect(settings) as gateway, open_group() as group:
             delivery = Delivery(gateway, self.outbox, self.journal)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
             group.start_soon(delivery.run)
             group.start_soon(self._beat, gateway)
-            tracer = self._open_tracer()
-            recorder = Recorder(self.journal, self.outbox, tracer)
-            execution = self._assemble(tracer, recorder, delivery, stop)
-            # What is loaded by now stays: the collector need not look at it again and again while items run.
-            gc.freeze()
-            await execution.run(plan_work(self.manifest, self.items, self.state))
-            if stop.status is None:
-                await execution.run_evaluation.run()
-            hopeless = execution.policy.hopeless()
-            if hopeless:
-                recorder.note(Warned(text=hopeless))
-            self.log.trim()
-            await self._flush_sdk(tracer)
-            tracer.flush()
-            await anyio.to_thread.run_sync(recorder.sync)
+            budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
+            async with open_models(settings, budget=budget) as models:
+                await self._execute(delivery, models, stop)
             delivered = await delivery.finish(self.manifest.limits.delivery_patience)
             group.cancel_scope.cancel()
         return delivered
+
+    async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> None:
+        """Work through the items, and leave all that came of them on the disk."""
+        tracer = self._open_tracer()
+        recorder = Recorder(self.journal, self.outbox, tracer)
+        execution = self._assemble(tracer, recorder, delivery, models, stop)
+        # What is loaded by now stays: the collector need not look at it again and again while items run.
+        gc.freeze()
+        await execution.run(plan_work(self.manifest, self.items, self.state))
+        if stop.status is None:
+            await execution.run_evaluation.run()
+        hopeless = execution.policy.hopeless()
+        if hopeless:
+            recorder.note(Warned(text=hopeless))
+        self.log.trim()
+        await self._flush_sdk(tracer)
+        tracer.flush()
+        await anyio.to_thread.run_sync(recorder.sync)
 
     async def _beat(self, gateway: Gateway) -> None:
         """Give signs of life, and keep an embedded store awake that nobody else may be asking."""
@@ -133,19 +146,26 @@ class Run:
         ]
         return RunTracer(self.manifest, metadata, self.outbox)
 
-    def _assemble(self, tracer: RunTracer, recorder: Recorder, delivery: Delivery, stop: Stop) -> Execution:
+    def _assemble(
+        self, tracer: RunTracer, recorder: Recorder, delivery: Delivery, models: Models, stop: Stop
+    ) -> Execution:
         manifest, limits = self.manifest, self.manifest.limits
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
         scoring = UserCode(min(calls, MOST_THREADS))
-        scorers: list[Scorer] = [ScriptScorer(each, scoring, manifest) for each in evaluators.evaluators]
+        panel = JudgePanel(models, GenerationTracer(tracer.client))
+        scorers: list[Scorer] = [
+            *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
+            *(ScriptScorer(evaluator, scoring, manifest) for evaluator in evaluators.evaluators),
+        ]
         run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, scoring, recorder, delivery)
         run_evaluation.add_earlier(self.items, self.state)
+        call = script_caller(self.scripts.task, UserCode(limits.max_concurrency), manifest)
         return Execution(
             folder=self.folder,
             limits=limits,
             log=self.log,
-            tasks=TaskRunner(manifest, self.scripts.task, UserCode(limits.max_concurrency), tracer, recorder),
+            tasks=TaskRunner(call, limits.task_retries, tracer, recorder),
             evaluation=ItemEvaluation(manifest, scorers, tracer, recorder, delivery),
             run_evaluation=run_evaluation,
             recorder=recorder,

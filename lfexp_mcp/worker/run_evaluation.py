@@ -9,11 +9,11 @@ from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
+from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import make_score, score_write
 from lfexp_mcp.worker.recorder import Recorder
-from lfexp_mcp.worker.tasks import script_item
 
 
 class RunEvaluation:

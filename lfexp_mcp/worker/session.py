@@ -9,8 +9,9 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, ScriptError, StateError
+from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import WorkerAccepted
+from lfexp_mcp.runs.journal import Warned, WorkerAccepted
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
@@ -66,27 +67,32 @@ async def _prepare(folder: RunFolder) -> Run:
     scripts, imported = _load_scripts(manifest)
     provenance = await anyio.to_thread.run_sync(collect_provenance, manifest, _describe_evaluators(scripts), imported)
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
-    journal.append(WorkerAccepted(pid=os.getpid(), provenance=provenance))
+    journal.append(
+        WorkerAccepted(pid=os.getpid(), provenance=provenance),
+        *(Warned(text=sentence) for sentence in scripts.evaluators.left_out),
+    )
     return Run(folder, manifest, items, state, scripts, provenance, journal, outbox, log)
 
 
 def _load_scripts(manifest: Manifest) -> tuple[Scripts, set[str]]:
+    """Load the user's code; return it, and the names of the modules that came with it."""
     before = set(sys.modules)
     for script in (manifest.evaluator_script, manifest.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
     if manifest.task_script is None:
-        raise ScriptError("The run has no task: pass task_script.")
+        raise ScriptError("The run has no task script. Pass task_script.")
     task = load_task(manifest.task_script)
     evaluators = EvaluatorSet((), ())
     if manifest.evaluator_script is not None:
         evaluators = load_evaluators(manifest.evaluator_script)
-    return Scripts(task, evaluators), set(sys.modules) - before
+    judges = tuple(ResolvedJudge.model_validate(judge) for judge in manifest.judges)
+    return Scripts(task, evaluators, judges), set(sys.modules) - before
 
 
 def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:
     """Describe them as `answers.run.EvaluatorInfo` does."""
-    described: list[dict[str, JsonValue]] = [
-        {"name": evaluator.name, "kind": "script"} for evaluator in scripts.evaluators.evaluators
-    ]
-    return described + [{"name": evaluator.name, "kind": "run"} for evaluator in scripts.evaluators.run_evaluators]
+    described = [describe_judge(judge) for judge in scripts.judges]
+    for kind, evaluators in (("script", scripts.evaluators.evaluators), ("run", scripts.evaluators.run_evaluators)):
+        described += [{"name": evaluator.name, "kind": kind} for evaluator in evaluators]
+    return described

@@ -8,9 +8,9 @@ import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
-from lfexp_mcp.runs.manifest import Limits, Manifest, RunItem
-from lfexp_mcp.scripts import ScriptItem, Task
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
+from lfexp_mcp.runs.manifest import RunItem
+from lfexp_mcp.worker.calling import CallTask
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.values import JsonReading
@@ -31,11 +31,17 @@ class Ended:
 class TaskRunner:
     """Runs the task, with time-out and retries, and records what came of it."""
 
-    def __init__(self, manifest: Manifest, task: Task, user: UserCode, tracer: RunTracer, recorder: Recorder) -> None:
-        self._manifest = manifest
-        self._limits: Limits = manifest.limits
-        self._task = task
-        self._user = user
+    def __init__(self, call: CallTask, retries: int, tracer: RunTracer, recorder: Recorder) -> None:
+        """Prepare.
+
+        Args:
+            call: Calls the task.
+            retries: How often a task that failed is called again.
+            tracer: Makes the items' spans.
+            recorder: Journals what came of them.
+        """
+        self._call = call
+        self._retries = retries
         self._tracer = tracer
         self._recorder = recorder
         self._warned: set[str] = set()
@@ -77,14 +83,11 @@ class TaskRunner:
         """Call the task until it returns, as often as the run allows."""
         if item.input is None:
             return Raised("The dataset item has no input, so the task was not called."), 0
-        given = script_item(item, self._manifest)
         delay = FIRST_RETRY_DELAY
         attempt = 1
         while True:
-            outcome = await self._user.call(
-                lambda: self._task.call(given), is_async=self._task.is_async, timeout=self._limits.item_timeout
-            )
-            if isinstance(outcome, Returned) or attempt > self._limits.task_retries:
+            outcome = await self._call(item)
+            if isinstance(outcome, Returned) or attempt > self._retries:
                 return outcome, attempt
             attempt += 1
             await anyio.sleep(delay)
@@ -103,15 +106,3 @@ class TaskRunner:
                 )
             )
         return output
-
-
-def script_item(item: RunItem, manifest: Manifest) -> ScriptItem:
-    """Return the item as scripts are given it."""
-    return ScriptItem(
-        id=item.id,
-        input=item.input,
-        expected_output=item.expected_output,
-        metadata=item.metadata,
-        dataset_id=manifest.dataset_id,
-        dataset_name=manifest.dataset_name,
-    )

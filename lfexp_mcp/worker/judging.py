@@ -1,0 +1,104 @@
+"""Judges among the evaluators of an item, and their calls as generations in its trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import BudgetError, LfexpError
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.judges.budget import Budget
+from lfexp_mcp.judges.panel import Generation, JudgePanel
+from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.usage import Usage
+from lfexp_mcp.runs.manifest import RunItem
+from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.scripts import Evaluated
+from lfexp_mcp.worker.stopping import Stop
+from lfexp_mcp.worker.values import JsonReading
+
+
+class JudgeScorer:
+    """A judge."""
+
+    def __init__(self, judge: ResolvedJudge, panel: JudgePanel, stop: Stop) -> None:
+        self._judge = judge
+        self._panel = panel
+        self._stop = stop
+        self.name = judge.name
+        self.score_name = judge.score_name
+
+    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+        """Let the judge score; a spent budget stops the run, and leaves the score to a resume. See `Scorer`."""
+        try:
+            judged = await self._panel.judge(
+                self._judge,
+                input=item.input,
+                output=JsonReading().read(output),
+                expected_output=item.expected_output,
+                metadata=item.metadata,
+            )
+        except BudgetError as error:
+            self._stop.request("failed", str(error))
+            raise
+        return [judged.evaluated(self._judge)]
+
+
+class GenerationTracer:
+    """Traces each question to a judge's model as a generation that is linked to the judge's prompt."""
+
+    def __init__(self, client: Langfuse) -> None:
+        self._client = client
+
+    @contextmanager
+    def __call__(self, judge: ResolvedJudge, request: ModelRequest) -> Iterator[Generation]:
+        """Open the generation; see `judges.panel.OnGeneration`."""
+        parameters: dict[str, JsonValue] = dict(request.parameters)
+        with (
+            propagate_attributes(prompt={"name": judge.name, "version": judge.version}),
+            self._client.start_as_current_observation(
+                name=judge.name,
+                as_type="generation",
+                model=request.model,
+                input=[asdict(message) for message in request.messages],
+                metadata={"provider": judge.provider, "parameters": parameters},
+            ) as generation,
+        ):
+            yield _Traced(generation)
+
+
+class _Traced:
+    def __init__(self, generation: LangfuseGeneration) -> None:
+        self._generation = generation
+
+    def answered(self, answer: ModelAnswer) -> None:
+        usage = {"input": answer.input_tokens, "output": answer.output_tokens} if answer.metered else None
+        self._generation.update(output=answer.text, usage_details=usage)
+
+    def failed(self, error: LfexpError) -> None:
+        self._generation.update(level="ERROR", status_message=str(error))
+
+
+async def open_budget(gateway: Gateway, max_cost: float | None, state: RunState) -> Budget | None:
+    """Open the budget of a run, less what earlier workers of it have spent; None for a run without a limit."""
+    if max_cost is None:
+        return None
+    prices = PriceTable(await gateway.model_prices())
+    return Budget(max_cost, prices, spent_before(state, prices))
+
+
+def spent_before(state: RunState, prices: PriceTable) -> float:
+    """Add up what the judges' scores in a journal cost, in USD."""
+    spent = 0.0
+    for scored in state.scored.values():
+        for score in scored.scores:
+            model = score.metadata.get("model")
+            tokens = [score.metadata.get(kind) for kind in ("input_tokens", "output_tokens")]
+            if isinstance(model, str) and all(isinstance(count, int) for count in tokens):
+                used = Usage(input_tokens=int(str(tokens[0])), output_tokens=int(str(tokens[1])))
+                spent += prices.cost(model, used) or 0.0
+    return spent
