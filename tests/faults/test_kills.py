@@ -1,41 +1,28 @@
 """Processes killed in mid-run."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from lfexp_mcp.runs.process import kill_process_tree
 from lfexp_mcp.services.experiments import wait_for_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
-from tests.worker.scene import Scene, until
+from tests.faults.killing import COUNTED_TASK, survive_kills
+from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 
 ITEMS = 60
 CONCURRENCY = 5
 KILLS = 4
-TASK = """
-    import os, time
-
-    CALLS = os.open(__file__ + ".calls", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-
-    def task(*, item, **kwargs):
-        os.write(CALLS, (item.id + "\\n").encode())
-        time.sleep(0.04)
-        return item.input.upper()
-"""
-EVALUATOR = "def exact(*, output, expected_output, **k):\n    return float(output == expected_output)\n"
 
 
 @pytest.fixture
@@ -45,28 +32,13 @@ def scene(workspace: Workspace, tmp_path: Path) -> Scene:
 
 async def test_no_journaled_item_runs_again_after_kills_at_random_moments(scene: Scene) -> None:
     await scene.fill(ITEMS)
-    task, evaluators = scene.script(TASK), scene.script(EVALUATOR, "ev.py")
-    arguments: dict[str, Any] = {"evaluator_script": evaluators, "max_concurrency": CONCURRENCY}
-    moments = random.Random(20)
-    allowed: Counter[str] = Counter()
-    folder = await scene.run_folder()
-    for kill in range(KILLS):
-        answer = await scene.run(task, wait_seconds=moments.uniform(0.02, 0.25), resume=kill > 0, **arguments)
-        if answer.status == "completed":
-            break
-        pid = folder.worker_pid()
-        assert pid is not None
-        await anyio.to_thread.run_sync(kill_process_tree, pid)
-        await until(lambda: not folder.is_alive())
-        in_flight = folder.read_state().at_work
-        assert len(in_flight) <= CONCURRENCY
-        allowed.update(item_id for _, item_id in in_flight)
-    answer = await scene.run(task, resume=True, **arguments)
+    survived = await survive_kills(scene, KILLS, CONCURRENCY, longest=0.25)
+    answer = survived.answer
+    assert survived.kills == KILLS
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
-    calls = Counter((scene.folder / "task.py.calls").read_text().split())
-    assert set(calls) == {scene.item_id(number) for number in range(ITEMS)}
-    again = {item_id: count - 1 for item_id, count in calls.items() if count > 1}
-    assert all(count <= allowed[item_id] for item_id, count in again.items())
+    assert set(survived.calls) == {scene.item_id(number) for number in range(ITEMS)}
+    assert survived.most_in_flight <= CONCURRENCY
+    assert survived.called_again <= survived.in_flight
     items = await scene.ws.gateway.experiment_items(answer.experiment_id)
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
     assert [[score.value for score in item.scores] for item in items] == [[1.0]] * ITEMS
@@ -74,11 +46,10 @@ async def test_no_journaled_item_runs_again_after_kills_at_random_moments(scene:
 
 async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene: Scene, settings: Settings) -> None:
     await scene.fill(20)
-    task = scene.script(TASK)
+    task = scene.script(COUNTED_TASK)
     starter = f"""
 import anyio
 from pathlib import Path
-from typing import Any
 from lfexp_mcp.services.experiments import RunRequest, run_experiment
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
