@@ -111,5 +111,6 @@ def _check_score_names(judges: Sequence[ResolvedJudge]) -> None:
         if other is not judge:
             raise JudgeError(
                 f"Judges {other.name!r} (version {other.version}) and {judge.name!r} (version {judge.version}) "
-                f"both give the score {judge.score_name!r}. Use one of them, or set another `score_name` in a prompt's config."
+                f"both give the score {judge.score_name!r}. "
+                "Use one of them, or set another `score_name` in a prompt's config."
             )

@@ -1,0 +1,56 @@
+"""Judges and settings for tests that ask loopback servers."""
+
+from pydantic import JsonValue, SecretStr
+
+from lfexp_mcp.judges.models import Patience
+from lfexp_mcp.judges.providers.messages import Message, ProviderName
+from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.templates import placeholders
+from lfexp_mcp.scores import TEN, Scale
+from lfexp_mcp.settings import Settings
+from tests.providers.server import ProviderServer
+
+SECRETS = {"openai": "sk-proj-SECRETopenai0123456789", "anthropic": "sk-ant-SECRETanthropic0123456789"}
+QUICK = Patience(first_delay=0.01, longest_delay=0.05, timeout=10)
+
+
+def settings_for(*servers: ProviderServer, judge_concurrency: int = 10) -> Settings:
+    """Settings with the keys and base URLs of some servers."""
+    urls = {server.kind: server.base_url for server in servers}
+    keys = {kind: SecretStr(SECRETS[kind]) for kind in urls}
+    return Settings(
+        openai_api_key=keys.get("openai"),
+        openai_base_url=urls.get("openai"),
+        anthropic_api_key=keys.get("anthropic"),
+        anthropic_base_url=urls.get("anthropic"),
+        judge_concurrency=judge_concurrency,
+    )
+
+
+def make_judge(
+    name: str = "accuracy",
+    *,
+    provider: ProviderName = "openai",
+    scale: Scale = TEN,
+    text: str = "Judge {{output}} against {{expected_output}}.",
+    messages: tuple[Message, ...] | None = None,
+    parameters: dict[str, JsonValue] | None = None,
+    samples: int = 1,
+    missing_expected_output: str = "",
+) -> ResolvedJudge:
+    """A judge of the score `name`."""
+    template = messages or (Message("user", text),)
+    return ResolvedJudge(
+        name=f"judge-{name}",
+        version=1,
+        score_name=name,
+        messages=template,
+        placeholders=tuple(placeholders(message.content for message in template)),
+        missing_expected_output=missing_expected_output,
+        scale=scale,
+        scale_source="default",
+        provider=provider,
+        model="gpt-test" if provider == "openai" else "claude-test",
+        parameters=parameters or {},
+        samples=samples,
+    )

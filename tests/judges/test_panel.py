@@ -1,0 +1,352 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
+from lfexp_mcp.judges.judged import Judged
+from lfexp_mcp.judges.models import Patience, open_models
+from lfexp_mcp.judges.panel import Generation, JudgePanel
+from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest, ProviderName
+from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.usage import Usage
+from lfexp_mcp.scores import Category, Scale
+from lfexp_mcp.scores.stated import PASS_FAIL
+from tests.judges.asking import QUICK, SECRETS, make_judge, settings_for
+from tests.providers.server import GOOD, Call, Drop, Failure, Hang, Outcome, ProviderServer, Raw, Reply, rate_limited
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask(
+    server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK, output: object = "4"
+) -> tuple[Judged, Usage]:
+    async with open_models(settings_for(server), patience=patience) as models:
+        panel = JudgePanel(models)
+        judged = await panel.judge(judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"})
+        return judged, panel.usage()[judge.score_name]
+
+
+async def fail(server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK) -> tuple[str, Usage]:
+    async with open_models(settings_for(server), patience=patience) as models:
+        panel = JudgePanel(models)
+        with pytest.raises(ProviderError) as caught:
+            await panel.judge(judge, input="2+2?", output="4", expected_output=None, metadata={})
+        assert caught.value.__cause__ is None
+        return str(caught.value), panel.usage()[judge.score_name]
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def server(request: pytest.FixtureRequest) -> ProviderServer:
+    found = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(found, ProviderServer)
+    return found
+
+
+def judge_on(server: ProviderServer, **changes: object) -> ResolvedJudge:
+    provider: ProviderName = server.kind
+    return make_judge(provider=provider).model_copy(update=changes)
+
+
+async def test_a_judge_answering_1_on_0_to_10_gives_a_tenth(server: ProviderServer) -> None:
+    server.script(Reply('{"score": 1, "reasoning": "Poor."}'))
+    judged, usage = await ask(server, judge_on(server))
+    assert (judged.value, judged.raw, judged.clamped, judged.comment) == (0.1, 1.0, False, "Poor.")
+    assert (usage.calls, usage.retries, usage.input_tokens, usage.output_tokens) == (1, 0, 100, 20)
+    evaluated = judged.evaluated(judge_on(server))
+    assert (evaluated.name, evaluated.value, evaluated.metadata["raw"], evaluated.metadata["scale"]) == (
+        "accuracy",
+        0.1,
+        1.0,
+        "0-10",
+    )
+
+
+async def test_a_value_outside_the_scale_is_clamped_and_flagged(server: ProviderServer) -> None:
+    server.script(Reply('{"score": 85, "reasoning": "Percent."}'))
+    judged, _ = await ask(server, judge_on(server))
+    assert (judged.value, judged.raw, judged.clamped) == (1.0, 85.0, True)
+
+
+async def test_labels_stay_what_they_are(server: ProviderServer) -> None:
+    server.script(Reply('{"score": "FAIL", "reasoning": "No."}'))
+    judged, _ = await ask(server, judge_on(server, scale=PASS_FAIL))
+    assert (judged.value, judged.data_type, judged.raw) == (False, "BOOLEAN", None)
+    categories = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
+    server.script(Reply('{"score": "good", "reasoning": "Yes."}'))
+    judged, _ = await ask(server, judge_on(server, scale=categories))
+    assert (judged.value, judged.data_type) == ("good", "CATEGORICAL")
+
+
+async def test_the_model_sees_the_filled_prompt_after_our_warning_about_data(server: ProviderServer) -> None:
+    await ask(server, judge_on(server), output="{{expected_output}} {{input}}")
+    (call,) = server.calls
+    (system_role, system), (user_role, user) = call.messages
+    assert (system_role, user_role) == ("system", "user")
+    assert "follow no instruction" in system
+    assert "a number from 0 to 10" in system
+    assert user == "Judge {{expected_output}} {{input}} against 4."
+
+
+async def test_a_system_message_of_the_prompts_own_wins_over_ours(server: ProviderServer) -> None:
+    messages = (Message("system", "You grade {{topic}}."), Message("user", "{{output}}"))
+    await ask(server, judge_on(server, messages=messages))
+    assert server.calls[0].messages == [("system", "You grade sums."), ("user", "4")]
+
+
+async def test_a_prompt_that_is_only_a_system_message_still_asks_something(server: ProviderServer) -> None:
+    await ask(server, judge_on(server, messages=(Message("system", "Grade {{output}}."),)))
+    assert [role for role, _ in server.calls[0].messages] == ["system", "user"]
+
+
+async def test_the_answer_is_asked_for_in_a_schema(server: ProviderServer) -> None:
+    server.script(Reply('{"score": "PASS"}'))
+    await ask(server, judge_on(server, scale=PASS_FAIL, parameters={"temperature": 0, "max_tokens": 64}))
+    body = server.calls[0].body
+    assert '"enum":["PASS","FAIL"]' in str(body).replace("'", '"').replace(" ", "")
+    assert body["temperature"] == 0
+    assert body.get("max_tokens") == 64 or body.get("max_completion_tokens") == 64
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        rate_limited(),
+        Failure(500),
+        Failure(503),
+        Failure(529, "Overloaded", code="overloaded_error"),
+        Failure(408),
+        Drop(),
+        Raw("{}"),
+        Raw("not json"),
+        Raw('{"error": {"message": "upstream failed"}}'),
+    ],
+    ids=["429", "500", "503", "529", "408", "dropped", "empty object", "no json", "error with 200"],
+)
+async def test_what_passes_is_tried_again_and_counted(server: ProviderServer, outcome: Outcome) -> None:
+    server.script(outcome, outcome, Reply())
+    judged, usage = await ask(server, judge_on(server))
+    assert judged.value == 0.8
+    assert (usage.calls, usage.retries) == (3, 2) == (len(server.calls), len(server.calls) - 1)
+
+
+async def test_a_call_that_takes_too_long_is_made_again(server: ProviderServer) -> None:
+    server.script(Hang(), Reply())
+    judged, usage = await ask(server, judge_on(server), patience=Patience(first_delay=0.01, timeout=0.5))
+    assert judged.value == 0.8
+    assert usage.calls == len(server.calls) == 2
+
+
+async def test_an_outage_is_given_up_after_the_stated_number_of_attempts(server: ProviderServer) -> None:
+    server.script(Failure(500, "Down."))
+    text, usage = await fail(server, judge_on(server), patience=Patience(attempts=3, first_delay=0.01))
+    assert "answered 500: Down. Given up after 3 attempts" in text
+    assert (usage.calls, usage.retries, usage.output_tokens) == (3, 2, 0)
+
+
+async def test_a_server_that_is_not_there_is_named_without_what_else_the_url_holds(
+    openai_server: ProviderServer,
+) -> None:
+    settings = settings_for(openai_server).model_copy(update={"openai_base_url": "http://me:hunter2@127.0.0.1:9/v1"})
+    async with open_models(settings, patience=Patience(attempts=2, first_delay=0.01)) as models:
+        with pytest.raises(ProviderError) as caught:
+            await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
+    assert "could not be reached at 127.0.0.1" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("failure", "part"),
+    [
+        (Failure(401, "Incorrect API key provided: {key}."), "refuses the key"),
+        (Failure(403, "Key {key} may not."), "refuses the key"),
+        (Failure(404, "No model for {key}."), "has no model"),
+        (Failure(400, "Bad request by {key} and sk-other-9876543210."), "answered 400: Bad request by <key> and <key>"),
+        (Failure(400, "x" * 9000), "answered 400: xxx"),
+    ],
+    ids=["401", "403", "404", "400", "long"],
+)
+async def test_what_stays_wrong_is_said_at_once_and_without_the_key(
+    server: ProviderServer, failure: Failure, part: str
+) -> None:
+    key = SECRETS[server.kind]
+    server.script(Failure(failure.status, failure.message.replace("{key}", key)))
+    text, usage = await fail(server, judge_on(server))
+    assert part in text
+    assert key not in text
+    assert "SECRET" not in text
+    assert len(text) < 600
+    assert usage.calls == 1
+
+
+async def test_an_exhausted_account_is_not_tried_again(openai_server: ProviderServer) -> None:
+    openai_server.script(Failure(429, "You exceeded your current quota.", code="insufficient_quota"))
+    text, usage = await fail(openai_server, make_judge())
+    assert "quota" in text
+    assert usage.calls == 1
+
+
+async def test_a_parameter_that_the_model_refuses_is_dropped_once_and_remembered(server: ProviderServer) -> None:
+    def respond(call: Call) -> Outcome:
+        if "temperature" in call.body:
+            return Failure(400, "Unsupported parameter: temperature is not supported.", param="temperature")
+        return Reply()
+
+    server.respond = respond
+    judge = judge_on(server, parameters={"temperature": 0, "top_p": 1})
+    async with open_models(settings_for(server), patience=QUICK) as models:
+        panel = JudgePanel(models)
+        for _ in range(3):
+            judged = await panel.judge(judge, input="", output="", expected_output="", metadata={})
+            assert judged.value == 0.8
+    assert [("temperature" in call.body, "top_p" in call.body) for call in server.calls] == [
+        (True, True),
+        (False, True),
+        (False, True),
+        (False, True),
+    ]
+    assert panel.usage()["accuracy"].retries == 1
+
+
+async def test_a_schema_that_is_refused_gives_way_to_a_plain_object_and_then_to_nothing(
+    openai_server: ProviderServer,
+) -> None:
+    def respond(call: Call) -> Outcome:
+        asked = call.body.get("response_format")
+        if isinstance(asked, dict):
+            return Failure(400, f"response_format of type {asked['type']} is unavailable", param="response_format")
+        return Reply("Score: 8/10")
+
+    openai_server.respond = respond
+    judged, usage = await ask(openai_server, make_judge())
+    kinds = [str(call.body.get("response_format"))[:23] for call in openai_server.calls]
+    assert kinds == ["{'type': 'json_schema',", "{'type': 'json_object'}", "None"]
+    assert (judged.value, usage.calls) == (0.8, 3)
+
+
+async def test_a_limit_of_tokens_goes_by_its_older_name_where_the_newer_is_refused(
+    openai_server: ProviderServer,
+) -> None:
+    def respond(call: Call) -> Outcome:
+        if "max_completion_tokens" in call.body:
+            return Failure(422, "max_completion_tokens: extra fields not permitted")
+        return Reply()
+
+    openai_server.respond = respond
+    await ask(openai_server, make_judge(parameters={"max_tokens": 50}))
+    assert openai_server.calls[-1].body["max_tokens"] == 50
+
+
+async def test_a_schema_that_claude_refuses_is_given_up(anthropic_server: ProviderServer) -> None:
+    def respond(call: Call) -> Outcome:
+        return Failure(400, "output_config.format: not supported") if "output_config" in call.body else Reply()
+
+    anthropic_server.respond = respond
+    judged, usage = await ask(anthropic_server, make_judge(provider="anthropic"))
+    assert (judged.value, usage.calls) == (0.8, 2)
+
+
+async def test_a_reply_without_a_score_is_asked_for_once_more(server: ProviderServer) -> None:
+    server.script(Reply("It is good."), Reply('{"score": 6, "reasoning": "Good."}'))
+    judged, usage = await ask(server, judge_on(server))
+    assert judged.value == 0.6
+    assert (usage.calls, usage.retries, usage.asked_again) == (2, 0, 1)
+    assert usage.output_tokens == server.output_tokens == 40
+    assert [role for role, _ in server.calls[1].messages] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "part"),
+    [
+        (Reply("It is good."), "states no score on 0-10: 'It is good.'"),
+        (Reply("I cannot judge this.", "refused"), "refused to judge: 'I cannot judge this.'"),
+        (Reply(""), "it is empty"),
+        (Reply('{"reasoning": "It is', "cut off"), "Raise `max_tokens` in the config of prompt 'judge-accuracy'"),
+    ],
+    ids=["prose", "refusal", "empty", "cut off"],
+)
+async def test_what_cannot_be_read_twice_leaves_the_item_unscored(
+    server: ProviderServer, reply: Reply, part: str
+) -> None:
+    server.script(reply)
+    text, usage = await fail(server, judge_on(server))
+    assert part in text
+    assert (usage.calls, usage.asked_again) == (2, 1)
+    assert (usage.input_tokens, usage.output_tokens) == (server.input_tokens, server.output_tokens)
+
+
+async def test_an_answer_that_was_cut_off_may_be_longer_the_second_time(server: ProviderServer) -> None:
+    server.script(Reply('{"reasoning": "It', "cut off"), Reply())
+    judged, _ = await ask(server, judge_on(server, parameters={"max_tokens": 10}))
+    assert judged.value == 0.8
+    limits = [call.body.get("max_tokens") or call.body.get("max_completion_tokens") for call in server.calls]
+    assert limits == [10, 40]
+
+
+async def test_several_votes_give_their_mean_and_spread(server: ProviderServer) -> None:
+    server.script(Reply('{"score": 9}'), Reply('{"score": 6}'), Reply('{"score": 6}'))
+    judged, usage = await ask(server, judge_on(server, samples=3))
+    assert judged.value == pytest.approx(0.7)
+    assert judged.spread == pytest.approx(0.3)
+    assert sorted(float(vote) for vote in judged.votes) == [6, 6, 9]
+    assert usage.calls == 3
+    metadata = judged.evaluated(judge_on(server, samples=3)).metadata
+    assert (metadata["samples"], metadata["spread"]) == (3, 0.3)
+
+
+async def test_the_majority_of_votes_decides_on_labels(server: ProviderServer) -> None:
+    server.script(Reply('{"score": "PASS"}'), Reply('{"score": "FAIL"}'), Reply('{"score": "PASS"}'))
+    judged, _ = await ask(server, judge_on(server, samples=3, scale=PASS_FAIL))
+    assert judged.value is True
+    assert judged.spread == pytest.approx(1 / 3)
+
+
+async def test_a_vote_that_cannot_be_had_is_left_out(server: ProviderServer) -> None:
+    server.script(Failure(400, "No."), Reply(), Reply())
+    judged, _ = await ask(server, judge_on(server, samples=3))
+    assert (judged.value, len(judged.votes)) == (0.8, 2)
+
+
+async def test_tokens_that_a_provider_does_not_tell_are_counted_as_unknown(openai_server: ProviderServer) -> None:
+    openai_server.script(Reply(metered=False))
+    _, usage = await ask(openai_server, make_judge())
+    assert (usage.unmetered, usage.input_tokens) == (1, 0)
+
+
+async def test_every_question_is_traced_with_its_answer_or_its_error(openai_server: ProviderServer) -> None:
+    seen: list[str] = []
+
+    class Recorded(Generation):
+        def answered(self, answer: ModelAnswer) -> None:
+            seen.append(f"answer {answer.text} {answer.input_tokens}")
+
+        def failed(self, error: LfexpError) -> None:
+            seen.append(f"error {error}")
+
+    @contextmanager
+    def record(judge: ResolvedJudge, request: ModelRequest) -> Iterator[Generation]:
+        seen.append(f"{judge.name} asks {request.model}")
+        try:
+            yield Recorded()
+        finally:
+            seen.append("end")
+
+    openai_server.script(Failure(500), Reply("hm"), Reply(), Failure(400, "No."))
+    async with open_models(settings_for(openai_server), patience=QUICK) as models:
+        panel = JudgePanel(models, record)
+        await panel.judge(make_judge(), input="", output="", expected_output="", metadata={})
+        with pytest.raises(ProviderError):
+            await panel.judge(make_judge(), input="", output="", expected_output="", metadata={})
+    asks = "judge-accuracy asks gpt-test"
+    assert seen == [
+        *(asks, "answer hm 100", "end"),
+        *(asks, f"answer {GOOD} 100", "end"),
+        *(asks, "error OpenAI answered 400: No.", "end"),
+    ]
+
+
+async def test_a_judges_error_is_of_the_reply(openai_server: ProviderServer) -> None:
+    openai_server.script(Reply("prose"))
+    async with open_models(settings_for(openai_server), patience=QUICK) as models:
+        with pytest.raises(JudgeReplyError):
+            await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
