@@ -3,9 +3,14 @@
 import math
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.proportions import MID_P_FROM
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 POWER = 0.8
 """The chance of showing the difference, if it is real, that the numbers here are for."""
@@ -47,34 +52,35 @@ def items_for_pass_rate(delta: float, discordant_share: float) -> int:
         delta: The difference to show, not zero.
         discordant_share: Share of pairs that pass in one run only; at least the size of `delta`.
     """
+    import numpy as np
+    from scipy.stats import binom
+
     delta = abs(delta)
     share = min(1.0, max(discordant_share, delta))
     start = _normal_sample_size(delta, share**0.5, max(share - delta**2, 0.0) ** 0.5)
     if start > _LARGEST_EXACT:
         return start
-    return _smallest(_McNemarPower(delta, share), start)
+    rejected = _rejected(3 * start + 50, (share + delta) / (2 * share))
 
-
-class _McNemarPower:
-    """The power of McNemar's test as a function of the number of pairs."""
-
-    def __init__(self, delta: float, share: float) -> None:
-        self._delta = delta
-        self._share = share
-
-    def __call__(self, n: int) -> float:
-        import numpy as np
-        from scipy.stats import binom
-
+    def power(n: int) -> float:
         discordant = np.arange(n + 1)
-        # Most cases that can count as a rejection: `fewer` or less on one side.
-        fewer = binom.ppf(ALPHA / 2, discordant, 0.5)
-        p = 2 * binom.cdf(fewer, discordant, 0.5)
-        p -= np.where(discordant >= MID_P_FROM, binom.pmf(fewer, discordant, 0.5), 0.0)
-        fewer = np.where(p <= ALPHA, fewer, fewer - 1)
-        gain = (self._share + self._delta) / (2 * self._share)
-        rejected = binom.cdf(fewer, discordant, 1 - gain)
-        return float(np.sum(binom.pmf(discordant, n, self._share) * rejected))
+        return float(binom.pmf(discordant, n, share) @ rejected[: n + 1])
+
+    return _smallest(power, start, len(rejected) - 1)
+
+
+def _rejected(most: int, gain: float) -> "npt.NDArray[np.float64]":
+    """The chance that McNemar's test rejects, per number of discordant pairs, when a share `gain` of them are gains."""
+    import numpy as np
+    from scipy.stats import binom
+
+    discordant = np.arange(most + 1)
+    fewer = binom.ppf(ALPHA / 2, discordant, 0.5)
+    p = 2 * binom.cdf(fewer, discordant, 0.5)
+    p -= np.where(discordant >= MID_P_FROM, binom.pmf(fewer, discordant, 0.5), 0.0)
+    # The most pairs on the rarer side with which the test still rejects.
+    critical = np.where(p <= ALPHA, fewer, fewer - 1)
+    return np.asarray(binom.cdf(critical, discordant, 1 - gain), dtype=np.float64)
 
 
 def _normal_sample_size(effect: float, under_none: float, under_effect: float) -> int:
@@ -84,14 +90,13 @@ def _normal_sample_size(effect: float, under_none: float, under_effect: float) -
     return max(2, math.ceil((reach / effect) ** 2))
 
 
-def _smallest(power: Callable[[int], float], start: int) -> int:
-    """The smallest number of items that reaches `POWER`, searched around `start`."""
-    high = start
-    while power(high) < POWER:
-        high *= 2
-    low = 2
+def _smallest(power: Callable[[int], float], start: int, most: int | None = None) -> int:
+    """The smallest number of items that reaches `POWER`, searched around `start` and up to `most`."""
+    low, high = max(2, start // 2), start
+    while power(high) < POWER and high != most:
+        low, high = high, high * 2 if most is None else min(high * 2, most)
     if power(low) >= POWER:
-        return low
+        low = 2
     while high - low > 1:
         middle = (low + high) // 2
         if power(middle) >= POWER:

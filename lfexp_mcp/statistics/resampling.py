@@ -18,6 +18,10 @@ RESAMPLES = 9_999
 """Draws of each bootstrap and of each Monte Carlo permutation test."""
 EXACT_UP_TO = 16
 """Differences other than zero up to which every assignment of signs is tried."""
+LEAST_ERROR = 0.3
+"""Least error of a resample as a share of the sample's, so that one of equal values does not blow the interval up.
+
+Simulated for 6 to 50 items (normal, exponential, sparse, two-valued, beta in tenths): coverage 0.93 to 1.00."""
 _CELLS = 4_000_000
 """Numbers held in memory at once while drawing."""
 
@@ -60,8 +64,7 @@ def _studentised(data: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
         weights = rng.multinomial(n, counts / n, size=size)
         means = weights @ values / n
         variances = np.maximum(weights @ values**2 / n - means**2, 0.0) / (n - 1)
-        # A resample of equal values has no error of its own; a tenth of the sample's keeps the ratio finite.
-        parts.append((means - mean) / np.maximum(np.sqrt(variances), error / 10))
+        parts.append((means - mean) / np.maximum(np.sqrt(variances), LEAST_ERROR * error))
     return np.concatenate(parts)
 
 

@@ -1,0 +1,102 @@
+"""Agreement, correlation and groups, against other implementations."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr, ttest_ind
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from lfexp_mcp.statistics.agreement import Weights, false_positive_rate, kappa, true_positive_rate
+from lfexp_mcp.statistics.correlation import spearman
+from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantile
+from lfexp_mcp.statistics.independent import compare_groups
+
+RNG = np.random.default_rng(11)
+RATINGS = [(int(first), int(min(4, max(0, first + step)))) for first, step in RNG.integers([0, -1], [5, 2], (80, 2))]
+
+
+@pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("quadratic", "quadratic")])
+def test_kappa_and_its_interval_are_those_of_statsmodels(weights: Weights, theirs: str | None) -> None:
+    table = np.zeros((5, 5))
+    for first, second in RATINGS:
+        table[first, second] += 1
+    expected = cohens_kappa(table, wt=theirs)
+    found = kappa(RATINGS, range(5), weights)
+    assert found.kappa == pytest.approx(expected.kappa)
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(expected.kappa_low, abs=1e-9)
+    assert found.interval.high == pytest.approx(min(1.0, expected.kappa_upp), abs=1e-9)
+
+
+def test_raters_who_only_ever_pass_have_no_kappa() -> None:
+    found = kappa([(True, True)] * 20, [False, True])
+    assert found.agreement == pytest.approx(1)
+    assert found.kappa is None
+    assert found.interval is None
+
+
+def test_rates_count_what_the_judge_passes() -> None:
+    pairs = [(True, True)] * 8 + [(False, True)] * 2 + [(True, False)] * 3 + [(False, False)] * 7
+    assert true_positive_rate(pairs).share == pytest.approx(0.8)
+    assert false_positive_rate(pairs).share == pytest.approx(0.3)
+    assert false_positive_rate([(True, True)]).share is None
+
+
+def test_spearman_is_that_of_scipy() -> None:
+    pairs = [(float(first), float(second)) for first, second in RATINGS]
+    found = spearman(pairs)
+    assert found.rho == pytest.approx(
+        float(spearmanr([first for first, _ in pairs], [second for _, second in pairs]).statistic)
+    )
+    assert found.interval is not None
+    assert found.rho is not None
+    assert found.interval.low < found.rho < found.interval.high
+
+
+@pytest.mark.parametrize("pairs", [[(1.0, 2.0)] * 30, [(1.0, 2.0), (2.0, 1.0)], []])
+def test_constant_or_few_values_have_no_correlation(pairs: list[tuple[float, float]]) -> None:
+    assert spearman(pairs).rho is None
+
+
+def test_groups_of_numbers_are_compared_as_welch_does() -> None:
+    group, other = list(RNG.normal(0.4, 0.2, 15)), list(RNG.normal(0.6, 0.1, 90))
+    expected = ttest_ind(group, other, equal_var=False)
+    found = compare_groups(group, other)
+    assert found.p == pytest.approx(float(expected.pvalue))
+    assert found.interval is not None
+    assert found.interval.low < found.delta < found.interval.high < 0
+
+
+def test_groups_of_passes_are_compared_exactly() -> None:
+    found = compare_groups([0.0] * 8 + [1.0] * 2, [1.0] * 50)
+    assert found.method.startswith("Fisher")
+    assert found.p is not None
+    assert found.p < 1e-5
+
+
+@pytest.mark.parametrize(("group", "other"), [([0.5] * 3, [0.6] * 10), ([0.5] * 10, [0.6] * 10)])
+def test_groups_too_small_or_without_spread_have_no_test(group: list[float], other: list[float]) -> None:
+    assert compare_groups(group, other).p is None
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    sample = list(RNG.random(37))
+    for share in (0, 0.05, 0.5, 0.95, 1):
+        assert quantile(sample, share) == pytest.approx(float(np.quantile(sample, share)))
+
+
+def test_a_histogram_counts_every_value_once_and_in_its_bin() -> None:
+    bins = histogram([0.0, 0.3, 0.3, 0.7, 1.0], 0, 1)
+    assert [one.count for one in bins] == [1, 0, 0, 2, 0, 0, 0, 1, 0, 1]
+    assert histogram([2.0, 2.0], 2, 2)[0].count == 2
+
+
+def test_the_mean_of_passes_has_wilsons_interval_and_few_numbers_have_none() -> None:
+    interval = mean_interval([1.0] * 20)
+    assert interval is not None
+    assert interval.high == 1
+    assert interval.low == pytest.approx(0.839, abs=1e-3)
+    assert mean_interval([0.1, 0.2]) is None
+    assert mean_interval([0.3] * 9) is None
+    assert math.isclose(sum(one.count for one in histogram([0.1] * 9, 0, 1)), 9)

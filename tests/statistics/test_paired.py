@@ -1,0 +1,154 @@
+"""The difference of two runs, and what is said of it."""
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import permutation_test
+
+from lfexp_mcp.statistics.multiplicity import holm
+from lfexp_mcp.statistics.paired import Judgement, compare_pairs, judge
+from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
+
+
+def _judged(pairs: list[tuple[float, float]], min_delta: float = 0.05) -> Judgement:
+    result = compare_pairs(pairs, 1.0)
+    assert result is not None
+    return judge(result, result.p, min_delta)
+
+
+def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    return np.asarray(np.mean(sample, axis=axis))
+
+
+@given(st.lists(st.integers(-10, 10).map(lambda tenths: tenths / 10), min_size=2, max_size=8))
+def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[float]) -> None:
+    expected = permutation_test(
+        (np.asarray(differences),),
+        _mean,
+        permutation_type="samples",
+        n_resamples=1000,
+    )
+    assert sign_flip_p(differences) == pytest.approx(float(expected.pvalue), abs=1e-9)
+
+
+def test_many_differences_are_permuted_close_to_the_normal_limit() -> None:
+    rng = np.random.default_rng(5)
+    differences = rng.normal(0.1, 1, 400)
+    z = differences.sum() / math.sqrt(float((differences**2).sum()))
+    limit = math.erfc(abs(z) / math.sqrt(2))
+    assert sign_flip_p(list(differences)) == pytest.approx(limit, abs=0.015)
+
+
+def test_the_same_data_gives_the_same_answer() -> None:
+    rng = np.random.default_rng(6)
+    pairs = [(float(first), float(second)) for first, second in rng.random((60, 2))]
+    assert compare_pairs(pairs, 1.0) == compare_pairs(pairs, 1.0)
+
+
+def test_the_order_of_the_items_changes_nothing() -> None:
+    rng = np.random.default_rng(7)
+    pairs = [(float(first), float(second)) for first, second in rng.integers(0, 11, (60, 2)) / 10]
+    forward, backward = compare_pairs(pairs, 1.0), compare_pairs(pairs[::-1], 1.0)
+    assert forward is not None
+    assert backward is not None
+    assert forward.p == backward.p
+    assert forward.interval == backward.interval
+
+
+def test_a_clear_gain_is_better_and_a_clear_loss_worse() -> None:
+    assert _judged([(0.2, 0.8)] * 9 + [(0.5, 0.6)] * 3).verdict == "better"
+    assert _judged([(0.8, 0.2)] * 9 + [(0.6, 0.5)] * 3).verdict == "worse"
+
+
+def test_a_verdict_needs_the_adjusted_p() -> None:
+    result = compare_pairs([(0.0, 1.0)] * 8 + [(1.0, 0.0)] * 1 + [(1.0, 1.0)] * 20, 1.0)
+    assert result is not None
+    assert result.p is not None
+    assert judge(result, result.p, 0.05).verdict == "better"
+    adjusted = holm([result.p] * 4)[0]
+    judgement = judge(result, adjusted, 0.05)
+    assert judgement.verdict == "inconclusive"
+    assert "adjusted" in judgement.reason
+
+
+def test_no_difference_is_shown_only_where_the_interval_excludes_one_worth_seeing() -> None:
+    assert _judged([(1.0, 1.0)] * 300).verdict == "no difference shown"
+    few = _judged([(1.0, 1.0)] * 20)
+    assert few.verdict == "inconclusive"
+    assert few.items_needed is not None
+    assert few.items_needed > 20
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([(0.2, 0.9)] * 4, "Only 4 pairs"),
+        ([(0.2, 0.9)], "Only 1 pair"),
+        ([(0.5, 0.5)] * 10, "tie"),
+        ([(0.25, 0.25)] * 5, "tie"),
+    ],
+)
+def test_too_little_to_judge_gets_a_plain_answer(pairs: list[tuple[float, float]], words: str) -> None:
+    judgement = _judged(pairs)
+    assert judgement.verdict == "inconclusive"
+    assert words in judgement.reason
+
+
+def test_equal_differences_have_an_interval_that_shrinks_with_the_items() -> None:
+    few, many = compare_pairs([(0.25, 0.5)] * 6, 1.0), compare_pairs([(0.25, 0.5)] * 60, 1.0)
+    assert few is not None
+    assert few.interval is not None
+    assert many is not None
+    assert many.interval is not None
+    assert few.interval.low < many.interval.low < 0.25 < many.interval.high < few.interval.high
+
+
+def test_nothing_in_common_is_no_result() -> None:
+    assert compare_pairs([], 1.0) is None
+    assert compare_pairs([(math.nan, 1.0)], 1.0) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), st.floats(allow_nan=True)), max_size=12),
+    st.sampled_from([1.0, None]),
+)
+def test_no_input_makes_a_library_complain(pairs: list[tuple[float, float]], width: float | None) -> None:
+    bounded = [(first, second) for first, second in pairs if not (abs(first) > 1e6 or abs(second) > 1e6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compare_pairs(bounded, width)
+        if result is not None:
+            judge(result, result.p, 0.05)
+            assert result.wins + result.losses + result.ties == result.pairs
+
+
+def test_a_pair_that_is_not_finite_is_left_out() -> None:
+    result = compare_pairs([(0.5, 0.75)] * 6 + [(math.nan, 1.0), (0.0, math.inf)], 1.0)
+    assert result is not None
+    assert result.pairs == 6
+
+
+def test_the_bootstrap_is_never_narrower_than_student() -> None:
+    from scipy.stats import ttest_1samp
+
+    rng = np.random.default_rng(8)
+    for size in (5, 12, 50):
+        sample = list(rng.exponential(1, size))
+        student = ttest_1samp(sample, 0).confidence_interval()
+        interval = bootstrap_interval(sample)
+        assert interval.low <= student.low + 1e-12
+        assert interval.high >= student.high - 1e-12
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.9]
+    adjusted = holm(p_values)
+    assert adjusted == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+    assert holm([None, 0.02, None, 0.04]) == [None, 0.04, None, 0.04]

@@ -1,0 +1,46 @@
+"""The items it takes to show a difference."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.power import TTestPower
+
+from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
+from lfexp_mcp.statistics.proportions import mcnemar_p
+from lfexp_mcp.statistics.resampling import sign_flip_p
+
+REPEATS = 1_500
+TOLERANCE = 4 * (POWER * (1 - POWER) / REPEATS) ** 0.5
+
+
+@pytest.mark.parametrize(("delta", "deviation"), [(0.1, 0.3), (0.05, 0.2), (-0.02, 0.4), (0.5, 0.5)])
+def test_the_items_for_a_mean_are_those_of_statsmodels(delta: float, deviation: float) -> None:
+    expected = TTestPower().solve_power(abs(delta) / deviation, power=POWER, alpha=0.05)
+    assert items_for_mean(delta, deviation) == pytest.approx(float(np.ceil(expected)), abs=1)
+
+
+@pytest.mark.parametrize(("delta", "share"), [(0.1, 0.2), (0.2, 0.3), (0.15, 0.15), (0.05, 0.1)])
+def test_so_many_items_show_a_difference_of_pass_rates_as_often_as_said(delta: float, share: float) -> None:
+    n = items_for_pass_rate(delta, share)
+    rng = np.random.default_rng(21)
+    counts = rng.multinomial(n, [(share + delta) / 2, (share - delta) / 2, 1 - share], size=REPEATS)
+    cells, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+    shown = sum(
+        int(count) for (gained, lost), count in zip(cells, times, strict=True) if mcnemar_p(gained, lost) < 0.05
+    )
+    assert shown / REPEATS == pytest.approx(POWER, abs=TOLERANCE + 0.01)
+
+
+def test_so_many_items_show_a_difference_of_means_as_often_as_said() -> None:
+    n = items_for_mean(0.1, 0.2)
+    rng = np.random.default_rng(22)
+    shown = sum(sign_flip_p(list(rng.normal(0.1, 0.2, n))) < 0.05 for _ in range(200))
+    assert shown / 200 == pytest.approx(POWER, abs=4 * (POWER * (1 - POWER) / 200) ** 0.5)
+
+
+def test_small_differences_take_many_items_and_are_still_answered_at_once() -> None:
+    assert items_for_mean(0.0001, 0.5) > 1_000_000
+    assert items_for_pass_rate(0.0001, 0.5) > 1_000_000
+
+
+def test_a_difference_larger_than_the_discordant_share_is_still_answered() -> None:
+    assert 5 <= items_for_pass_rate(0.5, 0.0) <= 20

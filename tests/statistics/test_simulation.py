@@ -1,0 +1,81 @@
+"""What verdicts and intervals promise, held to it by simulated runs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lfexp_mcp.statistics.paired import compare_pairs, judge
+from lfexp_mcp.statistics.proportions import tango, wilson
+from lfexp_mcp.statistics.resampling import bootstrap_interval
+
+Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
+COMPARISONS = 2_000
+
+
+def _passes(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
+    difficulty = rng.beta(2, 1, (n, 1))
+    return np.where(rng.random((n, 2)) < difficulty, 1.0, 0.0)
+
+
+def _tenths(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
+    difficulty = rng.beta(4, 2, (n, 1))
+    return np.round(np.clip(difficulty + rng.normal(0, 0.15, (n, 2)), 0, 1), 1)
+
+
+def _mostly_equal(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
+    base = np.ones((n, 2))
+    changed = rng.random((n, 2)) < 0.1
+    return np.where(changed, 0.5, base)
+
+
+@pytest.mark.parametrize("sampler", [_passes, _tenths, _mostly_equal])
+def test_equal_runs_are_called_better_or_worse_in_at_most_one_of_twenty(sampler: Sampler) -> None:
+    rng = np.random.default_rng(31)
+    sizes = rng.choice([5, 8, 15, 30, 60], COMPARISONS)
+    wrong = 0
+    for n in sizes:
+        result = compare_pairs([(float(first), float(second)) for first, second in sampler(rng, int(n))], 1.0)
+        assert result is not None
+        wrong += judge(result, result.p, 0.05).verdict in ("better", "worse")
+    sampling_error = 3 * (0.05 * 0.95 / COMPARISONS) ** 0.5
+    assert wrong / COMPARISONS <= 0.05 + sampling_error
+
+
+@pytest.mark.parametrize("n", [6, 15, 40])
+def test_intervals_of_means_cover_at_their_rate(n: int) -> None:
+    rng = np.random.default_rng(32)
+    truth = float(np.diff(_shifted(rng, 400_000), axis=1).mean())
+    covered, repeats = 0, 400
+    for _ in range(repeats):
+        interval = bootstrap_interval(list(np.round(np.diff(_shifted(rng, n), axis=1)[:, 0], 1)))
+        covered += interval.low <= truth <= interval.high
+    assert covered / repeats >= 0.95 - 3 * (0.05 * 0.95 / repeats) ** 0.5
+
+
+def _shifted(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
+    return np.column_stack([np.round(rng.beta(4, 2, n), 1), np.round(rng.beta(6, 1.5, n), 1)])
+
+
+@pytest.mark.parametrize(("n", "gain", "loss"), [(12, 0.1, 0.05), (30, 0.3, 0.1), (100, 0.02, 0.01), (400, 0.1, 0.1)])
+def test_intervals_of_paired_pass_rates_cover_at_their_rate(n: int, gain: float, loss: float) -> None:
+    rng = np.random.default_rng(33)
+    counts = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=20_000)
+    cells, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+    covered = 0
+    for (gained, lost), count in zip(cells, times, strict=True):
+        interval = tango(int(gained), int(lost), n)
+        covered += int(count) * (interval.low <= gain - loss <= interval.high)
+    assert covered / 20_000 >= 0.935
+
+
+@pytest.mark.parametrize(("n", "share"), [(8, 0.9), (20, 0.5), (50, 0.97), (1000, 0.2)])
+def test_intervals_of_pass_rates_cover_at_their_rate(n: int, share: float) -> None:
+    passes = np.random.default_rng(34).binomial(n, share, 20_000)
+    cells, times = np.unique(passes, return_counts=True)
+    covered = sum(
+        int(count) * (wilson(int(cell), n).low <= share <= wilson(int(cell), n).high)
+        for cell, count in zip(cells, times, strict=True)
+    )
+    assert covered / 20_000 >= 0.935
