@@ -1,0 +1,176 @@
+"""The README is held to what it says: its commands run or parse, its names exist, its configuration starts a server."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from mcp import Client, StdioServerParameters
+from pydantic import AliasChoices
+
+from lfexp_mcp.cli.app import app
+from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.tools.catalogue import OFFERS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIG = ROOT / "claude_desktop_config.example.json"
+INTERNAL = {"LFEXP_EMBEDDED_STORE"}
+"""Set by lfexp-mcp for its own worker, not by users."""
+
+SET_UP = "python3 -m venv .venv && .venv/bin/pip install -q"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+SHELL_LINES = [line for block in _blocks("bash") for line in block.splitlines() if line.startswith("lfexp-mcp ")]
+
+
+def _one_liner(part: str) -> str:
+    (line,) = [
+        line for block in _blocks("bash") for line in block.splitlines() if line.startswith(SET_UP) and part in line
+    ]
+    return line
+
+
+def test_one_line_sets_up_and_runs_the_demo(tmp_path: Path) -> None:
+    command = _one_liner("demo").rpartition("&& .venv/bin/")[2]
+    assert command == "lfexp-mcp demo"
+    ran = subprocess.run(
+        [sys.executable, "-m", "lfexp_mcp", *shlex.split(command)[1:]],
+        env={**os.environ, "LFEXP_HOME": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "correct 0.60" in ran.stdout
+    assert "correct 0.90" in ran.stdout
+    assert "better" in ran.stdout
+    assert "notation = comma" in ran.stdout
+    assert "Try next" in ran.stdout
+
+
+def test_the_demo_can_be_shown_twice_and_leaves_an_account_alone(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "LFEXP_HOME": str(tmp_path),
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-x",
+        "LANGFUSE_SECRET_KEY": "sk-lf-x",
+        "LANGFUSE_HOST": "http://127.0.0.1:9",
+    }
+    for number in (1, 2):
+        ran = subprocess.run(
+            [sys.executable, "-m", "lfexp_mcp", "demo"],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert f"labelled-total-{number}: correct 0.90" in ran.stdout
+        assert "unset them" in ran.stdout
+
+
+def test_one_line_sets_up_and_passes_the_tests() -> None:
+    line = _one_liner("pytest")
+    assert "-e '.[dev]' -c requirements.lock" in line
+    assert line.endswith("&& .venv/bin/pytest -q")
+    assert (ROOT / "requirements.lock").exists()
+
+
+@pytest.mark.parametrize("line", SHELL_LINES)
+def test_a_shell_line_is_one_that_the_command_takes(line: str) -> None:
+    arguments = spread(shlex.split(line)[1:])
+    command = typer.main.get_command(app)
+    context = command.make_context("lfexp-mcp", arguments[:1])
+    while isinstance(command, typer.core.TyperGroup):
+        name, found, arguments = command.resolve_command(context, arguments)
+        assert found is not None
+        command = found
+        is_group = isinstance(command, typer.core.TyperGroup)
+        context = command.make_context(name, arguments[:1] if is_group else list(arguments), parent=context)
+
+
+def test_every_command_is_shown() -> None:
+    shown = {shlex.split(line)[1] for line in SHELL_LINES}
+    assert {command.name for command in app.registered_commands} - shown == {"demo"}
+    assert {group.name for group in app.registered_groups} <= shown
+
+
+def test_every_tool_is_in_the_table() -> None:
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", README, flags=re.MULTILINE)) == {
+        offer.call.__name__ for offer in OFFERS
+    }
+
+
+def _variables() -> set[str]:
+    names: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names |= {str(choice) for choice in alias.choices}
+        else:
+            names.add(str(alias) if alias is not None else f"LFEXP_{name.upper()}")
+    return names - INTERNAL
+
+
+def test_every_environment_variable_is_explained_and_no_other() -> None:
+    table = README.partition("## Environment variables")[2].partition("## ")[0]
+    assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", table)) == _variables()
+
+
+def test_the_files_that_it_names_exist() -> None:
+    for name in ("claude_desktop_config.example.json", "requirements.lock", ".ci/run", "tests/benchmarks/__main__.py"):
+        assert (ROOT / name).exists(), name
+
+
+def test_its_scripts_load_as_printed(tmp_path: Path) -> None:
+    sources = {block.splitlines()[0].removeprefix("# "): block for block in _blocks("python")}
+    assert set(sources) == {"my_task.py", "my_evaluators.py"}
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    program = (
+        "from pathlib import Path; from lfexp_mcp.scripts import load_evaluators, load_task; "
+        "load_task(Path('my_task.py')); print([e.name for e in load_evaluators(Path('my_evaluators.py')).evaluators])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "['exact_match']"
+
+
+def test_its_json_is_valid() -> None:
+    for block in _blocks("json"):
+        json.loads(block)
+
+
+@pytest.mark.anyio
+async def test_the_example_configuration_of_a_project_starts_a_server_that_lists_its_tools(home: Path) -> None:
+    servers = json.loads(CONFIG.read_text(encoding="utf-8"))["mcpServers"]
+    project = servers["langfuse-experiments"]
+    named = Path(project["command"]).name
+    command = shutil.which(named, path=str(Path(sys.executable).parent))
+    assert command is not None, f"{named} is not installed beside {sys.executable}"
+    environment = {**os.environ, **project["env"], "LFEXP_HOME": str(home)}
+    async with Client(StdioServerParameters(command=command, args=project["args"], env=environment)) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+    assert tools == {offer.call.__name__ for offer in OFFERS}
+
+
+def test_the_example_configuration_with_uvx_runs_the_same_command_with_known_variables() -> None:
+    servers = json.loads(CONFIG.read_text(encoding="utf-8"))["mcpServers"]
+    uvx = servers["langfuse-experiments-with-uvx"]
+    assert uvx["command"] == "uvx"
+    assert uvx["args"][-1] == "lfexp-mcp"
+    for server in servers.values():
+        assert set(server["env"]) <= _variables()
