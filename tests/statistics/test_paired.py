@@ -25,7 +25,7 @@ def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]
     return np.asarray(np.mean(sample, axis=axis))
 
 
-@given(st.lists(st.integers(-10, 10).map(lambda tenths: tenths / 10), min_size=2, max_size=8))
+@given(st.lists(st.integers(-10, 10).map(float), min_size=2, max_size=8))
 def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[float]) -> None:
     expected = permutation_test(
         (np.asarray(differences),),

@@ -16,12 +16,12 @@ COMPARISONS = 2_000
 
 def _passes(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
     difficulty = rng.beta(2, 1, (n, 1))
-    return np.where(rng.random((n, 2)) < difficulty, 1.0, 0.0)
+    return np.asarray(rng.random((n, 2)) < difficulty, dtype=np.float64)
 
 
 def _tenths(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
     difficulty = rng.beta(4, 2, (n, 1))
-    return np.round(np.clip(difficulty + rng.normal(0, 0.15, (n, 2)), 0, 1), 1)
+    return np.asarray(np.round(np.clip(difficulty + rng.normal(0, 0.15, (n, 2)), 0, 1), 1), dtype=np.float64)
 
 
 def _mostly_equal(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
