@@ -1,0 +1,45 @@
+"""Prints the project's figures: `python -m tests.benchmarks [part ...]`, parts as `PARTS` names them."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import anyio.to_thread
+
+from tests.benchmarks import execution, faults, startup
+from tests.benchmarks.runners import Bench, open_bench
+from tests.benchmarks.table import Row, show
+
+
+async def start(_bench: Bench) -> AsyncIterator[Row]:
+    """From the start of the server's process to its tools."""
+    empty, ours = await anyio.to_thread.run_sync(startup.measure)
+    ratio = ours / empty
+    limit = f"<= {startup.LIMIT}"
+    yield Row(
+        "start to tools/list", f"{ours:.3f} s", f"empty {empty:.3f} s", f"{ratio:.2f}", limit, ratio <= startup.LIMIT
+    )
+
+
+PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
+    "start": start,
+    "sleeping": execution.sleeping,
+    "evaluated": execution.evaluated,
+    "overhead": execution.overhead,
+    "arrivals": faults.arrivals,
+    "kills": faults.kills,
+}
+
+
+async def main(names: list[str]) -> None:
+    """Measure the parts named, or all, and print one table."""
+    rows: list[Row] = []
+    async with open_bench() as bench:
+        for name in names or PARTS:
+            sys.stderr.write(f"measuring {name} ...\n")
+            rows += [row async for row in PARTS[name](bench)]
+    show(rows)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1:])

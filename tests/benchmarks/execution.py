@@ -1,0 +1,103 @@
+"""How fast runs are, beside the SDK's own on the same store."""
+
+from collections.abc import AsyncIterator
+from statistics import median
+
+from tests.benchmarks.runners import Bench, Figures
+from tests.benchmarks.scripts import (
+    EMPTY_EVALUATOR,
+    EMPTY_TASK,
+    SLEEPING_TASK,
+    THREE_SLEEPING_EVALUATORS,
+)
+from tests.benchmarks.table import Row
+
+ROUNDS = 3
+
+
+async def sleeping(bench: Bench) -> AsyncIterator[Row]:
+    """200 items of 50 ms, 20 at once."""
+    dataset, task = await bench.dataset(200), bench.script("sleeping", SLEEPING_TASK)
+    ours = [await bench.run("our_run", dataset, task) for _ in range(ROUNDS)]
+    cold = await bench.run("our_run", dataset, task, spare=False)
+    sdk = await bench.run("sdk_run", dataset, task)
+    execution, call = median(run.execution for run in ours), median(run.seconds for run in ours)
+    yield _beside_floor("200 x 50 ms sync: execution", execution, 0.5, 1.15)
+    yield Row(
+        "200 x 50 ms sync: whole call",
+        f"{call:.2f} s",
+        f"SDK {sdk.seconds:.2f} s",
+        f"{sdk.seconds / call:.1f} x faster",
+        ">= 8 x",
+        sdk.seconds / call >= 8,
+    )
+    yield Row(
+        "the same without a spare worker",
+        f"{cold.seconds:.2f} s",
+        f"SDK {sdk.seconds:.2f} s",
+        f"{sdk.seconds / cold.seconds:.1f} x faster",
+        ">= 8 x",
+        sdk.seconds / cold.seconds >= 8,
+    )
+    yield Row("what the spare worker gains", f"{cold.seconds - call:.2f} s a run")
+
+
+async def evaluated(bench: Bench) -> AsyncIterator[Row]:
+    """The same with three evaluators of 50 ms."""
+    dataset, task = await bench.dataset(200), bench.script("sleeping", SLEEPING_TASK)
+    evaluators = bench.script("three", THREE_SLEEPING_EVALUATORS)
+    ours = [await bench.run("our_run", dataset, task, evaluators) for _ in range(ROUNDS)]
+    sdk = await bench.run("sdk_run", dataset, task, evaluators)
+    execution = median(run.execution for run in ours)
+    yield _beside_floor("200 x 50 ms + 3 evaluators of 50 ms: execution", execution, 1.0, 1.25)
+    call = median(run.seconds for run in ours)
+    yield Row(
+        "200 x 50 ms + 3 evaluators: whole call",
+        f"{call:.2f} s",
+        f"SDK {sdk.seconds:.2f} s",
+        f"{sdk.seconds / call:.1f} x faster",
+    )
+
+
+async def overhead(bench: Bench) -> AsyncIterator[Row]:
+    """1,000 empty items with one empty evaluator, and 10,000."""
+    task, evaluators = bench.script("empty", EMPTY_TASK), bench.script("nothing", EMPTY_EVALUATOR)
+    dataset = await bench.dataset(1000)
+    ours = [await bench.run("our_run", dataset, task, evaluators) for _ in range(ROUNDS)]
+    sdk = [await bench.run("sdk_run", dataset, task, evaluators) for _ in range(ROUNDS)]
+    mine, theirs = median(run.seconds for run in ours), median(run.seconds for run in sdk)
+    yield Row(
+        "1,000 empty items + evaluator: whole call",
+        f"{mine:.2f} s",
+        f"SDK {theirs:.2f} s",
+        f"{mine / theirs:.2f}",
+        "<= 1",
+        mine <= theirs,
+    )
+    yield _resources("1,000 empty items", ours[0], sdk[0], 1000)
+    large = await bench.dataset(10_000)
+    many = await bench.run("our_run", large, task, evaluators)
+    each, before = many.execution / 10_000, median(run.execution for run in ours) / 1000
+    yield Row(
+        "10,000 empty items: time per item",
+        f"{each * 1000:.2f} ms",
+        f"at 1,000: {before * 1000:.2f} ms",
+        f"{each / before:.2f}",
+        "<= 1.2",
+        each / before <= 1.2,
+    )
+    sdk_many = await bench.run("sdk_run", large, task, evaluators)
+    yield _resources("10,000 empty items", many, sdk_many, 10_000)
+
+
+def _beside_floor(case: str, seconds: float, floor: float, limit: float) -> Row:
+    ratio = seconds / floor
+    return Row(case, f"{seconds:.3f} s", f"floor {floor:.1f} s", f"{ratio:.2f}", f"<= {limit}", ratio <= limit)
+
+
+def _resources(case: str, ours: Figures, sdk: Figures, items: int) -> Row:
+    return Row(
+        f"{case}: CPU an item, peak memory",
+        f"{ours.cpu / items * 1000:.2f} ms, {ours.memory:.0f} MB",
+        f"SDK {sdk.cpu / items * 1000:.2f} ms, {sdk.memory:.0f} MB",
+    )

@@ -1,0 +1,56 @@
+"""One run of ours in a process of its own; prints its figures as JSON. See `runners`."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from lfexp_mcp.runs.journal import ItemEnded, ItemScored, ItemStarted, JournalReader
+from lfexp_mcp.services.experiments import RunRequest, prepare_worker, run_experiment
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import load_settings
+
+
+async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
+    """Run and measure."""
+    if order["spare"]:
+        await prepare_worker(ws)
+        # What the spare imports is meant to be done before the call comes.
+        await anyio.sleep(3)
+    request = RunRequest(
+        dataset=order["dataset"],
+        run_name=order["run_name"],
+        task_script=Path(order["task"]),
+        evaluator_script=Path(order["evaluators"]) if order["evaluators"] else None,
+        max_concurrency=order["max_concurrency"],
+    )
+    begun = time.perf_counter()
+    answer = await run_experiment(ws, request, wait_seconds=3600)
+    seconds = time.perf_counter() - begun
+    events = list(JournalReader(ws.runs.folder(answer.experiment_id).journal_path).read())
+    started = [event.at for event in events if isinstance(event, ItemStarted)]
+    ended = [event.at for event in events if isinstance(event, ItemEnded | ItemScored)]
+    return {
+        "seconds": seconds,
+        "execution": (max(ended) - min(started)).total_seconds(),
+        "experiment_id": answer.experiment_id,
+        "status": answer.status,
+    }
+
+
+async def main() -> None:
+    """Read the order from the arguments."""
+    async with open_workspace(load_settings()) as ws:
+        figures = await measure(ws, json.loads(sys.argv[1]))
+    # The worker ends a moment after its run has.
+    await anyio.sleep(1)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures |= {"cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss / 1024}
+    sys.stdout.write(json.dumps(figures))
+
+
+anyio.run(main)

@@ -1,0 +1,136 @@
+"""What the benchmarks run on: a store of their own, datasets, and runs in processes of their own."""
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+from pydantic import SecretStr
+
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run took."""
+
+    seconds: float
+    """From the call to the answer."""
+    execution: float
+    """From the first item's start to the last one's end; of the SDK's, without reading the dataset."""
+    experiment_id: str
+    status: str
+    cpu: float
+    """Seconds of the process that ran the items; of ours, its start included."""
+    memory: float
+    """Its peak, MB."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A store, and a folder for scripts."""
+
+    ws: Workspace
+    store: StoreConnection
+    folder: Path
+
+    @property
+    def gateway(self) -> Gateway:
+        """The way to the store itself."""
+        return self.ws.gateway
+
+    def script(self, name: str, source: str) -> Path:
+        """Write a script."""
+        path = self.folder / f"{name}.py"
+        path.write_text(source, encoding="utf-8")
+        return path
+
+    async def dataset(self, count: int) -> str:
+        """Make a dataset of so many items, unless there is one."""
+        name = f"items-{count}"
+        known = {dataset.name for dataset in await self.gateway.datasets()}
+        if name in known:
+            return name
+        await self.gateway.upsert_dataset(name)
+        numbers = iter(range(count))
+
+        async def add() -> None:
+            for number in numbers:
+                await self.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=f"input {number}")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(CONNECTIONS):
+                group.start_soon(add)
+        return name
+
+    async def run(
+        self,
+        runner: str,
+        dataset: str,
+        task: Path,
+        evaluators: Path | None = None,
+        *,
+        max_concurrency: int = 20,
+        spare: bool = True,
+        url: str | None = None,
+    ) -> Figures:
+        """Run a dataset.
+
+        Args:
+            runner: `our_run` or `sdk_run`.
+            dataset: Its name.
+            task: The task script.
+            evaluators: The evaluator script.
+            max_concurrency: Items at work at once.
+            spare: Whether ours has a spare worker at hand.
+            url: Where the run finds the store, unless directly.
+        """
+        order: dict[str, Any] = {
+            "dataset": dataset,
+            "run_name": f"{runner}-{uuid.uuid4().hex[:8]}",
+            "task": str(task),
+            "evaluators": str(evaluators) if evaluators else None,
+            "max_concurrency": max_concurrency,
+            "spare": spare,
+        }
+        environment = {
+            **os.environ,
+            "LANGFUSE_PUBLIC_KEY": self.store.public_key,
+            "LANGFUSE_SECRET_KEY": self.store.secret_key,
+            "LANGFUSE_HOST": url or self.store.base_url,
+            "LFEXP_HOME": str(self.folder / "home"),
+        }
+        command = [sys.executable, "-m", f"tests.benchmarks.{runner}", json.dumps(order)]
+        done = await anyio.run_process(command, env=environment, stderr=None)
+        return Figures(**json.loads(done.stdout))
+
+
+@asynccontextmanager
+async def open_bench() -> AsyncIterator[Bench]:
+    """Start a store for the benchmarks; it goes with its folder in the end."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        store = ensure_store(folder / "store")
+        settings = Settings(
+            langfuse_public_key=store.public_key,
+            langfuse_secret_key=SecretStr(store.secret_key),
+            langfuse_url=store.base_url,
+            home=folder / "home",
+        )
+        try:
+            async with open_workspace(settings) as ws:
+                yield Bench(ws, store, folder)
+        finally:
+            stop_store(folder / "store")
