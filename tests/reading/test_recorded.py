@@ -1,0 +1,70 @@
+"""Answers of a real server, read as the services read them."""
+
+import json
+from pathlib import Path
+
+from langfuse.api import ExperimentItem as SdkExperimentItem
+from langfuse.api import ScoreV3
+from langfuse.api.core.pydantic_utilities import parse_obj_as
+
+from lfexp_mcp.gateway.decoding import decode_experiment_item, decode_score_entry
+from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.records import RunRecord
+from lfexp_mcp.scores.summary import summarise_scores
+from lfexp_mcp.services.figures import error_rate
+from lfexp_mcp.services.human_words import words_of_scores
+from lfexp_mcp.services.reading import item_result, newest_good
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def _items(name: str) -> list[ExperimentItem]:
+    rows = json.loads((RECORDED / name).read_text(encoding="utf-8"))["data"]
+    return [decode_experiment_item(parse_obj_as(SdkExperimentItem, row)) for row in rows]
+
+
+def test_a_run_name_used_twice_gives_one_result_per_dataset_item() -> None:
+    results = _items("same_run_name_twice_with_failures.json")
+    kept = newest_good(results)
+    assert len(results) == 8
+    assert len(kept) == 4
+    assert all(result.started.second == 48 and result.started.microsecond > 800_000 for result in kept)
+
+
+def test_failures_are_counted_and_their_errors_are_text() -> None:
+    items = [item_result(result) for result in newest_good(_items("same_run_name_twice_with_failures.json"))]
+    failed = [item for item in items if item.status == "failed"]
+    assert [(item.item_id[-1], item.error, item.output) for item in failed] == [("1", "boom", None)]
+    assert error_rate(items) == 0.25
+
+
+def test_inputs_outputs_and_metadata_are_decoded() -> None:
+    items = {item.item_id[-1]: item for item in map(item_result, _items("same_run_name_twice_with_failures.json"))}
+    first = items["0"]
+    assert isinstance(first.input, dict)
+    assert first.input["i"] == 0
+    assert first.output == {"i": 0}
+    assert isinstance(first.expected_output, str)
+    assert first.metadata["flag"] is True
+    assert first.metadata["nested.a.b"] == 1
+    assert items["2"].output == ""
+
+
+def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
+    items = tuple(map(item_result, _items("experiment-items.json")))
+    record = RunRecord("capitals", "id", "run", ("e",), "completed", items, len(items))
+    summaries = {summary.name: summary for summary in summarise_scores(record)}
+    assert summaries["accuracy"].mean == 2 / 3
+    assert summaries["is_ok"].data_type == "BOOLEAN"
+    assert summaries["verdict"].categories == {"pass": 2, "fail": 1}
+    assert items[0].metadata["region"] == "eu" or items[0].metadata["region"] == "sa"
+    humans = [score for item in items for score in item.scores if score.source == "ANNOTATION"]
+    assert [(score.name, score.value) for score in humans] == [("human-accuracy", 0.5)]
+
+
+def test_a_humans_comment_is_found_with_its_trace() -> None:
+    rows = json.loads((RECORDED / "scores_v3_by_trace.json").read_text(encoding="utf-8"))["data"]
+    entries = [entry for row in rows if (entry := decode_score_entry(parse_obj_as(ScoreV3, row))) is not None]  # type: ignore[arg-type]
+    words = [one for one in words_of_scores(entries) if one.score is not None and one.score.source == "ANNOTATION"]
+    assert [(one.text, one.kind) for one in words] == [("looks half right", "score")]
+    assert words[0].trace_id == "555b05edcfb4dfad91362c82b76756f4"
