@@ -40,8 +40,8 @@ def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
     """Choose who answers a prompt.
 
     The provider is the config's `provider`, else the one whose models are named like the config's `model`, else
-    LFEXP_JUDGE_PROVIDER, else the one whose key is set. The model is the config's `model`, else LFEXP_JUDGE_MODEL where
-    it is that provider's, else its default.
+    LFEXP_JUDGE_PROVIDER, else the one whose key is set. The model is the config's `model`, else LFEXP_JUDGE_MODEL
+    where it is that provider's, else its default.
 
     Args:
         prompt: Name of the prompt, for errors.

@@ -98,7 +98,7 @@ def template_of(prompt: Prompt) -> tuple[Message, ...]:
             )
         messages.append(Message(role, message.content))
     if not any(message.content.strip() for message in messages):
-        raise JudgeError(f"Prompt {prompt.name!r} is empty: write what the judge shall look at.")
+        raise JudgeError(f"Prompt {prompt.name!r} is empty: write what the model shall do.")
     return tuple(messages)
 
 

@@ -1,0 +1,149 @@
+import time
+
+import pytest
+
+from lfexp_mcp.errors import BudgetError, JudgeError
+from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.judges.budget import Budget
+from lfexp_mcp.judges.models import open_models
+from lfexp_mcp.judges.panel import JudgePanel
+from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.usage import Usage, estimate_run
+from tests.judges.asking import QUICK, make_judge, settings_for
+from tests.providers.server import Failure, ProviderServer, Reply
+
+TABLE = PriceTable(
+    [
+        ModelPrice("gpt-free", "(?i)^(gpt-free)$", None, None),
+        ModelPrice("gpt-test", r"(?i)^(azure\/)?(gpt-test)(-[\d]+)?$", 1e-6, 4e-6),
+        ModelPrice("claude-test", "(?i)^(claude-test)(@[a-zA-Z0-9]+)?$", 3e-6, 15e-6),
+        ModelPrice("broken", "(", 1.0, 1.0),
+    ]
+)
+
+
+@pytest.mark.parametrize("model", ["gpt-test", "GPT-Test", "azure/gpt-test", "gpt-test-2026"])
+def test_a_price_is_found_by_the_tables_own_patterns(model: str) -> None:
+    assert TABLE.cost(model, Usage(input_tokens=1000, output_tokens=100)) == pytest.approx(0.0014)
+
+
+@pytest.mark.parametrize("model", ["gpt-other", "gpt-free", "xgpt-test", "", "a" * 5000])
+def test_an_unknown_price_is_not_guessed(model: str) -> None:
+    assert TABLE.price_of(model) is None
+    assert TABLE.cost(model, Usage(input_tokens=1)) is None
+
+
+def test_tokens_that_nobody_told_have_no_cost() -> None:
+    assert TABLE.cost("gpt-test", Usage(calls=2, unmetered=1, input_tokens=5)) is None
+
+
+def test_the_first_row_that_matches_wins() -> None:
+    table = PriceTable([ModelPrice("own", "^gpt-test$", 2.0, 2.0), ModelPrice("gpt-test", "^gpt-test$", 1.0, 1.0)])
+    price = table.price_of("gpt-test")
+    assert price is not None
+    assert price.input == 2.0
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|aa)+$",
+        "((a*)*)*$",
+        "(.*a){20}",
+        "(?:a?){50,}a{50}",
+        "a*a*a*a*a*a*a*b",
+        r"(\w+\s?)+$",
+        "(a{1,}){1,}$",
+        "x" * 2000,
+        "(?P<n>a)(?P=n)+",
+        "[",
+        "a**",
+    ],
+)
+def test_a_pattern_that_could_keep_us_is_not_relied_on(pattern: str) -> None:
+    table = PriceTable([ModelPrice("evil", pattern, 1.0, 1.0)])
+    began = time.perf_counter()
+    table.price_of("a" * 99 + "!")
+    assert time.perf_counter() - began < 5
+    assert table.price_of("evil") is not None
+
+
+def test_a_run_is_estimated_from_a_sample_of_it() -> None:
+    sample = {
+        "gpt-test": Usage(calls=4, input_tokens=2000, output_tokens=100),
+        "claude-test": Usage(calls=2, input_tokens=1000, output_tokens=100),
+    }
+    estimate = estimate_run(sample, sampled=2, total=100, prices=TABLE)
+    assert (estimate.calls, estimate.input_tokens, estimate.output_tokens) == (300, 150_000, 10_000)
+    assert estimate.cost == pytest.approx(50 * (0.0024 + 0.0045))
+    assert estimate.unknown_prices == ()
+
+
+def test_an_estimate_names_the_models_whose_price_is_unknown() -> None:
+    estimate = estimate_run({"gpt-test": Usage(calls=1), "mystery": Usage(calls=1)}, 1, 10, TABLE)
+    assert (estimate.calls, estimate.cost, estimate.unknown_prices) == (20, None, ("mystery",))
+
+
+def request(characters: int = 300, max_tokens: int = 100) -> ModelRequest:
+    return ModelRequest("gpt-test", (Message("user", "x" * characters),), {"max_tokens": max_tokens})
+
+
+def answer(input_tokens: int, output_tokens: int, *, metered: bool = True) -> ModelAnswer:
+    return ModelAnswer("", "complete", input_tokens, output_tokens, metered)
+
+
+def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did() -> None:
+    budget = Budget(0.001, TABLE)
+    reservation = budget.reserve(request())
+    assert reservation.cost == pytest.approx(100 * 1e-6 + 100 * 4e-6)
+    assert budget.left == pytest.approx(0.0005)
+    budget.settle(reservation, answer(100, 25))
+    assert budget.spent == pytest.approx(0.0002)
+    assert budget.reserve(request()).cost == pytest.approx(100 * 1e-6 + 25 * 4e-6)
+
+
+def test_a_call_that_the_budget_does_not_cover_is_not_made() -> None:
+    budget = Budget(0.001, TABLE, spent=0.0006)
+    with pytest.raises(BudgetError, match="Resume the run with a higher max_cost"):
+        budget.reserve(request())
+    assert budget.left == pytest.approx(0.0004)
+
+
+def test_a_call_without_an_answer_costs_nothing_and_one_without_tokens_what_was_set_aside() -> None:
+    budget = Budget(1, TABLE)
+    budget.settle(budget.reserve(request()), None)
+    assert budget.spent == 0
+    reservation = budget.reserve(request())
+    budget.settle(reservation, answer(0, 0, metered=False))
+    assert budget.spent == pytest.approx(reservation.cost)
+    assert budget.left == pytest.approx(1 - reservation.cost)
+
+
+def test_a_limit_that_cannot_be_kept_is_refused_before_the_run() -> None:
+    with pytest.raises(JudgeError, match="no price of 'gpt-free', 'mystery'"):
+        Budget(1, TABLE).check(["mystery", "gpt-test", "gpt-free", "mystery"])
+
+
+@pytest.mark.anyio
+async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server: ProviderServer) -> None:
+    openai_server.script(Failure(500), Reply())
+    budget = Budget(0.002, TABLE)
+    judge = make_judge(parameters={"max_tokens": 20})
+    scored = 0
+    async with open_models(settings_for(openai_server), patience=QUICK, budget=budget) as models:
+        panel = JudgePanel(models)
+
+        async def score_all() -> None:
+            nonlocal scored
+            for _ in range(100):
+                await panel.judge(judge, input="", output="x" * 100, expected_output="", metadata={})
+                scored += 1
+
+        with pytest.raises(BudgetError):
+            await score_all()
+    assert 0 < scored < 100
+    assert len(openai_server.calls) == scored + 1
+    assert budget.spent == pytest.approx(scored * (100 * 1e-6 + 20 * 4e-6))
+    assert budget.spent <= 0.002
