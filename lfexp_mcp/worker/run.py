@@ -116,6 +116,7 @@ class Run:
         tracer = self._open_tracer()
         recorder = Recorder(self.journal, self.outbox, tracer)
         execution = self._assemble(tracer, recorder, delivery, models, stop)
+        tracer.warm_up()
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
         await execution.run(plan_work(self.manifest, self.items, self.state))

@@ -9,7 +9,7 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, ScriptError, StateError
-from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
+from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Warned, WorkerAccepted
 from lfexp_mcp.runs.manifest import Manifest
@@ -66,6 +66,7 @@ async def _prepare(folder: RunFolder) -> Run:
     os.chdir(manifest.working_folder)
     scripts, imported = _load_scripts(manifest)
     provenance = await anyio.to_thread.run_sync(collect_provenance, manifest, _describe_evaluators(scripts), imported)
+    provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),

@@ -103,6 +103,14 @@ class RunTracer:
         trace.set_tracer_provider(self._provider)
         self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self._exporter, tracer_provider=self._provider)
 
+    def warm_up(self) -> None:
+        """Make, encode and drop one span, since the first one takes many times as long as the next."""
+        tracer = TracerProvider(shutdown_on_exit=False).get_tracer(__name__)
+        span = tracer.start_span("warm-up", attributes={"a": 1})
+        span.end()
+        if isinstance(span, ReadableSpan):
+            encode_spans([span]).SerializeToString()
+
     def flush(self) -> None:
         """Move all ended spans to the outbox.
 
