@@ -9,6 +9,7 @@ from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.answers.run import RunAnswer, RunList
 from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import stop_store
 from lfexp_mcp.tools.server import build_server
 from tests.tools.conftest import Caller, WriteScript, stdio_server
 
@@ -266,15 +267,53 @@ async def test_a_judge_that_does_not_exist_is_refused_before_anything_runs(
 
 @pytest.mark.anyio
 async def test_a_judge_with_a_placeholder_nobody_fills_is_refused(
+    settings: Settings, write_script: WriteScript
+) -> None:
+    keyed = settings.model_copy(update={"openai_api_key": SecretStr("sk-not-used")})
+    async with Client(build_server(keyed)) as client:
+        caller = Caller(client)
+        await caller.answer("create_dataset", name=DATASET, items=[{"id": "bad-input-a", "input": "a"}])
+        await caller.answer("create_judge", name="judge-odd-placeholder", prompt="Rate {{outptu}} from 0 to 10.")
+        said = await caller.refusal(
+            "run_experiment",
+            run_name="judged",
+            dataset=DATASET,
+            task_script=str(write_script("task.py", GOOD)),
+            judges=["judge-odd-placeholder"],
+        )
+    assert "outptu" in said
+    assert "judge-odd-placeholder" in said
+
+
+@pytest.mark.anyio
+async def test_a_judge_without_a_key_of_its_model_is_refused_before_anything_runs(
     caller: Caller, dataset: str, write_script: WriteScript
 ) -> None:
-    await caller.result("create_judge", name="judge-odd-placeholder", prompt="Rate {{outptu}} from 0 to 10.")
+    await caller.answer("create_judge", name="judge-keyless", prompt="Rate {{output}} from 0 to 10.")
     said = await caller.refusal(
         "run_experiment",
         run_name="judged",
         dataset=dataset,
         task_script=str(write_script("task.py", GOOD)),
-        judges=["judge-odd-placeholder"],
+        judges=["judge-keyless"],
     )
-    assert "outptu" in said
-    assert "judge-odd-placeholder" in said
+    assert "OPENAI_API_KEY" in said
+    assert "ANTHROPIC_API_KEY" in said
+
+
+@pytest.mark.anyio
+async def test_no_judges_found_is_said_with_how_to_make_one(home: Path, write_script: WriteScript) -> None:
+    async with Client(build_server(Settings(home=home))) as client:
+        caller = Caller(client)
+        await caller.answer("create_dataset", name="unjudged", items=[{"input": "a"}])
+        task = str(write_script("task.py", GOOD))
+        said = await caller.refusal(
+            "run_experiment", run_name="r", dataset="unjudged", task_script=task, use_langfuse_judges=True
+        )
+    stop_store(home / "store")
+    assert "create_judge" in said
+
+
+@pytest.mark.anyio
+async def test_a_judges_name_has_to_be_one_that_is_found(caller: Caller) -> None:
+    assert "judge-" in await caller.refusal("create_judge", name="accuracy", prompt="Rate {{output}}.")
