@@ -1,22 +1,27 @@
 """compare_runs on the real store."""
 
+import json
+
 import pytest
 
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 
 
-def _results(values: list[float], output: str = "out") -> list[Recorded]:
+def _results(values: list[float], output: str = "out", score: str = "accuracy") -> list[Recorded]:
     return [
         Recorded(
             f"item-{index:03}",
             output=f"{output} {index}",
             input={"question": index},
-            scores={"accuracy": value},
-            comments={"accuracy": f"because {output} {index}"},
+            scores={score: value},
+            comments={score: f"because {output} {index}"},
         )
         for index, value in enumerate(values)
     ]
@@ -37,3 +42,153 @@ async def test_a_run_that_passes_more_items_is_better(workspace: Workspace) -> N
     assert worse.items[0].reason == "because new 39"
     assert worse.items[0].baseline_reason == "because old 39"
     assert worse.items[0].input == {"question": 39}
+
+
+async def test_the_baseline_can_be_another_than_the_first(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-baseline")
+    await record_run(workspace, dataset, "a", _results([1.0] * 12))
+    await record_run(workspace, dataset, "b", _results([0.0] * 12))
+    request = CompareRequest(dataset="compare-baseline", runs=["a", "b"], baseline="b")
+    answer = await compare_runs(workspace, request)
+    assert (answer.baseline, answer.scores[0].run, answer.scores[0].verdict) == ("b", "a", "better")
+
+
+async def test_a_task_that_fails_now_is_newly_erroring_and_no_zero(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-errors")
+    await record_run(workspace, dataset, "old", _results([1.0] * 12))
+    failing = Recorded("item-000", output="Error: out of memory", input={"question": 0}, failed=True)
+    await record_run(workspace, dataset, "new", [failing, *_results([1.0] * 12)[1:]])
+
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-errors", runs=["old", "new"]))
+
+    assert (answer.scores[0].pairs, answer.scores[0].delta) == (11, 0.0)
+    (listed,) = [listed for listed in answer.changes if listed.kind == "newly erroring"]
+    assert (listed.total, listed.items[0].reason) == (1, "out of memory")
+    assert answer.runs[1].error_rate == pytest.approx(1 / 12)
+    assert any(finding.kind == "unpaired scores" for finding in answer.comparability)
+    assert any(contrast.measure == "error_rate" for contrast in answer.contrasts)
+
+
+async def test_judges_that_differ_are_not_compared(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-judges")
+    for name, version in (("old", 1), ("new", 2)):
+        provenance = {
+            "evaluators": [{"name": "judge-tone", "kind": "judge", "version": version, "model": "m"}],
+            "scales": {"tone": {"low": 0, "high": 10, "prompt": "judge-tone"}},
+        }
+        await record_run(
+            workspace, dataset, name, _results([0.5] * 8, score="tone"), metadata={"lfexp": json.dumps(provenance)}
+        )
+    request = CompareRequest(dataset="compare-judges", runs=["old", "new"], fail_if=["tone.delta<0"])
+    answer = await compare_runs(workspace, request)
+    (line,) = answer.scores
+    assert (line.verdict, line.delta) == ("not comparable", None)
+    assert "version 1 and 2" in line.reason
+    assert answer.gate is not None
+    assert not answer.gate.passed
+
+
+async def test_items_whose_content_changed_are_no_pairs(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-content")
+    await record_run(workspace, dataset, "old", _results([1.0] * 10))
+    changed = Recorded("item-000", output="x", input={"question": "another"}, scores={"accuracy": 0.0})
+    await record_run(workspace, dataset, "new", [changed, *_results([1.0] * 10)[1:]])
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-content", runs=["old", "new"]))
+    assert answer.scores[0].pairs == 9
+    assert [finding.kind for finding in answer.comparability] == ["content"]
+
+
+async def test_runs_without_common_items_are_not_compared(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-disjoint")
+    await record_run(workspace, dataset, "old", _results([1.0] * 6))
+    await record_run(workspace, dataset, "new", [Recorded(f"other-{n}", scores={"accuracy": 1.0}) for n in range(6)])
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-disjoint", runs=["old", "new"]))
+    assert answer.scores[0].verdict == "not comparable"
+    assert "0 that both have" in answer.scores[0].reason
+
+
+async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-raw")
+    await record_run(workspace, dataset, "old", _results([100.0 + n for n in range(12)], score="length"))
+    await record_run(workspace, dataset, "new", _results([300.0 + n * n for n in range(12)], score="length"))
+    request = CompareRequest(dataset="compare-raw", runs=["old", "new"], fail_if=["length<1000"])
+    answer = await compare_runs(workspace, request)
+    assert answer.scores[0].verdict == "higher"
+    assert answer.gate is not None
+    assert not answer.gate.passed
+
+
+async def test_many_runs_are_adjusted_together(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-many")
+    await record_run(workspace, dataset, "base", _results([0.0] * 10 + [1.0] * 10))
+    for name in ("x", "y", "z"):
+        await record_run(workspace, dataset, name, _results([0.0] * 4 + [1.0] * 16))
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-many", runs=["base", "x", "y", "z"]))
+    assert {line.p for line in answer.scores} == {0.03125}
+    assert {line.p_adjusted for line in answer.scores} == {3 * 0.03125}
+    assert {line.verdict for line in answer.scores} == {"inconclusive"}
+    assert all((line.items_needed or 0) > 20 for line in answer.scores)
+
+
+async def test_time_and_tokens_are_compared(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-usage")
+    for name, seconds, tokens_used in (("old", 0.1, 100), ("new", 0.2, 300)):
+        results = [
+            Recorded(f"i{n}", output="o", scores={"ok": True}, seconds=seconds + n / 1000, tokens=(tokens_used, 10))
+            for n in range(10)
+        ]
+        await record_run(workspace, dataset, name, results)
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-usage", runs=["old", "new"]))
+    ratios = {contrast.measure: contrast.ratio for contrast in answer.contrasts}
+    assert ratios["seconds"] == pytest.approx(2, abs=0.1)
+    assert ratios["tokens"] == pytest.approx(310 / 110)
+    assert answer.runs[1].input_tokens == 3000
+
+
+async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-large")
+    for name in ("old", "new"):
+        results = [
+            Recorded(
+                f"item-{n}",
+                input="question " * 2000,
+                output=f"{name} " * 3000,
+                expected_output="答え" * 2000,
+                scores={f"score-{k}": float((n + k + len(name)) % 2) for k in range(6)} | {"x": float(name == "old")},
+            )
+            for n in range(25)
+        ]
+        await record_run(workspace, dataset, name, results)
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"]))
+    assert tokens(answer) <= TOKENS
+    assert "characters in all" in str(answer.changes[0].items[0].input)
+    full = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"], detail="full"))
+    assert full.changes[0].items[0].input == "question " * 2000
+
+
+async def test_unknown_runs_and_scores_are_named_with_what_is_near(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-unknown")
+    await record_run(workspace, dataset, "baseline", _results([1.0] * 5))
+    await record_run(workspace, dataset, "candidate", _results([1.0] * 5))
+    with pytest.raises(NotFoundError, match=r"'baseline'.*list_runs"):
+        await compare_runs(workspace, CompareRequest(dataset="compare-unknown", runs=["baselin", "candidate"]))
+    request = CompareRequest(dataset="compare-unknown", runs=["baseline", "candidate"], score_name="acuracy")
+    with pytest.raises(NotFoundError, match="'accuracy'"):
+        await compare_runs(workspace, request)
+    gated = CompareRequest(dataset="compare-unknown", runs=["baseline", "candidate"], fail_if=["speed<1"])
+    with pytest.raises(UsageError, match="speed<1"):
+        await compare_runs(workspace, gated)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"runs": ["a"]},
+        {"runs": ["a", "a"]},
+        {"runs": ["a", "b"], "baseline": "c"},
+        {"runs": ["a", "b"], "min_delta": 0},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        build(CompareRequest, dataset="d", **arguments)

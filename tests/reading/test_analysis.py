@@ -1,0 +1,172 @@
+"""analyze_run on the real store."""
+
+import pytest
+
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.budget import TOKENS, tokens
+from lfexp_mcp.services.outputs import error_kind
+from lfexp_mcp.services.workspace import Workspace
+from tests.reading.humans import Humans
+from tests.reading.recording import Recorded, make_dataset, record_run
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_failures_come_lowest_first_with_their_reasons(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-failures")
+    values = {"a": 0.9, "b": 0.2, "c": 0.6, "d": 0.0, "e": 0.7}
+    results = [
+        Recorded(item, output=f"out {item}", scores={"accuracy": value}, comments={"accuracy": f"why {item}"})
+        for item, value in values.items()
+    ]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(
+        workspace, AnalyzeRequest(dataset="analyze-failures", run_name="run", show_failures=True)
+    )
+    assert [item.item_id for item in answer.failures.items] == ["d", "b", "c"]
+    assert answer.failures.items[0].scores[0].comment == "why d"
+    (score,) = answer.scores
+    assert (score.threshold, score.failing, sum(one.count for one in score.histogram)) == (0.7, 3, 5)
+    assert score.quantiles["p50"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"), [(0.5, ["d", "b"]), (5, ["d", "b"]), (1, ["d", "b", "c", "a"]), (0, [])]
+)
+async def test_a_threshold_above_one_is_on_ten(workspace: Workspace, threshold: float, expected: list[str]) -> None:
+    name = f"analyze-threshold-{threshold}"
+    dataset = await make_dataset(workspace, name)
+    values = {"a": 0.9, "b": 0.2, "c": 0.6, "d": 0.0}
+    await record_run(workspace, dataset, "run", [Recorded(item, scores={"s": value}) for item, value in values.items()])
+    request = AnalyzeRequest(dataset=name, run_name="run", show_failures=True, score_threshold=threshold)
+    assert [item.item_id for item in (await analyze_run(workspace, request)).failures.items] == expected
+
+
+async def test_failures_go_on_page_by_page(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-pages")
+    await record_run(workspace, dataset, "run", [Recorded(f"i{n:02}", scores={"s": n / 100}) for n in range(25)])
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        request = AnalyzeRequest(dataset="analyze-pages", run_name="run", show_failures=True, cursor=cursor)
+        failures = (await analyze_run(workspace, request)).failures
+        assert failures.total == 25
+        seen += [item.item_id for item in failures.items]
+        cursor = failures.next_cursor
+        if cursor is None:
+            break
+    assert seen == [f"i{n:02}" for n in range(25)]
+
+
+async def test_the_kind_of_item_that_does_worse_is_found(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-slices")
+    results = [
+        Recorded(
+            f"i{n}",
+            scores={"ok": float(n % 4 != 0 or n % 3 == 0)},
+            metadata={"topic": "refunds" if n % 4 == 0 else "other", "row": n, "tags": ["x"] if n % 2 else ["x", "y"]},
+        )
+        for n in range(60)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-slices", run_name="run"))
+    worst = answer.slices[0]
+    assert (worst.key, worst.value, worst.count, worst.verdict) == ("topic", "refunds", 15, "worse than the rest")
+    assert worst.rest_mean == 1.0
+    assert "row" not in {one.key for one in answer.slices}
+
+
+async def test_errors_are_grouped_by_kind(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-errors")
+    results = [
+        Recorded(f"t{n}", output=f"Error: timeout after {n}.5 s calling https://api.example/{n}", failed=True)
+        for n in range(4)
+    ]
+    results += [Recorded("k", output="Error: 'color' is missing", failed=True), Recorded("fine", output="o")]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-errors", run_name="run"))
+    assert [(group.count, group.where) for group in answer.errors] == [(4, "task"), (1, "task")]
+    assert answer.errors[0].kind == "timeout after <number> s calling <url>"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("KeyError: 'name'", "KeyError: <quoted>"),
+        ('Traceback (most recent call last):\n  File "x.py", line 3\nValueError: bad 17', "ValueError: bad <number>"),
+        ("no file /home/me/a.txt", "no file <path>"),
+        ("", "no message"),
+    ],
+)
+async def test_the_kind_of_an_error_leaves_out_what_varies(error: str, kind: str) -> None:
+    assert error_kind(error) == kind
+
+
+async def test_outputs_that_look_wrong_are_grouped(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-outputs")
+    good = "This is a whole answer that explains the matter at some length and then ends as it should. " * 4
+    results = [Recorded(f"good-{n}", input=f"q{n}", output=f"{n}: {good.strip()}") for n in range(6)]
+    results += [Recorded("cut", input="q", output=good[:250] + "and then it stops in the mid")]
+    results += [Recorded("void", input="q", output="")]
+    results += [Recorded(f"same-{n}", input=f"s{n}", output="I am sorry, I cannot help with that.") for n in range(3)]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-outputs", run_name="run"))
+    groups = {group.kind: group.item_ids for group in answer.outputs}
+    assert groups == {"empty": ["void"], "cut off": ["cut"], "repeated": ["same-0", "same-1", "same-2"]}
+
+
+async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-extremes")
+    results = [
+        Recorded(f"i{n}", scores={"a": n / 20, "b": 1 - n / 20}, seconds=0.1 + n, tokens=(100 * (20 - n), 5))
+        for n in range(20)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-extremes", run_name="run"))
+    assert answer.correlations[0].rho == pytest.approx(-1)
+    assert answer.slowest[0].item_id == "i19"
+    assert (answer.dearest[0].item_id, answer.dearest[0].tokens) == ("i0", 2005)
+
+
+async def test_where_judge_and_human_differ_both_are_heard(workspace: Workspace, humans: Humans) -> None:
+    dataset = await make_dataset(workspace, "analyze-humans")
+    results = [Recorded(f"i{n}", output="o", scores={"tone": 1.0}, comments={"tone": f"judge {n}"}) for n in range(6)]
+    run = await record_run(workspace, dataset, "run", results)
+    config = humans.config("human-tone", 1, 5)
+    for n in range(6):
+        item = f"i{n}"
+        value, comment = (1, "rude!") if n == 3 else (5, None)
+        humans.annotate("human-tone", value, config, run.traces[item], run.observations[item], comment)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-humans", run_name="run"))
+    (one,) = answer.disagreements
+    assert (one.item_id, one.judge_value, one.human_value) == ("i3", 1.0, 0.0)
+    assert (one.untrusted_judge_reason, one.untrusted_human_comment) == ("judge 3", "rude!")
+
+
+async def test_a_default_answer_stays_small(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-large")
+    results = [
+        Recorded(
+            f"i{n}",
+            input="long " * 3000,
+            output="text " * 3000 + str(n),
+            scores={f"score-{k}": ((n * k) % 11) / 10 for k in range(8)},
+            metadata={f"key-{k}": f"value-{n % (k + 2)}" for k in range(8)},
+        )
+        for n in range(40)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    request = AnalyzeRequest(dataset="analyze-large", run_name="run", show_failures=True, limit=50)
+    answer = await analyze_run(workspace, request)
+    assert tokens(answer) <= TOKENS
+    assert answer.slices_tested > len(answer.slices)
+
+
+async def test_a_run_without_scores_is_still_explained(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-bare")
+    await record_run(workspace, dataset, "run", [Recorded("a", output="o")])
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-bare", run_name="run"))
+    assert (answer.scores, answer.failures.total, answer.succeeded) == ([], 0, 1)
+    with pytest.raises(NotFoundError, match="accuracy"):
+        await analyze_run(workspace, AnalyzeRequest(dataset="analyze-bare", run_name="run", score_name="accuracy"))

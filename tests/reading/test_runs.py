@@ -1,0 +1,150 @@
+"""list_runs and get_run on the real store."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.services.budget import TOKENS, tokens
+from lfexp_mcp.services.reading import read_run
+from lfexp_mcp.services.runs import get_run, list_runs
+from lfexp_mcp.services.workspace import Workspace
+from tests.reading.recording import Recorded, make_dataset, record_run
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_runs_are_listed_newest_first_without_the_runners_own_metadata(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "list-runs")
+    now = datetime.now(UTC)
+    for age, name in ((3, "first"), (2, "second"), (1, "third")):
+        metadata: Mapping[str, JsonValue] = {"model": "m", "lfexp": json.dumps({"version": "0.1.0"})}
+        result = Recorded("i", output="o", started=now - timedelta(minutes=age))
+        await record_run(workspace, dataset, name, [result], metadata=metadata)
+    answer = await list_runs(workspace, "list-runs", limit=2)
+    assert [run.name for run in answer.runs] == ["third", "second"]
+    assert answer.runs[0].metadata == {"model": "m"}
+    assert answer.next_cursor is not None
+    rest = await list_runs(workspace, "list-runs", limit=2, cursor=answer.next_cursor)
+    assert [run.name for run in rest.runs] == ["first"]
+    assert rest.next_cursor is None
+    assert {step.tool for step in answer.next} == {"get_run", "compare_runs"}
+
+
+async def test_a_dataset_without_runs_says_how_to_make_one(workspace: Workspace) -> None:
+    await make_dataset(workspace, "list-none")
+    answer = await list_runs(workspace, "list-none")
+    assert answer.runs == []
+    assert answer.next[0].tool == "run_experiment"
+
+
+async def test_a_run_is_shown_with_items_comments_and_pages(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-run")
+    results = [
+        Recorded(f"i{n:02}", output={"n": n}, scores={"ok": n % 2 == 0}, comments={"ok": f"reason {n}"})
+        for n in range(25)
+    ]
+    await record_run(workspace, dataset, "run", results, description="what it tries")
+    answer = await get_run(workspace, "get-run", "run", limit=20)
+    assert (answer.total_items, answer.succeeded, answer.description) == (25, 25, "what it tries")
+    assert [item.scores[0].comment for item in answer.items[:2]] == ["reason 0", "reason 1"]
+    assert answer.items[3].output == {"n": 3}
+    rest = await get_run(workspace, "get-run", "run", limit=20, cursor=answer.next_cursor)
+    assert [item.item_id for item in rest.items] == [f"i{n:02}" for n in range(20, 25)]
+    assert rest.next_cursor is None
+
+
+async def test_a_page_of_long_texts_is_cut_and_one_item_is_whole(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-long")
+    results = [Recorded(f"i{n}", input="word " * 5000, output="字" * 9000, scores={"ok": True}) for n in range(30)]
+    await record_run(workspace, dataset, "run", results)
+    answer = await get_run(workspace, "get-long", "run", limit=30)
+    assert tokens(answer) <= TOKENS
+    assert "25,000 characters in all" in str(answer.items[0].input)
+    seen = [item.item_id for item in answer.items]
+    cursor = answer.next_cursor
+    while cursor is not None:
+        page = await get_run(workspace, "get-long", "run", limit=30, cursor=cursor)
+        seen += [item.item_id for item in page.items]
+        cursor = page.next_cursor
+    assert seen == [f"i{n}" for n in range(30)]
+    (whole,) = (await get_run(workspace, "get-long", "run", item_id="i7")).items
+    assert whole.input == "word " * 5000
+    full = await get_run(workspace, "get-long", "run", limit=2, detail="full")
+    assert [item.output for item in full.items] == ["字" * 9000] * 2
+
+
+async def test_a_name_used_twice_shows_the_newest_good_results(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-twice")
+    then = datetime.now(UTC) - timedelta(hours=2)
+    await record_run(
+        workspace,
+        dataset,
+        "run",
+        [
+            Recorded("a", output="old", scores={"ok": 0.0}, started=then),
+            Recorded("b", output="good", scores={"ok": 1.0}, started=then),
+        ],
+    )
+    await record_run(
+        workspace,
+        dataset,
+        "run",
+        [Recorded("a", output="new", scores={"ok": 1.0}), Recorded("b", output="Error: late", failed=True)],
+    )
+    answer = await get_run(workspace, "get-twice", "run")
+    assert {item.item_id: item.output for item in answer.items} == {"a": "new", "b": "good"}
+    assert answer.scores[0].mean == 1.0
+    assert any("2 of the run's results are left out" in warning for warning in answer.warnings)
+
+
+async def test_repetitions_are_one_run(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-repeats")
+    for index, name in enumerate(("run", "run#2", "run#3")):
+        provenance = json.dumps({"repeats": {"group": "run", "index": index, "count": 3}})
+        results = [Recorded(item, output=f"{name} {item}", scores={"ok": float(index > 0)}) for item in ("a", "b")]
+        await record_run(workspace, dataset, name, results, metadata={"lfexp": provenance})
+    answer = await get_run(workspace, "get-repeats", "run")
+    assert (answer.total_items, answer.scores[0].count) == (6, 6)
+    assert [item.repeat for item in answer.items] == [0, 0, 1, 1, 2, 2]
+    assert [run.name for run in (await list_runs(workspace, "get-repeats")).runs] == ["run"]
+
+
+async def test_a_declared_judges_missing_score_is_unscored_and_no_zero(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-unscored")
+    provenance = json.dumps({"scales": {"tone": {"low": 0, "high": 10}}})
+    results = [Recorded("a", output="o", scores={"tone": 0.4}), Recorded("b", output="o")]
+    await record_run(workspace, dataset, "run", results, metadata={"lfexp": provenance})
+    answer = await get_run(workspace, "get-unscored", "run")
+    (tone,) = answer.scores
+    assert (tone.mean, tone.count, tone.unscored) == (0.4, 1, 1)
+
+
+async def test_more_than_fifty_scores_of_an_item_are_all_read(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-fifty")
+    await record_run(workspace, dataset, "run", [Recorded("a", output="o", scores={f"s{n}": 1.0 for n in range(60)})])
+    record = await read_run(workspace, "get-fifty", "run")
+    assert len(record.items[0].scores) == 60
+
+
+@pytest.mark.parametrize("name", ["a,b", 'quo"te', "sla/sh", "Größe 漢字", "p%20q"])
+async def test_a_run_is_found_whatever_its_name(workspace: Workspace, name: str) -> None:
+    dataset = await make_dataset(workspace, f"get-{name}")
+    await record_run(workspace, dataset, name, [Recorded("a", output="o")])
+    assert (await get_run(workspace, f"get-{name}", name)).succeeded == 1
+
+
+async def test_what_does_not_exist_is_named_with_what_is_near(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-unknown")
+    await record_run(workspace, dataset, "prompt-a", [Recorded("item-1", output="o")])
+    with pytest.raises(NotFoundError, match="'get-unknown'"):
+        await get_run(workspace, "get-unknwon", "prompt-a")
+    with pytest.raises(NotFoundError, match="'prompt-a'"):
+        await get_run(workspace, "get-unknown", "prompt-b")
+    with pytest.raises(NotFoundError, match="'item-1'"):
+        await get_run(workspace, "get-unknown", "prompt-a", item_id="item-2")
+    with pytest.raises(UsageError, match="cursor"):
+        await get_run(workspace, "get-unknown", "prompt-a", cursor="nonsense")
