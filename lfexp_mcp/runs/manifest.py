@@ -62,6 +62,8 @@ class Manifest(BaseModel):
     dataset_version: datetime
     """The items are those that the dataset had then."""
     item_count: int
+    dry_run_of: int | None = None
+    """Set for a dry run: how many results the whole run would have. Nothing of a dry run is sent."""
     experiments: tuple[ExperimentHead, ...]
     """One per repetition."""
     description: str | None = None

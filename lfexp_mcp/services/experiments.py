@@ -1,5 +1,6 @@
 """Running experiments: starting, waiting, cancelling."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, StateError
 from lfexp_mcp.runs.folder import RunFolder
@@ -104,9 +106,13 @@ async def run_experiment(
             await anyio.to_thread.run_sync(worker.kill)
         raise
     follower = Follower(folder)
-    await follower.wait(wait_seconds, on_progress)
+    ended = await follower.wait(math.inf if request.dry_run else wait_seconds, on_progress)
+    answer = await _answer(ws, folder, follower, _resume_arguments(request))
+    if request.dry_run and ended:
+        await anyio.to_thread.run_sync(folder.delete)
+        return _of_dry_run(answer, request)
     await anyio.to_thread.run_sync(ws.runs.prune, ws.settings.keep_runs)
-    return await _answer(ws, folder, follower, _resume_arguments(request))
+    return answer
 
 
 async def _start(ws: Workspace, request: RunRequest, worker: WorkerProcess) -> RunFolder:
@@ -122,6 +128,16 @@ async def _start(ws: Workspace, request: RunRequest, worker: WorkerProcess) -> R
                 folder.delete()
             raise
     return folder
+
+
+def _of_dry_run(answer: RunAnswer, request: RunRequest) -> RunAnswer:
+    """The answer of a run of which nothing is left."""
+    step = NextStep(
+        tool="run_experiment",
+        arguments=request.model_copy(update={"dry_run": False}).model_dump(mode="json", exclude_defaults=True),
+        why="Run the whole dataset.",
+    )
+    return answer.model_copy(update={"experiment_url": None, "undelivered": 0, "log": None, "next": [step]})
 
 
 async def wait_for_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
@@ -39,6 +39,7 @@ UNWANTED = (
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
 """Variables of the user's that would make a run lose spans; an experiment records all."""
+DRY_RUN_ITEMS = 2
 SPAN_QUEUE = "1000000"
 """The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 
@@ -111,20 +112,23 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name)
         for name in (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
     ]
-    folder = ws.runs.folder(heads[0].id)
+    folder = ws.runs.folder(f"dry-{uuid.uuid4().hex}" if request.dry_run else heads[0].id)
     if folder.has_started():
         return await _continue_order(ws, folder, request, dataset)
     items, experiment = await _read(ws, dataset, request.run_name)
-    if experiment is not None and not request.resume:
+    if experiment is not None and not request.resume and not request.dry_run:
         raise _exists(request.run_name, dataset.name, at_work=False)
-    if experiment is None and request.resume:
+    if experiment is None and request.resume and not request.dry_run:
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
         )
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
-    judges, warnings = await _find_judges(ws, request, dataset, items)
+    work = await _find_models_work(ws, request, dataset, items)
+    total = len(items) * request.repeats
+    if request.dry_run:
+        items, heads, experiment = items[:DRY_RUN_ITEMS], heads[:1], None
     manifest = Manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -133,13 +137,12 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         dataset_name=dataset.name,
         dataset_version=_version_of(dataset, items),
         item_count=len(items),
+        dry_run_of=total if request.dry_run else None,
         experiments=tuple(heads),
         description=request.description,
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
-        judges=judges,
-        warnings=warnings,
-    ).model_copy(update=_changeable(ws, request))
+    ).model_copy(update=work | _changeable(ws, request))
     earlier = await read_results(ws, heads) if experiment is not None else ()
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
 
@@ -151,13 +154,8 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
         raise _exists(request.run_name, dataset.name, at_work=at_work)
     before = folder.manifest()
     items = [_dataset_item(item, dataset) for item in folder.items()]
-    judges, warnings = await _find_judges(ws, request, dataset, items)
-    changes = {
-        "working_folder": Path.cwd(),
-        "judges": judges,
-        "warnings": warnings,
-        **_changeable(ws, request),
-    }
+    work = await _find_models_work(ws, request, dataset, items)
+    changes = work | _changeable(ws, request) | {"working_folder": Path.cwd()}
     if request.description is not None:
         changes["description"] = request.description
     if request.metadata is not None:
@@ -179,18 +177,21 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
     return items, experiment
 
 
-async def _find_judges(
+async def _find_models_work(
     ws: Workspace, request: RunRequest, dataset: Dataset, items: Sequence[DatasetItem]
-) -> tuple[tuple[dict[str, JsonValue], ...], tuple[str, ...]]:
-    """Find the run's judges, as the manifest keeps them, and what the user should know of them.
+) -> dict[str, object]:
+    """Find what of a run is done by models, its judges and a prompt that is the task, as the manifest keeps them.
 
     Raises:
-        JudgeError: One cannot be used, or its price, which `max_cost` needs, is not known.
+        NotFoundError: There is no such prompt.
+        JudgeError: A prompt cannot be used, or the price of a model, which `max_cost` needs, is not known.
     """
-    if not request.judges and not request.use_langfuse_judges:
-        return (), ()
+    if not request.judges and not request.use_langfuse_judges and request.task_prompt is None:
+        return {"judges": (), "warnings": (), "task_prompt": None}
+    # Imported here, since most runs need no model.
     from lfexp_mcp.judges.budget import Budget
     from lfexp_mcp.judges.prices import PriceTable
+    from lfexp_mcp.judges.prompt_task import resolve_task_prompt
     from lfexp_mcp.services.judges import discover_judges
 
     found = await discover_judges(
@@ -201,10 +202,20 @@ async def _find_judges(
         use_langfuse_judges=request.use_langfuse_judges,
         samples=request.judge_samples,
     )
+    models = [judge.model for judge in found.judges]
+    task = None
+    if request.task_prompt is not None:
+        task = await resolve_task_prompt(
+            ws.gateway, ws.settings, request.task_prompt, items, model=request.model, provider=request.provider
+        )
+        models.append(task.model)
     if request.max_cost is not None:
-        prices = PriceTable(await ws.gateway.model_prices())
-        Budget(request.max_cost, prices).check([judge.model for judge in found.judges])
-    return tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
+        Budget(request.max_cost, PriceTable(await ws.gateway.model_prices())).check(models)
+    return {
+        "judges": tuple(judge.model_dump(mode="json") for judge in found.judges),
+        "warnings": found.warnings,
+        "task_prompt": task.model_dump(mode="json") if task else None,
+    }
 
 
 def _version_of(dataset: Dataset, items: Sequence[DatasetItem]) -> datetime:

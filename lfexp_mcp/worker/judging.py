@@ -8,15 +8,10 @@ from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BudgetError, LfexpError
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.panel import Generation, JudgePanel
-from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.judges.usage import Usage
 from lfexp_mcp.runs.manifest import RunItem
-from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import Evaluated
 from lfexp_mcp.worker.stopping import Stop
 from lfexp_mcp.worker.values import JsonReading
@@ -81,24 +76,3 @@ class _Traced:
 
     def failed(self, error: LfexpError) -> None:
         self._generation.update(level="ERROR", status_message=str(error))
-
-
-async def open_budget(gateway: Gateway, max_cost: float | None, state: RunState) -> Budget | None:
-    """Open the budget of a run, less what earlier workers of it have spent; None for a run without a limit."""
-    if max_cost is None:
-        return None
-    prices = PriceTable(await gateway.model_prices())
-    return Budget(max_cost, prices, spent_before(state, prices))
-
-
-def spent_before(state: RunState, prices: PriceTable) -> float:
-    """Add up what the judges' scores in a journal cost, in USD."""
-    spent = 0.0
-    for scored in state.scored.values():
-        for score in scored.scores:
-            model = score.metadata.get("model")
-            tokens = [score.metadata.get(kind) for kind in ("input_tokens", "output_tokens")]
-            if isinstance(model, str) and all(isinstance(count, int) for count in tokens):
-                used = Usage(input_tokens=int(str(tokens[0])), output_tokens=int(str(tokens[1])))
-                spent += prices.cost(model, used) or 0.0
-    return spent

@@ -16,7 +16,10 @@ from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
+from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.usage import Usage
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
@@ -24,15 +27,17 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.settings import load_settings
-from lfexp_mcp.worker.calling import script_caller
+from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode
+from lfexp_mcp.worker.costs import ModelUsage, describe_estimate, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.groups import open_group
-from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer, open_budget
+from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
+from lfexp_mcp.worker.prompting import prompt_caller
 from lfexp_mcp.worker.provenance import experiment_metadata
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
@@ -57,7 +62,7 @@ UNDELIVERED = (
 class Scripts:
     """The user's code, loaded."""
 
-    task: Task
+    task: Task | ResolvedTaskPrompt
     evaluators: EvaluatorSet
     judges: tuple[ResolvedJudge, ...]
 
@@ -102,20 +107,31 @@ class Run:
         async with connect(settings) as gateway, open_group() as group:
             delivery = Delivery(gateway, self.outbox, self.journal)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
-            group.start_soon(delivery.run)
             group.start_soon(self._beat, gateway)
+            if self.manifest.dry_run_of is None:
+                group.start_soon(delivery.run)
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
-                await self._execute(delivery, models, stop)
-            delivered = await delivery.finish(self.manifest.limits.delivery_patience)
+                used = await self._execute(delivery, models, stop)
+            if self.manifest.dry_run_of is not None:
+                prices = PriceTable(await gateway.model_prices())
+                estimate = describe_estimate(used, self.manifest.total_items, self.manifest.dry_run_of, prices)
+                self.journal.append(Warned(text=estimate))
+                delivered = True
+            else:
+                delivered = await delivery.finish(self.manifest.limits.delivery_patience)
             group.cancel_scope.cancel()
         return delivered
 
-    async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> None:
-        """Work through the items, and leave all that came of them on the disk."""
+    async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> ModelUsage:
+        """Work through the items, and leave all that came of them on the disk; return what models were used for it."""
         tracer = self._open_tracer()
         recorder = Recorder(self.journal, self.outbox, tracer)
-        execution = self._assemble(tracer, recorder, delivery, models, stop)
+        used = ModelUsage()
+        panel = JudgePanel(models, GenerationTracer(tracer.client))
+        execution = self._assemble(
+            tracer, recorder, delivery, stop, panel, self._task_caller(tracer, models, stop, used)
+        )
         tracer.warm_up()
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
@@ -129,6 +145,9 @@ class Run:
         await self._flush_sdk(tracer)
         tracer.flush()
         await anyio.to_thread.run_sync(recorder.sync)
+        for judge in self.scripts.judges:
+            used.add(judge.model, panel.usage().get(judge.score_name, Usage()))
+        return used
 
     async def _beat(self, gateway: Gateway) -> None:
         """Give signs of life, and keep an embedded store awake that nobody else may be asking."""
@@ -148,20 +167,24 @@ class Run:
         return RunTracer(self.manifest, metadata, self.outbox)
 
     def _assemble(
-        self, tracer: RunTracer, recorder: Recorder, delivery: Delivery, models: Models, stop: Stop
+        self,
+        tracer: RunTracer,
+        recorder: Recorder,
+        delivery: Delivery,
+        stop: Stop,
+        panel: JudgePanel,
+        call: CallTask,
     ) -> Execution:
         manifest, limits = self.manifest, self.manifest.limits
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
         scoring = UserCode(min(calls, MOST_THREADS))
-        panel = JudgePanel(models, GenerationTracer(tracer.client))
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
             *(ScriptScorer(evaluator, scoring, manifest) for evaluator in evaluators.evaluators),
         ]
         run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, scoring, recorder, delivery)
         run_evaluation.add_earlier(self.items, self.state)
-        call = script_caller(self.scripts.task, UserCode(limits.max_concurrency), manifest)
         return Execution(
             folder=self.folder,
             limits=limits,
@@ -173,6 +196,12 @@ class Run:
             stop=stop,
             policy=ErrorPolicy(limits.fail_on_error, manifest.total_items, stop),
         )
+
+    def _task_caller(self, tracer: RunTracer, models: Models, stop: Stop, used: ModelUsage) -> CallTask:
+        task = self.scripts.task
+        if isinstance(task, ResolvedTaskPrompt):
+            return prompt_caller(task, models, tracer.client, self.manifest, stop, used)
+        return script_caller(task, UserCode(self.manifest.limits.max_concurrency), self.manifest)
 
     async def _flush_sdk(self, tracer: RunTracer) -> None:
         """Let the SDK send what the user's code gave it; it has no time-out of its own."""

@@ -9,13 +9,14 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, ScriptError, StateError
+from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Warned, WorkerAccepted
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
-from lfexp_mcp.scripts import EvaluatorSet, load_evaluators, load_task
+from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance
 from lfexp_mcp.worker.run import Run, Scripts, deliver
@@ -81,14 +82,20 @@ def _load_scripts(manifest: Manifest) -> tuple[Scripts, set[str]]:
     for script in (manifest.evaluator_script, manifest.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
-    if manifest.task_script is None:
-        raise ScriptError("The run has no task script. Pass task_script.")
-    task = load_task(manifest.task_script)
+    task = _load_task(manifest)
     evaluators = EvaluatorSet((), ())
     if manifest.evaluator_script is not None:
         evaluators = load_evaluators(manifest.evaluator_script)
     judges = tuple(ResolvedJudge.model_validate(judge) for judge in manifest.judges)
     return Scripts(task, evaluators, judges), set(sys.modules) - before
+
+
+def _load_task(manifest: Manifest) -> Task | ResolvedTaskPrompt:
+    if manifest.task_script is not None:
+        return load_task(manifest.task_script)
+    if manifest.task_prompt is not None:
+        return ResolvedTaskPrompt.model_validate(manifest.task_prompt)
+    raise ScriptError("The run has no task. Pass task_script or task_prompt.")
 
 
 def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:

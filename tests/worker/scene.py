@@ -65,14 +65,14 @@ class Scene:
         path.write_text(dedent(source), encoding="utf-8")
         return path
 
-    def request(self, task_script: Path, **arguments: Any) -> RunRequest:  # noqa: ANN401
+    def request(self, task_script: Path | None, **arguments: Any) -> RunRequest:  # noqa: ANN401
         """A request for the dataset; any of its arguments can be given."""
         given = {"dataset": self.dataset, "run_name": self.run_name, "task_script": task_script} | arguments
         return RunRequest.model_validate(given)
 
     async def run(
         self,
-        task_script: Path,
+        task_script: Path | None,
         *,
         wait_seconds: float = PATIENCE,
         on_progress: OnProgress | None = None,

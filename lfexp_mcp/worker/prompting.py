@@ -1,0 +1,62 @@
+"""A task that is a prompt: its calls as generations in the item's trace."""
+
+import anyio
+from langfuse import Langfuse, propagate_attributes
+
+from lfexp_mcp.errors import BudgetError, LfexpError
+from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
+from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.worker.calling import CallTask, script_item
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned
+from lfexp_mcp.worker.costs import ModelUsage
+from lfexp_mcp.worker.stopping import Stop
+
+
+def prompt_caller(
+    task: ResolvedTaskPrompt, models: Models, client: Langfuse, manifest: Manifest, stop: Stop, usage: ModelUsage
+) -> CallTask:
+    """Answer items with a prompt; a spent budget stops the run, and leaves the item to a resume.
+
+    Args:
+        task: The prompt.
+        models: The way to its model.
+        client: Traces the calls.
+        manifest: The run's order.
+        stop: Told when the budget is spent.
+        usage: Told what the calls use.
+    """
+    timeout = manifest.limits.item_timeout
+
+    async def call(item: RunItem) -> Outcome:
+        # One for each item, so that its usage is the item's.
+        prompt_task = PromptTask(task, models)
+        with (
+            propagate_attributes(prompt={"name": task.name, "version": task.version}),
+            client.start_as_current_observation(
+                name=task.name, as_type="generation", model=task.model, input=item.input
+            ) as generation,
+        ):
+            outcome: Outcome = Raised(f"TimeoutError: no answer within {timeout} s")
+            with anyio.move_on_after(timeout):
+                outcome = await _answer(prompt_task, item, manifest, stop)
+            used = prompt_task.usage
+            usage.add(task.model, used)
+            tokens = {"input": used.input_tokens, "output": used.output_tokens}
+            if isinstance(outcome, Returned):
+                generation.update(output=outcome.value, usage_details=None if used.unmetered else tokens)
+            else:
+                generation.update(level="ERROR", status_message=outcome.error)
+            return outcome
+
+    return call
+
+
+async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome:
+    try:
+        return Returned(await task.call(script_item(item, manifest)))
+    except BudgetError as error:
+        stop.request("failed", str(error))
+        return Raised(str(error))
+    except LfexpError as error:
+        return Raised(str(error), error)

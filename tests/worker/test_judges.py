@@ -1,0 +1,113 @@
+"""Judges as evaluators of a run: a loopback model, the real SDKs."""
+
+import pytest
+
+from lfexp_mcp.services.judges import create_judge
+from lfexp_mcp.services.workspace import open_workspace
+from lfexp_mcp.settings import Settings
+from tests.providers.server import Failure, ProviderServer, Reply
+from tests.worker.scene import Scene
+
+pytestmark = pytest.mark.anyio
+
+UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
+PROMPT = "Score from 0 to 10.\nInput: {{input}}\nOutput: {{output}}\nExpected: {{expected_output}}"
+
+
+@pytest.fixture
+def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A worker takes the provider's key and address from the environment it inherits, as any user's does.
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+
+
+async def make_judge(scene: Scene) -> str:
+    name = f"judge-{scene.dataset}"
+    await create_judge(scene.ws, name, PROMPT, config={"scale": "0-10", "model": "gpt-test", "provider": "openai"})
+    return name
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_prompt(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(4)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        answer = await judged.run(judged.script(UPPER), judges=[name])
+        assert (answer.status, answer.succeeded) == ("completed", 4)
+        [score] = answer.scores
+        assert (score.mean, score.count, score.display) == (0.8, 4, "0.80 (8/10)")
+        assert [(evaluator.name, evaluator.kind, evaluator.version) for evaluator in answer.evaluators] == [
+            (name, "judge", 1)
+        ]
+        record = await judged.record()
+        assert record.items[0].scores[0].raw == 8
+        assert record.items[0].scores[0].comment == "Right."
+        spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)
+    [generation] = [span for span in spans if span.type == "GENERATION"]
+    assert generation.model == "gpt-test"
+    assert generation.usage["input"] == 100
+    names = {span.id: span.name for span in spans}
+    assert names[generation.parent_id or ""] == name
+    assert len(openai_server.calls) == 4
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(2)
+    openai_server.respond = lambda call: Failure(400) if "INPUT 1" in call.text else Reply()
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        answer = await judged.run(judged.script(UPPER), judges=[name])
+        assert [(score.count, score.unscored) for score in answer.scores] == [(1, 1)]
+        openai_server.respond = lambda _call: Reply()
+        answer = await judged.run(judged.script(UPPER), judges=[name], resume=True)
+        assert [(score.count, score.unscored) for score in answer.scores] == [(2, 0)]
+
+
+def scene_settings(settings: Settings) -> Settings:
+    """The settings, with what the environment says of the provider."""
+    from lfexp_mcp.settings import load_settings
+
+    found = load_settings()
+    return settings.model_copy(
+        update={"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
+    )
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai_server: ProviderServer) -> None:
+    await scene.fill(3)
+    openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
+    async with open_workspace(scene_settings(settings)) as ws:
+        prompted = Scene(ws, scene.folder, scene.dataset)
+        await ws.gateway.create_prompt(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
+        answer = await prompted.run(None, task_prompt=f"task-{scene.dataset}", model="gpt-test")
+        assert (answer.status, answer.succeeded) == ("completed", 3)
+        record = await prompted.record()
+        assert {item.output for item in record.items} == {f"answer to Q: input {number}" for number in range(3)}
+        spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)
+    [generation] = [span for span in spans if span.type == "GENERATION"]
+    assert (generation.model, generation.usage["output"]) == ("gpt-test", 20)
+    assert generation.parent_id == record.items[0].observation_id
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settings, scene: Scene) -> None:
+    await scene.fill(6)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        answer = await judged.run(judged.script(UPPER), judges=[name], dry_run=True)
+        assert (answer.status, answer.succeeded) == ("completed", 2)
+        assert any("about 6 calls to models with 600 input and 120 output tokens" in text for text in answer.warnings)
+        dataset = await ws.gateway.dataset(scene.dataset)
+        assert await ws.gateway.experiment(dataset.id, scene.run_name) is None
+        assert list(ws.runs.root.iterdir()) == []
+        answer = await judged.run(judged.script(UPPER), judges=[name])
+        assert (answer.status, answer.succeeded) == ("completed", 6)
