@@ -30,10 +30,10 @@ class Outbox:
         self._dirty = False
         self._opened = 0.0
         self._size = 0
+        for path in waiting_files(folder):
+            _cut_torn_batch(path)
         self._sealed = waiting_files(folder)
         self._number = max((int(path.stem) for path in self._sealed), default=0)
-        for path in self._sealed:
-            _cut_torn_batch(path)
 
     def append(self, batch: bytes) -> None:
         """Keep one encoded batch so that it outlives this process.

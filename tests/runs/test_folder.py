@@ -1,0 +1,131 @@
+"""The folder of a run: who may work on it, and what it tells."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lfexp_mcp.errors import RunExistsError, StateError
+from lfexp_mcp.records import Score
+from lfexp_mcp.runs.folder import RunFolder, RunsFolder
+from lfexp_mcp.runs.identity import repeat_name, score_id
+from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
+from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
+
+
+def make_manifest(**changes: object) -> Manifest:
+    manifest = Manifest(
+        created=datetime.now(UTC),
+        project_id="p",
+        base_url="http://127.0.0.1:1",
+        dataset_id="d",
+        dataset_name="dataset",
+        dataset_version=datetime.now(UTC),
+        item_count=2,
+        experiments=(ExperimentHead(id="e", name="run"),),
+        working_folder=Path.cwd(),
+    )
+    return manifest.model_copy(update=changes)
+
+
+def make_folder(path: Path, *events: Event) -> RunFolder:
+    folder = RunFolder(path)
+    folder.write_order(make_manifest(), [RunItem(id="a", input=1), RunItem(id="b", input=2)])
+    journal = folder.open_journal()
+    journal.append(*events)
+    journal.close()
+    return folder
+
+
+def ended(item_id: str, status: str = "succeeded") -> ItemEnded:
+    return ItemEnded.model_validate(
+        {
+            "item_id": item_id,
+            "status": status,
+            "error": "boom" if status == "failed" else None,
+            "trace_id": "t",
+            "root_id": "r",
+            "observation_id": "o",
+            "started": datetime.now(UTC),
+            "seconds": 1.0,
+        }
+    )
+
+
+def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    assert not folder.is_alive()
+    lock = folder.hold()
+    assert folder.is_alive()
+    assert folder.status() == "running"
+    with pytest.raises(RunExistsError):
+        RunFolder(folder.path).hold(timeout=0)
+    lock.release()
+    assert folder.status() == "failed"
+    with folder.starting(), pytest.raises(RunExistsError), RunFolder(folder.path).starting():
+        pass
+
+
+def test_a_dead_worker_is_said_with_what_was_at_work(tmp_path: Path) -> None:
+    folder = make_folder(
+        tmp_path / "run", WorkerAccepted(pid=1), ItemStarted(item_id="a"), ended("a"), ItemStarted(item_id="b")
+    )
+    record = folder.read_record()
+    assert record.status == "failed"
+    assert "worker died" in record.warnings[0]
+    assert "'b'" in record.warnings[1]
+    assert [item.status for item in record.items] == ["succeeded", "pending"]
+    folder.introduce_worker(1)
+    folder.leave_last_words(1, "the disk is full")
+    assert folder.read_record().warnings[0] == "the disk is full"
+    assert folder.worker_pid() == 1
+
+
+def test_a_newer_result_takes_the_place_of_a_failed_one(tmp_path: Path) -> None:
+    folder = make_folder(
+        tmp_path / "run", WorkerAccepted(pid=1), ended("a", "failed"), WorkerAccepted(pid=2), ended("a"), ended("b")
+    )
+    state = folder.read_state()
+    assert state.failed_count == 0
+    assert {item.status for item in folder.read_record().items} == {"succeeded"}
+
+
+def test_scores_count_as_undelivered_until_langfuse_said_so(tmp_path: Path) -> None:
+    scores = tuple(Score(id=name, name=name, value=1.0, data_type="NUMERIC") for name in ("x", "y"))
+    folder = make_folder(
+        tmp_path / "run",
+        WorkerAccepted(pid=1),
+        ended("a"),
+        ItemScored(item_id="a", scores=scores),
+        ScoresStored(ids=("x",)),
+        RunEnded(status="failed", cause="undelivered", reason="r"),
+    )
+    assert folder.undelivered() == 1
+    assert folder.has_undelivered()
+    assert [score.id for score, _, _ in folder.read_state().unstored_scores()] == ["y"]
+
+
+def test_a_broken_order_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    folder.manifest_path.write_text('{"format": 2}', encoding="utf-8")
+    with pytest.raises(StateError, match="run"):
+        folder.manifest()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other users out of a user's folders by itself")
+def test_the_folder_is_private_to_the_user(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path / "runs")
+    runs.prepare()
+    assert runs.root.stat().st_mode & 0o077 == 0
+    folder = make_folder(runs.root / "run", WorkerAccepted(pid=1))
+    assert folder.path.stat().st_mode & 0o077 == 0
+    assert runs.find("run") is not None
+    assert runs.find("other") is None
+
+
+def test_ids_are_derived_from_what_they_identify() -> None:
+    assert score_id("e", "i", "o", "n") == score_id("e", "i", "o", "n")
+    ids = {score_id("e", "i", "o", "n"), score_id("e", "i", "p", "n"), score_id("e", None, None, "n")}
+    assert len(ids) == 3
+    assert [repeat_name("run", repeat) for repeat in range(3)] == ["run", "run#2", "run#3"]
