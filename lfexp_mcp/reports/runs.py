@@ -1,6 +1,15 @@
 """Reports on runs."""
 
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, Progress, RunAnswer, RunDetail, RunList, ScoreSummary
+from lfexp_mcp.answers.run import (
+    EvaluatorInfo,
+    ItemAnswer,
+    ItemScore,
+    Progress,
+    RunAnswer,
+    RunDetail,
+    RunList,
+    ScoreSummary,
+)
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
 
 
@@ -46,8 +55,17 @@ def _head(answer: RunAnswer) -> tuple[Block, ...]:
     counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []
     head = f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {', '.join(counts)}."
     progress = (f"At work: {progress_line(answer.progress)}.",) if answer.progress else ()
+    scored_by = (f"Scored by {'; '.join(map(_evaluator, answer.evaluators))}.",) if answer.evaluators else ()
     where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
-    return (head, *progress, where)
+    return (head, *progress, *scored_by, where)
+
+
+def _evaluator(info: EvaluatorInfo) -> str:
+    if info.kind != "judge":
+        return f"{info.name} ({'the whole run' if info.kind == 'run' else 'script'})"
+    scale = f"scale {info.scale} ({info.scale_source})" if info.scale else ""
+    parts = (f"version {info.version}" if info.version is not None else "", info.model or "", scale)
+    return f"{info.name} ({', '.join(part for part in parts if part)})"
 
 
 def _scores(answer: RunAnswer) -> tuple[Block, ...]:

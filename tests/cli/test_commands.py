@@ -8,9 +8,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from lfexp_mcp.answers.analysis import Analysis
+from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from tests.cli.conftest import TASK, Compared, Ran, Shell
 
@@ -149,6 +152,31 @@ def test_result_json_has_the_form_of_langfuses_action(shell: Shell, compared: Co
     assert entry.experiment_result is not None
     assert len(entry.experiment_result.item_results) == 12
     assert {score.name for item in entry.experiment_result.item_results for score in item.evaluations} == {"right"}
+
+
+def test_an_analysis_shows_failures_lowest_first(shell: Shell, compared: Compared) -> None:
+    arguments = ("analyze", "--dataset", compared.dataset, "--run-name", "echo", "--score-name", "right")
+    shown = shell(*arguments, "--show-failures", "--score-threshold", "0.7")
+    assert shown.code == 0
+    assert "9 below 0.7" in shown.out
+    assert "said Item 0" in shown.out
+    analysis = Analysis.model_validate(shell(*arguments, "--json").json)
+    assert analysis.failures.total == 9
+
+
+def test_comments_are_asked_for_by_run(shell: Shell, compared: Compared) -> None:
+    arguments = ("comments", "--dataset", compared.dataset, "--run-name", "echo", "--since", "2020-01-01", "--json")
+    comments = AnnotationComments.model_validate(shell(*arguments, "--themes", '{"tone": ["rude"]}').json)
+    assert comments.total == 0
+
+
+def test_a_judge_is_made_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    prompt = tmp_path / "judge.txt"
+    prompt.write_text("Is {{output}} a good answer to {{input}}?", encoding="utf-8")
+    flags = ("--prompt-file", str(prompt), "--config", '{"scale": "1-5"}', "--labels", "production", "draft", "--json")
+    made = JudgeAnswer.model_validate(shell("judge", "create", "--name", "judge-from-file", *flags).json)
+    assert (made.scale, made.scale_source, made.placeholders) == ("1-5", "prompt config", ["output", "input"])
+    assert {"production", "draft"} <= set(made.labels)
 
 
 def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(shell: Shell, compared: Compared) -> None:

@@ -1,0 +1,78 @@
+"""How answers are laid out, and that tools and commands offer the same."""
+
+import inspect
+import sys
+
+import pytest
+import typer
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.cli.app import app
+from lfexp_mcp.cli.next_steps import COMMANDS, command_line
+from lfexp_mcp.reports import Report, Table, cell, one_line, plain
+from lfexp_mcp.reports.markdown import markdown
+from lfexp_mcp.tools.catalogue import OFFERS, Offer
+
+ESCAPES = "red \x1b[31mtext\x07\r\nnext\u202eline"
+
+ONLY_TOOLS = {("run_experiment", "wait_seconds"), ("create_dataset", "items")}
+"""The shell waits for the end, and takes items by `dataset add-items`."""
+
+
+def test_a_strangers_control_characters_reach_no_terminal() -> None:
+    report = Report((ESCAPES, Table(("column",), [(ESCAPES,)])))
+    for text in (plain(report), markdown(report), cell(ESCAPES), one_line(ESCAPES)):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "\x07" not in text
+
+
+def test_a_strangers_markdown_stays_text() -> None:
+    shown = markdown(Report((Table(("a | b",), [("<img src=x> | [link](http://x) `code`",)]),)))
+    assert "<img" not in shown.replace("\\<img", "")
+    assert "\\|" in shown
+    assert "\\[link\\]" in shown
+
+
+def test_a_cell_is_one_line_of_bounded_width() -> None:
+    assert cell("x" * 100, 10) == "x" * 9 + "…"
+    assert cell({"a": [1, None]}) == '{"a": [1, null]}'
+    assert cell(None) == ""
+    assert cell("two\nlines") == "two lines"
+
+
+def test_columns_are_aligned() -> None:
+    table = Table(("name", "n"), [("long name", "1"), ("x", "22")], "Title")
+    assert plain(Report((table,))) == "Title\nname       n\nlong name  1\nx          22"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="quoting differs there")
+def test_a_proposed_call_becomes_a_command() -> None:
+    step = NextStep(
+        tool="compare_runs",
+        arguments={"dataset": "two words", "runs": ["a", "b"], "limit": 100, "score_name": None},
+        why="See more.",
+    )
+    assert command_line(step) == "lfexp-mcp compare --dataset 'two words' --runs a b --limit 100"
+
+
+def _flags(tool: str) -> set[str]:
+    command = typer.main.get_command(app)
+    for name in COMMANDS[tool]:
+        assert isinstance(command, typer.core.TyperGroup)
+        command = command.commands[name]
+    return {flag for parameter in command.params for flag in parameter.opts}
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.call.__name__)
+def test_a_tools_arguments_are_flags_of_its_command(offer: Offer) -> None:
+    call = offer.call
+    arguments = set(inspect.signature(call).parameters) - {"ctx"}
+    wanted = {f"--{name.replace('_', '-')}" for name in arguments if (call.__name__, name) not in ONLY_TOOLS}
+    assert wanted <= _flags(call.__name__)
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.call.__name__)
+def test_every_command_has_json(offer: Offer) -> None:
+    call = offer.call
+    assert "--json" in _flags(call.__name__)
