@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -14,8 +14,6 @@ from langfuse.api import (
     CreateChatPromptRequest,
     CreateChatPromptType,
     CreateTextPromptRequest,
-    ObservationV2,
-    ScoreV3,
 )
 from langfuse.api.core.request_options import RequestOptions
 from pydantic import JsonValue, SecretStr
@@ -42,7 +40,8 @@ from lfexp_mcp.gateway.records import (
     ScoreRejection,
     ScoreWrite,
 )
-from lfexp_mcp.gateway.transport import RetryPolicy, Transport
+from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, Page, ScoreRow
+from lfexp_mcp.gateway.transport import RetryPolicy, Transport, checked
 from lfexp_mcp.gateway.writing import Writer
 from lfexp_mcp.records import ScoreSource
 
@@ -55,7 +54,9 @@ PAGE = 100
 OBSERVATION_PAGE = 1000
 TRACE_IDS_A_REQUEST = 50
 """Keeps the address of a request for scores of many traces well below 8 KB."""
-EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+EXPERIMENTS_PATH = "/api/public/experiments"
+OBSERVATIONS_PATH = "/api/public/v2/observations"
+EPOCH = "2020-01-01T00:00:00.000Z"
 """Before Langfuse had experiments: the lower bound that a listing must state."""
 ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata"
 OBSERVATION_FIELDS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
@@ -86,6 +87,7 @@ class Gateway:
         self.public_key = public_key
         self.secret_key = secret_key
         self._api = api
+        self._http = http
         self._transport = Transport(backend.url, policy or RetryPolicy())
         self._writer = Writer(http, self._transport)
         self._project_id: str | None = None
@@ -295,18 +297,19 @@ class Gateway:
         self, dataset_id: str, *, limit: int = PAGE, cursor: str | None = None
     ) -> tuple[list[Experiment], str | None]:
         """Return a page of a dataset's runs, latest activity first, and the cursor of the next page."""
-        answer = await self._call(
+        page = await self._page(
             "list the runs",
-            lambda: self._api.experiments.list(
-                from_start_time=EPOCH,
-                fields="core,metadata,scores",
-                dataset_id=dataset_id,
-                limit=min(limit, PAGE),
-                cursor=cursor,
-                request_options=NO_SDK_RETRIES,
-            ),
+            EXPERIMENTS_PATH,
+            {
+                "fields": "core,metadata,scores",
+                "fromStartTime": EPOCH,
+                "datasetId": dataset_id,
+                "limit": str(min(limit, PAGE)),
+                "cursor": cursor,
+            },
+            Page[ExperimentRow],
         )
-        return [decoding.decode_experiment(row) for row in answer.data], answer.meta.cursor
+        return [decoding.decode_experiment(row) for row in page.data], page.meta.cursor
 
     async def experiment(self, dataset_id: str, run_name: str) -> Experiment | None:
         """Return the head of a run, or None when Langfuse has no item of it.
@@ -323,18 +326,19 @@ class Gateway:
         return found[0] if found else None
 
     async def _experiments_where(self, *, id: str | None = None, filter: str | None = None) -> list[Experiment]:
-        answer = await self._call(
+        page = await self._page(
             "look the run up",
-            lambda: self._api.experiments.list(
-                from_start_time=EPOCH,
-                fields="core,metadata,scores",
-                id=id,
-                filter=filter,
-                limit=PAGE,
-                request_options=NO_SDK_RETRIES,
-            ),
+            EXPERIMENTS_PATH,
+            {
+                "fields": "core,metadata,scores",
+                "fromStartTime": EPOCH,
+                "id": id,
+                "filter": filter,
+                "limit": str(PAGE),
+            },
+            Page[ExperimentRow],
         )
-        return [decoding.decode_experiment(row) for row in answer.data]
+        return [decoding.decode_experiment(row) for row in page.data]
 
     async def experiment_items(
         self, experiment_id: str, *, item_ids: Sequence[str] | None = None, with_scores: bool = True
@@ -347,17 +351,17 @@ class Gateway:
             with_scores: Whether to read the scores too (values only; their comments come from `scores`).
         """
         fields = f"{ITEM_FIELDS},scores" if with_scores else ITEM_FIELDS
-        rows = await self._all_cursors(
+        rows = await self._rows(
             "read the items of the run",
-            lambda cursor: self._api.experiments.list_items(
-                from_start_time=EPOCH,
-                fields=fields,
-                experiment_id=experiment_id,
-                experiment_item_id=",".join(item_ids) if item_ids else None,
-                limit=PAGE,
-                cursor=cursor,
-                request_options=NO_SDK_RETRIES,
-            ),
+            "/api/public/experiment-items",
+            {
+                "fields": fields,
+                "fromStartTime": EPOCH,
+                "experimentId": experiment_id,
+                "experimentItemId": ",".join(item_ids) if item_ids else None,
+                "limit": str(PAGE),
+            },
+            Page[ExperimentItemRow],
         )
         return [decoding.decode_experiment_item(row) for row in rows]
 
@@ -395,28 +399,27 @@ class Gateway:
             groups = [
                 ",".join(ids[start : start + TRACE_IDS_A_REQUEST]) for start in range(0, len(ids), TRACE_IDS_A_REQUEST)
             ]
-        rows: list[ScoreV3] = []
+        rows: list[ScoreRow] = []
         for group in groups:
-
-            def read(cursor: str | None, group: str | None = group) -> Awaitable[_Paged[ScoreV3]]:
-                page: Awaitable[_Paged[ScoreV3]] = self._api.scores.get_many(
-                    fields="details,subject,annotation",
-                    limit=PAGE,
-                    cursor=cursor,
-                    trace_id=group,
-                    experiment_id=experiment_id,
-                    session_id=session_id,
-                    name=name,
-                    source=source,
-                    queue_id=queue_id,
-                    author_user_id=author,
-                    from_timestamp=since,
-                    to_timestamp=until,
-                    request_options=NO_SDK_RETRIES,
-                )
-                return page
-
-            rows += await self._all_cursors("read scores", read, most=None if most is None else most - len(rows))
+            rows += await self._rows(
+                "read scores",
+                "/api/public/v3/scores",
+                {
+                    "fields": "details,subject,annotation",
+                    "limit": str(PAGE),
+                    "traceId": group,
+                    "experimentId": experiment_id,
+                    "sessionId": session_id,
+                    "name": name,
+                    "source": source,
+                    "queueId": queue_id,
+                    "authorUserId": author,
+                    "fromTimestamp": _time(since),
+                    "toTimestamp": _time(until),
+                },
+                Page[ScoreRow],
+                most=None if most is None else most - len(rows),
+            )
             if most is not None and len(rows) >= most:
                 break
         return [entry for row in rows if (entry := decoding.decode_score_entry(row)) is not None]
@@ -462,18 +465,18 @@ class Gateway:
             page_size: How many to read with one request, at most 1,000.
             most: Stop reading pages once so many are there.
         """
-        rows: list[ObservationV2] = await self._all_cursors(
+        rows = await self._rows(
             "read observations",
-            lambda cursor: self._api.observations.get_many(
-                fields=OBSERVATION_FIELDS,
-                trace_id=trace_id,
-                is_root_observation=True if root_only else None,
-                filter=json.dumps(filter) if filter else None,
-                from_start_time=since,
-                limit=page_size,
-                cursor=cursor,
-                request_options=NO_SDK_RETRIES,
-            ),
+            OBSERVATIONS_PATH,
+            {
+                "fields": OBSERVATION_FIELDS,
+                "traceId": trace_id,
+                "isRootObservation": "true" if root_only else None,
+                "filter": json.dumps(filter) if filter else None,
+                "fromStartTime": _time(since),
+                "limit": str(page_size),
+            },
+            Page[ObservationRow],
             most=most,
         )
         return [decoding.decode_observation(row) for row in rows]
@@ -489,18 +492,18 @@ class Gateway:
             until: Begun before this time.
             most: Stop reading pages once so many are there.
         """
-        rows: list[ObservationV2] = await self._all_cursors(
+        rows = await self._rows(
             "read the model calls",
-            lambda cursor: self._api.observations.get_many(
-                fields="core,basic,model,usage",
-                type="GENERATION",
-                environment=environment,
-                from_start_time=since,
-                to_start_time=until,
-                limit=OBSERVATION_PAGE,
-                cursor=cursor,
-                request_options=NO_SDK_RETRIES,
-            ),
+            OBSERVATIONS_PATH,
+            {
+                "fields": "core,basic,model,usage",
+                "type": "GENERATION",
+                "environment": environment,
+                "fromStartTime": _time(since),
+                "toStartTime": _time(until),
+                "limit": str(OBSERVATION_PAGE),
+            },
+            Page[ObservationRow],
             most=most,
         )
         return [decoding.decode_observation(row) for row in rows]
@@ -571,14 +574,28 @@ class Gateway:
                 return rows
             page += 1
 
-    async def _all_cursors(
-        self, what: str, read: Callable[[str | None], Awaitable[_Paged[Row]]], most: int | None = None
+    async def _rows(
+        self, what: str, path: str, asked: Mapping[str, str | None], page: type[Page[Row]], most: int | None = None
     ) -> list[Row]:
+        """Read the pages of a listing that goes on by cursor."""
         rows: list[Row] = []
         cursor: str | None = None
         while True:
-            answer = await self._call(what, lambda cursor=cursor: read(cursor))  # type: ignore[misc]
+            answer = await self._page(what, path, {**asked, "cursor": cursor}, page)
             rows += answer.data
             cursor = answer.meta.cursor
             if cursor is None or (most is not None and len(rows) >= most):
                 return rows
+
+    async def _page(self, what: str, path: str, asked: Mapping[str, str | None], page: type[Page[Row]]) -> Page[Row]:
+        """Read one page past the SDK, which would take longer to parse it than the server to make it."""
+        parameters = {name: value for name, value in asked.items() if value is not None}
+
+        async def read() -> bytes:
+            return checked(await self._http.get(path, params=parameters)).content
+
+        return page.model_validate_json(await self._call(what, read))
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds") if moment else None

@@ -1,4 +1,4 @@
-"""From the SDK's answers to our records.
+"""From Langfuse's answers, parsed by the SDK or by `rows`, to our records.
 
 Langfuse returns inputs, outputs and metadata as strings: JSON-encoded, unless they were plain strings to begin with.
 An input or output that holds an object or a list is decoded; a bare number or word stays text, since `"18"` may well
@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, NoReturn, cast
 
-from langfuse.api import ChatMessage, Model, ObservationV2, PromptMeta, ScoreV3
+from langfuse.api import ChatMessage, Model, PromptMeta
 from langfuse.api import Comment as SdkComment
 from langfuse.api import Dataset as SdkDataset
 from langfuse.api import DatasetItem as SdkDatasetItem
-from langfuse.api import Experiment as SdkExperiment
-from langfuse.api import ExperimentItem as SdkExperimentItem
 from langfuse.api import Prompt as SdkPrompt
 from langfuse.api import ScoreConfig as SdkScoreConfig
 from pydantic import JsonValue
@@ -35,7 +33,8 @@ from lfexp_mcp.gateway.records import (
     ScoreConfig,
     ScoreEntry,
 )
-from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
+from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
+from lfexp_mcp.records import Score, ScoreDataType
 
 
 def decode_text(value: JsonValue) -> JsonValue:
@@ -62,11 +61,11 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(message)
 
 
-def decode_score(score: ScoreV3) -> Score | None:
+def decode_score(score: ScoreRow) -> Score | None:
     """Decode a score; None for a correction, which is a better output and no score."""
     if score.data_type == "CORRECTION":
         return None
-    metadata = cast("dict[str, JsonValue]", score.metadata or {})
+    metadata = score.metadata or {}
     raw = metadata.get("raw")
     return Score(
         id=score.id,
@@ -74,7 +73,7 @@ def decode_score(score: ScoreV3) -> Score | None:
         value=score.value,
         data_type=score.data_type,
         comment=score.comment or None,
-        source=cast("ScoreSource", score.source.value),
+        source=score.source,
         raw=float(raw) if isinstance(raw, int | float) else None,
         clamped=metadata.get("clamped") is True,
         config_id=score.config_id,
@@ -84,12 +83,12 @@ def decode_score(score: ScoreV3) -> Score | None:
     )
 
 
-def decode_scores(scores: Iterable[ScoreV3] | None) -> tuple[Score, ...]:
+def decode_scores(scores: Iterable[ScoreRow] | None) -> tuple[Score, ...]:
     """Decode scores, leaving corrections out."""
     return tuple(decoded for score in scores or () if (decoded := decode_score(score)) is not None)
 
 
-def decode_score_entry(score: ScoreV3) -> ScoreEntry | None:
+def decode_score_entry(score: ScoreRow) -> ScoreEntry | None:
     """Decode a score with what it belongs to; None for a correction."""
     decoded = decode_score(score)
     subject = score.subject
@@ -131,7 +130,7 @@ def decode_dataset_item(item: SdkDatasetItem) -> DatasetItem:
     )
 
 
-def decode_experiment(experiment: SdkExperiment) -> Experiment:
+def decode_experiment(experiment: ExperimentRow) -> Experiment:
     """Decode the head of a run."""
     return Experiment(
         id=experiment.id,
@@ -146,7 +145,7 @@ def decode_experiment(experiment: SdkExperiment) -> Experiment:
     )
 
 
-def decode_experiment_item(item: SdkExperimentItem) -> ExperimentItem:
+def decode_experiment_item(item: ExperimentItemRow) -> ExperimentItem:
     """Decode one result of a run; an expected output that was never set comes as an empty string."""
     return ExperimentItem(
         observation_id=item.id,
@@ -155,7 +154,7 @@ def decode_experiment_item(item: SdkExperimentItem) -> ExperimentItem:
         experiment_id=item.experiment_id,
         started=item.start_time,
         ended=item.end_time,
-        failed=item.level.value == "ERROR",
+        failed=item.level == "ERROR",
         input=decode_text(item.input),
         output=decode_text(item.output),
         expected_output=None if item.expected_output == "" else decode_text(item.expected_output),
@@ -165,7 +164,7 @@ def decode_experiment_item(item: SdkExperimentItem) -> ExperimentItem:
     )
 
 
-def decode_observation(observation: ObservationV2) -> Observation:
+def decode_observation(observation: ObservationRow) -> Observation:
     """Decode one observation."""
     return Observation(
         id=observation.id,
@@ -175,7 +174,7 @@ def decode_observation(observation: ObservationV2) -> Observation:
         name=observation.name,
         parent_id=observation.parent_observation_id,
         is_root=bool(observation.is_root_observation),
-        level=observation.level.value if observation.level else None,
+        level=observation.level,
         environment=observation.environment,
         session_id=observation.session_id or None,
         input=decode_text(observation.input),

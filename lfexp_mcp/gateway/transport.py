@@ -138,6 +138,21 @@ class Transport:
         )
 
 
+def checked(response: httpx.Response) -> httpx.Response:
+    """Return a response that is good.
+
+    Raises:
+        ApiError: It is none; `Transport.call` turns this into our own errors.
+    """
+    if response.is_success:
+        return response
+    try:
+        body: object = response.json()
+    except ValueError:
+        body = response.text
+    raise ApiError(headers=dict(response.headers), status_code=response.status_code, body=body)
+
+
 def _retry_after(headers: dict[str, str] | None) -> float | None:
     """Seconds that a 429 asks to wait (RFC 9110, section 10.2.3: a number, or a date)."""
     value = {name.lower(): value for name, value in (headers or {}).items()}.get("retry-after")

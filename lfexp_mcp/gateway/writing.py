@@ -10,12 +10,11 @@ from typing import cast
 
 import anyio
 import httpx
-from langfuse.api.core.api_error import ApiError
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, RejectedError
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
-from lfexp_mcp.gateway.transport import ONCE, Transport
+from lfexp_mcp.gateway.transport import ONCE, Transport, checked
 
 SCORES_PATH = "/api/public/scores"
 SPANS_PATH = "/api/public/otel/v1/traces"
@@ -114,16 +113,7 @@ class Writer:
             if content is None
             else await self._http.post(path, content=content, headers=headers)
         )
-        if response.is_success:
-            return response
-        raise ApiError(headers=dict(response.headers), status_code=response.status_code, body=_answer(response))
-
-
-def _answer(response: httpx.Response) -> object:
-    try:
-        return response.json()
-    except ValueError:
-        return response.text
+        return checked(response)
 
 
 def _body(score: ScoreWrite) -> JsonValue:

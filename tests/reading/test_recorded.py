@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-from langfuse.api import ExperimentItem as SdkExperimentItem
-from langfuse.api import ScoreV3
-from langfuse.api.core.pydantic_utilities import parse_obj_as
-
 from lfexp_mcp.gateway.decoding import decode_experiment_item, decode_score_entry
 from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.gateway.rows import ExperimentItemRow, ScoreRow
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.services.figures import error_rate
@@ -20,7 +17,7 @@ RECORDED = Path(__file__).parent / "recorded"
 
 def _items(name: str) -> list[ExperimentItem]:
     rows = json.loads((RECORDED / name).read_text(encoding="utf-8"))["data"]
-    return [decode_experiment_item(parse_obj_as(SdkExperimentItem, row)) for row in rows]
+    return [decode_experiment_item(ExperimentItemRow.model_validate(row)) for row in rows]
 
 
 def test_a_run_name_used_twice_gives_one_result_per_dataset_item() -> None:
@@ -64,7 +61,7 @@ def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
 
 def test_a_humans_comment_is_found_with_its_trace() -> None:
     rows = json.loads((RECORDED / "scores_v3_by_trace.json").read_text(encoding="utf-8"))["data"]
-    entries = [entry for row in rows if (entry := decode_score_entry(parse_obj_as(ScoreV3, row))) is not None]  # type: ignore[arg-type]
+    entries = [entry for row in rows if (entry := decode_score_entry(ScoreRow.model_validate(row))) is not None]
     words = [one for one in words_of_scores(entries) if one.score is not None and one.score.source == "ANNOTATION"]
     assert [(one.text, one.kind) for one in words] == [("looks half right", "score")]
     assert words[0].trace_id == "555b05edcfb4dfad91362c82b76756f4"
