@@ -1,6 +1,9 @@
 """The shell, run in this process against a real store."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +50,7 @@ Shell = Callable[..., Ran]
 @pytest.fixture
 def shell_environment(home: Path, store: StoreConnection) -> dict[str, str]:
     """The variables by which a shell reaches the store."""
-    return {
-        "LFEXP_HOME": str(home),
-        "LANGFUSE_HOST": store.base_url,
-        "LANGFUSE_PUBLIC_KEY": store.public_key,
-        "LANGFUSE_SECRET_KEY": store.secret_key,
-    }
+    return _environment(home, store)
 
 
 @pytest.fixture
@@ -91,22 +89,36 @@ class Compared:
     runs: tuple[str, str] = ("echo", "upper")
 
 
-@pytest.fixture
-def compared(shell: Shell, script: Callable[..., str], tmp_path: Path, request: pytest.FixtureRequest) -> Compared:
-    """Make the dataset and both runs by the shell."""
-    dataset = f"{request.node.name} {tmp_path.name}"
+@pytest.fixture(scope="session")
+def compared(store: StoreConnection, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Make the dataset and both runs, once for all tests that only read them."""
+    folder = tmp_path_factory.mktemp("compared")
+    environment = {**os.environ, **_environment(folder / "home", store)}
+
+    def run(*arguments: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "lfexp_mcp", *arguments], env=environment, check=True, capture_output=True
+        )
+
     items = [
         {"input": f"Item {number}", "expected_output": f"ITEM {number}" if number < 9 else f"Item {number}"}
         for number in range(12)
     ]
-    path = tmp_path / "items.jsonl"
-    path.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
-    assert shell("dataset", "create", "--name", dataset, "--items-file", str(path)).code == 0
-    evaluators = script("evaluators.py", EVALUATORS)
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    (folder / "evaluators.py").write_text(EVALUATORS, encoding="utf-8")
+    dataset = "compared by the shell"
+    run("dataset", "create", "--name", dataset, "--items-file", str(folder / "items.jsonl"))
     for name, answer in (("echo", "item.input"), ("upper", "item.input.upper()")):
-        task = script(f"{name}.py", TASK.format(answer=answer))
-        ran = shell(
-            "run", "--dataset", dataset, "--run-name", name, "--task-script", task, "--evaluator-script", evaluators
-        )
-        assert ran.code == 0, ran.err
+        (folder / f"{name}.py").write_text(TASK.format(answer=answer), encoding="utf-8")
+        scripts = ("--task-script", str(folder / f"{name}.py"), "--evaluator-script", str(folder / "evaluators.py"))
+        run("run", "--dataset", dataset, "--run-name", name, *scripts)
     return Compared(dataset)
+
+
+def _environment(home: Path, store: StoreConnection) -> dict[str, str]:
+    return {
+        "LFEXP_HOME": str(home),
+        "LANGFUSE_HOST": store.base_url,
+        "LANGFUSE_PUBLIC_KEY": store.public_key,
+        "LANGFUSE_SECRET_KEY": store.secret_key,
+    }

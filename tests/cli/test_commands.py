@@ -36,12 +36,14 @@ def test_a_dataset_grows_by_single_items_and_by_files(shell: Shell, tmp_path: Pa
     assert "has 3 items; 2 stored" in more.out
 
 
-def test_a_run_that_completes_exits_with_0_and_one_that_fails_with_1(
-    shell: Shell, script: Callable[..., str], compared: Compared
-) -> None:
+def test_a_run_that_does_not_complete_exits_with_1(shell: Shell, script: Callable[..., str], tmp_path: Path) -> None:
+    name = f"hopeless {tmp_path.name}"
+    shell("dataset", "create", "--name", name)
+    for number in range(4):
+        shell("dataset", "add-items", "--dataset", name, "--input", str(number))
     task = script("hopeless.py", "def task(*, item, **kwargs):\n    raise ValueError('no')\n")
-    arguments = ("--dataset", compared.dataset, "--run-name", "hopeless", "--task-script", task)
-    ran = shell("run", *arguments, "--fail-on-error", "2", "--max-concurrency", "1", "--json")
+    arguments = ("--dataset", name, "--run-name", "r", "--task-script", task, "--max-concurrency", "1")
+    ran = shell("run", *arguments, "--fail-on-error", "2", "--json")
     assert ran.code == 1
     assert RunAnswer.model_validate(ran.json).status == "failed"
 
@@ -179,9 +181,21 @@ def test_a_judge_is_made_from_a_file(shell: Shell, tmp_path: Path) -> None:
     assert {"production", "draft"} <= set(made.labels)
 
 
-def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(shell: Shell, compared: Compared) -> None:
-    ran = shell("cancel", "--dataset", compared.dataset, "--run-name", "echo", "--json")
+def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(
+    shell: Shell, script: Callable[..., str], tmp_path: Path
+) -> None:
+    name = f"ended {tmp_path.name}"
+    shell("dataset", "create", "--name", name)
+    shell("dataset", "add-items", "--dataset", name, "--input", "x")
+    shell("run", "--dataset", name, "--run-name", "r", "--task-script", script("t.py", TASK.format(answer="1")))
+    ran = shell("cancel", "--dataset", name, "--run-name", "r", "--json")
     assert RunAnswer.model_validate(ran.json).status == "completed"
+
+
+def test_a_run_of_another_machine_cannot_be_cancelled_here(shell: Shell, compared: Compared) -> None:
+    ran = shell("cancel", "--dataset", compared.dataset, "--run-name", "echo")
+    assert ran.code == 2
+    assert "not at work on this machine" in ran.err
 
 
 def test_the_doctor_finds_what_works_and_what_is_missing(shell: Shell) -> None:
