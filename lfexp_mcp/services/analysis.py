@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field
 
 from lfexp_mcp.answers.analysis import (
@@ -110,8 +111,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         failures=failures,
         start=start,
         page=await read_page(ws, failures[start : start + rows]),
-        slices=slice_run(values, scores),
-        correlations=correlate_scores(values, scores),
+        slices=await anyio.to_thread.run_sync(slice_run, values, scores),
+        correlations=await anyio.to_thread.run_sync(correlate_scores, values, scores),
         usage=await read_usage(ws, record),
         disagreements=await _disagreements(ws, pairs, request.limit),
     )

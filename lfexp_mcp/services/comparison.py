@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lfexp_mcp.answers.base import NextStep
@@ -87,7 +88,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
             "score in these runs", request.score_name, known, "analyze_run lists the scores of a run."
         )
     usages = [await read_usage(ws, record) for record in records]
-    compared = _compare_all(values, usages, [request.score_name] if request.score_name else known, request.min_delta)
+    asked = [request.score_name] if request.score_name else known
+    compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request.min_delta)
     figures = await _figures(ws, values, usages)
     gate = check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None
     lines = [line for one in compared for line in one.scores]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
-from tests.benchmarks import execution, faults, startup
+from tests.benchmarks import execution, faults, reading, startup
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "overhead": execution.overhead,
     "arrivals": faults.arrivals,
     "kills": faults.kills,
+    "reading": reading.reading,
 }
 
 

@@ -1,31 +1,25 @@
-"""How dear reading is: requests, time and answer size of list, get, compare and analyze on runs of 1,000 items.
+"""How dear reading is: requests, time and answer size of list, get, compare and analyze on runs of 1,000 items."""
 
-Run it with `python -m tests.benchmarks.reading`.
-"""
-
-import asyncio
 import logging
 import random
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-from pydantic import BaseModel, SecretStr
-
+from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.reports import report_text
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.budget import tokens
+from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.runs import get_run, list_runs
-from lfexp_mcp.services.workspace import Workspace, open_workspace
-from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import ensure_store, stop_store
+from tests.benchmarks.runners import Bench
+from tests.benchmarks.table import Row
 from tests.reading.recording import Recorded, make_dataset, record_run
 
 ITEMS = 1_000
-DATASET = "benchmark"
+DATASET = "reading"
+REQUESTS_PER_100 = 2
+A_FEW = 10
 
 
 class RequestCounter(logging.Handler):
@@ -67,69 +61,31 @@ def _results(run: str, quality: float) -> list[Recorded]:
     ]
 
 
-async def _measure(
-    counter: RequestCounter, name: str, call: Callable[[], Awaitable[BaseModel]]
-) -> tuple[str, int, float, int, int]:
-    before, begun = counter.count, time.perf_counter()
-    answer = await call()
-    seconds = time.perf_counter() - begun
-    return name, counter.count - before, seconds, tokens(answer), _text_tokens(answer)
-
-
-def _text_tokens(answer: BaseModel) -> int:
-    from lfexp_mcp.answers.base import Answer
-
-    assert isinstance(answer, Answer)
-    return len(report_text(answer)) // 4
-
-
-async def _prepare(ws: Workspace) -> None:
+async def reading(bench: Bench) -> AsyncIterator[Row]:
+    """Requests, wall time and answer size of each tool of the reading side."""
+    counter = count_requests()
+    ws = bench.ws
     dataset = await make_dataset(ws, DATASET)
     await record_run(ws, dataset, "old", _results("old", 0.6))
     await record_run(ws, dataset, "new", _results("new", 0.7))
-
-
-async def measure(settings: Settings) -> list[tuple[str, int, float, int, int]]:
-    """Measure every tool of the reading side; name, requests, seconds, tokens of the answer and of its text."""
-    counter = count_requests()
-    async with open_workspace(settings) as ws:
-        await _prepare(ws)
-        await ws.gateway.project_id()
-        compare = CompareRequest(dataset=DATASET, runs=["old", "new"])
-        analyze = AnalyzeRequest(dataset=DATASET, run_name="new", show_failures=True)
-        calls: list[tuple[str, Callable[[], Awaitable[BaseModel]]]] = [
-            ("list_runs", lambda: list_runs(ws, DATASET)),
-            ("get_run", lambda: get_run(ws, DATASET, "new")),
-            ("get_run, one item", lambda: get_run(ws, DATASET, "new", item_id="item-0500")),
-            ("compare_runs", lambda: compare_runs(ws, compare)),
-            ("analyze_run", lambda: analyze_run(ws, analyze)),
-            (
-                "fetch_annotation_comments",
-                lambda: fetch_annotation_comments(ws, CommentsRequest(dataset=DATASET, run_name="new")),
-            ),
-        ]
-        return [await _measure(counter, name, call) for name, call in calls]
-
-
-def main() -> None:
-    """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = ensure_store(Path(folder) / "store")
-        try:
-            settings = Settings(
-                langfuse_public_key=store.public_key,
-                langfuse_secret_key=SecretStr(store.secret_key),
-                langfuse_url=store.base_url,
-                home=Path(folder) / "home",
-            )
-            figures = asyncio.run(measure(settings))
-        finally:
-            stop_store(Path(folder) / "store")
-    print(f"Reading runs of {ITEMS} items from the embedded store:")  # noqa: T201
-    print(f"{'call':<28}{'requests':>10}{'seconds':>10}{'tokens':>10}{'text':>8}")  # noqa: T201
-    for name, requests, seconds, size, text in figures:
-        print(f"{name:<28}{requests:>10}{seconds:>10.2f}{size:>10}{text:>8}")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+    compare = CompareRequest(dataset=DATASET, runs=["old", "new"])
+    analyze = AnalyzeRequest(dataset=DATASET, run_name="new", show_failures=True)
+    comments = CommentsRequest(dataset=DATASET, run_name="new")
+    calls: list[tuple[str, int, Callable[[], Awaitable[Answer]]]] = [
+        ("list_runs", 0, lambda: list_runs(ws, DATASET)),
+        ("get_run", 1, lambda: get_run(ws, DATASET, "new")),
+        ("get_run, one item", 1, lambda: get_run(ws, DATASET, "new", item_id="item-0500")),
+        ("compare_runs", 2, lambda: compare_runs(ws, compare)),
+        ("analyze_run", 1, lambda: analyze_run(ws, analyze)),
+        ("fetch_annotation_comments", 1, lambda: fetch_annotation_comments(ws, comments)),
+    ]
+    for name, runs, call in calls:
+        before, begun = counter.count, time.perf_counter()
+        answer = await call()
+        seconds, requests = time.perf_counter() - begun, counter.count - before
+        most = runs * REQUESTS_PER_100 * ITEMS // 100 + A_FEW
+        yield Row(f"{name}, {ITEMS} items", f"{seconds:.2f} s")
+        yield Row("  requests", str(requests), "", "", f"<= {most}", requests <= most)
+        size = tokens(answer)
+        text = f"text {len(report_text(answer)) // 4}"
+        yield Row("  tokens of the answer", str(size), text, "", f"<= {TOKENS}", size <= TOKENS)
