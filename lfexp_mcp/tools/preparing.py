@@ -63,11 +63,19 @@ async def create_judge(
     ],
     config: Annotated[
         dict[str, JsonValue] | None,
-        Field(description="Stored with the prompt: `scale` such as `0-10`, `provider`, `model`, `temperature`."),
+        Field(
+            description="Stored with the prompt: `scale` (`0-10`, `1-5`, `percent`, `pass/fail`), `lower_is_better`, "
+            "`categories`, `score_name`, `provider`, `model`, `temperature` and the like."
+        ),
     ] = None,
-    labels: Annotated[list[str] | None, Field(description="Such as `production`.")] = None,
+    labels: Annotated[
+        list[str] | None, Field(description="Of this version; `production`, which runs use, unless given.")
+    ] = None,
 ) -> JudgeAnswer:
-    """Create a judge, a Langfuse prompt by which a model scores outputs, or a new version of one."""
+    """Create a judge, a Langfuse prompt by which a model scores outputs, or a new version of one.
+
+    Answers with the version, the scale its replies are read on and where it was found, and the placeholders.
+    """
     from lfexp_mcp.services.judges import create_judge
 
     return await create_judge(await workspace_of(ctx), name, prompt, config=config, labels=labels)
