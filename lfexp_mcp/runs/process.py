@@ -185,6 +185,8 @@ class Workers:
 
     def __init__(self) -> None:
         self._spare: WorkerProcess | None = None
+        self.wants_spare = False
+        """Whether a spare is to take the place of one that was used."""
 
     def start(self, interpreter: Interpreter) -> WorkerProcess:
         """Return the spare where it fits, else a new process.

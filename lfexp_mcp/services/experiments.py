@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, StateError
+from lfexp_mcp.errors import BackendError, LfexpError, NotFoundError, RunExistsError, StateError, WorkerError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
@@ -20,6 +20,8 @@ from lfexp_mcp.services.following import Follower, OnProgress
 from lfexp_mcp.services.orders import prepare_order, worker_interpreter
 from lfexp_mcp.services.workspace import Workspace
 
+READY_AFTER = 2.0
+"""Seconds that the call which opened the workspace has the machine for itself."""
 CANCEL_PATIENCE = 15.0
 """Seconds that a cancel waits for the run to end, its grace period not counted."""
 
@@ -112,6 +114,8 @@ async def run_experiment(
         await anyio.to_thread.run_sync(folder.delete)
         return _of_dry_run(answer, request)
     await anyio.to_thread.run_sync(ws.runs.prune, ws.settings.keep_runs)
+    if ws.workers.wants_spare:
+        await prepare_worker(ws)
     return answer
 
 
@@ -218,12 +222,24 @@ def _resume_arguments(request: RunRequest) -> dict[str, JsonValue]:
     return request.model_dump(mode="json", exclude_defaults=True)
 
 
+async def get_ready(ws: Workspace) -> None:
+    """Do in the background what helps later calls of a server: send what earlier runs left, keep a spare worker.
+
+    What goes wrong is left to the calls that need it, which say so.
+    """
+    await anyio.sleep(READY_AFTER)
+    with suppress(BackendError, StateError, WorkerError):
+        await deliver_pending(ws)
+        await prepare_worker(ws)
+
+
 async def prepare_worker(ws: Workspace) -> None:
-    """Keep a spare worker at hand, so that the next run begins sooner; for processes that live on after the call.
+    """Keep a spare worker at hand from now on, so that runs begin sooner; for processes that live on after a call.
 
     Raises:
         WorkerError: The interpreter cannot be started.
     """
+    ws.workers.wants_spare = True
     await anyio.to_thread.run_sync(ws.workers.keep_spare, worker_interpreter(ws, None))
 
 

@@ -67,11 +67,12 @@ class Delivery:
                 self._send_scores(group)
                 await anyio.sleep(TICK)
 
-    async def finish(self, patience: float) -> bool:
+    async def finish(self, patience: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Send all that is left.
 
         Args:
             patience: Seconds without any success after which to give up.
+            give_up: Asked now and then whether to give up at once.
 
         Returns:
             Whether everything is acknowledged.
@@ -79,7 +80,7 @@ class Delivery:
         self._closing = True
         self._progressed = time.monotonic()
         while not self._is_idle():
-            if time.monotonic() - self._progressed > patience:
+            if time.monotonic() - self._progressed > patience or give_up():
                 return False
             await anyio.sleep(TICK / 2)
         return True

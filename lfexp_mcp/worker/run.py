@@ -50,6 +50,8 @@ MOST_THREADS = 256
 SDK_FLUSH_PATIENCE = 10.0
 """Seconds for scores that the user's code gave by itself, through the SDK."""
 BEAT_EVERY = 1.0
+CANCELLED_PATIENCE = 10.0
+"""Seconds that a cancelled run waits for a Langfuse that takes nothing."""
 GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
 UNDELIVERED = (
@@ -119,9 +121,16 @@ class Run:
                 self.journal.append(Warned(text=estimate))
                 delivered = True
             else:
-                delivered = await delivery.finish(self.manifest.limits.delivery_patience)
+                delivered = await self._finish(delivery, stop)
             group.cancel_scope.cancel()
         return delivered
+
+    async def _finish(self, delivery: Delivery, stop: Stop) -> bool:
+        """Send what is left: briefly for a run that was cancelled, and until a cancel for the others."""
+        patience = self.manifest.limits.delivery_patience
+        if stop.status == "cancelled":
+            return await delivery.finish(min(patience, CANCELLED_PATIENCE))
+        return await delivery.finish(patience, self.folder.cancel_requested)
 
     async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> ModelUsage:
         """Work through the items, and leave all that came of them on the disk; return what models were used for it."""

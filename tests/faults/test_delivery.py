@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.services.experiments import deliver_pending
+from lfexp_mcp.services.experiments import cancel_run, deliver_pending
 from lfexp_mcp.services.workspace import Workspace
 from tests.faults.proxy import SPANS, Fault, FaultProxy, Judgement, Request, no_faults
 from tests.worker.scene import Scene, until
@@ -208,3 +209,16 @@ async def test_a_run_needs_few_requests(scene: Scene, proxy: FaultProxy) -> None
     seconds = time.monotonic() - started
     made = Counter(request.path.split("?")[0] for request in proxy.requests[before:])
     assert made.total() < 20 + 8 * seconds, made
+
+
+async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(scene: Scene, proxy: FaultProxy) -> None:
+    await scene.fill(2)
+    proxy.faults = only_writes(Fault(status=500))
+    patient = scene.ws.settings.model_copy(update={"delivery_patience": 600.0})
+    patient_scene = Scene(replace(scene.ws, settings=patient), scene.folder, scene.dataset)
+    await patient_scene.run(scene.script("def task(*, item, **k):\n    return 1\n"), wait_seconds=0)
+    folder = await scene.run_folder()
+    await until(lambda: len(folder.read_state().scored) == 2)
+    answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    assert answer.status in ("failed", "cancelled")
+    assert answer.undelivered > 0
