@@ -114,7 +114,16 @@ class Finding(Answer):
     """Something that makes runs differ beside what is being compared."""
 
     kind: Literal[
-        "items", "content", "unpaired scores", "dataset version", "judge", "scale", "time-out", "status", "source"
+        "items",
+        "content",
+        "unpaired scores",
+        "dataset version",
+        "evaluator script",
+        "judge",
+        "scale",
+        "time-out",
+        "status",
+        "source",
     ]
     unfair: bool = Field(description="Whether a score cannot be compared fairly because of it.")
     run: str

@@ -9,6 +9,9 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.comparison import Finding
 from lfexp_mcp.services.run_values import RunValues, first_results
 
+SHOWN = 40
+"""Characters of a recorded value that a message shows, enough to tell hashes apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -62,6 +65,7 @@ def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Fi
     for kind, path, what in (
         ("dataset version", ("dataset_version",), "dataset version"),
         ("time-out", ("limits", "item_timeout"), "time-out per item"),
+        ("evaluator script", ("evaluator_script", "sha256"), "evaluator script"),
     ):
         first, second = _recorded(baseline, path), _recorded(run, path)
         if first != second and baseline.record.provenance and run.record.provenance:
@@ -146,4 +150,4 @@ def _recorded(values: RunValues, path: tuple[str, ...]) -> JsonValue:
 
 
 def _shown(value: JsonValue) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value)[:SHOWN]

@@ -238,9 +238,11 @@ def fill_in(record: RunRecord, journal: RunRecord) -> RunRecord:
     if not filled.items and not filled.scores:
         return merged
     what = " and ".join(
-        f"{count} {noun}" for count, noun in ((filled.items, "results"), (filled.scores, "scores")) if count
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((filled.items, "result"), (filled.scores, "score"))
+        if count
     )
-    return _with_warning(merged, f"Langfuse does not show {what} yet: they come from the journal on this machine.")
+    return _with_warning(merged, f"Langfuse does not show all yet: {what} come from the journal on this machine.")
 
 
 def _filled(shown: ItemResult | None, kept: ItemResult, filled: _Filled) -> ItemResult:

@@ -1,9 +1,9 @@
 """The runs of a dataset: listing them, and looking at one."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, Progress, RunAnswer, RunDetail, RunList, RunListEntry
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.records import ItemResult, RunRecord, Score
@@ -12,10 +12,10 @@ from lfexp_mcp.scores.readings import ScoreReading, read_scores
 from lfexp_mcp.services.budget import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
+from lfexp_mcp.services.experiments import wait_for_run
+from lfexp_mcp.services.following import Follower, OnProgress
 from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
 from lfexp_mcp.services.workspace import Workspace
-
-OnProgress = Callable[[Progress], Awaitable[None]]
 
 
 async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
@@ -47,11 +47,17 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
     return RunListEntry(
         name=experiment.name,
         created=experiment.created,
-        description=experiment.description or (folder.manifest().description if folder else None),
+        description=experiment.description or _description(experiment),
         items=experiment.item_count,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=folder.status() if folder else None,
     )
+
+
+def _description(experiment: Experiment) -> str | None:
+    """What the runner recorded: Langfuse's list mostly lacks it."""
+    recorded = read_provenance(experiment.metadata).get("description")
+    return recorded if isinstance(recorded, str) else None
 
 
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
@@ -128,8 +134,6 @@ async def get_run(
     """
     start = read_cursor(cursor)
     if wait_seconds > 0:
-        from lfexp_mcp.services.experiments import wait_for_run
-
         await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     record = await read_run(ws, dataset, run_name)
     answer = await describe_read(ws, record)
@@ -149,7 +153,10 @@ async def describe_read(ws: Workspace, record: RunRecord) -> RunAnswer:
     folder = await find_folder(ws, record.dataset_id, record.run_name)
     if folder is None:
         return await describe_run(ws, record)
-    return await describe_run(ws, record, undelivered=folder.undelivered(), log=str(folder.log_path))
+    follower = Follower(folder)
+    progress = follower.progress() if record.status == "running" else None
+    undelivered = follower.undelivered()
+    return await describe_run(ws, record, progress=progress, undelivered=undelivered, log=str(folder.log_path))
 
 
 def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:

@@ -1,0 +1,117 @@
+"""Runs of this machine, read from Langfuse and from their journal."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lfexp_mcp.records import ItemResult, RunRecord, Score, Unscored
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.reading import fill_in
+from lfexp_mcp.services.runs import get_run, list_runs
+from lfexp_mcp.services.workspace import Workspace
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = """
+def task(*, item, **kwargs):
+    if item.input == "bad":
+        raise ValueError("no such thing")
+    return {"length": len(item.input)}
+"""
+EVALUATORS = """
+from langfuse import Evaluation
+
+def short(*, output, **kwargs):
+    return Evaluation(name="short", value=float(output["length"] < 6), comment="counted")
+
+EVALUATORS = [short]
+"""
+
+
+def _item(item_id: str, *scores: str, observation: str = "o", age: int = 0) -> ItemResult:
+    return ItemResult(
+        item_id,
+        "succeeded",
+        output="out",
+        trace_id="t",
+        observation_id=f"{observation}-{item_id}",
+        started=NOW - timedelta(minutes=age),
+        scores=tuple(Score(f"{item_id}-{name}", name, 1.0, "NUMERIC") for name in scores),
+    )
+
+
+def _record(*items: ItemResult) -> RunRecord:
+    return RunRecord("d", "id", "run", ("e",), "completed", items, len(items))
+
+
+def test_what_langfuse_does_not_show_yet_comes_from_the_journal_and_is_said() -> None:
+    merged = fill_in(_record(_item("a", "x")), _record(_item("a", "x", "y"), _item("b", "x")))
+    assert [(item.item_id, len(item.scores)) for item in merged.items] == [("a", 2), ("b", 1)]
+    (warning,) = merged.warnings
+    assert "1 result and 2 scores come from the journal" in warning
+
+
+def test_a_run_that_is_fully_visible_has_no_such_warning() -> None:
+    record = _record(_item("a", "x"))
+    assert fill_in(record, record).warnings == ()
+
+
+def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
+    human = Score("h", "human-x", 0.0, "NUMERIC", source="ANNOTATION")
+    shown = _item("a", "x")
+    kept = replace(shown, scores=(replace(shown.scores[0], comment="why"),), unscored=(Unscored("tone", "timed out"),))
+    (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, human))), _record(kept)).items
+    assert {score.name: score.comment for score in item.scores} == {"x": "why", "human-x": None}
+    assert item.unscored == (Unscored("tone", "timed out"),)
+
+
+def test_a_newer_result_of_another_machine_counts() -> None:
+    elsewhere = _item("a", "x", observation="newer")
+    merged = fill_in(_record(elsewhere), _record(_item("a", "x", observation="older", age=5)))
+    assert merged.items == (elsewhere,)
+
+
+def test_a_pending_item_stays_pending() -> None:
+    pending = ItemResult("b", "pending")
+    merged = fill_in(_record(_item("a")), replace(_record(_item("a"), pending), total_items=2, status="cancelled"))
+    assert [item.status for item in merged.items] == ["succeeded", "pending"]
+    assert (merged.status, merged.total_items) == ("cancelled", 2)
+
+
+@pytest.mark.anyio
+async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    await workspace.gateway.upsert_dataset("journal-own")
+    for text in ("short", "rather long", "bad"):
+        await workspace.gateway.upsert_dataset_item("journal-own", id=f"journal-{text}", input=text)
+    task, evaluators = tmp_path / "task.py", tmp_path / "evaluators.py"
+    task.write_text(TASK, encoding="utf-8")
+    evaluators.write_text(EVALUATORS, encoding="utf-8")
+    for name in ("first", "second"):
+        request = RunRequest(
+            run_name=name,
+            task_script=task,
+            dataset="journal-own",
+            evaluator_script=evaluators,
+            description=f"the {name}",
+        )
+        await run_experiment(workspace, request, wait_seconds=120)
+
+    answer = await get_run(workspace, "journal-own", "first")
+
+    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 2, 1)
+    by_id = {item.item_id: item for item in answer.items}
+    assert "no such thing" in (by_id["journal-bad"].error or "")
+    assert by_id["journal-short"].output == {"length": 5}
+    assert (by_id["journal-short"].scores[0].value, by_id["journal-short"].scores[0].comment) == (1.0, "counted")
+    listed = await list_runs(workspace, "journal-own")
+    assert {run.name: (run.description, run.status) for run in listed.runs} == {
+        "first": ("the first", "completed"),
+        "second": ("the second", "completed"),
+    }
+    compared = await compare_runs(workspace, CompareRequest(dataset="journal-own", runs=["first", "second"]))
+    assert (compared.scores[0].pairs, compared.scores[0].delta) == (2, 0.0)
+    assert "Only 2 pairs" in compared.scores[0].reason
