@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from lfexp_mcp.runs.replay import RunState, build_record
 HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
 KILLED = "The run did not react to the cancel, so its process was killed; resume=true goes on from here."
+DRY_PREFIX = "dry-"
+DRY_LIFETIME = 3600.0
+"""Seconds after which what a dry run left behind, since its caller died, is deleted."""
 WORKER_ROOM = 900
 """Bytes of the note on a run's worker."""
 LAST_WORDS = 400
@@ -254,6 +258,10 @@ class RunsFolder:
         """Return the folder for a run, whether it exists or not."""
         return RunFolder(self.root / experiment_id)
 
+    def dry_folder(self) -> RunFolder:
+        """Return a new folder for a dry run, which is no run: it is neither found nor listed, nor is it delivered."""
+        return RunFolder(self.root / f"{DRY_PREFIX}{uuid.uuid4().hex}")
+
     def find(self, experiment_id: str) -> RunFolder | None:
         """Return the folder of a run that was started on this machine, None for others."""
         folder = self.folder(experiment_id)
@@ -261,6 +269,9 @@ class RunsFolder:
 
     def all(self) -> Iterator[RunFolder]:
         """Yield the folders of all runs that were started."""
+        return (folder for folder in self._folders() if not folder.path.name.startswith(DRY_PREFIX))
+
+    def _folders(self) -> Iterator[RunFolder]:
         try:
             paths = sorted(self.root.iterdir())
         except FileNotFoundError:
@@ -291,6 +302,11 @@ class RunsFolder:
         folders = sorted(self.all(), key=lambda folder: folder.journal_path.stat().st_mtime, reverse=True)
         for folder in folders[keep:]:
             if not folder.is_alive() and not folder.has_undelivered():
+                folder.delete()
+        old = time.time() - DRY_LIFETIME
+        for folder in self._folders():
+            dry = folder.path.name.startswith(DRY_PREFIX)
+            if dry and folder.journal_path.stat().st_mtime < old and not folder.is_alive():
                 folder.delete()
 
 

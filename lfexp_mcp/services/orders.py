@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
+from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
@@ -112,13 +111,22 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name)
         for name in (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
     ]
-    folder = ws.runs.folder(f"dry-{uuid.uuid4().hex}" if request.dry_run else heads[0].id)
+    folder = ws.runs.dry_folder() if request.dry_run else ws.runs.folder(heads[0].id)
     if folder.has_started():
         return await _continue_order(ws, folder, request, dataset)
+    return await _begin_order(ws, folder, request, dataset, heads)
+
+
+async def _begin_order(
+    ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
+) -> PreparedOrder:
+    """The order of a run that this machine does not know: a new one, a dry one, or one that another machine began."""
     items, experiment = await _read(ws, dataset, request.run_name)
-    if experiment is not None and not request.resume and not request.dry_run:
+    if request.dry_run:
+        experiment = None
+    elif experiment is not None and not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=False)
-    if experiment is None and request.resume and not request.dry_run:
+    elif experiment is None and request.resume:
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
@@ -126,9 +134,7 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
     work = await _find_models_work(ws, request, dataset, items)
-    total = len(items) * request.repeats
-    if request.dry_run:
-        items, heads, experiment = items[:DRY_RUN_ITEMS], heads[:1], None
+    run_items = items[:DRY_RUN_ITEMS] if request.dry_run else items
     manifest = Manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -136,15 +142,15 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         dataset_id=dataset.id,
         dataset_name=dataset.name,
         dataset_version=_version_of(dataset, items),
-        item_count=len(items),
-        dry_run_of=total if request.dry_run else None,
-        experiments=tuple(heads),
+        item_count=len(run_items),
+        dry_run_of=len(items) * request.repeats if request.dry_run else None,
+        experiments=tuple(heads[:1] if request.dry_run else heads),
         description=request.description,
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
     ).model_copy(update=work | _changeable(ws, request))
     earlier = await read_results(ws, heads) if experiment is not None else ()
-    return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
+    return PreparedOrder(folder, manifest, [_run_item(item) for item in run_items], earlier)
 
 
 async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
@@ -171,9 +177,12 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
         nonlocal items
         items = await ws.gateway.dataset_items(dataset.name)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(read_items)
-        experiment = await ws.gateway.experiment(dataset.id, run_name)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_items)
+            experiment = await ws.gateway.experiment(dataset.id, run_name)
+    except* LfexpError as failed:
+        raise failed.exceptions[0] from None
     return items, experiment
 
 

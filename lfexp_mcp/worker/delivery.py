@@ -67,12 +67,11 @@ class Delivery:
                 self._send_scores(group)
                 await anyio.sleep(TICK)
 
-    async def finish(self, patience: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+    async def finish(self, patience: Callable[[], float]) -> bool:
         """Send all that is left.
 
         Args:
-            patience: Seconds without any success after which to give up.
-            give_up: Asked now and then whether to give up at once.
+            patience: Gives the seconds without any success after which to give up; asked again and again.
 
         Returns:
             Whether everything is acknowledged.
@@ -80,7 +79,7 @@ class Delivery:
         self._closing = True
         self._progressed = time.monotonic()
         while not self._is_idle():
-            if time.monotonic() - self._progressed > patience or give_up():
+            if time.monotonic() - self._progressed > patience():
                 return False
             await anyio.sleep(TICK / 2)
         return True

@@ -50,7 +50,7 @@ MOST_THREADS = 256
 SDK_FLUSH_PATIENCE = 10.0
 """Seconds for scores that the user's code gave by itself, through the SDK."""
 BEAT_EVERY = 1.0
-CANCELLED_PATIENCE = 10.0
+CANCELLED_PATIENCE = 5.0
 """Seconds that a cancelled run waits for a Langfuse that takes nothing."""
 GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
@@ -121,16 +121,9 @@ class Run:
                 self.journal.append(Warned(text=estimate))
                 delivered = True
             else:
-                delivered = await self._finish(delivery, stop)
+                delivered = await delivery.finish(lambda: delivery_patience(self.folder, self.manifest))
             group.cancel_scope.cancel()
         return delivered
-
-    async def _finish(self, delivery: Delivery, stop: Stop) -> bool:
-        """Send what is left: briefly for a run that was cancelled, and until a cancel for the others."""
-        patience = self.manifest.limits.delivery_patience
-        if stop.status == "cancelled":
-            return await delivery.finish(min(patience, CANCELLED_PATIENCE))
-        return await delivery.finish(patience, self.folder.cancel_requested)
 
     async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> ModelUsage:
         """Work through the items, and leave all that came of them on the disk; return what models were used for it."""
@@ -226,11 +219,17 @@ async def deliver(folder: RunFolder) -> None:
         delivery = Delivery(gateway, outbox, journal)
         delivery.add_scores(unstored_writes(manifest, state))
         group.start_soon(delivery.run)
-        delivered = await delivery.finish(manifest.limits.delivery_patience)
+        delivered = await delivery.finish(lambda: delivery_patience(folder, manifest))
         group.cancel_scope.cancel()
     if delivered and state.is_done(manifest) and (state.run_ended is None or state.run_ended.cause == "undelivered"):
         journal.append(RunEnded(status="completed"))
     journal.close()
+
+
+def delivery_patience(folder: RunFolder, manifest: Manifest) -> float:
+    """Seconds that a run waits in the end for a Langfuse that takes nothing: less once it is cancelled."""
+    patience = manifest.limits.delivery_patience
+    return min(patience, CANCELLED_PATIENCE) if folder.cancel_requested() else patience
 
 
 def unstored_writes(manifest: Manifest, state: RunState) -> list[ScoreWrite]:

@@ -17,6 +17,7 @@ from tests.worker.scene import Scene
 ITEMS = 500
 SPANS_AN_ITEM = 15
 SCORES_AN_ITEM = 2
+CONCURRENCY = 50
 OUTAGE = 20.0
 KILLS = 20
 
@@ -36,12 +37,11 @@ async def arrivals(bench: Bench) -> AsyncIterator[Row]:
 
 
 def _every_third_500() -> Judgement:
-    writes = 0
+    writes: Counter[str] = Counter()
 
     def judge(request: Request) -> Fault | None:
-        nonlocal writes
-        writes += request.writes
-        return Fault(status=500) if request.writes and writes % 3 == 0 else None
+        writes[request.path] += 1
+        return Fault(status=500) if request.writes and writes[request.path] % 3 == 0 else None
 
     return judge
 
@@ -58,7 +58,7 @@ async def _run_through(bench: Bench, runner: str, faults: Judgement, outage: boo
         async with anyio.create_task_group() as group:
             if outage:
                 group.start_soon(_take_away, proxy)
-            figures = await bench.run(runner, dataset, task, evaluators, url=proxy.url)
+            figures = await bench.run(runner, dataset, task, evaluators, max_concurrency=CONCURRENCY, url=proxy.url)
     return await _count(bench, figures.experiment_id)
 
 

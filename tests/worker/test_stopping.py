@@ -1,6 +1,7 @@
 """Cancelling, resuming, delivering later."""
 
 import os
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -67,6 +68,7 @@ async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Sce
                 threading.Event().wait()
             return 1
     """)
+    scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.5}))
     await scene.run(task, wait_seconds=0, max_concurrency=4)
     await until_ended(scene, 2)
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
@@ -106,8 +108,6 @@ async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_tas
 async def test_a_run_of_another_machine_is_resumed_from_what_langfuse_has(scene: Scene) -> None:
     await scene.fill(4)
     task = scene.script(COUNTING)
-    scene.folder.joinpath("task.py.go").touch()
-    scene.folder.joinpath("task.py.go").unlink()
     await scene.run(task, wait_seconds=0, max_concurrency=2)
     await until_ended(scene, 2)
     scene.folder.joinpath("task.py.go").touch()
