@@ -5,7 +5,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
-from lfexp_mcp.scores import read_scores, scale_warnings, summarise_scores
+from lfexp_mcp.scores import judge_disagreements, read_scores, scale_warnings, summarise_scores
 
 TEN_SCALE: dict[str, JsonValue] = {"accuracy": {"low": 0, "high": 10, "source": "default", "prompt": "judge-accuracy"}}
 
@@ -169,9 +169,21 @@ def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
     assert scale_warnings(run(score(0.0), score(0.0), score(0.0), scales=TEN_SCALE)) == []
 
 
-def test_fifty_thousand_items_are_summarised_in_about_a_second() -> None:
+def test_fifty_thousand_items_are_summarised_quickly() -> None:
     record = run(*[(score(0.25), score(True, "passed")) for _ in range(50_000)], scales=TEN_SCALE)
     began = time.perf_counter()
     summaries = summarise_scores(record)
     assert [summary.count for summary in summaries] == [50_000, 50_000]
     assert time.perf_counter() - began < 10
+
+
+def test_items_on_which_a_judge_disagrees_with_itself_are_listed_most_first() -> None:
+    def voted(spread: JsonValue, votes: JsonValue) -> Score:
+        return Score("id", "accuracy", 0.5, "NUMERIC", metadata={"spread": spread, "votes": votes})
+
+    record = run(voted(0.3, [6.0, 9.0]), voted(0.0, [5.0, 5.0]), score(0.5), voted("0.5", [2.0, 7.0]), voted("?", None))
+    found = judge_disagreements(record)
+    assert [(each.item_id, each.spread, each.votes) for each in found] == [
+        ("item-3", 0.5, (2.0, 7.0)),
+        ("item-0", 0.3, (6.0, 9.0)),
+    ]
