@@ -37,6 +37,8 @@ from lfexp_mcp.services.workspace import Workspace
 FEW = 3
 """Failing items shown when they were not asked for."""
 EXTREMES = 5
+SCORES_A_ROW = 3
+"""Scores whose spread is shown for each entry that a list may have."""
 
 
 class AnalyzeRequest(BaseModel):
@@ -122,6 +124,10 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
     described, record = found.described, found.values.record
     shown = found.page[: allowance.rows]
     end = found.start + len(shown)
+    most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
+    warnings = [*record.warnings, *scale_warnings(record)]
+    if len(found.scores) > most:
+        warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     return Analysis(
         backend=described.backend,
         dataset=described.dataset,
@@ -132,7 +138,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         succeeded=described.succeeded,
         failed=described.failed,
         pending=described.pending,
-        scores=found.scores,
+        scores=found.scores[:most],
         failures=FailureList(
             total=len(found.failures),
             items=[show_failure(failure, found.values, allowance) for failure in shown],
@@ -146,7 +152,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         slowest=_slowest(record.items)[: allowance.rows],
         dearest=_dearest(record, found.usage)[: allowance.rows],
         disagreements=[_disagreement(pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]],
-        warnings=[*record.warnings, *scale_warnings(record)],
+        warnings=warnings,
         notice=STRANGERS,
         next=_next_steps(request, found),
     )

@@ -10,7 +10,9 @@ from pydantic import BaseModel, JsonValue
 
 Detail = Literal["summary", "full"]
 TOKENS = 8_000
-"""What a default answer may cost."""
+"""What a default answer may cost, its text part included."""
+ROOM = 6_500
+"""What its structured part may cost; the text says a part of it again."""
 _WHOLE = 1_000_000_000
 
 A = TypeVar("A", bound=BaseModel)
@@ -44,7 +46,7 @@ class Allowance:
         return None if text is None else self.cut_text(text)
 
 
-_STEPS = ((600, 1.0), (300, 1.0), (150, 1.0), (150, 0.5), (80, 0.5), (80, 0.2), (40, 0.1))
+_STEPS = ((2000, 1.0), (600, 1.0), (300, 1.0), (150, 1.0), (150, 0.5), (80, 0.5), (80, 0.2), (40, 0.1))
 
 
 def tokens(answer: BaseModel) -> int:
@@ -54,7 +56,7 @@ def tokens(answer: BaseModel) -> int:
     return math.ceil(plain / 3.5) + len(text) - plain
 
 
-def fit(build: Callable[[Allowance], A], rows: int, detail: Detail, budget: int = TOKENS) -> A:
+def fit(build: Callable[[Allowance], A], rows: int, detail: Detail, budget: int = ROOM) -> A:
     """Build the most generous answer that stays within the budget.
 
     Args:

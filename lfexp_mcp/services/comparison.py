@@ -7,7 +7,7 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
@@ -31,8 +31,8 @@ from lfexp_mcp.services.usage import Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 
-SCORES_SHOWN = 30
-"""Lines of score comparisons in a default answer."""
+LINES_A_ROW = 5
+"""Score comparisons shown for each entry that a list of changes may have."""
 
 
 class CompareRequest(BaseModel):
@@ -70,6 +70,20 @@ class _Compared:
     changes: list[Changes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """All that was compared, before it is cut to an allowance."""
+
+    names: list[str]
+    """The baseline's first."""
+    figures: list[RunFigures]
+    compared: list[_Compared]
+    changes: list[Changes]
+    shown: ShownItems
+    gate: Gate | None
+    warnings: list[str]
+
+
 async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     """Compare runs item by item.
 
@@ -83,47 +97,65 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     records = [await read_run(ws, request.dataset, name) for name in names]
     values = [read_values(record, [other for other in records if other is not record]) for record in records]
     known = sorted({score for one in values for score in one.readings})
-    if request.score_name is not None and request.score_name not in known:
-        raise NotFoundError.of(
-            "score in these runs", request.score_name, known, "analyze_run lists the scores of a run."
-        )
     usages = [await read_usage(ws, record) for record in records]
-    asked = [request.score_name] if request.score_name else known
+    asked = _scores_asked(request.score_name, known)
     compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request.min_delta)
     figures = await _figures(ws, values, usages)
-    gate = check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None
-    lines = [line for one in compared for line in one.scores]
-    found = [finding for one in compared for finding in one.findings]
-    changes = [listed for one in compared for listed in one.changes]
-    shown = await _shown(ws, changes, request.limit)
-    whole = request.detail == "full"
-    warnings = [
-        f"{one.name}: {text}" for one in values for text in (*one.record.warnings, *_scale_warnings(one, values))
-    ]
-
-    def build(allowance: Allowance) -> Comparison:
-        return Comparison(
-            backend=ws.gateway.backend,
-            dataset=request.dataset,
-            baseline=names[0],
-            runs=figures,
-            scores=lines if whole else lines[:SCORES_SHOWN],
-            contrasts=[contrast for one in compared for contrast in one.contrasts],
-            comparability=found if whole else found[:SCORES_SHOWN],
-            changes=[show_changes(listed, shown, allowance) for listed in changes if listed.changes],
-            gate=gate,
-            pass_mark=PASS_MARK,
-            min_delta=request.min_delta or DEFAULT_MIN_DELTA,
-            warnings=warnings,
-            notice=STRANGERS,
-            next=_next_steps(request, names, compared),
-        )
-
-    return fit(build, request.limit, request.detail)
+    changes = [listed for one in compared for listed in one.changes if listed.changes]
+    gathered = _Gathered(
+        names=names,
+        figures=figures,
+        compared=compared,
+        changes=changes,
+        shown=await _shown(ws, changes, request.limit),
+        gate=check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None,
+        warnings=[f"{one.name}: {text}" for one in values for text in _warnings(one, values)],
+    )
+    return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
 
 
-def _scale_warnings(one: RunValues, values: Sequence[RunValues]) -> list[str]:
-    return scale_warnings(one.record, beside=[other.record for other in values if other is not one])
+def _scores_asked(score_name: str | None, known: Sequence[str]) -> Sequence[str]:
+    if score_name is None:
+        return known
+    if score_name not in known:
+        raise NotFoundError.of("score in these runs", score_name, known, "analyze_run lists the scores of a run.")
+    return [score_name]
+
+
+def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowance: Allowance) -> Comparison:
+    lines = [line for one in gathered.compared for line in one.scores]
+    found = [finding for one in gathered.compared for finding in one.findings]
+    # Each comparison brings two lists of changes: with little room, fewer comparisons tell more.
+    most = len(lines) + len(found) if request.detail == "full" else LINES_A_ROW * allowance.rows
+    warnings = list(gathered.warnings)
+    if len(lines) > most:
+        warnings.append(f"{most} of {len(lines)} comparisons are shown: name a score_name, or ask for detail='full'.")
+    shown = {(line.run, line.score) for line in lines[:most]}
+    return Comparison(
+        backend=ws.gateway.backend,
+        dataset=request.dataset,
+        baseline=gathered.names[0],
+        runs=gathered.figures,
+        scores=lines[:most],
+        contrasts=[contrast for one in gathered.compared for contrast in one.contrasts],
+        comparability=found[:most],
+        changes=[
+            show_changes(listed, gathered.shown, allowance)
+            for listed in gathered.changes
+            if listed.score is None or (listed.run.name, listed.score) in shown
+        ],
+        gate=gathered.gate,
+        pass_mark=PASS_MARK,
+        min_delta=request.min_delta or DEFAULT_MIN_DELTA,
+        warnings=warnings,
+        notice=STRANGERS,
+        next=_next_steps(request, gathered.names, gathered.compared),
+    )
+
+
+def _warnings(one: RunValues, values: Sequence[RunValues]) -> list[str]:
+    beside = [other.record for other in values if other is not one]
+    return [*one.record.warnings, *scale_warnings(one.record, beside=beside)]
 
 
 def _compare_all(

@@ -31,9 +31,25 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
     entries.sort(key=lambda entry: entry.created, reverse=True)
     if cursor is None:
         entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
-    backend = ws.gateway.backend
-    return RunList(
-        backend=backend, dataset=dataset, runs=entries, next_cursor=next_cursor, next=_next_of_list(dataset, entries)
+
+    def build(allowance: Allowance) -> RunList:
+        return RunList(
+            backend=ws.gateway.backend,
+            dataset=dataset,
+            runs=[_shortened(entry, allowance) for entry in entries],
+            next_cursor=next_cursor,
+            next=_next_of_list(dataset, entries),
+        )
+
+    return fit(build, limit, "summary")
+
+
+def _shortened(entry: RunListEntry, allowance: Allowance) -> RunListEntry:
+    return entry.model_copy(
+        update={
+            "description": allowance.cut_note(entry.description),
+            "metadata": {key: allowance.cut(value) for key, value in entry.metadata.items()},
+        }
     )
 
 

@@ -163,6 +163,15 @@ async def test_a_default_answer_stays_small(workspace: Workspace) -> None:
     assert answer.slices_tested > len(answer.slices)
 
 
+async def test_a_run_with_very_many_scores_stays_small_too(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-wide")
+    results = [Recorded(f"i{n}", scores={f"quality-of-{k}": ((n * k) % 7) / 6 for k in range(40)}) for n in range(12)]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-wide", run_name="run"))
+    assert tokens(answer) <= TOKENS
+    assert any("of 40 scores are shown" in warning for warning in answer.warnings)
+
+
 async def test_a_run_without_scores_is_still_explained(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-bare")
     await record_run(workspace, dataset, "run", [Recorded("a", output="o")])

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.reports import report_text
 from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.requests import build
@@ -164,6 +165,28 @@ async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Worksp
     assert "characters in all" in str(answer.changes[0].items[0].input)
     full = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"], detail="full"))
     assert full.changes[0].items[0].input == "question " * 2000
+
+
+async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-wide")
+    names = ["base", "one", "two", "three", "four"]
+    for shift, name in enumerate(names):
+        results = [
+            Recorded(
+                f"item-{n}",
+                input="why " * 300,
+                output=f"{name} " * 300,
+                scores={f"quality-of-{k}": ((n * k + shift) % 5) / 4 for k in range(10)},
+                seconds=0.1 + n,
+            )
+            for n in range(15)
+        ]
+        await record_run(workspace, dataset, name, results)
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names))
+    assert tokens(answer) + len(report_text(answer)) // 4 <= TOKENS
+    assert any("comparisons are shown" in warning for warning in answer.warnings)
+    one = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names, score_name="quality-of-3"))
+    assert [line.run for line in one.scores] == names[1:]
 
 
 async def test_unknown_runs_and_scores_are_named_with_what_is_near(workspace: Workspace) -> None:

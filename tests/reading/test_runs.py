@@ -34,6 +34,16 @@ async def test_runs_are_listed_newest_first_without_the_runners_own_metadata(wor
     assert {step.tool for step in answer.next} == {"get_run", "compare_runs"}
 
 
+async def test_long_metadata_of_many_runs_is_cut(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "list-long")
+    for n in range(20):
+        await record_run(workspace, dataset, f"run-{n}", [Recorded("i")], metadata={"prompt": "do this " * 500})
+    answer = await list_runs(workspace, "list-long")
+    assert len(answer.runs) == 20
+    assert tokens(answer) <= TOKENS
+    assert "4,000 characters in all" in str(answer.runs[0].metadata["prompt"])
+
+
 async def test_a_dataset_without_runs_says_how_to_make_one(workspace: Workspace) -> None:
     await make_dataset(workspace, "list-none")
     answer = await list_runs(workspace, "list-none")
