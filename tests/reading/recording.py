@@ -32,6 +32,7 @@ class Recorded:
     failed: bool = False
     seconds: float = 0.1
     started: datetime | None = None
+    session: str | None = None
     tokens: tuple[int, int] | None = None
     """Input and output tokens of one model call within the task."""
 
@@ -121,6 +122,8 @@ def _experiment_attributes(
         attributes[Names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = _text(result.expected_output)
     if description:
         attributes[Names.EXPERIMENT_DESCRIPTION] = description
+    if result.session:
+        attributes[Names.TRACE_SESSION_ID] = result.session
     return attributes
 
 

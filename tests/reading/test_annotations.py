@@ -104,6 +104,16 @@ async def test_comments_are_chosen_by_score_trace_queue_and_time(workspace: Work
     assert await texts(CommentsRequest(dataset="comments-chosen", author="nobody")) == set()
 
 
+async def test_comments_on_the_sessions_of_a_run_belong_to_it(workspace: Workspace, humans: Humans) -> None:
+    dataset = await make_dataset(workspace, "comments-session")
+    await record_run(workspace, dataset, "run", [Recorded("i", output="o", session="session-of-run")])
+    await record_run(workspace, dataset, "other", [Recorded("i", output="o", session="another-session")])
+    humans.comment("SESSION", "session-of-run", "the whole talk was slow")
+    humans.comment("SESSION", "another-session", "not this one")
+    answer = await fetch_annotation_comments(workspace, CommentsRequest(dataset="comments-session", run_name="run"))
+    assert [(one.kind, one.untrusted_text) for one in answer.comments] == [("session", "the whole talk was slow")]
+
+
 async def test_comments_on_other_traces_know_their_run_and_item_too(workspace: Workspace, humans: Humans) -> None:
     run = await _run(workspace, "comments-by-score", [1.0])
     config = humans.config("by-score", 0, 1)
