@@ -32,20 +32,20 @@ _END_OF_THINKING = re.compile(r"\A.*</(?:think|thinking)>", re.DOTALL | re.IGNOR
 
 # Quantifiers that stand side by side are possessive, so that no reply can make a match take long.
 _NUMBER = re.compile(
-    r"(-?\d{1,15}(?:\.\d{1,15})?)\s*+(?:(?:/|out\s+of)\s*+(\d{1,6}(?:\.\d{1,6})?)|(%))?(?:\s*+points?)?",
+    r"([+-]?\d{1,15}(?:\.\d{1,15})?)\s*+(?:(?:/|out\s+of)\s*+(\d{1,6}(?:\.\d{1,6})?)|(%))?(?:\s*+points?)?",
     re.IGNORECASE,
 )
 _LABEL = (
-    r"(?:^|(?<=[.!?;]))[^\S\n]*+(?:[#>*_\-\u2022]+[^\S\n]*+)?(?:the\s++|my\s++)?"
+    r"(?:^|(?<=[.!?;]))[^\S\n]*+(?P<mark>(?:(?![\"'\u201c\u201d])[^\w\s]|_)++[^\S\n]*+)?(?:the\s++|my\s++)?"
     r"(?P<final>final\s++|overall\s++|total\s++)?(?:{names})(?:\s++(?:score|rating))?+"
-    r"[^\S\n]*+[*_`]*+[^\S\n]*+(?:\([^)\n]*\))?[^\S\n]*+[:=][^\S\n]*+(?:\n[^\S\n]*+)?(?P<value>.+)$"
+    r"[^\S\n]*+[*_`]*+[^\S\n]*+(?:\([^)\n]*\))?[^\S\n]*+(?:[:=][^\S\n]*+(?:\n[^\S\n]*+)?|(?P<heading>\n\s*+))(?P<value>.+)$"
 )
 _DECORATION = " \t\r\n*_`\"'[]()\u201c\u201d"
 _TAG = re.compile(r"<(score|rating|grade|verdict)>\s*([^<]{1,60}?)\s*</\1>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?([^{}]{1,60}?)\}?\s*\}")
 _VALUE_END = re.compile(r"[*_`\"'\])]*\s*(?:[.;,](?=\s|$)|\(|-\s+(?=\D)|[\u2013\u2014]\s*(?=\D)|$)")
 _REASON_LABEL = re.compile(
-    rf"(?:^|\n)[^\S\n]*[*_#]*(?:{'|'.join(_REASON_KEYS)})[*_]*\s*:[*_]*\s*(.+)", re.DOTALL | re.IGNORECASE
+    rf"(?:^|\n)(?:[^\w\n]|_)*+(?:{'|'.join(_REASON_KEYS)})[*_]*\s*:[*_]*\s*(.+)", re.DOTALL | re.IGNORECASE
 )
 _REASON_TAG = re.compile(r"<(reasoning|reason|explanation|rationale)>(.+?)</\1>", re.DOTALL | re.IGNORECASE)
 
@@ -74,7 +74,7 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
     Raises:
         JudgeReplyError: The reply states no score on this scale, or several that differ.
     """
-    text = _END_OF_THINKING.sub("", _THINKING.sub("", reply)).strip()[:_LONGEST]
+    text = _unquoted(_END_OF_THINKING.sub("", _THINKING.sub("", reply)).strip()[:_LONGEST])
     for found in objects_in(text):
         for holder in _holders(found, score_name):
             value = _read(_score_in(holder, score_name), scale)
@@ -86,6 +86,17 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
     if value is None:
         raise JudgeReplyError(f"The judge's reply states no score on {scale.name}: {_beginning(reply)}")
     return ReadReply(value, _reason_around(text, scale))
+
+
+def _unquoted(text: str) -> str:
+    """Take JSON that was written as a JSON string once more out of its quotes."""
+    if not text.startswith('"{'):
+        return text
+    try:
+        inner = json.loads(text)
+    except ValueError:
+        return text
+    return inner if isinstance(inner, str) else text
 
 
 def _beginning(reply: str) -> str:
@@ -192,7 +203,9 @@ def _labelled(text: str, scale: Scale, score_name: str) -> float | bool | str | 
     final: list[float | bool | str] = []
     plain: list[float | bool | str] = []
     for match in pattern.finditer(text):
-        value = _leading(match["value"], scale)
+        if match["heading"] and not match["mark"]:
+            continue
+        value = _read(match["value"], scale) if match["heading"] else _leading(match["value"], scale)
         if value is not None:
             (final if match["final"] else plain).append(value)
     for stated in [*(match[2] for match in _TAG.finditer(text)), *(match[1] for match in _BOXED.finditer(text))]:

@@ -122,7 +122,26 @@ def test_a_json_score_is_read_whatever_its_reason_says(score: float, reason: str
 
 
 @pytest.mark.parametrize(
-    "piece", ["{", "[", "{'a':", '{"', "*", " ", "Score ", "Score:", "(", "\\boxed{", "<think>", "8 ", "/*"]
+    "piece",
+    [
+        "{",
+        "[",
+        "{'a':",
+        '{"',
+        "*",
+        " ",
+        "Score ",
+        "Score:",
+        "(",
+        "\\boxed{",
+        "<think>",
+        "8 ",
+        "/*",
+        "#",
+        "\n",
+        "# Score\n",
+        "Reason ",
+    ],
 )
 def test_a_hostile_reply_is_given_up_and_does_not_keep_us(piece: str) -> None:
     replies = (piece * 20_000, f"Score{piece * 20_000}x", f"Score: 8{piece * 20_000}x")
