@@ -299,15 +299,29 @@ class RunsFolder:
 
     def prune(self, keep: int) -> None:
         """Delete the oldest runs, so that about `keep` remain; never one at work, or with data not yet delivered."""
-        folders = sorted(self.all(), key=lambda folder: folder.journal_path.stat().st_mtime, reverse=True)
-        for folder in folders[keep:]:
-            if not folder.is_alive() and not folder.has_undelivered():
-                folder.delete()
+        folders = sorted(self._folders(), key=_last_change, reverse=True)
         old = time.time() - DRY_LIFETIME
-        for folder in self._folders():
-            dry = folder.path.name.startswith(DRY_PREFIX)
-            if dry and folder.journal_path.stat().st_mtime < old and not folder.is_alive():
+        dry = [folder for folder in folders if folder.path.name.startswith(DRY_PREFIX)]
+        runs = [folder for folder in folders if not folder.path.name.startswith(DRY_PREFIX)]
+        for folder in [*runs[keep:], *(folder for folder in dry if _last_change(folder) < old)]:
+            if folder in dry or not _is_needed(folder):
                 folder.delete()
+
+
+def _last_change(folder: RunFolder) -> float:
+    try:
+        return folder.journal_path.stat().st_mtime
+    except FileNotFoundError:
+        # Another process has just pruned it.
+        return 0.0
+
+
+def _is_needed(folder: RunFolder) -> bool:
+    """Tell whether a run is at work or has something to deliver; one that cannot be read is left to its user."""
+    try:
+        return folder.is_alive() or folder.has_undelivered()
+    except (StateError, FileNotFoundError):
+        return True
 
 
 @contextmanager

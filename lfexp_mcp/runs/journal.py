@@ -221,6 +221,14 @@ class JournalReader:
             ) from error
 
 
+def _parse_loosely(line: bytes) -> Event | None:
+    try:
+        return _EVENT.validate_json(line)
+    except ValidationError:
+        # Whoever reads the whole journal is told of it.
+        return None
+
+
 def read_run_end(path: Path) -> RunEnded | None:
     """Return how a run ended, None where its newest worker has not told; reads the journal from its end."""
     size = TAIL
@@ -233,7 +241,7 @@ def read_run_end(path: Path) -> RunEnded | None:
             # The first piece is half a line unless it is the file's, and the last is what follows the last line's end.
             for line in reversed(lines[1 if start else 0 : -1]):
                 if b'"run_ended"' in line or b'"accepted"' in line:
-                    event = _EVENT.validate_json(line)
+                    event = _parse_loosely(line)
                     if isinstance(event, RunEnded):
                         return event
                     if isinstance(event, WorkerAccepted):

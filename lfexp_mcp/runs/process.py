@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO, TypeVar, cast
 
 import anyio.to_thread
@@ -178,12 +178,13 @@ def _creation_flags() -> int:
 
 
 class Workers:
-    """Starts workers, and keeps one spare that has done its imports but seen no user code."""
+    """Starts workers, and keeps one spare that has done its imports but seen no user code; safe to use from threads."""
 
     SPARE_LIFETIME = 600.0
     """Seconds after which a spare is thrown away: packages may have changed since it imported them."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._spare: WorkerProcess | None = None
         self.wants_spare = False
         """Whether a spare is to take the place of one that was used."""
@@ -194,11 +195,12 @@ class Workers:
         Raises:
             WorkerError: The interpreter cannot be started.
         """
-        spare = self._spare
-        if spare is None or not self._fits(spare, interpreter):
-            return WorkerProcess(interpreter)
-        self._spare = None
-        return spare
+        with self._lock:
+            spare = self._spare
+            if spare is not None and self._fits(spare, interpreter):
+                self._spare = None
+                return spare
+        return WorkerProcess(interpreter)
 
     def keep_spare(self, interpreter: Interpreter) -> None:
         """Start a spare for later, unless a fitting one waits.
@@ -206,14 +208,18 @@ class Workers:
         Raises:
             WorkerError: The interpreter cannot be started.
         """
-        if self._spare is not None and self._fits(self._spare, interpreter):
-            return
-        self.close()
-        self._spare = WorkerProcess(interpreter)
+        with self._lock:
+            spare = self._spare
+            if spare is not None and self._fits(spare, interpreter):
+                return
+            self._spare = WorkerProcess(interpreter)
+        if spare is not None:
+            spare.kill()
 
     def close(self) -> None:
         """Throw the spare away."""
-        spare, self._spare = self._spare, None
+        with self._lock:
+            spare, self._spare = self._spare, None
         if spare is not None:
             spare.kill()
 
