@@ -101,3 +101,35 @@ def test_any_text_is_taken_and_always_gives_the_same_themes(texts: list[str]) ->
 )
 def test_forms_of_one_word_share_their_stem(words: tuple[str, ...]) -> None:
     assert len({stem(word) for word in words}) == 1
+
+
+CODE_REVIEW = """
+SQL injection not mentioned
+Misses the SQL injection in line 4
+sql injection risk ignored!
+No mention of injection via the id parameter
+Variable names are unclear
+naming is unclear, what is x2?
+Unclear variable naming
+Renames variables for no reason
+The suggested fix does not compile
+doesn't compile
+Code does not compile on Java 8
+Would not even compile
+compile error in the patch
+Nice catch on the off-by-one
+Very thorough review, thanks
+Good
+Agree with the second point
+Missed the race condition
+Race condition not spotted
+the race condition between read and write is the real bug
+Explains the diff instead of reviewing it
+Just describes the diff
+Just summarises the diff
+"""
+
+
+def test_comments_of_another_trade_have_their_own_themes() -> None:
+    themes = {theme.name: len(theme.comments) for theme in find_themes(CODE_REVIEW.strip().splitlines())}
+    assert themes == {"compile": 5, "sql injection": 4, "naming": 4, "race condition": 3, "diff": 3}
