@@ -25,7 +25,7 @@ SCORES_A_REQUEST = 100
 BYTES_A_REQUEST = 1_000_000
 REQUESTS_AT_ONCE = 4
 """Of spans, and of scores."""
-SHORTEST_GATHERING = 0.3
+SHORTEST_GATHERING = 1.0
 LONGEST_GATHERING = 15.0
 """Seconds that spans and scores are gathered for one request: a tenth of the time that the run has taken so far, within
 these bounds. A short run is visible soon, and a long one needs few requests."""
