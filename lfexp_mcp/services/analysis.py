@@ -31,7 +31,7 @@ from lfexp_mcp.services.reading import read_run, with_comments
 from lfexp_mcp.services.run_values import PASS_MARK, RunValues, read_values
 from lfexp_mcp.services.runs import describe_read
 from lfexp_mcp.services.slices import slice_run
-from lfexp_mcp.services.usage import Usage, read_usage
+from lfexp_mcp.services.usage import RunUsage, Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 
 FEW = 3
@@ -77,7 +77,7 @@ class _Findings:
     page: list[Failure]
     slices: list[SliceResult]
     correlations: list[ScoreCorrelation]
-    usage: dict[str, Usage]
+    usage: RunUsage
     disagreements: list[tuple[RatedPair, Rated]]
 
 
@@ -125,7 +125,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
     shown = found.page[: allowance.rows]
     end = found.start + len(shown)
     most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
-    warnings = [*record.warnings, *scale_warnings(record)]
+    warnings = [*record.warnings, *scale_warnings(record), *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     return Analysis(
@@ -150,7 +150,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         correlations=found.correlations[: allowance.rows],
         outputs=group_outputs(record.items, allowance),
         slowest=_slowest(record.items)[: allowance.rows],
-        dearest=_dearest(record, found.usage)[: allowance.rows],
+        dearest=_dearest(record, found.usage.items)[: allowance.rows],
         disagreements=[_disagreement(pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]],
         warnings=warnings,
         notice=STRANGERS,

@@ -97,7 +97,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     records = [await read_run(ws, request.dataset, name) for name in names]
     values = [read_values(record, [other for other in records if other is not record]) for record in records]
     known = sorted({score for one in values for score in one.readings})
-    usages = [await read_usage(ws, record) for record in records]
+    read = [await read_usage(ws, record) for record in records]
+    usages = [one.items for one in read]
     asked = _scores_asked(request.score_name, known)
     compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request.min_delta)
     figures = await _figures(ws, values, usages)
@@ -109,7 +110,11 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         changes=changes,
         shown=await _shown(ws, changes, request.limit),
         gate=check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None,
-        warnings=[f"{one.name}: {text}" for one in values for text in _warnings(one, values)],
+        warnings=[
+            f"{one.name}: {text}"
+            for one, usage in zip(values, read, strict=True)
+            for text in (*_warnings(one, values), *usage.warnings)
+        ],
     )
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
 

@@ -43,7 +43,7 @@ def run_figures(
         seconds_p95=round(quantile(seconds, 0.95), 4) if seconds else None,
         input_tokens=round(sum(one.input_tokens for one in usage.values())) if usage else None,
         output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
-        cost_usd=math.fsum(costs) if costs else None,
+        cost_usd=math.fsum(costs) if costs and len(costs) == len(usage) else None,
         url=url,
     )
 

@@ -21,8 +21,8 @@ class Usage:
 
     input_tokens: float = 0.0
     output_tokens: float = 0.0
-    cost: float | None = None
-    """USD; None where Langfuse knows no price."""
+    cost: float | None = 0.0
+    """USD; None where Langfuse knows no price for one of the calls."""
 
     @property
     def tokens(self) -> float:
@@ -30,23 +30,36 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-async def read_usage(ws: Workspace, record: RunRecord) -> dict[str, Usage]:
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """Model calls of a run's tasks."""
+
+    items: dict[str, Usage]
+    """By item id; empty where no call was traced, or where there are too many to read."""
+    warnings: tuple[str, ...] = ()
+
+
+async def read_usage(ws: Workspace, record: RunRecord) -> RunUsage:
     """Read what the model calls of each item's task used.
 
     Calls that a judge or evaluator made are left out: they begin after the task has ended.
-
-    Returns:
-        Item id to usage; empty where no call was traced, or where there are too many to read.
     """
     timed = [item for item in record.items if item.started is not None and item.seconds is not None and item.trace_id]
     starts = [item.started for item in timed if item.started is not None]
     if not starts:
-        return {}
+        return RunUsage({})
     longest = max(item.seconds or 0.0 for item in timed)
     until = max(starts) + timedelta(seconds=longest + 1)
     most = max(_LEAST_READ, CALLS_PER_ITEM * len(timed))
     calls = await ws.gateway.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most=most)
-    return {} if len(calls) >= most else usage_of(timed, calls)
+    if len(calls) >= most:
+        return RunUsage({}, (f"Tokens and cost are left out: over {most} model calls fall into the time of this run.",))
+    items = usage_of(timed, calls)
+    unpriced = sum(usage.cost is None for usage in items.values())
+    if not unpriced:
+        return RunUsage(items)
+    where = f"{unpriced} of {len(items)} items" if unpriced < len(items) else "this run"
+    return RunUsage(items, (f"The cost of {where} is unknown: Langfuse has no price for a model that was called.",))
 
 
 def usage_of(items: list[ItemResult], calls: list[Observation]) -> dict[str, Usage]:
@@ -67,7 +80,7 @@ def _of_task(item: ItemResult, call: Observation) -> bool:
 
 
 def _add(usage: Usage, call: Observation) -> Usage:
-    cost = usage.cost if call.cost is None else (usage.cost or 0.0) + call.cost
+    cost = None if usage.cost is None or call.cost is None else usage.cost + call.cost
     return Usage(usage.input_tokens + _tokens(call, "input"), usage.output_tokens + _tokens(call, "output"), cost)
 
 
