@@ -73,6 +73,44 @@ class ItemResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What calls to one model used."""
+
+    calls: int = 0
+    """HTTP requests made, those that failed included."""
+    retries: int = 0
+    """Those of them that repeated one that had failed."""
+    asked_again: int = 0
+    """Those of them that asked once more because an answer could not be used."""
+    unmetered: int = 0
+    """Answers whose tokens the provider did not tell."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    """Time of the calls that were answered, added up."""
+
+    def __add__(self, other: "ModelUsage") -> "ModelUsage":
+        return ModelUsage(
+            self.calls + other.calls,
+            self.retries + other.retries,
+            self.asked_again + other.asked_again,
+            self.unmetered + other.unmetered,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUser:
+    """A judge, or a task that is a prompt, and the model it calls."""
+
+    name: str
+    """The judge's score, or the task's prompt."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a dataset: its head, and one result per dataset item (per repetition)."""
 
@@ -92,6 +130,8 @@ class RunRecord:
     provenance: dict[str, JsonValue] = field(default_factory=dict)
     """What the runner recorded under the metadata key `lfexp`; empty for runs of others."""
     run_scores: tuple[Score, ...] = ()
+    model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
+    """What judges and prompt tasks used; not what a script's own code did. Known for runs made on this machine."""
     superseded: int = 0
     """Results left out because the same item has a newer good one."""
     warnings: tuple[str, ...] = ()

@@ -112,6 +112,15 @@ class DisagreementItem(Answer):
     trace_id: str | None
 
 
+class SplitVote(Answer):
+    """An item on which a judge, asked several times, disagreed with itself."""
+
+    item_id: str
+    score: str
+    votes: list[float | bool | str] = Field(description="On the judge's own scale.")
+    spread: float = Field(description="Greatest less least vote on 0-1; of labels, the share outvoted.")
+
+
 class Analysis(Answer):
     """One run: its scores' spread, its failures and what they have in common."""
 
@@ -134,6 +143,10 @@ class Analysis(Answer):
     slowest: list[ExtremeItem]
     dearest: list[ExtremeItem] = Field(description="Empty where no model calls were traced.")
     disagreements: list[DisagreementItem] = Field(description="Where judge and human differ most.")
+    split_votes: list[SplitVote] = Field(
+        description="Where a judge disagrees with itself most; for runs made on this machine with judge_samples."
+    )
+    split_votes_total: int
     warnings: list[str]
     notice: str
     next: list[NextStep]

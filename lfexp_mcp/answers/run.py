@@ -57,6 +57,34 @@ class Progress(Answer):
     seconds_left: float | None
 
 
+class RepeatedScore(Answer):
+    """What the repeats of a run show of one score."""
+
+    name: str
+    repeats: int = Field(description="Results per item, the `k` below.")
+    pass_mark: float = Field(description="Value on 0-1 from which a result passes; a failed task does not.")
+    items: int = Field(description="Items with all k results: what the shares are of.")
+    pass_at_1: float | None = Field(description="Mean share of an item's results that pass.")
+    pass_at_k: float | None = Field(description="Share of items with at least one passing result.")
+    pass_all_k: float | None = Field(description="Share of items whose every result passes.")
+    spread: float | None = Field(description="Mean standard deviation of an item's values on 0-1.")
+    flips: int = Field(description="Items that pass in one repeat and not in another.")
+    flipping_items: list[str] = Field(description="A few of them.")
+
+
+class ModelUse(Answer):
+    """What a judge, or a task that is a prompt, used of its model."""
+
+    name: str = Field(description="The judge's score, or the task's prompt.")
+    model: str
+    calls: int = Field(description="Requests made, failed and repeated ones included.")
+    retries: int = Field(description="Those of them that repeated a failed one.")
+    input_tokens: int
+    output_tokens: int
+    seconds_per_call: float = Field(description="Mean time of the calls that were answered.")
+    cost_usd: float | None = Field(description="Null where Langfuse's model table has no price of the model.")
+
+
 class RunAnswer(Answer):
     """A run and its scores."""
 
@@ -76,8 +104,17 @@ class RunAnswer(Answer):
     )
     progress: Progress | None = Field(default=None, description="Set while the run is at work.")
     scores: list[ScoreSummary]
+    repeated_scores: list[RepeatedScore] = Field(default_factory=list, description="Set for a run with repeats.")
     run_scores: dict[str, float | bool | str] = Field(default_factory=dict, description="Scores of the whole run.")
     evaluators: list[EvaluatorInfo]
+    models: list[ModelUse] = Field(
+        default_factory=list,
+        description="Models called by judges and prompt tasks, known for runs made on this machine; what a script's "
+        "own code calls is not counted.",
+    )
+    cost_usd: float | None = Field(
+        default=None, description="Of all `models` together; null when there are none or a price is unknown."
+    )
     errors: list[ItemError] = Field(description="A few of the failures.")
     warnings: list[str]
     log: str | None = Field(default=None, description="File with what the user's code printed.")

@@ -9,8 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.judges.reply import ReadReply
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.judges.usage import Usage
-from lfexp_mcp.records import ScoreDataType
+from lfexp_mcp.records import ModelUsage, ScoreDataType
 from lfexp_mcp.scripts.results import Evaluated
 
 
@@ -32,7 +31,7 @@ class Judged:
     """What was said, on the judge's own scale; fewer than asked for where some could not be had."""
     spread: float
     """How far the votes lie apart: greatest less least on the canonical scale; of labels, the share outvoted."""
-    usage: Usage
+    usage: ModelUsage
 
     def evaluated(self, judge: ResolvedJudge) -> Evaluated:
         """The score in the form that evaluators' scores have, with where it comes from in its metadata."""
@@ -55,7 +54,7 @@ class Judged:
         return Evaluated(judge.score_name, self.value, self.data_type, self.comment, metadata)
 
 
-def count_votes(judge: ResolvedJudge, votes: Sequence[ReadReply], usage: Usage) -> Judged:
+def count_votes(judge: ResolvedJudge, votes: Sequence[ReadReply], usage: ModelUsage) -> Judged:
     """Bring the votes on one item together.
 
     Args:

@@ -19,7 +19,8 @@ from lfexp_mcp.judges.providers.messages import (
     Provider,
     ProviderName,
 )
-from lfexp_mcp.judges.usage import Meter, Usage
+from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.settings import Settings
 
 KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
@@ -162,11 +163,11 @@ class _Line:
     async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:
         async with self._pace.turn():
             began = time.perf_counter()
-            meter.add(Usage(calls=1, retries=int(repeated)))
+            meter.add(ModelUsage(calls=1, retries=int(repeated)))
             outcome = await self.provider.send(request, self._refused.get(request.model, frozenset()))
             if isinstance(outcome, ModelAnswer):
                 self._pace.went_through()
-                answered = Usage(
+                answered = ModelUsage(
                     unmetered=int(not outcome.metered),
                     input_tokens=outcome.input_tokens,
                     output_tokens=outcome.output_tokens,

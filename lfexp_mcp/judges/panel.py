@@ -15,7 +15,8 @@ from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelReque
 from lfexp_mcp.judges.reply import BEGINNING, ReadReply, read_reply
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import item_values
-from lfexp_mcp.judges.usage import Meter, Usage
+from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.records import ModelUsage
 
 LONGER = 4
 """Times as many tokens are allowed when an answer that was cut off is asked for again."""
@@ -37,6 +38,9 @@ OnGeneration = Callable[[ResolvedJudge, ModelRequest], AbstractContextManager[Ge
 """Opens what traces one question; entered before it is asked, left when all its retries are done."""
 
 
+OnUsage = Callable[[ResolvedJudge, ModelUsage], None]
+
+
 class _Untraced:
     def answered(self, answer: ModelAnswer) -> None: ...
     def failed(self, error: LfexpError) -> None: ...
@@ -47,21 +51,27 @@ def untraced(_judge: ResolvedJudge, _request: ModelRequest) -> AbstractContextMa
     return nullcontext(_Untraced())
 
 
+def unnoted(_judge: ResolvedJudge, _usage: ModelUsage) -> None:
+    """Note nothing of what a judge used."""
+
+
 class JudgePanel:
     """Asks judges about items, and adds up what that uses."""
 
-    def __init__(self, models: Models, on_generation: OnGeneration = untraced) -> None:
+    def __init__(self, models: Models, on_generation: OnGeneration = untraced, on_usage: OnUsage = unnoted) -> None:
         """Make a panel.
 
         Args:
             models: The way to the models.
             on_generation: Traces each question to a model.
+            on_usage: Told what scoring an item used, whether it ended well or not.
         """
         self._models = models
         self._on_generation = on_generation
+        self._on_usage = on_usage
         self._meters: dict[str, Meter] = {}
 
-    def usage(self) -> dict[str, Usage]:
+    def usage(self) -> dict[str, ModelUsage]:
         """What each judge has used so far, by the name of its score; failed calls and unreadable answers included."""
         return {name: meter.usage for name, meter in self._meters.items()}
 
@@ -110,6 +120,7 @@ class JudgePanel:
                         group.start_soon(vote)
         finally:
             self._meters.setdefault(judge.score_name, Meter()).add(meter.usage)
+            self._on_usage(judge, meter.usage)
         spent = next((error for error in errors if isinstance(error, BudgetError)), None)
         if spent is not None or not votes:
             raise spent or errors[0]
@@ -129,7 +140,7 @@ class JudgePanel:
             again = ModelRequest(
                 judge.model, once_more(messages, answer, judge.scale), parameters, answer_schema(judge.scale)
             )
-            meter.add(Usage(asked_again=1))
+            meter.add(ModelUsage(asked_again=1))
             return _read(await self._ask(judge, again, meter), judge)
 
     async def _ask(self, judge: ResolvedJudge, request: ModelRequest, meter: Meter) -> ModelAnswer:

@@ -14,7 +14,8 @@ from lfexp_mcp.judges.providers.messages import Message, ModelRequest, ProviderN
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import template_of
 from lfexp_mcp.judges.templates import fill, placeholders
-from lfexp_mcp.judges.usage import Meter, Usage
+from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.scripts.items import ScriptItem
 from lfexp_mcp.settings import Settings
 
@@ -140,7 +141,7 @@ class PromptTask:
         self._meter = Meter()
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> ModelUsage:
         """What all calls have used so far."""
         return self._meter.usage
 

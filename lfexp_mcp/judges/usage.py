@@ -4,44 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lfexp_mcp.judges.prices import PriceTable
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What some calls to one model used."""
-
-    calls: int = 0
-    """HTTP requests made, those that failed included."""
-    retries: int = 0
-    """Those of them that repeated one that had failed."""
-    asked_again: int = 0
-    """Those of them that asked once more because an answer could not be used."""
-    unmetered: int = 0
-    """Answers whose tokens the provider did not tell."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
-    """Time of the calls that were answered, added up."""
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.calls + other.calls,
-            self.retries + other.retries,
-            self.asked_again + other.asked_again,
-            self.unmetered + other.unmetered,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.seconds + other.seconds,
-        )
+from lfexp_mcp.records import ModelUsage
 
 
 @dataclass(slots=True)
 class Meter:
     """Adds up what calls use, as they are made."""
 
-    usage: Usage = field(default_factory=Usage)
+    usage: ModelUsage = field(default_factory=ModelUsage)
 
-    def add(self, used: Usage) -> None:
+    def add(self, used: ModelUsage) -> None:
         """Add what a call used."""
         self.usage += used
 
@@ -59,11 +31,11 @@ class Estimate:
     """Models whose price is not known, or whose tokens the provider did not tell."""
 
 
-def estimate_run(sample: Mapping[str, Usage], sampled: int, total: int, prices: PriceTable) -> Estimate:
+def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, total: int, prices: PriceTable) -> Estimate:
     """Estimate what a run uses from what a few of its items used.
 
     Args:
-        sample: Usage per model.
+        sample: ModelUsage per model.
         sampled: How many items that was for, at least 1.
         total: How many items the run has, repetitions included.
         prices: What the models cost.

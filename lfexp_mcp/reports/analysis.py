@@ -129,7 +129,19 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
         *([f"Dearest: {', '.join(dearest)}"] if dearest else []),
         *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
+        *_split_votes(answer),
     )
+
+
+def _split_votes(answer: Analysis) -> tuple[Block, ...]:
+    if not answer.split_votes:
+        return ()
+    rows = [
+        (split.item_id, split.score, ", ".join(map(str, split.votes)), number(split.spread))
+        for split in answer.split_votes
+    ]
+    title = f"Judges disagree with themselves on {answer.split_votes_total} items:"
+    return (Table(("item", "score", "votes", "spread"), rows, title),)
 
 
 def _sparkline(counts: list[int]) -> str:

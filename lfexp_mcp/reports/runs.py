@@ -77,7 +77,49 @@ def _scores(answer: RunAnswer) -> tuple[Block, ...]:
     ]
     table = Table(("score", "mean", "scored", "unscored", "min", "max"), rows)
     whole = tuple(f"Whole run: {name} = {_value(value)}" for name, value in answer.run_scores.items())
-    return (table, *_categories(answer.scores), *whole)
+    return (table, *_categories(answer.scores), *_repeats(answer), *whole, *_models(answer))
+
+
+def _repeats(answer: RunAnswer) -> tuple[Block, ...]:
+    if not answer.repeated_scores:
+        return ()
+    rows = [
+        (
+            score.name,
+            str(score.items),
+            number(score.pass_at_1),
+            number(score.pass_at_k),
+            number(score.pass_all_k),
+            number(score.spread),
+            f"{score.flips}: {', '.join(score.flipping_items)}" if score.flips else "0",
+        )
+        for score in answer.repeated_scores
+    ]
+    k = answer.repeated_scores[0].repeats
+    columns = ("score", "items", "pass@1", f"pass@{k}", f"pass^{k}", "spread", "flips")
+    return (Table(columns, rows, f"Over {k} repeats:"),)
+
+
+def _models(answer: RunAnswer) -> tuple[Block, ...]:
+    if not answer.models:
+        return ()
+    rows = [
+        (
+            use.name,
+            use.model,
+            str(use.calls),
+            f"{use.input_tokens}+{use.output_tokens}",
+            f"{use.seconds_per_call:.2f}",
+            _usd(use.cost_usd),
+        )
+        for use in answer.models
+    ]
+    table = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
+    return (table, f"All models together: {_usd(answer.cost_usd)}.") if len(rows) > 1 else (table,)
+
+
+def _usd(cost: float | None) -> str:
+    return "unknown price" if cost is None else f"{cost:.4f} USD"
 
 
 def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.records import ModelUsage, ModelUser, Score, Unscored
 
 
 class _Event(BaseModel):
@@ -104,6 +104,14 @@ class Warned(_Event):
     text: str
 
 
+class ModelsCalled(_Event):
+    """A judge, or a task that is a prompt, has called its model; what that used since the last such event."""
+
+    event: Literal["models_called"] = "models_called"
+    user: ModelUser
+    usage: ModelUsage
+
+
 class RunEnded(_Event):
     """The worker is done, in one way or another."""
 
@@ -116,7 +124,16 @@ class RunEnded(_Event):
 
 
 Event = Annotated[
-    WorkerAccepted | ItemStarted | ItemEnded | ItemScored | RunScored | ScoresStored | WriteRefused | Warned | RunEnded,
+    WorkerAccepted
+    | ItemStarted
+    | ItemEnded
+    | ItemScored
+    | RunScored
+    | ScoresStored
+    | WriteRefused
+    | Warned
+    | ModelsCalled
+    | RunEnded,
     Field(discriminator="event"),
 ]
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -6,12 +6,13 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
+from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, RunStatus, Score, Unscored
 from lfexp_mcp.runs.journal import (
     Event,
     ItemEnded,
     ItemScored,
     ItemStarted,
+    ModelsCalled,
     RunEnded,
     RunScored,
     ScoresStored,
@@ -40,6 +41,7 @@ class RunState:
     stored: set[str] = field(default_factory=set)
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
     accepted: WorkerAccepted | None = None
     """The newest worker's beginning."""
     first_accepted: datetime | None = None
@@ -73,6 +75,8 @@ class RunState:
             case Warned():
                 if event.text not in self.warnings:
                     self.warnings.append(event.text)
+            case ModelsCalled():
+                self.model_usage[event.user] = self.model_usage.get(event.user, ModelUsage()) + event.usage
             case RunEnded():
                 self.run_ended = event
 
@@ -150,6 +154,7 @@ def build_record(
         metadata=manifest.metadata,
         provenance=provenance,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
+        model_usage=dict(state.model_usage),
         warnings=(*manifest.warnings, *_warnings(state, status, last_words)),
     )
 

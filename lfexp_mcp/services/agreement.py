@@ -9,9 +9,10 @@ from lfexp_mcp.answers.annotations import DifferingItem, JudgeAgreement, RateAns
 from lfexp_mcp.answers.comparison import Range
 from lfexp_mcp.gateway.records import ScoreConfig
 from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.repeats import PASS_MARK
 from lfexp_mcp.scores.resolution import resolve_judge_scale
 from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Scale
-from lfexp_mcp.services.run_values import PASS_MARK, RunValues
+from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
 from lfexp_mcp.statistics.interval import Interval

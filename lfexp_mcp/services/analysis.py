@@ -14,11 +14,14 @@ from lfexp_mcp.answers.analysis import (
     ScoreCorrelation,
     ScoreDistribution,
     SliceResult,
+    SplitVote,
 )
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.repeats import PASS_MARK
+from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.agreement import Rated, RatedPair, human_scales, rated_pairs
 from lfexp_mcp.services.budget import Allowance, Detail, fit
@@ -28,7 +31,7 @@ from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_
 from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.outputs import group_errors, group_outputs
 from lfexp_mcp.services.reading import read_run, with_comments
-from lfexp_mcp.services.run_values import PASS_MARK, RunValues, read_values
+from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.runs import describe_read
 from lfexp_mcp.services.slices import slice_run
 from lfexp_mcp.services.usage import RunUsage, Usage, read_usage
@@ -123,6 +126,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
 def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> Analysis:
     described, record = found.described, found.values.record
     shown = found.page[: allowance.rows]
+    splits = judge_disagreements(record)
     end = found.start + len(shown)
     most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
     warnings = [*record.warnings, *scale_warnings(record), *found.usage.warnings]
@@ -152,6 +156,11 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         slowest=_slowest(record.items)[: allowance.rows],
         dearest=_dearest(record, found.usage.items)[: allowance.rows],
         disagreements=[_disagreement(pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]],
+        split_votes=[
+            SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
+            for split in splits[: allowance.rows]
+        ],
+        split_votes_total=len(splits),
         warnings=warnings,
         notice=STRANGERS,
         next=_next_steps(request, found),

@@ -6,8 +6,9 @@ from typing import Literal
 
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeList
 from lfexp_mcp.records import ItemResult
+from lfexp_mcp.scores.repeats import PASS_MARK
 from lfexp_mcp.services.budget import Allowance
-from lfexp_mcp.services.run_values import PASS_MARK, RunValues, first_results
+from lfexp_mcp.services.run_values import RunValues, first_results
 
 Crossing = Literal["newly failing", "newly passing"]
 ChangeKind = Literal["worse", "better", "newly erroring", "no longer erroring"]

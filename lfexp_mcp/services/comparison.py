@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
 from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.scores.repeats import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.budget import Allowance, Detail, fit
@@ -25,7 +26,7 @@ from lfexp_mcp.services.figures import contrasts, run_figures
 from lfexp_mcp.services.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.reading import read_run, with_comments
-from lfexp_mcp.services.run_values import PASS_MARK, RunValues, read_values
+from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.score_comparison import compare_scores
 from lfexp_mcp.services.usage import Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace

@@ -1,11 +1,16 @@
 """From a run's record to the answer that tools and shell give of it."""
 
+import math
+
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, Progress, RunAnswer
+from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
+from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
+from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.workspace import Workspace
 
 ERRORS_SHOWN = 5
@@ -37,6 +42,7 @@ async def describe_run(
     for item in record.items:
         status[item.status] += 1
     ended = status["succeeded"] + status["failed"]
+    models = await _models(ws, record)
     return RunAnswer(
         status=record.status,
         backend=ws.gateway.backend,
@@ -52,10 +58,13 @@ async def describe_run(
         undelivered=undelivered,
         progress=progress,
         scores=summarise_scores(record),
+        repeated_scores=summarise_repeats(record),
         run_scores={score.name: score.value for score in record.run_scores},
         evaluators=_evaluators(record),
+        models=models,
+        cost_usd=_total_cost(models),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
-        warnings=list(record.warnings),
+        warnings=[*record.warnings, *scale_warnings(record)],
         log=log,
         next=_next_steps(record, status["failed"], undelivered, resume_arguments),
     )
@@ -82,6 +91,30 @@ def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
         return _EVALUATORS.validate_python(record.provenance.get("evaluators", []))
     except ValidationError:
         return []
+
+
+async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
+    if not record.model_usage:
+        return []
+    prices = PriceTable(await ws.gateway.model_prices())
+    return [
+        ModelUse(
+            name=user.name,
+            model=user.model,
+            calls=used.calls,
+            retries=used.retries,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            seconds_per_call=round(used.seconds / max(used.calls - used.retries, 1), 3),
+            cost_usd=prices.cost(user.model, used),
+        )
+        for user, used in record.model_usage.items()
+    ]
+
+
+def _total_cost(models: list[ModelUse]) -> float | None:
+    costs = [model.cost_usd for model in models if model.cost_usd is not None]
+    return math.fsum(costs) if models and len(costs) == len(models) else None
 
 
 def _next_steps(

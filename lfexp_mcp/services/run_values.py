@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.readings import ScoreReading, read_scores
 
-PASS_MARK = 0.7
-"""Canonical value from which an item passes, unless the caller names another."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunValues:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, Range, ScoreComparison
+from lfexp_mcp.scores.repeats import PASS_MARK
 from lfexp_mcp.services.comparability import Shared
-from lfexp_mcp.services.run_values import PASS_MARK, RunValues
+from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
 

@@ -1,24 +1,41 @@
 """What models cost a run: its budget, what it used, and what the whole would use."""
 
+from collections.abc import Mapping
+
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import PriceTable
-from lfexp_mcp.judges.usage import Usage, estimate_run
+from lfexp_mcp.judges.usage import estimate_run
+from lfexp_mcp.records import ModelUsage, ModelUser
+from lfexp_mcp.runs.journal import JournalWriter, ModelsCalled
 from lfexp_mcp.runs.replay import RunState
 
 
-class ModelUsage:
-    """Adds up what calls to models used, by model."""
+class UsageLedger:
+    """Keeps what judges and prompt tasks use of models, and journals it from time to time."""
 
-    def __init__(self) -> None:
-        self.by_model: dict[str, Usage] = {}
+    def __init__(self, journal: JournalWriter) -> None:
+        self._journal = journal
+        self._unwritten: dict[ModelUser, ModelUsage] = {}
+        self.total: dict[ModelUser, ModelUsage] = {}
 
-    def add(self, model: str, used: Usage) -> None:
+    def add(self, user: ModelUser, used: ModelUsage) -> None:
         """Add what some calls used."""
-        self.by_model[model] = self.by_model.get(model, Usage()) + used
+        for usage in (self._unwritten, self.total):
+            usage[user] = usage.get(user, ModelUsage()) + used
+
+    def write(self) -> None:
+        """Journal what has been used since the last time.
+
+        Raises:
+            StateError: The journal cannot be written.
+        """
+        unwritten, self._unwritten = self._unwritten, {}
+        if unwritten:
+            self._journal.append(*(ModelsCalled(user=user, usage=usage) for user, usage in unwritten.items()))
 
 
-def describe_estimate(used: ModelUsage, sampled: int, total: int, prices: PriceTable) -> str:
+def describe_estimate(used: Mapping[ModelUser, ModelUsage], sampled: int, total: int, prices: PriceTable) -> str:
     """Say what a dry run did, and what the whole run would use.
 
     Args:
@@ -28,9 +45,12 @@ def describe_estimate(used: ModelUsage, sampled: int, total: int, prices: PriceT
         prices: What the models cost.
     """
     ran = f"Dry run: {sampled} of {total} results were made, and nothing was stored."
-    if not used.by_model:
+    if not used:
         return f"{ran} No judge or prompt called a model; what the task's own code calls is not counted."
-    estimate = estimate_run(used.by_model, sampled, total, prices)
+    by_model: dict[str, ModelUsage] = {}
+    for user, usage in used.items():
+        by_model[user.model] = by_model.get(user.model, ModelUsage()) + usage
+    estimate = estimate_run(by_model, sampled, total, prices)
     cost = f"about {estimate.cost:.4f} USD" if estimate.cost is not None else "at an unknown price"
     unknown = f" (Langfuse knows no price of {', '.join(estimate.unknown_prices)})" if estimate.unknown_prices else ""
     return (
@@ -44,17 +64,5 @@ async def open_budget(gateway: Gateway, max_cost: float | None, state: RunState)
     if max_cost is None:
         return None
     prices = PriceTable(await gateway.model_prices())
-    return Budget(max_cost, prices, spent_before(state, prices))
-
-
-def spent_before(state: RunState, prices: PriceTable) -> float:
-    """Add up what the judges' scores in a journal cost, in USD."""
-    spent = 0.0
-    for scored in state.scored.values():
-        for score in scored.scores:
-            model = score.metadata.get("model")
-            tokens = [score.metadata.get(kind) for kind in ("input_tokens", "output_tokens")]
-            if isinstance(model, str) and all(isinstance(count, int) for count in tokens):
-                used = Usage(input_tokens=int(str(tokens[0])), output_tokens=int(str(tokens[1])))
-                spent += prices.cost(model, used) or 0.0
-    return spent
+    spent = [prices.cost(user.model, usage) for user, usage in state.model_usage.items()]
+    return Budget(max_cost, prices, sum(cost for cost in spent if cost is not None))

@@ -6,15 +6,16 @@ from langfuse import Langfuse, propagate_attributes
 from lfexp_mcp.errors import BudgetError, LfexpError
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
+from lfexp_mcp.records import ModelUser
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.worker.calling import CallTask, script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned
-from lfexp_mcp.worker.costs import ModelUsage
+from lfexp_mcp.worker.costs import UsageLedger
 from lfexp_mcp.worker.stopping import Stop
 
 
 def prompt_caller(
-    task: ResolvedTaskPrompt, models: Models, client: Langfuse, manifest: Manifest, stop: Stop, usage: ModelUsage
+    task: ResolvedTaskPrompt, models: Models, client: Langfuse, manifest: Manifest, stop: Stop, ledger: UsageLedger
 ) -> CallTask:
     """Answer items with a prompt; a spent budget stops the run, and leaves the item to a resume.
 
@@ -24,9 +25,10 @@ def prompt_caller(
         client: Traces the calls.
         manifest: The run's order.
         stop: Told when the budget is spent.
-        usage: Told what the calls use.
+        ledger: Told what the calls use.
     """
     timeout = manifest.limits.item_timeout
+    user = ModelUser(task.name, task.model)
 
     async def call(item: RunItem) -> Outcome:
         # One for each item, so that its usage is the item's.
@@ -41,7 +43,7 @@ def prompt_caller(
             with anyio.move_on_after(timeout):
                 outcome = await _answer(prompt_task, item, manifest, stop)
             used = prompt_task.usage
-            usage.add(task.model, used)
+            ledger.add(user, used)
             tokens = {"input": used.input_tokens, "output": used.output_tokens}
             if isinstance(outcome, Returned):
                 generation.update(output=outcome.value, usage_details=None if used.unmetered else tokens)

@@ -19,7 +19,7 @@ from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.judges.usage import Usage
+from lfexp_mcp.records import ModelUsage, ModelUser
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
@@ -29,7 +29,7 @@ from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode
-from lfexp_mcp.worker.costs import ModelUsage, describe_estimate, open_budget
+from lfexp_mcp.worker.costs import UsageLedger, describe_estimate, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
@@ -109,15 +109,16 @@ class Run:
         async with connect(settings) as gateway, open_group() as group:
             delivery = Delivery(gateway, self.outbox, self.journal)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
-            group.start_soon(self._beat, gateway)
+            ledger = UsageLedger(self.journal)
+            group.start_soon(self._beat, gateway, ledger)
             if self.manifest.dry_run_of is None:
                 group.start_soon(delivery.run)
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
-                used = await self._execute(delivery, models, stop)
+                await self._execute(delivery, models, stop, ledger)
             if self.manifest.dry_run_of is not None:
                 prices = PriceTable(await gateway.model_prices())
-                estimate = describe_estimate(used, self.manifest.total_items, self.manifest.dry_run_of, prices)
+                estimate = describe_estimate(ledger.total, self.manifest.total_items, self.manifest.dry_run_of, prices)
                 self.journal.append(Warned(text=estimate))
                 delivered = True
             else:
@@ -125,14 +126,17 @@ class Run:
             group.cancel_scope.cancel()
         return delivered
 
-    async def _execute(self, delivery: Delivery, models: Models, stop: Stop) -> ModelUsage:
-        """Work through the items, and leave all that came of them on the disk; return what models were used for it."""
+    async def _execute(self, delivery: Delivery, models: Models, stop: Stop, ledger: UsageLedger) -> None:
+        """Work through the items, and leave all that came of them on the disk."""
         tracer = self._open_tracer()
         recorder = Recorder(self.journal, self.outbox, tracer)
-        used = ModelUsage()
-        panel = JudgePanel(models, GenerationTracer(tracer.client))
+
+        def note_usage(judge: ResolvedJudge, usage: ModelUsage) -> None:
+            ledger.add(ModelUser(judge.score_name, judge.model), usage)
+
+        panel = JudgePanel(models, GenerationTracer(tracer.client), note_usage)
         execution = self._assemble(
-            tracer, recorder, delivery, stop, panel, self._task_caller(tracer, models, stop, used)
+            tracer, recorder, delivery, stop, panel, self._task_caller(tracer, models, stop, ledger)
         )
         tracer.warm_up()
         # What is loaded by now stays: the collector need not look at it again and again while items run.
@@ -146,17 +150,16 @@ class Run:
         self.log.trim()
         await self._flush_sdk(tracer)
         tracer.flush()
+        ledger.write()
         await anyio.to_thread.run_sync(recorder.sync)
-        for judge in self.scripts.judges:
-            used.add(judge.model, panel.usage().get(judge.score_name, Usage()))
-        return used
 
-    async def _beat(self, gateway: Gateway) -> None:
-        """Give signs of life, and keep an embedded store awake that nobody else may be asking."""
+    async def _beat(self, gateway: Gateway, ledger: UsageLedger) -> None:
+        """Give signs of life, journal what models used, and keep an embedded store awake that nobody else may ask."""
         beats = 0
         while True:
             await anyio.sleep(BEAT_EVERY)
             self.folder.beat()
+            ledger.write()
             beats += 1
             if beats % GREET_STORE_EVERY == 0:
                 with suppress(BackendError):
@@ -199,10 +202,10 @@ class Run:
             policy=ErrorPolicy(limits.fail_on_error, manifest.total_items, stop),
         )
 
-    def _task_caller(self, tracer: RunTracer, models: Models, stop: Stop, used: ModelUsage) -> CallTask:
+    def _task_caller(self, tracer: RunTracer, models: Models, stop: Stop, ledger: UsageLedger) -> CallTask:
         task = self.scripts.task
         if isinstance(task, ResolvedTaskPrompt):
-            return prompt_caller(task, models, tracer.client, self.manifest, stop, used)
+            return prompt_caller(task, models, tracer.client, self.manifest, stop, ledger)
         return script_caller(task, UserCode(self.manifest.limits.max_concurrency), self.manifest)
 
     async def _flush_sdk(self, tracer: RunTracer) -> None:

@@ -9,7 +9,8 @@ from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.usage import Usage, estimate_run
+from lfexp_mcp.judges.usage import estimate_run
+from lfexp_mcp.records import ModelUsage
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Failure, ProviderServer, Reply
 
@@ -25,17 +26,17 @@ TABLE = PriceTable(
 
 @pytest.mark.parametrize("model", ["gpt-test", "GPT-Test", "azure/gpt-test", "gpt-test-2026"])
 def test_a_price_is_found_by_the_tables_own_patterns(model: str) -> None:
-    assert TABLE.cost(model, Usage(input_tokens=1000, output_tokens=100)) == pytest.approx(0.0014)
+    assert TABLE.cost(model, ModelUsage(input_tokens=1000, output_tokens=100)) == pytest.approx(0.0014)
 
 
 @pytest.mark.parametrize("model", ["gpt-other", "gpt-free", "xgpt-test", "", "a" * 5000])
 def test_an_unknown_price_is_not_guessed(model: str) -> None:
     assert TABLE.price_of(model) is None
-    assert TABLE.cost(model, Usage(input_tokens=1)) is None
+    assert TABLE.cost(model, ModelUsage(input_tokens=1)) is None
 
 
 def test_tokens_that_nobody_told_have_no_cost() -> None:
-    assert TABLE.cost("gpt-test", Usage(calls=2, unmetered=1, input_tokens=5)) is None
+    assert TABLE.cost("gpt-test", ModelUsage(calls=2, unmetered=1, input_tokens=5)) is None
 
 
 def test_the_first_row_that_matches_wins() -> None:
@@ -72,8 +73,8 @@ def test_a_pattern_that_could_keep_us_is_not_relied_on(pattern: str) -> None:
 
 def test_a_run_is_estimated_from_a_sample_of_it() -> None:
     sample = {
-        "gpt-test": Usage(calls=4, input_tokens=2000, output_tokens=100),
-        "claude-test": Usage(calls=2, input_tokens=1000, output_tokens=100),
+        "gpt-test": ModelUsage(calls=4, input_tokens=2000, output_tokens=100),
+        "claude-test": ModelUsage(calls=2, input_tokens=1000, output_tokens=100),
     }
     estimate = estimate_run(sample, sampled=2, total=100, prices=TABLE)
     assert (estimate.calls, estimate.input_tokens, estimate.output_tokens) == (300, 150_000, 10_000)
@@ -82,7 +83,7 @@ def test_a_run_is_estimated_from_a_sample_of_it() -> None:
 
 
 def test_an_estimate_names_the_models_whose_price_is_unknown() -> None:
-    estimate = estimate_run({"gpt-test": Usage(calls=1), "mystery": Usage(calls=1)}, 1, 10, TABLE)
+    estimate = estimate_run({"gpt-test": ModelUsage(calls=1), "mystery": ModelUsage(calls=1)}, 1, 10, TABLE)
     assert (estimate.calls, estimate.cost, estimate.unknown_prices) == (20, None, ("mystery",))
 
 

@@ -9,7 +9,7 @@ from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.providers.failures import LONGEST_WAIT, retry_after
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.judges.usage import Usage
+from lfexp_mcp.records import ModelUsage
 from tests.judges.asking import make_judge, settings_for
 from tests.providers.server import Call, Drop, Failure, Outcome, ProviderServer, Reply, rate_limited
 
@@ -23,7 +23,7 @@ async def judge_all(
     *,
     concurrency: int = 10,
     patience: Patience | None = None,
-) -> tuple[dict[tuple[str, int], float], list[LfexpError], Usage]:
+) -> tuple[dict[tuple[str, int], float], list[LfexpError], ModelUsage]:
     """Let all judges score all items, many at once."""
     scores: dict[tuple[str, int], float] = {}
     errors: list[LfexpError] = []
@@ -44,7 +44,7 @@ async def judge_all(
             for item in range(items):
                 for judge in judges:
                     group.start_soon(one, judge, item)
-        return scores, errors, sum(panel.usage().values(), Usage())
+        return scores, errors, sum(panel.usage().values(), ModelUsage())
 
 
 FAULTS: list[Outcome] = [

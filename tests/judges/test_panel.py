@@ -9,7 +9,7 @@ from lfexp_mcp.judges.models import Patience, open_models
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest, ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.judges.usage import Usage
+from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.scores import Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL
 from tests.judges.asking import QUICK, SECRETS, make_judge, settings_for
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.anyio
 
 async def ask(
     server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK, output: object = "4"
-) -> tuple[Judged, Usage]:
+) -> tuple[Judged, ModelUsage]:
     async with open_models(settings_for(server), patience=patience) as models:
         panel = JudgePanel(models)
         judged = await panel.judge(judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"})
         return judged, panel.usage()[judge.score_name]
 
 
-async def fail(server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK) -> tuple[str, Usage]:
+async def fail(server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK) -> tuple[str, ModelUsage]:
     async with open_models(settings_for(server), patience=patience) as models:
         panel = JudgePanel(models)
         with pytest.raises(ProviderError) as caught:

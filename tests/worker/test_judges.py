@@ -1,7 +1,9 @@
 """Judges as evaluators of a run: a loopback model, the real SDKs."""
 
+import httpx
 import pytest
 
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.judges import create_judge
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
@@ -42,6 +44,9 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
         assert [(evaluator.name, evaluator.kind, evaluator.version) for evaluator in answer.evaluators] == [
             (name, "judge", 1)
         ]
+        [use] = answer.models
+        assert (use.name, use.model, use.calls, use.retries) == (score.name, "gpt-test", 4, 0)
+        assert (use.input_tokens, use.output_tokens, use.cost_usd, answer.cost_usd) == (400, 80, None, None)
         record = await judged.record()
         assert record.items[0].scores[0].raw == 8
         assert record.items[0].scores[0].comment == "Right."
@@ -65,8 +70,11 @@ async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert [(score.count, score.unscored) for score in answer.scores] == [(1, 1)]
+        calls = len(openai_server.calls)
+        assert sum(use.calls for use in answer.models) == calls
         openai_server.respond = lambda _call: Reply()
         answer = await judged.run(judged.script(UPPER), judges=[name], resume=True)
+        assert sum(use.calls for use in answer.models) == len(openai_server.calls) == calls + 1
         assert [(score.count, score.unscored) for score in answer.scores] == [(2, 0)]
 
 
@@ -95,6 +103,48 @@ async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai
     [generation] = [span for span in spans if span.type == "GENERATION"]
     assert (generation.model, generation.usage["output"]) == ("gpt-test", 20)
     assert generation.parent_id == record.items[0].observation_id
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(6)
+    model = f"gpt-{scene.dataset}"
+    prices = {"modelName": model, "matchPattern": f"^{model}$", "unit": "TOKENS", "inputPrice": 0.01, "outputPrice": 0}
+    auth = (settings.langfuse_public_key or "", settings.langfuse_secret_key.get_secret_value())  # type: ignore[union-attr]
+    async with httpx.AsyncClient(base_url=settings.langfuse_url, auth=auth) as http:
+        assert (await http.post("/api/public/models", json=prices)).is_success
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = f"judge-{scene.dataset}"
+        await create_judge(ws, name, PROMPT, config={"scale": "0-10", "model": model, "provider": "openai"})
+        answer = await judged.run(judged.script(UPPER), max_cost=3.5, judges=[name], max_concurrency=1)
+        assert answer.status == "failed"
+        assert any("max_cost is reached" in warning for warning in answer.warnings)
+        assert answer.cost_usd is not None
+        assert 1 <= answer.cost_usd <= 3.5
+        answer = await judged.run(judged.script(UPPER), max_cost=100, resume=True, judges=[name])
+        assert (answer.status, answer.succeeded, answer.cost_usd) == ("completed", 6, 6.0)
+    assert len(openai_server.calls) == 6
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_the_votes_of_a_judge_that_disagrees_with_itself_are_listed(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(2)
+    votes = iter([2, 9, 5])
+    openai_server.respond = lambda call: Reply(
+        text=f'{{"score": {next(votes)}}}' if "INPUT 1" in call.text else '{"score": 8}'
+    )
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        await judged.run(judged.script(UPPER), judges=[name], judge_samples=3)
+        analysis = await analyze_run(ws, AnalyzeRequest(dataset=scene.dataset, run_name=scene.run_name))
+    [split] = analysis.split_votes
+    assert (split.item_id, sorted(split.votes, key=str), split.spread) == (scene.item_id(1), [2, 5, 9], 0.7)
 
 
 @pytest.mark.usefixtures("_with_openai")

@@ -1,0 +1,53 @@
+from datetime import UTC, datetime
+
+from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.repeats import summarise_repeats
+
+
+def _result(item_id: str, repeat: int, value: float | None) -> ItemResult:
+    """A result with a score, or without a value one whose task failed."""
+    scores = () if value is None else (Score(f"{item_id}-{repeat}", "accuracy", value, "NUMERIC"),)
+    status = "failed" if value is None else "succeeded"
+    return ItemResult(item_id, status, scores=scores, repeat=repeat)  # type: ignore[arg-type]
+
+
+def _record(results: dict[str, list[float | None]]) -> RunRecord:
+    repeats = max((len(values) for values in results.values()), default=1)
+    items = tuple(
+        _result(item_id, repeat, value) for item_id, values in results.items() for repeat, value in enumerate(values)
+    )
+    return RunRecord(
+        dataset="d",
+        dataset_id="d",
+        run_name="r",
+        experiment_ids=tuple(f"e{repeat}" for repeat in range(repeats)),
+        status="completed",
+        items=items,
+        total_items=len(items),
+        created=datetime.now(UTC),
+    )
+
+
+def test_repeats_say_how_often_items_pass_and_which_flip() -> None:
+    [score] = summarise_repeats(_record({"always": [1, 1], "never": [0, 0], "flips": [1, 0], "half": [0.5, 0.7]}))
+    assert (score.repeats, score.items) == (2, 4)
+    assert (score.pass_at_1, score.pass_at_k, score.pass_all_k) == (0.5, 0.75, 0.25)
+    assert (score.flips, score.flipping_items) == (2, ["flips", "half"])
+    assert score.spread is not None
+    assert round(score.spread, 4) == round((0.5**0.5 + 0.02**0.5) / 4, 4)
+
+
+def test_a_failed_result_is_one_that_did_not_pass() -> None:
+    [score] = summarise_repeats(_record({"a": [1, None], "b": [None, None], "c": [1, 1]}))
+    assert (score.items, score.pass_at_k, score.pass_all_k, score.flipping_items) == (3, 2 / 3, 1 / 3, ["a"])
+
+
+def test_an_item_with_a_result_missing_is_in_no_share() -> None:
+    record = _record({"a": [1, 1], "b": [1]})
+    [score] = summarise_repeats(record)
+    assert (score.items, score.pass_all_k) == (1, 1.0)
+
+
+def test_a_run_without_repeats_or_scores_has_no_such_summary() -> None:
+    assert summarise_repeats(_record({"a": [1.0]})) == []
+    assert summarise_repeats(_record({})) == []
