@@ -58,6 +58,8 @@ async def connect(settings: Settings, policy: RetryPolicy | None = None) -> Asyn
         auth=httpx.BasicAuth(public_key, secret_key.get_secret_value()),
         headers=headers,
         timeout=TIMEOUT,
+        # Loading the certificates takes a while, and plain HTTP needs none.
+        verify=not backend.url.startswith("http://"),
         limits=LIMITS,
         transport=transport,
     ) as http:

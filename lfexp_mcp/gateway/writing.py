@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import anyio
+import anyio.to_thread
 import httpx
 from pydantic import JsonValue
 
@@ -92,7 +93,7 @@ class Writer:
             RejectedError: The batch is refused as a whole.
             BackendError: The server did not answer for the spans.
         """
-        body = gzip.compress(otlp, compresslevel=1)
+        body = await anyio.to_thread.run_sync(lambda: gzip.compress(otlp, compresslevel=1))
         headers = {
             "content-type": "application/x-protobuf",
             "content-encoding": "gzip",

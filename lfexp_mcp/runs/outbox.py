@@ -52,9 +52,14 @@ class Outbox:
     def sync(self) -> None:
         """Wait until all batches so far are on the disk."""
         with self._lock:
-            if self._file is not None and self._dirty:
-                os.fsync(self._file.fileno())
+            # A handle of its own, so that the disk's slowness holds up neither `append` nor `seal`.
+            handle = os.dup(self._file.fileno()) if self._file is not None and self._dirty else None
             self._dirty = False
+        if handle is not None:
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def ripe(self, size: int, seconds: float) -> bool:
         """Tell whether the newest file holds that many bytes, or was opened that long ago."""

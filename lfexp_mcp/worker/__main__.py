@@ -23,6 +23,9 @@ def main() -> None:
     import anyio
 
     from lfexp_mcp.worker.session import carry_out
+    from lfexp_mcp.worker.tracing import Sdk
+
+    sdk = Sdk()
 
     line = sys.stdin.buffer.readline()
     if not line:
@@ -38,7 +41,7 @@ def main() -> None:
 
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        anyio.run(carry_out, order, answer)
+        anyio.run(carry_out, order, answer, sdk)
     finally:
         _leave()
 

@@ -66,18 +66,23 @@ class UserCode:
         Returns:
             What it returned or raised; nothing that it does is raised here, `sys.exit` included.
         """
+        if timeout is None:
+            return await self._outcome(function, is_async=is_async)
         with anyio.move_on_after(timeout):
-            if is_async:
-                return await self._loop.run(function)
-            outcome = await anyio.to_thread.run_sync(_invoke, function, abandon_on_cancel=True, limiter=self._limiter)
-            if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
-                awaitable = outcome.value
-                return await self._loop.run(lambda: awaitable)
-            return outcome
+            return await self._outcome(function, is_async=is_async)
         self.abandoned += 1
         if self._loop.is_used and not await self._loop.answers():
             self._loop = _UserLoop()
         return Raised(f"TimeoutError: no result within {timeout:g} s")
+
+    async def _outcome(self, function: Callable[[], object], *, is_async: bool) -> Outcome:
+        if is_async:
+            return await self._loop.run(function)
+        outcome = await anyio.to_thread.run_sync(_invoke, function, abandon_on_cancel=True, limiter=self._limiter)
+        if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
+            awaitable = outcome.value
+            return await self._loop.run(lambda: awaitable)
+        return outcome
 
 
 class _UserLoop:

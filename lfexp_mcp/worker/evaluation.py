@@ -17,6 +17,7 @@ from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.groups import open_group
+from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
@@ -114,10 +115,13 @@ class ItemEvaluation:
         ]
         if scorers:
             with self._tracer.evaluation(work.item, ended) as span:
-                async with open_group() as group:
-                    for index, scorer in enumerate(scorers):
-                        group.start_soon(self._score, scorer, index, work.item, output, collected)
-                span.update(output=collected.summary(len(scorers)))
+                if len(scorers) == 1:
+                    await self._score(scorers[0], 0, work.item, output, collected)
+                else:
+                    async with open_group() as group:
+                        for index, scorer in enumerate(scorers):
+                            group.start_soon(self._score, scorer, index, work.item, output, collected)
+                span.end_with(collected.summary(len(scorers)))
         event = ItemScored(
             item_id=ended.item_id,
             repeat=ended.repeat,
@@ -125,30 +129,27 @@ class ItemEvaluation:
             unscored=tuple(collected.unscored),
         )
         await self._recorder.record(event)
-        fresh = collected.scores[len(work.kept) :]
-        self._delivery.add_scores([score_write(score, ended) for score in fresh])
+        self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(work.kept) :]])
         return event
 
     async def _score(self, scorer: Scorer, index: int, item: RunItem, output: object, collected: "_Collected") -> None:
-        evaluated_input = {
+        evaluated_input: dict[str, JsonValue] = {
             "input": item.input,
             "output": collected.ended.output,
             "expected_output": item.expected_output,
             "metadata": item.metadata,
         }
-        with self._tracer.client.start_as_current_observation(
-            name=scorer.name,
-            as_type="evaluator",
-            input=evaluated_input,
-            metadata={"evaluator_kind": "item", "evaluator_index": index},
+        attributes = metadata_attributes({"evaluator_kind": "item", "evaluator_index": index})
+        with self._tracer.observations.open(
+            scorer.name, "evaluator", input=evaluated_input, attributes=attributes
         ) as span:
             try:
                 results = await scorer.score(item, output)
             except LfexpError as error:
-                span.update(output={"error": str(error)}, level="ERROR", status_message=str(error))
+                span.fail({"error": str(error)}, str(error))
                 collected.unscored.append(Unscored(scorer.score_name, str(error)))
                 return
-            span.update(output=[_describe(result) for result in results])
+            span.end_with([_describe(result) for result in results])
             for result in results:
                 collected.add(result)
 

@@ -43,7 +43,7 @@ from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
-from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.tracing import RunTracer, Sdk
 
 MOST_THREADS = 256
 """For evaluators; tasks have as many as items may be at work."""
@@ -84,11 +84,11 @@ class Run:
     outbox: Outbox
     log: RunLog
 
-    async def carry_out(self) -> None:
+    async def carry_out(self, sdk: Sdk) -> None:
         """Run what is to run, send it, and journal how it ended."""
         stop = Stop()
         try:
-            delivered = await self._work(stop)
+            delivered = await self._work(stop, sdk)
         except LfexpError as error:
             self.folder.leave_last_words(os.getpid(), str(error))
             with suppress(StateError):
@@ -103,7 +103,7 @@ class Run:
         self.journal.append(ended)
         self.journal.close()
 
-    async def _work(self, stop: Stop) -> bool:
+    async def _work(self, stop: Stop, sdk: Sdk) -> bool:
         """Execute and deliver; return whether everything is acknowledged."""
         settings = load_settings()
         async with connect(settings) as gateway, open_group() as group:
@@ -115,7 +115,7 @@ class Run:
                 group.start_soon(delivery.run)
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
-                await self._execute(delivery, models, stop, ledger)
+                await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk))
             if self.manifest.dry_run_of is not None:
                 prices = PriceTable(await gateway.model_prices())
                 estimate = describe_estimate(ledger.total, self.manifest.total_items, self.manifest.dry_run_of, prices)
@@ -126,9 +126,10 @@ class Run:
             group.cancel_scope.cancel()
         return delivered
 
-    async def _execute(self, delivery: Delivery, models: Models, stop: Stop, ledger: UsageLedger) -> None:
+    async def _execute(
+        self, delivery: Delivery, models: Models, stop: Stop, ledger: UsageLedger, tracer: RunTracer
+    ) -> None:
         """Work through the items, and leave all that came of them on the disk."""
-        tracer = self._open_tracer()
         recorder = Recorder(self.journal, self.outbox, tracer)
 
         def note_usage(judge: ResolvedJudge, usage: ModelUsage) -> None:
@@ -138,7 +139,6 @@ class Run:
         execution = self._assemble(
             tracer, recorder, delivery, stop, panel, self._task_caller(tracer, models, stop, ledger)
         )
-        tracer.warm_up()
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
         await execution.run(plan_work(self.manifest, self.items, self.state))
@@ -165,11 +165,11 @@ class Run:
                 with suppress(BackendError):
                     await gateway.health()
 
-    def _open_tracer(self) -> RunTracer:
+    def _open_tracer(self, sdk: Sdk) -> RunTracer:
         metadata = [
             experiment_metadata(self.manifest, self.provenance, repeat) for repeat in range(self.manifest.repeats)
         ]
-        return RunTracer(self.manifest, metadata, self.outbox)
+        return RunTracer(sdk, self.manifest, metadata, self.outbox)
 
     def _assemble(
         self,

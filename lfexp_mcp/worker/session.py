@@ -20,14 +20,16 @@ from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance
 from lfexp_mcp.worker.run import Run, Scripts, deliver
+from lfexp_mcp.worker.tracing import Sdk
 
 
-async def carry_out(order: Order, answer: Callable[[Reply], None]) -> None:
+async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     """Carry an order out.
 
     Args:
         order: What to do.
         answer: Called once, when the order has been checked.
+        sdk: Makes the spans.
     """
     folder = RunFolder(order.folder)
     try:
@@ -41,12 +43,12 @@ async def carry_out(order: Order, answer: Callable[[Reply], None]) -> None:
             answer(Reply())
             await deliver(folder)
         else:
-            await _run(folder, answer)
+            await _run(folder, answer, sdk)
     finally:
         lock.release()
 
 
-async def _run(folder: RunFolder, answer: Callable[[Reply], None]) -> None:
+async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     try:
         run = await _prepare(folder)
     except LfexpError as error:
@@ -55,7 +57,7 @@ async def _run(folder: RunFolder, answer: Callable[[Reply], None]) -> None:
         answer(Reply.of_error(StateError(f"The run in {folder.path} cannot begin: {error}.")))
     else:
         answer(Reply())
-        await run.carry_out()
+        await run.carry_out(sdk)
 
 
 async def _prepare(folder: RunFolder) -> Run:

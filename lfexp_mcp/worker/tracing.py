@@ -1,4 +1,4 @@
-"""Spans of a run: made by the Langfuse SDK, kept in the outbox.
+"""Spans of a run: handed on by the Langfuse SDK, kept in the outbox.
 
 Names, nesting and attributes are those of the SDK's own experiments (`Langfuse._process_experiment_item`, 5.0.4), so
 that Langfuse shows the same. Only the root differs: it ends with the task, and the evaluation is its child also when it
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from langfuse import Langfuse, LangfuseOtelSpanAttributes, LangfuseSpan
+from langfuse import Langfuse, LangfuseOtelSpanAttributes
 from opentelemetry import baggage, context, trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
@@ -24,6 +24,8 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.settings import load_settings
+from lfexp_mcp.worker.observations import Observation, ObservationMaker, attribute_text, metadata_attributes
 
 ENVIRONMENT = "sdk-experiment"
 APP_ROOT_CLAIM = "langfuse_trace_id"
@@ -46,13 +48,15 @@ class _ItemAttributes(SpanProcessor):
 class _OutboxExporter(SpanExporter):
     """Hands spans to the outbox; `failure` keeps what went wrong, since the SDK ignores an export's result."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self) -> None:
+        self.outbox: Outbox | None = None
         self.failure: OSError | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self.outbox is None:
+            return SpanExportResult.FAILURE
         try:
-            self._outbox.append(encode_spans(spans).SerializeToString())
+            self.outbox.append(encode_spans(spans).SerializeToString())
         except OSError as error:
             self.failure = error
             return SpanExportResult.FAILURE
@@ -62,54 +66,68 @@ class _OutboxExporter(SpanExporter):
         """Nothing to close: the outbox belongs to the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpan:
-    """The two spans around a task, while it runs."""
+class Sdk:
+    """The Langfuse SDK, taken over so that the user's code finds this very client; a spare worker opens it ahead."""
 
-    root: LangfuseSpan
-    span: LangfuseSpan
-
-    def succeed(self, output: JsonValue) -> None:
-        """Note the task's output."""
-        self.span.update(output=output)
-        self.root.update(output=output)
-
-    def fail(self, error: str, cause: BaseException | None = None) -> None:
-        """Note why the task failed."""
-        for span in (self.span, self.root):
-            span.update(output=f"Error: {error}", level="ERROR", status_message=error)
-        if cause is not None:
-            trace.get_current_span().record_exception(cause)
-
-
-class RunTracer:
-    """Makes the spans of one run."""
-
-    def __init__(self, manifest: Manifest, metadata: Sequence[Mapping[str, JsonValue]], outbox: Outbox) -> None:
-        """Take the SDK over, so that the user's code finds this very client.
-
-        Args:
-            manifest: The run's order.
-            metadata: What Langfuse shall keep as the metadata of each repetition.
-            outbox: Where spans go.
-        """
-        self._manifest = manifest
-        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
-        self._exporter = _OutboxExporter(outbox)
-        self._provider = TracerProvider(
+    def __init__(self) -> None:
+        self.exporter = _OutboxExporter()
+        self.provider = TracerProvider(
             resource=Resource.create({}), span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES)
         )
-        self._provider.add_span_processor(_ItemAttributes())
-        trace.set_tracer_provider(self._provider)
-        self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self._exporter, tracer_provider=self._provider)
+        self.provider.add_span_processor(_ItemAttributes())
+        trace.set_tracer_provider(self.provider)
+        self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider)
+        self.observations = ObservationMaker(self.provider, load_settings().langfuse_public_key or "")
+        self._warm_up()
 
-    def warm_up(self) -> None:
+    def _warm_up(self) -> None:
         """Make, encode and drop one span, since the first one takes many times as long as the next."""
         tracer = TracerProvider(shutdown_on_exit=False).get_tracer(__name__)
         span = tracer.start_span("warm-up", attributes={"a": 1})
         span.end()
         if isinstance(span, ReadableSpan):
             encode_spans([span]).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpan:
+    """The two spans around a task, while it runs."""
+
+    root: Observation
+    span: Observation
+
+    def succeed(self, output: JsonValue) -> None:
+        """Note the task's output."""
+        self.span.end_with(output)
+        self.root.end_with(output)
+
+    def fail(self, error: str, cause: BaseException | None = None) -> None:
+        """Note why the task failed."""
+        for span in (self.span, self.root):
+            span.fail(f"Error: {error}", error)
+        if cause is not None:
+            self.span.span.record_exception(cause)
+
+
+class RunTracer:
+    """Makes the spans of one run."""
+
+    def __init__(
+        self, sdk: Sdk, manifest: Manifest, metadata: Sequence[Mapping[str, JsonValue]], outbox: Outbox
+    ) -> None:
+        """Begin tracing.
+
+        Args:
+            sdk: Makes the spans.
+            manifest: The run's order.
+            metadata: What Langfuse shall keep as the metadata of each repetition.
+            outbox: Where spans go.
+        """
+        self._manifest = manifest
+        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
+        self._exporter, self._provider = sdk.exporter, sdk.provider
+        self.client, self.observations = sdk.client, sdk.observations
+        self._exporter.outbox = outbox
 
     def flush(self) -> None:
         """Move all ended spans to the outbox.
@@ -131,30 +149,29 @@ class RunTracer:
         experiment = self._manifest.experiments[repeat]
         shared = self._attributes(item, experiment, repeat)
         token = _item_attributes.set(shared)
-        metadata = self._observation_metadata(item, experiment)
+        attributes = {
+            **metadata_attributes(self._observation_metadata(item, experiment)),
+            **self._own_attributes(item),
+        }
         try:
-            with self.client.start_as_current_observation(
-                name="experiment-item-run", as_type="span", input=item.input, metadata=metadata
-            ) as root:
-                root_span = trace.get_current_span()
-                with self.client.start_as_current_observation(
-                    name="experiment-item-task", as_type="span", input=item.input, metadata=metadata
-                ) as span:
-                    own = {**self._own_attributes(item), _ROOT_OBSERVATION: span.id}
-                    root_span.set_attributes(own)
-                    trace.get_current_span().set_attributes(own)
-                    _item_attributes.set({**shared, _ROOT_OBSERVATION: span.id})
-                    task = TaskSpan(root, span)
-                    try:
-                        yield task
-                    except BaseException as stopped:
-                        task.fail(f"stopped ({type(stopped).__name__})")
-                        raise
+            with (
+                self.observations.open("experiment-item-run", input=item.input, attributes=attributes) as root,
+                self.observations.open("experiment-item-task", input=item.input, attributes=attributes) as span,
+            ):
+                for each in (root, span):
+                    each.span.set_attribute(_ROOT_OBSERVATION, span.id)
+                _item_attributes.set({**shared, _ROOT_OBSERVATION: span.id})
+                task = TaskSpan(root, span)
+                try:
+                    yield task
+                except BaseException as stopped:
+                    task.fail(f"stopped ({type(stopped).__name__})")
+                    raise
         finally:
             _item_attributes.reset(token)
 
     @contextmanager
-    def evaluation(self, item: RunItem, ended: ItemEnded) -> Iterator[LangfuseSpan]:
+    def evaluation(self, item: RunItem, ended: ItemEnded) -> Iterator[Observation]:
         """Open the span around the evaluators of one item, as a child of its root."""
         experiment = self._manifest.experiments[ended.repeat]
         shared = self._attributes(item, experiment, ended.repeat)
@@ -162,7 +179,7 @@ class RunTracer:
         parent = trace.set_span_in_context(_span_of(ended), context.Context())
         attached = context.attach(baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, parent))
         try:
-            with self.client.start_as_current_observation(name="experiment-item-evaluation", as_type="span") as span:
+            with self.observations.open("experiment-item-evaluation") as span:
                 yield span
         finally:
             context.detach(attached)
@@ -190,7 +207,7 @@ class RunTracer:
         if self._manifest.description:
             attributes[names.EXPERIMENT_DESCRIPTION] = self._manifest.description
         if item.expected_output is not None:
-            attributes[names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = _text(item.expected_output)
+            attributes[names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = attribute_text(item.expected_output)
         return attributes
 
     def _observation_metadata(self, item: RunItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
@@ -216,7 +233,3 @@ def _span_of(ended: ItemEnded) -> NonRecordingSpan:
             trace_flags=TraceFlags(TraceFlags.SAMPLED),
         )
     )
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
