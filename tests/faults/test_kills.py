@@ -20,9 +20,10 @@ from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 
-ITEMS = 60
+ITEMS = 150
 CONCURRENCY = 5
 KILLS = 4
+"""At most a quarter of a second after each start: the items take longer than that altogether."""
 
 
 @pytest.fixture
