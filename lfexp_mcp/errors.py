@@ -82,7 +82,15 @@ class CredentialsError(BackendError):
 
 
 class RateLimitError(BackendError):
-    """Langfuse still answered 429 after the waits it asked for."""
+    """Langfuse still answered 429 after the waits it asked for.
+
+    Attributes:
+        retry_after: Seconds that its last answer asked to wait.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RejectedError(BackendError):

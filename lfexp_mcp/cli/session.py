@@ -21,10 +21,12 @@ def in_workspace(work: Callable[[Workspace], Awaitable[Outcome]]) -> Outcome:
     Raises:
         LfexpError: What the work or the opening raised.
     """
+    from lfexp_mcp.services.experiments import send_leftovers
     from lfexp_mcp.services.workspace import open_workspace
 
     async def session() -> Outcome:
         async with open_workspace(load_settings()) as workspace:
+            await send_leftovers(workspace)
             return await work(workspace)
 
     return anyio.run(session)

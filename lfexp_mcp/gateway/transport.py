@@ -108,11 +108,13 @@ class Transport:
                 1,
             )
         if status == 429:
+            wait = _retry_after(answer.headers) or 1.0
             error = RateLimitError(
                 f"Langfuse at {self._url} still answers 429 (too many requests) while trying to {what}. "
-                "Wait a minute and try again."
+                "Wait a minute and try again.",
+                wait,
             )
-            return _Failure(error, policy.attempts, _retry_after(answer.headers) or 1.0)
+            return _Failure(error, policy.attempts, wait)
         if status >= 500 or status == 408:
             return _Failure(
                 UnreachableError(

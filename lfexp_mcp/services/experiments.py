@@ -69,6 +69,8 @@ class RunRequest(BaseModel):
             raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
         if self.source_type == "dataset" and not self.dataset:
             raise ValueError("pass the dataset to run over, or source_type='live'")
+        if self.dry_run and self.source_type == "live":
+            raise ValueError("dry_run stores nothing, but source_type='live' has to store its dataset: pass a dataset")
         if not self.run_name.strip():
             raise ValueError("run_name is blank")
         return self
@@ -228,9 +230,15 @@ async def get_ready(ws: Workspace) -> None:
     What goes wrong is left to the calls that need it, which say so.
     """
     await anyio.sleep(READY_AFTER)
+    await send_leftovers(ws)
+    with suppress(WorkerError):
+        await prepare_worker(ws)
+
+
+async def send_leftovers(ws: Workspace) -> None:
+    """Begin to send what earlier runs left; what goes wrong is left to the calls that need it, which say so."""
     with suppress(BackendError, StateError, WorkerError):
         await deliver_pending(ws)
-        await prepare_worker(ws)
 
 
 async def prepare_worker(ws: Workspace) -> None:

@@ -32,6 +32,8 @@ these bounds. A short run is visible soon, and a long one needs few requests."""
 TICK = 0.02
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
+LONGEST_WAIT = 60.0
+"""Seconds that a 429 may ask for."""
 REFUSALS = frozenset({400, 413, 422})
 """Answers that speak of what was sent; any other one speaks of the server, and is worth another try."""
 
@@ -156,12 +158,14 @@ class Delivery:
             except RejectedError as refused:
                 if refused.status in REFUSALS:
                     raise
-            except RateLimitError:
-                delay = max(delay, 1.0)
+            except RateLimitError as limited:
+                # The server is there and says when: that is no sign that it is away.
+                self._progressed = time.monotonic() + min(limited.retry_after, LONGEST_WAIT)
+                delay = max(delay, min(limited.retry_after, LONGEST_WAIT))
             except BackendError:
                 pass
             else:
                 self._progressed = time.monotonic()
                 return answer
-            await anyio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311
+            await anyio.sleep(delay * random.uniform(1.0, 1.25))  # noqa: S311
             delay = min(delay * 2, LONGEST_DELAY)

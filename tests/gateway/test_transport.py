@@ -42,8 +42,9 @@ async def test_a_wait_longer_than_our_patience_is_an_error_that_says_to_wait(
     gateway: Gateway, server: ScriptedServer
 ) -> None:
     server.replies = [Reply(429, headers={"Retry-After": "3600"})]
-    with pytest.raises(RateLimitError, match="Wait a minute"):
+    with pytest.raises(RateLimitError, match="Wait a minute") as limited:
         await gateway.health()
+    assert limited.value.retry_after == 3600
     assert len(server.requests) == 1
 
 
