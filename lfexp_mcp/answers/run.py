@@ -85,6 +85,17 @@ class ModelUse(Answer):
     cost_usd: float | None = Field(description="Null where Langfuse's model table has no price of the model.")
 
 
+class RunEstimate(Answer):
+    """What judges and the prompt task of a whole run would use, by its dry run; not what a script's own code calls."""
+
+    results: int = Field(description="Results of the whole run: items times repeats.")
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None = Field(description="Null where a price is unknown.")
+    unknown_prices: list[str] = Field(description="Models of which Langfuse knows no price, or no tokens.")
+
+
 class RunAnswer(Answer):
     """A run and its scores."""
 
@@ -114,6 +125,9 @@ class RunAnswer(Answer):
     )
     cost_usd: float | None = Field(
         default=None, description="Of all `models` together; null when there are none or a price is unknown."
+    )
+    estimate: RunEstimate | None = Field(
+        default=None, description="Set by a dry run, of which nothing was stored: what the whole run would use."
     )
     errors: list[ItemError] = Field(description="A few of the failures.")
     warnings: list[str]

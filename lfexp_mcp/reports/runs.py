@@ -7,6 +7,7 @@ from lfexp_mcp.answers.run import (
     Progress,
     RunAnswer,
     RunDetail,
+    RunEstimate,
     RunList,
     ScoreSummary,
 )
@@ -57,7 +58,19 @@ def _head(answer: RunAnswer) -> tuple[Block, ...]:
     progress = (f"At work: {progress_line(answer.progress)}.",) if answer.progress else ()
     scored_by = (f"Scored by {'; '.join(map(_evaluator, answer.evaluators))}.",) if answer.evaluators else ()
     where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
+    if answer.estimate is not None:
+        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
     return (head, *progress, *scored_by, where)
+
+
+def _estimate(estimate: RunEstimate) -> str:
+    if not estimate.calls:
+        return "No judge or prompt called a model; what the task's own code calls is not counted."
+    unknown = f" of {', '.join(estimate.unknown_prices)}" if estimate.unknown_prices else ""
+    return (
+        f"The whole run of {estimate.results} results would make about {estimate.calls} calls to models with "
+        f"{estimate.input_tokens}+{estimate.output_tokens} tokens: {_usd(estimate.cost_usd)}{unknown}."
+    )
 
 
 def _evaluator(info: EvaluatorInfo) -> str:

@@ -10,12 +10,13 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import BackendError, LfexpError, NotFoundError, RunExistsError, StateError, WorkerError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
 from lfexp_mcp.services.describe import describe_run
+from lfexp_mcp.services.estimate import estimate_whole
 from lfexp_mcp.services.following import Follower, OnProgress
 from lfexp_mcp.services.orders import prepare_order, worker_interpreter
 from lfexp_mcp.services.workspace import Workspace
@@ -113,8 +114,9 @@ async def run_experiment(
     ended = await follower.wait(math.inf if request.dry_run else wait_seconds, on_progress)
     answer = await _answer(ws, folder, follower, _resume_arguments(request))
     if request.dry_run and ended:
+        estimate = await estimate_whole(ws, folder.read_record(), folder.manifest().dry_run_of or 0)
         await anyio.to_thread.run_sync(folder.delete)
-        return _of_dry_run(answer, request)
+        return _of_dry_run(answer, request, estimate)
     await anyio.to_thread.run_sync(ws.runs.prune, ws.settings.keep_runs)
     if ws.workers.wants_spare:
         await prepare_worker(ws)
@@ -136,14 +138,15 @@ async def _start(ws: Workspace, request: RunRequest, worker: WorkerProcess) -> R
     return folder
 
 
-def _of_dry_run(answer: RunAnswer, request: RunRequest) -> RunAnswer:
+def _of_dry_run(answer: RunAnswer, request: RunRequest, estimate: RunEstimate) -> RunAnswer:
     """The answer of a run of which nothing is left."""
     step = NextStep(
         tool="run_experiment",
         arguments=request.model_copy(update={"dry_run": False}).model_dump(mode="json", exclude_defaults=True),
         why="Run the whole dataset.",
     )
-    return answer.model_copy(update={"experiment_url": None, "undelivered": 0, "log": None, "next": [step]})
+    left_out = {"experiment_url": None, "undelivered": 0, "log": None}
+    return answer.model_copy(update={**left_out, "estimate": estimate, "next": [step]})
 
 
 async def wait_for_run(

@@ -16,7 +16,6 @@ from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
-from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ModelUsage, ModelUser
@@ -29,7 +28,7 @@ from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode
-from lfexp_mcp.worker.costs import UsageLedger, describe_estimate, open_budget
+from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
@@ -116,13 +115,9 @@ class Run:
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk))
-            if self.manifest.dry_run_of is not None:
-                prices = PriceTable(await gateway.model_prices())
-                estimate = describe_estimate(ledger.total, self.manifest.total_items, self.manifest.dry_run_of, prices)
-                self.journal.append(Warned(text=estimate))
-                delivered = True
-            else:
-                delivered = await delivery.finish(lambda: delivery_patience(self.folder, self.manifest))
+            delivered = self.manifest.dry_run_of is not None or await delivery.finish(
+                lambda: delivery_patience(self.folder, self.manifest)
+            )
             group.cancel_scope.cancel()
         return delivered
 

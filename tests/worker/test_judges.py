@@ -155,7 +155,10 @@ async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settin
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name], dry_run=True)
         assert (answer.status, answer.succeeded) == ("completed", 2)
-        assert any("about 6 calls to models with 600 input and 120 output tokens" in text for text in answer.warnings)
+        estimate = answer.estimate
+        assert estimate is not None
+        assert (estimate.results, estimate.calls, estimate.input_tokens, estimate.output_tokens) == (6, 6, 600, 120)
+        assert (estimate.cost_usd, estimate.unknown_prices) == (None, ["gpt-test"])
         dataset = await ws.gateway.dataset(scene.dataset)
         assert await ws.gateway.experiment(dataset.id, scene.run_name) is None
         assert list(ws.runs.root.iterdir()) == []
