@@ -56,7 +56,7 @@ def unnoted(_judge: ResolvedJudge, _usage: ModelUsage) -> None:
 
 
 class JudgePanel:
-    """Asks judges about items, and adds up what that uses."""
+    """Asks judges about items, and tells what that uses."""
 
     def __init__(self, models: Models, on_generation: OnGeneration = untraced, on_usage: OnUsage = unnoted) -> None:
         """Make a panel.
@@ -64,16 +64,11 @@ class JudgePanel:
         Args:
             models: The way to the models.
             on_generation: Traces each question to a model.
-            on_usage: Told what scoring an item used, whether it ended well or not.
+            on_usage: Told what scoring an item used, failed calls and unreadable answers included.
         """
         self._models = models
         self._on_generation = on_generation
         self._on_usage = on_usage
-        self._meters: dict[str, Meter] = {}
-
-    def usage(self) -> dict[str, ModelUsage]:
-        """What each judge has used so far, by the name of its score; failed calls and unreadable answers included."""
-        return {name: meter.usage for name, meter in self._meters.items()}
 
     async def judge(
         self,
@@ -119,7 +114,6 @@ class JudgePanel:
                     for _ in range(judge.samples):
                         group.start_soon(vote)
         finally:
-            self._meters.setdefault(judge.score_name, Meter()).add(meter.usage)
             self._on_usage(judge, meter.usage)
         spent = next((error for error in errors if isinstance(error, BudgetError)), None)
         if spent is not None or not votes:

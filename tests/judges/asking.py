@@ -6,6 +6,7 @@ from lfexp_mcp.judges.models import Patience
 from lfexp_mcp.judges.providers.messages import Message, ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import placeholders
+from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.scores import TEN, Scale
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer
@@ -54,3 +55,13 @@ def make_judge(
         parameters=parameters or {},
         samples=samples,
     )
+
+
+class UsageNotes:
+    """What judges used, by the name of their score; a panel's `on_usage`."""
+
+    def __init__(self) -> None:
+        self.by_score: dict[str, ModelUsage] = {}
+
+    def __call__(self, judge: ResolvedJudge, used: ModelUsage) -> None:
+        self.by_score[judge.score_name] = self.by_score.get(judge.score_name, ModelUsage()) + used

@@ -10,7 +10,7 @@ from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.providers.failures import LONGEST_WAIT, retry_after
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ModelUsage
-from tests.judges.asking import make_judge, settings_for
+from tests.judges.asking import UsageNotes, make_judge, settings_for
 from tests.providers.server import Call, Drop, Failure, Outcome, ProviderServer, Reply, rate_limited
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,8 @@ async def judge_all(
     errors: list[LfexpError] = []
     quick = patience or Patience(first_delay=0.01, longest_delay=0.05, timeout=20)
     async with open_models(settings_for(*servers, judge_concurrency=concurrency), patience=quick) as models:
-        panel = JudgePanel(models)
+        notes = UsageNotes()
+        panel = JudgePanel(models, on_usage=notes)
 
         async def one(judge: ResolvedJudge, item: int) -> None:
             try:
@@ -44,7 +45,7 @@ async def judge_all(
             for item in range(items):
                 for judge in judges:
                     group.start_soon(one, judge, item)
-        return scores, errors, sum(panel.usage().values(), ModelUsage())
+        return scores, errors, sum(notes.by_score.values(), ModelUsage())
 
 
 FAULTS: list[Outcome] = [

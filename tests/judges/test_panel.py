@@ -12,7 +12,7 @@ from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.scores import Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL
-from tests.judges.asking import QUICK, SECRETS, make_judge, settings_for
+from tests.judges.asking import QUICK, SECRETS, UsageNotes, make_judge, settings_for
 from tests.providers.server import GOOD, Call, Drop, Failure, Hang, Outcome, ProviderServer, Raw, Reply, rate_limited
 
 pytestmark = pytest.mark.anyio
@@ -22,18 +22,20 @@ async def ask(
     server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK, output: object = "4"
 ) -> tuple[Judged, ModelUsage]:
     async with open_models(settings_for(server), patience=patience) as models:
-        panel = JudgePanel(models)
+        notes = UsageNotes()
+        panel = JudgePanel(models, on_usage=notes)
         judged = await panel.judge(judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"})
-        return judged, panel.usage()[judge.score_name]
+        return judged, notes.by_score[judge.score_name]
 
 
 async def fail(server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK) -> tuple[str, ModelUsage]:
     async with open_models(settings_for(server), patience=patience) as models:
-        panel = JudgePanel(models)
+        notes = UsageNotes()
+        panel = JudgePanel(models, on_usage=notes)
         with pytest.raises(ProviderError) as caught:
             await panel.judge(judge, input="2+2?", output="4", expected_output=None, metadata={})
         assert caught.value.__cause__ is None
-        return str(caught.value), panel.usage()[judge.score_name]
+        return str(caught.value), notes.by_score[judge.score_name]
 
 
 @pytest.fixture(params=["openai", "anthropic"])
@@ -195,7 +197,8 @@ async def test_a_parameter_that_the_model_refuses_is_dropped_once_and_remembered
     server.respond = respond
     judge = judge_on(server, parameters={"temperature": 0, "top_p": 1})
     async with open_models(settings_for(server), patience=QUICK) as models:
-        panel = JudgePanel(models)
+        notes = UsageNotes()
+        panel = JudgePanel(models, on_usage=notes)
         for _ in range(3):
             judged = await panel.judge(judge, input="", output="", expected_output="", metadata={})
             assert judged.value == 0.8
@@ -205,7 +208,7 @@ async def test_a_parameter_that_the_model_refuses_is_dropped_once_and_remembered
         (False, True),
         (False, True),
     ]
-    assert panel.usage()["accuracy"].retries == 1
+    assert notes.by_score["accuracy"].retries == 1
 
 
 async def test_a_schema_that_is_refused_gives_way_to_a_plain_object_and_then_to_nothing(
