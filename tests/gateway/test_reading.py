@@ -1,7 +1,7 @@
 """The gateway against the real store: what it writes comes back decoded."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -60,6 +60,9 @@ async def test_the_items_of_a_version_are_those_of_its_time(workspace: Workspace
     await workspace.gateway.upsert_dataset(name)
     await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="old")
     then = datetime.now(UTC)
+    # Langfuse keeps milliseconds: what comes next has to be in a later one.
+    while datetime.now(UTC) - then < timedelta(milliseconds=2):
+        pass
     await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="new")
     assert [item.input for item in await workspace.gateway.dataset_items(name)] == ["new"]
     assert [item.input for item in await workspace.gateway.dataset_items(name, then)] == ["old"]
