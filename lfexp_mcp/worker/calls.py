@@ -5,17 +5,17 @@ user's code does. A call that takes too long is given up: a thread cannot be sto
 """
 
 import asyncio
+import contextvars
 import inspect
 import traceback
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 
 T = TypeVar("T")
 
@@ -50,10 +50,9 @@ class UserCode:
         Args:
             threads: How many sync calls may be under way at once.
         """
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._most_threads = threads
+        self._threads = self._open_threads()
         self._loop = _UserLoop()
-        self.abandoned = 0
-        """Calls that were given up and may still be under way."""
 
     async def call(self, function: Callable[[], object], *, is_async: bool, timeout: float | None = None) -> Outcome:
         """Call a function and wait for it, or until its time is over.
@@ -70,19 +69,31 @@ class UserCode:
             return await self._outcome(function, is_async=is_async)
         with anyio.move_on_after(timeout):
             return await self._outcome(function, is_async=is_async)
-        self.abandoned += 1
-        if self._loop.is_used and not await self._loop.answers():
-            self._loop = _UserLoop()
+        await self._replace_stuck(is_async=is_async)
         return Raised(f"TimeoutError: no result within {timeout:g} s")
 
     async def _outcome(self, function: Callable[[], object], *, is_async: bool) -> Outcome:
         if is_async:
             return await self._loop.run(function)
-        outcome = await anyio.to_thread.run_sync(_invoke, function, abandon_on_cancel=True, limiter=self._limiter)
+        # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
+        # another would wait for all that have just ended.
+        run = contextvars.copy_context().run
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, run, _invoke, function)
         if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
             awaitable = outcome.value
             return await self._loop.run(lambda: awaitable)
         return outcome
+
+    async def _replace_stuck(self, *, is_async: bool) -> None:
+        """Make sure that a call given up, which may never end, takes no place of the next ones."""
+        if not is_async:
+            self._threads.shutdown(wait=False)
+            self._threads = self._open_threads()
+        if self._loop.is_used and not await self._loop.answers():
+            self._loop = _UserLoop()
+
+    def _open_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._most_threads, thread_name_prefix="user-code")
 
 
 class _UserLoop:
