@@ -9,11 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lfexp_mcp"
 
-PURE = {"errors", "records", "answers", "scores", "statistics", "themes"}
+PURE = {"errors", "groups", "records", "answers", "scores", "statistics", "themes"}
 """Know nobody but each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "groups": {"errors"},
     "records": set(),
     "answers": {"records"},
     "scores": {"answers", "errors", "records"},

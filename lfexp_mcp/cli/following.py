@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from lfexp_mcp.answers.run import Progress, RunAnswer
 from lfexp_mcp.cli.output import note
-from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.reports import progress_line
 from lfexp_mcp.services.experiments import RunRequest, cancel_run, kill_run, run_experiment
 from lfexp_mcp.services.workspace import Workspace
@@ -31,19 +31,11 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
         LfexpError: The run could not start.
     """
     with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_stop_on, interrupts, workspace, request)
-                answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
-                tasks.cancel_scope.cancel()
-        except* LfexpError as failures:
-            raise _first(failures) from None
+        async with open_group() as tasks:
+            tasks.start_soon(_stop_on, interrupts, workspace, request)
+            answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
+            tasks.cancel_scope.cancel()
     return answer
-
-
-def _first(failures: BaseExceptionGroup[LfexpError]) -> LfexpError:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:

@@ -13,9 +13,10 @@ import anyio.to_thread
 import httpx
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import BackendError, RejectedError
+from lfexp_mcp.errors import RejectedError
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
 from lfexp_mcp.gateway.transport import ONCE, Transport, checked
+from lfexp_mcp.groups import open_group
 
 SCORES_PATH = "/api/public/scores"
 SPANS_PATH = "/api/public/otel/v1/traces"
@@ -70,12 +71,9 @@ class Writer:
                 except RejectedError as refused:
                     rejections.append(ScoreRejection(score, str(refused)))
 
-        try:
-            async with anyio.create_task_group() as group:
-                for score in scores:
-                    group.start_soon(write, score)
-        except* BackendError as failed:
-            raise failed.exceptions[0] from None
+        async with open_group() as group:
+            for score in scores:
+                group.start_soon(write, score)
         return rejections
 
     async def _post_scores(self, body: JsonValue) -> int:

@@ -25,6 +25,12 @@ class _Event(BaseModel):
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
+class WorkerLoading(_Event):
+    """A worker has taken the order and loads the user's code, after which it accepts or refuses."""
+
+    event: Literal["loading"] = "loading"
+
+
 class WorkerAccepted(_Event):
     """A worker has checked the order and begins."""
 
@@ -124,7 +130,8 @@ class RunEnded(_Event):
 
 
 Event = Annotated[
-    WorkerAccepted
+    WorkerLoading
+    | WorkerAccepted
     | ItemStarted
     | ItemEnded
     | ItemScored
@@ -257,11 +264,11 @@ def read_run_end(path: Path) -> RunEnded | None:
             lines = file.read(end - start).split(b"\n")
             # The first piece is half a line unless it is the file's, and the last is what follows the last line's end.
             for line in reversed(lines[1 if start else 0 : -1]):
-                if b'"run_ended"' in line or b'"accepted"' in line:
+                if b'"run_ended"' in line or b'"accepted"' in line or b'"loading"' in line:
                     event = _parse_loosely(line)
                     if isinstance(event, RunEnded):
                         return event
-                    if isinstance(event, WorkerAccepted):
+                    if isinstance(event, WorkerAccepted | WorkerLoading):
                         return None
             if not start:
                 return None

@@ -1,11 +1,13 @@
 """Starting the process of a run, and ending it where it does not end itself."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -15,7 +17,8 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from lfexp_mcp import __version__
-from lfexp_mcp.errors import WorkerError
+from lfexp_mcp.errors import LfexpError, WorkerError
+from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.protocol import Hello, Order, Reply
 
 Message = TypeVar("Message", Hello, Reply)
@@ -50,7 +53,7 @@ class Interpreter:
 
 
 class WorkerProcess:
-    """A worker, from its start until it has taken its order; after that the run's folder tells about it."""
+    """A worker, from its start until it has begun with its order; after that the run's folder tells about it."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         """Start it, detached, so that it outlives this process.
@@ -60,6 +63,8 @@ class WorkerProcess:
         """
         self.interpreter = interpreter
         self.started = time.monotonic()
+        self._order: Order | None = None
+        self._taken, self._begun = _answer(), _answer()
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(interpreter.python), "-P", "-m", "lfexp_mcp.worker"],
@@ -89,30 +94,35 @@ class WorkerProcess:
         """Return the code that the process ended with, None while it lives."""
         return self._process.poll()
 
-    async def take(self, order: Order) -> None:
-        """Give the worker its order and wait until it has begun.
+    async def give(self, order: Order) -> None:
+        """Give the worker its order; from then on it goes on whatever becomes of this call and this process.
 
         Raises:
-            LfexpError: The worker refused the order; the error is the one that it refused with.
+            LfexpError: The worker cannot have the run's folder; the error is the one that it refused with.
             WorkerError: It died, or is of another version.
         """
-        try:
-            await anyio.to_thread.run_sync(self._take, order, abandon_on_cancel=True)
-        except BaseException:
-            self.kill()
-            raise
-        finally:
-            # Nobody else would collect the exit code of a worker that this process outlives.
-            Thread(target=self._process.wait, daemon=True).start()
+        await anyio.to_thread.run_sync(self._give, order, abandon_on_cancel=True)
+        await asyncio.wrap_future(self._taken)
 
-    def kill(self) -> None:
-        """End the process, with the processes that it started."""
+    async def begin(self) -> None:
+        """Wait until the worker, which loads the user's code now, has begun; who stops waiting stops nothing.
+
+        Raises:
+            LfexpError: The user's code cannot be used; the error is the one that the worker refused with.
+            WorkerError: It died.
+        """
+        await asyncio.wrap_future(self._begun)
+
+    def dismiss(self) -> None:
+        """End the process, unless it has an order."""
+        if self._order is not None:
+            return
         if self._process.poll() is None:
             kill_process_tree(self._process.pid)
             self._process.wait()
         self._close_pipes()
 
-    def _take(self, order: Order) -> None:
+    def _give(self, order: Order) -> None:
         hello = self._read(Hello)
         if hello.version != __version__:
             raise WorkerError(
@@ -121,11 +131,23 @@ class WorkerProcess:
             )
         try:
             self._stdin.write(order.model_dump_json().encode() + b"\n")
+            self._order = order
             self._stdin.close()
         except OSError as error:
             raise self._death() from error
-        self._read(Reply).raise_refusal()
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Hear the worker's answers, and stay for its exit code, which nobody else would collect."""
+        for answer in (self._taken, self._begun):
+            try:
+                self._read(Reply).raise_refusal()
+            except LfexpError as error:
+                answer.set_exception(error)
+                break
+            answer.set_result(None)
         self._close_pipes()
+        self._process.wait()
 
     def _read(self, message: type[Message]) -> Message:
         line = self._stdout.readline()
@@ -141,19 +163,31 @@ class WorkerProcess:
     def _death(self) -> WorkerError:
         words = self._stderr.read().decode("utf-8", "replace").strip()
         code = self._process.wait()
+        if self._order is not None:
+            return WorkerError(
+                f"The worker died with code {code} while it loaded the scripts. What they printed is in "
+                f"{RunFolder(self._order.folder).log_path}; mend them, then call again with resume=true."
+            )
         if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
             return WorkerError(
                 f"lfexp-mcp is not installed for {self.interpreter.python}. Install it there: "
                 f"{self.interpreter.python} -m pip install lfexp-mcp=={__version__}"
             )
         return WorkerError(
-            f"The worker ({self.interpreter.python}) died with code {code} before the run began: "
+            f"The worker ({self.interpreter.python}) died with code {code} before it took its order: "
             f"{words[-ERROR_TAIL:] or 'it said nothing'}"
         )
 
     def _close_pipes(self) -> None:
         for pipe in (self._stdin, self._stdout, self._stderr):
             pipe.close()
+
+
+def _answer() -> "Future[None]":
+    """An answer to come, which who stops waiting for it does not cancel."""
+    answer: Future[None] = Future()
+    answer.set_running_or_notify_cancel()
+    return answer
 
 
 def kill_process_tree(pid: int) -> None:
@@ -214,14 +248,14 @@ class Workers:
                 return
             self._spare = WorkerProcess(interpreter)
         if spare is not None:
-            spare.kill()
+            spare.dismiss()
 
     def close(self) -> None:
         """Throw the spare away."""
         with self._lock:
             spare, self._spare = self._spare, None
         if spare is not None:
-            spare.kill()
+            spare.dismiss()
 
     def _fits(self, spare: WorkerProcess, interpreter: Interpreter) -> bool:
         young = time.monotonic() - spare.started < self.SPARE_LIFETIME

@@ -1,7 +1,7 @@
 """What a worker and the process that started it say to each other, one line of JSON a message.
 
-The worker greets on its standard output; it reads its order from its standard input, checks it, answers, and from then
-on speaks through the run's folder alone.
+The worker greets on its standard output and reads its order from its standard input. It answers twice: when the run's
+folder is its own, and when it has loaded the user's code and begins. From then on the folder alone speaks.
 """
 
 from pathlib import Path
@@ -40,10 +40,10 @@ _KINDS: dict[ErrorKind, type[LfexpError]] = {
 
 
 class Reply(BaseModel):
-    """Whether the worker carries the order out."""
+    """Whether the worker goes on with the order; after a refusal there is no further answer."""
 
     refused: ErrorKind | None = None
-    """None when the run has begun."""
+    """None when it goes on."""
     message: str = ""
 
     @classmethod

@@ -18,11 +18,13 @@ from lfexp_mcp.runs.journal import (
     ScoresStored,
     Warned,
     WorkerAccepted,
+    WorkerLoading,
     WriteRefused,
 )
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 
 AT_WORK_SHOWN = 10
+LOADING = "The scripts and what they import are still being loaded; no item has begun."
 ItemKey = tuple[int, str]
 """Repetition and item id."""
 
@@ -45,6 +47,8 @@ class RunState:
     accepted: WorkerAccepted | None = None
     """The newest worker's beginning."""
     first_accepted: datetime | None = None
+    loading: bool = False
+    """Whether the newest worker loads the user's code, or died at that."""
     run_ended: RunEnded | None = None
     """None while the newest worker is at work, and for good if it died."""
     failed_count: int = 0
@@ -57,6 +61,8 @@ class RunState:
 
     def _apply(self, event: Event) -> None:
         match event:
+            case WorkerLoading():
+                self.loading, self.run_ended = True, None
             case WorkerAccepted():
                 self._apply_accepted(event)
             case ItemStarted():
@@ -78,12 +84,12 @@ class RunState:
             case ModelsCalled():
                 self.model_usage[event.user] = self.model_usage.get(event.user, ModelUsage()) + event.usage
             case RunEnded():
-                self.run_ended = event
+                self.loading, self.run_ended = False, event
 
     def _apply_accepted(self, event: WorkerAccepted) -> None:
         self.accepted = event
         self.first_accepted = self.first_accepted or event.at
-        self.run_ended = None
+        self.loading = False
         self.warnings.clear()
         self.suspects |= self.at_work
         self.at_work.clear()
@@ -195,13 +201,16 @@ def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
 def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Iterator[str]:
     if state.run_ended is not None and state.run_ended.reason is not None:
         yield state.run_ended.reason
+    if state.loading and status == "running":
+        yield LOADING
     if state.run_ended is None and status == "failed":
         at_work = ", ".join(repr(item_id) for _, item_id in sorted(state.at_work)[:AT_WORK_SHOWN])
         if last_words is not None:
             yield last_words
         else:
-            yield "The worker died before the run's end; the run's log may say why. resume=true goes on from there."
-        if at_work:
+            when = "while it loaded the scripts" if state.loading else "before the run's end"
+            yield f"The worker died {when}; the run's log may say why. resume=true goes on from there."
+        if at_work and not state.loading:
             yield f"At work were items {at_work}."
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])

@@ -13,7 +13,8 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
-from lfexp_mcp.errors import DataFileError, LfexpError, UsageError
+from lfexp_mcp.errors import DataFileError, UsageError
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.services.items import FieldNames, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
@@ -84,12 +85,9 @@ async def _store_items(ws: Workspace, dataset_name: str, items: list[NewItem]) -
                 metadata=item.metadata,
             )
 
-    try:
-        async with anyio.create_task_group() as group:
-            for item in items:
-                group.start_soon(store, item)
-    except* LfexpError as failed:
-        raise failed.exceptions[0] from None
+    async with open_group() as group:
+        for item in items:
+            group.start_soon(store, item)
 
 
 def _id(dataset_name: str, item: NewItem) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import BackendError, LfexpError, NotFoundError, RunExistsError, StateError, WorkerError
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
@@ -23,6 +24,8 @@ from lfexp_mcp.services.workspace import Workspace
 
 READY_AFTER = 2.0
 """Seconds that the call which opened the workspace has the machine for itself."""
+SHORTEST_LOADING = 20.0
+"""Seconds that a call at least lets the worker load the scripts."""
 CANCEL_PATIENCE = 15.0
 """Seconds that a cancel waits for the run to end, its grace period not counted."""
 
@@ -87,7 +90,8 @@ async def run_experiment(
     Args:
         ws: The workspace.
         request: What to run.
-        wait_seconds: How long to wait for the end.
+        wait_seconds: How long to wait for the end; a few seconds longer where the scripts take so long to load, since
+            what is wrong with them is this call's answer.
         on_progress: Told how far the run has come, at most once a second and at least every ten.
 
     Returns:
@@ -102,16 +106,15 @@ async def run_experiment(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
+    deadline = anyio.current_time() + (math.inf if request.dry_run else wait_seconds)
     interpreter = worker_interpreter(ws, request.python)
     worker = await anyio.to_thread.run_sync(ws.workers.start, interpreter)
     try:
-        folder = await _start(ws, request, worker)
-    except BaseException:
+        folder, follower = await _start(ws, request, worker, deadline, on_progress)
+    finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(worker.kill)
-        raise
-    follower = Follower(folder)
-    ended = await follower.wait(math.inf if request.dry_run else wait_seconds, on_progress)
+            await anyio.to_thread.run_sync(worker.dismiss)
+    ended = await follower.wait(max(deadline - anyio.current_time(), 0))
     answer = await _answer(ws, folder, follower, _resume_arguments(request))
     if request.dry_run and ended:
         estimate = await estimate_whole(ws, folder.read_record(), folder.manifest().dry_run_of or 0)
@@ -123,19 +126,28 @@ async def run_experiment(
     return answer
 
 
-async def _start(ws: Workspace, request: RunRequest, worker: WorkerProcess) -> RunFolder:
-    """Write the order, and hand it to the worker."""
+async def _start(
+    ws: Workspace, request: RunRequest, worker: WorkerProcess, deadline: float, on_progress: OnProgress | None
+) -> tuple[RunFolder, Follower]:
+    """Write the order, hand it to the worker, and see it begin, unless the scripts take too long to load."""
     prepared = await prepare_order(ws, request)
     folder = prepared.folder
     with folder.starting():
         prepared.write()
         try:
-            await worker.take(Order(folder=folder.path))
+            await worker.give(Order(folder=folder.path))
+            follower = Follower(folder, on_progress)
+            async with open_group() as group:
+                group.cancel_scope.deadline = max(deadline, anyio.current_time() + SHORTEST_LOADING)
+                group.start_soon(follower.report)
+                await worker.begin()
+                group.cancel_scope.cancel()
         except LfexpError:
-            if prepared.is_new:
+            # A worker that died while it loaded the scripts has left a log, which may say why.
+            if prepared.is_new and not folder.read_state().loading:
                 folder.delete()
             raise
-    return folder
+    return folder, follower
 
 
 def _of_dry_run(answer: RunAnswer, request: RunRequest, estimate: RunEstimate) -> RunAnswer:
@@ -159,7 +171,7 @@ async def wait_for_run(
     """
     folder = await _find(ws, dataset, run_name)
     if folder is not None and folder.is_alive():
-        await Follower(folder).wait(seconds, on_progress)
+        await Follower(folder, on_progress).wait(seconds)
 
 
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
@@ -276,7 +288,8 @@ async def deliver_pending(ws: Workspace) -> int:
         worker = await anyio.to_thread.run_sync(ws.workers.start, interpreter)
         # Another process may have begun to send it, or to go on with it, meanwhile.
         with suppress(RunExistsError):
-            await worker.take(Order(folder=folder.path, deliver_only=True))
+            await worker.give(Order(folder=folder.path, deliver_only=True))
+            await worker.begin()
     return len(theirs)
 
 

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import anyio
 
@@ -26,46 +25,53 @@ LONGEST_REPORT = 10.0
 """Seconds between two reports of the progress: not more often, and when nothing moves not more seldom."""
 
 
-@dataclass(slots=True)
 class _Reporter:
-    on_progress: OnProgress | None
-    last: float = -math.inf
-    done: int = -1
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self._on_progress = on_progress
+        self._last = -math.inf
+        self._done = -1
 
     async def report(self, progress: Progress) -> None:
-        if self.on_progress is None:
+        if self._on_progress is None:
             return
-        quiet = time.monotonic() - self.last
-        moved = progress.done != self.done
+        quiet = time.monotonic() - self._last
+        moved = progress.done != self._done
         if quiet >= LONGEST_REPORT or (moved and quiet >= SHORTEST_REPORT):
-            self.last, self.done = time.monotonic(), progress.done
-            await self.on_progress(progress)
+            self._last, self._done = time.monotonic(), progress.done
+            await self._on_progress(progress)
 
 
 class Follower:
     """Reads the journal of one run as it grows."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, on_progress: OnProgress | None = None) -> None:
+        """Read what there is.
+
+        Args:
+            folder: The run's.
+            on_progress: Told how far the run has come, at most once a second and at least every ten.
+        """
         self._folder = folder
+        self._reporter = _Reporter(on_progress)
         self._manifest: Manifest = folder.manifest()
         self._reader = JournalReader(folder.journal_path)
         self.state = RunState()
         self.state.apply(self._reader.read())
 
-    async def wait(self, seconds: float, on_progress: OnProgress | None = None) -> bool:
+    async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
 
         Args:
             seconds: How long, at most.
-            on_progress: Told how far the run has come, at most once a second and at least every ten.
 
         Returns:
             Whether it ended.
         """
         begun = time.monotonic()
         looked = begun
-        reporter = _Reporter(on_progress)
+        self.state.apply(self._reader.read())
         while self.state.run_ended is None:
+            await self._reporter.report(self.progress())
             now = time.monotonic()
             if now - begun >= seconds:
                 return False
@@ -75,10 +81,15 @@ class Follower:
                     # Its last events may have come between the last look at the journal and its death.
                     self.state.apply(self._reader.read())
                     return True
-            await reporter.report(self.progress())
             await anyio.sleep(min(SHORTEST_POLL + (now - begun) / 20, LONGEST_POLL, max(begun + seconds - now, 0.001)))
             self.state.apply(self._reader.read())
         return True
+
+    async def report(self) -> None:
+        """Tell how far the run has come, until cancelled, while there is nothing to wait for in its journal."""
+        while True:
+            await self._reporter.report(self.progress())
+            await anyio.sleep(SHORTEST_REPORT)
 
     def progress(self) -> Progress:
         """Return how far the run has come."""

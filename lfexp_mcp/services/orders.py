@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-
-from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, UsageError
+from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
@@ -177,12 +176,9 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
         nonlocal items
         items = await ws.gateway.dataset_items(dataset.name)
 
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(read_items)
-            experiment = await ws.gateway.experiment(dataset.id, run_name)
-    except* LfexpError as failed:
-        raise failed.exceptions[0] from None
+    async with open_group() as group:
+        group.start_soon(read_items)
+        experiment = await ws.gateway.experiment(dataset.id, run_name)
     return items, experiment
 
 

@@ -37,7 +37,6 @@ def main() -> None:
         # Whoever asked may be gone; the run goes on.
         with suppress(OSError):
             speaker.write(reply.model_dump_json().encode() + b"\n")
-            speaker.close()
 
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:

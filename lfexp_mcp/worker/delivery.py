@@ -14,10 +14,10 @@ from anyio.abc import TaskGroup
 from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, WriteRefused
 from lfexp_mcp.runs.otlp import name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.worker.groups import open_group
 
 T = TypeVar("T")
 

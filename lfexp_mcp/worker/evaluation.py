@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
@@ -16,7 +17,6 @@ from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.groups import open_group
 from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder

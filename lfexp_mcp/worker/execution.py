@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.manifest import Limits
 from lfexp_mcp.worker.evaluation import ItemEvaluation
-from lfexp_mcp.worker.groups import open_group
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
@@ -77,7 +77,6 @@ class Execution:
         started = time.monotonic()
         limit = self.limits.run_timeout
         while True:
-            await anyio.sleep(WATCH_EVERY)
             self.log.trim()
             if self.folder.cancel_requested():
                 self.stop.request("cancelled", "The run was cancelled; resume=true goes on from here.")
@@ -87,6 +86,7 @@ class Execution:
                 )
             if self.stop.status is not None and time.monotonic() - self.stop.since > self.limits.cancel_grace:
                 at_work.cancel()
+            await anyio.sleep(WATCH_EVERY)
 
     async def _keep_synced(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
@@ -32,7 +33,6 @@ from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
-from lfexp_mcp.worker.groups import open_group
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work

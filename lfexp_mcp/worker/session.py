@@ -12,10 +12,11 @@ from lfexp_mcp.errors import LfexpError, ScriptError, StateError
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Warned, WorkerAccepted
+from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
+from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance
@@ -28,7 +29,7 @@ async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> 
 
     Args:
         order: What to do.
-        answer: Called once, when the order has been checked.
+        answer: Called when the run's folder is this worker's, and again when the user's code is loaded.
         sdk: Makes the spans.
     """
     folder = RunFolder(order.folder)
@@ -41,6 +42,7 @@ async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> 
         folder.introduce_worker(os.getpid())
         if order.deliver_only:
             answer(Reply())
+            answer(Reply())
             await deliver(folder)
         else:
             await _run(folder, answer, sdk)
@@ -50,7 +52,14 @@ async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> 
 
 async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     try:
-        run = await _prepare(folder)
+        state, journal = folder.read_state(), folder.open_journal()
+        journal.append(WorkerLoading())
+        answer(Reply())
+        try:
+            run = await _prepare(folder, state, journal)
+        except LfexpError as error:
+            journal.append(*_refusal(state, error))
+            raise
     except LfexpError as error:
         answer(Reply.of_error(error))
     except OSError as error:
@@ -60,17 +69,23 @@ async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> 
         await run.carry_out(sdk)
 
 
-async def _prepare(folder: RunFolder) -> Run:
+def _refusal(before: RunState, error: LfexpError) -> list[Event]:
+    """What the journal keeps of a refusal, for those who did not wait for it: a run that had ended stays as it was."""
+    if before.run_ended is None:
+        return [RunEnded(status="failed", reason=f"{error} After mending it, resume=true begins.")]
+    return [Warned(text=f"It was not resumed: {error}"), before.run_ended]
+
+
+async def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     """Check all that can be checked before the first item."""
     manifest = folder.manifest()
     items = list(folder.items())
-    state = folder.read_state()
     log = RunLog(folder.log_path)
     os.chdir(manifest.working_folder)
     scripts, imported = _load_scripts(manifest)
     provenance = await anyio.to_thread.run_sync(collect_provenance, manifest, _describe_evaluators(scripts), imported)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
-    journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
+    outbox = Outbox(folder.outbox_path)
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
         *(Warned(text=sentence) for sentence in scripts.evaluators.left_out),
