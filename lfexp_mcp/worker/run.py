@@ -139,9 +139,6 @@ class Run:
         await execution.run(plan_work(self.manifest, self.items, self.state))
         if stop.status is None:
             await execution.run_evaluation.run()
-        hopeless = execution.policy.hopeless()
-        if hopeless:
-            recorder.note(Warned(text=hopeless))
         self.log.trim()
         await self._flush_sdk(tracer)
         tracer.flush()
@@ -194,7 +191,9 @@ class Run:
             run_evaluation=run_evaluation,
             recorder=recorder,
             stop=stop,
-            policy=ErrorPolicy(limits.fail_on_error, manifest.total_items, stop),
+            policy=ErrorPolicy(
+                limits.fail_on_error, manifest.total_items, stop, lambda text: recorder.note(Warned(text=text))
+            ),
         )
 
     def _task_caller(self, tracer: RunTracer, models: Models, stop: Stop, ledger: UsageLedger) -> CallTask:

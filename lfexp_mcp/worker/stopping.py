@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Literal
 
 from lfexp_mcp.runs.journal import ItemEnded
@@ -31,19 +32,21 @@ class Stop:
 
 
 class ErrorPolicy:
-    """Watches failures, and stops a run that has too many."""
+    """Watches failures: stops a run that has too many, and warns of one that looks hopeless."""
 
-    def __init__(self, fail_on_error: float | None, total: int, stop: Stop) -> None:
+    def __init__(self, fail_on_error: float | None, total: int, stop: Stop, warn: Callable[[str], None]) -> None:
         """Watch.
 
         Args:
             fail_on_error: A count (int) or a share (float) of failed items at which the run stops; None for never.
             total: Items of the whole run.
             stop: Told when it is enough.
+            warn: Told when all of the first items have failed alike.
         """
         self._limit = fail_on_error
         self._total = total
         self._stop = stop
+        self._warn = warn
         self._ended = 0
         self._errors: Counter[str] = Counter()
 
@@ -52,6 +55,11 @@ class ErrorPolicy:
         self._ended += 1
         if ended.error is not None:
             self._errors[ended.error] += 1
+            if self._ended == min(HOPELESS, self._total) > 1 and self._errors[ended.error] == self._ended:
+                self._warn(
+                    f"All of the first {self._ended} items failed with the same error: {ended.error}. Mend the task; "
+                    "cancel_run stops the run if it is still at work, and resume=true runs again what failed."
+                )
         if self._limit is not None and self._is_too_much(self._limit):
             failed = self._errors.total()
             self._stop.request(
@@ -59,12 +67,6 @@ class ErrorPolicy:
                 f"Stopped early, as fail_on_error={self._limit} asks: {failed} of {self._ended} items failed. "
                 f"{self._common_error()} What is done is kept; mend the task and call again with resume=true.",
             )
-
-    def hopeless(self) -> str | None:
-        """Say so when all of the first items failed alike, None otherwise."""
-        if self._ended < min(HOPELESS, self._total) or self._ended < 2 or len(self._errors) != 1:
-            return None
-        return self._common_error() if self._errors.total() == self._ended else None
 
     def _is_too_much(self, limit: float) -> bool:
         failed = self._errors.total()

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.worker.scene import Scene
+from lfexp_mcp.services.experiments import wait_for_run
+from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
 
@@ -152,6 +153,26 @@ async def test_a_failing_task_is_tried_again_as_often_as_asked(scene: Scene) -> 
     """)
     answer = await scene.run(task, task_retries=1)
     assert (answer.succeeded, answer.failed) == (1, 1)
+
+
+async def test_a_run_whose_first_items_all_fail_alike_says_so_while_it_is_at_work(scene: Scene) -> None:
+    await scene.fill(25)
+    task = scene.script("""
+        import os, time
+
+        def task(*, item, **kwargs):
+            while item.metadata["number"] >= 20 and not os.path.exists(__file__ + ".go"):
+                time.sleep(0.005)
+            raise ConnectionError("no route")
+    """)
+    folder = await scene.run_folder()
+    assert (await scene.run(task, wait_seconds=0, max_concurrency=25)).status == "running"
+    await until(lambda: bool(folder.read_record().warnings))
+    record = await scene.record()
+    assert record.status == "running"
+    assert "All of the first 20 items failed with the same error: ConnectionError: no route" in record.warnings[0]
+    task.with_name(task.name + ".go").touch()
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
 
 
 @pytest.mark.parametrize(("limit", "most"), [(3, 3), (0.5, 20)])
