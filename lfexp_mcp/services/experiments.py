@@ -73,8 +73,6 @@ class RunRequest(BaseModel):
             raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
         if self.source_type == "dataset" and not self.dataset:
             raise ValueError("pass the dataset to run over, or source_type='live'")
-        if self.dry_run and self.source_type == "live":
-            raise ValueError("dry_run stores nothing, but source_type='live' has to store its dataset: pass a dataset")
         if not self.run_name.strip():
             raise ValueError("run_name is blank")
         return self

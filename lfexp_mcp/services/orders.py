@@ -17,7 +17,7 @@ from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
 from lfexp_mcp.runs.process import Interpreter
 from lfexp_mcp.services.earlier import read_results
-from lfexp_mcp.services.live import sample_live
+from lfexp_mcp.services.live import sample_live, store_live
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import process_environment
 
@@ -102,54 +102,80 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         if script is not None:
             _check_script(script, kind)
     ws.runs.prepare()
+    if request.dry_run:
+        return await _dry_order(ws, request)
     if request.source_type == "live":
-        dataset = await sample_live(ws, request.run_name, request.sample_size)
+        dataset = await store_live(ws, request.run_name, request.sample_size)
     else:
         dataset = await ws.gateway.dataset(request.dataset or "")
-    heads = [
-        ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name)
-        for name in (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
-    ]
-    folder = ws.runs.dry_folder() if request.dry_run else ws.runs.folder(heads[0].id)
+    heads = await _heads(ws, dataset, request)
+    folder = ws.runs.folder(heads[0].id)
     if folder.has_started():
         return await _continue_order(ws, folder, request, dataset)
     return await _begin_order(ws, folder, request, dataset, heads)
 
 
+async def _dry_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
+    """The order of a run of a few items, of which nothing is stored."""
+    if request.source_type == "live":
+        sample = await sample_live(ws, request.run_name, request.sample_size)
+        dataset, items = sample.dataset, sample.items
+    else:
+        dataset = await ws.gateway.dataset(request.dataset or "")
+        items = await ws.gateway.dataset_items(dataset.name)
+    heads = await _heads(ws, dataset, request)
+    whole = await _new_manifest(ws, request, dataset, items, heads)
+    few = items[:DRY_RUN_ITEMS]
+    changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
+    return PreparedOrder(ws.runs.dry_folder(), whole.model_copy(update=changes), [_run_item(item) for item in few])
+
+
 async def _begin_order(
     ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
 ) -> PreparedOrder:
-    """The order of a run that this machine does not know: a new one, a dry one, or one that another machine began."""
+    """The order of a run that this machine does not know: a new one, or one that another machine began."""
     items, experiment = await _read(ws, dataset, request.run_name)
-    if request.dry_run:
-        experiment = None
-    elif experiment is not None and not request.resume:
+    if experiment is not None and not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=False)
-    elif experiment is None and request.resume:
+    if experiment is None and request.resume:
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
         )
+    manifest = await _new_manifest(ws, request, dataset, items, heads)
+    earlier = await read_results(ws, heads) if experiment is not None else ()
+    return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
+
+
+async def _new_manifest(
+    ws: Workspace,
+    request: RunRequest,
+    dataset: Dataset,
+    items: Sequence[DatasetItem],
+    heads: Sequence[ExperimentHead],
+) -> Manifest:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
     work = await _find_models_work(ws, request, dataset, items)
-    run_items = items[:DRY_RUN_ITEMS] if request.dry_run else items
-    manifest = Manifest(
+    return Manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
         base_url=ws.gateway.backend.url,
         dataset_id=dataset.id,
         dataset_name=dataset.name,
         dataset_version=_version_of(dataset, items),
-        item_count=len(run_items),
-        dry_run_of=len(items) * request.repeats if request.dry_run else None,
-        experiments=tuple(heads[:1] if request.dry_run else heads),
+        item_count=len(items),
+        experiments=tuple(heads),
         description=request.description,
         metadata=request.metadata or {},
         working_folder=Path.cwd(),
     ).model_copy(update=work | _changeable(ws, request))
-    earlier = await read_results(ws, heads) if experiment is not None else ()
-    return PreparedOrder(folder, manifest, [_run_item(item) for item in run_items], earlier)
+
+
+async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
+    """The experiments that the run's repetitions are."""
+    names = (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
+    return [ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name) for name in names]
 
 
 async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:

@@ -10,7 +10,8 @@ from langfuse.experiment import LocalExperimentItem
 from pydantic import SecretStr
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.live import sample_live
+from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.live import store_live
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
@@ -38,10 +39,10 @@ async def quiet(quiet_store: StoreConnection, tmp_path: Path) -> AsyncIterator[W
 
 
 async def test_the_newest_production_traces_with_an_input_become_the_dataset(
-    quiet: Workspace, quiet_store: StoreConnection
+    quiet: Workspace, quiet_store: StoreConnection, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="no production trace"):
-        await sample_live(quiet, "empty", 3)
+        await store_live(quiet, "empty", 3)
     sdk = Langfuse(public_key=quiet_store.public_key, secret_key=quiet_store.secret_key, base_url=quiet_store.base_url)
     for number in range(5):
         with sdk.start_as_current_observation(name="answer", input={"q": number}) as span:
@@ -56,7 +57,15 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     )
     sdk.flush()
 
-    dataset = await sample_live(quiet, "first", 3)
+    task = tmp_path / "task.py"
+    task.write_text("def task(*, item, **kwargs):\n    return item.input['q']\n")
+    request = RunRequest(run_name="first", task_script=task, source_type="live", sample_size=3, dry_run=True)
+    answer = await run_experiment(quiet, request)
+    assert answer.estimate is not None
+    assert (answer.status, answer.succeeded, answer.estimate.results) == ("completed", 2, 3)
+    assert [dataset.name for dataset in await quiet.gateway.datasets()] == []
+
+    dataset = await store_live(quiet, "first", 3)
     items = await quiet.gateway.dataset_items(dataset.name)
     assert dataset.name == "live-first"
     assert [item.input for item in items] == [{"q": 2}, {"q": 3}, {"q": 4}]
@@ -64,7 +73,7 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     assert items[0].expected_output is None
     roots = {root.trace_id for root in await quiet.gateway.observations(root_only=True)}
     assert {item.source_trace_id for item in items} <= roots
-    assert await sample_live(quiet, "first", 5) == dataset
+    assert await store_live(quiet, "first", 5) == dataset
 
 
 def _next_millisecond() -> None:
@@ -77,4 +86,4 @@ def _next_millisecond() -> None:
 @pytest.mark.parametrize("size", [0, -1, 1001])
 async def test_a_sample_size_out_of_bounds_is_refused(workspace: Workspace, size: int) -> None:
     with pytest.raises(UsageError, match="sample_size"):
-        await sample_live(workspace, "x", size)
+        await store_live(workspace, "x", size)

@@ -68,7 +68,6 @@ async def test_an_empty_dataset_is_refused(scene: Scene) -> None:
         {"fail_on_error": 0},
         {"task_script": None},
         {"dataset": None},
-        {"dry_run": True, "source_type": "live"},
     ],
 )
 async def test_arguments_out_of_bounds_are_refused(arguments: dict[str, object]) -> None:
