@@ -6,8 +6,8 @@ import httpx
 from langfuse.api import AsyncLangfuseAPI
 from pydantic import SecretStr
 
-from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.gateway.definitions import Definitions
+from lfexp_mcp.gateway.location import Location
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
 from lfexp_mcp.gateway.results import Results
 from lfexp_mcp.gateway.transport import RetryPolicy
@@ -20,7 +20,7 @@ class Gateway(Definitions, Results):
     def __init__(
         self,
         *,
-        backend: Backend,
+        location: Location,
         public_key: str,
         secret_key: SecretStr,
         api: AsyncLangfuseAPI,
@@ -28,7 +28,7 @@ class Gateway(Definitions, Results):
         policy: RetryPolicy | None = None,
     ) -> None:
         super().__init__(
-            backend=backend, public_key=public_key, secret_key=secret_key, api=api, http=http, policy=policy
+            location=location, public_key=public_key, secret_key=secret_key, api=api, http=http, policy=policy
         )
         self._writer = Writer(http, self._transport)
 

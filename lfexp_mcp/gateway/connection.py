@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
@@ -10,10 +9,9 @@ from langfuse import __version__ as sdk_version
 from langfuse.api import AsyncLangfuseAPI
 from pydantic import SecretStr
 
-from lfexp_mcp.answers.base import Backend
-from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
+from lfexp_mcp.gateway.location import Location, parse_location
 from lfexp_mcp.gateway.transport import RetryPolicy
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store
@@ -41,11 +39,11 @@ async def connect(settings: Settings, policy: RetryPolicy | None = None) -> Asyn
     transport: httpx.AsyncBaseTransport | None = None
     if settings.embedded:
         store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
-        backend = Backend(kind="embedded", url=store.base_url, note=EMBEDDED_NOTE)
+        location = Location("embedded", store.base_url, EMBEDDED_NOTE)
         public_key, secret_key = store.public_key, SecretStr(store.secret_key)
-        transport = EmbeddedStoreTransport(settings.store_folder, LIMITS, lambda url: setattr(backend, "url", url))
+        transport = EmbeddedStoreTransport(settings.store_folder, LIMITS, location)
     else:
-        backend = _backend(settings.langfuse_url)
+        location = parse_location(settings.langfuse_url)
         public_key = settings.langfuse_public_key or ""
         secret_key = settings.langfuse_secret_key or SecretStr("")
     headers = {
@@ -54,30 +52,22 @@ async def connect(settings: Settings, policy: RetryPolicy | None = None) -> Asyn
         "x-langfuse-public-key": public_key,
     }
     async with httpx.AsyncClient(
-        base_url=backend.url,
+        base_url=location.url,
         auth=httpx.BasicAuth(public_key, secret_key.get_secret_value()),
         headers=headers,
         timeout=TIMEOUT,
         # Loading the certificates takes a while, and plain HTTP needs none.
-        verify=not backend.url.startswith("http://"),
+        verify=not location.url.startswith("http://"),
         limits=LIMITS,
         transport=transport,
     ) as http:
         api = AsyncLangfuseAPI(
-            base_url=backend.url,
+            base_url=location.url,
             username=public_key,
             password=secret_key.get_secret_value(),
             x_langfuse_public_key=public_key,
             httpx_client=http,
         )
-        yield Gateway(backend=backend, public_key=public_key, secret_key=secret_key, api=api, http=http, policy=policy)
-
-
-def _backend(url: str) -> Backend:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise CredentialsError(
-            f"LANGFUSE_HOST is {url!r}, which is no address. Set it to one such as https://cloud.langfuse.com."
+        yield Gateway(
+            location=location, public_key=public_key, secret_key=secret_key, api=api, http=http, policy=policy
         )
-    cloud = parts.hostname == "langfuse.com" or parts.hostname.endswith(".langfuse.com")
-    return Backend(kind="cloud" if cloud else "self-hosted", url=url.rstrip("/"))

@@ -9,6 +9,7 @@ from langfuse.api.core.request_options import RequestOptions
 from pydantic import SecretStr
 
 from lfexp_mcp.answers.base import Backend
+from lfexp_mcp.gateway.location import Location
 from lfexp_mcp.gateway.rows import Page
 from lfexp_mcp.gateway.transport import RetryPolicy, Transport, checked
 
@@ -34,20 +35,25 @@ class Reader:
     def __init__(
         self,
         *,
-        backend: Backend,
+        location: Location,
         public_key: str,
         secret_key: SecretStr,
         api: AsyncLangfuseAPI,
         http: httpx.AsyncClient,
         policy: RetryPolicy | None = None,
     ) -> None:
-        self.backend = backend
+        self._location = location
         self.public_key = public_key
         self.secret_key = secret_key
         self._api = api
         self._http = http
-        self._transport = Transport(backend.url, policy or RetryPolicy())
+        self._transport = Transport(location, policy or RetryPolicy())
         self._project_id: str | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results live, as answers say it."""
+        return self._location.backend()
 
     async def health(self) -> str:
         """Return the server's version."""

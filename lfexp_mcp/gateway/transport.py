@@ -18,6 +18,7 @@ from lfexp_mcp.errors import (
     RejectedError,
     UnreachableError,
 )
+from lfexp_mcp.gateway.location import Location
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ class _Failure:
 class Transport:
     """Sends requests under one retry policy."""
 
-    def __init__(self, url: str, policy: RetryPolicy) -> None:
-        self._url = url
+    def __init__(self, location: Location, policy: RetryPolicy) -> None:
+        self._location = location
         self._policy = policy
 
     async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
@@ -102,7 +103,7 @@ class Transport:
         if status in (401, 403):
             return _Failure(
                 CredentialsError(
-                    f"Langfuse at {self._url} refused the keys while trying to {what}: {message} "
+                    f"Langfuse at {self._location.url} refused the keys while trying to {what}: {message} "
                     "Check LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and that LANGFUSE_HOST is their server."
                 ),
                 1,
@@ -110,7 +111,7 @@ class Transport:
         if status == 429:
             wait = _retry_after(answer.headers) or 1.0
             error = RateLimitError(
-                f"Langfuse at {self._url} still answers 429 (too many requests) while trying to {what}. "
+                f"Langfuse at {self._location.url} still answers 429 (too many requests) while trying to {what}. "
                 "Wait a minute and try again.",
                 wait,
             )
@@ -118,7 +119,7 @@ class Transport:
         if status >= 500 or status == 408:
             return _Failure(
                 UnreachableError(
-                    f"Langfuse at {self._url} answered {status} while trying to {what}: {message} "
+                    f"Langfuse at {self._location.url} answered {status} while trying to {what}: {message} "
                     "Try again, and look at the server if it goes on."
                 ),
                 policy.attempts,
@@ -133,7 +134,7 @@ class Transport:
         reason = str(broken) or type(broken).__name__
         return _Failure(
             UnreachableError(
-                f"Langfuse at {self._url} cannot be reached ({reason}) while trying to {what}. "
+                f"Langfuse at {self._location.url} cannot be reached ({reason}) while trying to {what}. "
                 "Check LANGFUSE_HOST and that the server is up; `lfexp-mcp doctor` tells more."
             ),
             policy.connect_attempts if connecting else policy.attempts,

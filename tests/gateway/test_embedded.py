@@ -40,3 +40,12 @@ async def test_a_store_that_comes_back_at_another_address_is_found(embedded: Gat
     (home / "store" / "server.json").unlink(missing_ok=True)
     assert (await embedded.dataset("kept")).name == "kept"
     assert embedded.backend.url != url
+
+
+async def test_an_answer_given_before_the_store_moved_stays_as_it_was(embedded: Gateway, home: Path) -> None:
+    given = embedded.backend
+    url = given.url
+    assert stop_store(home / "store")
+    (home / "store" / "server.json").unlink(missing_ok=True)
+    await embedded.health()
+    assert given.url == url

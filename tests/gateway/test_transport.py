@@ -1,3 +1,4 @@
+import re
 import socket
 from pathlib import Path
 
@@ -76,11 +77,13 @@ async def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path: 
             await gateway.health()
 
 
-async def test_an_address_that_is_none_is_refused_before_any_request(tmp_path: Path) -> None:
-    settings = Settings(
-        langfuse_public_key="pk", langfuse_secret_key=SecretStr("sk"), langfuse_url="cloud", home=tmp_path
-    )
-    with pytest.raises(CredentialsError, match="LANGFUSE_HOST is 'cloud'"):
+@pytest.mark.parametrize(
+    "url", ["cloud", "ftp://host", "http://localhost:abc", "http://[::1", "http://localhost:99999", "http://a..b"]
+)
+async def test_an_address_that_is_none_is_refused_before_any_request(tmp_path: Path, url: str) -> None:
+    settings = Settings(langfuse_public_key="pk", langfuse_secret_key=SecretStr("sk"), langfuse_url=url, home=tmp_path)
+    refusal = rf"LANGFUSE_HOST .*{re.escape(repr(url))}.* no address.* such as https://cloud\.langfuse\.com"
+    with pytest.raises(CredentialsError, match=refusal):
         async with connect(settings):
             pass
 

@@ -1,0 +1,53 @@
+"""Where Langfuse is."""
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from lfexp_mcp.answers.base import Backend
+from lfexp_mcp.errors import CredentialsError
+
+
+@dataclass(slots=True)
+class Location:
+    """Where Langfuse is while a gateway is open.
+
+    Attributes:
+        url: Without a slash at its end. The embedded store's changes when the store comes back at another port.
+    """
+
+    kind: Literal["embedded", "cloud", "self-hosted"]
+    url: str
+    note: str | None = None
+
+    def backend(self) -> Backend:
+        """Describe it as answers do."""
+        return Backend(kind=self.kind, url=self.url, note=self.note)
+
+
+def parse_location(url: str) -> Location:
+    """Read the address of a Langfuse server.
+
+    Raises:
+        CredentialsError: It is none.
+    """
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL) as wrong:
+        raise _no_address(url, f" ({wrong})") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise _no_address(url)
+    cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
+    return Location("cloud" if cloud else "self-hosted", url.rstrip("/"))
+
+
+def _no_address(url: str, why: str = "") -> CredentialsError:
+    return CredentialsError(
+        f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url!r}, which is no address{why}. "
+        "Set it to one such as https://cloud.langfuse.com or http://localhost:3000."
+    )
