@@ -34,7 +34,9 @@ from lfexp_mcp.gateway.records import (
     ScoreEntry,
 )
 from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
-from lfexp_mcp.records import Score, ScoreDataType
+from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
+
+_SOURCES: dict[str, ScoreSource] = {"API": "API", "EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}
 
 
 def decode_text(value: JsonValue) -> JsonValue:
@@ -62,7 +64,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def decode_score(score: ScoreRow) -> Score | None:
-    """Decode a score; None for a correction, which is a better output and no score."""
+    """Decode a score; None for a correction, which is a better output and no score.
+
+    A source that a newer server may know counts as `API`, whose scores can be of anybody: it is no human's annotation.
+    """
     if score.data_type == "CORRECTION":
         return None
     metadata = score.metadata or {}
@@ -73,7 +78,7 @@ def decode_score(score: ScoreRow) -> Score | None:
         value=score.value,
         data_type=score.data_type,
         comment=score.comment or None,
-        source=score.source,
+        source=_SOURCES.get(score.source, "API"),
         raw=float(raw) if isinstance(raw, int | float) else None,
         clamped=metadata.get("clamped") is True,
         config_id=score.config_id,

@@ -99,7 +99,7 @@ class Reader:
         """Read one page past the SDK, which would take longer to parse it than the server to make it."""
         parameters = {name: value for name, value in asked.items() if value is not None}
 
-        async def read() -> bytes:
-            return checked(await self._http.get(path, params=parameters)).content
+        async def read() -> Page[Row]:
+            return page.model_validate_json(checked(await self._http.get(path, params=parameters)).content)
 
-        return page.model_validate_json(await self._call(what, read))
+        return await self._call(what, read)

@@ -31,7 +31,7 @@ class ScoreRow(_Row):
     name: str
     data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]
     value: bool | float | str
-    source: Literal["API", "EVAL", "ANNOTATION"]
+    source: str
     timestamp: datetime | None = None
     comment: str | None = None
     config_id: str | None = None

@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 import httpx
 from langfuse.api.core.api_error import ApiError
+from pydantic import ValidationError
 
 from lfexp_mcp.errors import (
     BackendError,
@@ -23,6 +24,7 @@ from lfexp_mcp.gateway.location import Location
 T = TypeVar("T")
 
 MESSAGE_LIMIT = 500
+QUOTE_LIMIT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Transport:
             RateLimitError: Still 429 after the waits.
             UnreachableError: No answer, or only errors of the server.
             RejectedError: The request is refused as wrong; `status` says how.
+            BackendError: What came is no answer of a Langfuse server to this request.
         """
         policy = policy or self._policy
         attempt = 0
@@ -85,6 +88,8 @@ class Transport:
                 failure = self._failure_of_answer(what, answer, policy)
             except httpx.TransportError as broken:
                 failure = self._failure_of_connection(what, broken, policy)
+            except ValidationError as misfit:
+                failure = self._misfit(what, _first_misfit(misfit))
             attempt += 1
             if failure.retry_after is not None:
                 if failure.retry_after > patience:
@@ -100,6 +105,8 @@ class Transport:
     def _failure_of_answer(self, what: str, answer: ApiError, policy: RetryPolicy) -> _Failure:
         status = answer.status_code or 0
         message = _message(answer.body)
+        if status < 400:
+            return self._misfit(what, f"status {status}: {message}")
         if status in (401, 403):
             return _Failure(
                 CredentialsError(
@@ -129,6 +136,14 @@ class Transport:
             1,
         )
 
+    def _misfit(self, what: str, came: str) -> _Failure:
+        error = BackendError(
+            f"What came from {self._location.url} while trying to {what} does not fit what was asked for ({came}). "
+            "Check that LANGFUSE_HOST is the address of a Langfuse server, and that no login page of a proxy "
+            "answers in its place; else the server is of a version that lfexp-mcp does not know."
+        )
+        return _Failure(error, 1)
+
     def _failure_of_connection(self, what: str, broken: httpx.TransportError, policy: RetryPolicy) -> _Failure:
         connecting = isinstance(broken, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
         reason = str(broken) or type(broken).__name__
@@ -142,12 +157,14 @@ class Transport:
 
 
 def checked(response: httpx.Response) -> httpx.Response:
-    """Return a response that is good.
+    """Return a response that is an answer of Langfuse, and good.
 
     Raises:
-        ApiError: It is none; `Transport.call` turns this into our own errors.
+        ApiError: It is not; `Transport.call` turns this into our own errors.
     """
-    if response.is_success:
+    # Langfuse's API answers with JSON; a page is that of a proxy, and acknowledges nothing.
+    is_page = response.headers.get("content-type", "").startswith("text/html")
+    if response.is_success and not is_page:
         return response
     try:
         body: object = response.json()
@@ -167,6 +184,15 @@ def _retry_after(headers: dict[str, str] | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except ValueError:
         return None
+
+
+def _first_misfit(misfit: ValidationError) -> str:
+    """What of an answer does not fit first, and what stands there."""
+    issue = misfit.errors(include_url=False, include_context=False)[0]
+    found = repr(issue["input"])
+    shown = found if len(found) <= QUOTE_LIMIT else f"{found[:QUOTE_LIMIT]}…"
+    where = ".".join(str(part) for part in issue["loc"]) or "the whole"
+    return f"{where}: {issue['msg']}; it is {shown}"
 
 
 def _message(body: object) -> str:

@@ -19,6 +19,9 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+LOGIN_PAGE = Reply(200, "<!doctype html><title>Sign in</title>", {"content-type": "text/html"})
+
+
 @dataclass
 class ScriptedServer:
     """Answers in order; the last answer stays."""
@@ -49,7 +52,8 @@ def scripted_server() -> Iterator[ScriptedServer]:
         def _answer(self, body: JsonValue) -> None:
             script.requests.append((self.path, body))
             reply = script.next_reply()
-            content = json.dumps(reply.body).encode()
+            is_page = reply.headers.get("content-type") == "text/html"
+            content = (str(reply.body) if is_page else json.dumps(reply.body)).encode()
             self.send_response(reply.status)
             for name, value in {"content-type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)

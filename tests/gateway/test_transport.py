@@ -3,14 +3,14 @@ import socket
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.errors import CredentialsError, RateLimitError, RejectedError, UnreachableError
+from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.settings import Settings
 from tests.gateway.conftest import QUICK
-from tests.gateway.scripted_server import Reply, ScriptedServer
+from tests.gateway.scripted_server import LOGIN_PAGE, Reply, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +65,35 @@ async def test_a_refused_request_names_the_fields_that_are_wrong(gateway: Gatewa
     with pytest.raises(RejectedError, match=r"limit: Too big") as refused:
         await gateway.prompts()
     assert refused.value.status == 400
+
+
+async def test_a_login_page_in_the_servers_place_is_told_with_what_was_asked(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [LOGIN_PAGE]
+    for what, ask in (("ask for the health", gateway.health), ("read scores", gateway.scores)):
+        with pytest.raises(BackendError, match=rf"trying to {what} .*Sign in.*LANGFUSE_HOST"):
+            await ask()
+    assert len(server.requests) == 2
+
+
+async def test_an_answer_of_another_form_is_told_with_what_does_not_fit(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(body={"data": [{"id": 7}]})]
+    with pytest.raises(BackendError, match=r"read scores .*data\.0\.id: Input should be a valid string; it is 7"):
+        await gateway.scores()
+    with pytest.raises(BackendError, match="read the project"):
+        await gateway.project_id()
+
+
+async def test_a_score_of_a_source_that_we_do_not_know_is_read_as_no_humans(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    row: dict[str, JsonValue] = {"id": "1", "name": "n", "dataType": "NUMERIC", "value": 0.5, "source": "AGENT"}
+    server.replies = [Reply(body={"data": [row], "meta": {}})]
+    [entry] = await gateway.scores()
+    assert (entry.score.value, entry.score.source) == (0.5, "API")
 
 
 async def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path: Path) -> None:

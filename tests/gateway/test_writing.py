@@ -1,9 +1,9 @@
 import pytest
 
-from lfexp_mcp.errors import RejectedError, UnreachableError
+from lfexp_mcp.errors import BackendError, RejectedError, UnreachableError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
-from tests.gateway.scripted_server import Reply, ScriptedServer
+from tests.gateway.scripted_server import LOGIN_PAGE, Reply, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +79,17 @@ async def test_a_server_that_dies_between_single_scores_is_reported_as_such(
     server.replies = [LIST_REFUSED, Reply(200, {"id": "x"}), Reply(500)]
     with pytest.raises(UnreachableError):
         await gateway.write_scores(SCORES)
+
+
+@pytest.mark.parametrize("reply", [LOGIN_PAGE, Reply(302, headers={"location": "https://sso/login"})])
+async def test_a_login_page_in_the_servers_place_acknowledges_and_refuses_nothing(
+    gateway: Gateway, server: ScriptedServer, reply: Reply
+) -> None:
+    server.replies = [reply]
+    for write in (lambda: gateway.write_scores(SCORES), lambda: gateway.send_spans(b"spans")):
+        with pytest.raises(BackendError, match="login page of a proxy") as failed:
+            await write()
+        assert not isinstance(failed.value, RejectedError)
 
 
 async def test_a_batch_of_spans_is_refused_with_its_status(gateway: Gateway, server: ScriptedServer) -> None:
