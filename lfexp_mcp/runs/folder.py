@@ -201,8 +201,13 @@ class RunFolder:
         return self.log_path.exists() and self.log_path.stat().st_size > 0
 
     def beat(self) -> None:
-        """Give a sign of life."""
-        os.utime(self._worker_path)
+        """Give a sign of life.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        with _writing(self.path):
+            os.utime(self._worker_path)
 
     def is_hung(self) -> bool:
         """Tell whether the worker lives without giving signs of life."""

@@ -73,6 +73,8 @@ class ItemScored(_Event):
     event: Literal["scored"] = "scored"
     item_id: str
     repeat: int = 0
+    evaluators: tuple[str, ...] | None = None
+    """Names of all that have scored the item, or tried to; None where that is not known."""
     scores: tuple[Score, ...] = ()
     unscored: tuple[Unscored, ...] = ()
 
@@ -110,6 +112,12 @@ class Warned(_Event):
     text: str
 
 
+class Executed(_Event):
+    """All items have been run and scored, and the run as a whole; what is left is to be acknowledged by Langfuse."""
+
+    event: Literal["executed"] = "executed"
+
+
 class ModelsCalled(_Event):
     """A judge, or a task that is a prompt, has called its model; what that used since the last such event."""
 
@@ -140,6 +148,7 @@ Event = Annotated[
     | WriteRefused
     | Warned
     | ModelsCalled
+    | Executed
     | RunEnded,
     Field(discriminator="event"),
 ]

@@ -7,9 +7,13 @@ are concatenated): a file of the outbox is appended to, and later sent as it is.
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from threading import Lock
+
+from lfexp_mcp.errors import StateError
 
 SUFFIX = ".otlp"
 RESOURCE_SPANS_TAG = 0x0A
@@ -19,29 +23,27 @@ RESOURCE_SPANS_TAG = 0x0A
 class Outbox:
     """Batches of one run; safe to use from several threads.
 
-    New batches go to the newest file until `seal` closes it. Sealed files are sent, and removed when acknowledged.
+    New batches go to the newest file until `seal` closes it. Sealed files are sent, and removed when acknowledged. All
+    methods that touch the disk raise a StateError where it cannot be written or read.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._file: FileIO | None = None
         self._dirty = False
         self._opened = 0.0
         self._size = 0
-        for path in waiting_files(folder):
-            _cut_torn_batch(path)
+        with self._using():
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in waiting_files(folder):
+                _cut_torn_batch(path)
         self._sealed = waiting_files(folder)
         self._number = max((int(path.stem) for path in self._sealed), default=0)
 
     def append(self, batch: bytes) -> None:
-        """Keep one encoded batch so that it outlives this process.
-
-        Raises:
-            OSError: The disk is full or the folder cannot be written.
-        """
-        with self._lock:
+        """Keep one encoded batch so that it outlives this process."""
+        with self._lock, self._using():
             file = self._file or self._open()
             data = memoryview(batch)
             while data:
@@ -57,7 +59,8 @@ class Outbox:
             self._dirty = False
         if handle is not None:
             try:
-                os.fsync(handle)
+                with self._using():
+                    os.fsync(handle)
             finally:
                 os.close(handle)
 
@@ -78,25 +81,26 @@ class Outbox:
             self._sealed.append(self._path(self._number))
 
     def take(self) -> Path | None:
-        """Take one sealed file to send it; give it back with `put_back` or end it with `remove`."""
+        """Take one sealed file to send it; `remove` it when it is acknowledged."""
         with self._lock:
             return self._sealed.pop(0) if self._sealed else None
 
-    def put_back(self, path: Path) -> None:
-        """Give back a file that was not acknowledged."""
-        with self._lock:
-            self._sealed.insert(0, path)
+    def read(self, path: Path) -> bytes:
+        """Read a file that was taken."""
+        with self._using():
+            return path.read_bytes()
 
     def remove(self, path: Path) -> None:
         """Forget an acknowledged file."""
-        path.unlink(missing_ok=True)
+        with self._using():
+            path.unlink(missing_ok=True)
 
     def refuse(self, name: str, batch: bytes) -> Path:
         """Keep a span that Langfuse refused, out of the way of the others."""
-        folder = self._folder / "refused"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{name}{SUFFIX}"
-        path.write_bytes(batch)
+        path = self._folder / "refused" / f"{name}{SUFFIX}"
+        with self._using():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(batch)
         return path
 
     def is_empty(self) -> bool:
@@ -110,6 +114,16 @@ class Outbox:
         self._opened = time.monotonic()
         self._size = 0
         return self._file
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(
+                f"The run's outbox {self._folder} cannot be used ({error.strerror or error}). What is done stays; make "
+                "room or set LFEXP_HOME to another folder, then call again with resume=true."
+            ) from error
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08}{SUFFIX}"

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, RunStatus, Score, Unscored
 from lfexp_mcp.runs.journal import (
     Event,
+    Executed,
     ItemEnded,
     ItemScored,
     ItemStarted,
@@ -49,6 +50,8 @@ class RunState:
     first_accepted: datetime | None = None
     loading: bool = False
     """Whether the newest worker loads the user's code, or died at that."""
+    executed: bool = False
+    """Whether the newest worker has run and scored all that there is."""
     run_ended: RunEnded | None = None
     """None while the newest worker is at work, and for good if it died."""
     failed_count: int = 0
@@ -62,7 +65,7 @@ class RunState:
     def _apply(self, event: Event) -> None:
         match event:
             case WorkerLoading():
-                self.loading, self.run_ended = True, None
+                self.loading, self.executed, self.run_ended = True, False, None
             case WorkerAccepted():
                 self._apply_accepted(event)
             case ItemStarted():
@@ -83,6 +86,8 @@ class RunState:
                     self.warnings.append(event.text)
             case ModelsCalled():
                 self.model_usage[event.user] = self.model_usage.get(event.user, ModelUsage()) + event.usage
+            case Executed():
+                self.executed = True
             case RunEnded():
                 self.loading, self.run_ended = False, event
 
@@ -109,11 +114,6 @@ class RunState:
         """Tell whether the item's newest result is a good one."""
         ended = self.ended.get(key)
         return ended is not None and ended.status == "succeeded"
-
-    def is_done(self, manifest: Manifest) -> bool:
-        """Tell whether every item has been run, and every good result scored."""
-        good = {key for key in self.ended if self.succeeded(key)}
-        return len(self.ended) == manifest.total_items and good <= self.scored.keys()
 
     def unstored_scores(self) -> Iterator[tuple[Score, ItemEnded | None, int]]:
         """Yield the scores that Langfuse neither acknowledged nor refused.

@@ -102,7 +102,7 @@ class Delivery:
             group.start_soon(self._send_file, path)
 
     async def _send_file(self, path: Path) -> None:
-        await self._send_batch(await anyio.Path(path).read_bytes())
+        await self._send_batch(await anyio.to_thread.run_sync(self._outbox.read, path))
         self._outbox.remove(path)
         self._span_requests -= 1
 

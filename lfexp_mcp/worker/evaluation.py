@@ -25,6 +25,7 @@ from lfexp_mcp.worker.tracing import RunTracer
 LONGEST_COMMENT = 5000
 """Characters that Langfuse keeps of a comment."""
 CUT = "… [cut]"
+NAME_TAKEN = "Another evaluator gave a score of this name already."
 
 
 class Scorer(Protocol):
@@ -95,6 +96,7 @@ class ItemEvaluation:
         self._tracer = tracer
         self._recorder = recorder
         self._delivery = delivery
+        self.names = tuple(scorer.name for scorer in scorers)
 
     async def run(self, work: Work, ended: ItemEnded, output: object) -> ItemScored:
         """Evaluate a good result; when this returns, its scores are journaled.
@@ -107,7 +109,8 @@ class ItemEvaluation:
         Raises:
             StateError: The scores cannot be journaled.
         """
-        collected = _Collected(self._manifest.experiments[ended.repeat].id, ended, list(work.kept))
+        kept = work.scored.scores if work.scored else ()
+        collected = _Collected(self._manifest.experiments[ended.repeat].id, ended, list(kept))
         scorers = [
             scorer
             for scorer in self._scorers
@@ -125,12 +128,21 @@ class ItemEvaluation:
         event = ItemScored(
             item_id=ended.item_id,
             repeat=ended.repeat,
+            evaluators=self._asked(work),
             scores=tuple(collected.scores),
             unscored=tuple(collected.unscored),
         )
         await self._recorder.record(event)
-        self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(work.kept) :]])
+        self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(kept) :]])
         return event
+
+    def _asked(self, work: Work) -> tuple[str, ...] | None:
+        """Name all that have scored the item by now; not known where nobody knows of the scores it had."""
+        if work.scored is None:
+            return self.names
+        if work.scored.evaluators is None:
+            return None
+        return tuple(dict.fromkeys((*work.scored.evaluators, *self.names)))
 
     async def _score(self, scorer: Scorer, index: int, item: RunItem, output: object, collected: "_Collected") -> None:
         evaluated_input: dict[str, JsonValue] = {
@@ -165,7 +177,7 @@ class _Collected:
 
     def add(self, result: Evaluated) -> None:
         if any(score.name == result.name for score in self.scores):
-            self.unscored.append(Unscored(result.name, "Another evaluator gave a score of this name already."))
+            self.unscored.append(Unscored(result.name, NAME_TAKEN))
             return
         identity = score_id(self.experiment_id, self.ended.item_id, self.ended.observation_id, result.name)
         self.scores.append(make_score(identity, result))

@@ -38,7 +38,7 @@ class Execution:
     policy: ErrorPolicy
 
     async def run(self, works: Iterator[Work]) -> None:
-        """Work through the items.
+        """Work through the items, then score the run as a whole.
 
         Raises:
             StateError: The run's folder cannot be written.
@@ -50,6 +50,8 @@ class Execution:
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._consume, works)
+                if self.stop.status is None:
+                    await self.run_evaluation.run()
             keepers.cancel_scope.cancel()
 
     async def _consume(self, works: Iterator[Work]) -> None:

@@ -1,10 +1,9 @@
 """What a run has still to do, by its journal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from lfexp_mcp.records import Score
-from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.replay import RunState
 
@@ -19,22 +18,30 @@ class Work:
     """The good result that only needs scores; None where the task is to run."""
     missing: frozenset[str] | None = None
     """Names of the evaluators or scores that failed before; None for all."""
-    kept: tuple[Score, ...] = ()
-    """Scores that the item has."""
+    scored: ItemScored | None = None
+    """What the item has of scores, where only some are missing."""
 
 
-def plan_work(manifest: Manifest, items: Iterable[RunItem], state: RunState) -> Iterator[Work]:
+def plan_work(
+    manifest: Manifest, items: Iterable[RunItem], state: RunState, evaluators: Collection[str]
+) -> Iterator[Work]:
     """Yield what is to do, in the order of repetitions and items.
 
     An item that was at work when the process died comes last: should its task have killed the process, the others are
     done before it can do so again.
+
+    Args:
+        manifest: The run's order.
+        items: The dataset items.
+        state: What has been done.
+        evaluators: Names of the evaluators and judges of now; one that is new scores what the others have scored.
     """
     known = list(items)
     suspects = state.suspects | state.at_work
     late: list[Work] = []
     for repeat in range(manifest.repeats):
         for item in known:
-            work = _work(item, repeat, state)
+            work = _work(item, repeat, state, evaluators)
             if work is None:
                 continue
             if (repeat, item.id) in suspects:
@@ -44,7 +51,7 @@ def plan_work(manifest: Manifest, items: Iterable[RunItem], state: RunState) -> 
     yield from late
 
 
-def _work(item: RunItem, repeat: int, state: RunState) -> Work | None:
+def _work(item: RunItem, repeat: int, state: RunState, evaluators: Collection[str]) -> Work | None:
     key = (repeat, item.id)
     if not state.succeeded(key):
         return Work(item, repeat)
@@ -52,6 +59,7 @@ def _work(item: RunItem, repeat: int, state: RunState) -> Work | None:
     scored = state.scored.get(key)
     if scored is None:
         return Work(item, repeat, ended)
-    if scored.unscored:
-        return Work(item, repeat, ended, frozenset(each.name for each in scored.unscored), scored.scores)
-    return None
+    missing = {each.name for each in scored.unscored}
+    if scored.evaluators is not None:
+        missing |= set(evaluators).difference(scored.evaluators)
+    return Work(item, repeat, ended, frozenset(missing), scored) if missing else None

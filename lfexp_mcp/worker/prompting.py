@@ -40,10 +40,13 @@ def prompt_caller(
             ) as generation,
         ):
             outcome: Outcome = Raised(f"TimeoutError: no answer within {timeout} s")
-            with anyio.move_on_after(timeout):
-                outcome = await _answer(prompt_task, item, manifest, stop)
+            try:
+                with anyio.move_on_after(timeout):
+                    outcome = await _answer(prompt_task, item, manifest, stop)
+            finally:
+                # A call that a cancelled run gives up has been paid for, too.
+                ledger.add(user, prompt_task.usage)
             used = prompt_task.usage
-            ledger.add(user, used)
             tokens = {"input": used.input_tokens, "output": used.output_tokens}
             if isinstance(outcome, Returned):
                 generation.update(output=outcome.value, usage_details=None if used.unmetered else tokens)

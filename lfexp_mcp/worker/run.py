@@ -21,7 +21,7 @@ from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ModelUsage, ModelUser
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import JournalWriter, RunEnded, Warned
+from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
@@ -136,13 +136,13 @@ class Run:
         )
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
-        await execution.run(plan_work(self.manifest, self.items, self.state))
-        if stop.status is None:
-            await execution.run_evaluation.run()
+        await execution.run(plan_work(self.manifest, self.items, self.state, execution.evaluation.names))
         self.log.trim()
         await self._flush_sdk(tracer)
         tracer.flush()
         ledger.write()
+        if stop.status is None:
+            recorder.note(Executed())
         await anyio.to_thread.run_sync(recorder.sync)
 
     async def _beat(self, gateway: Gateway, ledger: UsageLedger) -> None:
@@ -218,7 +218,7 @@ async def deliver(folder: RunFolder) -> None:
         group.start_soon(delivery.run)
         delivered = await delivery.finish(lambda: delivery_patience(folder, manifest))
         group.cancel_scope.cancel()
-    if delivered and state.is_done(manifest) and (state.run_ended is None or state.run_ended.cause == "undelivered"):
+    if delivered and state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered"):
         journal.append(RunEnded(status="completed"))
     journal.close()
 

@@ -12,7 +12,7 @@ from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normali
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import make_score, score_write
+from lfexp_mcp.worker.evaluation import NAME_TAKEN, EvaluatorError, make_score, score_write
 from lfexp_mcp.worker.recorder import Recorder
 
 
@@ -69,6 +69,9 @@ class RunEvaluation:
             for evaluator in self._evaluators:
                 try:
                     for result in await self._call(evaluator, results):
+                        if result.name in scores:
+                            unscored.append(Unscored(result.name, NAME_TAKEN))
+                            continue
                         identity = score_id(experiment.id, None, None, result.name)
                         scores[result.name] = make_score(identity, result)
                 except LfexpError as error:
@@ -80,7 +83,7 @@ class RunEvaluation:
     async def _call(self, evaluator: RunEvaluator, results: Sequence[ScriptItemResult]) -> list[Evaluated]:
         outcome = await self._user.call(lambda: evaluator.call(results), is_async=evaluator.is_async)
         if isinstance(outcome, Raised):
-            raise LfexpError(outcome.error)
+            raise EvaluatorError(outcome.error)
         return normalise_result(evaluator.name, outcome.value)
 
 

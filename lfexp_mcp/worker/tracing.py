@@ -50,14 +50,14 @@ class _OutboxExporter(SpanExporter):
 
     def __init__(self) -> None:
         self.outbox: Outbox | None = None
-        self.failure: OSError | None = None
+        self.failure: StateError | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self.outbox is None:
             return SpanExportResult.FAILURE
         try:
             self.outbox.append(encode_spans(spans).SerializeToString())
-        except OSError as error:
+        except StateError as error:
             self.failure = error
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
@@ -136,12 +136,8 @@ class RunTracer:
             StateError: The outbox cannot be written.
         """
         self._provider.force_flush()
-        failure = self._exporter.failure
-        if failure is not None:
-            raise StateError(
-                f"The run's outbox cannot be written ({failure.strerror or failure}). What is done stays; make room "
-                "or set LFEXP_HOME to another folder, then call again with resume=true."
-            )
+        if self._exporter.failure is not None:
+            raise self._exporter.failure
 
     @contextmanager
     def task(self, item: RunItem, repeat: int) -> Iterator[TaskSpan]:

@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.otlp import count_spans, name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox, complete_length, count_waiting_spans
 
@@ -77,8 +78,14 @@ def test_what_was_not_acknowledged_is_there_for_the_next_worker(tmp_path: Path) 
     assert left is not None
     assert count_spans(left.read_bytes()) == 4
     assert again.is_empty()
-    again.put_back(left)
-    assert not again.is_empty()
+
+
+def test_an_outbox_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "outbox"
+    folder.write_text("a file where the folder should be")
+    with pytest.raises(StateError, match="cannot be used") as raised:
+        Outbox(folder)
+    assert str(folder) in str(raised.value)
 
 
 @pytest.mark.parametrize("left", [0, 5])

@@ -109,6 +109,47 @@ async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_tas
     assert [sorted(score.name for score in item.scores) for item in items] == [["one", "two"]] * 3
 
 
+async def test_an_evaluator_that_a_resume_adds_scores_what_the_others_have_scored(scene: Scene) -> None:
+    await scene.fill(3)
+    scene.script("", "task.py.go")
+    task = scene.script(COUNTING)
+    await scene.run(task, evaluator_script=scene.script(ONE, "first.py"))
+    both = scene.script(
+        "def one(**k):\n    raise ValueError('again')\n\ndef two(**k):\n    return 0.5\n", "both.py"
+    )
+    answer = await scene.run(task, evaluator_script=both, resume=True)
+    assert {score.name: (score.mean, score.count) for score in answer.scores} == {"one": (1.0, 3), "two": (0.5, 3)}
+    assert len((scene.folder / "task.py.calls").read_text().split()) == 3
+    journal = (await scene.run_folder()).journal_path.read_bytes()
+    await scene.run(task, evaluator_script=both, resume=True)
+    later = (await scene.run_folder()).journal_path.read_bytes()[len(journal) :]
+    assert b'"scored"' not in later
+
+
+async def test_a_run_evaluator_that_never_returns_ends_with_the_run(scene: Scene) -> None:
+    await scene.fill(2)
+    endless = """
+        import threading
+
+        def endless(*, item_results, **kwargs):
+            open(__file__ + ".begun", "w").close()
+            threading.Event().wait()
+
+        RUN_EVALUATORS = [endless]
+    """
+    evaluators = scene.script(endless, "endless.py")
+    scene.folder.joinpath("task.py.go").touch()
+    task = scene.script(COUNTING)
+    scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.2}))
+    await scene.run(task, evaluator_script=evaluators, wait_seconds=0)
+    await until((scene.folder / "endless.py.begun").exists)
+    answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    assert (answer.status, answer.succeeded) == ("cancelled", 2)
+    answer = await scene.run(task, resume=True, evaluator_script=evaluators, run_timeout=0.5)
+    assert (answer.status, answer.succeeded) == ("failed", 2)
+    assert "run_timeout" in answer.warnings[0]
+
+
 async def test_a_run_of_another_machine_is_resumed_from_what_langfuse_has(scene: Scene) -> None:
     await scene.fill(4)
     task = scene.script(COUNTING)
