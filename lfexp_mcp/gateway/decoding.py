@@ -5,10 +5,9 @@ An input or output that holds an object or a list is decoded; a bare number or w
 have been text.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
 from langfuse.api import ChatMessage, Model, PromptMeta
 from langfuse.api import Comment as SdkComment
@@ -35,6 +34,7 @@ from lfexp_mcp.gateway.records import (
 )
 from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
 from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
+from lfexp_mcp.strict_json import strict_loads
 
 _SOURCES: dict[str, ScoreSource] = {"API": "API", "EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}
 
@@ -53,14 +53,9 @@ def decode_metadata(metadata: Mapping[str, Any] | None) -> dict[str, JsonValue]:
 
 def _parse(text: str) -> JsonValue:
     try:
-        return cast("JsonValue", json.loads(text, parse_constant=_refuse))
+        return strict_loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _refuse(constant: str) -> NoReturn:
-    message = f"{constant} is no JSON"
-    raise ValueError(message)
 
 
 def decode_score(score: ScoreRow) -> Score | None:

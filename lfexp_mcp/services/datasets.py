@@ -1,28 +1,23 @@
 """Creating datasets and adding items, one by one or from a file."""
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
-from lfexp_mcp.errors import DataFileError, UsageError
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.services.dataset_files import read_items
 from lfexp_mcp.services.items import FieldNames, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 CONNECTIONS = 8
 """Items stored at once: Langfuse takes one a request."""
-
-_ITEM = TypeAdapter(NewItem)
-FIELDS = frozenset(NewItem.model_fields)
 
 
 async def create_dataset(
@@ -98,100 +93,6 @@ def derived_id(dataset_name: str, item: NewItem) -> str:
     """Return the id of an item that came without one: a hash of the dataset's name and the item's content."""
     content = json.dumps([dataset_name, item.model_dump(exclude={"id"})], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
-    """Read a JSONL or CSV file of dataset items.
-
-    Raises:
-        DataFileError: The file is missing, of another kind, not UTF-8, or has a broken line; the text names the line.
-    """
-    readers = {".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows, ".csv": _csv_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items as one of the two.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataFileError(
-            f"There is no file {path}. Pass an absolute path, or one relative to {Path.cwd()}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as broken:
-        raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
-    items = [_item(path, line, _renamed(row, fields or {})) for line, row in reader(path, text)]
-    if not items:
-        raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
-    return items
-
-
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, JsonValue]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as broken:
-            raise DataFileError(f"{path}, line {number} is no JSON ({broken}). Nothing was stored; mend it.") from None
-        if not isinstance(row, dict):
-            raise DataFileError(
-                f"{path}, line {number} is no JSON object but {type(row).__name__}. Nothing was stored; "
-                'write {"input": …} there.'
-            )
-        yield number, row
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, JsonValue]]]:
-    reader = csv.DictReader(StringIO(text), strict=True)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise DataFileError(
-                    f"{path}, line {reader.line_num} has another number of cells than the header. "
-                    "Nothing was stored; mend it."
-                )
-            yield reader.line_num, {column: _cell(cell) for column, cell in row.items()}
-    except csv.Error as broken:
-        raise DataFileError(
-            f"{path}, line {reader.line_num} is broken CSV ({broken}). Nothing was stored; mend it."
-        ) from None
-
-
-def _cell(cell: str) -> JsonValue:
-    """Decode a CSV cell: empty is nothing, an object or list is JSON, anything else is text."""
-    if not cell:
-        return None
-    if cell.startswith(("{", "[")):
-        try:
-            decoded: JsonValue = json.loads(cell)
-        except ValueError:
-            return cell
-        return decoded
-    return cell
-
-
-def _renamed(row: dict[str, JsonValue], fields: FieldNames) -> dict[str, JsonValue]:
-    renamed = {key: value for key, value in row.items() if key not in fields.values()}
-    renamed.update((field, row[key]) for field, key in fields.items() if key in row)
-    return renamed
-
-
-def _item(path: Path, line: int, row: dict[str, JsonValue]) -> NewItem:
-    known = {key: value for key, value in row.items() if key in FIELDS}
-    if "input" not in known:
-        raise DataFileError(
-            f"{path}, line {line} has no `input`. Nothing was stored; say which key holds it, such as "
-            f"fields={{'input': 'question'}} (found: {', '.join(sorted(row)) or 'nothing'})."
-        )
-    rest = {key: value for key, value in row.items() if key not in FIELDS}
-    metadata = known.get("metadata")
-    if rest and (metadata is None or isinstance(metadata, dict)):
-        known["metadata"] = {**(metadata or {}), **rest}
-    try:
-        return _ITEM.validate_python(known)
-    except ValidationError as wrong:
-        issue = wrong.errors()[0]
-        where = ".".join(str(part) for part in issue["loc"])
-        raise DataFileError(f"{path}, line {line}: {where}: {issue['msg']}. Nothing was stored; mend it.") from None
 
 
 def _refuse_missing_input(items: list[NewItem]) -> None:

@@ -1,10 +1,14 @@
 """What a caller gives of a dataset item."""
 
+import json
+from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 ID_LENGTH = 255
+DEEPEST = 150
+"""Levels of nesting: Pydantic, through which the items of a run are read, gives up at 200."""
 
 ItemField = Literal["id", "input", "expected_output"]
 FieldNames = dict[ItemField, str]
@@ -26,3 +30,35 @@ class NewItem(BaseModel):
     input: JsonValue = Field(description="What the task gets as `item.input`: text or any JSON.")
     expected_output: JsonValue = Field(default=None, description="The reference that evaluators and judges get.")
     metadata: dict[str, JsonValue] | None = Field(default=None, description="Anything else; results are sliced by it.")
+
+    @field_validator("input", "expected_output", "metadata", mode="before")
+    @classmethod
+    def _refuse_what_json_has_not(cls, value: object) -> object:
+        if _levels(value) > DEEPEST:
+            message = f"it is nested more than {DEEPEST} levels deep"
+            raise ValueError(message)
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            message = "it holds half a surrogate pair, which is no text"
+            raise ValueError(message) from None
+        except ValueError:
+            message = "it holds NaN or an infinity, which JSON has not"
+            raise ValueError(message) from None
+        return value
+
+
+def _levels(value: object) -> int:
+    """How deep a value is nested, counted no further than needed."""
+    levels = 0
+    inside = [value]
+    while inside and levels <= DEEPEST:
+        inside = [inner for each in inside for inner in _members(each)]
+        levels += 1
+    return levels
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import Deployment
 from lfexp_mcp.store.http_errors import ApiError, BadRequestError, InvalidRequestError, TooLargeError
-from lfexp_mcp.store.strict_json import strict_loads
+from lfexp_mcp.strict_json import strict_loads
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest body taken, before and after decompression."""

@@ -13,7 +13,7 @@ from lfexp_mcp.store.observation_shape import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.paging import SqlValue
 from lfexp_mcp.store.pricing import ModelPrices, cost, load_prices, match_model
-from lfexp_mcp.store.strict_json import strict_loads
+from lfexp_mcp.strict_json import strict_loads
 
 _METADATA = "langfuse.observation.metadata"
 _TRACE_METADATA = "langfuse.trace.metadata"

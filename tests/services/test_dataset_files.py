@@ -1,11 +1,14 @@
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from lfexp_mcp.errors import DataFileError
-from lfexp_mcp.services.datasets import derived_id, read_items
+from lfexp_mcp.services.dataset_files import read_items
+from lfexp_mcp.services.datasets import derived_id
 from lfexp_mcp.services.items import ID_LENGTH, FieldNames, NewItem
 
 
@@ -58,6 +61,11 @@ def test_a_csv_file_gives_an_item_a_row_with_json_cells_decoded(tmp_path: Path) 
         ("items.jsonl", '{"question": "?"}\n', r"line 1 has no `input`.*found: question"),
         ("items.jsonl", '{"input": 1, "metadata": 3}\n', "line 1: metadata"),
         ("items.jsonl", '{"input": 1, "id": 7}\n', "line 1: id"),
+        ("items.jsonl", '{"input": 1}\n{"input": NaN}\n', "line 2 is no JSON .NaN"),
+        ("items.jsonl", '{"input": 1e999}\n', "line 1 is no JSON .*too large"),
+        ("items.jsonl", '{"input": "\\ud800"}\n', "line 1 is no JSON .*surrogates"),
+        ("items.jsonl", '{"input": 1}\n{"input": ' + "[" * 9999 + "]" * 9999 + "}\n", "line 2 is nested too deeply"),
+        ("items.jsonl", '{"input": ' + "[" * 300 + "]" * 300 + "}\n", "line 1: input: .* more than 150 levels deep"),
         ("items.jsonl", "\n", "holds no items"),
         ("items.csv", "input,expected_output\na,b\nc\n", "line 3 has another number of cells"),
         ("items.csv", 'input\n"a"b\n', "broken CSV"),
@@ -78,6 +86,36 @@ def test_a_missing_or_binary_file_is_refused_by_name(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataFileError, match="UTF-8"):
         read_items(binary)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("items.jsonl", '{"input": 1, "answer": 2}\n{"input": 1, "level": 3}\n'),
+        ("items.csv", "input,answer,level\n1,2,3\n"),
+    ],
+)
+def test_a_name_that_no_row_has_is_refused_with_those_that_there_are(tmp_path: Path, name: str, text: str) -> None:
+    fields: FieldNames = {"expected_output": "anwser"}
+    with pytest.raises(DataFileError, match=r"'anwser'.*expected_output.*Did you mean 'answer'.*input, answer, level"):
+        read_items(_file(tmp_path, name, text), fields)
+
+
+def test_a_csv_cell_may_be_a_whole_document(tmp_path: Path) -> None:
+    document = "word " * 50_000
+    assert read_items(_file(tmp_path, "items.csv", f"input\n{document}\n"))[0].input == document
+
+
+def test_a_csv_cell_that_only_looks_like_json_is_text(tmp_path: Path) -> None:
+    path = _file(tmp_path, "items.csv", f"input\n[NaN]\n{'[' * 9999}\n")
+    assert [item.input for item in read_items(path)] == ["[NaN]", "[" * 9999]
+
+
+@pytest.mark.parametrize("value", [math.nan, [math.inf], {"a": "\ud800"}, {"\ud800": 1}])
+def test_an_item_cannot_hold_what_json_has_not(value: object) -> None:
+    for field in ({"input": value}, {"input": 1, "metadata": {"key": value}}):
+        with pytest.raises(ValidationError, match=r"NaN|surrogate"):
+            NewItem.model_validate(field)
 
 
 JSON = st.recursive(

@@ -32,10 +32,11 @@ async def test_items_without_reference_and_repeated_items_are_warned_about(works
     ]
 
 
-async def test_a_broken_file_leaves_no_dataset_behind(workspace: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ['{"input"', '{"input": NaN}', '{"input": ' + "[" * 300 + "]" * 300 + "}"])
+async def test_a_broken_file_leaves_no_dataset_behind(workspace: Workspace, tmp_path: Path, broken: str) -> None:
     name = f"broken {uuid4().hex}"
     path = tmp_path / "items.jsonl"
-    path.write_text('{"input": 1}\n{"input"\n')
+    path.write_text(f'{{"input": 1}}\n{broken}\n')
     with pytest.raises(DataFileError, match="line 2"):
         await create_dataset(workspace, name, items_file=path)
     assert name not in {dataset.name for dataset in await workspace.gateway.datasets()}

@@ -1,0 +1,130 @@
+"""Reading dataset items from a file."""
+
+import csv
+import difflib
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from lfexp_mcp.errors import DataFileError
+from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.strict_json import strict_loads
+
+FIELDS = frozenset(NewItem.model_fields)
+LARGEST_CELL = 2**31 - 1
+"""Characters of a CSV cell: the most that `csv` can be told on every platform. The file is in memory already."""
+
+Row = dict[str, JsonValue]
+
+
+def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
+    """Read a JSONL or CSV file of dataset items.
+
+    Raises:
+        DataFileError: The file is missing, of another kind, not UTF-8, or has a broken line, which the text names; or
+            `fields` names a key or column that it does not have.
+    """
+    readers = {".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows, ".csv": _csv_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items as one of the two.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataFileError(
+            f"There is no file {path}. Pass an absolute path, or one relative to {Path.cwd()}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as broken:
+        raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
+    rows = list(reader(path, text))
+    if not rows:
+        raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
+    _refuse_unknown_names(path, rows, fields or {})
+    return [_item(path, line, _renamed(row, fields or {})) for line, row in rows]
+
+
+def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = strict_loads(line)
+        except RecursionError:
+            raise DataFileError(f"{path}, line {number} is nested too deeply. Nothing was stored; mend it.") from None
+        except ValueError as broken:
+            raise DataFileError(f"{path}, line {number} is no JSON ({broken}). Nothing was stored; mend it.") from None
+        if not isinstance(row, dict):
+            raise DataFileError(
+                f"{path}, line {number} is no JSON object but {type(row).__name__}. Nothing was stored; "
+                'write {"input": …} there.'
+            )
+        yield number, row
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    # The limit is the whole process's; raising it, never lowering it, is safe whoever else reads CSV.
+    csv.field_size_limit(max(LARGEST_CELL, csv.field_size_limit()))
+    reader = csv.DictReader(StringIO(text), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataFileError(
+                    f"{path}, line {reader.line_num} has another number of cells than the header. "
+                    "Nothing was stored; mend it."
+                )
+            yield reader.line_num, {column: _cell(cell) for column, cell in row.items()}
+    except csv.Error as broken:
+        raise DataFileError(
+            f"{path}, line {reader.line_num} is broken CSV ({broken}). Nothing was stored; mend it."
+        ) from None
+
+
+def _cell(cell: str) -> JsonValue:
+    """Decode a CSV cell: empty is nothing, an object or list is JSON, anything else is text."""
+    if not cell:
+        return None
+    if cell.startswith(("{", "[")):
+        try:
+            return strict_loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+    return cell
+
+
+def _refuse_unknown_names(path: Path, rows: list[tuple[int, Row]], fields: FieldNames) -> None:
+    known = list(dict.fromkeys(key for _, row in rows for key in row))
+    for field, name in fields.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise DataFileError(
+                f"{path} has no key or column {name!r}, which `fields` names for {field}.{hint} "
+                f"Nothing was stored; it has {', '.join(known) or 'none'}."
+            )
+
+
+def _renamed(row: Row, fields: FieldNames) -> Row:
+    renamed = {key: value for key, value in row.items() if key not in fields.values()}
+    renamed.update((field, row[key]) for field, key in fields.items() if key in row)
+    return renamed
+
+
+def _item(path: Path, line: int, row: Row) -> NewItem:
+    known = {key: value for key, value in row.items() if key in FIELDS}
+    if "input" not in known:
+        raise DataFileError(
+            f"{path}, line {line} has no `input`. Nothing was stored; say which key holds it, such as "
+            f"fields={{'input': 'question'}} (found: {', '.join(sorted(row)) or 'nothing'})."
+        )
+    rest = {key: value for key, value in row.items() if key not in FIELDS}
+    metadata = known.get("metadata")
+    if rest and (metadata is None or isinstance(metadata, dict)):
+        known["metadata"] = {**(metadata or {}), **rest}
+    try:
+        return NewItem.model_validate(known)
+    except ValidationError as wrong:
+        issue = wrong.errors()[0]
+        where = ".".join(str(part) for part in issue["loc"])
+        raise DataFileError(f"{path}, line {line}: {where}: {issue['msg']}. Nothing was stored; mend it.") from None
