@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
-from lfexp_mcp.scripts.modules import load_module
+from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.signatures import Signature, is_async, name_of, signature_of
 
 GIVEN = ("input", "output", "expected_output", "metadata", "item", "expected")
@@ -145,10 +145,20 @@ def _callable(entry: object, where: str) -> Callable[..., object]:
         made = signature_of(entry)
         if made.required or not callable(getattr(entry, "__call__", None)):  # noqa: B004
             raise ScriptError(f"{where} is the class {entry.__name__}: put an object of it in the list.")
-        entry = entry()
+        entry = _object_of(entry, where)
     if not callable(entry):
         raise ScriptError(f"{where} is {entry!r}, which cannot be called. {_SHAPE}")
     return entry
+
+
+def _object_of(evaluator: type[object], where: str) -> object:
+    try:
+        return evaluator()
+    # The class is the user's: whatever it raises or exits with, the answer is its traceback.
+    except (Exception, SystemExit) as failure:  # noqa: BLE001
+        raise ScriptError(
+            f"{where} is the class {evaluator.__name__}, of which no object can be made:\n{describe_failure(failure)}"
+        ) from None
 
 
 def _own_functions(module: ModuleType) -> list[Callable[..., object]]:

@@ -220,3 +220,19 @@ def test_a_script_without_usable_evaluators_is_refused(write_script: WriteScript
     with pytest.raises(ScriptError) as caught:
         load_evaluators(write_script(source))
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("failure", ["raise RuntimeError('no key set')", "raise SystemExit('no key set')"])
+def test_a_class_of_which_no_object_can_be_made_is_refused_with_its_traceback(
+    write_script: WriteScript, failure: str
+) -> None:
+    script = write_script(f"""
+        class Grader:
+            def __init__(self):
+                {failure}
+            def __call__(self, *, output, **kwargs):
+                return 1.0
+        EVALUATORS = [Grader]
+    """)
+    with pytest.raises(ScriptError, match=r"(?s)EVALUATORS\[0\].*class Grader.*line 4, in __init__.*no key set"):
+        load_evaluators(script)
