@@ -1,6 +1,6 @@
 """What the values of a score name mean in a run: their kind, their scale, and the canonical value of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -57,33 +57,52 @@ class ScoreReading:
         return self.scale.raw(score.value) if self.scale and self.stored_canonical else float(score.value)
 
 
-def read_scores(record: RunRecord, *, beside: Sequence[RunRecord] = ()) -> dict[str, ScoreReading]:
+def read_scores(
+    record: RunRecord, human_scales: Mapping[str, Scale], *, beside: Sequence[RunRecord] = ()
+) -> dict[str, ScoreReading]:
     """Work out how each score name of a run is to be read.
 
-    A judge's scale was recorded when it ran. Numbers of evaluator scripts are 0-1; when some lie beyond, the
-    set is read as 0-10; when some lie beyond that too, it has no scale.
+    A judge's scale was recorded when it ran, a human's is stated by its score config. Other numbers are 0-1; when some
+    lie beyond, the set is read as 0-10; when some lie beyond that too, it has no scale.
 
     Args:
         record: The run.
+        human_scales: What score configs state, by the name of the human score, which is always that of its config.
         beside: Runs that it is compared with: a scale belongs to a name, so their values count when one has
             to be found.
 
     Returns:
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
-    declared = _declared(record)
-    values = _values_by_name([record, *beside])
+    judges, humans = _declared(record), _configured(human_scales)
+    values = _values_by_name(score for one in (record, *beside) for item in one.items for score in item.scores)
     present = sorted({score.name for item in record.items for score in item.scores})
-    return {name: _reading(name, values[name], declared.get(name)) for name in present}
+    readings = {}
+    for name in present:
+        source = next(source for source in SOURCES if source in values[name])
+        declared = judges.get(name) if source == "API" else humans.get(name) if source == "ANNOTATION" else None
+        readings[name] = _reading(name, source, values[name][source], declared)
+    return readings
 
 
-def _reading(name: str, by_source: Mapping[ScoreSource, "_Values"], declared: "_Declared | None") -> ScoreReading:
-    source = next(source for source in SOURCES if source in by_source)
-    values = by_source[source]
+def read_human_scores(scores: Iterable[Score], human_scales: Mapping[str, Scale]) -> dict[str, ScoreReading]:
+    """Work out how the human scores among some are to be read, whatever else has their names.
+
+    Args:
+        scores: Of any source.
+        human_scales: What score configs state, see `read_scores`.
+    """
+    humans = _configured(human_scales)
+    values = _values_by_name(score for score in scores if score.source == "ANNOTATION")
+    return {name: _reading(name, "ANNOTATION", found["ANNOTATION"], humans.get(name)) for name, found in values.items()}
+
+
+def _reading(name: str, source: ScoreSource, values: "_Values", declared: "_Declared | None") -> ScoreReading:
     kind = values.data_type
-    if declared is not None and source == "API":
+    if declared is not None:
         scale = declared.scale if kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale) else None
-        return ScoreReading(name, kind, source, scale, declared.source, True, declared.prompt)
+        canonical = source != "ANNOTATION"
+        return ScoreReading(name, kind, source, scale, declared.source, canonical, declared.prompt)
     if kind == "BOOLEAN":
         return ScoreReading(name, kind, source, BOOLEAN, None, stored_canonical=True)
     if kind != "NUMERIC":
@@ -114,26 +133,28 @@ class _Values:
         return "NUMERIC" if self.kinds == {"NUMERIC", "BOOLEAN"} else "CATEGORICAL"
 
 
-def _values_by_name(records: Sequence[RunRecord]) -> dict[str, dict[ScoreSource, _Values]]:
+def _values_by_name(scores: Iterable[Score]) -> dict[str, dict[ScoreSource, _Values]]:
     found: dict[str, dict[ScoreSource, _Values]] = {}
-    for record in records:
-        for item in record.items:
-            for score in item.scores:
-                values = found.setdefault(score.name, {}).setdefault(score.source, _Values(set()))
-                values.kinds.add(score.data_type)
-                if not isinstance(score.value, str):
-                    values.least = min(values.least, score.value)
-                    values.greatest = max(values.greatest, score.value)
+    for score in scores:
+        values = found.setdefault(score.name, {}).setdefault(score.source, _Values(set()))
+        values.kinds.add(score.data_type)
+        if not isinstance(score.value, str):
+            values.least = min(values.least, score.value)
+            values.greatest = max(values.greatest, score.value)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A judge's scale, as the run recorded it."""
+    """A judge's scale, as the run recorded it, or a human's, as its score config states it."""
 
     scale: Scale
     source: str | None
-    prompt: str | None
+    prompt: str | None = None
+
+
+def _configured(human_scales: Mapping[str, Scale]) -> dict[str, _Declared]:
+    return {name: _Declared(scale, "score config") for name, scale in human_scales.items()}
 
 
 def _declared(record: RunRecord) -> dict[str, _Declared]:

@@ -1,31 +1,34 @@
 """What repeating a run shows: how far an item's results spread, and which items flip between passing and failing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from lfexp_mcp.answers.run import RepeatedScore
 from lfexp_mcp.records import RunRecord
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.scores.readings import ScoreReading
 
 PASS_MARK = 0.7
 """Canonical value from which an item passes, unless the caller names another."""
 FLIPS_SHOWN = 10
 
 
-def summarise_repeats(record: RunRecord) -> list[RepeatedScore]:
+def summarise_repeats(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[RepeatedScore]:
     """Summarise the scores of a run with repeats, over its items.
 
     A failed result is a result that did not pass. pass@k is the chance that at least one of k results passes, pass^k
     that all do; with as many repeats as k the unbiased estimator of the former (Chen et al. 2021, arXiv 2107.03374,
     section 2.1) is the share of items with a passing result.
 
+    Args:
+        record: The run.
+        readings: How its scores are read, see `read_scores`.
+
     Returns:
         One entry per score that has a 0-1 value, names in alphabetical order; empty for a run without repeats.
     """
     if len(record.experiment_ids) < 2:
         return []
-    readings = read_scores(record)
     values: dict[str, dict[str, list[float]]] = {name: {} for name in readings}
     failed: dict[str, int] = {}
     for item in record.items:

@@ -88,7 +88,7 @@ def _find(
 ) -> ResolvedScale:
     if (declared := _declared(prompt_config)) is not None:
         return ResolvedScale(declared, "prompt config")
-    if score_config is not None and (configured := _configured(score_config)) is not None:
+    if score_config is not None and (configured := configured_scale(score_config)) is not None:
         return ResolvedScale(configured, "score config")
     if (stated := stated_scale(prompt_text)) is not None:
         return ResolvedScale(stated, "prompt text")
@@ -157,7 +157,8 @@ def _scale_of_categories(categories: tuple[Category, ...]) -> Scale:
     return Scale(0, 1, kind="CATEGORICAL", categories=categories)
 
 
-def _configured(config: ScoreConfigLike) -> Scale | None:
+def configured_scale(config: ScoreConfigLike) -> Scale | None:
+    """Return the scale that a score config states; None for one that leaves its ends open, or allows text."""
     if config.data_type == "BOOLEAN":
         return BOOLEAN
     if config.data_type == "CATEGORICAL" and len({value for _, value in config.categories}) > 1:

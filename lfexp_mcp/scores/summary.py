@@ -2,25 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import RunRecord, Score
-from lfexp_mcp.scores.readings import ScoreReading, read_scores
+from lfexp_mcp.scores.readings import ScoreReading
 
 
-def summarise_scores(record: RunRecord, *, beside: Sequence[RunRecord] = ()) -> list[ScoreSummary]:
+def summarise_scores(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[ScoreSummary]:
     """Summarise every score of a run, in one pass over its items.
 
     Args:
         record: The run; one without items or scores gives an empty list.
-        beside: Runs it is compared with, see `read_scores`.
+        readings: How its scores are read, see `read_scores`.
 
     Returns:
         One summary per score name, names in alphabetical order. Means are over what was scored; failures are
         counted beside them.
     """
-    readings = read_scores(record, beside=beside)
     scores: dict[str, list[Score]] = {name: [] for name in readings}
     unscored: Counter[str] = Counter()
     for item in record.items:

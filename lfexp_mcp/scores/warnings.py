@@ -1,24 +1,23 @@
 """Warn of values that contradict the scale they are read on, naming the fix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.records import RunRecord, Score
-from lfexp_mcp.scores.readings import OBSERVED, ScoreReading, read_scores
+from lfexp_mcp.scores.readings import OBSERVED, ScoreReading
 
 _ENOUGH = 3
 
 
-def scale_warnings(record: RunRecord, *, beside: Sequence[RunRecord] = ()) -> list[str]:
+def scale_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
     """Say which score names of a run have values that contradict their scale.
 
     Args:
         record: The run.
-        beside: Runs it is compared with, see `read_scores`.
+        readings: How its scores are read, see `read_scores`.
 
     Returns:
         One sentence or two per finding; empty when all values fit.
     """
-    readings = read_scores(record, beside=beside)
     scores: dict[str, list[Score]] = {name: [] for name in readings}
     for item in record.items:
         for score in item.scores:
@@ -48,13 +47,10 @@ def _contradiction(reading: ScoreReading, scores: Sequence[Score]) -> str | None
     if reading.scale is None:
         return (
             f"Values of {reading.name!r} lie outside 0-10, so they are reported as they came and kept out of gates. "
-            "Let the evaluator return 0-1."
+            f"{_stated(reading)}."
         )
     if reading.scale_source == OBSERVED:
-        return (
-            f"Some values of {reading.name!r} lie above 1, so all are read as 0-10. "
-            "Let the evaluator return 0-1 to be clear."
-        )
+        return f"Some values of {reading.name!r} lie above 1, so all are read as 0-10. {_stated(reading)} to be clear."
     meant = _meant(reading, scores)
     if not reading.stored_canonical or len(scores) < _ENOUGH or meant is None or meant >= reading.scale.high:
         return None
@@ -72,6 +68,12 @@ def _meant(reading: ScoreReading, scores: Sequence[Score]) -> int | None:
     if not raws or min(raws) < 0 or max(raws) == 0:
         return None
     return next((high for high in (1, 10, 100) if max(raws) <= high), None)
+
+
+def _stated(reading: ScoreReading) -> str:
+    if reading.source == "ANNOTATION":
+        return "Give its score config a least and a greatest value"
+    return "Let the evaluator return 0-1"
 
 
 def _fix(reading: ScoreReading, high: int | None) -> str:

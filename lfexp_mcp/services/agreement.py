@@ -7,11 +7,9 @@ from typing import Literal
 
 from lfexp_mcp.answers.annotations import DifferingItem, JudgeAgreement, RateAnswer
 from lfexp_mcp.answers.comparison import Range
-from lfexp_mcp.gateway.records import ScoreConfig
-from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.records import ItemResult, Score
+from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.scores.repeats import PASS_MARK
-from lfexp_mcp.scores.resolution import resolve_judge_scale
-from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Scale
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
@@ -57,56 +55,22 @@ class RatedPair:
     items: tuple[Rated, ...]
 
 
-def human_scales(record: RunRecord, configs: Sequence[ScoreConfig]) -> dict[str, Scale]:
-    """Find the scale of each human score: its score config's, else what the values allow (0-1, then 0-10).
-
-    A human score's name is always that of its config.
-    """
-    declared = {
-        config.name: resolved.scale
-        for config in configs
-        if (resolved := resolve_judge_scale({}, config, "")).source == "score config"
-    }
-    found: dict[str, list[Score]] = {}
-    for item in record.items:
-        for score in item.scores:
-            if score.source == "ANNOTATION":
-                found.setdefault(score.name, []).append(score)
-    scales = {name: declared.get(name) or _observed(scores) for name, scores in found.items()}
-    return {name: scale for name, scale in scales.items() if scale is not None}
-
-
-def _observed(scores: Sequence[Score]) -> Scale | None:
-    if all(isinstance(score.value, bool) for score in scores):
-        return BOOLEAN
-    values = [score.value for score in scores if not isinstance(score.value, str)]
-    if len(values) < len(scores):
-        return None
-    return next((scale for scale in (UNIT, TEN) if scale.low <= min(values) and max(values) <= scale.high), None)
-
-
-def human_value(score: Score, scales: Mapping[str, Scale]) -> float | None:
-    """A human's score on 0-1; None for text, and for labels and numbers without a scale."""
-    scale = scales.get(score.name)
-    if scale is None:
-        return None
-    if isinstance(score.value, str):
-        category = scale.category(score.value)
-        return scale.normalise(category.value).value if category and category.value is not None else None
-    return scale.normalise(score.value).value
-
-
-def rated_pairs(values: RunValues, scales: Mapping[str, Scale]) -> list[RatedPair]:
+def rated_pairs(values: RunValues, humans: Mapping[str, ScoreReading]) -> list[RatedPair]:
     """Pair each human score with the judges' scores that it is about.
 
     A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
     none is held against all.
+
+    Args:
+        values: The run.
+        humans: How its human scores are read; those without a scale are left out.
     """
     judges = [name for name, reading in values.readings.items() if reading.source != "ANNOTATION" and reading.scale]
     pairs = []
-    for human in sorted(scales):
-        named = [judge for judge in judges if _same_subject(judge, human)]
-        pairs += [RatedPair(judge, human, _rated(values, judge, human, scales)) for judge in named or judges]
+    for name in sorted(humans):
+        if humans[name].scale is not None:
+            named = [judge for judge in judges if _same_subject(judge, name)]
+            pairs += [RatedPair(judge, name, _rated(values, judge, humans[name])) for judge in named or judges]
     return [pair for pair in pairs if pair.items]
 
 
@@ -120,13 +84,13 @@ def _subject(name: str) -> str:
     return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
 
 
-def _rated(values: RunValues, judge: str, human: str, scales: Mapping[str, Scale]) -> tuple[Rated, ...]:
+def _rated(values: RunValues, judge: str, human: ScoreReading) -> tuple[Rated, ...]:
     rated = []
     for item in values.record.items:
         judged = values.score_of(item, judge)
         judge_value = values.readings[judge].canonical(judged) if judged else None
-        humans = [score for score in item.scores if score.source == "ANNOTATION" and score.name == human]
-        given = [(value, score) for score in humans if (value := human_value(score, scales)) is not None]
+        humans = [score for score in item.scores if score.source == human.source and score.name == human.name]
+        given = [(value, score) for score in humans if (value := human.canonical(score)) is not None]
         if judged is None or judge_value is None or not given:
             continue
         mean = sum(value for value, _ in given) / len(given)

@@ -23,11 +23,12 @@ from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.scores.repeats import PASS_MARK
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings
-from lfexp_mcp.services.agreement import Rated, RatedPair, human_scales, rated_pairs
+from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs
 from lfexp_mcp.services.budget import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_failure
+from lfexp_mcp.services.human_scales import human_scales_of
 from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.outputs import group_errors, group_outputs
 from lfexp_mcp.services.reading import read_run, with_comments
@@ -98,13 +99,13 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
-    values = read_values(record)
+    scales = await human_scales_of(ws, record)
+    values = read_values(record, scales)
     scores = _scores_asked(values, request.score_name)
-    described = await describe_read(ws, record)
+    described = await describe_read(ws, record, scales)
     failures = find_failures(values, scores, request.threshold)
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
-    configs = await ws.gateway.score_configs() if _has_human_scores(record) else []
-    pairs = [pair for pair in rated_pairs(values, human_scales(record, configs)) if pair.judge in scores]
+    pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
     return _Findings(
         described=described,
         values=values,
@@ -129,7 +130,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
     splits = judge_disagreements(record)
     end = found.start + len(shown)
     most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
-    warnings = [*record.warnings, *scale_warnings(record), *found.usage.warnings]
+    warnings = [*record.warnings, *scale_warnings(record, found.values.readings), *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     return Analysis(
@@ -176,10 +177,6 @@ def _scores_asked(values: RunValues, score_name: str | None) -> list[str]:
             f"score in run {values.name!r}", score_name, names, "analyze_run without score_name shows all scores."
         )
     return [score_name]
-
-
-def _has_human_scores(record: RunRecord) -> bool:
-    return any(score.source == "ANNOTATION" for item in record.items for score in item.scores)
 
 
 def _slices_shown(slices: Sequence[SliceResult], rows: int, detail: Detail) -> list[SliceResult]:

@@ -11,11 +11,12 @@ from lfexp_mcp.answers.annotations import AnnotatedComment, AnnotationComments, 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
-from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.scores.scale import Scale
-from lfexp_mcp.services.agreement import RatedPair, describe_agreement, human_scales, human_value, rated_pairs
+from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.scores.readings import ScoreReading, read_human_scores
+from lfexp_mcp.services.agreement import RatedPair, describe_agreement, rated_pairs
 from lfexp_mcp.services.budget import Allowance, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.human_scales import human_scales
 from lfexp_mcp.services.human_words import (
     HumanWords,
     Scope,
@@ -88,13 +89,14 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     entries = await read_annotations(ws, asked.scope)
     comments = await read_comments(ws, asked.scope) if request.score_name is None else []
     words = newest_first([*words_of_scores(entries), *comments])
-    scales = human_scales(_as_record(entries), await ws.gateway.score_configs() if entries else [])
+    scales = await human_scales(ws, (entry.score for entry in entries))
+    humans = read_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
         words = _linked_to_run(words, asked.record)
     page = await link_to_items(ws, words[start : start + request.limit])
     urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
-    themes = _themes(words, request, _values(words, entries, scales))
-    pairs = rated_pairs(read_values(asked.record), scales) if asked.record else []
+    themes = _themes(words, request, _values(words, entries, humans))
+    pairs = rated_pairs(read_values(asked.record, scales), humans) if asked.record else []
 
     def build(allowance: Allowance) -> AnnotationComments:
         shown = page[: allowance.rows]
@@ -181,12 +183,6 @@ async def _of_dataset(ws: Workspace, dataset: Dataset, scope: Scope) -> tuple[Sc
     return replace(scope, traces=traces, annotated=tuple(sorted(annotated & traces))), warnings
 
 
-def _as_record(entries: Sequence[ScoreEntry]) -> RunRecord:
-    """Human scores in the form that scales are found for."""
-    items = tuple(ItemResult(entry.score.id, "succeeded", scores=(entry.score,)) for entry in entries)
-    return RunRecord("", "", "", (), "completed", items, len(items))
-
-
 def _linked_to_run(words: Sequence[HumanWords], record: RunRecord) -> list[HumanWords]:
     items = {item.trace_id: item.item_id for item in record.items}
     return [
@@ -196,18 +192,23 @@ def _linked_to_run(words: Sequence[HumanWords], record: RunRecord) -> list[Human
 
 
 def _values(
-    words: Sequence[HumanWords], entries: Sequence[ScoreEntry], scales: Mapping[str, Scale]
+    words: Sequence[HumanWords], entries: Sequence[ScoreEntry], humans: Mapping[str, ScoreReading]
 ) -> list[float | None]:
     """The human score that goes with each comment, on 0-1: its own, else the mean of its trace's."""
     by_trace: dict[str, list[float]] = {}
     for entry in entries:
-        value = human_value(entry.score, scales)
+        value = _canonical(entry.score, humans)
         if value is not None and entry.trace_id:
             by_trace.setdefault(entry.trace_id, []).append(value)
     return [
-        human_value(one.score, scales) if one.score is not None else _mean(by_trace.get(one.trace_id or "", []))
+        _canonical(one.score, humans) if one.score is not None else _mean(by_trace.get(one.trace_id or "", []))
         for one in words
     ]
+
+
+def _canonical(score: Score, humans: Mapping[str, ScoreReading]) -> float | None:
+    reading = humans.get(score.name)
+    return reading.canonical(score) if reading is not None else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

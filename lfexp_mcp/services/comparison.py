@@ -24,6 +24,7 @@ from lfexp_mcp.services.changes import (
 from lfexp_mcp.services.comparability import Shared, findings, shared_items
 from lfexp_mcp.services.figures import contrasts, run_figures
 from lfexp_mcp.services.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.services.human_scales import human_scales_of
 from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.reading import read_run, with_comments
 from lfexp_mcp.services.run_values import RunValues, read_values
@@ -96,7 +97,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     names = [request.baseline or request.runs[0]]
     names += [name for name in request.runs if name != names[0]]
     records = [await read_run(ws, request.dataset, name) for name in names]
-    values = [read_values(record, [other for other in records if other is not record]) for record in records]
+    scales = await human_scales_of(ws, *records)
+    values = [read_values(record, scales, [other for other in records if other is not record]) for record in records]
     known = sorted({score for one in values for score in one.readings})
     read = [await read_usage(ws, record) for record in records]
     usages = [one.items for one in read]
@@ -114,7 +116,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         warnings=[
             f"{one.name}: {text}"
             for one, usage in zip(values, read, strict=True)
-            for text in (*_warnings(one, values), *usage.warnings)
+            for text in (*one.record.warnings, *scale_warnings(one.record, one.readings), *usage.warnings)
         ],
     )
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
@@ -159,11 +161,6 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowan
     )
 
 
-def _warnings(one: RunValues, values: Sequence[RunValues]) -> list[str]:
-    beside = [other.record for other in values if other is not one]
-    return [*one.record.warnings, *scale_warnings(one.record, beside=beside)]
-
-
 def _compare_all(
     values: Sequence[RunValues], usages: Sequence[dict[str, Usage]], scores: Sequence[str], min_delta: float | None
 ) -> list[_Compared]:
@@ -194,7 +191,7 @@ def _compare_all(
 async def _figures(ws: Workspace, values: Sequence[RunValues], usages: Sequence[dict[str, Usage]]) -> list[RunFigures]:
     figures = []
     for index, one in enumerate(values):
-        summaries = summarise_scores(one.record, beside=[other.record for other in values if other is not one])
+        summaries = summarise_scores(one.record, one.readings)
         url = await ws.gateway.experiment_url(one.record.experiment_ids[0])
         figures.append(run_figures(one, summaries, usages[index], url, baseline=index == 0))
     return figures

@@ -1,6 +1,7 @@
 """From a run's record to the answer that tools and shell give of it."""
 
 import math
+from collections.abc import Mapping
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -8,7 +9,9 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
+from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.workspace import Workspace
@@ -23,6 +26,7 @@ async def describe_run(
     ws: Workspace,
     record: RunRecord,
     *,
+    human_scales: Mapping[str, Scale] | None = None,
     progress: Progress | None = None,
     undelivered: int = 0,
     log: str | None = None,
@@ -33,6 +37,7 @@ async def describe_run(
     Args:
         ws: The workspace.
         record: The run as it was read.
+        human_scales: What score configs state for its human scores; a journal has none of those.
         progress: How far it has come; None once it has ended.
         undelivered: Scores and spans that Langfuse has not acknowledged.
         log: File with what the user's code printed.
@@ -43,6 +48,7 @@ async def describe_run(
         status[item.status] += 1
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
+    readings = read_scores(record, human_scales or {})
     return RunAnswer(
         status=record.status,
         backend=ws.gateway.backend,
@@ -57,14 +63,14 @@ async def describe_run(
         pending=max(record.total_items - ended, 0),
         undelivered=undelivered,
         progress=progress,
-        scores=summarise_scores(record),
-        repeated_scores=summarise_repeats(record),
+        scores=summarise_scores(record, readings),
+        repeated_scores=summarise_repeats(record, readings),
         run_scores={score.name: score.value for score in record.run_scores},
         evaluators=_evaluators(record),
         models=models,
         cost_usd=_total_cost(models),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
-        warnings=[*record.warnings, *scale_warnings(record)],
+        warnings=[*record.warnings, *scale_warnings(record, readings)],
         log=log,
         next=_next_steps(record, status["failed"], undelivered, resume_arguments),
     )

@@ -59,7 +59,7 @@ async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]
 def show_failure(failure: Failure, values: RunValues, allowance: Allowance) -> FailingItem:
     """Show one failing result within an allowance."""
     item = failure.item
-    shown = item_answer(item, values.readings, allowance, repeats=len(values.record.experiment_ids) > 1)
+    shown = item_answer(item, values, allowance)
     brief = Allowance(min(allowance.text, METADATA_LENGTH), allowance.rows)
     return FailingItem(
         **shown.model_dump(),

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scores.readings import ScoreReading, read_scores
+from lfexp_mcp.scores.readings import ScoreReading, read_human_scores, read_scores
+from lfexp_mcp.scores.scale import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,8 @@ class RunValues:
 
     record: RunRecord
     readings: dict[str, ScoreReading]
+    humans: dict[str, ScoreReading]
+    """How the scores that humans gave are read, also where a judge's of the same name count."""
     numbers: dict[str, dict[str, float]]
     """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
 
@@ -27,6 +30,13 @@ class RunValues:
         reading = self.readings.get(score)
         return reading is not None and reading.scale is not None
 
+    def reading_of(self, score: Score) -> ScoreReading | None:
+        """How one score is read; None for one that does not count beside those of another source."""
+        if score.source == "ANNOTATION":
+            return self.humans.get(score.name)
+        reading = self.readings.get(score.name)
+        return reading if reading is not None and reading.source == score.source else None
+
     def score_of(self, item: ItemResult, name: str) -> Score | None:
         """The score of an item that counts, None where it was not scored."""
         reading = self.readings.get(name)
@@ -35,14 +45,15 @@ class RunValues:
         return next((score for score in item.scores if score.name == name and score.source == reading.source), None)
 
 
-def read_values(record: RunRecord, beside: Sequence[RunRecord] = ()) -> RunValues:
+def read_values(record: RunRecord, human_scales: Mapping[str, Scale], beside: Sequence[RunRecord] = ()) -> RunValues:
     """Read a run's scores as numbers.
 
     Args:
         record: The run.
+        human_scales: What score configs state for its human scores.
         beside: Runs that it is compared with, since a scale belongs to a score's name.
     """
-    readings = read_scores(record, beside=beside)
+    readings = read_scores(record, human_scales, beside=beside)
     collected: dict[str, dict[str, list[float]]] = {}
     for item in record.items:
         for score in item.scores:
@@ -50,7 +61,8 @@ def read_values(record: RunRecord, beside: Sequence[RunRecord] = ()) -> RunValue
             value = number_of(score, reading) if score.source == reading.source else None
             if value is not None:
                 collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-    return RunValues(record, readings, {name: _means(values) for name, values in collected.items()})
+    humans = read_human_scores((score for item in record.items for score in item.scores), human_scales)
+    return RunValues(record, readings, humans, {name: _means(values) for name, values in collected.items()})
 
 
 def number_of(score: Score, reading: ScoreReading) -> float | None:

@@ -1,6 +1,6 @@
 """The runs of a dataset: listing them, and looking at one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
@@ -8,13 +8,16 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.scores.readings import ScoreReading, read_scores
+from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.services.budget import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.experiments import wait_for_run
 from lfexp_mcp.services.following import Follower, OnProgress
+from lfexp_mcp.services.human_scales import human_scales_of
 from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
+from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -152,27 +155,36 @@ async def get_run(
     if wait_seconds > 0:
         await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     record = await read_run(ws, dataset, run_name)
-    answer = await describe_read(ws, record)
+    scales = await human_scales_of(ws, record)
+    answer = await describe_read(ws, record, scales)
+    values = read_values(record, scales)
     if item_id is not None:
-        items = _items_named(record, item_id)
-        return _detail(answer, await with_comments(ws, items), record, 0, len(items), Allowance.whole(len(items)))
+        items = await with_comments(ws, _items_named(record, item_id))
+        return _detail(answer, items, values, 0, len(items), Allowance.whole(len(items)))
     page = await with_comments(ws, record.items[start : start + limit])
 
     def build(allowance: Allowance) -> RunDetail:
-        return _detail(answer, page, record, start, len(record.items), allowance)
+        return _detail(answer, page, values, start, len(record.items), allowance)
 
     return fit(build, limit, detail)
 
 
-async def describe_read(ws: Workspace, record: RunRecord) -> RunAnswer:
+async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
     folder = await find_folder(ws, record.dataset_id, record.run_name)
     if folder is None:
-        return await describe_run(ws, record)
+        return await describe_run(ws, record, human_scales=human_scales)
     follower = Follower(folder)
     progress = follower.progress() if record.status == "running" else None
     undelivered = follower.undelivered()
-    return await describe_run(ws, record, progress=progress, undelivered=undelivered, log=str(folder.log_path))
+    return await describe_run(
+        ws,
+        record,
+        human_scales=human_scales,
+        progress=progress,
+        undelivered=undelivered,
+        log=str(folder.log_path),
+    )
 
 
 def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:
@@ -188,11 +200,10 @@ def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:
 
 
 def _detail(
-    answer: RunAnswer, page: Sequence[ItemResult], record: RunRecord, start: int, total: int, allowance: Allowance
+    answer: RunAnswer, page: Sequence[ItemResult], values: RunValues, start: int, total: int, allowance: Allowance
 ) -> RunDetail:
     shown = page[: allowance.rows]
-    readings = read_scores(record)
-    items = [item_answer(item, readings, allowance, repeats=len(record.experiment_ids) > 1) for item in shown]
+    items = [item_answer(item, values, allowance) for item in shown]
     end = start + len(shown)
     return RunDetail(
         **answer.model_dump(),
@@ -201,11 +212,9 @@ def _detail(
     )
 
 
-def item_answer(
-    item: ItemResult, readings: dict[str, ScoreReading], allowance: Allowance, *, repeats: bool
-) -> ItemAnswer:
-    """Show one item within an allowance."""
-    scores = [_item_score(score, readings[score.name], allowance) for score in item.scores]
+def item_answer(item: ItemResult, values: RunValues, allowance: Allowance) -> ItemAnswer:
+    """Show one item of a run within an allowance."""
+    scores = [_item_score(score, values.reading_of(score), allowance) for score in item.scores]
     scores += [
         ItemScore(name=missing.name, value=None, error=allowance.cut_text(missing.error)) for missing in item.unscored
     ]
@@ -219,13 +228,13 @@ def item_answer(
         scores=scores,
         trace_id=item.trace_id,
         seconds=item.seconds,
-        repeat=item.repeat if repeats else None,
+        repeat=item.repeat if len(values.record.experiment_ids) > 1 else None,
     )
 
 
-def _item_score(score: Score, reading: ScoreReading, allowance: Allowance) -> ItemScore:
+def _item_score(score: Score, reading: ScoreReading | None, allowance: Allowance) -> ItemScore:
     value, raw = score.value, score.raw
-    if reading.source == score.source and not isinstance(value, bool | str):
+    if reading is not None and not isinstance(value, bool | str):
         canonical = reading.canonical(score)
         if canonical is not None and canonical != value:
             value, raw = canonical, score.raw if score.raw is not None else float(value)

@@ -105,7 +105,7 @@ async def test_a_runs_provenance_tells_readers_the_judges_scale(ws: Workspace, n
         total_items=1,
         provenance={"scales": {"tone": describe_scale(judge)}, "evaluators": [describe_judge(judge)]},
     )
-    reading = read_scores(record)["tone"]
+    reading = read_scores(record, {})["tone"]
     assert (reading.scale, reading.scale_source, reading.prompt) == (judge.scale, "prompt config", name)
     assert reading.raw(score) == 85
 

@@ -6,6 +6,7 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.outputs import error_kind
+from lfexp_mcp.services.runs import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run
@@ -179,3 +180,27 @@ async def test_a_run_without_scores_is_still_explained(workspace: Workspace) -> 
     assert (answer.scores, answer.failures.total, answer.succeeded) == ([], 0, 1)
     with pytest.raises(NotFoundError, match="accuracy"):
         await analyze_run(workspace, AnalyzeRequest(dataset="analyze-bare", run_name="run", score_name="accuracy"))
+
+
+async def test_a_humans_number_is_read_on_its_score_configs_scale_in_every_part(
+    workspace: Workspace, humans: Humans
+) -> None:
+    dataset = await make_dataset(workspace, "analyze-human-scale")
+    run = await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"tone": 1.0}) for n in range(4)])
+    config = humans.config("scaled-human-tone", 1, 5)
+    own = humans.config("tone", 1, 5)
+    for n, value in enumerate((1, 3, 5, 5)):
+        humans.annotate("scaled-human-tone", value, config, run.traces[f"i{n}"], run.observations[f"i{n}"])
+    humans.annotate("tone", 2, own, run.traces["i0"], run.observations["i0"])
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-human-scale", run_name="run", limit=100))
+    scores = {score.name: score for score in answer.scores}
+    assert scores["scaled-human-tone"].display == "0.62 (3.5/5)"
+    assert scores["tone"].mean == 1.0
+    listed = {(one.item_id, one.human): one.human_value for one in answer.disagreements}
+    assert listed == {("i0", "scaled-human-tone"): 0.0, ("i1", "scaled-human-tone"): 0.5, ("i0", "tone"): 0.25}
+    (item,) = (await get_run(workspace, "analyze-human-scale", "run", item_id="i0")).items
+    assert {(score.name, score.source): (score.value, score.raw) for score in item.scores} == {
+        ("scaled-human-tone", "ANNOTATION"): (0.0, 1.0),
+        ("tone", "ANNOTATION"): (0.25, 2.0),
+        ("tone", "API"): (1.0, None),
+    }

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
 
+from lfexp_mcp.answers.run import RepeatedScore
 from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 
 
@@ -28,8 +30,12 @@ def _record(results: dict[str, list[float | None]]) -> RunRecord:
     )
 
 
+def _summary(record: RunRecord) -> list[RepeatedScore]:
+    return summarise_repeats(record, read_scores(record, {}))
+
+
 def test_repeats_say_how_often_items_pass_and_which_flip() -> None:
-    [score] = summarise_repeats(_record({"always": [1, 1], "never": [0, 0], "flips": [1, 0], "half": [0.5, 0.7]}))
+    [score] = _summary(_record({"always": [1, 1], "never": [0, 0], "flips": [1, 0], "half": [0.5, 0.7]}))
     assert (score.repeats, score.items) == (2, 4)
     assert (score.pass_at_1, score.pass_at_k, score.pass_all_k) == (0.5, 0.75, 0.25)
     assert (score.flips, score.flipping_items) == (2, ["flips", "half"])
@@ -38,16 +44,16 @@ def test_repeats_say_how_often_items_pass_and_which_flip() -> None:
 
 
 def test_a_failed_result_is_one_that_did_not_pass() -> None:
-    [score] = summarise_repeats(_record({"a": [1, None], "b": [None, None], "c": [1, 1]}))
+    [score] = _summary(_record({"a": [1, None], "b": [None, None], "c": [1, 1]}))
     assert (score.items, score.pass_at_k, score.pass_all_k, score.flipping_items) == (3, 2 / 3, 1 / 3, ["a"])
 
 
 def test_an_item_with_a_result_missing_is_in_no_share() -> None:
     record = _record({"a": [1, 1], "b": [1]})
-    [score] = summarise_repeats(record)
+    [score] = _summary(record)
     assert (score.items, score.pass_all_k) == (1, 1.0)
 
 
 def test_a_run_without_repeats_or_scores_has_no_such_summary() -> None:
-    assert summarise_repeats(_record({"a": [1.0]})) == []
-    assert summarise_repeats(_record({})) == []
+    assert _summary(_record({"a": [1.0]})) == []
+    assert _summary(_record({})) == []

@@ -1,11 +1,16 @@
 import time
+from collections.abc import Mapping
 
 import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
-from lfexp_mcp.scores import judge_disagreements, read_scores, scale_warnings, summarise_scores
+from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.scores.scale import BOOLEAN, Category, Scale
+from lfexp_mcp.scores.summary import summarise_scores
+from lfexp_mcp.scores.votes import judge_disagreements
+from lfexp_mcp.scores.warnings import scale_warnings
 
 TEN_SCALE: dict[str, JsonValue] = {"accuracy": {"low": 0, "high": 10, "source": "default", "prompt": "judge-accuracy"}}
 
@@ -49,8 +54,16 @@ def _item(number: int, parts: tuple[Score | Unscored, ...]) -> ItemResult:
 
 
 def only(record: RunRecord) -> ScoreSummary:
-    (summary,) = summarise_scores(record)
+    (summary,) = summaries(record)
     return summary
+
+
+def summaries(record: RunRecord, human_scales: Mapping[str, Scale] | None = None) -> list[ScoreSummary]:
+    return summarise_scores(record, read_scores(record, human_scales or {}))
+
+
+def warnings(record: RunRecord) -> list[str]:
+    return scale_warnings(record, read_scores(record, {}))
 
 
 def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None:
@@ -68,7 +81,7 @@ def test_a_score_that_failed_everywhere_is_unscored_and_not_zero() -> None:
 
 
 def test_a_run_without_items_has_no_scores() -> None:
-    assert summarise_scores(run()) == []
+    assert summaries(run()) == []
 
 
 def test_evaluators_values_within_0_to_1_are_read_as_such() -> None:
@@ -88,14 +101,14 @@ def test_values_beyond_every_usual_scale_stay_raw(beyond: float) -> None:
     summary = only(record)
     assert summary.mean == pytest.approx((1 + beyond) / 2)
     assert (summary.scale, summary.scale_source) == (None, "observed values")
-    assert read_scores(record)["accuracy"].canonical(score(1.0)) is None
-    assert "kept out of gates" in scale_warnings(record)[0]
+    assert read_scores(record, {})["accuracy"].canonical(score(1.0)) is None
+    assert "kept out of gates" in warnings(record)[0]
 
 
 def test_a_scale_belongs_to_the_name_across_runs_compared() -> None:
     low, high = run(score(1.0)), run(score(7.0))
-    assert read_scores(low)["accuracy"].canonical(score(1.0)) == 1.0
-    assert read_scores(low, beside=[high])["accuracy"].canonical(score(1.0)) == 0.1
+    assert read_scores(low, {})["accuracy"].canonical(score(1.0)) == 1.0
+    assert read_scores(low, {}, beside=[high])["accuracy"].canonical(score(1.0)) == 0.1
 
 
 def test_booleans_aggregate_as_a_rate() -> None:
@@ -134,8 +147,34 @@ def test_a_humans_number_is_not_averaged_with_the_judges() -> None:
     assert (summary.mean, summary.count) == (0.8, 1)
 
 
-def test_a_name_that_only_humans_scored_is_summarised_as_observed() -> None:
-    assert only(run(score(4.0, source="ANNOTATION"), scales=TEN_SCALE)).scale_source == "observed values"
+def test_a_humans_numbers_are_read_on_the_scale_of_their_score_config() -> None:
+    record = run(*[score(value, source="ANNOTATION") for value in (1.0, 3.0, 5.0, 5.0)], scales=TEN_SCALE)
+    (summary,) = summaries(record, {"accuracy": Scale(1, 5)})
+    assert (summary.mean, summary.scale, summary.scale_source) == (0.625, "1-5", "score config")
+    assert summary.display == "0.62 (3.5/5)"
+
+
+def test_humans_labels_have_the_values_that_their_score_config_gives_them() -> None:
+    scale = Scale(0, 2, kind="CATEGORICAL", categories=(Category("good", 2), Category("fair", 1), Category("bad", 0)))
+    record = run(score("good", source="ANNOTATION"), score("fair", source="ANNOTATION"))
+    (summary,) = summaries(record, {"accuracy": scale})
+    assert (summary.mean, summary.display) == (0.75, "0.75 (good 1, fair 1)")
+
+
+def test_humans_texts_are_no_numbers_whatever_the_score_config() -> None:
+    (summary,) = summaries(run(score("fine", source="ANNOTATION")), {"accuracy": BOOLEAN})
+    assert (summary.mean, summary.categories) == (None, {"fine": 1})
+
+
+def test_a_score_config_says_nothing_of_an_evaluators_numbers() -> None:
+    (summary,) = summaries(run(score(1.0)), {"accuracy": Scale(1, 5)})
+    assert (summary.mean, summary.scale) == (1.0, "0-1")
+
+
+def test_humans_numbers_without_a_stated_scale_are_read_as_observed_and_the_warning_names_the_score_config() -> None:
+    record = run(score(4.0, source="ANNOTATION"), scales=TEN_SCALE)
+    assert only(record).scale_source == "observed values"
+    assert "score config" in warnings(record)[0]
 
 
 @pytest.mark.parametrize(
@@ -150,30 +189,30 @@ def test_provenance_that_is_not_ours_is_not_relied_on(foreign: JsonValue) -> Non
 def test_clamped_values_are_counted_and_named() -> None:
     record = run(score(1.0, raw=85, clamped=True), score(0.5, raw=5), scales=TEN_SCALE)
     assert only(record).clamped == 1
-    (warning,) = scale_warnings(record)
+    (warning,) = warnings(record)
     assert "1 of 2 values of 'accuracy'" in warning
     assert '{"scale": "0-100"} into the config of prompt \'judge-accuracy\'' in warning
 
 
 def test_values_that_contradict_the_scale_give_a_warning_that_names_the_fix() -> None:
-    (warning,) = scale_warnings(run(score(0.08), score(0.1), score(0.02), scales=TEN_SCALE))
+    (warning,) = warnings(run(score(0.08), score(0.1), score(0.02), scales=TEN_SCALE))
     assert "All 3 values of 'accuracy' lie between 0 and 1, although its scale is 0-10 (default)" in warning
     assert '{"scale": "0-1"} into the config of prompt \'judge-accuracy\'' in warning
 
 
 def test_values_that_fit_their_scale_give_no_warning() -> None:
-    assert scale_warnings(run(score(0.8), score(0.1), score(0.0), scales=TEN_SCALE)) == []
+    assert warnings(run(score(0.8), score(0.1), score(0.0), scales=TEN_SCALE)) == []
 
 
 def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
-    assert scale_warnings(run(score(0.0), score(0.0), score(0.0), scales=TEN_SCALE)) == []
+    assert warnings(run(score(0.0), score(0.0), score(0.0), scales=TEN_SCALE)) == []
 
 
 def test_fifty_thousand_items_are_summarised_quickly() -> None:
     record = run(*[(score(0.25), score(True, "passed")) for _ in range(50_000)], scales=TEN_SCALE)
     began = time.perf_counter()
-    summaries = summarise_scores(record)
-    assert [summary.count for summary in summaries] == [50_000, 50_000]
+    found = summaries(record)
+    assert [summary.count for summary in found] == [50_000, 50_000]
     assert time.perf_counter() - began < 10
 
 
