@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -11,7 +12,7 @@ from lfexp_mcp.judges.choice import call_parameters, usable_model
 from lfexp_mcp.judges.providers.messages import Message, Role
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import STANDARD, metadata_keys, missing_keys, placeholders
-from lfexp_mcp.scores import resolve_judge_scale
+from lfexp_mcp.scores import Scale, ScaleSource, resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
 PREFIX = "judge-"
@@ -20,13 +21,59 @@ PREFIX = "judge-"
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
-def resolve_judge(
-    prompt: Prompt, score_configs: Sequence[ScoreConfig], settings: Settings, samples: int
-) -> ResolvedJudge:
-    """Settle everything about a judge.
+@dataclass(frozen=True, slots=True)
+class JudgeTemplate:
+    """What a version of a prompt says of a judge, whichever model answers it."""
+
+    score_name: str
+    messages: tuple[Message, ...]
+    """A text prompt is one user message."""
+    placeholders: tuple[str, ...]
+    missing_expected_output: str
+    scale: Scale
+    scale_source: ScaleSource
+    parameters: dict[str, JsonValue]
+    """Of the model's calls, as the config declares them."""
+
+
+def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> JudgeTemplate:
+    """Settle everything about a judge that does not hang on the environment.
 
     Keys of the prompt's config that count: `score_name`, `scale`, `categories`, `lower_is_better`,
     `missing_expected_output`, `provider`, `model`, and the parameters of the model's calls.
+
+    Args:
+        prompt: The version of the prompt.
+        score_configs: The project's, newest first.
+
+    Raises:
+        JudgeError: Something in its config or messages cannot be used.
+    """
+    config = prompt.config
+    messages = template_of(prompt)
+    score_name = score_name_of(prompt.name, config)
+    texts = [message.content for message in messages]
+    resolved = resolve_judge_scale(
+        config, next((known for known in score_configs if known.name == score_name), None), "\n".join(texts)
+    )
+    missing = config.get("missing_expected_output", "")
+    if not isinstance(missing, str):
+        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
+    return JudgeTemplate(
+        score_name=score_name,
+        messages=messages,
+        placeholders=tuple(placeholders(texts)),
+        missing_expected_output=missing,
+        scale=resolved.scale,
+        scale_source=resolved.source,
+        parameters=call_parameters(prompt.name, config),
+    )
+
+
+def resolve_judge(
+    prompt: Prompt, score_configs: Sequence[ScoreConfig], settings: Settings, samples: int
+) -> ResolvedJudge:
+    """Settle everything about a judge: its template, and the model that answers it.
 
     Args:
         prompt: The version of the prompt.
@@ -37,29 +84,20 @@ def resolve_judge(
     Raises:
         JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
     """
+    template = resolve_template(prompt, score_configs)
     chosen = usable_model(prompt.name, prompt.config, settings)
-    parameters = call_parameters(prompt.name, prompt.config)
+    parameters = template.parameters
     if samples == 1:
         parameters = {"temperature": 0, **parameters}
-    messages = template_of(prompt)
-    score_name = score_name_of(prompt.name, prompt.config)
-    resolved = resolve_judge_scale(
-        prompt.config,
-        next((config for config in score_configs if config.name == score_name), None),
-        "\n".join(message.content for message in messages),
-    )
-    missing = prompt.config.get("missing_expected_output", "")
-    if not isinstance(missing, str):
-        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
     return ResolvedJudge(
         name=prompt.name,
         version=prompt.version,
-        score_name=score_name,
-        messages=messages,
-        placeholders=tuple(placeholders(message.content for message in messages)),
-        missing_expected_output=missing,
-        scale=resolved.scale,
-        scale_source=resolved.source,
+        score_name=template.score_name,
+        messages=template.messages,
+        placeholders=template.placeholders,
+        missing_expected_output=template.missing_expected_output,
+        scale=template.scale,
+        scale_source=template.scale_source,
         provider=chosen.provider,
         model=chosen.model,
         parameters=parameters,

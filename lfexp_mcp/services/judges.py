@@ -1,4 +1,4 @@
-"""Making judges, and finding those of a run."""
+"""Making judges."""
 
 from collections.abc import Sequence
 
@@ -7,39 +7,16 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway.records import Dataset, DatasetItem, Prompt
-from lfexp_mcp.judges.choice import call_parameters, choose_model
-from lfexp_mcp.judges.discovery import FoundJudges, find_judges
+from lfexp_mcp.gateway.records import Prompt
+from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
-from lfexp_mcp.judges.resolution import PREFIX, score_name_of, template_of, unknown_placeholders
-from lfexp_mcp.judges.templates import STANDARD, placeholders
-from lfexp_mcp.scores import ResolvedScale, resolve_judge_scale
+from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
+from lfexp_mcp.judges.templates import STANDARD
 from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace
 
 LABELS = ("production",)
 """Of a judge whose labels are not given, so that runs use the version just made."""
-
-
-async def discover_judges(
-    ws: Workspace,
-    dataset: Dataset,
-    items: Sequence[DatasetItem],
-    *,
-    names: Sequence[str] | None,
-    use_langfuse_judges: bool,
-    samples: int = 1,
-) -> FoundJudges:
-    """Find and resolve the judges of a run; see `judges.discovery.find_judges`."""
-    return await find_judges(
-        ws.gateway,
-        ws.settings,
-        dataset,
-        items,
-        names=names,
-        use_langfuse_judges=use_langfuse_judges,
-        samples=samples,
-    )
 
 
 async def create_judge(
@@ -56,26 +33,17 @@ async def create_judge(
         ws: The workspace.
         name: Begins with `judge-`, so that it is found.
         prompt: Text, or the messages of a chat.
-        config: Stored with the prompt; see `judges.resolution.resolve_judge` for the keys that count.
+        config: Stored with the prompt; see `judges.resolution.resolve_template` for the keys that count.
         labels: Labels of the version; None for `production`, which makes it the one that runs use.
 
     Raises:
-        JudgeError: The name, the prompt or the config cannot be used; nothing is stored then.
+        JudgeError: The name, or anything in the prompt or the config that a run would refuse; nothing is stored then.
     """
     config = config or {}
     draft = _draft(name, prompt, config)
-    messages = template_of(draft)
-    score_name = score_name_of(name, config)
-    call_parameters(name, config)
+    template = resolve_template(draft, await ws.gateway.score_configs())
     chosen = choose_model(name, config, ws.settings)
     model = chosen.model if chosen else None
-    configs = await ws.gateway.score_configs()
-    resolved = resolve_judge_scale(
-        config,
-        next((known for known in configs if known.name == score_name), None),
-        "\n".join(message.content for message in messages),
-    )
-    found = placeholders(message.content for message in messages)
     stored = await ws.gateway.create_prompt(
         name, prompt, config=config, labels=list(LABELS if labels is None else labels), tags=["judge"]
     )
@@ -84,12 +52,12 @@ async def create_judge(
         judge=name,
         version=stored.version,
         labels=list(stored.labels),
-        score_name=score_name,
-        scale=resolved.scale.name,
-        scale_source=resolved.source,
+        score_name=template.score_name,
+        scale=template.scale.name,
+        scale_source=template.scale_source,
         model=model,
-        placeholders=found,
-        warnings=_warnings(found, resolved, model),
+        placeholders=list(template.placeholders),
+        warnings=_warnings(template, model),
         next=[_next(stored)],
     )
 
@@ -107,16 +75,16 @@ def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, J
     return Prompt(name=name, version=0, type="chat", messages=tuple(prompt), config=config)
 
 
-def _warnings(found: Sequence[str], resolved: ResolvedScale, model: str | None) -> list[str]:
+def _warnings(template: JudgeTemplate, model: str | None) -> list[str]:
     warnings: list[str] = []
-    unknown = [name for name in found if name not in STANDARD]
+    unknown = [name for name in template.placeholders if name not in STANDARD]
     if unknown:
         warnings.append(f"These have to be keys of the items' metadata, else: {unknown_placeholders(unknown, [])}")
-    if "output" not in found:
+    if "output" not in template.placeholders:
         warnings.append("The judge does not see what it judges: its prompt has no {{output}}.")
-    if resolved.source == "default":
+    if template.scale_source == "default":
         warnings.append(
-            f"Neither the prompt nor its config says on which scale to score: {resolved.scale.name} is taken. "
+            f"Neither the prompt nor its config says on which scale to score: {template.scale.name} is taken. "
             'Put {"scale": "0-10"} into the config to be sure.'
         )
     if model is None:

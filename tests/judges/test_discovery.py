@@ -7,11 +7,11 @@ from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
-from lfexp_mcp.judges.discovery import FoundJudges
+from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.scores import read_scores
-from lfexp_mcp.services.judges import create_judge, discover_judges
+from lfexp_mcp.services.judges import create_judge
 from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -62,8 +62,14 @@ async def discover(
     samples: int = 1,
 ) -> FoundJudges:
     dataset: Dataset = await ws.gateway.upsert_dataset(f"d-{uuid.uuid4().hex[:8]}", metadata=metadata or {})
-    return await discover_judges(
-        ws, dataset, given or items(), names=names or None, use_langfuse_judges=use, samples=samples
+    return await find_judges(
+        ws.gateway,
+        ws.settings,
+        dataset,
+        given or items(),
+        names=names or None,
+        use_langfuse_judges=use,
+        samples=samples,
     )
 
 
@@ -270,6 +276,11 @@ async def test_a_version_kept_out_of_production_is_offered_by_its_number(ws: Wor
         ("judge-a", TEXT, {"temperature": "hot"}, "`temperature`"),
         ("judge-a", TEXT, {"provider": "azure"}, "'azure'"),
         ("judge-a", TEXT, {"score_name": ""}, "`score_name`"),
+        ("judge-a", TEXT, {"missing_expected_output": 5}, "`missing_expected_output`"),
+        ("judge-a", TEXT, {"lower_is_better": "yes"}, "`lower_is_better`"),
+        ("judge-a", TEXT, {"categories": ["one"]}, "the categories ['one']"),
+        ("judge-a", TEXT, {"model": 7}, "`model`"),
+        ("judge-a", TEXT, {"max_tokens": 0}, "`max_tokens`"),
     ],
 )
 async def test_a_judge_that_could_not_be_used_is_not_stored(
