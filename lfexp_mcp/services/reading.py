@@ -77,14 +77,15 @@ async def _unknown_run(ws: Workspace, dataset: Dataset, run_name: str) -> NotFou
 async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
     """Read all results of a run from Langfuse, with its further repetitions."""
     provenance = read_provenance(head.metadata)
-    experiments = [head]
+    experiments = {0: head}
     for repeat in range(1, repeats_of(provenance)):
         further = await ws.gateway.experiment(dataset.id, repeat_name(head.name, repeat))
-        experiments += [further] if further else []
+        if further is not None:
+            experiments[repeat] = further
     items: list[ItemResult] = []
     superseded = 0
     description = head.description
-    for repeat, experiment in enumerate(experiments):
+    for repeat, experiment in experiments.items():
         results = await ws.gateway.experiment_items(experiment.id)
         results = await _with_all_scores(ws, results)
         kept = newest_good(results)
@@ -95,7 +96,7 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
         dataset=dataset.name,
         dataset_id=dataset.id,
         run_name=head.name,
-        experiment_ids=tuple(experiment.id for experiment in experiments),
+        experiment_ids=tuple(experiment.id for experiment in experiments.values()),
         status="completed",
         items=tuple(items),
         total_items=len(items),
@@ -103,7 +104,7 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
         created=head.created,
         metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
         provenance=provenance,
-        run_scores=tuple(score for experiment in experiments for score in experiment.scores),
+        run_scores=tuple(score for experiment in experiments.values() for score in experiment.scores),
         superseded=superseded,
         warnings=_superseded_warning(superseded),
     )

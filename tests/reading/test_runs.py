@@ -123,6 +123,15 @@ async def test_repetitions_are_one_run(workspace: Workspace) -> None:
     assert [run.name for run in (await list_runs(workspace, "get-repeats")).runs] == ["run"]
 
 
+async def test_a_repetition_that_is_not_there_yet_keeps_its_place(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-repeats-late")
+    provenance = json.dumps({"repeats": {"group": "run", "index": 0, "count": 3}})
+    for name in ("run", "run#3"):
+        await record_run(workspace, dataset, name, [Recorded("a", output=f"of {name}")], metadata={"lfexp": provenance})
+    record = await read_run(workspace, "get-repeats-late", "run")
+    assert [(item.repeat, item.output) for item in record.items] == [(0, "of run"), (2, "of run#3")]
+
+
 async def test_a_declared_judges_missing_score_is_unscored_and_no_zero(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-unscored")
     provenance = json.dumps({"scales": {"tone": {"low": 0, "high": 10}}})
