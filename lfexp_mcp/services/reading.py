@@ -234,6 +234,7 @@ def fill_in(record: RunRecord, journal: RunRecord) -> RunRecord:
         metadata=record.metadata or journal.metadata,
         provenance=record.provenance or journal.provenance,
         run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
+        model_usage=journal.model_usage,
         warnings=(*record.warnings, *journal.warnings),
     )
     if not filled.items and not filled.scores:

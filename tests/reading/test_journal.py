@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.records import ItemResult, RunRecord, Score, Unscored
+from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, Score, Unscored
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments import RunRequest, run_experiment
 from lfexp_mcp.services.reading import fill_in
@@ -65,6 +65,12 @@ def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
     (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, human))), _record(kept)).items
     assert {score.name: score.comment for score in item.scores} == {"x": "why", "human-x": None}
     assert item.unscored == (Unscored("tone", "timed out"),)
+
+
+def test_what_models_used_stays_known_once_langfuse_shows_the_run() -> None:
+    used = {ModelUser("tone", "model-1"): ModelUsage(calls=3, input_tokens=30, output_tokens=6)}
+    record = _record(_item("a", "x"))
+    assert fill_in(record, replace(record, model_usage=used)).model_usage == used
 
 
 def test_a_newer_result_of_another_machine_counts() -> None:
