@@ -22,8 +22,8 @@ from lfexp_mcp.services.changes import (
     show_changes,
 )
 from lfexp_mcp.services.comparability import Shared, findings, shared_items
-from lfexp_mcp.services.figures import contrasts, run_figures
-from lfexp_mcp.services.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.services.figures import contrasts, error_rate_delta, run_figures
+from lfexp_mcp.services.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.human_scales import human_scales_of
 from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.reading import read_run, with_comments
@@ -112,7 +112,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         compared=compared,
         changes=changes,
         shown=await _shown(ws, changes, request.limit),
-        gate=check_gate(conditions, [_measures(one, figures) for one in compared], known) if conditions else None,
+        gate=_gate(conditions, compared, figures, values[0], known),
         warnings=[
             f"{one.name}: {text}"
             for one, usage in zip(values, read, strict=True)
@@ -197,17 +197,28 @@ async def _figures(ws: Workspace, values: Sequence[RunValues], usages: Sequence[
     return figures
 
 
-def _measures(compared: _Compared, figures: Sequence[RunFigures]) -> RunMeasures:
-    mine = next(one for one in figures if one.run == compared.run.name)
+def _gate(
+    conditions: Sequence[Condition],
+    compared: Sequence[_Compared],
+    figures: Sequence[RunFigures],
+    baseline: RunValues,
+    known: Sequence[str],
+) -> Gate | None:
+    if not conditions:
+        return None
+    by_run = {one.run: one for one in figures}
+    return check_gate(conditions, [_measures(one, by_run[one.run.name], baseline) for one in compared], known)
+
+
+def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> RunMeasures:
     values = {score: mean for score, mean in mine.means.items() if compared.run.has_scale(score)}
     raw = {score: "its values fit no 0-1 or 0-10 scale." for score in mine.means if score not in values}
     deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
-    for contrast in compared.contrasts:
-        if contrast.measure == ERROR_RATE and contrast.difference is not None:
-            deltas.setdefault(ERROR_RATE, contrast.difference)
     if mine.error_rate is not None:
         values.setdefault(ERROR_RATE, mine.error_rate)
-        deltas.setdefault(ERROR_RATE, 0.0)
+    failing = error_rate_delta(baseline.record, compared.run.record)
+    if failing is not None:
+        deltas.setdefault(ERROR_RATE, failing)
     verdicts = {line.score: line.verdict for line in compared.scores if line.score not in raw}
     return RunMeasures(compared.run.name, values, deltas, verdicts, raw)
 

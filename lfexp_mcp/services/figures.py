@@ -19,6 +19,12 @@ def error_rate(items: Sequence[ItemResult]) -> float | None:
     return sum(item.status == "failed" for item in ended) / len(ended) if ended else None
 
 
+def error_rate_delta(baseline: RunRecord, run: RunRecord) -> float | None:
+    """The error rate of a run less the baseline's, on the items that ended in both; None where there are none."""
+    pairs = _pairs(_by_item(baseline, _failed), _by_item(run, _failed))
+    return math.fsum(second - first for first, second in pairs) / len(pairs) if pairs else None
+
+
 def run_figures(
     values: RunValues, summaries: Sequence[ScoreSummary], usage: Mapping[str, Usage], url: str | None, *, baseline: bool
 ) -> RunFigures:

@@ -102,8 +102,8 @@ def _number(text: str, expression: str) -> float:
 def check_gate(conditions: Sequence[Condition], runs: Sequence[RunMeasures], known: Sequence[str]) -> Gate:
     """Check every condition for every run.
 
-    A measure that a run lacks, or that cannot be compared fairly, fails its condition: a gate never passes for want of
-    numbers.
+    A gate never passes for want of numbers: a condition fails where the run lacks its measure, where that cannot be
+    compared fairly, and where no score can be said to be worse or not.
 
     Args:
         conditions: What makes a run fail.
@@ -111,13 +111,20 @@ def check_gate(conditions: Sequence[Condition], runs: Sequence[RunMeasures], kno
         known: All score names, for the error.
 
     Raises:
-        UsageError: A condition names a score that no run has.
+        UsageError: A condition names a score that no run has, or asks for a verdict on the error rate.
     """
     for condition in conditions:
         name = condition.measure if isinstance(condition, Threshold) else condition.score
-        if name is not None and name != ERROR_RATE and name not in known:
+        if name is None or name in known:
+            continue
+        if name != ERROR_RATE:
             listed = ", ".join(sorted(known)) or "none"
             raise UsageError(f"fail_if {condition.expression!r}: no run has a score {name!r}. Scores: {listed}.")
+        if isinstance(condition, NotWorse):
+            raise UsageError(
+                f"fail_if {condition.expression!r}: there is no verdict on the error rate. "
+                f"Write `{ERROR_RATE}.delta>0`, with the rise that is too much."
+            )
     checks = [_check(condition, run) for condition in conditions for run in runs]
     return Gate(passed=all(check.passed for check in checks), checks=checks)
 
@@ -141,6 +148,8 @@ def _check(condition: Condition, run: RunMeasures) -> GateCheck:
 
 def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
     scores = [condition.score] if condition.score else sorted(run.verdicts)
+    if not scores:
+        return _checked(condition, run, passed=False, message=f"There is no score of {run.run!r} to compare.")
     unusable = [score for score in scores if score not in run.verdicts or run.verdicts[score] == "not comparable"]
     if unusable:
         return _checked(condition, run, passed=False, message=f"Cannot be compared: {', '.join(unusable)}.")

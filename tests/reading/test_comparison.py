@@ -108,6 +108,31 @@ async def test_runs_without_common_items_are_not_compared(workspace: Workspace) 
     assert "0 that both have" in answer.scores[0].reason
 
 
+async def test_runs_without_common_items_pass_no_gate_on_a_difference(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-disjoint-gate")
+    await record_run(workspace, dataset, "old", _results([1.0] * 6))
+    failing = [Recorded(f"other-{n}", output="Error: down", failed=True) for n in range(6)]
+    await record_run(workspace, dataset, "new", failing)
+    request = CompareRequest(
+        dataset="compare-disjoint-gate", runs=["old", "new"], fail_if=["error_rate.delta>0.05", "error_rate>0.5"]
+    )
+    gate = (await compare_runs(workspace, request)).gate
+    assert gate is not None
+    assert [(check.passed, check.value) for check in gate.checks] == [(False, None), (False, 1.0)]
+
+
+async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-no-errors-gate")
+    for name in ("old", "new"):
+        await record_run(workspace, dataset, name, _results([1.0] * 6))
+    request = CompareRequest(
+        dataset="compare-no-errors-gate", runs=["old", "new"], fail_if=["error_rate.delta>0", "error_rate>0"]
+    )
+    gate = (await compare_runs(workspace, request)).gate
+    assert gate is not None
+    assert [(check.passed, check.value) for check in gate.checks] == [(True, 0.0), (True, 0.0)]
+
+
 async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-raw")
     await record_run(workspace, dataset, "old", _results([100.0 + n for n in range(12)], score="length"))

@@ -66,6 +66,23 @@ def test_a_score_that_no_run_has_is_an_error_and_not_a_pass() -> None:
         check_gate([parse_condition("acuracy<0.8")], [RUN], KNOWN)
 
 
+def test_a_gate_on_what_is_worse_needs_a_score_to_look_at() -> None:
+    bare = RunMeasures("bare", values={"error_rate": 0.0}, deltas={}, verdicts={}, unusable={})
+    gate = check_gate([parse_condition("worse")], [bare], KNOWN)
+    assert not gate.passed
+    assert "no score" in gate.checks[0].message
+
+
+def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> None:
+    with pytest.raises(UsageError, match=r"error_rate\.delta>0"):
+        check_gate([parse_condition("error_rate.worse")], [RUN], KNOWN)
+
+
+def test_a_score_called_error_rate_has_a_verdict() -> None:
+    run = RunMeasures("run", values={}, deltas={}, verdicts={"error_rate": "better"}, unusable={})
+    assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
+
+
 def test_a_gate_says_why_a_value_cannot_be_used() -> None:
     check = check_gate([parse_condition("length<3")], [RUN], KNOWN).checks[0]
     assert "no 0-1 or 0-10 scale" in check.message
