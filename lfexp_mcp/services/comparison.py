@@ -243,13 +243,14 @@ def _next_steps(request: CompareRequest, names: Sequence[str], compared: Sequenc
             why="See what fails in it, and which kinds of items do worse.",
         )
     ]
-    changed = next((change for one in compared for listed in one.changes for change in listed.changes), None)
+    changed = next((listed for one in compared for listed in one.changes if listed.changes), None)
     if changed is not None:
+        item_id = changed.changes[0].item_id
         steps.append(
             NextStep(
                 tool="get_run",
-                arguments={"dataset": request.dataset, "run_name": last, "item_id": changed.item_id},
-                why="Read the item that changed most, whole.",
+                arguments={"dataset": request.dataset, "run_name": changed.run.name, "item_id": item_id},
+                why="Read an item that changed, whole.",
             )
         )
     if any(len(listed.changes) > request.limit for one in compared for listed in one.changes):

@@ -156,6 +156,15 @@ async def test_many_runs_are_adjusted_together(workspace: Workspace) -> None:
     assert all((line.items_needed or 0) > 20 for line in answer.scores)
 
 
+async def test_the_next_step_reads_the_changed_item_in_the_run_that_changed_it(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-next")
+    for name, values in (("base", [1.0] * 6), ("t2", [1.0] * 5 + [0.0]), ("t3", [1.0] * 6)):
+        await record_run(workspace, dataset, name, _results(values))
+    answer = await compare_runs(workspace, CompareRequest(dataset="compare-next", runs=["base", "t2", "t3"]))
+    (step,) = [step for step in answer.next if step.tool == "get_run"]
+    assert step.arguments == {"dataset": "compare-next", "run_name": "t2", "item_id": "item-005"}
+
+
 async def test_time_and_tokens_are_compared(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-usage")
     for name, seconds, tokens_used in (("old", 0.1, 100), ("new", 0.2, 300)):
