@@ -31,7 +31,7 @@ class Patience:
     """How long a call is tried for; times in seconds."""
 
     attempts: int = 8
-    """Calls for one answer that may fail; those that drop a refused parameter are not counted."""
+    """Calls for one answer that may fail; those that leave out what was refused are not counted."""
     throttled: int = 40
     """Calls for one answer that may be turned away because of a rate limit."""
     first_delay: float = 0.5
@@ -150,7 +150,8 @@ class _Line:
             if isinstance(outcome, ModelAnswer):
                 return outcome
             repeated = True
-            if outcome.kind == "unsupported" and self._drop(request.model, outcome):
+            if outcome.parameter is not None:
+                self._refused[request.model] = self._refused.get(request.model, frozenset()) | {outcome.parameter}
                 continue
             failures[outcome.kind] += 1
             most = self._patience.most(outcome)
@@ -175,14 +176,6 @@ class _Line:
                 )
                 meter.add(answered)
         return outcome
-
-    def _drop(self, model: str, failure: CallFailure) -> bool:
-        """Remember what a model refuses; whether that leaves a different call to make."""
-        known = self._refused.get(model, frozenset())
-        if failure.parameter is None:
-            return False
-        self._refused[model] = known | {failure.parameter}
-        return True
 
     async def _wait(self, failure: CallFailure, failures: int) -> None:
         delay = failure.retry_after or self._patience.delay(failures)

@@ -1,6 +1,6 @@
 """The judges of a run, at work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -121,19 +121,16 @@ class JudgePanel:
         return count_votes(judge, votes, meter.usage)
 
     async def _vote(self, judge: ResolvedJudge, messages: tuple[Message, ...], meter: Meter) -> ReadReply:
-        request = ModelRequest(judge.model, messages, judge.parameters, answer_schema(judge.scale))
-        answer = await self._ask(judge, request, meter)
+        parameters = {**judge.defaults, **judge.parameters}
+        answer = await self._ask(judge, _request(judge, messages, parameters), meter)
         try:
             return _read(answer, judge)
         except JudgeReplyError:
-            parameters = judge.parameters
             if answer.ending == "cut off":
                 given = parameters.get("max_tokens")
                 limit = given if isinstance(given, int) else TOKENS_OF_A_CUT_OFF_ANSWER
                 parameters = {**parameters, "max_tokens": limit * LONGER}
-            again = ModelRequest(
-                judge.model, once_more(messages, answer, judge.scale), parameters, answer_schema(judge.scale)
-            )
+            again = _request(judge, once_more(messages, answer, judge.scale), parameters)
             meter.add(ModelUsage(asked_again=1))
             return _read(await self._ask(judge, again, meter), judge)
 
@@ -146,6 +143,12 @@ class JudgePanel:
                 raise
             generation.answered(answer)
             return answer
+
+
+def _request(judge: ResolvedJudge, messages: tuple[Message, ...], parameters: Mapping[str, JsonValue]) -> ModelRequest:
+    return ModelRequest(
+        judge.model, messages, parameters, schema=answer_schema(judge.scale), added=frozenset(judge.defaults)
+    )
 
 
 def _read(answer: ModelAnswer, judge: ResolvedJudge) -> ReadReply:

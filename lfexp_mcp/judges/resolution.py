@@ -79,16 +79,16 @@ def resolve_judge(
         prompt: The version of the prompt.
         score_configs: The project's, newest first.
         settings: Keys and defaults.
-        samples: Votes per item. A judge that is asked once gets temperature 0 where its config says nothing.
+        samples: Votes per item. A judge that is asked once gets temperature 0 by default.
 
     Raises:
         JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
     """
     template = resolve_template(prompt, score_configs)
     chosen = usable_model(prompt.name, prompt.config, settings)
-    parameters = template.parameters
-    if samples == 1:
-        parameters = {"temperature": 0, **parameters}
+    defaults: dict[str, JsonValue] = {}
+    if samples == 1 and "temperature" not in template.parameters:
+        defaults["temperature"] = 0
     return ResolvedJudge(
         name=prompt.name,
         version=prompt.version,
@@ -100,7 +100,8 @@ def resolve_judge(
         scale_source=template.scale_source,
         provider=chosen.provider,
         model=chosen.model,
-        parameters=parameters,
+        parameters=template.parameters,
+        defaults=defaults,
         samples=samples,
     )
 

@@ -27,8 +27,10 @@ class ResolvedJudge(BaseModel):
     provider: ProviderName
     model: str
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    """Of the model's calls, by the names of the prompt's config: `temperature`, `max_tokens`, `reasoning_effort`,
+    """Of the model's calls, as the prompt's config declares them: `temperature`, `max_tokens`, `reasoning_effort`,
     ..."""
+    defaults: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the config says nothing of, and is left out where the model refuses it."""
     samples: int = Field(default=1, ge=1)
     """How often the judge is asked about each item."""
 

@@ -36,6 +36,7 @@ def make_judge(
     text: str = "Judge {{output}} against {{expected_output}}.",
     messages: tuple[Message, ...] | None = None,
     parameters: dict[str, JsonValue] | None = None,
+    defaults: dict[str, JsonValue] | None = None,
     samples: int = 1,
     missing_expected_output: str = "",
 ) -> ResolvedJudge:
@@ -53,6 +54,7 @@ def make_judge(
         provider=provider,
         model="gpt-test" if provider == "openai" else "claude-test",
         parameters=parameters or {},
+        defaults=defaults or {},
         samples=samples,
     )
 

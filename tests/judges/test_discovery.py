@@ -84,7 +84,7 @@ async def test_a_judge_is_found_by_name_with_all_that_its_calls_need(ws: Workspa
     assert (judge.name, judge.version, judge.score_name) == (name, 1, name.removeprefix("judge-"))
     assert (judge.scale.name, judge.scale_source) == ("1-5", "prompt config")
     assert (judge.provider, judge.model) == ("openai", "gpt-x")
-    assert judge.parameters == {"temperature": 0, "max_tokens": 50}
+    assert (judge.parameters, judge.defaults) == ({"max_tokens": 50}, {"temperature": 0})
     assert judge.placeholders == ("output", "expected_output")
     assert [(message.role, message.content) for message in judge.messages] == [("user", TEXT)]
 
@@ -232,7 +232,7 @@ async def test_without_a_key_no_run_starts(settings: Settings, name: str) -> Non
 async def test_a_judge_with_several_votes_keeps_the_models_own_temperature(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, TEXT)
     judge = await only(ws, name, samples=3)
-    assert (judge.samples, judge.parameters) == (3, {})
+    assert (judge.samples, judge.parameters, judge.defaults) == (3, {}, {})
 
 
 async def test_a_chat_prompts_messages_keep_their_roles(ws: Workspace, name: str) -> None:

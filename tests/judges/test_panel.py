@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
 from lfexp_mcp.judges.judged import Judged
@@ -188,14 +189,14 @@ async def test_an_exhausted_account_is_not_tried_again(openai_server: ProviderSe
     assert usage.calls == 1
 
 
-async def test_a_parameter_that_the_model_refuses_is_dropped_once_and_remembered(server: ProviderServer) -> None:
+async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(server: ProviderServer) -> None:
     def respond(call: Call) -> Outcome:
         if "temperature" in call.body:
             return Failure(400, "Unsupported parameter: temperature is not supported.", param="temperature")
         return Reply()
 
     server.respond = respond
-    judge = judge_on(server, parameters={"temperature": 0, "top_p": 1})
+    judge = judge_on(server, parameters={"top_p": 1}, defaults={"temperature": 0})
     async with open_models(settings_for(server), patience=QUICK) as models:
         notes = UsageNotes()
         panel = JudgePanel(models, on_usage=notes)
@@ -209,6 +210,54 @@ async def test_a_parameter_that_the_model_refuses_is_dropped_once_and_remembered
         (False, True),
     ]
     assert notes.by_score["accuracy"].retries == 1
+
+
+async def test_a_declared_parameter_that_is_refused_fails_with_what_the_provider_says(server: ProviderServer) -> None:
+    said = "Unsupported value: temperature does not support 0.5 with this model."
+    server.script(Failure(400, said, param="temperature"))
+    text, usage = await fail(server, judge_on(server, parameters={"temperature": 0.5}))
+    assert f"{said} Change `temperature` in the prompt's config" in text
+    assert usage.calls == 1
+
+
+async def test_parameters_that_do_not_go_together_are_not_taken_for_unsupported(
+    anthropic_server: ProviderServer,
+) -> None:
+    said = "`max_tokens` must be greater than `thinking.budget_tokens`."
+    anthropic_server.script(Failure(400, said))
+    thinking: dict[str, JsonValue] = {"type": "enabled", "budget_tokens": 9000}
+    text, usage = await fail(anthropic_server, judge_on(anthropic_server, parameters={"thinking": thinking}))
+    assert f"{said} Change `max_tokens` in the prompt's config" in text
+    assert usage.calls == 1
+
+
+async def test_what_one_judge_declares_is_sent_though_the_same_was_refused_as_anothers_default(
+    server: ProviderServer,
+) -> None:
+    refusal = "temperature: only 1 is supported."
+    server.respond = lambda call: Failure(400, refusal) if call.body.get("temperature") == 0 else Reply()
+    async with open_models(settings_for(server), patience=QUICK) as models:
+        for judge in (judge_on(server, defaults={"temperature": 0}), judge_on(server, parameters={"temperature": 1})):
+            await JudgePanel(models).judge(judge, input="", output="", expected_output="", metadata={})
+    assert [call.body.get("temperature") for call in server.calls] == [0, None, 1]
+
+
+async def test_a_declared_effort_outlives_the_schema_that_claude_refuses(anthropic_server: ProviderServer) -> None:
+    def respond(call: Call) -> Outcome:
+        config = call.body.get("output_config")
+        return Failure(400, "output_config.format: no") if isinstance(config, dict) and "format" in config else Reply()
+
+    anthropic_server.respond = respond
+    await ask(anthropic_server, judge_on(anthropic_server, parameters={"effort": "low"}))
+    assert anthropic_server.calls[-1].body["output_config"] == {"effort": "low"}
+
+
+async def test_a_limit_that_is_too_large_keeps_its_name_and_fails(openai_server: ProviderServer) -> None:
+    said = "max_tokens is too large: 99. This model supports at most 10."
+    openai_server.script(Failure(400, said, param="max_completion_tokens", code="invalid_value"))
+    text, usage = await fail(openai_server, make_judge(parameters={"max_tokens": 99}))
+    assert said in text
+    assert usage.calls == 1
 
 
 async def test_a_schema_that_is_refused_gives_way_to_a_plain_object_and_then_to_nothing(

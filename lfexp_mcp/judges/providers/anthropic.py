@@ -4,19 +4,19 @@ Protocol: https://docs.anthropic.com/en/api/messages, through the SDK `anthropic
     `output_config.format`.
 """
 
-from collections.abc import Mapping
-
 from anthropic import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncAnthropic
 from anthropic.types import Message as AnthropicMessage
 from anthropic.types import MessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest, effort_of
 
 MAX_TOKENS = 2048
 """Of an answer, where the prompt's config says nothing: the API wants a number."""
 
+CONFIG = "output_config"
+"""Holds the schema of the answer, which is given up where the model refuses it, and the effort that was declared."""
 _PLAIN = ("temperature", "top_p", "top_k", "thinking", "service_tier")
 
 
@@ -53,7 +53,8 @@ class AnthropicProvider:
                 error.response.headers,
                 _described(error.body),
             )
-            return failure_of(answer, optional.keys(), self._key)
+            added = request.added if CONFIG in refused else request.added | {CONFIG}
+            return failure_of(answer, {*optional, "max_tokens"}, added, self._key)
         except (APIError, ValueError):
             return CallFailure("passing", "Anthropic's answer is no message.")
         return _answer(message)
@@ -74,25 +75,18 @@ def _message(message: Message) -> MessageParam:
 
 
 def _optional(request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
-    """Build what the call can do without, leaving out what the model refused."""
-    given = request.parameters
-    body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if given.get(name) is not None}
+    """Build what a call has beside its model, messages and limit."""
+    given = request.wanted(refused)
+    body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if name in given}
     config: dict[str, JsonValue] = {}
-    effort = _effort(given)
+    effort = effort_of(given)
     if effort is not None:
         config["effort"] = effort
-    if request.schema is not None:
+    if request.schema is not None and CONFIG not in refused:
         config["format"] = {"type": "json_schema", "schema": dict(request.schema)}
     if config:
-        body["output_config"] = config
-    return {name: value for name, value in body.items() if name not in refused}
-
-
-def _effort(parameters: Mapping[str, JsonValue]) -> JsonValue:
-    reasoning = parameters.get("reasoning")
-    if isinstance(reasoning, dict):
-        reasoning = reasoning.get("effort")
-    return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
+        body[CONFIG] = config
+    return body
 
 
 def _described(body: object) -> dict[str, object]:

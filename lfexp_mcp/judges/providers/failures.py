@@ -32,12 +32,13 @@ class ErrorAnswer:
     """The provider's description: `message`, and perhaps `type`, `code`, `param`."""
 
 
-def failure_of(answer: ErrorAnswer, sent: Collection[str], secret: str) -> CallFailure:
+def failure_of(answer: ErrorAnswer, sent: Collection[str], added: Collection[str], secret: str) -> CallFailure:
     """Work out what an error answer means.
 
     Args:
         answer: The answer.
-        sent: Names of the parameters that the call could do without.
+        sent: Names of the parameters that the call had.
+        added: Those that no prompt's config declares, and that the call can do without.
         secret: The key, which the provider's text may quote.
     """
     said = _clean(str(answer.error.get("message") or answer.error.get("type") or ""), secret)
@@ -57,8 +58,13 @@ def failure_of(answer: ErrorAnswer, sent: Collection[str], secret: str) -> CallF
         return CallFailure("throttled", message, retry_after=retry_after(answer.headers))
     if answer.status >= 500 or answer.status in _PASSING:
         return CallFailure("passing", message, retry_after=retry_after(answer.headers))
-    if answer.status in {400, 422} and (parameter := _refused_parameter(answer.error, sent)):
-        return CallFailure("unsupported", message, parameter=parameter)
+    if answer.status in {400, 422}:
+        if parameter := _refused_parameter(answer.error, [name for name in sent if name in added]):
+            return CallFailure("unsupported", message, parameter=parameter)
+        if parameter := _refused_parameter(answer.error, [name for name in sent if name not in added]):
+            return CallFailure(
+                "final", f"{message} Change `{parameter}` in the prompt's config, or leave it out there."
+            )
     return CallFailure("final", message)
 
 
@@ -84,13 +90,16 @@ def _number(value: str | None, divisor: int) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _refused_parameter(error: Mapping[str, object], sent: Collection[str]) -> str | None:
-    """Name the parameter that a 400 is about: as its `param` says, else the one that its text names."""
+def _refused_parameter(error: Mapping[str, object], names: Collection[str]) -> str | None:
+    """Name the parameter that a 400 is about: as its `param` says, else the first that its text names."""
     named = str(error.get("param") or "").split(".")[0].split("[")[0]
     if named:
-        return named if named in sent else None
+        return named if named in names else None
     text = str(error.get("message") or "")
-    return next((name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)), None)
+    found = [
+        (match.start(), name) for name in names if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
+    ]
+    return min(found)[1] if found else None
 
 
 def _clean(text: str, secret: str) -> str:

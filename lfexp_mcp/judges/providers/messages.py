@@ -1,6 +1,6 @@
 """What a model is asked, and what it answers, whoever its provider is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -29,6 +29,16 @@ class ModelRequest:
     """By the names of a prompt's config; those a provider does not know are left out."""
     schema: Mapping[str, JsonValue] | None = None
     """JSON schema that the answer shall have, where the model can hold itself to one."""
+    added: frozenset[str] = frozenset()
+    """Those of the parameters that no prompt's config declares."""
+
+    def wanted(self, refused: Collection[str]) -> dict[str, JsonValue]:
+        """The parameters to send: what was declared in any case, what was added where it has not been refused."""
+        return {
+            name: value
+            for name, value in self.parameters.items()
+            if value is not None and not (name in self.added and name in refused)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +64,31 @@ class CallFailure:
     retry_after: float | None = None
     """Seconds that the provider asks to wait."""
     parameter: str | None = None
-    """The parameter that the model refuses."""
+    """What of the call the model refuses, and we can leave out or ask for in another way."""
+
+
+def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
+    """How hard a model shall think, under whichever of its names a prompt's config says so; None where it does not."""
+    reasoning = parameters.get("reasoning")
+    if isinstance(reasoning, dict):
+        reasoning = reasoning.get("effort")
+    return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
 
 
 class Provider(Protocol):
-    """The way to one provider's models."""
+    """The way to one provider's models.
+
+    What a prompt's config declares is sent, and its refusal is the call's failure: a run that goes on without it would
+    measure something else than what was asked for. Only what we add ourselves is left out where a model refuses it,
+    such as the schema of the answer or a judge's temperature of 0.
+    """
 
     async def send(self, request: ModelRequest, refused: frozenset[str]) -> ModelAnswer | CallFailure:
         """Make one HTTP call.
 
         Args:
             request: The question.
-            refused: Parameters that its model has refused before, which are left out.
+            refused: What its model has refused before, as `CallFailure.parameter` named it.
         """
 
     async def close(self) -> None:

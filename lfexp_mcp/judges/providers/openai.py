@@ -10,9 +10,11 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest, effort_of
 
 _PLAIN = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "verbosity", "service_tier")
+NEWER_LIMIT = "max_completion_tokens"
+"""OpenAI's name for `max_tokens`, which goes by its older name at servers that do not know this one."""
 JSON_OBJECT = "response_format.json_schema"
 """Stands, among the refused, for a `response_format` with a schema; then a JSON object without one is asked for."""
 
@@ -45,7 +47,11 @@ class OpenAIProvider:
                 error.response.headers,
                 error.body if isinstance(error.body, dict) else {},
             )
-            return _with_steps(failure_of(answer, optional.keys(), self._key), optional)
+            added = {"response_format", NEWER_LIMIT} | request.added
+            if error.code == "invalid_value":
+                # The limit is known by its name, and too large.
+                added -= {NEWER_LIMIT}
+            return _with_steps(failure_of(answer, optional.keys(), added, self._key), optional)
         except (APIError, ValueError):
             return CallFailure("passing", "OpenAI's answer is no chat completion.")
         return _answer(completion)
@@ -66,27 +72,20 @@ def _message(message: Message) -> ChatCompletionMessageParam:
 
 
 def _optional(request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
-    """Build what the call can do without, leaving out what the model refused."""
-    given = request.parameters
-    body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if given.get(name) is not None}
-    effort = _effort(given)
+    """Build what a call has beside its model and messages."""
+    given = request.wanted(refused)
+    body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if name in given}
+    effort = effort_of(given)
     if effort is not None:
         body["reasoning_effort"] = effort
-    if given.get("max_tokens") is not None:
-        name = "max_tokens" if "max_completion_tokens" in refused else "max_completion_tokens"
+    if "max_tokens" in given:
+        name = "max_tokens" if NEWER_LIMIT in refused else NEWER_LIMIT
         body[name] = given["max_tokens"]
-    if request.schema is not None:
+    if request.schema is not None and "response_format" not in refused:
         schema: dict[str, JsonValue] = {"name": "judgement", "strict": True, "schema": dict(request.schema)}
         structured: dict[str, JsonValue] = {"type": "json_schema", "json_schema": schema}
         body["response_format"] = {"type": "json_object"} if JSON_OBJECT in refused else structured
-    return {name: value for name, value in body.items() if name not in refused}
-
-
-def _effort(parameters: Mapping[str, JsonValue]) -> JsonValue:
-    reasoning = parameters.get("reasoning")
-    if isinstance(reasoning, dict):
-        reasoning = reasoning.get("effort")
-    return parameters.get("reasoning_effort") or reasoning
+    return body
 
 
 def _with_steps(failure: CallFailure, sent: Mapping[str, JsonValue]) -> CallFailure:
