@@ -26,14 +26,15 @@ def run_detail_report(answer: RunDetail) -> Report:
 
 def run_list_report(answer: RunList) -> Report:
     """Report on the runs of a dataset."""
+    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
     if not answer.runs:
-        return Report((f"Dataset {answer.dataset!r} has no runs yet.",), answer.next)
+        none = "has only repetitions of runs on this page" if answer.next_cursor else "has no runs yet"
+        return Report((f"Dataset {answer.dataset!r} {none}.", *more), answer.next)
     rows = [
         (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.items), run.status or "", cell(run.description))
         for run in answer.runs
     ]
     table = Table(("run", "created", "items", "status", "description"), rows)
-    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
     return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more), answer.next)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import JsonValue
+
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
 from lfexp_mcp.errors import NotFoundError
@@ -20,6 +22,9 @@ from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provena
 from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 
+PAGES = 5
+"""Pages of a listing that are read in search of a run, since one's repetitions may fill some."""
+
 
 async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
     """List the runs of a dataset, newest first; repetitions of a run count as one.
@@ -28,9 +33,8 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
         NotFoundError: There is no such dataset.
     """
     found = await ws.gateway.dataset(dataset)
-    experiments, next_cursor = await ws.gateway.experiments(found.id, limit=limit, cursor=cursor)
-    heads = [experiment for experiment in experiments if _repeat_index(experiment) == 0]
-    entries = [_entry(experiment, ws.runs.find(experiment.id)) for experiment in heads]
+    experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
+    entries = [_entry(experiment, ws.runs.find(experiment.id)) for experiment in experiments if _is_head(experiment)]
     entries.sort(key=lambda entry: entry.created, reverse=True)
     if cursor is None:
         entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
@@ -41,10 +45,23 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
             dataset=dataset,
             runs=[_shortened(entry, allowance) for entry in entries],
             next_cursor=next_cursor,
-            next=_next_of_list(dataset, entries),
+            next=_next_of_list(dataset, entries, limit, next_cursor),
         )
 
     return fit(build, limit, "summary")
+
+
+async def _read_page(
+    ws: Workspace, dataset_id: str, limit: int, cursor: str | None
+) -> tuple[list[Experiment], str | None]:
+    """Read a page of runs and repetitions, and some further ones while there is no run among them."""
+    experiments, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=cursor)
+    for _ in range(1, PAGES):
+        if following is None or any(map(_is_head, experiments)):
+            break
+        further, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=following)
+        experiments += further
+    return experiments, following
 
 
 def _shortened(entry: RunListEntry, allowance: Allowance) -> RunListEntry:
@@ -56,10 +73,11 @@ def _shortened(entry: RunListEntry, allowance: Allowance) -> RunListEntry:
     )
 
 
-def _repeat_index(experiment: Experiment) -> int:
+def _is_head(experiment: Experiment) -> bool:
+    """Whether an experiment is a run, or the first of its repetitions, which stands for it."""
     repeats = read_provenance(experiment.metadata).get("repeats")
     index = repeats.get("index") if isinstance(repeats, dict) else None
-    return index if isinstance(index, int) else 0
+    return not isinstance(index, int) or index == 0
 
 
 def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
@@ -100,7 +118,10 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
 
-def _next_of_list(dataset: str, entries: Sequence[RunListEntry]) -> list[NextStep]:
+def _next_of_list(dataset: str, entries: Sequence[RunListEntry], limit: int, next_cursor: str | None) -> list[NextStep]:
+    if not entries and next_cursor is not None:
+        arguments: dict[str, JsonValue] = {"dataset": dataset, "limit": limit, "cursor": next_cursor}
+        return [NextStep(tool="list_runs", arguments=arguments, why="Read on: so far there are only repetitions.")]
     if not entries:
         return [
             NextStep(

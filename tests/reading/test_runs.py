@@ -8,6 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.reading import read_run
 from lfexp_mcp.services.runs import get_run, list_runs
@@ -49,6 +50,27 @@ async def test_a_dataset_without_runs_says_how_to_make_one(workspace: Workspace)
     answer = await list_runs(workspace, "list-none")
     assert answer.runs == []
     assert answer.next[0].tool == "run_experiment"
+
+
+async def test_a_run_with_many_repetitions_is_listed_though_they_fill_a_page(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "list-repeats")
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    for index in range(25):
+        provenance = json.dumps({"repeats": {"group": "run", "index": index, "count": 25}})
+        result = Recorded("i", output="o", started=begun + timedelta(minutes=index))
+        name = "run" if index == 0 else f"run#{index + 1}"
+        await record_run(workspace, dataset, name, [result], metadata={"lfexp": provenance})
+    answer = await list_runs(workspace, "list-repeats")
+    assert ([run.name for run in answer.runs], answer.next_cursor) == (["run"], None)
+
+    answer = await list_runs(workspace, "list-repeats", limit=3)
+    assert answer.runs == []
+    assert "no runs yet" not in report_text(answer)
+    (step,) = answer.next
+    assert step.tool == "list_runs"
+    assert step.arguments == {"dataset": "list-repeats", "limit": 3, "cursor": answer.next_cursor}
+    rest = await list_runs(workspace, "list-repeats", limit=3, cursor=answer.next_cursor)
+    assert [run.name for run in rest.runs] == ["run"]
 
 
 async def test_a_run_is_shown_with_items_comments_and_pages(workspace: Workspace) -> None:
