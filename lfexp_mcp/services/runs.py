@@ -204,7 +204,7 @@ async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[
         human_scales=human_scales,
         progress=progress,
         undelivered=undelivered,
-        log=str(folder.log_path),
+        log=str(folder.log_path) if folder.has_log() else None,
     )
 
 

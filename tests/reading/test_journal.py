@@ -113,6 +113,7 @@ async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
     assert "no such thing" in (by_id["journal-bad"].error or "")
     assert by_id["journal-short"].output == {"length": 5}
     assert (by_id["journal-short"].scores[0].value, by_id["journal-short"].scores[0].comment) == (1.0, "counted")
+    assert answer.log is None
     listed = await list_runs(workspace, "journal-own")
     assert {run.name: (run.description, run.status) for run in listed.runs} == {
         "first": ("the first", "completed"),
