@@ -21,6 +21,7 @@ from lfexp_mcp.services.human_words import (
     HumanWords,
     Scope,
     link_to_items,
+    link_to_run,
     newest_first,
     read_annotations,
     read_comments,
@@ -92,7 +93,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     scales = await human_scales(ws, (entry.score for entry in entries))
     humans = read_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
-        words = _linked_to_run(words, asked.record)
+        words = link_to_run(words, asked.record)
     page = await link_to_items(ws, words[start : start + request.limit])
     urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
     themes = _themes(words, request, _values(words, entries, humans))
@@ -181,14 +182,6 @@ async def _of_dataset(ws: Workspace, dataset: Dataset, scope: Scope) -> tuple[Sc
     traces = _within({item.trace_id for item in items}, scope)
     warnings = (f"Only the newest {RUNS_OF_DATASET} runs were searched; name a run for older ones.",) if more else ()
     return replace(scope, traces=traces, annotated=tuple(sorted(annotated & traces))), warnings
-
-
-def _linked_to_run(words: Sequence[HumanWords], record: RunRecord) -> list[HumanWords]:
-    items = {item.trace_id: item.item_id for item in record.items}
-    return [
-        replace(one, run_name=record.run_name, item_id=items[one.trace_id]) if one.trace_id in items else one
-        for one in words
-    ]
 
 
 def _values(

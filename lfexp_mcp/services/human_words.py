@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Comment, Observation, ScoreEntry
-from lfexp_mcp.records import Score
+from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKED_UP = 50
@@ -140,6 +140,15 @@ async def _traces_of_observations(ws: Workspace, comments: Sequence[Comment]) ->
 async def _sessions(ws: Workspace, traces: Iterable[str]) -> set[str]:
     found = await _observations_where(ws, "traceId", sorted(traces), roots=True)
     return {observation.session_id for observation in found if observation.session_id}
+
+
+def link_to_run(words: Iterable[HumanWords], record: RunRecord) -> list[HumanWords]:
+    """Say which items of a run the comments belong to; an item that was not begun has no trace yet."""
+    items = {item.trace_id: item.item_id for item in record.items if item.trace_id is not None}
+    return [
+        replace(one, run_name=record.run_name, item_id=items[one.trace_id]) if one.trace_id in items else one
+        for one in words
+    ]
 
 
 async def link_to_items(ws: Workspace, words: Sequence[HumanWords]) -> list[HumanWords]:

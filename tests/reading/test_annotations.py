@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
 from lfexp_mcp.services.budget import TOKENS, tokens
+from lfexp_mcp.services.human_words import HumanWords, link_to_run
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
@@ -62,7 +64,8 @@ async def test_themes_are_counted_with_quotes_and_scores(workspace: Workspace, h
     assert named.mean_score_others == pytest.approx(0.9)
     assert (found.comments, "tone" in " ".join(found.terms)) == (7, True)
     ids = {one.id: one.untrusted_text for one in answer.comments}
-    assert all(ids[quote.comment_id] == quote.untrusted_text for quote in found.quotes)
+    assert len(found.quotes) == 3
+    assert [quote.untrusted_text for quote in found.quotes] == [ids[quote.comment_id] for quote in found.quotes]
 
 
 async def test_a_judge_is_held_against_the_humans(workspace: Workspace, humans: Humans) -> None:
@@ -112,6 +115,15 @@ async def test_comments_on_the_sessions_of_a_run_belong_to_it(workspace: Workspa
     humans.comment("SESSION", "another-session", "not this one")
     answer = await fetch_annotation_comments(workspace, CommentsRequest(dataset="comments-session", run_name="run"))
     assert [(one.kind, one.untrusted_text) for one in answer.comments] == [("session", "the whole talk was slow")]
+
+
+def test_a_comment_without_a_trace_belongs_to_no_item_that_has_none_yet() -> None:
+    items = (ItemResult("done", "succeeded", trace_id="t"), ItemResult("waiting", "pending"))
+    record = RunRecord("d", "id", "run", ("e",), "running", items, 2)
+    on_trace = HumanWords("1", "trace", "slow", None, None, trace_id="t")
+    on_session = HumanWords("2", "session", "slow", None, None, session_id="s")
+    linked = link_to_run([on_trace, on_session], record)
+    assert [(one.run_name, one.item_id) for one in linked] == [("run", "done"), (None, None)]
 
 
 async def test_comments_on_other_traces_know_their_run_and_item_too(workspace: Workspace, humans: Humans) -> None:
