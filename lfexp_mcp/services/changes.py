@@ -89,22 +89,28 @@ def _failing(values: RunValues) -> set[str]:
     return {item.item_id for item in values.record.items if item.status == "failed"}
 
 
+Shown = dict[tuple[str, bool], dict[str, ItemResult]]
+"""Results by item id, per run and whether its errors are meant: of several repetitions a failed one shows those."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShownItems:
-    """The results whose texts an answer may show, per run, their scores' comments read."""
+    """The results whose texts an answer may show."""
 
-    by_run: dict[str, dict[str, ItemResult]]
+    results: Shown
+    """Their scores' comments read."""
     trace_urls: dict[str, str | None]
 
 
-def items_to_show(changes: Sequence[Changes], limit: int) -> dict[str, dict[str, ItemResult]]:
-    """Collect the results of the first `limit` items of each list, per run."""
-    shown: dict[str, dict[str, ItemResult]] = {}
+def items_to_show(changes: Sequence[Changes], limit: int) -> Shown:
+    """Collect the results of the first `limit` items of each list."""
+    shown: Shown = {}
     for listed in changes:
         wanted = [change.item_id for change in listed.changes[:limit]]
+        errors = listed.score is None
         for values in (listed.baseline, listed.run):
-            results = _results(values, failed_first=listed.score is None)
-            shown.setdefault(values.name, {}).update({item_id: results[item_id] for item_id in wanted})
+            results = _results(values, failed_first=errors)
+            shown.setdefault((values.name, errors), {}).update({item_id: results[item_id] for item_id in wanted})
     return shown
 
 
@@ -127,8 +133,9 @@ def show_changes(changes: Changes, shown: ShownItems, allowance: Allowance) -> C
 
 
 def _show(change: Change, changes: Changes, shown: ShownItems, allowance: Allowance) -> ChangedItem:
-    before = shown.by_run[changes.baseline.name][change.item_id]
-    after = shown.by_run[changes.run.name][change.item_id]
+    errors = changes.score is None
+    before = shown.results[changes.baseline.name, errors][change.item_id]
+    after = shown.results[changes.run.name, errors][change.item_id]
     return ChangedItem(
         item_id=change.item_id,
         baseline_value=change.baseline_value,

@@ -225,10 +225,9 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
 
 async def _shown(ws: Workspace, changes: Sequence[Changes], limit: int) -> ShownItems:
     """Read the judges' reasons of the items that will be shown, and no others."""
-    by_run = items_to_show(changes, limit)
     commented = {
-        run: {item.item_id: item for item in await with_comments(ws, list(results.values()))}
-        for run, results in by_run.items()
+        key: {item.item_id: item for item in await with_comments(ws, list(results.values()))}
+        for key, results in items_to_show(changes, limit).items()
     }
     traces = {item.trace_id for results in commented.values() for item in results.values() if item.trace_id}
     return ShownItems(commented, {trace: await ws.gateway.trace_url(trace) for trace in sorted(traces)})
