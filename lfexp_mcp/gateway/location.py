@@ -33,21 +33,25 @@ def parse_location(url: str) -> Location:
     Raises:
         CredentialsError: It is none.
     """
-    try:
-        httpx.URL(url)
-        parts = urlsplit(url)
-        host, _port = parts.hostname or "", parts.port
-        host.encode("idna")
-    except (ValueError, httpx.InvalidURL) as wrong:
-        raise _no_address(url, f" ({wrong})") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise _no_address(url)
+    host = host_of(url)
+    if host is None:
+        raise CredentialsError(
+            f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url!r}, which is no address. "
+            "Set it to one such as https://cloud.langfuse.com or http://localhost:3000."
+        )
     cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
     return Location("cloud" if cloud else "self-hosted", url.rstrip("/"))
 
 
-def _no_address(url: str, why: str = "") -> CredentialsError:
-    return CredentialsError(
-        f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url!r}, which is no address{why}. "
-        "Set it to one such as https://cloud.langfuse.com or http://localhost:3000."
-    )
+def host_of(url: str) -> str | None:
+    """Return the host of an HTTP address; None for what is none, be it for its port or the form of its host."""
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+        if parts.scheme not in ("http", "https") or not host:
+            return None
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
+        return None
+    return host

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from lfexp_mcp.errors import JudgeError, ProviderError
+from lfexp_mcp.gateway.location import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.providers.messages import (
@@ -119,18 +120,25 @@ def open_provider(name: ProviderName, settings: Settings, timeout: float) -> Pro
     """Open the way to a provider, importing its SDK.
 
     Raises:
-        JudgeError: Its key is not set.
+        JudgeError: Its key is not set, or its base URL is no address.
     """
-    key = settings.openai_api_key if name == "openai" else settings.anthropic_api_key
+    is_openai = name == "openai"
+    key = settings.openai_api_key if is_openai else settings.anthropic_api_key
+    base_url = settings.openai_base_url if is_openai else settings.anthropic_base_url
     if key is None:
         raise JudgeError(f"{KEY_VARIABLES[name]} is not set. Set it in the environment of lfexp-mcp.")
-    if name == "openai":
+    if base_url is not None and host_of(base_url) is None:
+        # It is not shown, since it may hold a password.
+        raise JudgeError(
+            f"{name.upper()}_BASE_URL is no address. Set it to one such as http://localhost:8000/v1, or unset it."
+        )
+    if is_openai:
         from lfexp_mcp.judges.providers.openai import OpenAIProvider
 
-        return OpenAIProvider(key.get_secret_value(), settings.openai_base_url, timeout)
+        return OpenAIProvider(key.get_secret_value(), base_url, timeout)
     from lfexp_mcp.judges.providers.anthropic import AnthropicProvider
 
-    return AnthropicProvider(key.get_secret_value(), settings.anthropic_base_url, timeout)
+    return AnthropicProvider(key.get_secret_value(), base_url, timeout)
 
 
 class _Line:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+
+from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.records import ModelUsage
 
 LONGEST_PATTERN = 1000
 LONGEST_NAME = 100
@@ -12,42 +14,6 @@ MOST_REPEATS = 4
 
 _ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 _UNBOUNDED = re.compile(r"[*+]|\{\d+,\}|\{\d{3,}")
-
-
-class ModelPriceLike(Protocol):
-    """A row of the model table."""
-
-    @property
-    def model_name(self) -> str:
-        """The model's name."""
-
-    @property
-    def match_pattern(self) -> str:
-        """Regular expression of the names it goes by."""
-
-    @property
-    def input_price(self) -> float | None:
-        """USD per input token."""
-
-    @property
-    def output_price(self) -> float | None:
-        """USD per output token."""
-
-
-class Metered(Protocol):
-    """What calls used."""
-
-    @property
-    def unmetered(self) -> int:
-        """Answers whose tokens are unknown."""
-
-    @property
-    def input_tokens(self) -> int:
-        """Tokens of all requests."""
-
-    @property
-    def output_tokens(self) -> int:
-        """Tokens of all answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +31,7 @@ class Price:
 class PriceTable:
     """Finds a model's price; a row whose pattern cannot be relied on counts by the model's name alone."""
 
-    def __init__(self, rows: Iterable[ModelPriceLike]) -> None:
+    def __init__(self, rows: Iterable[ModelPrice]) -> None:
         """Take the rows of Langfuse's model table, the first that matches wins."""
         self._rows = [
             (row.model_name, _compile(row.match_pattern), Price(row.input_price, row.output_price))
@@ -81,7 +47,7 @@ class PriceTable:
             (price for name, pattern, price in self._rows if name == model or (pattern and pattern.search(model))), None
         )
 
-    def cost(self, model: str, used: Metered) -> float | None:
+    def cost(self, model: str, used: ModelUsage) -> float | None:
         """The cost of what was used, in USD; None when the price or the tokens are not known."""
         price = self.price_of(model)
         if price is None or used.unmetered:

@@ -19,8 +19,6 @@ from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.scripts.items import ScriptItem
 from lfexp_mcp.settings import Settings
 
-_TEXT_VARIABLES = ("input", "question")
-"""What an input that is a text may be called by a prompt with several variables."""
 _BEGIN = Message("user", "Go on.")
 
 
@@ -127,13 +125,7 @@ def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
 
 
 class PromptTask:
-    """Answers items with a prompt, in the place of a script's `Task`.
-
-    Attributes:
-        is_async: True: `call` is to be awaited on the event loop.
-    """
-
-    is_async = True
+    """Answers items with a prompt, in the place of a script's `Task`."""
 
     def __init__(self, task: ResolvedTaskPrompt, models: Models) -> None:
         self._task = task

@@ -1,4 +1,4 @@
-"""The placeholders of a judge's prompt, and filling them."""
+"""The placeholders of prompts, of judges and of tasks, and filling them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

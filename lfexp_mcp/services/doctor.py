@@ -9,10 +9,13 @@ import anyio.to_thread
 
 from lfexp_mcp import __version__
 from lfexp_mcp.answers.doctor import Check, Diagnosis
-from lfexp_mcp.errors import CredentialsError, LfexpError
+from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.judges.models import KEY_VARIABLES, open_provider
+from lfexp_mcp.judges.providers.messages import ProviderName
 from lfexp_mcp.settings import Settings
 
+TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
 SCORE_LISTS = (4, 59)
@@ -31,7 +34,7 @@ async def diagnose(settings: Settings) -> Diagnosis:
     checks = [await anyio.to_thread.run_sync(_home, settings), _keys(settings)]
     if all(check.status != "broken" for check in checks):
         checks += await _server(settings)
-    checks += [await _openai(settings), await _anthropic(settings)]
+    checks += [await _provider(settings, name) for name in TITLES]
     checks.append(await anyio.to_thread.run_sync(_interpreter, settings))
     return Diagnosis(healthy=all(check.status != "broken" for check in checks), checks=checks)
 
@@ -82,65 +85,33 @@ async def _server(settings: Settings) -> list[Check]:
 
 def _is_older(version: str) -> bool:
     parts = version.split(".")[:2]
-    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) < SCORE_LISTS
+    return all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < SCORE_LISTS
 
 
-async def _openai(settings: Settings) -> Check:
-    if settings.openai_api_key is None:
-        return _no_key("OpenAI", "OPENAI_API_KEY")
-
-    from openai import APIError, AsyncOpenAI, AuthenticationError, PermissionDeniedError
-
-    key = settings.openai_api_key.get_secret_value()
-    client = AsyncOpenAI(api_key=key, base_url=settings.openai_base_url, timeout=PROVIDER_TIMEOUT_S, max_retries=0)
+async def _provider(settings: Settings, name: ProviderName) -> Check:
+    title, variable = TITLES[name], KEY_VARIABLES[name]
+    check = Check(name=f"judges on {title}", status="ok", found=f"{variable} is set and accepted")
+    if (settings.openai_api_key if name == "openai" else settings.anthropic_api_key) is None:
+        check.status, check.found = "warning", f"{variable} is not set"
+        check.advice = f"Set it if judges or tasks use {title}; evaluator scripts need no model."
+        return check
     try:
-        async with client:
-            await client.models.list()
-    except (AuthenticationError, PermissionDeniedError):
-        return _refused("OpenAI", "OPENAI_API_KEY")
-    except APIError as error:
-        return _unchecked("OpenAI", "OPENAI_API_KEY", type(error).__name__)
-    return _accepted("OpenAI", "OPENAI_API_KEY")
-
-
-async def _anthropic(settings: Settings) -> Check:
-    if settings.anthropic_api_key is None:
-        return _no_key("Anthropic", "ANTHROPIC_API_KEY")
-
-    from anthropic import APIError, AsyncAnthropic, AuthenticationError, PermissionDeniedError
-
-    key = settings.anthropic_api_key.get_secret_value()
-    client = AsyncAnthropic(
-        api_key=key, base_url=settings.anthropic_base_url, timeout=PROVIDER_TIMEOUT_S, max_retries=0
-    )
+        provider = open_provider(name, settings, PROVIDER_TIMEOUT_S)
+    except JudgeError as error:
+        check.status, check.found, check.advice = "broken", f"{variable} is set, but there is no way to it", str(error)
+        return check
     try:
-        async with client:
-            await client.models.list()
-    except (AuthenticationError, PermissionDeniedError):
-        return _refused("Anthropic", "ANTHROPIC_API_KEY")
-    except APIError as error:
-        return _unchecked("Anthropic", "ANTHROPIC_API_KEY", type(error).__name__)
-    return _accepted("Anthropic", "ANTHROPIC_API_KEY")
-
-
-def _no_key(provider: str, variable: str) -> Check:
-    advice = f"Set it if judges or tasks use {provider}; evaluator scripts need no model."
-    return Check(name=f"judges on {provider}", status="warning", found=f"{variable} is not set", advice=advice)
-
-
-def _refused(provider: str, variable: str) -> Check:
-    found = f"{variable} is set, and refused by the provider"
-    return Check(name=f"judges on {provider}", status="broken", found=found, advice="Set a key that is valid there.")
-
-
-def _unchecked(provider: str, variable: str, reason: str) -> Check:
-    found = f"{variable} is set; whether it is valid could not be checked ({reason})"
-    advice = "Check the network and the provider's base URL, if one is set."
-    return Check(name=f"judges on {provider}", status="warning", found=found, advice=advice)
-
-
-def _accepted(provider: str, variable: str) -> Check:
-    return Check(name=f"judges on {provider}", status="ok", found=f"{variable} is set and accepted")
+        key = await provider.check()
+    finally:
+        await provider.close()
+    if key.verdict == "refused":
+        check.status, check.found = "broken", f"{variable} is set, and refused by the provider"
+        check.advice = "Set a key that is valid there."
+    elif key.verdict == "unknown":
+        check.status = "warning"
+        check.found = f"{variable} is set; whether it is valid could not be checked ({key.why})"
+        check.advice = "Check the network and the provider's base URL, if one is set."
+    return check
 
 
 def _interpreter(settings: Settings) -> Check:

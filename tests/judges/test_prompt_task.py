@@ -1,4 +1,3 @@
-import inspect
 import uuid
 from collections.abc import AsyncIterator
 
@@ -87,10 +86,7 @@ async def test_a_prompt_answers_an_item_and_counts_what_it_used(openai_server: P
     openai_server.script(Failure(500), Reply("4"))
     async with open_models(settings_for(openai_server), patience=QUICK) as models:
         answering = PromptTask(task("What is {{question}}?"), models)
-        pending = answering.call(ScriptItem("i", "2+2 {{question}}"))
-        assert answering.is_async
-        assert inspect.isawaitable(pending)
-        assert await pending == "4"
+        assert await answering.call(ScriptItem("i", "2+2 {{question}}")) == "4"
     call = openai_server.calls[-1]
     assert call.messages == [("user", "What is 2+2 {{question}}?")]
     assert "response_format" not in call.body

@@ -93,6 +93,7 @@ class ProviderServer:
 
     Attributes:
         respond: Decides on the outcome of each call; tests set it.
+        takes_the_key: Whether the list of models may be read.
         calls: All calls, in the order in which they came.
         input_tokens: Told in all answers together.
         output_tokens: Told in all answers together.
@@ -102,6 +103,7 @@ class ProviderServer:
     def __init__(self, kind: Kind) -> None:
         self.kind: Kind = kind
         self.respond: Respond = lambda _call: Reply()
+        self.takes_the_key = True
         self.calls: list[Call] = []
         self.input_tokens = 0
         self.output_tokens = 0
@@ -131,7 +133,10 @@ class ProviderServer:
             routes=[Route(path, self._answer, methods=["POST"]), Route("/v1/models", self._models, methods=["GET"])]
         )
 
-    async def _models(self, _request: Request) -> Response:
+    async def _models(self, request: Request) -> Response:
+        if not self.takes_the_key:
+            key = request.headers.get("authorization") or request.headers.get("x-api-key")
+            return JSONResponse(self._error(Failure(401, f"Invalid key: {key}")), 401)
         return JSONResponse({"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None})
 
     async def _answer(self, request: Request) -> Response:

@@ -4,13 +4,29 @@ Protocol: https://docs.anthropic.com/en/api/messages, through the SDK `anthropic
     `output_config.format`.
 """
 
-from anthropic import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncAnthropic
+from anthropic import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncAnthropic,
+    AuthenticationError,
+    PermissionDeniedError,
+)
 from anthropic.types import Message as AnthropicMessage
 from anthropic.types import MessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest, effort_of
+from lfexp_mcp.judges.providers.messages import (
+    CallFailure,
+    Ending,
+    KeyCheck,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    effort_of,
+)
 
 MAX_TOKENS = 2048
 """Of an answer, where the prompt's config says nothing: the API wants a number."""
@@ -58,6 +74,16 @@ class AnthropicProvider:
         except (APIError, ValueError):
             return CallFailure("passing", "Anthropic's answer is no message.")
         return _answer(message)
+
+    async def check(self) -> KeyCheck:
+        """Ask for the list of models; see `Provider`."""
+        try:
+            await self._client.models.list()
+        except (AuthenticationError, PermissionDeniedError):
+            return KeyCheck("refused")
+        except (APIError, ValueError) as error:
+            return KeyCheck("unknown", type(error).__name__)
+        return KeyCheck("accepted")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -75,6 +75,15 @@ def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
     return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
 
 
+@dataclass(frozen=True, slots=True)
+class KeyCheck:
+    """What a provider says of our key."""
+
+    verdict: Literal["accepted", "refused", "unknown"]
+    why: str = ""
+    """Why it is unknown."""
+
+
 class Provider(Protocol):
     """The way to one provider's models.
 
@@ -90,6 +99,9 @@ class Provider(Protocol):
             request: The question.
             refused: What its model has refused before, as `CallFailure.parameter` named it.
         """
+
+    async def check(self) -> KeyCheck:
+        """Ask whether the key is taken, by a call that costs nothing."""
 
     async def close(self) -> None:
         """Close the connections."""

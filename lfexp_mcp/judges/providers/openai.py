@@ -5,12 +5,28 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create, through th
 
 from collections.abc import Mapping
 
-from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
+from openai import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    AuthenticationError,
+    PermissionDeniedError,
+)
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import CallFailure, Ending, Message, ModelAnswer, ModelRequest, effort_of
+from lfexp_mcp.judges.providers.messages import (
+    CallFailure,
+    Ending,
+    KeyCheck,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    effort_of,
+)
 
 _PLAIN = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "verbosity", "service_tier")
 NEWER_LIMIT = "max_completion_tokens"
@@ -55,6 +71,16 @@ class OpenAIProvider:
         except (APIError, ValueError):
             return CallFailure("passing", "OpenAI's answer is no chat completion.")
         return _answer(completion)
+
+    async def check(self) -> KeyCheck:
+        """Ask for the list of models; see `Provider`."""
+        try:
+            await self._client.models.list()
+        except (AuthenticationError, PermissionDeniedError):
+            return KeyCheck("refused")
+        except (APIError, ValueError) as error:
+            return KeyCheck("unknown", type(error).__name__)
+        return KeyCheck("accepted")
 
     async def close(self) -> None:
         """Close the connections."""
