@@ -11,7 +11,8 @@ from lfexp_mcp.reports import Report, Table, report_of
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.datasets import create_dataset
-from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.runs import list_runs
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings

@@ -16,7 +16,9 @@ from lfexp_mcp.answers.run import Progress, RunAnswer
 from lfexp_mcp.cli.output import note
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.reports import progress_line
-from lfexp_mcp.services.experiments import RunRequest, cancel_run, kill_run, run_experiment
+from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]

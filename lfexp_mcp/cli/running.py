@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Run a task on every item of a dataset and score what comes out."""
     from lfexp_mcp.cli.following import follow
-    from lfexp_mcp.services.experiments import RunRequest
+    from lfexp_mcp.services.experiments.request import RunRequest
 
     request = build(
         RunRequest,
@@ -128,6 +128,6 @@ def get_run(
 
 def cancel(dataset: Dataset, run_name: RunName, as_json: AsJson = False) -> None:
     """Stop a run at work; what is done stays, and `run --resume` goes on."""
-    from lfexp_mcp.services.experiments import cancel_run
+    from lfexp_mcp.services.experiments.cancelling import cancel_run
 
     emit(in_workspace(lambda workspace: cancel_run(workspace, dataset, run_name)), as_json)

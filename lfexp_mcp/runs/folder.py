@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +20,8 @@ from lfexp_mcp.runs.replay import RunState, build_record
 
 HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
+HOLD_PATIENCE = 5.0
+"""Seconds that a worker tries to get the lock, since who looks whether one is alive holds it for a moment."""
 KILLED = "The run did not react to the cancel, so its process was killed; resume=true goes on from here."
 DRY_PREFIX = "dry-"
 DRY_LIFETIME = 3600.0
@@ -155,21 +157,28 @@ class RunFolder:
         lock.release()
         return False
 
-    def hold(self, timeout: float = 5.0) -> FileLock:
-        """Take the lock of a worker, for the life of the process or until it is released.
+    @contextmanager
+    def held(self, patience: float = HOLD_PATIENCE) -> Iterator[None]:
+        """Be the run's worker.
 
         Args:
-            timeout: Seconds to try, since who looks whether a worker is alive holds the lock for a moment.
+            patience: Seconds to try.
 
         Raises:
-            RunExistsError: Another process is at work on the run.
+            RunExistsError: Another process is.
+            StateError: The folder cannot be written.
         """
         lock = self._lock("worker.lock")
         try:
-            lock.acquire(timeout=timeout)
+            lock.acquire(timeout=patience)
         except Timeout as error:
             raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
-        return lock
+        try:
+            with _writing(self.path):
+                self._worker_path.write_bytes(_Worker(pid=os.getpid()).model_dump_json().encode().ljust(WORKER_ROOM))
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -219,11 +228,10 @@ class RunFolder:
         Raises:
             RunExistsError: It is not dead.
         """
-        lock = self.hold()
-        journal = self.open_journal()
-        journal.append(RunEnded(status="cancelled", reason=KILLED))
-        journal.close()
-        lock.release()
+        with self.held():
+            journal = self.open_journal()
+            journal.append(RunEnded(status="cancelled", reason=KILLED))
+            journal.close()
 
     def worker_pid(self) -> int | None:
         """Process id of the newest worker; meaningful only while it is alive."""
@@ -233,13 +241,9 @@ class RunFolder:
         """Return why the newest worker gave up, where it could not journal it."""
         return self._read_worker().last_words
 
-    def introduce_worker(self, pid: int) -> None:
-        """Note the process that holds the lock, with room for its last words."""
-        self._worker_path.write_bytes(_Worker(pid=pid).model_dump_json().encode().ljust(WORKER_ROOM))
-
-    def leave_last_words(self, pid: int, words: str) -> None:
+    def leave_last_words(self, words: str) -> None:
         """Note why the worker gives up; this needs no more room than the file has, so that a full disk takes it."""
-        note = _Worker(pid=pid, last_words=words[:LAST_WORDS]).model_dump_json().encode()
+        note = _Worker(pid=os.getpid(), last_words=words[:LAST_WORDS]).model_dump_json().encode()
         with self._worker_path.open("r+b") as file:
             file.write(note.ljust(WORKER_ROOM)[:WORKER_ROOM])
 
@@ -272,9 +276,16 @@ class RunsFolder:
         folder = self.folder(experiment_id)
         return folder if folder.has_started() else None
 
-    def all(self) -> Iterator[RunFolder]:
-        """Yield the folders of all runs that were started."""
-        return (folder for folder in self._folders() if not folder.path.name.startswith(DRY_PREFIX))
+    def orders(self) -> Iterator[tuple[RunFolder, Manifest]]:
+        """Yield all runs that were started with their orders; one that cannot be read is left to whoever asks for it.
+
+        Raises:
+            StateError: The runs' folder cannot be read.
+        """
+        for folder in self._folders():
+            if not folder.path.name.startswith(DRY_PREFIX):
+                with suppress(StateError):
+                    yield folder, folder.manifest()
 
     def _folders(self) -> Iterator[RunFolder]:
         try:

@@ -6,12 +6,13 @@ line at the end, which the reader leaves alone and the next writer cuts off; a b
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
@@ -231,14 +232,11 @@ class JournalReader:
         Raises:
             StateError: A line is broken, or the file cannot be read.
         """
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
+        if not self._path.exists():
             return []
-        except OSError as error:
-            raise StateError(f"The journal {self._path} cannot be read ({error.strerror or error}).") from error
+        with _reading(self._path) as file:
+            file.seek(self._offset)
+            content = file.read()
         complete = content.rfind(b"\n") + 1
         self._offset += complete
         return [self._parse(line) for line in content[:complete].splitlines()]
@@ -254,6 +252,15 @@ class JournalReader:
             ) from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise StateError(f"The journal {path} cannot be read ({error.strerror or error}).") from error
+
+
 def _parse_loosely(line: bytes) -> Event | None:
     try:
         return _EVENT.validate_json(line)
@@ -263,9 +270,13 @@ def _parse_loosely(line: bytes) -> Event | None:
 
 
 def read_run_end(path: Path) -> RunEnded | None:
-    """Return how a run ended, None where its newest worker has not told; reads the journal from its end."""
+    """Return how a run ended, None where its newest worker has not told; reads the journal from its end.
+
+    Raises:
+        StateError: The journal cannot be read.
+    """
     size = TAIL
-    with path.open("rb") as file:
+    with _reading(path) as file:
         end = file.seek(0, os.SEEK_END)
         while True:
             start = max(end - size, 0)

@@ -77,6 +77,8 @@ class Manifest(BaseModel):
     """Judges as they were resolved, in the form of `judges.ResolvedJudge`."""
     warnings: tuple[str, ...] = ()
     """What was seen before the run that the user should know."""
+    python: Path | None = None
+    """The interpreter that was asked for; None for the setting's."""
     working_folder: Path
     """Where the task runs: the folder that its caller works in."""
     limits: Limits = Field(default_factory=Limits)

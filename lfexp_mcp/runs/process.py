@@ -163,10 +163,10 @@ class WorkerProcess:
     def _death(self) -> WorkerError:
         words = self._stderr.read().decode("utf-8", "replace").strip()
         code = self._process.wait()
-        if self._order is not None:
+        if self._order is not None and self._order.run is not None:
             return WorkerError(
                 f"The worker died with code {code} while it loaded the scripts. What they printed is in "
-                f"{RunFolder(self._order.folder).log_path}; mend them, then call again with resume=true."
+                f"{RunFolder(self._order.run).log_path}; mend them, then call again with resume=true."
             )
         if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
             return WorkerError(

@@ -22,10 +22,10 @@ class Hello(BaseModel):
 class Order(BaseModel):
     """What the worker shall do."""
 
-    folder: Path
-    """The run's folder."""
-    deliver_only: bool = False
-    """Send what waits and run nothing."""
+    run: Path | None = None
+    """Folder of the run to carry out."""
+    deliver: tuple[Path, ...] = ()
+    """Folders of runs of which to send what waits, running nothing."""
 
 
 ErrorKind = Literal["script", "judge", "usage", "exists", "state", "worker"]

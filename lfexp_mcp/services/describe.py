@@ -6,43 +6,41 @@ from collections.abc import Mapping
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
+from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.services.following import Follower
 from lfexp_mcp.services.workspace import Workspace
 
 ERRORS_SHOWN = 5
 ERROR_LENGTH = 300
 
+RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_error", "max_cost"}
 _EVALUATORS = TypeAdapter(list[EvaluatorInfo])
 
 
 async def describe_run(
     ws: Workspace,
     record: RunRecord,
+    follower: Follower | None,
     *,
     human_scales: Mapping[str, Scale] | None = None,
-    progress: Progress | None = None,
-    undelivered: int = 0,
-    log: str | None = None,
-    resume_arguments: dict[str, JsonValue] | None = None,
 ) -> RunAnswer:
     """Describe a run: its counts, scores and failures, and what to do next.
 
     Args:
         ws: The workspace.
         record: The run as it was read.
+        follower: Its journal; None for a run of another machine.
         human_scales: What score configs state for its human scores; a journal has none of those.
-        progress: How far it has come; None once it has ended.
-        undelivered: Scores and spans that Langfuse has not acknowledged.
-        log: File with what the user's code printed.
-        resume_arguments: The arguments of `run_experiment` that go on with it, where they are known.
     """
+    undelivered = follower.undelivered() if follower else 0
     status = {"succeeded": 0, "failed": 0, "pending": 0}
     for item in record.items:
         status[item.status] += 1
@@ -62,7 +60,7 @@ async def describe_run(
         failed=status["failed"],
         pending=max(record.total_items - ended, 0),
         undelivered=undelivered,
-        progress=progress,
+        progress=follower.progress() if follower and record.status == "running" else None,
         scores=summarise_scores(record, readings),
         repeated_scores=summarise_repeats(record, readings),
         run_scores={score.name: score.value for score in record.run_scores},
@@ -71,8 +69,8 @@ async def describe_run(
         cost_usd=_total_cost(models),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
         warnings=[*record.warnings, *scale_warnings(record, readings)],
-        log=log,
-        next=_next_steps(record, status["failed"], undelivered, resume_arguments),
+        log=follower.log() if follower else None,
+        next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None),
     )
 
 
@@ -123,9 +121,7 @@ def _total_cost(models: list[ModelUse]) -> float | None:
     return math.fsum(costs) if models and len(costs) == len(models) else None
 
 
-def _next_steps(
-    record: RunRecord, failed: int, undelivered: int, resume_arguments: dict[str, JsonValue] | None
-) -> list[NextStep]:
+def _next_steps(record: RunRecord, failed: int, undelivered: int, order: Manifest | None) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
         return [
@@ -134,16 +130,23 @@ def _next_steps(
         ]
     steps = []
     if record.status in ("failed", "cancelled") or undelivered:
-        steps.append(
-            NextStep(
-                tool="run_experiment",
-                arguments={**run, **(resume_arguments or {}), "resume": True},
-                why="Go on: runs what is missing or failed, and sends what Langfuse has not acknowledged.",
-            )
-        )
+        steps.append(_resume_step(run, order))
     if failed or any(item.scores or item.unscored for item in record.items):
         why = "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
     why = "Find an earlier run, and see with compare_runs whether this one is better."
     steps.append(NextStep(tool="list_runs", arguments={"dataset": record.dataset}, why=why))
     return steps
+
+
+def _resume_step(run: dict[str, JsonValue], order: Manifest | None) -> NextStep:
+    """The call that goes on with a run: its order on this machine holds the scripts and judges, but not the limits."""
+    why = "Go on: runs what is missing or failed, and sends what Langfuse has not acknowledged."
+    if order is None:
+        known: dict[str, JsonValue] = {"task_script": "<path>.py"}
+        why += " It was begun on another machine: name the scripts and judges that it had."
+    else:
+        # A time-out of the whole run may be why it ended; the resumed one has none unless it is given one.
+        kept = order.limits.model_dump(mode="json", exclude_defaults=True, include=RESUMED_LIMITS)
+        known = kept | ({"python": str(order.python)} if order.python else {})
+    return NextStep(tool="run_experiment", arguments={**run, **known, "resume": True}, why=why)

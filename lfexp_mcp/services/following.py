@@ -12,6 +12,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
@@ -41,6 +42,29 @@ class _Reporter:
             await self._on_progress(progress)
 
 
+async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
+    """Return the folder of a run that was started on this machine, None for others.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+    """
+    found = await ws.gateway.dataset(dataset)
+    return ws.runs.find(await ws.gateway.experiment_id(found.id, run_name))
+
+
+async def wait_for_run(
+    ws: Workspace, dataset: str, run_name: str, seconds: float, on_progress: OnProgress | None = None
+) -> None:
+    """Wait until a run at work on this machine ends, or the time is over; return at once for all others.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+    """
+    folder = await find_run_folder(ws, dataset, run_name)
+    if folder is not None and folder.is_alive():
+        await Follower(folder, on_progress).wait(seconds)
+
+
 class Follower:
     """Reads the journal of one run as it grows."""
 
@@ -53,7 +77,7 @@ class Follower:
         """
         self._folder = folder
         self._reporter = _Reporter(on_progress)
-        self._manifest: Manifest = folder.manifest()
+        self.manifest: Manifest = folder.manifest()
         self._reader = JournalReader(folder.journal_path)
         self.state = RunState()
         self.state.apply(self._reader.read())
@@ -93,7 +117,7 @@ class Follower:
 
     def progress(self) -> Progress:
         """Return how far the run has come."""
-        done, total = len(self.state.ended), self._manifest.total_items
+        done, total = len(self.state.ended), self.manifest.total_items
         rate = self._rate()
         left = total - done
         return Progress(
@@ -113,6 +137,10 @@ class Follower:
         if self.state.run_ended is not None and self.state.run_ended.status == "completed":
             return 0
         return self._folder.undelivered(self.state)
+
+    def log(self) -> str | None:
+        """Return the path of what the user's code printed, None where it printed nothing."""
+        return str(self._folder.log_path) if self._folder.has_log() else None
 
     def _rate(self) -> float | None:
         accepted = self.state.accepted

@@ -15,8 +15,7 @@ from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.services.budget import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
-from lfexp_mcp.services.experiments import wait_for_run
-from lfexp_mcp.services.following import Follower, OnProgress
+from lfexp_mcp.services.following import Follower, OnProgress, wait_for_run
 from lfexp_mcp.services.human_scales import human_scales_of
 from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
 from lfexp_mcp.services.run_values import RunValues, read_values
@@ -100,10 +99,9 @@ def _description(experiment: Experiment) -> str | None:
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
     """Runs of this machine that Langfuse does not list yet; a list that goes on may hold them on a later page."""
     entries = []
-    for folder in ws.runs.all():
-        manifest = folder.manifest()
+    for folder, manifest in ws.runs.orders():
         hidden = manifest.dataset_id == dataset_id and manifest.experiments[0].id not in shown
-        if not hidden or manifest.base_url != ws.gateway.backend.url or (next_cursor and not folder.is_alive()):
+        if not hidden or (next_cursor and not folder.is_alive()):
             continue
         entries.append(
             RunListEntry(
@@ -193,19 +191,7 @@ async def get_run(
 async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
     folder = await find_folder(ws, record.dataset_id, record.run_name)
-    if folder is None:
-        return await describe_run(ws, record, human_scales=human_scales)
-    follower = Follower(folder)
-    progress = follower.progress() if record.status == "running" else None
-    undelivered = follower.undelivered()
-    return await describe_run(
-        ws,
-        record,
-        human_scales=human_scales,
-        progress=progress,
-        undelivered=undelivered,
-        log=str(folder.log_path) if folder.has_log() else None,
-    )
+    return await describe_run(ws, record, Follower(folder) if folder else None, human_scales=human_scales)
 
 
 def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:

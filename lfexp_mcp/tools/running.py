@@ -85,7 +85,8 @@ async def run_experiment(
     the wait is over, call get_run; ending this call does not stop the run, cancel_run does. A name that has items
     already is refused unless `resume`.
     """
-    from lfexp_mcp.services.experiments import RunRequest, run_experiment
+    from lfexp_mcp.services.experiments.request import RunRequest
+    from lfexp_mcp.services.experiments.starting import run_experiment
     from lfexp_mcp.services.requests import build
 
     request = build(
@@ -162,7 +163,7 @@ async def cancel_run(ctx: ToolContext, dataset: DatasetName, run_name: RunName) 
 
     In live mode the dataset is `live-<run_name>`. run_experiment with `resume` goes on from there.
     """
-    from lfexp_mcp.services.experiments import cancel_run
+    from lfexp_mcp.services.experiments.cancelling import cancel_run
 
     return await cancel_run(await workspace_of(ctx), dataset, run_name)
 

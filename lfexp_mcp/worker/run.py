@@ -1,7 +1,6 @@
 """A run at work: execution and delivery side by side, and the end."""
 
 import gc
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ class Run:
         try:
             delivered = await self._work(stop, sdk)
         except LfexpError as error:
-            self.folder.leave_last_words(os.getpid(), str(error))
+            self.folder.leave_last_words(str(error))
             with suppress(StateError):
                 self.journal.append(RunEnded(status="failed", reason=str(error)))
             return

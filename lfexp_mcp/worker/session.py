@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import LfexpError, ScriptError, StateError
+from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.runs.folder import RunFolder
@@ -32,22 +33,24 @@ async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> 
         answer: Called when the run's folder is this worker's, and again when the user's code is loaded.
         sdk: Makes the spans.
     """
-    folder = RunFolder(order.folder)
-    try:
-        lock = folder.hold()
-    except LfexpError as error:
-        answer(Reply.of_error(error))
-        return
-    try:
-        folder.introduce_worker(os.getpid())
-        if order.deliver_only:
-            answer(Reply())
-            answer(Reply())
-            await deliver(folder)
-        else:
-            await _run(folder, answer, sdk)
-    finally:
-        lock.release()
+    if order.run is not None:
+        folder = RunFolder(order.run)
+        try:
+            with folder.held():
+                await _run(folder, answer, sdk)
+        except RunExistsError as error:
+            answer(Reply.of_error(error))
+    else:
+        answer(Reply())
+        answer(Reply())
+        for path in order.deliver:
+            await _deliver(RunFolder(path))
+
+
+async def _deliver(folder: RunFolder) -> None:
+    """Send what a run has left; one that another process works on, or that cannot be read, is left to others."""
+    with suppress(RunExistsError, StateError), folder.held():
+        await deliver(folder)
 
 
 async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import anyio
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, ItemStarted, JournalReader
-from lfexp_mcp.services.experiments import RunRequest, prepare_worker, run_experiment
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
+from lfexp_mcp.services.experiments.workers import keep_spare
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
 
@@ -18,7 +20,7 @@ from lfexp_mcp.settings import load_settings
 async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
     """Run and measure."""
     if order["spare"]:
-        await prepare_worker(ws)
+        await keep_spare(ws)
         # What the spare imports is meant to be done before the call comes.
         await anyio.sleep(3)
     request = RunRequest(

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lfexp_mcp.services.experiments import wait_for_run
+from lfexp_mcp.services.following import wait_for_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.killing import COUNTED_TASK, survive_kills
@@ -51,7 +51,8 @@ async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene
     starter = f"""
 import anyio
 from pathlib import Path
-from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
 
@@ -104,7 +105,7 @@ async def test_a_full_disk_stops_the_run_says_so_and_keeps_what_is_done(scene: S
     answer = await scene.run(task, max_concurrency=1)
     assert answer.status == "failed"
     assert answer.succeeded == 6
-    assert "cannot be written" in answer.warnings[0]
+    assert "cannot be used" in answer.warnings[0]
     task.with_name("task.py.room").touch()
     answer = await scene.run(task, max_concurrency=1, resume=True)
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", 12, 0)

@@ -1,5 +1,6 @@
 """The folder of a run: who may work on it, and what it tells."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,12 +57,11 @@ def ended(item_id: str, status: str = "succeeded") -> ItemEnded:
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     assert not folder.is_alive()
-    lock = folder.hold()
-    assert folder.is_alive()
-    assert folder.status() == "running"
-    with pytest.raises(RunExistsError):
-        RunFolder(folder.path).hold(timeout=0)
-    lock.release()
+    with folder.held():
+        assert folder.is_alive()
+        assert folder.status() == "running"
+        with pytest.raises(RunExistsError), RunFolder(folder.path).held(patience=0):
+            pass
     assert folder.status() == "failed"
     with folder.starting(), pytest.raises(RunExistsError), RunFolder(folder.path).starting():
         pass
@@ -76,10 +76,10 @@ def test_a_dead_worker_is_said_with_what_was_at_work(tmp_path: Path) -> None:
     assert "worker died" in record.warnings[0]
     assert "'b'" in record.warnings[1]
     assert [item.status for item in record.items] == ["succeeded", "pending"]
-    folder.introduce_worker(1)
-    folder.leave_last_words(1, "the disk is full")
+    with folder.held():
+        folder.leave_last_words("the disk is full")
     assert folder.read_record().warnings[0] == "the disk is full"
-    assert folder.worker_pid() == 1
+    assert folder.worker_pid() == os.getpid()
 
 
 def test_a_newer_result_takes_the_place_of_a_failed_one(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from langfuse.experiment import LocalExperimentItem
 from pydantic import SecretStr
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.experiments import RunRequest, run_experiment
-from lfexp_mcp.services.live import store_live
+from lfexp_mcp.services.experiments.live import store_live
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
@@ -81,9 +82,3 @@ def _next_millisecond() -> None:
     now = time.time_ns() // 1_000_000
     while time.time_ns() // 1_000_000 == now:
         pass
-
-
-@pytest.mark.parametrize("size", [0, -1, 1001])
-async def test_a_sample_size_out_of_bounds_is_refused(workspace: Workspace, size: int) -> None:
-    with pytest.raises(UsageError, match="sample_size"):
-        await store_live(workspace, "x", size)

@@ -13,7 +13,8 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.services.experiments import RunRequest, run_experiment
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.following import OnProgress
 from lfexp_mcp.services.workspace import Workspace
 

@@ -9,8 +9,9 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerError
-from lfexp_mcp.services import experiments
-from lfexp_mcp.services.experiments import cancel_run, wait_for_run
+from lfexp_mcp.services.experiments import starting
+from lfexp_mcp.services.experiments.cancelling import cancel_run
+from lfexp_mcp.services.following import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ GOOD = "def task(*, item, **kwargs):\n    return 1\n"
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls that wait for nothing give up the loading at once."""
-    monkeypatch.setattr(experiments, "SHORTEST_LOADING", 0.0)
+    monkeypatch.setattr(starting, "SHORTEST_LOADING", 0.0)
 
 
 def gated(scene: Scene, then: str = "") -> tuple[Path, Path]:

@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, StateError, UsageError
-from lfexp_mcp.services.experiments import RunRequest, cancel_run
+from lfexp_mcp.services.experiments.cancelling import cancel_run
+from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.requests import build
 from tests.worker.scene import Scene
 
@@ -62,6 +63,9 @@ async def test_an_empty_dataset_is_refused(scene: Scene) -> None:
     [
         {"max_concurrency": 0},
         {"sample_size": 0},
+        {"sample_size": 1001},
+        {"dry_run": True, "resume": True},
+        {"task_prompt": "p"},
         {"run_name": " "},
         {"repeats": 0},
         {"item_timeout": 0},

@@ -6,8 +6,16 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from lfexp_mcp.errors import StateError, UsageError
 from lfexp_mcp.runs.outbox import count_waiting_spans
-from lfexp_mcp.services.experiments import cancel_run, deliver_pending, kill_run, prepare_worker, wait_for_run
+from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
+from lfexp_mcp.services.experiments.delivering import deliver_pending
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.starting import run_experiment
+from lfexp_mcp.services.experiments.workers import keep_spare
+from lfexp_mcp.services.following import wait_for_run
+from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.runs import get_run, list_runs
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -109,14 +117,42 @@ async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_tas
     assert [sorted(score.name for score in item.scores) for item in items] == [["one", "two"]] * 3
 
 
+async def test_the_resume_that_an_answer_proposes_goes_on_as_the_run_was_begun(scene: Scene) -> None:
+    await scene.fill(6)
+    scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.1}))
+    task = scene.script(COUNTING)
+    await scene.run(task, wait_seconds=0, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
+    await until_ended(scene, 2)
+    await cancel_run(scene.ws, scene.dataset, scene.run_name)
+    task.with_name("task.py.go").touch()
+    step = (await get_run(scene.ws, scene.dataset, scene.run_name)).next[0]
+    assert (step.tool, step.arguments["max_concurrency"]) == ("run_experiment", 2)
+    answer = await run_experiment(scene.ws, build(RunRequest, **step.arguments))
+    assert (answer.status, answer.succeeded) == ("completed", 6)
+    assert [(score.name, score.count) for score in answer.scores] == [("one", 6)]
+    with pytest.raises(UsageError, match="repeats=1"):
+        await scene.run(None, resume=True, repeats=3)
+
+
+async def test_a_run_folder_that_cannot_be_read_is_in_nobody_elses_way(scene: Scene) -> None:
+    await scene.fill(1)
+    await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
+    broken = await scene.run_folder()
+    broken.manifest_path.write_text("{")
+    scene.run_name = "another"
+    await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
+    assert {run.name for run in (await list_runs(scene.ws, scene.dataset)).runs} == {"run", "another"}
+    assert await deliver_pending(scene.ws) == 0
+    with pytest.raises(StateError, match="delete the folder"):
+        await get_run(scene.ws, scene.dataset, "run")
+
+
 async def test_an_evaluator_that_a_resume_adds_scores_what_the_others_have_scored(scene: Scene) -> None:
     await scene.fill(3)
     scene.script("", "task.py.go")
     task = scene.script(COUNTING)
     await scene.run(task, evaluator_script=scene.script(ONE, "first.py"))
-    both = scene.script(
-        "def one(**k):\n    raise ValueError('again')\n\ndef two(**k):\n    return 0.5\n", "both.py"
-    )
+    both = scene.script("def one(**k):\n    raise ValueError('again')\n\ndef two(**k):\n    return 0.5\n", "both.py")
     answer = await scene.run(task, evaluator_script=both, resume=True)
     assert {score.name: (score.mean, score.count) for score in answer.scores} == {"one": (1.0, 3), "two": (0.5, 3)}
     assert len((scene.folder / "task.py.calls").read_text().split()) == 3
@@ -181,7 +217,7 @@ async def test_resume_of_a_complete_run_runs_nothing(scene: Scene) -> None:
 async def test_a_spare_worker_has_seen_no_user_code_and_is_used_once(scene: Scene) -> None:
     await scene.fill(1)
     task = scene.script("import os\n\ndef task(*, item, **kwargs):\n    return os.getpid()\n")
-    await prepare_worker(scene.ws)
+    await keep_spare(scene.ws)
     pids = set()
     for name in ("first", "second"):
         scene.run_name = name
@@ -201,7 +237,7 @@ async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -
     task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
     for number in range(4):
         await scene.run(task, run_name=f"run {number}")
-    folders = list(scene.ws.runs.all())
+    folders = [folder for folder, _ in scene.ws.runs.orders()]
     assert len(folders) == 4
     for age, folder in enumerate(folders):
         os.utime(folder.journal_path, (1_000_000 - age, 1_000_000 - age))
@@ -209,7 +245,7 @@ async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -
     (oldest.outbox_path / "00000099.otlp").write_bytes(b"")
     assert count_waiting_spans(oldest.outbox_path) == 0
     scene.ws.runs.prune(2)
-    left = list(scene.ws.runs.all())
+    left = [folder for folder, _ in scene.ws.runs.orders()]
     assert len(left) == 3
     assert oldest.path in {folder.path for folder in left}
 

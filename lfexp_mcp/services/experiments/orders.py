@@ -1,12 +1,9 @@
 """From a request to a run's order: the dataset's items, the judges, the run's folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
@@ -15,31 +12,12 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
-from lfexp_mcp.runs.process import Interpreter
-from lfexp_mcp.services.earlier import read_results
-from lfexp_mcp.services.live import sample_live, store_live
+from lfexp_mcp.services.experiments.live import sample_live, store_live
+from lfexp_mcp.services.experiments.other_machine import read_results
+from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.settings import process_environment
 
-if TYPE_CHECKING:
-    from lfexp_mcp.services.experiments import RunRequest
-
-UNWANTED = (
-    "LANGFUSE_TRACING_ENABLED",
-    "LANGFUSE_SAMPLE_RATE",
-    "LANGFUSE_FLUSH_AT",
-    "LANGFUSE_FLUSH_INTERVAL",
-    "LANGFUSE_TRACING_ENVIRONMENT",
-    "OTEL_SDK_DISABLED",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-)
-"""Variables of the user's that would make a run lose spans; an experiment records all."""
 DRY_RUN_ITEMS = 2
-SPAN_QUEUE = "1000000"
-"""The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +52,11 @@ class PreparedOrder:
             journal.close()
 
 
-def worker_interpreter(ws: Workspace, python: Path | None) -> Interpreter:
-    """Return how a worker is started: by which interpreter, in which environment and folder."""
-    gateway = ws.gateway
-    environment = process_environment(
-        {
-            "LANGFUSE_PUBLIC_KEY": gateway.public_key,
-            "LANGFUSE_SECRET_KEY": gateway.secret_key.get_secret_value(),
-            "LANGFUSE_BASE_URL": gateway.backend.url,
-            "LANGFUSE_HOST": gateway.backend.url,
-            "LFEXP_HOME": str(ws.settings.home),
-            "LFEXP_EMBEDDED_STORE": "true" if gateway.backend.kind == "embedded" else "false",
-            "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE,
-        }
-    )
-    kept = {name: value for name, value in environment.items() if name not in UNWANTED}
-    return Interpreter.of(python or ws.settings.python, kept, Path.cwd())
-
-
 async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
     """Check a request against Langfuse and this machine, and work its order out.
 
     Raises:
-        LfexpError: As `experiments.run_experiment`.
+        LfexpError: As `starting.run_experiment`.
     """
     for script, kind in ((request.task_script, "task"), (request.evaluator_script, "evaluator")):
         if script is not None:
@@ -142,6 +102,11 @@ async def _begin_order(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
         )
+    if request.task_script is None and request.task_prompt is None:
+        raise UsageError(
+            f"Run {request.run_name!r} was begun on another machine, so that its task is not known here. Pass "
+            "task_script or task_prompt, and the evaluators and judges that it had."
+        )
     manifest = await _new_manifest(ws, request, dataset, items, heads)
     earlier = await read_results(ws, heads) if experiment is not None else ()
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
@@ -168,6 +133,9 @@ async def _new_manifest(
         experiments=tuple(heads),
         description=request.description,
         metadata=request.metadata or {},
+        task_script=_absolute(request.task_script),
+        evaluator_script=_absolute(request.evaluator_script),
+        python=request.python,
         working_folder=Path.cwd(),
     ).model_copy(update=work | _changeable(ws, request))
 
@@ -179,14 +147,24 @@ async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[E
 
 
 async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
-    """The order of a run that this machine knows: the same items, the scripts and limits of now."""
+    """The order of a run that this machine knows: the same items, the limits of now, and what the request names."""
     at_work = folder.is_alive()
     if at_work or not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=at_work)
     before = folder.manifest()
+    if request.repeats not in (1, before.repeats):
+        raise UsageError(
+            f"Run {request.run_name!r} has repeats={before.repeats}, and a resume cannot change that: leave `repeats` "
+            "out, or use another run name."
+        )
     items = [_dataset_item(item, dataset) for item in folder.items()]
-    work = await _find_models_work(ws, request, dataset, items)
-    changes = work | _changeable(ws, request) | {"working_folder": Path.cwd()}
+    changes = await _find_models_work(ws, request, dataset, items, before) | _changeable(ws, request)
+    if request.task_script is not None or request.task_prompt is not None:
+        changes["task_script"] = _absolute(request.task_script)
+    if request.evaluator_script is not None:
+        changes["evaluator_script"] = _absolute(request.evaluator_script)
+    if request.python is not None:
+        changes["python"] = request.python
     if request.description is not None:
         changes["description"] = request.description
     if request.metadata is not None:
@@ -209,44 +187,63 @@ async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[Da
 
 
 async def _find_models_work(
-    ws: Workspace, request: RunRequest, dataset: Dataset, items: Sequence[DatasetItem]
+    ws: Workspace,
+    request: RunRequest,
+    dataset: Dataset,
+    items: Sequence[DatasetItem],
+    before: Manifest | None = None,
 ) -> dict[str, object]:
     """Find what of a run is done by models, its judges and a prompt that is the task, as the manifest keeps them.
+
+    Args:
+        ws: The workspace.
+        request: What is asked for.
+        dataset: The run's dataset.
+        items: Its items.
+        before: The order that the run was begun with; what the request does not name is that of before.
 
     Raises:
         NotFoundError: There is no such prompt.
         JudgeError: A prompt cannot be used, or the price of a model, which `max_cost` needs, is not known.
     """
-    if not request.judges and not request.use_langfuse_judges and request.task_prompt is None:
-        return {"judges": (), "warnings": (), "task_prompt": None}
-    # Imported here, since most runs need no model.
-    from lfexp_mcp.judges.budget import Budget
-    from lfexp_mcp.judges.prices import PriceTable
-    from lfexp_mcp.judges.prompt_task import resolve_task_prompt
-    from lfexp_mcp.services.judges import discover_judges
+    found: dict[str, object] = {}
+    models: list[str] = []
+    if request.names_judges:
+        # Imported here, since most runs need no model.
+        from lfexp_mcp.judges.discovery import find_judges
 
-    found = await discover_judges(
-        ws,
-        dataset,
-        items,
-        names=request.judges,
-        use_langfuse_judges=request.use_langfuse_judges,
-        samples=request.judge_samples,
-    )
-    models = [judge.model for judge in found.judges]
-    task = None
+        judges = await find_judges(
+            ws.gateway,
+            ws.settings,
+            dataset,
+            items,
+            names=request.judges,
+            use_langfuse_judges=request.use_langfuse_judges,
+            samples=request.judge_samples,
+        )
+        found["judges"] = tuple(judge.model_dump(mode="json") for judge in judges.judges)
+        found["warnings"] = judges.warnings
+        models += [judge.model for judge in judges.judges]
+    elif before is not None:
+        models += [str(judge["model"]) for judge in before.judges]
     if request.task_prompt is not None:
+        from lfexp_mcp.judges.prompt_task import resolve_task_prompt
+
         task = await resolve_task_prompt(
             ws.gateway, ws.settings, request.task_prompt, items, model=request.model, provider=request.provider
         )
+        found["task_prompt"] = task.model_dump(mode="json")
         models.append(task.model)
-    if request.max_cost is not None:
+    elif request.task_script is not None:
+        found["task_prompt"] = None
+    elif before is not None and before.task_prompt is not None:
+        models.append(str(before.task_prompt["model"]))
+    if request.max_cost is not None and models:
+        from lfexp_mcp.judges.budget import Budget
+        from lfexp_mcp.judges.prices import PriceTable
+
         Budget(request.max_cost, PriceTable(await ws.gateway.model_prices())).check(models)
-    return {
-        "judges": tuple(judge.model_dump(mode="json") for judge in found.judges),
-        "warnings": found.warnings,
-        "task_prompt": task.model_dump(mode="json") if task else None,
-    }
+    return found
 
 
 def _version_of(dataset: Dataset, items: Sequence[DatasetItem]) -> datetime:
@@ -261,14 +258,13 @@ def _dataset_item(item: RunItem, dataset: Dataset) -> DatasetItem:
 def _changeable(ws: Workspace, request: RunRequest) -> dict[str, object]:
     """What of an order a resumed run takes from its own request."""
     return {
-        "task_script": _absolute(request.task_script),
-        "evaluator_script": _absolute(request.evaluator_script),
+        "working_folder": Path.cwd(),
         "limits": Limits(
             max_concurrency=request.max_concurrency,
             item_timeout=request.item_timeout,
             run_timeout=request.run_timeout,
             task_retries=request.task_retries,
-            fail_on_error=request.fail_on_error,
+            fail_on_error=request.failure_limit,
             max_cost=request.max_cost,
             delivery_patience=ws.settings.delivery_patience,
             cancel_grace=ws.settings.cancel_grace,

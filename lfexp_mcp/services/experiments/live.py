@@ -8,12 +8,11 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Observation
 from lfexp_mcp.services.datasets import derived_id
-from lfexp_mcp.services.items import ID_LENGTH, NewItem
+from lfexp_mcp.services.items import NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 """Environment of the traces that experiments make: not production."""
-LARGEST_SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
     """Make dataset `live-<run_name>` of the newest production traces; one that has items is left as it is.
 
     Raises:
-        UsageError: The sample size is out of bounds, or there is no trace to sample.
+        UsageError: There is no trace to sample.
     """
     sample = await sample_live(ws, run_name, sample_size)
     if sample.is_stored:
@@ -52,10 +51,8 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     A dataset of that name which has items is used as it is, so that a resumed run sees the same items.
 
     Raises:
-        UsageError: The sample size is out of bounds, or there is no trace to sample.
+        UsageError: There is no trace to sample.
     """
-    if not 1 <= sample_size <= LARGEST_SAMPLE:
-        raise UsageError(f"sample_size is {sample_size}; pass a number from 1 to {LARGEST_SAMPLE}.")
     name = f"live-{run_name}"
     existing = next((dataset for dataset in await ws.gateway.datasets() if dataset.name == name), None)
     if existing is not None:
@@ -82,7 +79,7 @@ def _item(dataset_name: str, trace: Observation) -> DatasetItem:
     metadata: dict[str, JsonValue] = {"production_output": trace.output, "trace_name": trace.name}
     item = NewItem(input=trace.input, metadata=metadata)
     return DatasetItem(
-        id=derived_id(f"{dataset_name}/{trace.trace_id}", item)[:ID_LENGTH],
+        id=derived_id(f"{dataset_name}/{trace.trace_id}", item),
         dataset_id=dataset_name,
         input=trace.input,
         metadata=metadata,

@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.manifest import ExperimentHead
-from lfexp_mcp.services.reading import newest_good
+from lfexp_mcp.services.reading import item_result, newest_good
 from lfexp_mcp.services.workspace import Workspace
 
 
 async def read_results(ws: Workspace, experiments: Sequence[ExperimentHead]) -> list[Event]:
     """Read what Langfuse has of a run as events of a journal.
 
-    Good results without any score are left to be scored; those with scores count as scored, since Langfuse does not
-    tell which evaluators failed.
+    Good results without any score of an evaluator or judge are left to be scored; the others count as scored, since
+    Langfuse does not tell which evaluators failed.
     """
     events: list[Event] = []
     for repeat, experiment in enumerate(experiments):
@@ -23,12 +23,13 @@ async def read_results(ws: Workspace, experiments: Sequence[ExperimentHead]) -> 
 
 
 def _events(result: ExperimentItem, repeat: int) -> Iterator[Event]:
+    item = item_result(result, repeat)
     yield ItemEnded(
         item_id=result.item_id,
         repeat=repeat,
         status="failed" if result.failed else "succeeded",
-        output=None if result.failed else result.output,
-        error=str(result.output) if result.failed else None,
+        output=item.output,
+        error=item.error,
         trace_id=result.trace_id,
         # Langfuse does not give the root with the result; the evaluation goes below the task instead.
         root_id=result.observation_id,
@@ -36,6 +37,6 @@ def _events(result: ExperimentItem, repeat: int) -> Iterator[Event]:
         started=result.started,
         seconds=(result.ended - result.started).total_seconds() if result.ended else 0.0,
     )
-    if result.scores and not result.failed:
+    if not result.failed and any(score.source != "ANNOTATION" for score in result.scores):
         yield ItemScored(item_id=result.item_id, repeat=repeat, scores=result.scores)
         yield ScoresStored(ids=tuple(score.id for score in result.scores))

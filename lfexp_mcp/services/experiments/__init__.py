@@ -1,0 +1,1 @@
+"""Making runs: requests, orders, starting, cancelling, and delivering what earlier runs left."""

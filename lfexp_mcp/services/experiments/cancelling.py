@@ -1,0 +1,56 @@
+"""Stopping runs at work."""
+
+import anyio.to_thread
+
+from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.services.describe import describe_run
+from lfexp_mcp.services.following import Follower, find_run_folder
+from lfexp_mcp.services.workspace import Workspace
+
+CANCEL_PATIENCE = 15.0
+"""Seconds that a cancel waits for the run to end, its grace period not counted."""
+
+
+async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
+    """Stop a run at work on this machine: no new items, a grace period for those at work, all that is done is kept.
+
+    A run that has ended already is left as it is.
+
+    Raises:
+        NotFoundError: There is no such dataset, or no such run on this machine.
+    """
+    folder = await find_run_folder(ws, dataset, run_name)
+    if folder is None:
+        raise NotFoundError(
+            f"Run {run_name!r} of dataset {dataset!r} is not at work on this machine. "
+            "list_runs names the runs; one at work elsewhere is cancelled there."
+        )
+    if folder.is_alive():
+        folder.request_cancel()
+        grace = folder.manifest().limits.cancel_grace
+        if not await Follower(folder).wait(grace + CANCEL_PATIENCE) and folder.is_hung():
+            await _kill(folder)
+    follower = Follower(folder)
+    return await describe_run(ws, follower.record(), follower)
+
+
+async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
+    """End the process of a run at once, with the processes that it started; what is journaled is kept.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+    """
+    folder = await find_run_folder(ws, dataset, run_name)
+    if folder is not None:
+        await _kill(folder)
+
+
+async def _kill(folder: RunFolder) -> None:
+    pid = folder.worker_pid()
+    if pid is None or not folder.is_alive():
+        return
+    await anyio.to_thread.run_sync(kill_process_tree, pid)
+    await anyio.to_thread.run_sync(folder.note_killed)

@@ -1,0 +1,65 @@
+"""Workers of this workspace: by which interpreter, in which environment and folder."""
+
+from pathlib import Path
+
+import anyio.to_thread
+
+from lfexp_mcp.runs.process import Interpreter, WorkerProcess
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.settings import process_environment
+
+UNWANTED = (
+    "LANGFUSE_TRACING_ENABLED",
+    "LANGFUSE_SAMPLE_RATE",
+    "LANGFUSE_FLUSH_AT",
+    "LANGFUSE_FLUSH_INTERVAL",
+    "LANGFUSE_TRACING_ENVIRONMENT",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+)
+"""Variables of the user's that would make a run lose spans; an experiment records all."""
+SPAN_QUEUE = "1000000"
+"""The SDK's queue drops its oldest span when it is full (2,048 by default)."""
+
+
+async def start_worker(ws: Workspace, python: Path | None) -> WorkerProcess:
+    """Start a worker, or take the spare one.
+
+    Args:
+        ws: The workspace.
+        python: The interpreter; None for the setting's.
+
+    Raises:
+        WorkerError: The interpreter cannot be started.
+    """
+    return await anyio.to_thread.run_sync(ws.workers.start, _interpreter(ws, python))
+
+
+async def keep_spare(ws: Workspace) -> None:
+    """Keep a spare worker at hand from now on, so that runs begin sooner; for processes that live on after a call.
+
+    Raises:
+        WorkerError: The interpreter cannot be started.
+    """
+    ws.workers.wants_spare = True
+    await anyio.to_thread.run_sync(ws.workers.keep_spare, _interpreter(ws, None))
+
+
+def _interpreter(ws: Workspace, python: Path | None) -> Interpreter:
+    gateway = ws.gateway
+    environment = process_environment(
+        {
+            "LANGFUSE_PUBLIC_KEY": gateway.public_key,
+            "LANGFUSE_SECRET_KEY": gateway.secret_key.get_secret_value(),
+            "LANGFUSE_BASE_URL": gateway.backend.url,
+            "LANGFUSE_HOST": gateway.backend.url,
+            "LFEXP_HOME": str(ws.settings.home),
+            "LFEXP_EMBEDDED_STORE": "true" if gateway.backend.kind == "embedded" else "false",
+            "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE,
+        }
+    )
+    kept = {name: value for name, value in environment.items() if name not in UNWANTED}
+    return Interpreter.of(python or ws.settings.python, kept, Path.cwd())
