@@ -79,10 +79,14 @@ def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def first_results(record: RunRecord) -> dict[str, ItemResult]:
-    """One result per item to show: that of its first repetition."""
+    """One result per item to show: that of its first repetition that succeeded, else of its first."""
     shown: dict[str, ItemResult] = {}
     for item in record.items:
         known = shown.get(item.item_id)
-        if known is None or item.repeat < known.repeat:
+        if known is None or _place(item) < _place(known):
             shown[item.item_id] = item
     return shown
+
+
+def _place(item: ItemResult) -> tuple[bool, int]:
+    return item.status != "succeeded", item.repeat

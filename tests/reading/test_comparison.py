@@ -70,15 +70,19 @@ async def test_a_task_that_fails_now_is_newly_erroring_and_no_zero(workspace: Wo
     assert any(contrast.measure == "error_rate" for contrast in answer.contrasts)
 
 
-async def test_a_failed_repetition_is_shown_as_an_error_and_not_as_what_scored_lower(workspace: Workspace) -> None:
-    dataset = await make_dataset(workspace, "compare-failed-repeat")
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_a_failed_repetition_is_shown_as_an_error_and_not_as_what_scored_lower(
+    workspace: Workspace, failing: int
+) -> None:
+    dataset = await make_dataset(workspace, f"compare-failed-repeat-{failing}")
     await record_run(workspace, dataset, "old", _results([1.0] * 6, "old"))
     failed = Recorded("item-000", output="Error: out of memory", input={"question": 0}, failed=True)
     lower = _results([0.0] + [1.0] * 5, "new")
-    for index, (name, results) in enumerate({"new": lower, "new#2": [failed, *lower[1:]]}.items()):
+    for index, name in enumerate(("new", "new#2")):
+        results = [failed, *lower[1:]] if index == failing else lower
         provenance = json.dumps({"repeats": {"group": "new", "index": index, "count": 2}})
         await record_run(workspace, dataset, name, results, metadata={"lfexp": provenance})
-    answer = await compare_runs(workspace, CompareRequest(dataset="compare-failed-repeat", runs=["old", "new"]))
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"]))
     shown = {listed.kind: [(item.output, item.reason) for item in listed.items] for listed in answer.changes}
     assert shown == {"worse": [("new 0", "because new 0")], "newly erroring": [(None, "out of memory")]}
 
