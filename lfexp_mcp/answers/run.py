@@ -166,6 +166,7 @@ class RunDetail(RunAnswer):
 
     items: list[ItemAnswer]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last.")
+    notice: str
 
 
 class RunListEntry(Answer):

@@ -17,6 +17,7 @@ from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.following import Follower, OnProgress, wait_for_run
 from lfexp_mcp.services.human_scales import human_scales_of
+from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
 from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
@@ -216,6 +217,7 @@ def _detail(
         **answer.model_dump(),
         items=items,
         next_cursor=write_cursor(end) if end < total else None,
+        notice=STRANGERS,
     )
 
 
