@@ -140,10 +140,8 @@ async def test_an_outage_leaves_all_unscored_and_nothing_zero(openai_server: Pro
     assert (usage.calls, usage.input_tokens) == (40, 0)
 
 
-async def test_calls_that_were_turned_away_together_halve_the_pace_once() -> None:
-    pace = Pace(8)
-    pace.slow_down(0.01)
-    pace.slow_down(0.02)
+async def most_under_way(pace: Pace, calls: int) -> int:
+    """Make calls all at once, and tell how many the pace lets be under way together."""
     under_way = most = 0
 
     async def call() -> None:
@@ -155,9 +153,16 @@ async def test_calls_that_were_turned_away_together_halve_the_pace_once() -> Non
             under_way -= 1
 
     async with anyio.create_task_group() as group:
-        for _ in range(40):
+        for _ in range(calls):
             group.start_soon(call)
-    assert most == 4
+    return most
+
+
+async def test_calls_that_were_turned_away_together_halve_the_pace_once() -> None:
+    pace = Pace(8)
+    pace.slow_down(0.01)
+    pace.slow_down(0.02)
+    assert await most_under_way(pace, 40) == 4
 
 
 async def test_the_pace_recovers_as_calls_go_through() -> None:
@@ -165,20 +170,7 @@ async def test_the_pace_recovers_as_calls_go_through() -> None:
     pace.slow_down(0.0)
     for _ in range(2 + 3):
         pace.went_through()
-    under_way = most = 0
-
-    async def call() -> None:
-        nonlocal under_way, most
-        async with pace.turn():
-            under_way += 1
-            most = max(most, under_way)
-            await anyio.lowlevel.checkpoint()
-            under_way -= 1
-
-    async with anyio.create_task_group() as group:
-        for _ in range(40):
-            group.start_soon(call)
-    assert most == 4
+    assert await most_under_way(pace, 40) == 4
 
 
 @pytest.mark.parametrize(
