@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from random import random
-from time import time
 from typing import TypeVar
 
 import anyio
@@ -20,11 +18,16 @@ from lfexp_mcp.errors import (
     UnreachableError,
 )
 from lfexp_mcp.gateway.location import Location
+from lfexp_mcp.gateway.retry_after import read_retry_after
 
 T = TypeVar("T")
 
 MESSAGE_LIMIT = 500
 QUOTE_LIMIT = 120
+SHORTEST_WAIT = 0.1
+"""Seconds; a server that answers 429 and asks for no wait at all would be asked without end."""
+UNSAID_WAIT = 1.0
+"""Seconds, where a 429 does not say how long to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class RetryPolicy:
     """
 
     attempts: int = 5
+    """Requests that may fail; those answered 429 have the patience of their own, and are not counted."""
     connect_attempts: int = 3
     first_delay: float = 0.3
     """Seconds before the first repeat; doubled each time."""
@@ -90,13 +94,13 @@ class Transport:
                 failure = self._failure_of_connection(what, broken, policy)
             except ValidationError as misfit:
                 failure = self._misfit(what, _first_misfit(misfit))
-            attempt += 1
             if failure.retry_after is not None:
                 if failure.retry_after > patience:
                     raise failure.error
                 patience -= failure.retry_after
                 await anyio.sleep(failure.retry_after * (1 + 0.1 * random()))  # noqa: S311
                 continue
+            attempt += 1
             if attempt >= failure.attempts:
                 raise failure.error
             delay = min(policy.first_delay * 2 ** (attempt - 1), policy.longest_delay)
@@ -116,7 +120,7 @@ class Transport:
                 1,
             )
         if status == 429:
-            wait = _retry_after(answer.headers) or 1.0
+            wait = _wait_asked_for(answer.headers)
             error = RateLimitError(
                 f"Langfuse at {self._location.url} still answers 429 (too many requests) while trying to {what}. "
                 "Wait a minute and try again.",
@@ -173,17 +177,10 @@ def checked(response: httpx.Response) -> httpx.Response:
     raise ApiError(headers=dict(response.headers), status_code=response.status_code, body=body)
 
 
-def _retry_after(headers: dict[str, str] | None) -> float | None:
-    """Seconds that a 429 asks to wait (RFC 9110, section 10.2.3: a number, or a date)."""
-    value = {name.lower(): value for name, value in (headers or {}).items()}.get("retry-after")
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
-        return None
+def _wait_asked_for(headers: dict[str, str] | None) -> float:
+    """Seconds that a 429 asks to wait."""
+    asked = read_retry_after({name.lower(): value for name, value in (headers or {}).items()}.get("retry-after"))
+    return UNSAID_WAIT if asked is None else max(asked, SHORTEST_WAIT)
 
 
 def _first_misfit(misfit: ValidationError) -> str:

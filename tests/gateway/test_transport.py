@@ -39,6 +39,12 @@ async def test_too_many_requests_are_waited_for_as_long_as_the_server_asks(
     assert await gateway.health() == "4.59.0"
 
 
+async def test_answers_of_429_are_not_counted_among_the_failures(gateway: Gateway, server: ScriptedServer) -> None:
+    limited = Reply(429, headers={"Retry-After": "0"})
+    server.replies = [*[limited] * QUICK.attempts, Reply(502), HEALTHY]
+    assert await gateway.health() == "4.59.0"
+
+
 async def test_a_wait_longer_than_our_patience_is_an_error_that_says_to_wait(
     gateway: Gateway, server: ScriptedServer
 ) -> None:

@@ -1,12 +1,10 @@
 """Tell from a provider's error what to do about it, without letting a key out."""
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from lfexp_mcp.gateway.retry_after import read_retry_after
 from lfexp_mcp.judges.providers.messages import CallFailure
 
 LONGEST_WAIT = 300.0
@@ -69,25 +67,10 @@ def failure_of(answer: ErrorAnswer, sent: Collection[str], added: Collection[str
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), or `retry-after-ms`; None without either."""
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    seconds = _number(milliseconds, 1000)
-    if seconds is None:
-        seconds = _number(value, 1)
-    if seconds is None and value is not None:
-        try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-def _number(value: str | None, divisor: int) -> float | None:
-    try:
-        number = float(value) / divisor if value is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and math.isfinite(number) else None
+    """Read `retry-after-ms`, else `Retry-After`, in seconds, at most `LONGEST_WAIT`; None without either."""
+    milliseconds = read_retry_after(headers.get("retry-after-ms"))
+    seconds = milliseconds / 1000 if milliseconds is not None else read_retry_after(headers.get("retry-after"))
+    return None if seconds is None else min(seconds, LONGEST_WAIT)
 
 
 def _refused_parameter(error: Mapping[str, object], names: Collection[str]) -> str | None:
