@@ -11,8 +11,6 @@ from lfexp_mcp.services.workspace import Workspace
 CALLS_PER_ITEM = 20
 """Model calls per item beyond which no more are read: the figures are then left out rather than given too low."""
 _LEAST_READ = 2_000
-_CLOCK = timedelta(milliseconds=5)
-"""Langfuse keeps times to the millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,10 @@ def usage_of(items: list[ItemResult], calls: list[Observation]) -> dict[str, Usa
 def _of_task(item: ItemResult, call: Observation) -> bool:
     if item.started is None or item.seconds is None:
         return False
-    return call.started <= item.started + timedelta(seconds=item.seconds) + _CLOCK
+    end = item.started + timedelta(seconds=item.seconds)
+    # Langfuse keeps whole milliseconds; a judge may begin within the one in which the task ends, a call of the task's
+    # begins earlier.
+    return call.started < end.replace(microsecond=end.microsecond // 1000 * 1000)
 
 
 def _add(usage: Usage, call: Observation) -> Usage:

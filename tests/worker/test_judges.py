@@ -5,6 +5,7 @@ import pytest
 
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.judges import create_judge
+from lfexp_mcp.services.usage import read_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
@@ -48,6 +49,7 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
         assert (use.name, use.model, use.calls, use.retries) == (score.name, "gpt-test", 4, 0)
         assert (use.input_tokens, use.output_tokens, use.cost_usd, answer.cost_usd) == (400, 80, None, None)
         record = await judged.record()
+        assert (await read_usage(ws, record)).items == {}, "a judge's calls are none of the task's"
         assert record.items[0].scores[0].raw == 8
         assert record.items[0].scores[0].comment == "Right."
         spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)
