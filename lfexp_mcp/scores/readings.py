@@ -9,8 +9,8 @@ from lfexp_mcp.records import RunRecord, Score, ScoreDataType, ScoreSource
 from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Scale
 
 SOURCES: tuple[ScoreSource, ...] = ("API", "EVAL", "ANNOTATION")
-"""A name's values come from one source, the first of these that has any: a human's number is not on a judge's
-scale."""
+"""In a run a name's values come from one source, the first of these that has any: a human's number is not on a
+judge's scale."""
 
 OBSERVED = "observed values"
 """Source of a scale that the values themselves had to tell."""
@@ -75,11 +75,11 @@ def read_scores(
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
     judges, humans = _declared(record), _configured(human_scales)
+    own = _values_by_name(score for item in record.items for score in item.scores)
     values = _values_by_name(score for one in (record, *beside) for item in one.items for score in item.scores)
-    present = sorted({score.name for item in record.items for score in item.scores})
     readings = {}
-    for name in present:
-        source = next(source for source in SOURCES if source in values[name])
+    for name in sorted(own):
+        source = next(source for source in SOURCES if source in own[name])
         declared = judges.get(name) if source == "API" else humans.get(name) if source == "ANNOTATION" else None
         readings[name] = _reading(name, source, values[name][source], declared)
     return readings

@@ -10,6 +10,7 @@ from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
+from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
@@ -148,6 +149,26 @@ async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Wo
     gate = (await compare_runs(workspace, request)).gate
     assert gate is not None
     assert [(check.passed, check.value) for check in gate.checks] == [(True, 0.0), (True, 0.0)]
+
+
+async def test_what_humans_gave_in_one_run_only_is_not_held_against_a_judge(
+    workspace: Workspace, humans: Humans
+) -> None:
+    dataset = await make_dataset(workspace, "compare-sources")
+    await record_run(workspace, dataset, "judged", _results([1.0] * 6, score="sources-tone"))
+    config = humans.config("sources-tone", 0, 1)
+    for name in ("rated", "rated again"):
+        run = await record_run(workspace, dataset, name, _results([0.5] * 6, score="other"))
+        for item, trace in run.traces.items():
+            humans.annotate("sources-tone", 1, config, trace, run.observations[item])
+    names = ["rated", "judged", "rated again"]
+    answer = await compare_runs(
+        workspace, CompareRequest(dataset="compare-sources", runs=names, score_name="sources-tone")
+    )
+    verdicts = {line.run: (line.verdict, line.reason, line.delta) for line in answer.scores}
+    assert verdicts["judged"] == ("not comparable", "'sources-tone' comes from humans in one run only.", None)
+    assert verdicts["rated again"][2] == 0.0
+    assert {finding.run for finding in answer.comparability if finding.kind == "source"} == {"judged"}
 
 
 async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(workspace: Workspace) -> None:
