@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the port to prefer (default: any)")
     parser.add_argument("--idle-exit", type=float, default=None, help="stop after so many seconds without a request")
     parser.add_argument("--announce", type=Path, default=None, help="write a JSON file once the server listens")
-    parser.add_argument("--before-score-lists", action="store_true", help="answer as a Langfuse server before 4.59")
+    parser.add_argument("--before-score-lists", action="store_true", help="for tests: be a server before 4.59")
     arguments = parser.parse_args()
     deployment = BEFORE_SCORE_LISTS if arguments.before_score_lists else CURRENT
     try:

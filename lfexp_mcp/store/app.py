@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lfexp_mcp.store.address import API, HEALTH, INSTANCE_HEADER, LOOPBACK
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
@@ -36,11 +37,8 @@ from lfexp_mcp.store.routes import (
     traces,
 )
 
-API = "/api/public"
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+LOOPBACK_HOSTS = (LOOPBACK, "localhost")
 """The values of `Host` taken, so that a page of a foreign site whose name resolves to this machine is refused."""
-INSTANCE_HEADER = "x-lfexp-store"
-"""The header of the answers of `health` that tells the process apart from whoever listens on its port next."""
 
 
 class _Authentication:
@@ -82,7 +80,7 @@ class _Instance:
         await self._app(scope, receive, send_with_instance if scope["type"] == "http" else send)
 
 
-_OPEN = frozenset({f"{API}/health", f"{API}/ready"})
+_OPEN = frozenset({HEALTH, f"{API}/ready"})
 
 _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", system.health),

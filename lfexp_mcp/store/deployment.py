@@ -23,3 +23,4 @@ class Deployment:
 
 CURRENT = Deployment()
 BEFORE_SCORE_LISTS = Deployment(version="4.16.0", takes_score_lists=False)
+"""The server whose recorded answers the tests have; it exists for them alone."""

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.address import HEALTH, INSTANCE_HEADER, LOOPBACK
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -21,8 +22,6 @@ IDLE_EXIT_S = 900.0
 _POLL_S = 0.02
 _ANNOUNCEMENT = "server.json"
 _LOG = "store.log"
-_HEALTH = "/api/public/health"
-_INSTANCE_HEADER = "x-lfexp-store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class _Announcement:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{LOOPBACK}:{self.port}"
 
 
 def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_lists: bool = False) -> StoreConnection:
@@ -55,7 +54,8 @@ def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_l
     Args:
         folder: The store folder; made when it does not exist.
         idle_exit: After how many seconds without a request a server that is started here stops.
-        before_score_lists: Whether a server that is started here answers as a Langfuse server before 4.59.
+        before_score_lists: Whether a server that is started here answers as a Langfuse server before 4.59; only our
+            tests ask for that, to see runs deliver to such a server.
 
     Raises:
         StoreError: The folder cannot be used, or the server did not start.
@@ -123,10 +123,10 @@ def _answers(found: _Announcement) -> bool:
     import httpx
 
     try:
-        answer = httpx.get(f"{found.base_url}{_HEALTH}", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"{found.base_url}{HEALTH}", timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200 and answer.headers.get(_INSTANCE_HEADER) == found.instance
+    return answer.status_code == 200 and answer.headers.get(INSTANCE_HEADER) == found.instance
 
 
 def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announcement:

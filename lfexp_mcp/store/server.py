@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.address import LOOPBACK
 from lfexp_mcp.store.app import build_app
 from lfexp_mcp.store.database import Database, make_private_folder
 from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.keys import folder_keys
 
-LOOPBACK = "127.0.0.1"
 DATABASE_NAME = "store.sqlite3"
 
 
