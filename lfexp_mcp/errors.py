@@ -8,7 +8,7 @@ shell into one line and an exit code.
     │   ├── NotFoundError          no such dataset, run, item or judge
     │   ├── RunExistsError         the run name has items already, or is at work
     │   ├── ScriptError            a task or evaluator script cannot be used
-    │   ├── JudgeError             a judge prompt, or its model, cannot be used
+    │   ├── JudgeError             a judge or a prompt as task, or its model, cannot be used
     │   └── DataFileError          a file of dataset items cannot be read
     ├── BackendError               Langfuse did not do what it was asked
     │   ├── UnreachableError       no answer, or none in time
@@ -62,7 +62,7 @@ class ScriptError(UsageError):
 
 
 class JudgeError(UsageError):
-    """A judge cannot be used: its prompt, its placeholders, or the credentials of its model."""
+    """A judge, or a prompt that is the task, cannot be used: its config, its placeholders, its model's key or price."""
 
 
 class DataFileError(UsageError):

@@ -21,6 +21,9 @@ from lfexp_mcp.gateway.records import (
     ScoreConfig,
 )
 
+HOW_TO_MAKE_A_PROMPT = "Name one that there is. A judge is made with create_judge; any other prompt in Langfuse."
+"""What to do where a prompt is missing."""
+
 
 class Definitions(Reader):
     """Reads and makes what a project defines."""
@@ -147,7 +150,7 @@ class Definitions(Reader):
                 raise NotFoundError(
                     f"Prompt {name!r} exists, but not{which}. Name a version or label that it has."
                 ) from refused
-            raise NotFoundError.of("prompt", name, known, "Make a judge with create_judge.") from refused
+            raise NotFoundError.of("prompt", name, known, HOW_TO_MAKE_A_PROMPT) from refused
         return decoding.decode_prompt(row)
 
     async def create_prompt(

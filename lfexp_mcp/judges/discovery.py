@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.definitions import HOW_TO_MAKE_A_PROMPT
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Prompt, PromptInfo
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judge
@@ -71,7 +72,7 @@ async def read_prompt(gateway: Gateway, reference: PromptReference, known: dict[
     """
     info = known.get(reference.name)
     if info is None:
-        raise NotFoundError.of("prompt", reference.name, known, "Make it with create_judge.")
+        raise NotFoundError.of("prompt", reference.name, known, HOW_TO_MAKE_A_PROMPT)
     label = reference.label
     if label is None and reference.version is None and "production" not in info.labels:
         label = "latest"
