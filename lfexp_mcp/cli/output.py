@@ -3,7 +3,8 @@
 import sys
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -33,7 +34,8 @@ def show(report: Report) -> None:
         return
     for block in report.blocks:
         if isinstance(block, Table):
-            console.print(_rich_table(block), width=max(console.width, _least_width(block)), crop=False)
+            table = _rich_table(block)
+            console.print(table if _least_width(console, table) <= console.width else _stacked(block))
         else:
             console.print(_styled(block), soft_wrap=True)
     for line in _next_lines(report):
@@ -58,15 +60,34 @@ def note(text: str) -> None:
 SHORT_CELL = 16
 """Characters up to which a column keeps its words on one line: long texts fold, and no figure is cut."""
 GAP = 2
+UNBOUNDED = 10_000
 
 
-def _least_width(table: Table) -> int:
-    """Return how wide a table has to be to show its short columns whole, even if the terminal then breaks its lines."""
-    return sum(min(_longest(table, place), SHORT_CELL) + GAP for place in range(len(table.columns)))
+def _least_width(console: Console, table: RichTable) -> int:
+    """Return how wide a terminal has to be to show the short columns of a table whole."""
+    return Measurement.get(console, console.options.update(width=UNBOUNDED), table).minimum
 
 
 def _longest(table: Table, place: int) -> int:
     return max(len(row[place]) for row in (table.columns, *table.rows))
+
+
+def _stacked(table: Table) -> Group:
+    """Show each row of a table as lines of its own, where the terminal is too narrow for its columns."""
+    lines: list[Text | RichTable] = [Text(table.title, style="bold")] if table.title else []
+    for row in table.rows:
+        shown = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
+        shown.add_column(style="dim", no_wrap=True)
+        shown.add_column(overflow="fold")
+        for name, text in zip(table.columns, row, strict=True):
+            if text:
+                shown.add_row(Text(name), _cell(text))
+        lines += [shown, Text("")]
+    return Group(*lines)
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text), style=_STYLES.get(text, ""))
 
 
 def _rich_table(table: Table) -> RichTable:
@@ -76,7 +97,7 @@ def _rich_table(table: Table) -> RichTable:
     for place, name in enumerate(table.columns):
         shown.add_column(Text(name), overflow="fold", no_wrap=_longest(table, place) <= SHORT_CELL)
     for row in table.rows:
-        shown.add_row(*(Text(one_line(text), style=_STYLES.get(text, "")) for text in row))
+        shown.add_row(*(_cell(text) for text in row))
     return shown
 
 

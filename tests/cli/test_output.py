@@ -1,6 +1,7 @@
 """How answers are laid out, and that tools and commands offer the same."""
 
 import inspect
+import re
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import typer
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
+from lfexp_mcp.cli.output import show
 from lfexp_mcp.reports import Report, Table, cell, one_line, plain
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.tools.catalogue import OFFERS, Offer
@@ -76,3 +78,17 @@ def test_a_tools_arguments_are_flags_of_its_command(offer: Offer) -> None:
 def test_every_command_has_json(offer: Offer) -> None:
     call = offer.call
     assert "--json" in _flags(call.__name__)
+
+
+@pytest.mark.parametrize("width", range(40, 160))
+def test_a_terminal_of_any_width_shows_every_figure_whole(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    columns = ("run", "score", "verdict", "means", "delta", "95% interval", "adjusted p", "won/lost/tied", "url")
+    row = ("labelled-total", "correct", "better", "0.60 -> 0.90", "+0.30", "[+0.129, +0.454]", "0.00088", "24/6/30", "")
+    show(Report((Table(columns, [row], "Verdicts"),)))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert all(text in shown for text in (*row, *columns[:-1]))
+    assert max(map(len, shown.splitlines())) <= width
