@@ -4,7 +4,6 @@ import sys
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -34,8 +33,7 @@ def show(report: Report) -> None:
         return
     for block in report.blocks:
         if isinstance(block, Table):
-            table = _rich_table(block)
-            console.print(table if _least_width(console, table) <= console.width else _stacked(block))
+            console.print(_rich_table(block) if _least_width(block) <= console.width else _stacked(block))
         else:
             console.print(_styled(block), soft_wrap=True)
     for line in _next_lines(report):
@@ -60,12 +58,11 @@ def note(text: str) -> None:
 SHORT_CELL = 16
 """Characters up to which a column keeps its words on one line: long texts fold, and no figure is cut."""
 GAP = 2
-UNBOUNDED = 10_000
 
 
-def _least_width(console: Console, table: RichTable) -> int:
+def _least_width(table: Table) -> int:
     """Return how wide a terminal has to be to show the short columns of a table whole."""
-    return Measurement.get(console, console.options.update(width=UNBOUNDED), table).minimum
+    return sum(min(_longest(table, place), SHORT_CELL) + GAP for place in range(len(table.columns)))
 
 
 def _longest(table: Table, place: int) -> int:
