@@ -132,6 +132,4 @@ class RunRecord:
     run_scores: tuple[Score, ...] = ()
     model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
     """What judges and prompt tasks used; not what a script's own code did. Known for runs made on this machine."""
-    superseded: int = 0
-    """Results left out because the same item has a newer good one."""
     warnings: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from lfexp_mcp.services.changes import (
     score_changes,
     show_changes,
 )
-from lfexp_mcp.services.comparability import Shared, findings, shared_items
+from lfexp_mcp.services.comparability import findings, shared_items
 from lfexp_mcp.services.figures import contrasts, error_rate_delta, run_figures
 from lfexp_mcp.services.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.human_scales import human_scales_of
@@ -65,7 +65,6 @@ class _Compared:
     """One run held against the baseline."""
 
     run: RunValues
-    shared: Shared
     findings: list[Finding]
     scores: list[ScoreComparison]
     contrasts: list[Contrast]
@@ -175,7 +174,6 @@ def _compare_all(
         compared.append(
             _Compared(
                 run=run,
-                shared=shared[index],
                 findings=found[index],
                 scores=lines[index],
                 contrasts=contrasts(baseline.record, run.record, usages[0], usages[index + 1]),

@@ -105,7 +105,6 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
         metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
         provenance=provenance,
         run_scores=tuple(score for experiment in experiments.values() for score in experiment.scores),
-        superseded=superseded,
         warnings=_superseded_warning(superseded),
     )
 
