@@ -6,10 +6,9 @@ from statistics import fmean, stdev
 
 from lfexp_mcp.answers.run import RepeatedScore
 from lfexp_mcp.records import RunRecord
+from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.readings import ScoreReading
 
-PASS_MARK = 0.7
-"""Canonical value from which an item passes, unless the caller names another."""
 FLIPS_SHOWN = 10
 
 

@@ -20,7 +20,7 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.scores.repeats import PASS_MARK
+from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.scores.repeats import PASS_MARK
+from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.budget import Allowance, Detail, fit

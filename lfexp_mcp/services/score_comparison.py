@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, Range, ScoreComparison
-from lfexp_mcp.scores.repeats import PASS_MARK
+from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.services.comparability import Shared
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.multiplicity import holm
