@@ -6,7 +6,6 @@ make things under names of their own, and leave them. Servers show some writes l
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -35,8 +34,8 @@ from langfuse.model import ChatMessageDict
 from pydantic import JsonValue
 
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from tests.waiting import until
 
-VISIBLE_WITHIN_S = 90.0
 POLL_S = 0.1
 ALL_ITEM_FIELDS = "core,dataset,io,metadata,itemMetadata,experimentMetadata,scores"
 HARD_NAME = "a/b, \"c\" 'd' é漢🙂 %2F?#"
@@ -80,11 +79,7 @@ def unique(name: str) -> str:
 
 def eventually(read: Callable[[], T], enough: Callable[[T], bool]) -> T:
     """Read until the server shows what was written."""
-    deadline = time.monotonic() + VISIBLE_WITHIN_S
-    while not enough(found := read()):
-        assert time.monotonic() < deadline, f"still not there after {VISIBLE_WITHIN_S} s: {found}"
-        time.sleep(POLL_S)
-    return found
+    return until(read, enough, every=POLL_S)
 
 
 def yesterday() -> datetime:

@@ -20,8 +20,8 @@ import pytest
 from lfexp_mcp.errors import StoreError
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.store.conftest import client_of
+from tests.waiting import PATIENCE_S, until
 
-WITHIN_S = 60.0
 START = """
 import pathlib, sys
 from lfexp_mcp.store.process import ensure_store
@@ -45,13 +45,6 @@ def _is_up(connection: StoreConnection) -> bool:
         return httpx.get(f"{connection.base_url}/api/public/health", trust_env=False).is_success
     except httpx.TransportError:
         return False
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WITHIN_S} s"
-        time.sleep(0.02)
 
 
 def _make_dataset(connection: StoreConnection, name: str) -> None:
@@ -107,7 +100,7 @@ def test_a_server_that_was_killed_is_replaced_and_nothing_stored_is_lost(folder:
     first = ensure_store(folder)
     _make_dataset(first, "kept")
     os.kill(int(_announced(folder)["pid"]), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-    _wait_until(lambda: not _is_up(first))
+    until(lambda: not _is_up(first))
     assert _datasets(ensure_store(folder)) == ["kept"]
 
 
@@ -132,7 +125,7 @@ def test_an_announcement_that_makes_no_sense_is_passed_over(folder: Path, conten
 def test_a_server_that_nobody_asks_stops_by_itself(folder: Path) -> None:
     connection = ensure_store(folder, idle_exit=1.0)
     pid = int(_announced(folder)["pid"])
-    _wait_until(lambda: not _listens(connection))
+    until(lambda: not _listens(connection))
     assert _is_up(ensure_store(folder))
     assert _announced(folder)["pid"] != pid
 
@@ -147,14 +140,14 @@ def test_a_request_under_way_keeps_the_server(folder: Path) -> None:
     connection = ensure_store(folder, idle_exit=0.5)
     host, port = connection.base_url.removeprefix("http://").split(":")
     keys = base64.b64encode(f"{connection.public_key}:{connection.secret_key}".encode()).decode()
-    asking = HTTPConnection(host, int(port), timeout=WITHIN_S)
+    asking = HTTPConnection(host, int(port), timeout=PATIENCE_S)
     asking.putrequest("POST", "/api/public/v2/datasets")
     asking.putheader("authorization", f"Basic {keys}")
     asking.putheader("content-length", "16")
     asking.endheaders()
     asking.send(b'{"name": ')
     much_later = time.monotonic() + 2.0
-    _wait_until(lambda: time.monotonic() > much_later)
+    until(lambda: time.monotonic() > much_later)
     asking.send(b'"late"}')
     assert asking.getresponse().status == 200
     asking.close()
@@ -200,11 +193,11 @@ def test_a_stopped_server_ends_without_error_and_without_words(tmp_path: Path) -
     announce = tmp_path / "announced.json"
     command = [sys.executable, "-m", "lfexp_mcp.store", "--folder", str(tmp_path / "s"), "--announce", str(announce)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    _wait_until(announce.exists)
+    until(announce.exists)
     url = f"http://127.0.0.1:{json.loads(announce.read_text(encoding='utf-8'))['port']}/api/public/health"
     assert httpx.get(url, trust_env=False).is_success
     process.terminate()
-    output, _ = process.communicate(timeout=WITHIN_S)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert output == b""
     assert process.returncode == (1 if sys.platform == "win32" else 0)
 

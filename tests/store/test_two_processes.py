@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from lfexp_mcp.store.keys import folder_keys
 from tests.store.spans import SpanSketch, experiment_attributes, send
+from tests.waiting import until
 
 WRITES = 60
 SINCE = "2020-01-01T00:00:00Z"
@@ -40,10 +40,7 @@ def clients(tmp_path: Path) -> Iterator[list[httpx.Client]]:
 
 
 def _port(announce: Path) -> int:
-    deadline = time.monotonic() + 60.0
-    while not announce.exists():
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.02)
+    until(announce.exists)
     return int(json.loads(announce.read_text(encoding="utf-8"))["port"])
 
 
