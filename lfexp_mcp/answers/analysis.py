@@ -9,6 +9,8 @@ from lfexp_mcp.answers.comparison import Range
 from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
 from lfexp_mcp.records import RunStatus
 
+SliceVerdict = Literal["worse than the rest", "better than the rest", "not shown to differ", "too few items"]
+
 
 class HistogramBin(Answer):
     """One bar of a histogram: from `low` up to, not including, `high` (the last one includes it)."""
@@ -67,7 +69,7 @@ class SliceResult(Answer):
     delta: float = Field(description="mean - rest_mean.")
     interval: Range | None
     p_adjusted: float | None = Field(description="Holm-adjusted over all slices; null for fewer than five items.")
-    verdict: Literal["worse than the rest", "better than the rest", "not shown to differ", "too few items"]
+    verdict: SliceVerdict
 
 
 class ScoreCorrelation(Answer):

@@ -5,8 +5,25 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.base import Answer, Backend, NextStep
+from lfexp_mcp.records import RunStatus
 
 ComparedVerdict = Literal["better", "worse", "higher", "lower", "no difference shown", "inconclusive", "not comparable"]
+Ratio = Literal["seconds", "tokens", "cost_usd"]
+"""What is compared as a ratio."""
+Crossing = Literal["newly failing", "newly passing"]
+ChangeKind = Literal["worse", "better", "newly erroring", "no longer erroring"]
+FindingKind = Literal[
+    "items",
+    "content",
+    "unpaired scores",
+    "dataset version",
+    "evaluator script",
+    "judge",
+    "scale",
+    "time-out",
+    "status",
+    "source",
+]
 
 
 class Range(Answer):
@@ -50,7 +67,7 @@ class RunFigures(Answer):
 
     run: str
     baseline: bool
-    status: Literal["running", "completed", "failed", "cancelled"]
+    status: RunStatus
     items: int
     succeeded: int
     failed: int
@@ -70,7 +87,7 @@ class Contrast(Answer):
     """What one run costs against the baseline, on the items that both have."""
 
     run: str
-    measure: Literal["error_rate", "seconds", "tokens", "cost_usd"]
+    measure: Literal["error_rate", Ratio]
     pairs: int
     difference: float | None = Field(description="For error_rate: run - baseline.")
     ratio: float | None = Field(description="For the others: run / baseline, the typical (geometric mean) item.")
@@ -85,9 +102,7 @@ class ChangedItem(Answer):
     item_id: str
     baseline_value: float | None
     value: float | None
-    crossed: Literal["newly failing", "newly passing"] | None = Field(
-        default=None, description="Whether it crossed the pass mark."
-    )
+    crossed: Crossing | None = Field(default=None, description="Whether it crossed the pass mark.")
     input: JsonValue
     expected_output: JsonValue
     baseline_output: JsonValue
@@ -103,7 +118,7 @@ class ChangedItem(Answer):
 class ChangeList(Answer):
     """Items that changed in one way, the largest changes first."""
 
-    kind: Literal["worse", "better", "newly erroring", "no longer erroring"]
+    kind: ChangeKind
     run: str
     score: str | None = Field(description="Null for errors.")
     total: int
@@ -113,18 +128,7 @@ class ChangeList(Answer):
 class Finding(Answer):
     """Something that makes runs differ beside what is being compared."""
 
-    kind: Literal[
-        "items",
-        "content",
-        "unpaired scores",
-        "dataset version",
-        "evaluator script",
-        "judge",
-        "scale",
-        "time-out",
-        "status",
-        "source",
-    ]
+    kind: FindingKind
     unfair: bool = Field(description="Whether a score cannot be compared fairly because of it.")
     run: str
     score: str | None = None

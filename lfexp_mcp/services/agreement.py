@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from lfexp_mcp.answers.annotations import DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.answers.comparison import Range
+from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
 from lfexp_mcp.records import ItemResult, Score
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
@@ -20,8 +19,6 @@ MOST_CATEGORIES = 11
 DIFFERENCE = 0.3
 """Distance on 0-1 from which two ratings differ although both pass or both fail."""
 _HUMAN_WORDS = ("human", "annotation", "annotated", "manual", "review")
-
-Measure = Literal["kappa", "weighted kappa", "Spearman"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +98,13 @@ def _rated(values: RunValues, judge: str, human: ScoreReading) -> tuple[Rated, .
 def describe_agreement(pair: RatedPair, run_name: str, rows: int) -> JudgeAgreement:
     """Say how far a judge agrees with a human score.
 
-    Pass/fail judgements of humans: Cohen's kappa on what passes. Ratings on one even grid: kappa weighted by squared
-    distance.
-    Others: Spearman's rank correlation.
+    By Cohen's kappa on what passes, where humans pass or fail; by kappa weighted by squared distance, where all ratings
+    lie on one even grid; else by Spearman's rank correlation.
+
+    Args:
+        pair: The two scores.
+        run_name: Of the run that they are of.
+        rows: Items to list on which the two differ.
     """
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
     passes = [(judge >= PASS_MARK, human >= PASS_MARK) for judge, human in numbers]
@@ -138,7 +139,7 @@ def describe_agreement(pair: RatedPair, run_name: str, rows: int) -> JudgeAgreem
 
 def _measure(
     numbers: Sequence[tuple[float, float]], passes: Sequence[tuple[bool, bool]]
-) -> tuple[Measure | None, float | None, Interval | None]:
+) -> tuple[AgreementMeasure | None, float | None, Interval | None]:
     found: Kappa | Correlation
     if all(human in (0.0, 1.0) for _, human in numbers):
         found = kappa(passes, [False, True])
@@ -163,7 +164,7 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
 
 
 def _sentence(
-    pair: RatedPair, agreement: float, measure: Measure | None, value: float | None, interval: Interval | None
+    pair: RatedPair, agreement: float, measure: AgreementMeasure | None, value: float | None, interval: Interval | None
 ) -> str:
     text = f"{pair.judge} and {pair.human} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
     if measure is None or value is None:
@@ -174,8 +175,3 @@ def _sentence(
 
 def _rate(rate: Rate) -> RateAnswer:
     return RateAnswer(hits=rate.hits, of=rate.of, share=rate.share, interval=as_range(rate.interval))
-
-
-def as_range(interval: Interval | None) -> Range | None:
-    """An interval as answers give it."""
-    return Range(low=interval.low, high=interval.high) if interval else None

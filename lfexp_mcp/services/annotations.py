@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lfexp_mcp.answers.annotations import AnnotatedComment, AnnotationComments, CommentTheme, JudgeAgreement, Quote
+from lfexp_mcp.answers.annotations import (
+    AnnotatedComment,
+    AnnotationComments,
+    CommentTheme,
+    JudgeAgreement,
+    Quote,
+    ThemeKind,
+)
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
@@ -216,25 +223,23 @@ def _themes(
     return [*named, *(_theme(theme, "found", words, values) for theme in find_themes(texts))]
 
 
-def _theme(theme: Theme, kind: str, words: Sequence[HumanWords], values: Sequence[float | None]) -> CommentTheme:
+def _theme(theme: Theme, kind: ThemeKind, words: Sequence[HumanWords], values: Sequence[float | None]) -> CommentTheme:
     counted = set(theme.comments)
     inside = [value for place in theme.comments if (value := values[place]) is not None]
     outside = [value for place, value in enumerate(values) if place not in counted and value is not None]
     chosen = [words[place] for place in theme.comments]
-    return CommentTheme.model_validate(
-        {
-            "name": theme.name,
-            "kind": kind,
-            "terms": list(theme.terms),
-            "comments": len(chosen),
-            "of": len(words),
-            "summary": f"{len(chosen)} of {len(words)} comments",
-            "share": len(chosen) / len(words) if words else 0.0,
-            "mean_score": _mean(inside),
-            "mean_score_others": _mean(outside),
-            "quotes": [Quote(comment_id=one.id, untrusted_text=_excerpt(one.text)) for one in chosen[:QUOTES]],
-            "comment_ids": [one.id for one in chosen[:COUNTED_IDS]],
-        }
+    return CommentTheme(
+        name=theme.name,
+        kind=kind,
+        terms=list(theme.terms),
+        comments=len(chosen),
+        of=len(words),
+        summary=f"{len(chosen)} of {len(words)} comments",
+        share=len(chosen) / len(words) if words else 0.0,
+        mean_score=_mean(inside),
+        mean_score_others=_mean(outside),
+        quotes=[Quote(comment_id=one.id, untrusted_text=_excerpt(one.text)) for one in chosen[:QUOTES]],
+        comment_ids=[one.id for one in chosen[:COUNTED_IDS]],
     )
 
 

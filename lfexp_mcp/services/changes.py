@@ -2,16 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from lfexp_mcp.answers.comparison import ChangedItem, ChangeList
+from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
 from lfexp_mcp.records import ItemResult
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.services.budget import Allowance
 from lfexp_mcp.services.run_values import RunValues, first_results
-
-Crossing = Literal["newly failing", "newly passing"]
-ChangeKind = Literal["worse", "better", "newly erroring", "no longer erroring"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.comparison import Finding
+from lfexp_mcp.answers.comparison import Finding, FindingKind
 from lfexp_mcp.services.run_values import RunValues, first_results
 
 SHOWN = 40
 """Characters of a recorded value that a message shows, enough to tell hashes apart."""
+
+_RECORDED: tuple[tuple[FindingKind, tuple[str, ...], str], ...] = (
+    ("dataset version", ("dataset_version",), "dataset version"),
+    ("time-out", ("limits", "item_timeout"), "time-out per item"),
+    ("evaluator script", ("evaluator_script", "sha256"), "evaluator script"),
+)
+"""What the runner records of a run: its finding, its place in the provenance, and its name for a reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,11 @@ def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Fi
         if values.record.status != "completed":
             message = f"Run {values.name!r} is {values.record.status}: what it lacks may change the comparison."
             yield Finding(kind="status", unfair=False, run=run.name, message=message)
-    for kind, path, what in (
-        ("dataset version", ("dataset_version",), "dataset version"),
-        ("time-out", ("limits", "item_timeout"), "time-out per item"),
-        ("evaluator script", ("evaluator_script", "sha256"), "evaluator script"),
-    ):
+    for kind, path, what in _RECORDED:
         first, second = _recorded(baseline, path), _recorded(run, path)
         if first != second and baseline.record.provenance and run.record.provenance:
             message = f"The {what} differs: {_shown(first)} in {baseline.name!r}, {_shown(second)} in {run.name!r}."
-            yield Finding.model_validate({"kind": kind, "unfair": False, "run": run.name, "message": message})
+            yield Finding(kind=kind, unfair=False, run=run.name, message=message)
 
 
 def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:

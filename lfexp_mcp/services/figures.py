@@ -3,14 +3,21 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from lfexp_mcp.answers.comparison import Contrast, Range, RunFigures
+from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.services.usage import Usage
 from lfexp_mcp.statistics.distribution import quantile
 from lfexp_mcp.statistics.interval import Interval
-from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
+from lfexp_mcp.statistics.paired import compare_pairs
+
+_WORDS: dict[Ratio, tuple[str, str]] = {
+    "seconds": ("takes", "the time"),
+    "tokens": ("uses", "the tokens"),
+    "cost_usd": ("costs", "the money"),
+}
 
 
 def error_rate(items: Sequence[ItemResult]) -> float | None:
@@ -107,45 +114,34 @@ def _error_contrast(run: str, first: Mapping[str, float], second: Mapping[str, f
         pairs=result.pairs,
         difference=result.delta,
         ratio=None,
-        interval=_range(result.interval),
+        interval=as_range(result.interval),
         p=result.p,
         summary=f"{result.first_mean:.1%} of items failed in the baseline, {result.second_mean:.1%} in this run.",
     )
 
 
-def _ratio(measure: str, run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
+def _ratio(measure: Ratio, run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
     """Compare logarithms, since times and costs differ by factors and have long tails."""
     pairs = [(math.log(one), math.log(other)) for one, other in _pairs(first, second) if one > 0 and other > 0]
     result = compare_pairs(pairs, None)
     if result is None:
         return None
     ratio = math.exp(result.delta)
-    interval = result.interval
-    return Contrast.model_validate(
-        {
-            "run": run,
-            "measure": measure,
-            "pairs": result.pairs,
-            "difference": None,
-            "ratio": ratio,
-            "interval": Range(low=math.exp(interval.low), high=math.exp(interval.high)) if interval else None,
-            "p": result.p,
-            "summary": _ratio_sentence(measure, ratio, result),
-        }
+    logs = result.interval
+    interval = Interval(math.exp(logs.low), math.exp(logs.high)) if logs else None
+    return Contrast(
+        run=run,
+        measure=measure,
+        pairs=result.pairs,
+        difference=None,
+        ratio=ratio,
+        interval=as_range(interval),
+        p=result.p,
+        summary=_ratio_sentence(measure, ratio, interval, result.pairs),
     )
 
 
-def _ratio_sentence(measure: str, ratio: float, result: PairedResult) -> str:
-    words = {
-        "seconds": "The typical item takes",
-        "tokens": "The typical item uses",
-        "cost_usd": "The typical item costs",
-    }
-    unit = {"seconds": "the time", "tokens": "the tokens", "cost_usd": "the money"}
-    interval = result.interval
-    sure = f" (95% interval {math.exp(interval.low):.2f} to {math.exp(interval.high):.2f})" if interval else ""
-    return f"{words[measure]} {ratio:.2f} times {unit[measure]} of the baseline{sure}, on {result.pairs} pairs."
-
-
-def _range(interval: Interval | None) -> Range | None:
-    return Range(low=interval.low, high=interval.high) if interval else None
+def _ratio_sentence(measure: Ratio, ratio: float, interval: Interval | None, pairs: int) -> str:
+    verb, unit = _WORDS[measure]
+    sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
+    return f"The typical item {verb} {ratio:.2f} times {unit} of the baseline{sure}, on {pairs} pairs."

@@ -3,18 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.annotations import WordsKind
 from lfexp_mcp.gateway.records import Comment, Observation, ScoreEntry
 from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKED_UP = 50
 """Observations or traces looked up with one request."""
-
-WordsKind = Literal["score", "trace", "observation", "session"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, Range, ScoreComparison
+from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.services.comparability import Shared
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
@@ -102,7 +103,6 @@ def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
     if result is None:
         return _not_comparable(line, scale)
     judgement = judge(result, adjusted_p, line.margin)
-    interval = result.interval
     failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
     return ScoreComparison(
         score=line.score,
@@ -113,7 +113,7 @@ def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
         baseline_mean=result.first_mean,
         mean=result.second_mean,
         delta=result.delta,
-        interval=Range(low=interval.low, high=interval.high) if interval else None,
+        interval=as_range(result.interval),
         p=result.p,
         p_adjusted=adjusted_p,
         method=result.method,

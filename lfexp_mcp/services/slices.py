@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.analysis import SliceResult
-from lfexp_mcp.services.agreement import as_range
+from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.run_values import RunValues, first_results
 from lfexp_mcp.statistics.independent import GroupResult, compare_groups
 from lfexp_mcp.statistics.interval import ALPHA
@@ -59,23 +59,21 @@ def _rank(result: SliceResult) -> tuple[int, float, str, str, str]:
 
 
 def _result(piece: _Slice, score: str, count: int, result: GroupResult, p: float | None) -> SliceResult:
-    return SliceResult.model_validate(
-        {
-            "key": piece.key,
-            "value": piece.value,
-            "score": score,
-            "count": count,
-            "mean": result.mean,
-            "rest_mean": result.other_mean,
-            "delta": result.delta,
-            "interval": as_range(result.interval),
-            "p_adjusted": p,
-            "verdict": _verdict(result, p),
-        }
+    return SliceResult(
+        key=piece.key,
+        value=piece.value,
+        score=score,
+        count=count,
+        mean=result.mean,
+        rest_mean=result.other_mean,
+        delta=result.delta,
+        interval=as_range(result.interval),
+        p_adjusted=p,
+        verdict=_verdict(result, p),
     )
 
 
-def _verdict(result: GroupResult, p: float | None) -> str:
+def _verdict(result: GroupResult, p: float | None) -> SliceVerdict:
     if p is None:
         return "too few items"
     if p >= ALPHA:
