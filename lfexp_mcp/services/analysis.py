@@ -24,7 +24,7 @@ from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs
-from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_failure

@@ -21,7 +21,7 @@ from lfexp_mcp.gateway.records import Dataset, ScoreEntry
 from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.scores.readings import ScoreReading, read_human_scores
 from lfexp_mcp.services.agreement import RatedPair, describe_agreement, rated_pairs
-from lfexp_mcp.services.budget import Allowance, fit
+from lfexp_mcp.services.allowance import Allowance, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.human_scales import human_scales
 from lfexp_mcp.services.human_words import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
 from lfexp_mcp.records import ItemResult
 from lfexp_mcp.scores.pass_mark import PASS_MARK
-from lfexp_mcp.services.budget import Allowance
+from lfexp_mcp.services.allowance import Allowance
 from lfexp_mcp.services.run_values import RunValues, first_results
 
 

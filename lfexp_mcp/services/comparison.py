@@ -12,7 +12,7 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
-from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.changes import (
     Changes,
     ShownItems,

@@ -12,7 +12,7 @@ from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.scores.scale import Scale
-from lfexp_mcp.services.budget import Allowance, Detail, fit
+from lfexp_mcp.services.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.cursors import read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.following import Follower, OnProgress, wait_for_run

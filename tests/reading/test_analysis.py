@@ -3,8 +3,8 @@
 import pytest
 
 from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.budget import TOKENS, tokens
 from lfexp_mcp.services.outputs import error_kind
 from lfexp_mcp.services.runs import get_run
 from lfexp_mcp.services.workspace import Workspace

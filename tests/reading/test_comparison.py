@@ -6,7 +6,7 @@ import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.reports import report_text
-from lfexp_mcp.services.budget import TOKENS, tokens
+from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace

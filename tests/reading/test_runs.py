@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.budget import TOKENS, tokens
+from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.reading import read_run
 from lfexp_mcp.services.runs import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace

@@ -11,8 +11,8 @@ from pydantic import BaseModel, JsonValue
 Detail = Literal["summary", "full"]
 TOKENS = 8_000
 """What a default answer may cost, its text part included."""
-ROOM = 6_500
-"""What its structured part may cost; the text says a part of it again."""
+TEXT = 1_500
+"""What its text part, which says some of the structured part again, is left."""
 _WHOLE = 1_000_000_000
 
 A = TypeVar("A", bound=BaseModel)
@@ -56,7 +56,7 @@ def tokens(answer: BaseModel) -> int:
     return math.ceil(plain / 3.5) + len(text) - plain
 
 
-def fit(build: Callable[[Allowance], A], rows: int, detail: Detail, budget: int = ROOM) -> A:
+def fit(build: Callable[[Allowance], A], rows: int, detail: Detail, budget: int = TOKENS - TEXT) -> A:
     """Build the most generous answer that stays within the budget.
 
     Args:
