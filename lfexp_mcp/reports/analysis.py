@@ -1,7 +1,7 @@
 """Report on one run explained."""
 
 from lfexp_mcp.answers.analysis import Analysis, FailingItem, ScoreDistribution
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -68,16 +68,11 @@ def _failures(answer: Analysis) -> tuple[Block, ...]:
 
 def _reason(item: FailingItem) -> str:
     reasons = [
-        f"{score.name}: {score.comment or number_or_text(score.value)}"
+        f"{score.name}: {score.comment or score_value(score.value)}"
         for score in item.scores
         if score.name in item.failed_scores
     ]
     return "; ".join(reasons)
-
-
-def number_or_text(value: float | bool | str | None) -> str:
-    """Show a score's value."""
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def _errors(answer: Analysis) -> tuple[Block, ...]:
@@ -137,7 +132,7 @@ def _split_votes(answer: Analysis) -> tuple[Block, ...]:
     if not answer.split_votes:
         return ()
     rows = [
-        (split.item_id, split.score, ", ".join(map(str, split.votes)), number(split.spread))
+        (split.item_id, split.score, ", ".join(map(score_value, split.votes)), number(split.spread))
         for split in answer.split_votes
     ]
     title = f"Judges disagree with themselves on {answer.split_votes_total} items:"

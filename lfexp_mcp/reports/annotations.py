@@ -1,7 +1,7 @@
 """Report on what people wrote."""
 
 from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
 
 
 def comments_report(answer: AnnotationComments) -> Report:
@@ -38,7 +38,7 @@ def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
         (
             f"{comment.created:%Y-%m-%d}" if comment.created else "",
             comment.author or "",
-            "" if comment.score_name is None else f"{comment.score_name} {_value(comment.value)}",
+            "" if comment.score_name is None else f"{comment.score_name} {score_value(comment.value, 30)}",
             comment.item_id or comment.trace_id or comment.session_id or "",
             cell(comment.untrusted_text, 100),
         )
@@ -46,7 +46,3 @@ def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
     ]
     more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
     return (*((Table(("day", "author", "score", "on", "comment"), rows, "Comments:"),) if rows else ()), *more)
-
-
-def _value(value: float | bool | str | None) -> str:
-    return number(value) if isinstance(value, float) else cell(str(value), 30)

@@ -61,6 +61,13 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def score_value(value: float | bool | str | None, width: int = CELL_WIDTH) -> str:
+    """Show the value of a score: a number with four significant digits, true or false, or a label on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return cell(value, width) if isinstance(value, str) else number(value)
+
+
 def plain(report: Report) -> str:
     """Lay a report out as text without colours, columns aligned by spaces, the next steps as calls of tools."""
     lines = [_plain_table(block) if isinstance(block, Table) else one_line(block) for block in report.blocks]

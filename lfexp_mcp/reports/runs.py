@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import (
     RunList,
     ScoreSummary,
 )
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -90,7 +90,7 @@ def _scores(answer: RunAnswer) -> tuple[Block, ...]:
         for score in answer.scores
     ]
     table = Table(("score", "mean", "scored", "unscored", "min", "max"), rows)
-    whole = tuple(f"Whole run: {name} = {_value(value)}" for name, value in answer.run_scores.items())
+    whole = tuple(f"Whole run: {name} = {score_value(value)}" for name, value in answer.run_scores.items())
     return (table, *_categories(answer.scores), *_repeats(answer), *whole, *_models(answer))
 
 
@@ -166,8 +166,4 @@ def _item_row(item: ItemAnswer) -> tuple[str, ...]:
 
 
 def _item_score(score: ItemScore) -> str:
-    return "unscored" if score.value is None else _value(score.value)
-
-
-def _value(value: float | bool | str) -> str:
-    return number(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value
+    return "unscored" if score.value is None else score_value(score.value)
