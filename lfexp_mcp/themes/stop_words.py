@@ -1,4 +1,4 @@
-"""Words that make theme: `STOP_WORDS` say nothing, `WEAK_WORDS` say something only beside others."""
+"""Words that make no theme: `STOP_WORDS` say nothing, `WEAK_WORDS` say something only beside others."""
 
 _ENGLISH = """
 a about above after again all also although always am an and any are as at be because been before being below between
