@@ -7,7 +7,8 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import show, write_line
 from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, FOLDER, LABELLED_TOTAL, RECEIPTS
-from lfexp_mcp.reports import Report, Table, report_of
+from lfexp_mcp.reports.answers import report_of
+from lfexp_mcp.reports.layout import Report, Table
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.datasets import create_dataset

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from lfexp_mcp.answers.run import Progress, RunAnswer
 from lfexp_mcp.cli.output import note
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.reports import progress_line
+from lfexp_mcp.reports.runs import progress_line
 from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import command_line
-from lfexp_mcp.reports import Report, Table, one_line, plain, report_of
+from lfexp_mcp.reports.answers import report_of
+from lfexp_mcp.reports.layout import Report, Table, one_line, plain
 
 
 def emit(answer: Answer, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.cli.options import AsJson, Cursor, Dataset, Detail, Limit, RunName, ScoreName, json_object
 from lfexp_mcp.cli.output import emit, write_line
 from lfexp_mcp.cli.session import in_workspace
-from lfexp_mcp.reports import report_of
+from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json

@@ -28,7 +28,7 @@ def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments,
         except LfexpError as error:
             raise ToolError(str(error)) from error
 
-        from lfexp_mcp.reports import report_text
+        from lfexp_mcp.reports.answers import report_text
 
         return CallToolResult(
             content=[TextContent(type="text", text=report_text(answer))],

@@ -172,7 +172,7 @@ def progress_reporter(ctx: ToolContext) -> Callable[[Progress], Awaitable[None]]
     """Return what passes a run's progress on to the client that asked for it."""
 
     async def report(progress: Progress) -> None:
-        from lfexp_mcp.reports import progress_line
+        from lfexp_mcp.reports.runs import progress_line
 
         await ctx.report_progress(progress.done, progress.total, progress_line(progress))
 

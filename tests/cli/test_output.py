@@ -11,7 +11,7 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
 from lfexp_mcp.cli.output import show
-from lfexp_mcp.reports import Report, Table, cell, one_line, plain
+from lfexp_mcp.reports.layout import Report, Table, cell, one_line, plain
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.tools.catalogue import OFFERS, Offer
 

@@ -10,7 +10,7 @@ from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scores import read_scores
+from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.services.judges import create_judge
 from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace, open_workspace

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.reports import report_text
+from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.requests import build

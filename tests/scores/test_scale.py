@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.scores import TEN, UNIT, Category, Normalised, Scale
+from lfexp_mcp.scores.scale import TEN, UNIT, Category, Normalised, Scale
 
 
 @pytest.mark.parametrize(
