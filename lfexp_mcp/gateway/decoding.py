@@ -173,7 +173,6 @@ def decode_observation(observation: ObservationRow) -> Observation:
         started=observation.start_time,
         name=observation.name,
         parent_id=observation.parent_observation_id,
-        is_root=bool(observation.is_root_observation),
         level=observation.level,
         environment=observation.environment,
         session_id=observation.session_id or None,

@@ -154,7 +154,6 @@ class Observation:
     started: datetime
     name: str | None = None
     parent_id: str | None = None
-    is_root: bool = False
     level: str | None = None
     environment: str | None = None
     session_id: str | None = None
@@ -184,7 +183,6 @@ class QueueItem:
     id: str
     object_type: str
     object_id: str
-    completed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,15 +278,7 @@ class Results(Reader):
                 queue_id, page=page, limit=PAGE, request_options=NO_SDK_RETRIES
             ),
         )
-        return [
-            QueueItem(
-                id=row.id,
-                object_type=row.object_type.value,
-                object_id=row.object_id,
-                completed=row.status.value == "COMPLETED",
-            )
-            for row in rows
-        ]
+        return [QueueItem(id=row.id, object_type=row.object_type.value, object_id=row.object_id) for row in rows]
 
     async def experiment_url(self, experiment_id: str) -> str | None:
         """Return the page of a run; None on the embedded store, which has no pages."""

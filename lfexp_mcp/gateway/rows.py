@@ -83,7 +83,6 @@ class ObservationRow(_Row):
     end_time: datetime | None = None
     name: str | None = None
     parent_observation_id: str | None = None
-    is_root_observation: bool | None = None
     level: str | None = None
     environment: str | None = None
     session_id: str | None = None
