@@ -13,6 +13,7 @@ from lfexp_mcp.store.observation_shape import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.paging import SqlValue
 from lfexp_mcp.store.pricing import ModelPrices, cost, load_prices, match_model
+from lfexp_mcp.store.usage import numbers, read_usage
 from lfexp_mcp.strict_json import strict_loads
 
 _METADATA = "langfuse.observation.metadata"
@@ -182,14 +183,12 @@ def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None
     """Read model, prompt, usage and cost, as one JSON object; spans that have none of them store nothing."""
     attributes = span.attributes
     model = _text(attributes, "langfuse.observation.model.name")
-    usage = _numbers(attributes.get("langfuse.observation.usage_details"))
-    costs = _numbers(attributes.get("langfuse.observation.cost_details"))
+    usage = read_usage(_members(attributes.get("langfuse.observation.usage_details")))
+    costs = numbers(_members(attributes.get("langfuse.observation.cost_details")))
     prompt = _text(attributes, "langfuse.observation.prompt.name")
     completion = attributes.get("langfuse.observation.completion_start_time")
     if not (model or usage or costs or prompt or completion):
         return None, None
-    if usage and "total" not in usage:
-        usage["total"] = sum(usage.values())
     matched = match_model(pricing.models, model, span.start_time) if model else None
     if costs and "total" not in costs:
         costs["total"] = sum(costs.values())
@@ -219,15 +218,9 @@ def _moment(value: JsonValue) -> int | None:
         return None
 
 
-def _numbers(value: JsonValue) -> dict[str, float]:
+def _members(value: JsonValue) -> dict[str, JsonValue]:
     decoded = _decoded(value)
-    if not isinstance(decoded, dict):
-        return {}
-    return {
-        name: member
-        for name, member in decoded.items()
-        if isinstance(member, int | float) and not isinstance(member, bool)
-    }
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def _is_experiment_item(span: Span) -> bool:

@@ -177,6 +177,41 @@ def test_a_generation_costs_what_its_model_says(client: httpx.Client) -> None:
     assert (found["model"], found["usagePricingTierName"]) == (model.upper(), "Standard")
 
 
+OPENAI_DETAILS: Json = {
+    "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": None},
+    "completion_tokens_details": {"reasoning_tokens": 5},
+}
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (
+            {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+            {"input": 100, "output": 20, "total": 120},
+        ),
+        (
+            {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120, "output_tokens_details": None},
+            {"input": 100, "output": 20, "total": 120},
+        ),
+        (
+            {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, **OPENAI_DETAILS},
+            {"input": 60, "input_cached_tokens": 40, "output": 15, "output_reasoning_tokens": 5, "total": 120},
+        ),
+        ({"input": 7, "audio": 3, "note": "x"}, {"input": 7, "audio": 3, "total": 10}),
+    ],
+)
+def test_token_counts_as_openai_names_them_get_langfuses_names(client: httpx.Client, sent: Json, read: Json) -> None:
+    found = _ingest(client, _generation("nobody-knows-me", usage_details=json.dumps(sent)))
+    assert found["usageDetails"] == read
+
+
+def test_token_counts_as_openai_names_them_are_priced(client: httpx.Client) -> None:
+    model = _model(client, inputPrice=0.00001, outputPrice=0.00003)
+    sent = '{"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200}'
+    assert _ingest(client, _generation(model, usage_details=sent))["totalCost"] == pytest.approx(0.016)
+
+
 def test_a_cost_that_was_sent_is_kept(client: httpx.Client) -> None:
     model = _model(client, inputPrice=1.0)
     found = _ingest(client, _generation(model, cost_details='{"input": 0.5, "output": 0.25}'))
