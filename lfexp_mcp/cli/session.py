@@ -26,7 +26,8 @@ def in_workspace(work: Callable[[Workspace], Awaitable[Outcome]]) -> Outcome:
 
     async def session() -> Outcome:
         async with open_workspace(load_settings()) as workspace:
+            outcome = await work(workspace)
             await send_leftovers(workspace)
-            return await work(workspace)
+            return outcome
 
     return anyio.run(session)

@@ -33,6 +33,8 @@ LAST_WORDS = 400
 
 class _Worker(BaseModel):
     pid: int | None = None
+    delivers: bool = False
+    """Whether it only sends what the run has left."""
     last_words: str | None = None
 
 
@@ -114,13 +116,13 @@ class RunFolder:
         ended = read_run_end(self.journal_path)
         if ended is not None:
             return ended.status
-        return "running" if self.is_alive() else "failed"
+        return "running" if self._is_carried_out() else "failed"
 
     def status_of(self, state: RunState) -> RunStatus:
         """Tell how a run stands whose journal has been read."""
         if state.run_ended is not None:
             return state.run_ended.status
-        return "running" if self.is_alive() else "failed"
+        return "running" if self._is_carried_out() else "failed"
 
     def undelivered(self, state: RunState | None = None) -> int:
         """Count the scores and spans that Langfuse has not acknowledged, refused ones left out."""
@@ -145,8 +147,15 @@ class RunFolder:
         """Tell whether somebody asked the worker to stop."""
         return self.cancel_path.exists()
 
-    def is_alive(self) -> bool:
-        """Tell whether a worker is at work."""
+    def is_at_work(self) -> bool:
+        """Tell whether a worker carries the run out: not one that has told its end, nor one that only delivers."""
+        return self._is_carried_out() and read_run_end(self.journal_path) is None
+
+    def _is_carried_out(self) -> bool:
+        return self.is_held() and not self._read_worker().delivers
+
+    def is_held(self) -> bool:
+        """Tell whether any process has the run in its hands."""
         if not self.path.exists():
             return False
         lock = self._lock("worker.lock")
@@ -158,11 +167,12 @@ class RunFolder:
         return False
 
     @contextmanager
-    def held(self, patience: float = HOLD_PATIENCE) -> Iterator[None]:
+    def held(self, patience: float = HOLD_PATIENCE, *, delivers: bool = False) -> Iterator[None]:
         """Be the run's worker.
 
         Args:
             patience: Seconds to try.
+            delivers: Only send what the run has left; what the worker before said last stays.
 
         Raises:
             RunExistsError: Another process is.
@@ -175,7 +185,8 @@ class RunFolder:
             raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
         try:
             with _writing(self.path):
-                self._worker_path.write_bytes(_Worker(pid=os.getpid()).model_dump_json().encode().ljust(WORKER_ROOM))
+                words = self.last_words() if delivers else None
+                self._note_worker(_Worker(pid=os.getpid(), delivers=delivers, last_words=words))
             yield
         finally:
             lock.release()
@@ -220,7 +231,7 @@ class RunFolder:
 
     def is_hung(self) -> bool:
         """Tell whether the worker lives without giving signs of life."""
-        return self.is_alive() and time.time() - self._worker_path.stat().st_mtime > HUNG_AFTER
+        return self.is_at_work() and time.time() - self._worker_path.stat().st_mtime > HUNG_AFTER
 
     def note_killed(self) -> None:
         """Journal that the worker was killed on request; call it when it is dead.
@@ -243,9 +254,12 @@ class RunFolder:
 
     def leave_last_words(self, words: str) -> None:
         """Note why the worker gives up; this needs no more room than the file has, so that a full disk takes it."""
-        note = _Worker(pid=os.getpid(), last_words=words[:LAST_WORDS]).model_dump_json().encode()
-        with self._worker_path.open("r+b") as file:
-            file.write(note.ljust(WORKER_ROOM)[:WORKER_ROOM])
+        self._note_worker(_Worker(pid=os.getpid(), last_words=words[:LAST_WORDS]))
+
+    def _note_worker(self, worker: "_Worker") -> None:
+        note = worker.model_dump_json().encode().ljust(WORKER_ROOM)[:WORKER_ROOM]
+        with self._worker_path.open("r+b" if self._worker_path.exists() else "wb") as file:
+            file.write(note)
 
     def _read_worker(self) -> "_Worker":
         try:
@@ -335,7 +349,7 @@ def _last_change(folder: RunFolder) -> float:
 def _is_needed(folder: RunFolder) -> bool:
     """Tell whether a run is at work or has something to deliver; one that cannot be read is left to its user."""
     try:
-        return folder.is_alive() or folder.has_undelivered()
+        return folder.is_held() or folder.has_undelivered()
     except (StateError, FileNotFoundError):
         return True
 

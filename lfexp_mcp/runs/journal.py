@@ -59,6 +59,8 @@ class ItemEnded(_Event):
     error: str | None = None
     attempts: int = 1
     """How often the task was called, retries included."""
+    task_version: str | None = None
+    """Tells the code or prompt that made this result from an edited one; None where that is not known."""
     trace_id: str
     root_id: str
     """Span `experiment-item-run`, the parent of the evaluation."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock, Thread
 from typing import IO, TypeVar, cast
 
@@ -64,26 +65,28 @@ class WorkerProcess:
         self.interpreter = interpreter
         self.started = time.monotonic()
         self._order: Order | None = None
+        # A file and no pipe: nobody reads while the worker starts, and it must not wait for a reader.
+        self._stderr = TemporaryFile()
         self._taken, self._begun = _answer(), _answer()
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(interpreter.python), "-P", "-m", "lfexp_mcp.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=self._stderr,
                 env=dict(interpreter.environment),
                 cwd=interpreter.folder,
                 start_new_session=sys.platform != "win32",
                 creationflags=_creation_flags(),
             )
         except OSError as error:
+            self._stderr.close()
             raise WorkerError(
                 f"The interpreter {interpreter.python} cannot be started ({error.strerror or error}). "
                 "Pass another one as `python`, or set LFEXP_PYTHON."
             ) from error
         self._stdin = cast("IO[bytes]", self._process.stdin)
         self._stdout = cast("IO[bytes]", self._process.stdout)
-        self._stderr = cast("IO[bytes]", self._process.stderr)
 
     @property
     def pid(self) -> int:
@@ -161,8 +164,9 @@ class WorkerProcess:
             ) from error
 
     def _death(self) -> WorkerError:
-        words = self._stderr.read().decode("utf-8", "replace").strip()
         code = self._process.wait()
+        self._stderr.seek(0)
+        words = self._stderr.read().decode("utf-8", "replace").strip()
         if self._order is not None and self._order.run is not None:
             return WorkerError(
                 f"The worker died with code {code} while it loaded the scripts. What they printed is in "

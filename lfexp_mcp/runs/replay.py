@@ -1,5 +1,6 @@
 """From the events of a journal to the run as it stands."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -212,6 +213,13 @@ def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Ite
             yield f"The worker died {when}; the run's log may say why. resume=true goes on from there."
         if at_work and not state.loading:
             yield f"At work were items {at_work}."
+    versions = Counter(ended.task_version for ended in state.ended.values() if ended.task_version is not None)
+    if len(versions) > 1:
+        shares = ", ".join(f"{count} of {version}" for version, count in versions.items())
+        yield (
+            f"The run was resumed with an edited task, so that its results are of {len(versions)} versions ({shares}): "
+            "its figures stand for none of them. A new run name measures one version."
+        )
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])
     if len(state.refused) > 5:

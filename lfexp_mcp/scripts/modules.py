@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Literal
 
 from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.scripts.freshness import FreshLoader
 
 ScriptKind = Literal["task", "evaluator"]
 
@@ -65,7 +66,7 @@ def _loaded(path: Path) -> ModuleType | None:
 
 def _import(path: Path, kind: ScriptKind) -> ModuleType:
     name = _free_name(path.stem.replace(".", "_"))
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=FreshLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ScriptError(f"The {kind} script {str(path)!r} cannot be imported as Python code.")
     module = importlib.util.module_from_spec(spec)
@@ -73,7 +74,7 @@ def _import(path: Path, kind: ScriptKind) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     # The script is the user's: whatever it raises or exits with, the answer is its traceback.
-    except (Exception, SystemExit) as failure:  # noqa: BLE001
+    except BaseException as failure:  # noqa: BLE001
         del sys.modules[name]
         raise ScriptError(f"The {kind} script {path} failed on import:\n{describe_failure(failure)}") from None
     module.__dict__["__lfexp_script__"] = path

@@ -61,7 +61,7 @@ async def wait_for_run(
         NotFoundError: There is no such dataset.
     """
     folder = await find_run_folder(ws, dataset, run_name)
-    if folder is not None and folder.is_alive():
+    if folder is not None and folder.is_at_work():
         await Follower(folder, on_progress).wait(seconds)
 
 
@@ -101,7 +101,7 @@ class Follower:
                 return False
             if now - looked >= LIFE_POLL:
                 looked = now
-                if not self._folder.is_alive():
+                if not self._folder.is_at_work():
                     # Its last events may have come between the last look at the journal and its death.
                     self.state.apply(self._reader.read())
                     return True

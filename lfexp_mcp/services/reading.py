@@ -29,7 +29,7 @@ async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
     """
     found = await ws.gateway.dataset(dataset)
     folder = await find_folder(ws, found.id, run_name)
-    if folder is not None and folder.is_alive():
+    if folder is not None and folder.is_at_work():
         return _with_warning(folder.read_record(), "The run is at work: this is its journal on this machine.")
     experiment = await ws.gateway.experiment(found.id, run_name)
     if experiment is None:

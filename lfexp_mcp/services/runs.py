@@ -102,7 +102,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
     entries = []
     for folder, manifest in ws.runs.orders():
         hidden = manifest.dataset_id == dataset_id and manifest.experiments[0].id not in shown
-        if not hidden or (next_cursor and not folder.is_alive()):
+        if not hidden or (next_cursor and not folder.is_at_work()):
             continue
         entries.append(
             RunListEntry(

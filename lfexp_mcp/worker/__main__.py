@@ -20,8 +20,6 @@ def main() -> None:
     speaker.write(Hello(version=__version__).model_dump_json().encode() + b"\n")
 
     # These take most of a worker's start; a spare has done them when its order comes.
-    import anyio
-
     from lfexp_mcp.worker.session import carry_out
     from lfexp_mcp.worker.tracing import Sdk
 
@@ -40,7 +38,7 @@ def main() -> None:
 
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        anyio.run(carry_out, order, answer, sdk)
+        carry_out(order, answer, sdk)
     finally:
         _leave()
 

@@ -34,6 +34,8 @@ FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
 LONGEST_WAIT = 60.0
 """Seconds that a 429 may ask for."""
+_JITTER = random.Random()  # noqa: S311
+"""One of our own: the user's code may have seeded Python's, and count on its sequence."""
 REFUSALS = frozenset({400, 413, 422})
 """Answers that speak of what was sent; any other one speaks of the server, and is worth another try."""
 
@@ -167,5 +169,5 @@ class Delivery:
             else:
                 self._progressed = time.monotonic()
                 return answer
-            await anyio.sleep(delay * random.uniform(1.0, 1.25))  # noqa: S311
+            await anyio.sleep(delay * _JITTER.uniform(1.0, 1.25))
             delay = min(delay * 2, LONGEST_DELAY)

@@ -58,7 +58,13 @@ class Execution:
         for work in works:
             if self.stop.status is not None:
                 return
-            await self._process(work)
+            ended = False
+            try:
+                await self._process(work)
+                ended = True
+            finally:
+                if not ended:
+                    self.stop.request("failed", f"Item {work.item.id!r} was given up; resume=true runs it again.")
 
     async def _process(self, work: Work) -> None:
         output: object

@@ -54,6 +54,15 @@ def collect_provenance(
     return provenance
 
 
+def task_version(provenance: dict[str, JsonValue]) -> str | None:
+    """Return what tells the task of now from an edited one: the beginning of its script's hash, or its prompt."""
+    task = provenance.get("task")
+    if not isinstance(task, dict):
+        return None
+    digest = task.get("sha256")
+    return digest[:12] if isinstance(digest, str) else f"{task.get('name')}:{task.get('version')} ({task.get('model')})"
+
+
 def experiment_metadata(manifest: Manifest, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:
     """Return what Langfuse keeps as the metadata of one repetition: the user's, and the provenance as one text."""
     own = dict(provenance)

@@ -7,6 +7,12 @@ from lfexp_mcp.runs.journal import Event, JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.worker.tracing import RunTracer
 
+NOT_RECORDED = (
+    "A result could not be recorded, which is a defect of lfexp-mcp: the run's log tells more. What is recorded stays; "
+    "call again with resume=true."
+)
+"""For those who wait for a record that an unexpected error has ended."""
+
 
 class Recorder:
     """Records events, those of one round of the event loop together.
@@ -68,10 +74,13 @@ class Recorder:
 
     def _write(self) -> None:
         gathered, self._gathered = self._gathered, []
+        failure: StateError | None = StateError(NOT_RECORDED)
         try:
             self._tracer.flush()
             self._journal.append(*gathered)
+            failure = None
         except StateError as error:
-            self._failure = error
+            failure = error
         finally:
+            self._failure = self._failure or failure
             self._written.set()

@@ -25,7 +25,7 @@ from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task
-from lfexp_mcp.settings import load_settings
+from lfexp_mcp.settings import Settings
 from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
@@ -36,7 +36,7 @@ from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
 from lfexp_mcp.worker.prompting import prompt_caller
-from lfexp_mcp.worker.provenance import experiment_metadata
+from lfexp_mcp.worker.provenance import experiment_metadata, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
@@ -103,7 +103,7 @@ class Run:
 
     async def _work(self, stop: Stop, sdk: Sdk) -> bool:
         """Execute and deliver; return whether everything is acknowledged."""
-        settings = load_settings()
+        settings = sdk.settings
         async with connect(settings) as gateway, open_group() as group:
             delivery = Delivery(gateway, self.outbox, self.journal)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
@@ -185,7 +185,7 @@ class Run:
             folder=self.folder,
             limits=limits,
             log=self.log,
-            tasks=TaskRunner(call, limits.task_retries, tracer, recorder),
+            tasks=TaskRunner(call, task_version(self.provenance), limits.task_retries, tracer, recorder),
             evaluation=ItemEvaluation(manifest, scorers, tracer, recorder, delivery),
             run_evaluation=run_evaluation,
             recorder=recorder,
@@ -207,11 +207,11 @@ class Run:
             await anyio.to_thread.run_sync(tracer.client.flush, abandon_on_cancel=True)
 
 
-async def deliver(folder: RunFolder) -> None:
+async def deliver(folder: RunFolder, settings: Settings) -> None:
     """Send what a run has left behind, running nothing."""
     manifest, state = folder.manifest(), folder.read_state()
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
-    async with connect(load_settings()) as gateway, open_group() as group:
+    async with connect(settings) as gateway, open_group() as group:
         delivery = Delivery(gateway, outbox, journal)
         delivery.add_scores(unstored_writes(manifest, state))
         group.start_soon(delivery.run)

@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
-import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
@@ -19,13 +19,14 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
+from lfexp_mcp.scripts.freshness import import_from_source
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance
 from lfexp_mcp.worker.run import Run, Scripts, deliver
 from lfexp_mcp.worker.tracing import Sdk
 
 
-async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> None:
+def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     """Carry an order out.
 
     Args:
@@ -37,29 +38,29 @@ async def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> 
         folder = RunFolder(order.run)
         try:
             with folder.held():
-                await _run(folder, answer, sdk)
+                _run(folder, answer, sdk)
         except RunExistsError as error:
             answer(Reply.of_error(error))
     else:
         answer(Reply())
         answer(Reply())
-        for path in order.deliver:
-            await _deliver(RunFolder(path))
+        anyio.run(_deliver, order.deliver, sdk)
 
 
-async def _deliver(folder: RunFolder) -> None:
-    """Send what a run has left; one that another process works on, or that cannot be read, is left to others."""
-    with suppress(RunExistsError, StateError), folder.held():
-        await deliver(folder)
+async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
+    """Send what runs have left; one that another process works on, or that cannot be read, is left to others."""
+    for folder in map(RunFolder, paths):
+        with suppress(RunExistsError, StateError), folder.held(delivers=True):
+            await deliver(folder, sdk.settings)
 
 
-async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
+def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     try:
         state, journal = folder.read_state(), folder.open_journal()
         journal.append(WorkerLoading())
         answer(Reply())
         try:
-            run = await _prepare(folder, state, journal)
+            run = _prepare(folder, state, journal)
         except LfexpError as error:
             journal.append(*_refusal(state, error))
             raise
@@ -69,7 +70,7 @@ async def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> 
         answer(Reply.of_error(StateError(f"The run in {folder.path} cannot begin: {error}.")))
     else:
         answer(Reply())
-        await run.carry_out(sdk)
+        anyio.run(run.carry_out, sdk)
 
 
 def _refusal(before: RunState, error: LfexpError) -> list[Event]:
@@ -79,21 +80,36 @@ def _refusal(before: RunState, error: LfexpError) -> list[Event]:
     return [Warned(text=f"It was not resumed: {error}"), before.run_ended]
 
 
-async def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
-    """Check all that can be checked before the first item."""
+def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
+    """Check all that can be checked before the first item; no event loop runs here, so that scripts may run theirs."""
     manifest = folder.manifest()
     items = list(folder.items())
     log = RunLog(folder.log_path)
     os.chdir(manifest.working_folder)
+    import_from_source()
     scripts, imported = _load_scripts(manifest)
-    provenance = await anyio.to_thread.run_sync(collect_provenance, manifest, _describe_evaluators(scripts), imported)
+    provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
     outbox = Outbox(folder.outbox_path)
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
-        *(Warned(text=sentence) for sentence in scripts.evaluators.left_out),
+        *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(manifest, imported))),
     )
     return Run(folder, manifest, items, state, scripts, provenance, journal, outbox, log)
+
+
+def _shared_names(manifest: Manifest, imported: Iterable[str]) -> Iterator[str]:
+    """Say of modules of one name in both scripts' folders which of them both scripts were given."""
+    if manifest.task_script is None or manifest.evaluator_script is None:
+        return
+    folders = {manifest.task_script.parent, manifest.evaluator_script.parent}
+    for name in sorted(imported):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if len(folders) < 2 or file is None or Path(file).parent not in folders:
+            continue
+        [other] = folders - {Path(file).parent}
+        if (other / Path(file).name).exists():
+            yield f"Both scripts' folders have a module {name!r}: the task and the evaluators were given {file}."
 
 
 def _load_scripts(manifest: Manifest) -> tuple[Scripts, set[str]]:

@@ -31,16 +31,20 @@ class Ended:
 class TaskRunner:
     """Runs the task, with time-out and retries, and records what came of it."""
 
-    def __init__(self, call: CallTask, retries: int, tracer: RunTracer, recorder: Recorder) -> None:
+    def __init__(
+        self, call: CallTask, version: str | None, retries: int, tracer: RunTracer, recorder: Recorder
+    ) -> None:
         """Prepare.
 
         Args:
             call: Calls the task.
+            version: Tells the task from an edited one.
             retries: How often a task that failed is called again.
             tracer: Makes the items' spans.
             recorder: Journals what came of them.
         """
         self._call = call
+        self._version = version
         self._retries = retries
         self._tracer = tracer
         self._recorder = recorder
@@ -70,6 +74,7 @@ class TaskRunner:
             output=output,
             error=outcome.error if isinstance(outcome, Raised) else None,
             attempts=attempts,
+            task_version=self._version,
             trace_id=span.span.trace_id,
             root_id=span.root.id,
             observation_id=span.span.id,

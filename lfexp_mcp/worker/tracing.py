@@ -6,6 +6,7 @@ is made later, by a resumed run.
 """
 
 import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import JsonValue
 
@@ -66,18 +68,43 @@ class _OutboxExporter(SpanExporter):
         """Nothing to close: the outbox belongs to the run."""
 
 
+class _SecureIds(IdGenerator):
+    """Ids that a script which seeds `random` does not repeat."""
+
+    def generate_span_id(self) -> int:
+        return secrets.randbits(64) or 1
+
+    def generate_trace_id(self) -> int:
+        return secrets.randbits(128) or 1
+
+
+class _LastingProvider(TracerProvider):
+    """Goes on when the user's code shuts tracing down: that would lose the spans of the items after it."""
+
+    def shutdown(self) -> None:
+        """Do nothing; what has ended is flushed by `RunTracer.flush`."""
+
+
 class Sdk:
-    """The Langfuse SDK, taken over so that the user's code finds this very client; a spare worker opens it ahead."""
+    """The Langfuse SDK, taken over so that the user's code finds this very client; a spare worker opens it ahead.
+
+    Attributes:
+        settings: Those of the environment before any code of the user's could change it.
+    """
 
     def __init__(self) -> None:
         self.exporter = _OutboxExporter()
-        self.provider = TracerProvider(
-            resource=Resource.create({}), span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES)
+        self.settings = load_settings()
+        self.provider = _LastingProvider(
+            resource=Resource.create({}),
+            span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES),
+            id_generator=_SecureIds(),
+            shutdown_on_exit=False,
         )
         self.provider.add_span_processor(_ItemAttributes())
         trace.set_tracer_provider(self.provider)
         self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider)
-        self.observations = ObservationMaker(self.provider, load_settings().langfuse_public_key or "")
+        self.observations = ObservationMaker(self.provider, self.settings.langfuse_public_key or "")
         self._warm_up()
 
     def _warm_up(self) -> None:

@@ -58,7 +58,7 @@ async def survive_kills(scene: Scene, kills: int, max_concurrency: int, longest:
         pid = folder.worker_pid()
         if pid is not None:
             await anyio.to_thread.run_sync(kill_process_tree, pid)
-        await until(lambda: not folder.is_alive())
+        await until(lambda: not folder.is_held())
         done += 1
         at_work = folder.read_state().at_work
         most = max(most, len(at_work))

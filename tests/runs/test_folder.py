@@ -56,9 +56,9 @@ def ended(item_id: str, status: str = "succeeded") -> ItemEnded:
 
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
-    assert not folder.is_alive()
+    assert not folder.is_held()
     with folder.held():
-        assert folder.is_alive()
+        assert folder.is_held()
         assert folder.status() == "running"
         with pytest.raises(RunExistsError), RunFolder(folder.path).held(patience=0):
             pass

@@ -94,7 +94,7 @@ async def test_a_killed_run_says_so_and_resumes(scene: Scene) -> None:
     await until_ended(scene, 2)
     await kill_run(scene.ws, scene.dataset, scene.run_name)
     folder = await scene.run_folder()
-    assert not folder.is_alive()
+    assert not folder.is_held()
     assert folder.status() == "cancelled"
     task.with_name("task.py.go").touch()
     answer = await scene.run(task, resume=True)
@@ -145,6 +145,21 @@ async def test_a_run_folder_that_cannot_be_read_is_in_nobody_elses_way(scene: Sc
     assert await deliver_pending(scene.ws) == 0
     with pytest.raises(StateError, match="delete the folder"):
         await get_run(scene.ws, scene.dataset, "run")
+
+
+async def test_a_resume_with_an_edited_task_says_that_the_figures_mix_two_versions(scene: Scene) -> None:
+    await scene.fill(3)
+    source = "def task(*, item, **kwargs):\n    assert item.metadata['number'] != {failing}\n    return 1\n"
+    task = scene.script(source.format(failing=2))
+    answer = await scene.run(task)
+    assert not any("versions" in warning for warning in answer.warnings)
+    scene.script(source.format(failing=9))
+    answer = await scene.run(task, resume=True)
+    assert (answer.status, answer.succeeded) == ("completed", 3)
+    [warning] = [warning for warning in answer.warnings if "2 versions" in warning]
+    assert "2 of " in warning
+    assert "1 of " in warning
+    assert warning in (await get_run(scene.ws, scene.dataset, scene.run_name)).warnings
 
 
 async def test_an_evaluator_that_a_resume_adds_scores_what_the_others_have_scored(scene: Scene) -> None:

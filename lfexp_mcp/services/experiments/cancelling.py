@@ -28,7 +28,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
             f"Run {run_name!r} of dataset {dataset!r} is not at work on this machine. "
             "list_runs names the runs; one at work elsewhere is cancelled there."
         )
-    if folder.is_alive():
+    if folder.is_at_work():
         folder.request_cancel()
         grace = folder.manifest().limits.cancel_grace
         if not await Follower(folder).wait(grace + CANCEL_PATIENCE) and folder.is_hung():
@@ -50,7 +50,7 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
 
 async def _kill(folder: RunFolder) -> None:
     pid = folder.worker_pid()
-    if pid is None or not folder.is_alive():
+    if pid is None or not folder.is_at_work():
         return
     await anyio.to_thread.run_sync(kill_process_tree, pid)
     await anyio.to_thread.run_sync(folder.note_killed)

@@ -57,7 +57,7 @@ async def deliver_pending(ws: Workspace) -> int:
 
 def _waits(folder: RunFolder) -> bool:
     try:
-        return folder.has_undelivered() and not folder.is_alive()
+        return folder.has_undelivered() and not folder.is_held()
     except StateError:
         # Whoever asks for that run is told; the others are not held up by it.
         return False

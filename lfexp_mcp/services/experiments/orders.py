@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
+
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.groups import open_group
@@ -15,9 +17,13 @@ from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
 from lfexp_mcp.services.experiments.live import sample_live, store_live
 from lfexp_mcp.services.experiments.other_machine import read_results
 from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
+FREE_PATIENCE = 30.0
+FREE_POLL = 0.05
+"""Seconds that a resume waits for a process that has the run in its hands without carrying it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,9 @@ class PreparedOrder:
             RunExistsError: Another process has begun the same run meanwhile.
             StateError: The folder cannot be written.
         """
-        if self.folder.is_alive() or (self.is_new and self.folder.has_started()):
-            raise _exists(self.manifest.run_name, self.manifest.dataset_name, at_work=self.folder.is_alive())
+        held = self.folder.is_held()
+        if held or (self.is_new and self.folder.has_started()):
+            raise _exists(self.manifest.run_name, self.manifest.dataset_name, at_work=held)
         self.folder.write_order(self.manifest, self.items)
         if self.earlier:
             journal = self.folder.open_journal()
@@ -94,9 +101,10 @@ async def _begin_order(
     ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
 ) -> PreparedOrder:
     """The order of a run that this machine does not know: a new one, or one that another machine began."""
-    items, experiment = await _read(ws, dataset, request.run_name)
-    if experiment is not None and not request.resume:
-        raise _exists(request.run_name, dataset.name, at_work=False)
+    items, taken = await _read(ws, dataset, heads)
+    experiment = taken.get(request.run_name)
+    if taken and not request.resume:
+        raise _exists(min(taken), dataset.name, at_work=False)
     if experiment is None and request.resume:
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
@@ -136,7 +144,7 @@ async def _new_manifest(
         task_script=_absolute(request.task_script),
         evaluator_script=_absolute(request.evaluator_script),
         python=request.python,
-        working_folder=Path.cwd(),
+        working_folder=working_folder(),
     ).model_copy(update=work | _changeable(ws, request))
 
 
@@ -148,9 +156,10 @@ async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[E
 
 async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
     """The order of a run that this machine knows: the same items, the limits of now, and what the request names."""
-    at_work = folder.is_alive()
+    at_work = folder.is_at_work()
     if at_work or not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=at_work)
+    await _until_free(folder)
     before = folder.manifest()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
@@ -172,18 +181,34 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
     return PreparedOrder(folder, before.model_copy(update=changes), None)
 
 
-async def _read(ws: Workspace, dataset: Dataset, run_name: str) -> tuple[list[DatasetItem], Experiment | None]:
+async def _until_free(folder: RunFolder) -> None:
+    """Let a worker that has told the run's end leave, and one that only delivers have its say."""
+    with anyio.move_on_after(FREE_PATIENCE):
+        while folder.is_held():  # noqa: ASYNC110 - nobody tells of it
+            await anyio.sleep(FREE_POLL)
+
+
+async def _read(
+    ws: Workspace, dataset: Dataset, heads: Sequence[ExperimentHead]
+) -> tuple[list[DatasetItem], dict[str, Experiment]]:
+    """Read the dataset's items, and those of the experiments that exist, by name."""
     items: list[DatasetItem] = []
-    experiment: Experiment | None = None
+    taken: dict[str, Experiment] = {}
 
     async def read_items() -> None:
         nonlocal items
         items = await ws.gateway.dataset_items(dataset.name)
 
+    async def look(name: str) -> None:
+        experiment = await ws.gateway.experiment(dataset.id, name)
+        if experiment is not None:
+            taken[name] = experiment
+
     async with open_group() as group:
         group.start_soon(read_items)
-        experiment = await ws.gateway.experiment(dataset.id, run_name)
-    return items, experiment
+        for head in heads:
+            group.start_soon(look, head.name)
+    return items, taken
 
 
 async def _find_models_work(
@@ -258,7 +283,7 @@ def _dataset_item(item: RunItem, dataset: Dataset) -> DatasetItem:
 def _changeable(ws: Workspace, request: RunRequest) -> dict[str, object]:
     """What of an order a resumed run takes from its own request."""
     return {
-        "working_folder": Path.cwd(),
+        "working_folder": working_folder(),
         "limits": Limits(
             max_concurrency=request.max_concurrency,
             item_timeout=request.item_timeout,

@@ -20,7 +20,11 @@ TaskRetries = Annotated[
 Repeats = Annotated[int, Field(ge=1, le=100, description="Runs of every item, to see its spread, pass@k and flips.")]
 FailOnError = Annotated[
     float | None,
-    Field(gt=0, description="Stop at this many failed items (1 and more), or at this share of them (below 1)."),
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="Stop at this many failed items (1 and more), or at this share of them (below 1).",
+    ),
 ]
 JudgeSamples = Annotated[
     int, Field(ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import process_environment
@@ -62,4 +63,16 @@ def _interpreter(ws: Workspace, python: Path | None) -> Interpreter:
         }
     )
     kept = {name: value for name, value in environment.items() if name not in UNWANTED}
-    return Interpreter.of(python or ws.settings.python, kept, Path.cwd())
+    return Interpreter.of(python or ws.settings.python, kept, working_folder())
+
+
+def working_folder() -> Path:
+    """Return the folder that this process works in, where runs begin.
+
+    Raises:
+        UsageError: It has been deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The folder that this process was started in is gone; start it again in another.") from None
