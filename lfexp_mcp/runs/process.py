@@ -66,7 +66,7 @@ class WorkerProcess:
         self.started = time.monotonic()
         self._order: Order | None = None
         # A file and no pipe: nobody reads while the worker starts, and it must not wait for a reader.
-        self._stderr = TemporaryFile()
+        self._stderr = TemporaryFile()  # noqa: SIM115 - closed with the pipes
         self._taken, self._begun = _answer(), _answer()
         try:
             self._process = subprocess.Popen(  # noqa: S603
