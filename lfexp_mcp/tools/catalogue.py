@@ -8,7 +8,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.tools.outcome import outcome
+from lfexp_mcp.tools.outcome import OfferedTool, outcome
 from lfexp_mcp.tools.preparing import create_dataset, create_judge
 from lfexp_mcp.tools.reading import analyze_run, compare_runs, fetch_annotation_comments
 from lfexp_mcp.tools.running import cancel_run, get_run, list_runs, run_experiment
@@ -43,7 +43,7 @@ class Offer:
             open_world_hint=True,
         )
         description = inspect.cleandoc(self.call.__doc__ or "")
-        tool = Tool.from_function(
+        tool = OfferedTool.from_function(
             outcome(self.call), title=self.title, description=description, annotations=hints, structured_output=False
         )
         arguments = tool.fn_metadata.arg_model

@@ -2,10 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, TextContent
+from pydantic import ValidationError
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.errors import LfexpError
@@ -36,3 +39,25 @@ def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments,
         )
 
     return shaped
+
+
+class OfferedTool(Tool):
+    """A tool that says in our words which of its arguments are wrong, instead of in Pydantic's."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> object:
+        """Run the tool, as the SDK does.
+
+        Raises:
+            ToolError: As the SDK's own, with the arguments explained where they are wrong.
+        """
+        try:
+            return await super().run(arguments, context, convert_result)
+        except UnexpectedToolError:
+            raise
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+
+            from lfexp_mcp.services.requests import refusal
+
+            raise ToolError(refusal(error.__cause__, self.fn_metadata.arg_model.model_fields)) from error

@@ -6,20 +6,35 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.run import Progress, RunAnswer, RunDetail, RunList
+from lfexp_mcp.services.experiments.request import (
+    FailOnError,
+    ItemTimeout,
+    JudgeSamples,
+    MaxConcurrency,
+    MaxCost,
+    Repeats,
+    RunTimeout,
+    SampleSize,
+    TaskRetries,
+)
+from lfexp_mcp.services.experiments.request import RunName as NewRunName
 from lfexp_mcp.tools.arguments import Cursor, DatasetName, Detail, Limit, RunName, ScriptPath
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 
 async def run_experiment(
     ctx: ToolContext,
-    run_name: Annotated[str, Field(min_length=1, description="New name, unique in the dataset, such as `prompt-b-2`.")],
+    run_name: NewRunName,
     task_script: ScriptPath = None,
     dataset: Annotated[str | None, Field(description="Dataset to run over; leave out with source_type `live`.")] = None,
     source_type: Annotated[
         Literal["dataset", "live"],
-        Field(description="`live` first copies the newest production traces into dataset `live-<run_name>`."),
+        Field(
+            description="`live` first copies the newest production traces into dataset `live-<run_name>`; what "
+            "production answered is in an item's metadata `production_output`."
+        ),
     ] = "dataset",
-    sample_size: Annotated[int, Field(ge=1, description="Traces to copy in `live`.")] = 10,
+    sample_size: SampleSize = 10,
     use_langfuse_judges: Annotated[
         bool,
         Field(
@@ -32,40 +47,34 @@ async def run_experiment(
         Field(description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."),
     ] = None,
     evaluator_script: ScriptPath = None,
-    max_concurrency: Annotated[int, Field(ge=1, description="Items at work at once.")] = 5,
+    max_concurrency: MaxConcurrency = 5,
     description: Annotated[str | None, Field(description="What this run tries, for later readers.")] = None,
     metadata: Annotated[dict[str, JsonValue] | None, Field(description="Stored with the run.")] = None,
     resume: Annotated[
         bool,
-        Field(description="Go on with a run of this name: only what is missing, failed or unscored is done."),
+        Field(
+            description="Go on with a run of this name: only what is missing, failed or unscored is done. It keeps the "
+            "task, evaluator script and judges that it was begun with, unless this call names others."
+        ),
     ] = False,
     wait_seconds: Annotated[
         float, Field(ge=0, le=3600, description="How long this call waits; the run goes on without it.")
     ] = 45,
-    item_timeout: Annotated[float | None, Field(gt=0, description="Seconds a task may take for one item.")] = None,
-    run_timeout: Annotated[float | None, Field(gt=0, description="Seconds the whole run may take.")] = None,
-    task_retries: Annotated[
-        int, Field(ge=0, description="Further tries of a task that fails; leave 0 if tasks have effects.")
-    ] = 0,
-    repeats: Annotated[int, Field(ge=1, description="Runs of every item, to see its spread, pass@k and flips.")] = 1,
-    fail_on_error: Annotated[
-        float | None,
-        Field(gt=0, description="Stop at this many failed items (1 and more), or at this share of them (below 1)."),
-    ] = None,
+    item_timeout: ItemTimeout = None,
+    run_timeout: RunTimeout = None,
+    task_retries: TaskRetries = 0,
+    repeats: Repeats = 1,
+    fail_on_error: FailOnError = None,
     python: Annotated[
         str | None,
         Field(description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."),
     ] = None,
-    judge_samples: Annotated[
-        int, Field(ge=1, description="Votes per judge and item; the mean is stored, with the spread.")
-    ] = 1,
+    judge_samples: JudgeSamples = 1,
     dry_run: Annotated[
         bool,
         Field(description="Run two items, store nothing, and estimate calls, tokens and cost of the whole."),
     ] = False,
-    max_cost: Annotated[
-        float | None, Field(gt=0, description="USD; the run stops before its judges spend more.")
-    ] = None,
+    max_cost: MaxCost = None,
     task_prompt: Annotated[
         str | None,
         Field(description="Langfuse prompt to run instead of a script: `my-prompt`, `my-prompt@label`, `:3`."),
@@ -78,8 +87,8 @@ async def run_experiment(
     The task script defines `def task(*, item, **kwargs)` (or `async def`) and returns the output to score; `item` has
     `input`, `expected_output` and `metadata`. The evaluator script lists functions in `EVALUATORS`, each taking
     `input, output, expected_output, metadata` as keywords and returning a number or a Langfuse `Evaluation`. Both run
-    in a fresh process, as they are on disk now. Give task_script or task_prompt; judges, an evaluator script, or
-    both.
+    in a fresh process, as they are on disk now. Give task_script or task_prompt (a resume needs neither); judges, an
+    evaluator script, or both.
 
     Answers with the status and, per score, mean, count and how many items are unscored. If status is `running` when
     the wait is over, call get_run; ending this call does not stop the run, cancel_run does. A name that has items

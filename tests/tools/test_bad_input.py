@@ -139,10 +139,26 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
     assert "greater than" in said
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("run_experiment", {"concurrency": 50}, "no argument concurrency: the nearest is max_concurrency"),
+        ("compare_runs", {"run_a": "x"}, "no argument run_a: the nearest is runs"),
+        ("list_runs", {"zzz": 1}, "no argument zzz: the arguments are dataset, limit, cursor."),
+        ("run_experiment", {"judges": "x"}, "judges: Input should be a valid list"),
+        ("get_run", {"wait_seconds": "45s"}, "wait_seconds: Input should be a valid number"),
+        ("analyze_run", {"dataset": "d"}, "run_name is missing"),
+        ("create_dataset", {"items": [{"input": 1, "expected": 2}]}, "items.0.expected is none of the keys"),
+    ],
+)
 @pytest.mark.anyio
-async def test_a_misspelt_argument_is_refused_instead_of_dropped(caller: Caller, dataset: str) -> None:
-    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="t.py", concurrency=50)
-    assert "concurrency" in said
+async def test_an_argument_that_is_wrong_is_named_with_what_it_should_be(
+    caller: Caller, tool: str, arguments: dict[str, JsonValue], says: str
+) -> None:
+    said = await caller.refusal(tool, **arguments)
+    assert says in said
+    for foreign in ("pydantic", "validation error", "Arguments"):
+        assert foreign not in said
 
 
 @pytest.mark.anyio
