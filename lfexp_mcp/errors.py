@@ -16,6 +16,7 @@ shell into one line and an exit code.
     │   ├── RateLimitError         still too many requests after waiting
     │   └── RejectedError          the server refused the request as wrong
     ├── ProviderError              a model's provider gave no usable answer
+    │   ├── ModelRefusedError      its key, name or account is refused: no further call would be answered
     │   └── JudgeReplyError        a judge's reply states no score
     ├── BudgetError                a run's max_cost does not cover the next call to a model
     ├── WorkerError                the process of a run could not start or died
@@ -107,6 +108,10 @@ class RejectedError(BackendError):
 
 class ProviderError(LfexpError):
     """A model's provider gave no usable answer."""
+
+
+class ModelRefusedError(ProviderError):
+    """The key, the model, the account or a declared parameter is refused, so that every further call would be, too."""
 
 
 class JudgeReplyError(ProviderError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from lfexp_mcp.errors import JudgeError, ProviderError
+from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway.location import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
@@ -163,6 +163,8 @@ class _Line:
                 continue
             failures[outcome.kind] += 1
             most = self._patience.most(outcome)
+            if outcome.kind == "refused":
+                raise ModelRefusedError(outcome.message)
             if most == 1:
                 raise ProviderError(outcome.message)
             if failures[outcome.kind] >= most:

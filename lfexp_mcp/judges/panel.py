@@ -7,7 +7,7 @@ from typing import Protocol
 import anyio
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError
+from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.judged import Judged, count_votes
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompting import answer_schema, judge_messages, once_more
@@ -86,6 +86,7 @@ class JudgePanel:
         Raises:
             JudgeReplyError: No reply states a score, though it was asked for once more.
             ProviderError: The model gave no answer.
+            ModelRefusedError: No call to the model would be answered.
             BudgetError: The budget does not cover another call.
         """
         values = item_values(
@@ -115,9 +116,9 @@ class JudgePanel:
                         group.start_soon(vote)
         finally:
             self._on_usage(judge, meter.usage)
-        spent = next((error for error in errors if isinstance(error, BudgetError)), None)
-        if spent is not None or not votes:
-            raise spent or errors[0]
+        hopeless = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
+        if hopeless is not None or not votes:
+            raise hopeless or errors[0]
         return count_votes(judge, votes, meter.usage)
 
     async def _vote(self, judge: ResolvedJudge, messages: tuple[Message, ...], meter: Meter) -> ReadReply:

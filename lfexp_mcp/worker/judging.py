@@ -7,13 +7,13 @@ from dataclasses import asdict
 from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import BudgetError, LfexpError
+from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.scripts import Evaluated
-from lfexp_mcp.worker.stopping import Stop
+from lfexp_mcp.worker.stopping import GO_ON, Stop
 from lfexp_mcp.worker.values import JsonReading
 
 
@@ -28,7 +28,10 @@ class JudgeScorer:
         self.score_name = judge.score_name
 
     async def score(self, item: RunItem, output: object) -> list[Evaluated]:
-        """Let the judge score; a spent budget stops the run, and leaves the score to a resume. See `Scorer`."""
+        """Let the judge score. See `Scorer`.
+
+        A spent budget, or a model that would refuse every further call, stops the run and leaves the score to a resume.
+        """
         try:
             judged = await self._panel.judge(
                 self._judge,
@@ -37,8 +40,8 @@ class JudgeScorer:
                 expected_output=item.expected_output,
                 metadata=item.metadata,
             )
-        except BudgetError as error:
-            self._stop.request("failed", str(error))
+        except (BudgetError, ModelRefusedError) as error:
+            self._stop.request("failed", f"Judge {self.name!r} stopped the run. {error} {GO_ON}")
             raise
         return [judged.evaluated(self._judge)]
 

@@ -3,7 +3,7 @@
 import anyio
 from langfuse import Langfuse, propagate_attributes
 
-from lfexp_mcp.errors import BudgetError, LfexpError
+from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
 from lfexp_mcp.records import ModelUser
@@ -11,13 +11,13 @@ from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.worker.calling import CallTask, script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned
 from lfexp_mcp.worker.costs import UsageLedger
-from lfexp_mcp.worker.stopping import Stop
+from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
 def prompt_caller(
     task: ResolvedTaskPrompt, models: Models, client: Langfuse, manifest: Manifest, stop: Stop, ledger: UsageLedger
 ) -> CallTask:
-    """Answer items with a prompt; a spent budget stops the run, and leaves the item to a resume.
+    """Answer items with a prompt; a spent budget or a refused model stops the run, and leaves the item to a resume.
 
     Args:
         task: The prompt.
@@ -60,8 +60,8 @@ def prompt_caller(
 async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome:
     try:
         return Returned(await task.call(script_item(item, manifest)))
-    except BudgetError as error:
-        stop.request("failed", str(error))
+    except (BudgetError, ModelRefusedError) as error:
+        stop.request("failed", f"{error} {GO_ON}")
         return Raised(str(error))
     except LfexpError as error:
         return Raised(str(error), error)

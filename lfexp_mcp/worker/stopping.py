@@ -10,6 +10,9 @@ from lfexp_mcp.runs.journal import ItemEnded
 HOPELESS = 20
 """Items after which a run whose items all fail alike is called hopeless, and a share of failures means something."""
 
+GO_ON = "What is done is kept; resume=true goes on from here."
+"""The end of a reason that a user can mend."""
+
 
 class Stop:
     """Collects the first reason to stop.

@@ -24,8 +24,7 @@ async def test_a_key_appears_in_no_answer_journal_log_trace_or_error(
     server = request.getfixturevalue(f"{provider}_server")
     assert isinstance(server, ProviderServer)
     key = SECRETS[provider]
-    outcomes: list[Outcome] = [Failure(status, f"Key {key} is not good here.") for status in (401, 403, 400, 422)]
-    server.script(*outcomes, Reply(f"My key is not {key[:3]}"))
+    failures: list[Outcome] = [Failure(status, f"Key {key} is not good here.") for status in (400, 422, 401, 403)]
     monkeypatch.setenv(f"{provider.upper()}_API_KEY", key)
     monkeypatch.setenv(f"{provider.upper()}_BASE_URL", server.base_url)
     changes = {f"{provider}_api_key": SecretStr(key), f"{provider}_base_url": server.base_url}
@@ -34,14 +33,16 @@ async def test_a_key_appears_in_no_answer_journal_log_trace_or_error(
         await scene.fill(5)
         judge = f"judge-{scene.dataset}"
         await create_judge(ws, judge, "Rate {{output}}.", config={"provider": provider, "model": "some-model"})
-        answer = await scene.run(scene.script(TASK), judges=[judge], max_concurrency=1)
+        seen: list[str] = []
+        for outcomes in (failures[:3], failures[3:], [Reply(f"My key is not {key[:3]}")] * 2):
+            server.script(*outcomes)
+            answer = await scene.run(scene.script(TASK), judges=[judge], max_concurrency=1, resume=bool(seen))
+            seen += [answer.model_dump_json(), repr(await scene.record())]
         record = await scene.record()
-        seen = [answer.model_dump_json(), repr(record)]
         for item in record.items:
             observations = await ws.gateway.observations(trace_id=item.trace_id)
             seen += [repr(observation) for observation in observations]
-    assert [score.unscored for score in answer.scores] == [5]
-    assert len(server.calls) >= 5
+    assert len(server.calls) >= 6
     assert key not in "".join(seen)
     written = [path for path in settings.home.rglob("*") if path.is_file()]
     assert written

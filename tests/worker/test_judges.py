@@ -166,3 +166,21 @@ async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settin
         assert list(ws.runs.root.iterdir()) == []
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert (answer.status, answer.succeeded) == ("completed", 6)
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_provider_that_refuses_the_key_stops_the_run_and_a_resume_scores_the_rest(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(30)
+    openai_server.respond = lambda _call: Failure(401)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        answer = await judged.run(judged.script(UPPER), judges=[name], max_concurrency=1)
+        assert (answer.status, answer.succeeded) == ("failed", 1)
+        assert "OPENAI_API_KEY" in answer.warnings[0]
+        assert len(openai_server.calls) == 1
+        openai_server.respond = lambda _call: Reply()
+        answer = await judged.run(None, resume=True)
+        assert (answer.status, answer.succeeded, answer.scores[0].count) == ("completed", 30, 30)

@@ -43,15 +43,15 @@ def failure_of(answer: ErrorAnswer, sent: Collection[str], added: Collection[str
     where = f"{answer.provider} answered {answer.status}"
     if answer.status in {401, 403}:
         return CallFailure(
-            "final", f"{where}: it refuses the key in {answer.variable}. Set one that may use {answer.model!r}."
+            "refused", f"{where}: it refuses the key in {answer.variable}. Set one that may use {answer.model!r}."
         )
     if answer.status == 404:
         return CallFailure(
-            "final", f"{where}: it has no model {answer.model!r}. Name another one in the prompt's config."
+            "refused", f"{where}: it has no model {answer.model!r}. Name another one in the prompt's config."
         )
     message = f"{where}: {said}" if said else f"{where}."
     if answer.error.get("code") == "insufficient_quota" or answer.status == 402:
-        return CallFailure("final", f"{message} Raise the account's budget at {answer.provider}.")
+        return CallFailure("refused", f"{message} Raise the account's budget at {answer.provider}.")
     if answer.status in {429, 529}:
         return CallFailure("throttled", message, retry_after=retry_after(answer.headers))
     if answer.status >= 500 or answer.status in _PASSING:
@@ -61,7 +61,7 @@ def failure_of(answer: ErrorAnswer, sent: Collection[str], added: Collection[str
             return CallFailure("unsupported", message, parameter=parameter)
         if parameter := _refused_parameter(answer.error, [name for name in sent if name not in added]):
             return CallFailure(
-                "final", f"{message} Change `{parameter}` in the prompt's config, or leave it out there."
+                "refused", f"{message} Change `{parameter}` in the prompt's config, or leave it out there."
             )
     return CallFailure("final", message)
 

@@ -57,8 +57,9 @@ class ModelAnswer:
 class CallFailure:
     """A call that brought no answer."""
 
-    kind: Literal["throttled", "passing", "unsupported", "final"]
-    """All calls have to slow down; this call may work later; it may work without `parameter`; it will not work."""
+    kind: Literal["throttled", "passing", "unsupported", "final", "refused"]
+    """All calls have to slow down; this call may work later; it may work without `parameter`; it will not work; no call
+    to this model will."""
     message: str
     """What went wrong, without any secret."""
     retry_after: float | None = None
