@@ -19,8 +19,12 @@ class Signature:
     """Whether it has `**kwargs`; assumed of a callable that does not tell its signature."""
 
     def lacking(self, given: Sequence[str]) -> list[str]:
-        """Name the required parameters that are not among those given."""
-        return [name for name in self.required if name not in given]
+        """Name the required parameters that a call with the given ones, all of them by name, would lack."""
+        return [
+            name if name in self.named else f"{name} by position"
+            for name in self.required
+            if name not in given or name not in self.named
+        ]
 
     def select(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """Keep the arguments that the callable takes."""

@@ -212,6 +212,8 @@ def test_a_task_script_can_hold_its_evaluators_and_is_loaded_once(write_script: 
         ("EVALUATORS = ['exact']", "EVALUATORS[0]"),
         ("class Judge:\n    def __init__(self, model): ...\nEVALUATORS = [Judge]", "put an object of it in the list"),
         ("EVALUATORS = [lambda o, e: 1]", "needs o, e, but evaluators are given input, output"),
+        ("def positional(output, /): ...", "since it needs output by position"),
+        ("EVALUATORS = [lambda output, /, **kwargs: 1]", "needs output by position, but evaluators are given input"),
         ("RUN_EVALUATORS = [lambda results: 1]", "needs results, but evaluators are given item_results"),
         ("1 / 0", "ZeroDivisionError"),
     ],

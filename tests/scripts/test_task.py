@@ -138,7 +138,7 @@ def test_a_script_without_a_task_is_told_what_one_looks_like(write_script: Write
         ("def task(text): ...", "needs text"),
         ("def task(*, item, model): ...", "needs model"),
         ("def task(): ...", "takes no argument named `item`"),
-        ("def task(item, /): ...", "takes no argument named `item`"),
+        ("def task(item, /): ...", "needs item by position"),
         ("task = 'hello'", "is a str"),
         ("def task(*, item):\n    yield 1", "is a generator"),
         ("async def task(*, item):\n    yield 1", "is a generator"),
