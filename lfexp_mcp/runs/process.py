@@ -130,7 +130,7 @@ class WorkerProcess:
         if hello.version != __version__:
             raise WorkerError(
                 f"{self.interpreter.python} has lfexp-mcp {hello.version}, but this is {__version__}. "
-                f"Install the same version there: {self.interpreter.python} -m pip install lfexp-mcp=={__version__}"
+                "Install the lfexp-mcp of here there too, from where this one was installed."
             )
         try:
             self._stdin.write(order.model_dump_json().encode() + b"\n")
@@ -174,8 +174,8 @@ class WorkerProcess:
             )
         if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
             return WorkerError(
-                f"lfexp-mcp is not installed for {self.interpreter.python}. Install it there: "
-                f"{self.interpreter.python} -m pip install lfexp-mcp=={__version__}"
+                f"lfexp-mcp is not installed for {self.interpreter.python}. Install the lfexp-mcp of here "
+                f"({__version__}) there too, from where this one was installed."
             )
         return WorkerError(
             f"The worker ({self.interpreter.python}) died with code {code} before it took its order: "

@@ -214,8 +214,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
         if version > len(migrations):
             raise StoreError(
                 f"The store {path} has schema {version}, written by a newer lfexp-mcp; this one knows "
-                f"schemas up to {len(migrations)}. Upgrade lfexp-mcp (pip install --upgrade lfexp-mcp), or choose "
-                "another store folder."
+                f"schemas up to {len(migrations)}. Upgrade lfexp-mcp, or choose another store folder."
             )
         connection.execute("BEGIN IMMEDIATE")
         try:
