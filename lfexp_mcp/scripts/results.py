@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pydantic import JsonValue
-from pydantic_core import from_json, to_json
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.records import ScoreDataType
+from lfexp_mcp.scripts.texts import clean, describe, show
+from lfexp_mcp.scripts.values import JsonReading
 
 MAX_TEXT = 500
 """Characters of a label or text that Langfuse keeps as a score."""
@@ -45,12 +46,13 @@ def normalise_result(evaluator_name: str, result: object) -> list[Evaluated]:
 
     Raises:
         ScriptError: The result is no score: NaN, infinite, or of a kind that cannot be one.
+        Exception: Whatever the result's own methods raise when they are asked for its content.
     """
     if isinstance(result, list | tuple):
         evaluated = [score for entry in result for score in _read_entry(evaluator_name, entry)]
         names = [score.name for score in evaluated]
         if len(set(names)) < len(names):
-            raise ScriptError(f"The evaluator {evaluator_name!r} returned several scores of one name: {names}.")
+            raise ScriptError(f"The evaluator {evaluator_name!r} returned several scores of one name: {show(names)}.")
         return evaluated
     if result is None or isinstance(result, Mapping) or _is_scored(result):
         return _read_entry(evaluator_name, result)
@@ -64,7 +66,7 @@ def _read_entry(evaluator_name: str, entry: object) -> list[Evaluated]:
         return _read(evaluator_name, entry)
     if not _is_scored(entry):
         raise ScriptError(
-            f"The evaluator {evaluator_name!r} returned a list that holds {entry!r}: "
+            f"The evaluator {evaluator_name!r} returned a list that holds {show(entry)}: "
             "its entries need names of their own, as an Evaluation or a dict with `name` and `value`."
         )
     known = ("name", "value", "score", "metadata", "data_type", "config_id", *_COMMENTS)
@@ -87,7 +89,7 @@ def _read(evaluator_name: str, fields: Mapping[object, object]) -> list[Evaluate
     return [
         _evaluated(
             evaluator_name,
-            name if isinstance(name, str) and name else evaluator_name,
+            clean(name) if isinstance(name, str) and name else evaluator_name,
             value,
             fields.get("data_type"),
             comment,
@@ -99,7 +101,7 @@ def _read(evaluator_name: str, fields: Mapping[object, object]) -> list[Evaluate
 
 def _first_text(fields: Mapping[object, object]) -> str | None:
     texts = (fields.get(key) for key in _COMMENTS)
-    return next((text for text in texts if isinstance(text, str) and text), None)
+    return next((clean(text) for text in texts if isinstance(text, str) and text), None)
 
 
 def _evaluated(
@@ -114,8 +116,9 @@ def _evaluated(
     try:
         plain, kind = _value(value, data_type)
     except ValueError as problem:
-        raise ScriptError(f"The evaluator {evaluator_name!r} returned {value!r} for {name!r}: {problem}") from None
-    return Evaluated(name, plain, kind, comment, _metadata(metadata), config_id if isinstance(config_id, str) else None)
+        raise ScriptError(f"The evaluator {evaluator_name!r} returned {show(value)} for {name!r}: {problem}") from None
+    config = clean(config_id) if isinstance(config_id, str) else None
+    return Evaluated(name, plain, kind, comment, _metadata(metadata), config)
 
 
 def _value(value: object, data_type: object) -> tuple[float | bool | str, ScoreDataType]:
@@ -134,10 +137,15 @@ def _value(value: object, data_type: object) -> tuple[float | bool | str, ScoreD
 
 
 def _plain(value: object) -> float | bool | str:
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return clean(value)
     if isinstance(value, numbers.Real | Decimal):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if not math.isfinite(number):
             raise ValueError("a score has to be finite.")
         return number
@@ -152,20 +160,16 @@ def _plain(value: object) -> float | bool | str:
 def _kind(value: float | bool | str, data_type: object) -> ScoreDataType:
     if data_type is None:
         return "BOOLEAN" if isinstance(value, bool) else "CATEGORICAL" if isinstance(value, str) else "NUMERIC"
-    named = str(getattr(data_type, "value", data_type)).upper()
+    named = describe(getattr(data_type, "value", data_type)).upper()
     known = next((kind for kind in _DATA_TYPES if kind == named), None)
     if known is None:
-        raise ValueError(f"its data type {data_type!r} is none of {', '.join(_DATA_TYPES)}.")
+        raise ValueError(f"its data type {show(data_type)} is none of {', '.join(_DATA_TYPES)}.")
     return known
 
 
 def _metadata(metadata: object) -> dict[str, JsonValue]:
-    """Bring metadata into JSON; what has no JSON of its own, or none at all, is kept as its `repr`."""
-    if metadata is None:
+    """Bring metadata into JSON; what has no JSON of its own is kept as its text."""
+    read = JsonReading().read(metadata)
+    if read is None:
         return {}
-    try:
-        written = to_json(metadata, fallback=repr, inf_nan_mode="strings", bytes_mode="base64")
-    except ValueError:
-        written = to_json(ascii(metadata))
-    jsonable: JsonValue = from_json(written)
-    return jsonable if isinstance(jsonable, dict) else {"metadata": jsonable}
+    return read if isinstance(read, dict) else {"metadata": read}

@@ -13,8 +13,8 @@ from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.scripts import Evaluated
+from lfexp_mcp.scripts.values import JsonReading
 from lfexp_mcp.worker.stopping import GO_ON, Stop
-from lfexp_mcp.worker.values import JsonReading
 
 
 class JudgeScorer:

@@ -9,11 +9,11 @@ from pydantic import JsonValue
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.runs.manifest import RunItem
+from lfexp_mcp.scripts.values import JsonReading
 from lfexp_mcp.worker.calling import CallTask
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
-from lfexp_mcp.worker.values import JsonReading
 
 FIRST_RETRY_DELAY = 0.5
 LONGEST_RETRY_DELAY = 10.0

@@ -20,6 +20,11 @@ class AutoevalsScore:
     metadata: dict[str, object] = field(default_factory=dict)
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
 @pytest.mark.parametrize(
     ("result", "value", "data_type"),
     [
@@ -90,16 +95,38 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
         np.array([1.0, 2.0]),
         b"1",
         1j,
+        10**400,
+        pytest.param(10**5000, id="an integer too large to print"),
+        Unspeakable(),
+        [Unspeakable()],
+        {"value": Unspeakable()},
+        {"value": 1, "data_type": Unspeakable()},
+        [Evaluation(name="x" * 1_000_000, value=1)] * 2,
+        {"value": "x" * 1_000_000},
     ],
 )
 def test_what_is_no_score_is_an_error_that_names_the_evaluator(result: object) -> None:
-    with pytest.raises(ScriptError, match="'e'"):
+    with pytest.raises(ScriptError, match="'e'") as raised:
         normalise_result("e", result)
+    assert len(str(raised.value)) < 1000
+
+
+def test_texts_of_a_result_are_such_as_utf8_can_hold() -> None:
+    texts = {"name": "\udcff", "value": "\ud800", "comment": "\ud83d\ude00", "config_id": "\udcff"}
+    (score,) = normalise_result("e", {**texts, "metadata": {"\udfff": "\udfff"}})
+    assert score == Evaluated("\ufffd", "\ufffd", "CATEGORICAL", "\U0001f600", {"\ufffd": "\ufffd"}, "\ufffd")
+
+
+def test_metadata_in_circles_is_cut_where_it_closes() -> None:
+    circle: list[object] = [1]
+    circle += [circle, circle]
+    (score,) = normalise_result("e", {"value": 1, "metadata": circle})
+    assert score.metadata == {"metadata": [1, *["<list left out: it contains itself>"] * 2]}
 
 
 def test_metadata_that_is_no_json_is_kept_as_text() -> None:
     (score,) = normalise_result("e", {"value": 1, "metadata": {"at": object, "nan": math.nan}})
-    assert score.metadata["nan"] == "NaN"
+    assert score.metadata["nan"] == "nan"
     assert "object" in str(score.metadata["at"])
 
 

@@ -1,0 +1,40 @@
+"""Texts of the user's code, made fit to be kept: they may hold anything, be endless, or fail to come about."""
+
+from collections.abc import Callable
+
+LONGEST_SHOWN = 300
+"""Characters of a value that an error quotes."""
+
+
+def clean(text: str) -> str:
+    """Return a text as UTF-8 can hold it: escaped surrogates joined, and U+FFFD for one that lost its partner."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(text)
+
+
+def cut(text: str, longest: int) -> str:
+    """Cut the middle out of a text that is too long, and say so there: beginning and end tell the most."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … [{len(text) - 2 * half:,} characters cut] … {text[-half:]}"
+
+
+def describe(value: object) -> str:
+    """Return the text of any object, even of one that fails to give one."""
+    return _text(value, str)
+
+
+def show(value: object) -> str:
+    """Return what an error quotes of any object: its `repr`, bounded, even of one that fails to give one."""
+    return cut(_text(value, repr), LONGEST_SHOWN)
+
+
+def _text(value: object, write: Callable[[object], str]) -> str:
+    try:
+        return clean(write(value))
+    except Exception as error:  # noqa: BLE001 - it is the user's `__str__` or `__repr__`
+        return f"<{type(value).__name__} whose text fails with {type(error).__name__}>"
