@@ -25,7 +25,7 @@ shell into one line and an exit code.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LfexpError(Exception):
@@ -41,17 +41,28 @@ class NotFoundError(UsageError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str], advice: str) -> "NotFoundError":
-        """Build the error with the names nearest to the one asked for.
+        """Build the error with the names nearest to the one asked for, or with the first few if none is near.
 
         Args:
             kind: What was looked for, such as `dataset`.
             name: The name that was asked for.
-            known: The names that exist.
+            known: The names that exist, those first that are likeliest to be meant, such as the newest.
             advice: What to do next, a full sentence.
         """
-        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(candidate) for candidate in near)}?" if near else ""
-        return cls(f"There is no {kind} named {name!r}.{hint} {advice}")
+        names = list(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {name_some(names)}."
+        return cls(f"There is no {kind} named {name!r}. {hint} {advice}")
+
+
+NAMED_AT_MOST = 5
+
+
+def name_some(names: Sequence[object]) -> str:
+    """Name the first few of what exists, and count the rest: `'a', 'b' and 7 more`, or `none`."""
+    named = ", ".join(map(repr, names[:NAMED_AT_MOST])) or "none"
+    rest = len(names) - NAMED_AT_MOST
+    return f"{named} and {rest} more" if rest > 0 else named
 
 
 class RunExistsError(UsageError):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from langfuse.api import ChatMessage, CreateChatPromptRequest, CreateChatPromptType, CreateTextPromptRequest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
+from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError, name_some
 from lfexp_mcp.gateway import decoding
 from lfexp_mcp.gateway.reader import NO_SDK_RETRIES, PAGE, Reader
 from lfexp_mcp.gateway.records import (
@@ -145,11 +145,9 @@ class Definitions(Reader):
             if refused.status != 404:
                 raise
             which = f" with version {version}" if version else f" with label {(label or 'production')!r}"
-            known = [prompt.name for prompt in await self.prompts()]
+            known = {prompt.name: prompt for prompt in await self.prompts()}
             if name in known:
-                raise NotFoundError(
-                    f"Prompt {name!r} exists, but not{which}. Name a version or label that it has."
-                ) from refused
+                raise _other_versions(known[name], which) from refused
             raise NotFoundError.of("prompt", name, known, HOW_TO_MAKE_A_PROMPT) from refused
         return decoding.decode_prompt(row)
 
@@ -198,3 +196,10 @@ class Definitions(Reader):
             lambda page: self._api.models.list(page=page, limit=PAGE, request_options=NO_SDK_RETRIES),
         )
         return [decoding.decode_model(row) for row in sorted(rows, key=lambda row: row.is_langfuse_managed)]
+
+
+def _other_versions(prompt: PromptInfo, which: str) -> NotFoundError:
+    return NotFoundError(
+        f"Prompt {prompt.name!r} exists, but not{which}. Name one that it has: "
+        f"version {name_some(sorted(prompt.versions, reverse=True))}; label {name_some(sorted(prompt.labels))}."
+    )

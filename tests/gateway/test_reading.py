@@ -38,6 +38,18 @@ async def test_an_unknown_dataset_is_answered_with_the_names_near_it(workspace: 
         await workspace.gateway.dataset(name[:-1])
 
 
+async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: Workspace) -> None:
+    names = [_unique("newest") for _ in range(6)]
+    for name in names:
+        await workspace.gateway.upsert_dataset(name)
+    with pytest.raises(NotFoundError) as caught:
+        await workspace.gateway.dataset("qqqqqqqqqqqqqqqq")
+    text = str(caught.value)
+    assert all(repr(name) in text for name in names[1:])
+    assert repr(names[0]) not in text
+    assert " more. Make it with create_dataset" in text
+
+
 async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: Workspace) -> None:
     name = _unique("items")
     await workspace.gateway.upsert_dataset(name)
@@ -88,8 +100,10 @@ async def test_prompts_are_read_by_version_and_label_and_listed_beyond_a_page(wo
     assert (await workspace.gateway.prompt(name, version=1)).text == "Say {{input}}"
     read = await workspace.gateway.prompt(f"{prefix}/chat", label="dev")
     assert (read.messages, read.config, read.version) == (tuple(messages), {"scale": "0-10"}, second.version)
-    with pytest.raises(NotFoundError, match="exists, but not with version 9"):
+    with pytest.raises(NotFoundError, match=r"exists, but not with version 9.*version 1; label 'latest', 'production'"):
         await workspace.gateway.prompt(name, version=9)
+    with pytest.raises(NotFoundError, match=r"exists, but not with label 'prod'.*label 'latest', 'production'"):
+        await workspace.gateway.prompt(name, label="prod")
     with pytest.raises(NotFoundError, match="Did you mean"):
         await workspace.gateway.prompt(f"{prefix}/chatt")
 
