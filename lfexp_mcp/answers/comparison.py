@@ -141,8 +141,11 @@ class GateCheck(Answer):
     expression: str
     run: str
     passed: bool
+    decided: bool = Field(
+        description="False where the run is not completed or has too few values: such a check does not pass."
+    )
     value: float | None
-    message: str
+    message: str = Field(description="What was found, over how many items.")
 
 
 class Gate(Answer):

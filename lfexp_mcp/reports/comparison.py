@@ -79,7 +79,8 @@ def _finding(unfair: bool, message: str) -> str:
 
 def _gate(gate: Gate) -> tuple[str, ...]:
     failed = [f"  {check.expression} for {check.run}: {check.message}" for check in gate.checks if not check.passed]
-    return (f"Gate: {'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)", *failed)
+    passed = [f"  {check.expression} for {check.run}: {check.message}" for check in gate.checks if check.passed]
+    return (f"Gate: {'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)", *failed, *passed)
 
 
 def _signed(value: float | None) -> str:

@@ -52,14 +52,20 @@ def _result(comparison: Comparison, figures: RunFigures, record: RunRecord) -> J
 
 
 def _error(comparison: Comparison, record: RunRecord) -> JsonObject | None:
-    if record.status in ("failed", "cancelled"):
+    if record.status != "completed":
         return {"name": "RunNotCompleted", "message": f"The run is {record.status}.", "is_regression": False}
     failed = [
-        check.message
+        check
         for check in (comparison.gate.checks if comparison.gate else [])
         if check.run == record.run_name and not check.passed
     ]
-    return {"name": "GateFailed", "message": " ".join(failed), "is_regression": True} if failed else None
+    if not failed:
+        return None
+    return {
+        "name": "GateFailed",
+        "message": " ".join(check.message for check in failed),
+        "is_regression": any(check.decided for check in failed),
+    }
 
 
 def _item(item: ItemResult) -> JsonObject:

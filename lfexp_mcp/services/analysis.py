@@ -20,7 +20,7 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.scores.pass_mark import PASS_MARK
+from lfexp_mcp.scores.pass_mark import PASS_MARK, on_unit
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs
@@ -64,8 +64,7 @@ class AnalyzeRequest(BaseModel):
     @property
     def threshold(self) -> float:
         """The threshold on 0-1."""
-        given = PASS_MARK if self.score_threshold is None else self.score_threshold
-        return given / 10 if given > 1 else given
+        return on_unit(PASS_MARK if self.score_threshold is None else self.score_threshold)
 
 
 @dataclass(frozen=True, slots=True)

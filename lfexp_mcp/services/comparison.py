@@ -22,6 +22,7 @@ from lfexp_mcp.services.changes import (
     show_changes,
 )
 from lfexp_mcp.services.comparability import findings, shared_items
+from lfexp_mcp.services.coverage import ended_coverage, ended_pair_coverage, pair_coverage, score_coverage
 from lfexp_mcp.services.figures import contrasts, error_rate_delta, run_figures
 from lfexp_mcp.services.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.human_scales import human_scales_of
@@ -66,6 +67,8 @@ class _Compared:
 
     run: RunValues
     findings: list[Finding]
+    item_ids: Sequence[str]
+    """The items that both have with the same content."""
     scores: list[ScoreComparison]
     contrasts: list[Contrast]
     changes: list[Changes]
@@ -175,6 +178,7 @@ def _compare_all(
             _Compared(
                 run=run,
                 findings=found[index],
+                item_ids=item_ids,
                 scores=lines[index],
                 contrasts=contrasts(baseline.record, run.record, usages[0], usages[index + 1]),
                 changes=[
@@ -209,16 +213,30 @@ def _gate(
 
 
 def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> RunMeasures:
-    values = {score: mean for score, mean in mine.means.items() if compared.run.has_scale(score)}
+    run, item_ids = compared.run, compared.item_ids
+    values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
     raw = {score: "its values fit no 0-1 or 0-10 scale." for score in mine.means if score not in values}
     deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
+    coverage = {score: score_coverage(run, score) for score in values}
+    pairs = {line.score: pair_coverage(baseline, run, line.score, item_ids) for line in compared.scores}
     if mine.error_rate is not None:
         values.setdefault(ERROR_RATE, mine.error_rate)
-    failing = error_rate_delta(baseline.record, compared.run.record)
+        coverage.setdefault(ERROR_RATE, ended_coverage(run))
+    failing = error_rate_delta(baseline.record, run.record)
     if failing is not None:
         deltas.setdefault(ERROR_RATE, failing)
+        pairs.setdefault(ERROR_RATE, ended_pair_coverage(baseline, run))
     verdicts = {line.score: line.verdict for line in compared.scores if line.score not in raw}
-    return RunMeasures(compared.run.name, values, deltas, verdicts, raw)
+    return RunMeasures(
+        run=run.name,
+        status=run.record.status,
+        values=values,
+        deltas=deltas,
+        verdicts=verdicts,
+        unusable=raw,
+        coverage=coverage,
+        pairs=pairs,
+    )
 
 
 async def _shown(ws: Workspace, changes: Sequence[Changes], limit: int) -> ShownItems:

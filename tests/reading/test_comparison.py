@@ -1,13 +1,20 @@
 """compare_runs on the real store."""
 
 import json
+from dataclasses import replace
+from typing import cast
 
 import pytest
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.reports.answers import report_text
+from lfexp_mcp.reports.answers import report_of, report_text
+from lfexp_mcp.reports.junit import junit
+from lfexp_mcp.reports.markdown import markdown
+from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.reading import read_run
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
@@ -149,6 +156,24 @@ async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Wo
     gate = (await compare_runs(workspace, request)).gate
     assert gate is not None
     assert [(check.passed, check.value) for check in gate.checks] == [(True, 0.0), (True, 0.0)]
+
+
+async def test_a_run_whose_items_mostly_failed_passes_no_gate_in_any_form(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-failed-gate")
+    await record_run(workspace, dataset, "old", _results([1.0] * 12))
+    failed = [replace(result, failed=True, scores={}) for result in _results([1.0] * 12)[1:]]
+    await record_run(workspace, dataset, "new", [*_results([1.0]), *failed])
+    conditions = ["accuracy<0.8", "accuracy.delta<-0.02", "worse"]
+    request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=conditions)
+    answer = await compare_runs(workspace, request)
+    assert answer.gate is not None
+    assert [(check.passed, check.decided) for check in answer.gate.checks] == [(False, False)] * 3
+    assert all("1 of 12" in check.message and "11 failed" in check.message for check in answer.gate.checks)
+    records = [await read_run(workspace, dataset.name, name) for name in ("old", "new")]
+    (result,) = cast("list[dict[str, JsonValue]]", result_json(answer, records)["results"])
+    assert result["status"] == "error"
+    for text in (report_text(answer), markdown(report_of(answer)), junit(answer), json.dumps(result)):
+        assert "Cannot be decided" in text
 
 
 async def test_what_humans_gave_in_one_run_only_is_not_held_against_a_judge(

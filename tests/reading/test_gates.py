@@ -1,21 +1,31 @@
 """Conditions under which a run fails."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lfexp_mcp.errors import UsageError
+from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
+from lfexp_mcp.services.coverage import Coverage, ended_coverage, pair_coverage, score_coverage
 from lfexp_mcp.services.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
+from lfexp_mcp.services.run_values import RunValues, read_values
 
+WHOLE = Coverage("items", 12)
+SHARED = Coverage("shared items", 12)
 RUN = RunMeasures(
     run="new",
+    status="completed",
     values={"accuracy": 0.75, "my score": 0.5, "error_rate": 0.2},
     deltas={"accuracy": -0.05, "error_rate": 0.1},
     verdicts={"accuracy": "worse", "my score": "inconclusive"},
     unusable={"length": "its values fit no 0-1 or 0-10 scale."},
+    coverage=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
+    pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), SHARED),
 )
+EMPTY = RunMeasures("empty", "completed", {}, {}, {}, {}, {}, {})
 KNOWN = ["accuracy", "my score", "length"]
 
 
@@ -39,6 +49,9 @@ def _passes(expression: str) -> bool:
         ("my score.worse", True),
         ("'my score' < 0.4", True),
         ("length<3", False),
+        ("length<1000", False),
+        ("accuracy<8", False),
+        ("accuracy<7", True),
         ("my score.delta<0", False),
     ],
 )
@@ -67,7 +80,7 @@ def test_a_score_that_no_run_has_is_an_error_and_not_a_pass() -> None:
 
 
 def test_a_gate_on_what_is_worse_needs_a_score_to_look_at() -> None:
-    bare = RunMeasures("bare", values={"error_rate": 0.0}, deltas={}, verdicts={}, unusable={})
+    bare = replace(EMPTY, values={"error_rate": 0.0})
     gate = check_gate([parse_condition("worse")], [bare], KNOWN)
     assert not gate.passed
     assert "no score" in gate.checks[0].message
@@ -79,13 +92,111 @@ def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> Non
 
 
 def test_a_score_called_error_rate_has_a_verdict() -> None:
-    run = RunMeasures("run", values={}, deltas={}, verdicts={"error_rate": "better"}, unusable={})
+    run = replace(EMPTY, verdicts={"error_rate": "better"}, pairs={"error_rate": SHARED})
     assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
 
 
 def test_a_gate_says_why_a_value_cannot_be_used() -> None:
     check = check_gate([parse_condition("length<3")], [RUN], KNOWN).checks[0]
     assert "no 0-1 or 0-10 scale" in check.message
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "cancelled"])
+@pytest.mark.parametrize("expression", ["accuracy<0.1", "error_rate>0.9", "my score.worse", "accuracy.delta<-0.9"])
+def test_a_run_that_is_not_completed_passes_no_gate(expression: str, status: RunStatus) -> None:
+    (check,) = check_gate([parse_condition(expression)], [replace(RUN, status=status)], KNOWN).checks
+    assert (check.passed, check.decided) == (False, False)
+    assert status in check.message
+
+
+@pytest.mark.parametrize(
+    ("expression", "decided"),
+    [("accuracy<0.1", False), ("accuracy.delta<-0.9", False), ("my score.worse", False), ("error_rate>0.9", True)],
+)
+def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(expression: str, decided: bool) -> None:
+    lacking = Coverage("items", 1, failed=11)
+    few = replace(
+        RUN,
+        coverage={**RUN.coverage, "accuracy": lacking},
+        pairs={**RUN.pairs, "accuracy": lacking, "my score": lacking},
+    )
+    (check,) = check_gate([parse_condition(expression)], [few], KNOWN).checks
+    assert (check.passed, check.decided) == (decided, decided)
+    assert ("1 of 12 items only (11 failed)" in check.message) is not decided
+
+
+def test_one_failed_item_of_two_hundred_blocks_no_gate() -> None:
+    most = replace(RUN, coverage={"accuracy": Coverage("items", 199, failed=1)})
+    (check,) = check_gate([parse_condition("accuracy<0.7")], [most], KNOWN).checks
+    assert check.passed
+    assert check.message == "accuracy 0.7500 is not < 0.7, over 199 of 200 items."
+
+
+def test_nothing_is_worse_says_nothing_where_too_few_pairs_allow_a_verdict() -> None:
+    few = replace(RUN, verdicts={"my score": "inconclusive"}, pairs={"my score": Coverage("shared items", 1)})
+    (check,) = check_gate([parse_condition("worse")], [few], KNOWN).checks
+    assert (check.passed, check.decided) == (False, False)
+    assert "1 of 1 shared items; at least 5" in check.message
+
+
+def test_what_rounding_leaves_of_a_zero_trips_no_gate() -> None:
+    alike = replace(RUN, deltas={"accuracy": 1.7e-13, "my score": -1.7e-13}, values={"accuracy": 0.8 - 1e-13})
+    conditions = [parse_condition(text) for text in ("accuracy.delta>0", "my score.delta<0", "accuracy<0.8")]
+    gate = check_gate(conditions, [alike], KNOWN)
+    assert [check.passed for check in gate.checks] == [True, True, True]
+    assert "delta 0.0000 is not < 0," in gate.checks[1].message
+
+
+@pytest.mark.parametrize(
+    ("expression", "advice"),
+    [
+        ("accuracy<95", "80%"),
+        ("accuracy<-0.5", "80%"),
+        ("accuracy<120%", "100%"),
+        ("accuracy.delta<-2", "-2%"),
+        ("error_rate>5", "5%"),
+    ],
+)
+def test_a_limit_that_no_value_can_reach_is_refused(expression: str, advice: str) -> None:
+    with pytest.raises(UsageError, match=advice):
+        check_gate([parse_condition(expression)], [RUN], KNOWN)
+
+
+def test_a_limit_above_one_is_read_as_a_threshold_is() -> None:
+    (check,) = check_gate([parse_condition("accuracy<8")], [RUN], KNOWN).checks
+    assert check.message == "accuracy 0.7500 is < 0.8 (8 on 0-10), over 12 of 12 items."
+
+
+def _item(number: int, *parts: Score | Unscored) -> ItemResult:
+    return ItemResult(
+        f"i{number}",
+        "succeeded",
+        scores=tuple(part for part in parts if isinstance(part, Score)),
+        unscored=tuple(part for part in parts if isinstance(part, Unscored)),
+    )
+
+
+def _values(*items: ItemResult) -> RunValues:
+    return read_values(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
+
+
+def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_is_not() -> None:
+    given = Score("id", "accuracy", 1.0, "NUMERIC")
+    run = _values(
+        _item(0, given),
+        _item(1, Unscored("accuracy", "timed out")),
+        _item(2, Unscored("my_evaluator", "raised")),
+        _item(3),
+        ItemResult("i4", "failed"),
+        ItemResult("i5", "pending"),
+    )
+    assert score_coverage(run, "accuracy") == Coverage("items", 1, failed=1, pending=1, unscored=2)
+    assert ended_coverage(run) == Coverage("items", 5, pending=1)
+    whole = _values(*(_item(number, given) for number in range(6)))
+    shared = [f"i{number}" for number in range(6)]
+    expected = Coverage("shared items", 1, failed=1, pending=1, unscored=2)
+    assert pair_coverage(whole, run, "accuracy", shared) == expected
+    assert pair_coverage(run, whole, "accuracy", shared) == expected
 
 
 @given(st.text(max_size=30))

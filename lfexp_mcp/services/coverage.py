@@ -1,0 +1,110 @@
+"""How much of a run a number stands for: the results that have a value, and why the others have none."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lfexp_mcp.records import ItemResult
+from lfexp_mcp.services.run_values import RunValues, first_results
+
+Lack = Literal["failed", "pending", "unscored", "left out"]
+"""Why a result has no value; one that its evaluator left out on purpose is none that should have one."""
+MOST_LACKING = 0.1
+"""Share of results without a value up to which a number stands for its run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The results with a value among those that should have one."""
+
+    noun: str
+    """What is counted, such as `items`."""
+    have: int
+    failed: int = 0
+    pending: int = 0
+    unscored: int = 0
+
+    @property
+    def of(self) -> int:
+        """How many should have a value."""
+        return self.have + self.failed + self.pending + self.unscored
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so few lack a value that the others can stand for all."""
+        return self.have > 0 and self.of - self.have <= MOST_LACKING * self.of
+
+    @property
+    def share(self) -> str:
+        """Such as `11 of 12 items`."""
+        return f"{self.have} of {self.of} {self.noun}"
+
+    @property
+    def lacking(self) -> str:
+        """Such as `1 failed, 2 unscored`."""
+        counts = {"failed": self.failed, "pending": self.pending, "unscored": self.unscored}
+        return ", ".join(f"{count} {why}" for why, count in counts.items() if count)
+
+
+def score_coverage(values: RunValues, score: str) -> Coverage:
+    """Count the results of a run that a score's mean is over."""
+    return _counted(
+        _noun(values),
+        (
+            None if values.score_of(item, score) is not None else _lack(values, item, score)
+            for item in values.record.items
+        ),
+        _unlisted(values),
+    )
+
+
+def ended_coverage(values: RunValues) -> Coverage:
+    """Count the results of a run that an error rate is over: those that ended, well or not."""
+    lacks = (_pending(item) for item in values.record.items)
+    return _counted(_noun(values), lacks, _unlisted(values))
+
+
+def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> Coverage:
+    """Count the shared items that a score of two runs is compared on."""
+    shown = [(values, first_results(values.record), values.numbers.get(score, {})) for values in (baseline, run)]
+
+    def lack(item_id: str) -> Lack | None:
+        lacks = [_lack(values, results[item_id], score) for values, results, numbers in shown if item_id not in numbers]
+        return next((lack for lack in lacks if lack != "left out"), lacks[0] if lacks else None)
+
+    return _counted("shared items", map(lack, item_ids))
+
+
+def ended_pair_coverage(baseline: RunValues, run: RunValues) -> Coverage:
+    """Count the items of both runs that their error rates are compared on."""
+    first, second = first_results(baseline.record), first_results(run.record)
+    both = first.keys() & second.keys()
+    return _counted("shared items", (_pending(first[item_id], second[item_id]) for item_id in both))
+
+
+def _pending(*items: ItemResult) -> Lack | None:
+    return "pending" if any(item.status == "pending" for item in items) else None
+
+
+def _lack(values: RunValues, item: ItemResult, score: str) -> Lack:
+    if item.status != "succeeded":
+        return item.status
+    # A script that failed is listed under its own name, as that of its scores is not known.
+    lost = any(missing.name == score or missing.name not in values.readings for missing in item.unscored)
+    return "unscored" if lost else "left out"
+
+
+def _noun(values: RunValues) -> str:
+    return "results" if len(values.record.experiment_ids) > 1 else "items"
+
+
+def _unlisted(values: RunValues) -> int:
+    """Results that the run is to have and that nothing is known of yet."""
+    return max(values.record.total_items - len(values.record.items), 0)
+
+
+def _counted(noun: str, lacks: Iterable[Lack | None], pending: int = 0) -> Coverage:
+    found = list(lacks)
+    return Coverage(
+        noun, found.count(None), found.count("failed"), found.count("pending") + pending, found.count("unscored")
+    )
