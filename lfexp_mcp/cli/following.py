@@ -28,10 +28,13 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
     """Start a run and stay with it until it ends.
 
     The first Ctrl-C cancels the run: what is done is kept. The second one kills its process, the third one only leaves.
+    A dry run ends with the first one.
 
     Raises:
         LfexpError: The run could not start.
     """
+    if request.dry_run:
+        return await run_experiment(workspace, request, wait_seconds=math.inf)
     with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
         async with open_group() as tasks:
             tasks.start_soon(_stop_on, interrupts, workspace, request)

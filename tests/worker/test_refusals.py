@@ -42,7 +42,7 @@ async def test_what_does_not_exist_is_named(scene: Scene) -> None:
     task = scene.script(GOOD)
     with pytest.raises(NotFoundError, match=scene.dataset):
         await scene.run(task, dataset=scene.dataset[:-1])
-    with pytest.raises(ScriptError, match=r"missing\.py does not exist"):
+    with pytest.raises(ScriptError, match=r"no task script .*missing\.py"):
         await scene.run(scene.folder / "missing.py")
     with pytest.raises(ScriptError, match=r"end in \.py"):
         await scene.run(scene.script(GOOD, "task.txt"))
@@ -66,6 +66,9 @@ async def test_an_empty_dataset_is_refused(scene: Scene) -> None:
         {"sample_size": 1001},
         {"dry_run": True, "resume": True},
         {"task_prompt": "p"},
+        {"model": "m"},
+        {"sample_size": 3},
+        {"fail_on_error": float("inf")},
         {"run_name": " "},
         {"repeats": 0},
         {"item_timeout": 0},

@@ -273,3 +273,51 @@ async def test_waiting_ends_with_the_run(scene: Scene) -> None:
     with anyio.fail_after(60):
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, 1000)
     assert (await scene.run_folder()).status() == "completed"
+
+
+async def test_a_dry_run_ends_with_the_call_and_leaves_nothing(scene: Scene) -> None:
+    await scene.fill(2)
+    begun = scene.folder / "endless.py.begun"
+    task = scene.script(
+        """
+        import threading
+
+        def task(*, item, **kwargs):
+            open(__file__ + ".begun", "w").close()
+            threading.Event().wait()
+        """,
+        "endless.py",
+    )
+    with pytest.raises(UsageError, match="did not end in time"):
+        await scene.run(task, dry_run=True, wait_seconds=0.5)
+    begun.unlink(missing_ok=True)
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            await scene.run(task, dry_run=True)
+
+        group.start_soon(run)
+        await until(begun.exists)
+        group.cancel_scope.cancel()
+    assert [path for path in scene.ws.runs.root.iterdir() if path.name.startswith("dry-")] == []
+
+
+async def test_a_resume_waits_for_a_process_that_only_delivers(scene: Scene) -> None:
+    await scene.fill(2)
+    scene.folder.mkdir(exist_ok=True)
+    scene.folder.joinpath("task.py.go").touch()
+    await scene.run(scene.script(COUNTING))
+    folder = await scene.run_folder()
+    statuses: list[str] = []
+
+    async def resume() -> None:
+        statuses.append((await scene.run(None, resume=True)).status)
+
+    with folder.held(delivers=True):
+        assert folder.is_held()
+        assert not folder.is_at_work()
+        with anyio.move_on_after(0.5):
+            await resume()
+        assert statuses == []
+    await resume()
+    assert statuses == ["completed"]

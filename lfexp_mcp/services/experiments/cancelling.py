@@ -10,6 +10,7 @@ from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.following import Follower, find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
+ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
 CANCEL_PATIENCE = 15.0
 """Seconds that a cancel waits for the run to end, its grace period not counted."""
 
@@ -33,6 +34,12 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
         grace = folder.manifest().limits.cancel_grace
         if not await Follower(folder).wait(grace + CANCEL_PATIENCE) and folder.is_hung():
             await _kill(folder)
+        return await _describe(ws, folder)
+    answer = await _describe(ws, folder)
+    return answer.model_copy(update={"warnings": [ENDED_BEFORE, *answer.warnings]})
+
+
+async def _describe(ws: Workspace, folder: RunFolder) -> RunAnswer:
     follower = Follower(folder)
     return await describe_run(ws, follower.record(), follower)
 

@@ -305,7 +305,9 @@ def _check_script(script: Path, kind: str) -> None:
     """Refuse early what needs no worker to see."""
     path = _absolute(script)
     if path is None or not path.is_file():
-        raise ScriptError(f"The {kind} script {path} does not exist. Pass the path of a Python file.")
+        raise ScriptError(
+            f"There is no {kind} script {path}. Pass the absolute path of a file, or one from {working_folder()}."
+        )
     if path.suffix != ".py":
         raise ScriptError(f"The {kind} script {path} is no Python file: its name must end in .py.")
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+SAMPLE_SIZE = 10
 LARGEST_SAMPLE = 1000
 
 RunName = Annotated[
@@ -43,7 +44,7 @@ class RunRequest(BaseModel):
     task_script: Path | None = None
     dataset: str | None = None
     source_type: Literal["dataset", "live"] = "dataset"
-    sample_size: SampleSize = 10
+    sample_size: SampleSize = SAMPLE_SIZE
     use_langfuse_judges: bool = False
     judges: list[str] | None = None
     evaluator_script: Path | None = None
@@ -83,6 +84,10 @@ class RunRequest(BaseModel):
             raise ValueError("pass task_script (a Python file with a `task` function) or task_prompt")
         if self.source_type == "dataset" and not self.dataset:
             raise ValueError("pass the dataset to run over, or source_type='live'")
+        if self.task_script is not None and (self.model or self.provider):
+            raise ValueError("model and provider are those of a task_prompt; a task_script calls its model itself")
+        if self.source_type == "dataset" and self.sample_size != SAMPLE_SIZE:
+            raise ValueError("sample_size is of source_type='live'; a dataset is run whole")
         if self.dry_run and self.resume:
             raise ValueError("dry_run begins nothing that could be resumed: leave one of the two out")
         if not self.run_name.strip():

@@ -1,6 +1,5 @@
 """Starting a run, and staying with it for a while."""
 
-import math
 from contextlib import suppress
 
 import anyio
@@ -8,9 +7,9 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
-from lfexp_mcp.errors import LfexpError, StateError, WorkerError
+from lfexp_mcp.errors import LfexpError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.runs.process import WorkerProcess
+from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.experiments.estimate import estimate_whole
@@ -29,7 +28,7 @@ async def run_experiment(
 ) -> RunAnswer:
     """Run a task on every item of a dataset, score what comes out, and store it in Langfuse.
 
-    The run goes on when the wait is over or the caller goes away.
+    The run goes on when the wait is over or the caller goes away; a dry one ends with the call, and leaves nothing.
 
     Args:
         ws: The workspace.
@@ -42,6 +41,7 @@ async def run_experiment(
         The run as it stands when it ends or the wait is over.
 
     Raises:
+        UsageError: A dry run did not end in time.
         NotFoundError: There is no such dataset, or nothing to resume.
         RunExistsError: The name has items already, or a process at work.
         ScriptError: A script cannot be used.
@@ -50,17 +50,46 @@ async def run_experiment(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
-    deadline = anyio.current_time() + (math.inf if request.dry_run else wait_seconds)
+    deadline = anyio.current_time() + wait_seconds
     order = await _start(ws, request, deadline, on_progress)
     follower = Follower(order.folder, on_progress)
-    ended = await follower.wait(max(deadline - anyio.current_time(), 0))
+    if request.dry_run:
+        return await _finish_dry_run(ws, request, order, follower, deadline)
+    await follower.wait(max(deadline - anyio.current_time(), 0))
     answer = await describe_run(ws, follower.record(), follower)
-    if request.dry_run and ended:
-        estimate = await estimate_whole(ws, follower.record(), order.manifest.dry_run_of or 0)
-        await anyio.to_thread.run_sync(order.folder.delete)
-        return _of_dry_run(answer, request, estimate)
     await _tidy_up(ws)
     return answer
+
+
+async def _finish_dry_run(
+    ws: Workspace, request: RunRequest, order: PreparedOrder, follower: Follower, deadline: float
+) -> RunAnswer:
+    """Wait for the end of a dry run, and leave nothing of it, whatever happens."""
+    try:
+        if not await follower.wait(max(deadline - anyio.current_time(), 0)):
+            raise UsageError(
+                f"The dry run's {order.manifest.item_count} items did not end in time. Pass a longer wait_seconds, or "
+                "an item_timeout."
+            )
+        answer = await describe_run(ws, follower.record(), follower)
+        estimate = await estimate_whole(ws, follower.record(), order.manifest.dry_run_of or 0)
+        return _of_dry_run(answer, request, estimate)
+    finally:
+        await _remove(order)
+
+
+async def _remove(order: PreparedOrder) -> None:
+    """End a run of which nothing shall stay, and delete its folder."""
+    folder = order.folder
+
+    def remove() -> None:
+        pid = folder.worker_pid()
+        if pid is not None and folder.is_held():
+            kill_process_tree(pid)
+        folder.delete()
+
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(remove)
 
 
 async def _start(ws: Workspace, request: RunRequest, deadline: float, on_progress: OnProgress | None) -> PreparedOrder:
@@ -96,6 +125,10 @@ async def _hand_over(
             # A worker that died while it loaded the scripts has left a log, which may say why.
             if order.is_new and not folder.read_state().loading:
                 folder.delete()
+            raise
+        except anyio.get_cancelled_exc_class():
+            if order.manifest.dry_run_of is not None:
+                await _remove(order)
             raise
 
 
