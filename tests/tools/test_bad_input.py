@@ -84,7 +84,7 @@ async def test_an_evaluator_script_that_cannot_be_used_is_refused(
 async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(caller: Caller, dataset: str) -> None:
     said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
     assert str(NOT_THERE) in said
-    assert "Pass the path" in said
+    assert "Pass the absolute path" in said
 
 
 @pytest.mark.anyio
