@@ -154,7 +154,7 @@ def decode_experiment_item(item: ExperimentItemRow) -> ExperimentItem:
         experiment_id=item.experiment_id,
         started=item.start_time,
         ended=item.end_time,
-        failed=item.level == "ERROR",
+        failed=_task_failed(item),
         input=decode_text(item.input),
         output=decode_text(item.output),
         expected_output=None if item.expected_output == "" else decode_text(item.expected_output),
@@ -162,6 +162,11 @@ def decode_experiment_item(item: ExperimentItemRow) -> ExperimentItem:
         description=item.experiment_description or None,
         scores=decode_scores(item.scores),
     )
+
+
+def _task_failed(item: ExperimentItemRow) -> bool:
+    """Whether the task raised, as the SDK's `run_experiment` notes it: the level alone may be the task's own doing."""
+    return item.level == "ERROR" and isinstance(item.output, str) and item.output.startswith("Error:")
 
 
 def decode_observation(observation: ObservationRow) -> Observation:

@@ -122,6 +122,8 @@ async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
         number = item.input["n"]  # type: ignore[attr-defined]
         if number == 2:
             raise RuntimeError("boom")
+        if number == 1:
+            sdk.update_current_span(level="ERROR")
         return {"answer": number}
 
     def accuracy(*, output: dict[str, object], **_: object) -> Evaluation:
@@ -147,10 +149,11 @@ async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
     assert [run.name for run in (await gateway.experiments(dataset.id))[0]] == [run_name]
 
     items = {item.item_id: item for item in await gateway.experiment_items(experiment.id)}
-    first, failed = items[f"{name}-0"], items[f"{name}-2"]
+    first, alarmed, failed = (items[f"{name}-{number}"] for number in range(3))
     assert (first.input, first.output, first.expected_output) == ({"n": 0}, {"answer": 0}, "0")
     assert (first.item_metadata, first.failed) == ({"lang": "de"}, False)
     assert [(score.name, score.value, score.comment) for score in first.scores] == [("accuracy", 0.5, None)]
+    assert (alarmed.failed, alarmed.output) == (False, {"answer": 1})
     assert (failed.failed, failed.output) == (True, "Error: boom")
 
     entries = await gateway.scores(trace_ids=[first.trace_id])

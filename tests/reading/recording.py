@@ -30,6 +30,7 @@ class Recorded:
     scores: Mapping[str, float | bool | str] = field(default_factory=dict)
     comments: Mapping[str, str] = field(default_factory=dict)
     failed: bool = False
+    """As of a task that raised; its `output` then begins with `Error:`, as the SDK writes it."""
     seconds: float = 0.1
     started: datetime | None = None
     session: str | None = None

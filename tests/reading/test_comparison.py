@@ -161,7 +161,7 @@ async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Wo
 async def test_a_run_whose_items_mostly_failed_passes_no_gate_in_any_form(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-failed-gate")
     await record_run(workspace, dataset, "old", _results([1.0] * 12))
-    failed = [replace(result, failed=True, scores={}) for result in _results([1.0] * 12)[1:]]
+    failed = [replace(result, failed=True, output="Error: down", scores={}) for result in _results([1.0] * 12)[1:]]
     await record_run(workspace, dataset, "new", [*_results([1.0]), *failed])
     conditions = ["accuracy<0.8", "accuracy.delta<-0.02", "worse"]
     request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=conditions)
