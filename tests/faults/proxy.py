@@ -116,7 +116,8 @@ class FaultProxy:
             while (request := await self._read(reader)) is not None:
                 head, body, parsed = request
                 await self._answer(head, body, parsed, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        # asyncio's streams complain of a connection whose task ends as cancelled, as `go_away` lets it.
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._open.discard(writer)
