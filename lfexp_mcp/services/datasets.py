@@ -13,7 +13,7 @@ from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.services.dataset_files import read_items
-from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.services.items import FieldNames, NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
 
 CONNECTIONS = 8
@@ -44,11 +44,16 @@ async def create_dataset(
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
 
     Raises:
-        UsageError: The name is empty, an item has no input, or an id belongs to another dataset.
+        UsageError: The name is empty, an item has no input, the metadata is no JSON, or an id belongs to another
+            dataset.
         DataFileError: The file cannot be read; nothing has been stored then.
     """
     if not name.strip():
         raise UsageError("The dataset needs a name. Pass one, such as 'support-questions'.")
+    try:
+        refuse_what_json_has_not(metadata)
+    except ValueError as wrong:
+        raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {wrong}. Mend it.") from None
     new_items = list(items or [])
     if items_file is not None:
         new_items += await anyio.to_thread.run_sync(read_items, items_file, fields)
@@ -114,6 +119,7 @@ def _warnings(dataset_name: str, items: list[NewItem]) -> list[str]:
 
 def _next_steps(name: str, total: int) -> list[NextStep]:
     if not total:
-        return [NextStep(tool="create_dataset", arguments={"name": name}, why="The dataset is empty: add items.")]
-    arguments: dict[str, JsonValue] = {"dataset": name, "run_name": "baseline", "task_script": "/path/to/task.py"}
+        filled: dict[str, JsonValue] = {"name": name, "items_file": "<path>.jsonl"}
+        return [NextStep(tool="create_dataset", arguments=filled, why="The dataset is empty: add items.")]
+    arguments: dict[str, JsonValue] = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
     return [NextStep(tool="run_experiment", arguments=arguments, why="Run a task over the dataset.")]

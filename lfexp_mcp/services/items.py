@@ -33,19 +33,25 @@ class NewItem(BaseModel):
 
     @field_validator("input", "expected_output", "metadata", mode="before")
     @classmethod
-    def _refuse_what_json_has_not(cls, value: object) -> object:
-        if _levels(value) > DEEPEST:
-            message = f"it is nested more than {DEEPEST} levels deep"
-            raise ValueError(message)
-        try:
-            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            message = "it holds half a surrogate pair, which is no text"
-            raise ValueError(message) from None
-        except ValueError:
-            message = "it holds NaN or an infinity, which JSON has not"
-            raise ValueError(message) from None
+    def _is_json(cls, value: object) -> object:
+        refuse_what_json_has_not(value)
         return value
+
+
+def refuse_what_json_has_not(value: object) -> None:
+    """Refuse a value that Langfuse could not store as JSON.
+
+    Raises:
+        ValueError: It holds NaN, an infinity or broken text, or is nested too deeply to be read again.
+    """
+    if _levels(value) > DEEPEST:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a surrogate pair, which is no text") from None
+    except ValueError:
+        raise ValueError("it holds NaN or an infinity, which JSON has not") from None
 
 
 def _levels(value: object) -> int:

@@ -12,6 +12,7 @@ from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
+from lfexp_mcp.services.items import refuse_what_json_has_not
 from lfexp_mcp.services.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace
 
@@ -40,6 +41,10 @@ async def create_judge(
         JudgeError: The name, or anything in the prompt or the config that a run would refuse; nothing is stored then.
     """
     config = config or {}
+    try:
+        refuse_what_json_has_not(config)
+    except ValueError as wrong:
+        raise JudgeError(f"The config of judge {name!r} cannot be stored: {wrong}. Mend it.") from None
     draft = _draft(name, prompt, config)
     template = resolve_template(draft, await ws.gateway.score_configs())
     chosen = choose_model(name, config, ws.settings)
@@ -99,7 +104,7 @@ def _next(stored: Prompt) -> NextStep:
         arguments={
             "dataset": "<a dataset>",
             "run_name": "<a new name>",
-            "task_script": "<path of a script with task()>",
+            "task_script": "<path>.py",
             "judges": [which],
         },
         why="Score a run with this judge.",

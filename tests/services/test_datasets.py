@@ -1,11 +1,14 @@
+import math
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from pydantic import JsonValue
 
-from lfexp_mcp.errors import DataFileError, UsageError
+from lfexp_mcp.errors import DataFileError, JudgeError, UsageError
 from lfexp_mcp.services.datasets import create_dataset
 from lfexp_mcp.services.items import NewItem
+from lfexp_mcp.services.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +23,25 @@ async def test_importing_a_file_twice_leaves_the_dataset_as_it_was(workspace: Wo
     assert (first.stored, first.total_items) == (30, 30) == (second.stored, second.total_items)
     assert first.warnings == []
     assert first.next[0].tool == "run_experiment"
+
+
+async def test_of_an_empty_dataset_the_next_step_is_a_call_that_fills_it(workspace: Workspace) -> None:
+    name = f"empty {uuid4().hex}"
+    (step,) = (await create_dataset(workspace, name)).next
+    assert (step.tool, step.arguments) == ("create_dataset", {"name": name, "items_file": "<path>.jsonl"})
+
+
+@pytest.mark.parametrize("metadata", [{"limit": math.nan}, {"a": [{"b": -math.inf}]}, {"a": "\ud800"}])
+async def test_metadata_that_json_has_not_is_refused_before_anything_is_stored(
+    workspace: Workspace, metadata: dict[str, JsonValue]
+) -> None:
+    name = f"no json {uuid4().hex}"
+    with pytest.raises(UsageError, match="metadata of dataset"):
+        await create_dataset(workspace, name, items=[NewItem(input=1)], metadata=metadata)
+    assert name not in {dataset.name for dataset in await workspace.gateway.datasets()}
+    judge = f"judge-{uuid4().hex}"
+    with pytest.raises(JudgeError, match="config of judge"):
+        await create_judge(workspace, judge, "Rate {{output}} from 0 to 10.", config=metadata)
 
 
 async def test_items_without_reference_and_repeated_items_are_warned_about(workspace: Workspace) -> None:
