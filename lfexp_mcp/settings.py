@@ -2,15 +2,32 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lfexp_mcp.errors import CredentialsError, UsageError
 
 CLOUD_URL = "https://cloud.langfuse.com"
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _whole_path(path: Path) -> Path:
+    """Make a path mean the same in every process, whatever folder a task changes to."""
+    return _expanded(path).resolve()
+
+
+def _interpreter(path: Path) -> Path:
+    """Make a path whole and leave a command; what a link points to is another interpreter than a venv's link to it."""
+    return _expanded(path).absolute() if len(path.parts) > 1 else path
 
 
 class Settings(BaseSettings):
@@ -38,10 +55,12 @@ class Settings(BaseSettings):
     judge_concurrency: int = Field(default=10, ge=1)
     """Calls to one provider that may be under way at once."""
 
-    home: Path = Field(default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False))
+    home: Annotated[Path, AfterValidator(_whole_path)] = Field(
+        default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False)
+    )
     """Folder of the embedded store and of the runs on disk, private to the user."""
-    python: Path | None = None
-    """Interpreter that runs task scripts; unset: the one that runs lfexp-mcp."""
+    python: Annotated[Path, AfterValidator(_interpreter)] | None = None
+    """Interpreter that runs task scripts, as a path or as a command; unset: the one that runs lfexp-mcp."""
     keep_runs: int = Field(default=200, ge=1)
     """How many finished runs keep their folder on disk; the oldest go first."""
 

@@ -29,6 +29,34 @@ def test_our_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert (settings.home, settings.keep_runs, settings.langfuse_url) == (tmp_path, 3, "http://example.test")
 
 
+def test_a_relative_path_means_the_same_wherever_a_task_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LFEXP_HOME", "state")
+    monkeypatch.setenv("LFEXP_PYTHON", str(Path("venv", "python")))
+    settings = load_settings()
+    assert (settings.home, settings.python) == (tmp_path.resolve() / "state", Path.cwd() / "venv" / "python")
+
+
+def test_a_tilde_is_the_users_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFEXP_HOME", str(Path("~", "state")))
+    assert load_settings().home == Path.home().resolve() / "state"
+    monkeypatch.setenv("LFEXP_HOME", "~nobody-of-this-name")
+    with pytest.raises(UsageError, match="LFEXP_HOME"):
+        load_settings()
+
+
+def test_an_interpreter_may_be_a_command_or_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LFEXP_PYTHON", "python3")
+    assert load_settings().python == Path("python3")
+    link = tmp_path / "python"
+    try:
+        link.symlink_to(sys.executable)
+    except OSError:
+        pytest.skip("This user may make no links here.")
+    monkeypatch.setenv("LFEXP_PYTHON", str(link))
+    assert load_settings().python == link
+
+
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "")
     monkeypatch.setenv("LFEXP_PYTHON", "")
