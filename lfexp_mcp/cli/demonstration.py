@@ -4,8 +4,10 @@ from itertools import count
 from pathlib import Path
 
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.next_steps import shell_line
-from lfexp_mcp.cli.output import show, write_line
+from lfexp_mcp.cli.output import emit, show, write_line
 from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, FOLDER, LABELLED_TOTAL, RECEIPTS
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.layout import Report, Table
@@ -21,32 +23,47 @@ from lfexp_mcp.settings import Settings
 PATIENCE_S = 120.0
 
 
-async def demonstrate(settings: Settings) -> None:
+async def demonstrate(settings: Settings, as_json: bool) -> None:
     """Make a dataset, run two versions of a task over it, compare them, and print what each step says.
 
     Args:
         settings: What the environment says; its Langfuse keys are left alone, since the demo stays on this machine.
+        as_json: Print only the comparison, as the model that the tool returns.
     """
     own = settings.model_copy(update={"langfuse_public_key": None, "langfuse_secret_key": None})
     async with open_workspace(own) as workspace:
-        await _tell(workspace, has_account=not settings.embedded)
+        if as_json:
+            emit(await _compared(workspace), as_json)
+        else:
+            await _tell(workspace, has_account=not settings.embedded)
+
+
+async def _compared(workspace: Workspace) -> Comparison:
+    await _dataset(workspace)
+    first, second = await _free_names(workspace)
+    await _run(workspace, first, FIRST_NUMBER)
+    await _run(workspace, second, LABELLED_TOTAL)
+    return await _compare(workspace, first, second)
 
 
 async def _tell(workspace: Workspace, has_account: bool) -> None:
     write_line("The job: read the total off a line of a receipt. No model is called, nothing leaves this machine.\n")
-    dataset = await create_dataset(workspace, DATASET, description=DESCRIPTION, items_file=RECEIPTS)
+    dataset = await _dataset(workspace)
     write_line(f"1. A dataset: {dataset.total_items} receipts, each with the right total and metadata.")
     first, second = await _free_names(workspace)
     write_line(f"\n2. A first version takes the first number it sees ({FIRST_NUMBER.name}).")
-    await _run(workspace, first, FIRST_NUMBER)
+    _show_scores(await _run(workspace, first, FIRST_NUMBER))
     write_line(f"\n3. A second version looks for the word `total` ({LABELLED_TOTAL.name}).")
-    await _run(workspace, second, LABELLED_TOTAL)
+    _show_scores(await _run(workspace, second, LABELLED_TOTAL))
     write_line("\n4. Is it better? Compared item by item:")
-    comparison = await compare_runs(workspace, CompareRequest(dataset=DATASET, runs=[first, second], limit=3))
-    _show_comparison(comparison)
+    _show_comparison(await _compare(workspace, first, second))
     write_line("\n5. The mean went up, and still some receipts got worse. Which ones?")
     await _show_slices(workspace, second)
     _show_next_steps(workspace, first, second, has_account)
+
+
+async def _dataset(workspace: Workspace) -> DatasetAnswer:
+    return await create_dataset(workspace, DATASET, description=DESCRIPTION, items_file=RECEIPTS)
 
 
 async def _free_names(workspace: Workspace) -> tuple[str, str]:
@@ -56,11 +73,18 @@ async def _free_names(workspace: Workspace) -> tuple[str, str]:
     return next(pair for pair in pairs if taken.isdisjoint(pair))
 
 
-async def _run(workspace: Workspace, run_name: str, task_script: Path) -> None:
+async def _run(workspace: Workspace, run_name: str, task_script: Path) -> RunAnswer:
     request = RunRequest(
         dataset=DATASET, run_name=run_name, task_script=task_script, evaluator_script=EVALUATORS, max_concurrency=20
     )
-    answer = await run_experiment(workspace, request, wait_seconds=PATIENCE_S)
+    return await run_experiment(workspace, request, wait_seconds=PATIENCE_S)
+
+
+async def _compare(workspace: Workspace, first: str, second: str) -> Comparison:
+    return await compare_runs(workspace, CompareRequest(dataset=DATASET, runs=[first, second], limit=3))
+
+
+def _show_scores(answer: RunAnswer) -> None:
     for score in answer.scores:
         write_line(f"   {answer.run_name}: {score.name} {score.display}, over {score.count} items")
 

@@ -21,8 +21,11 @@ def serve(
     if not http:
         serve_stdio()
         return
-    note(f"Serving MCP at http://127.0.0.1:{port}/mcp to every program on this machine; Ctrl-C stops it.")
-    serve_http(port)
+
+    def announce(url: str) -> None:
+        note(f"Serving MCP at {url} to every program on this machine; Ctrl-C stops it.")
+
+    serve_http(port, listening=announce)
 
 
 def store(
@@ -50,11 +53,11 @@ def store(
     serve_store(place, port=port, listening=announce)
 
 
-def demo() -> None:
+def demo(as_json: AsJson = False) -> None:
     """Show the main job in a minute: two runs and what their comparison says. No account, no model."""
     from lfexp_mcp.cli.demonstration import demonstrate
 
-    anyio.run(demonstrate, load_settings())
+    anyio.run(demonstrate, load_settings(), as_json)
 
 
 def doctor(as_json: AsJson = False) -> None:

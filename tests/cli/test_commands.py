@@ -1,6 +1,7 @@
 """Each command of the shell, against a real store."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,6 +16,7 @@ from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
+from lfexp_mcp.store.process import stop_store
 from tests.cli.conftest import TASK, Compared, Ran, Shell
 
 
@@ -250,6 +252,27 @@ def test_wrong_use_is_one_line_on_stderr_and_exit_code_2(shell: Shell, arguments
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("Error: ")
     assert says in ran.err
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_served(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = shell("serve", "--http", "--port", port)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"Error: Port {port} ")
+    assert ran.err.count("\n") == 1
+
+
+def test_the_demo_can_print_its_comparison_as_the_model(shell: Shell, home: Path) -> None:
+    try:
+        ran = shell("demo", "--json")
+    finally:
+        stop_store(home / "store")
+    assert (ran.code, ran.err) == (0, "")
+    assert Comparison.model_validate(ran.json).backend.kind == "embedded"
+    assert ran.json["runs"]
 
 
 def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
