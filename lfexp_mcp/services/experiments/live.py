@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Observation
 from lfexp_mcp.services.datasets import derived_id
-from lfexp_mcp.services.items import NewItem
+from lfexp_mcp.services.items import NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
 
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
@@ -46,7 +46,8 @@ async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
 async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSample:
     """Read the newest production traces as what dataset `live-<run_name>` is made of.
 
-    A trace counts when its root observation has an input and is not an experiment's. What production answered is kept
+    A trace counts when its root observation has an input and is not an experiment's; one that is nested too deeply to
+    be an item is left out. What production answered is kept
     in the item's metadata as `production_output`: it is a reference, not a truth, so it is no expected output.
     A dataset of that name which has items is used as it is, so that a resumed run sees the same items.
 
@@ -93,7 +94,18 @@ async def _newest_traces(ws: Workspace, sample_size: int) -> list[Observation]:
     wanted = page
     while True:
         roots = await ws.gateway.observations(root_only=True, page_size=page, most=wanted)
-        usable = [root for root in roots if root.environment != EXPERIMENT_ENVIRONMENT and root.input not in (None, "")]
+        usable = [root for root in roots if _is_usable(root)]
         if len(usable) >= sample_size or len(roots) < wanted:
             return usable[:sample_size]
         wanted *= 4
+
+
+def _is_usable(root: Observation) -> bool:
+    """Whether a root observation is production's, and an item can be made of it."""
+    if root.environment == EXPERIMENT_ENVIRONMENT or root.input in (None, ""):
+        return False
+    try:
+        refuse_what_json_has_not([root.input, root.output])
+    except ValueError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
 from lfexp_mcp.services.experiments.live import sample_live, store_live
+from lfexp_mcp.services.experiments.models_work import find_models_work
 from lfexp_mcp.services.experiments.other_machine import read_results
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -110,7 +111,7 @@ async def _begin_order(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
             "list_runs names those that exist; leave `resume` out to begin it."
         )
-    if request.task_script is None and request.task_prompt is None:
+    if not request.names_task:
         raise UsageError(
             f"Run {request.run_name!r} was begun on another machine, so that its task is not known here. Pass "
             "task_script or task_prompt, and the evaluators and judges that it had."
@@ -129,7 +130,7 @@ async def _new_manifest(
 ) -> Manifest:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
-    work = await _find_models_work(ws, request, dataset, items)
+    work = await find_models_work(ws, request, dataset, items)
     return Manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -142,10 +143,14 @@ async def _new_manifest(
         description=request.description,
         metadata=request.metadata or {},
         task_script=_absolute(request.task_script),
+        task_prompt=work.task_prompt,
         evaluator_script=_absolute(request.evaluator_script),
+        judges=work.judges,
+        warnings=work.warnings,
         python=request.python,
         working_folder=working_folder(),
-    ).model_copy(update=work | _changeable(ws, request))
+        limits=_limits(ws, request),
+    )
 
 
 async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
@@ -167,17 +172,19 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
             "out, or use another run name."
         )
     items = [_dataset_item(item, dataset) for item in folder.items()]
-    changes = await _find_models_work(ws, request, dataset, items, before) | _changeable(ws, request)
-    if request.task_script is not None or request.task_prompt is not None:
-        changes["task_script"] = _absolute(request.task_script)
-    if request.evaluator_script is not None:
-        changes["evaluator_script"] = _absolute(request.evaluator_script)
-    if request.python is not None:
-        changes["python"] = request.python
-    if request.description is not None:
-        changes["description"] = request.description
-    if request.metadata is not None:
-        changes["metadata"] = request.metadata
+    work = await find_models_work(ws, request, dataset, items, before)
+    changes = {
+        "task_script": _absolute(request.task_script) if request.names_task else before.task_script,
+        "task_prompt": work.task_prompt,
+        "evaluator_script": _absolute(request.evaluator_script) or before.evaluator_script,
+        "judges": work.judges,
+        "warnings": work.warnings,
+        "python": request.python or before.python,
+        "description": before.description if request.description is None else request.description,
+        "metadata": before.metadata if request.metadata is None else request.metadata,
+        "working_folder": working_folder(),
+        "limits": _limits(ws, request),
+    }
     return PreparedOrder(folder, before.model_copy(update=changes), None)
 
 
@@ -211,66 +218,6 @@ async def _read(
     return items, taken
 
 
-async def _find_models_work(
-    ws: Workspace,
-    request: RunRequest,
-    dataset: Dataset,
-    items: Sequence[DatasetItem],
-    before: Manifest | None = None,
-) -> dict[str, object]:
-    """Find what of a run is done by models, its judges and a prompt that is the task, as the manifest keeps them.
-
-    Args:
-        ws: The workspace.
-        request: What is asked for.
-        dataset: The run's dataset.
-        items: Its items.
-        before: The order that the run was begun with; what the request does not name is that of before.
-
-    Raises:
-        NotFoundError: There is no such prompt.
-        JudgeError: A prompt cannot be used, or the price of a model, which `max_cost` needs, is not known.
-    """
-    found: dict[str, object] = {}
-    models: list[str] = []
-    if request.names_judges:
-        # Imported here, since most runs need no model.
-        from lfexp_mcp.judges.discovery import find_judges
-
-        judges = await find_judges(
-            ws.gateway,
-            ws.settings,
-            dataset,
-            items,
-            names=request.judges,
-            use_langfuse_judges=request.use_langfuse_judges,
-            samples=request.judge_samples,
-        )
-        found["judges"] = tuple(judge.model_dump(mode="json") for judge in judges.judges)
-        found["warnings"] = judges.warnings
-        models += [judge.model for judge in judges.judges]
-    elif before is not None:
-        models += [str(judge["model"]) for judge in before.judges]
-    if request.task_prompt is not None:
-        from lfexp_mcp.judges.prompt_task import resolve_task_prompt
-
-        task = await resolve_task_prompt(
-            ws.gateway, ws.settings, request.task_prompt, items, model=request.model, provider=request.provider
-        )
-        found["task_prompt"] = task.model_dump(mode="json")
-        models.append(task.model)
-    elif request.task_script is not None:
-        found["task_prompt"] = None
-    elif before is not None and before.task_prompt is not None:
-        models.append(str(before.task_prompt["model"]))
-    if request.max_cost is not None and models:
-        from lfexp_mcp.judges.budget import Budget
-        from lfexp_mcp.judges.prices import PriceTable
-
-        Budget(request.max_cost, PriceTable(await ws.gateway.model_prices())).check(models)
-    return found
-
-
 def _version_of(dataset: Dataset, items: Sequence[DatasetItem]) -> datetime:
     """The time of the newest change to a dataset's items."""
     return max((item.updated for item in items if item.updated is not None), default=dataset.created)
@@ -280,21 +227,17 @@ def _dataset_item(item: RunItem, dataset: Dataset) -> DatasetItem:
     return DatasetItem(item.id, dataset.id, item.input, item.expected_output, item.metadata)
 
 
-def _changeable(ws: Workspace, request: RunRequest) -> dict[str, object]:
-    """What of an order a resumed run takes from its own request."""
-    return {
-        "working_folder": working_folder(),
-        "limits": Limits(
-            max_concurrency=request.max_concurrency,
-            item_timeout=request.item_timeout,
-            run_timeout=request.run_timeout,
-            task_retries=request.task_retries,
-            fail_on_error=request.failure_limit,
-            max_cost=request.max_cost,
-            delivery_patience=ws.settings.delivery_patience,
-            cancel_grace=ws.settings.cancel_grace,
-        ),
-    }
+def _limits(ws: Workspace, request: RunRequest) -> Limits:
+    return Limits(
+        max_concurrency=request.max_concurrency,
+        item_timeout=request.item_timeout,
+        run_timeout=request.run_timeout,
+        task_retries=request.task_retries,
+        fail_on_error=request.failure_limit,
+        max_cost=request.max_cost,
+        delivery_patience=ws.settings.delivery_patience,
+        cancel_grace=ws.settings.cancel_grace,
+    )
 
 
 def _run_item(item: DatasetItem) -> RunItem:

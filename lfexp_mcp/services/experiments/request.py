@@ -72,6 +72,11 @@ class RunRequest(BaseModel):
         return int(limit) if limit is not None and limit >= 1 else limit
 
     @property
+    def names_task(self) -> bool:
+        """Whether the request says what the task is; a resume need not."""
+        return self.task_script is not None or self.task_prompt is not None
+
+    @property
     def names_judges(self) -> bool:
         """Whether the request says which judges score the run."""
         return bool(self.judges) or self.use_langfuse_judges
@@ -80,7 +85,7 @@ class RunRequest(BaseModel):
     def _is_complete(self) -> "RunRequest":
         if self.task_script is not None and self.task_prompt is not None:
             raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
-        if self.task_script is None and self.task_prompt is None and not self.resume:
+        if not self.names_task and not self.resume:
             raise ValueError("pass task_script (a Python file with a `task` function) or task_prompt")
         if self.source_type == "dataset" and not self.dataset:
             raise ValueError("pass the dataset to run over, or source_type='live'")

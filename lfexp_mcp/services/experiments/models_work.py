@@ -1,0 +1,91 @@
+"""What of a run is done by models: its judges, and a prompt that is its task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from lfexp_mcp.gateway.records import Dataset, DatasetItem
+from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsWork:
+    """Judges and prompt as the manifest keeps them, resolved."""
+
+    judges: tuple[dict[str, JsonValue], ...] = ()
+    warnings: tuple[str, ...] = ()
+    task_prompt: dict[str, JsonValue] | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """The models that are called."""
+        prompts = [self.task_prompt] if self.task_prompt is not None else []
+        return [str(prompt["model"]) for prompt in (*self.judges, *prompts)]
+
+
+async def find_models_work(
+    ws: Workspace,
+    request: RunRequest,
+    dataset: Dataset,
+    items: Sequence[DatasetItem],
+    before: Manifest | None = None,
+) -> ModelsWork:
+    """Find the judges and the prompt that a run is asked to have.
+
+    Args:
+        ws: The workspace.
+        request: What is asked for.
+        dataset: The run's dataset.
+        items: Its items.
+        before: The order that the run was begun with; what the request does not name is that of before.
+
+    Raises:
+        NotFoundError: There is no such prompt.
+        JudgeError: A prompt cannot be used, or the price of a model, which `max_cost` needs, is not known.
+    """
+    kept = ModelsWork(before.judges, before.warnings, before.task_prompt) if before is not None else ModelsWork()
+    judges, warnings = kept.judges, kept.warnings
+    if request.names_judges:
+        # Imported here, since most runs need no model.
+        from lfexp_mcp.judges.discovery import find_judges
+
+        found = await find_judges(
+            ws.gateway,
+            ws.settings,
+            dataset,
+            items,
+            names=request.judges,
+            use_langfuse_judges=request.use_langfuse_judges,
+            samples=request.judge_samples,
+        )
+        judges, warnings = tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
+    prompt = kept.task_prompt
+    if request.names_task:
+        task = await _resolve_task(ws, request, items)
+        prompt = task.model_dump(mode="json") if task is not None else None
+    work = ModelsWork(judges, warnings, prompt)
+    if request.max_cost is not None and work.models:
+        from lfexp_mcp.judges.budget import Budget
+        from lfexp_mcp.judges.prices import PriceTable
+
+        Budget(request.max_cost, PriceTable(await ws.gateway.model_prices())).check(work.models)
+    return work
+
+
+async def _resolve_task(ws: Workspace, request: RunRequest, items: Sequence[DatasetItem]) -> ResolvedTaskPrompt | None:
+    if request.task_prompt is None:
+        return None
+    from lfexp_mcp.judges.prompt_task import resolve_task_prompt
+
+    return await resolve_task_prompt(
+        ws.gateway, ws.settings, request.task_prompt, items, model=request.model, provider=request.provider
+    )
