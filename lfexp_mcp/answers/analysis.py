@@ -9,7 +9,14 @@ from lfexp_mcp.answers.comparison import Range
 from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
 from lfexp_mcp.records import RunStatus
 
-SliceVerdict = Literal["worse than the rest", "better than the rest", "not shown to differ", "too few items"]
+SliceVerdict = Literal[
+    "worse than the rest",
+    "better than the rest",
+    "lower than the rest",
+    "higher than the rest",
+    "not shown to differ",
+    "too few items",
+]
 
 
 class HistogramBin(Answer):
@@ -69,7 +76,7 @@ class SliceResult(Answer):
     delta: float = Field(description="mean - rest_mean.")
     interval: Range | None
     p_adjusted: float | None = Field(description="Holm-adjusted over all slices; null for fewer than five items.")
-    verdict: SliceVerdict
+    verdict: SliceVerdict = Field(description="`lower` and `higher` for a score without a scale.")
 
 
 class ScoreCorrelation(Answer):

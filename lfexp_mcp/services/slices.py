@@ -47,18 +47,29 @@ def slice_run(values: RunValues, scores: Sequence[str]) -> list[SliceResult]:
     ]
     adjusted = holm([result.p for _, _, _, result in compared])
     results = [
-        _result(piece, score, count, result, p)
+        _result(piece, score, count, result, p, on_scale=values.has_scale(score))
         for (piece, score, count, result), p in zip(compared, adjusted, strict=True)
     ]
     return sorted(results, key=_rank)
 
 
+_ORDER: tuple[SliceVerdict, ...] = (
+    "worse than the rest",
+    "lower than the rest",
+    "higher than the rest",
+    "not shown to differ",
+    "better than the rest",
+    "too few items",
+)
+
+
 def _rank(result: SliceResult) -> tuple[int, float, str, str, str]:
-    order = ("worse than the rest", "not shown to differ", "better than the rest", "too few items")
-    return (order.index(result.verdict), result.delta, result.key, result.value, result.score)
+    return (_ORDER.index(result.verdict), result.delta, result.key, result.value, result.score)
 
 
-def _result(piece: _Slice, score: str, count: int, result: GroupResult, p: float | None) -> SliceResult:
+def _result(
+    piece: _Slice, score: str, count: int, result: GroupResult, p: float | None, *, on_scale: bool
+) -> SliceResult:
     return SliceResult(
         key=piece.key,
         value=piece.value,
@@ -69,16 +80,19 @@ def _result(piece: _Slice, score: str, count: int, result: GroupResult, p: float
         delta=result.delta,
         interval=as_range(result.interval),
         p_adjusted=p,
-        verdict=_verdict(result, p),
+        verdict=_verdict(result, p, on_scale=on_scale),
     )
 
 
-def _verdict(result: GroupResult, p: float | None) -> SliceVerdict:
+def _verdict(result: GroupResult, p: float | None, *, on_scale: bool) -> SliceVerdict:
+    """On a scale, more is better; without one nobody knows."""
     if p is None:
         return "too few items"
     if p >= ALPHA:
         return "not shown to differ"
-    return "worse than the rest" if result.delta < 0 else "better than the rest"
+    if on_scale:
+        return "worse than the rest" if result.delta < 0 else "better than the rest"
+    return "lower than the rest" if result.delta < 0 else "higher than the rest"
 
 
 def _slices(values: RunValues) -> Iterator[_Slice]:

@@ -78,6 +78,19 @@ async def test_the_kind_of_item_that_does_worse_is_found(workspace: Workspace) -
     assert "row" not in {one.key for one in answer.slices}
 
 
+async def test_a_slice_of_a_score_without_a_scale_is_lower_or_higher(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-raw-slices")
+    results = [
+        Recorded(f"i{n}", scores={"used": 20.0 + n + 500 * (n % 2)}, metadata={"long": bool(n % 2)}) for n in range(40)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-raw-slices", run_name="run"))
+    assert {one.value: one.verdict for one in answer.slices} == {
+        "false": "lower than the rest",
+        "true": "higher than the rest",
+    }
+
+
 async def test_errors_are_grouped_by_kind(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-errors")
     results = [
