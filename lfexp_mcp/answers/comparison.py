@@ -11,7 +11,7 @@ ComparedVerdict = Literal["better", "worse", "higher", "lower", "no difference s
 Ratio = Literal["seconds", "tokens", "cost_usd"]
 """What is compared as a ratio."""
 Crossing = Literal["newly failing", "newly passing"]
-ChangeKind = Literal["worse", "better", "newly erroring", "no longer erroring"]
+ChangeKind = Literal["worse", "better", "lower", "higher", "newly erroring", "no longer erroring"]
 FindingKind = Literal[
     "items",
     "content",
@@ -118,11 +118,12 @@ class ChangedItem(Answer):
 class ChangeList(Answer):
     """Items that changed in one way, the largest changes first."""
 
-    kind: ChangeKind
+    kind: ChangeKind = Field(description="`lower` and `higher` for a score without a scale.")
     run: str
     score: str | None = Field(description="Null for errors.")
     total: int
-    items: list[ChangedItem] = Field(description="The first of them; `limit` and `detail` give more.")
+    items: list[ChangedItem]
+    next_cursor: str | None = Field(description="Pass it as `cursor` to go on in this list; null at its end.")
 
 
 class Finding(Answer):

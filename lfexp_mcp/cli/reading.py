@@ -33,6 +33,7 @@ def compare(
         typer.Option("--fail-if", help="Exit with 1 if so: `accuracy<0.8`, `accuracy.delta<-0.02`, `worse`."),
     ] = None,
     limit: Limit = 10,
+    cursor: Cursor = None,
     detail: Detail = "summary",
     output: Annotated[
         OutputForm, typer.Option("--output", help="Form of the result; `result-json` is that of Langfuse's action.")
@@ -51,6 +52,7 @@ def compare(
         min_delta=min_delta,
         fail_if=fail_if,
         limit=limit,
+        cursor=cursor,
         detail=detail,
     )
 

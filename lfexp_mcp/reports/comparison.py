@@ -10,16 +10,24 @@ def comparison_report(answer: Comparison) -> Report:
         (
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
             _verdicts(answer.scores),
-            *(f"{score.score} of {score.run}: {score.reason}" for score in answer.scores if score.reason),
+            *(f"{score.score} of {score.run}: {why(score)}" for score in answer.scores if score.reason),
             _figures(answer.runs),
             *(contrast.summary for contrast in answer.contrasts),
-            *(_changes(changes) for changes in answer.changes if changes.items),
+            *(block for changes in answer.changes if changes.items for block in _changes(changes)),
             *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
             *(f"Warning: {warning}" for warning in answer.warnings),
         ),
         answer.next,
     )
+
+
+def why(score: ScoreComparison) -> str:
+    """Say what a verdict rests on, and how many items would show more."""
+    if score.items_needed is None or score.items_needed_for is None:
+        return score.reason
+    shows = number(abs(score.items_needed_for))
+    return f"{score.reason} About {score.items_needed} items would show a difference of {shows}."
 
 
 def _verdicts(scores: list[ScoreComparison]) -> Block:
@@ -30,6 +38,7 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
             score.run,
             score.score,
             score.verdict,
+            str(score.pairs),
             f"{number(score.baseline_mean)} -> {number(score.mean)}",
             _signed(score.delta),
             _interval(score.interval),
@@ -38,7 +47,7 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
         )
         for score in scores
     ]
-    return Table(("run", "score", "verdict", "mean", "delta", "95%", "p", "won/lost/tied"), rows)
+    return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "95%", "p", "won/lost/tied"), rows)
 
 
 def _figures(runs: list[RunFigures]) -> Table:
@@ -56,7 +65,7 @@ def _figures(runs: list[RunFigures]) -> Table:
     return Table(("run", "status", "succeeded", "failed", "median s", "USD"), rows, "Runs:")
 
 
-def _changes(changes: ChangeList) -> Table:
+def _changes(changes: ChangeList) -> tuple[Block, ...]:
     rows = [
         (
             item.item_id,
@@ -70,7 +79,8 @@ def _changes(changes: ChangeList) -> Table:
     ]
     score = f", {changes.score}" if changes.score else ""
     title = f"{changes.kind.capitalize()}{score} in {changes.run}: {changes.total}, of which {len(rows)} shown"
-    return Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title)
+    more = (f"There are more: cursor {changes.next_cursor!r}.",) if changes.next_cursor else ()
+    return (Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title), *more)
 
 
 def _finding(unfair: bool, message: str) -> str:

@@ -3,6 +3,7 @@
 from xml.etree import ElementTree as ET
 
 from lfexp_mcp.answers.comparison import Comparison, GateCheck, ScoreComparison
+from lfexp_mcp.reports.comparison import why
 from lfexp_mcp.reports.layout import one_line
 
 
@@ -42,4 +43,4 @@ def _add_check(suite: ET.Element, check: GateCheck) -> None:
 
 def _add_score(suite: ET.Element, score: ScoreComparison) -> None:
     case = ET.SubElement(suite, "testcase", classname="score", name=one_line(score.score))
-    ET.SubElement(case, "system-out").text = one_line(f"{score.verdict}: {score.reason}")
+    ET.SubElement(case, "system-out").text = one_line(f"{score.verdict}: {why(score)}")

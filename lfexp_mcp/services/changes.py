@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
-from lfexp_mcp.records import ItemResult
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.records import ItemResult, ItemStatus
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.services.allowance import Allowance
+from lfexp_mcp.services.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.run_values import RunValues, first_results
 
 
@@ -33,7 +36,7 @@ class Changes:
 
 
 def score_changes(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
-    """Find the items whose score fell, and those whose score rose.
+    """Find the items whose score fell, and those whose score rose: worse and better where the score has a scale.
 
     Args:
         baseline: The run compared with.
@@ -50,11 +53,11 @@ def score_changes(baseline: RunValues, run: RunValues, score: str, item_ids: Ite
         for item_id in item_ids
         if item_id in first and item_id in second and abs(second[item_id] - first[item_id]) > 1e-12
     ]
-    worse = sorted((change for change in changed if _rise(change) < 0), key=lambda one: (_rise(one), one.item_id))
-    better = sorted((change for change in changed if _rise(change) > 0), key=lambda one: (-_rise(one), one.item_id))
+    fallen = sorted((change for change in changed if _rise(change) < 0), key=lambda one: (_rise(one), one.item_id))
+    risen = sorted((change for change in changed if _rise(change) > 0), key=lambda one: (-_rise(one), one.item_id))
     return (
-        Changes("worse", score, baseline, run, tuple(worse)),
-        Changes("better", score, baseline, run, tuple(better)),
+        Changes("worse" if on_scale else "lower", score, baseline, run, tuple(fallen)),
+        Changes("better" if on_scale else "higher", score, baseline, run, tuple(risen)),
     )
 
 
@@ -71,18 +74,32 @@ def _crossing(first: float, second: float) -> Crossing | None:
 
 def error_changes(baseline: RunValues, run: RunValues, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
     """Find the items whose task fails now and did not before, and the other way round; any failed repeat counts."""
-    first, second = _failing(baseline), _failing(run)
     known = list(item_ids)
-    begun = [Change(item_id, None, None) for item_id in known if item_id in second and item_id not in first]
-    ended = [Change(item_id, None, None) for item_id in known if item_id in first and item_id not in second]
     return (
-        Changes("newly erroring", None, baseline, run, tuple(begun)),
-        Changes("no longer erroring", None, baseline, run, tuple(ended)),
+        Changes("newly erroring", None, baseline, run, _turned(baseline, "succeeded", run, "failed", known)),
+        Changes("no longer erroring", None, baseline, run, _turned(baseline, "failed", run, "succeeded", known)),
     )
 
 
-def _failing(values: RunValues) -> set[str]:
-    return {item.item_id for item in values.record.items if item.status == "failed"}
+def _turned(
+    baseline: RunValues, before: ItemStatus, run: RunValues, after: ItemStatus, item_ids: Iterable[str]
+) -> tuple[Change, ...]:
+    """The items of one status in the baseline and of another in the run; one that was not run is of neither."""
+    first, second = _ended(baseline), _ended(run)
+    return tuple(
+        Change(item_id, None, None)
+        for item_id in item_ids
+        if first.get(item_id) == before and second.get(item_id) == after
+    )
+
+
+def _ended(values: RunValues) -> dict[str, ItemStatus]:
+    """How each item ended that was run: failed as soon as one of its repeats did."""
+    ended: dict[str, ItemStatus] = {}
+    for item in values.record.items:
+        if item.status == "failed" or (item.status == "succeeded" and item.item_id not in ended):
+            ended[item.item_id] = item.status
+    return ended
 
 
 Shown = dict[tuple[str, bool], dict[str, ItemResult]]
@@ -98,11 +115,33 @@ class ShownItems:
     trace_urls: dict[str, str | None]
 
 
-def items_to_show(changes: Sequence[Changes], limit: int) -> Shown:
-    """Collect the results of the first `limit` items of each list."""
+def find_page(changes: Sequence[Changes], cursor: str) -> tuple[Changes, int]:
+    """Find the list that a cursor names, and the place in it at which the page begins.
+
+    Raises:
+        UsageError: It names none of the lists, or a place beyond its end.
+    """
+    for listed in changes:
+        name, _, place = cursor.rpartition("/")
+        if name == _name(listed):
+            start = read_cursor(place)
+            check_place(start, len(listed.changes), f"items {listed.kind}")
+            return listed, start
+    raise UsageError(
+        f"{cursor!r} is no cursor of this comparison: pass the `next_cursor` of one of its `changes`, with the same "
+        "runs, or none to begin anew."
+    )
+
+
+def _name(listed: Changes) -> str:
+    return "/".join(quote(part, safe=" ") for part in (listed.kind, listed.score or "", listed.run.name))
+
+
+def items_to_show(changes: Sequence[Changes], start: int, limit: int) -> Shown:
+    """Collect the results of `limit` items of each list, from a place on."""
     shown: Shown = {}
     for listed in changes:
-        wanted = [change.item_id for change in listed.changes[:limit]]
+        wanted = [change.item_id for change in listed.changes[start : start + limit]]
         errors = listed.score is None
         for values in (listed.baseline, listed.run):
             results = _results(values, failed_first=errors)
@@ -117,14 +156,17 @@ def _results(values: RunValues, *, failed_first: bool) -> dict[str, ItemResult]:
     return results
 
 
-def show_changes(changes: Changes, shown: ShownItems, allowance: Allowance) -> ChangeList:
-    """Show a list of changes within an allowance."""
+def show_changes(changes: Changes, start: int, shown: ShownItems, allowance: Allowance) -> ChangeList:
+    """Show a list of changes from a place on, within an allowance."""
+    total = len(changes.changes)
+    end = min(start + allowance.rows, total)
     return ChangeList(
         kind=changes.kind,
         run=changes.run.name,
         score=changes.score,
-        total=len(changes.changes),
-        items=[_show(change, changes, shown, allowance) for change in changes.changes[: allowance.rows]],
+        total=total,
+        items=[_show(change, changes, shown, allowance) for change in changes.changes[start:end]],
+        next_cursor=f"{_name(changes)}/{write_cursor(end)}" if end < total else None,
     )
 
 

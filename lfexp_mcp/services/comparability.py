@@ -1,23 +1,34 @@
 """Whether two runs can be compared fairly: what differs between them beside the task."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
+from lfexp_mcp.services.coverage import Lack, lacks
 from lfexp_mcp.services.run_values import RunValues, first_results
 
 SHOWN = 40
-"""Characters of a recorded value that a message shows, enough to tell hashes apart."""
+"""Characters of a recorded value that a message shows."""
+HASH_SHOWN = 12
+"""Characters of a hash that tell it from others."""
 
+_SCRIPT = ("evaluator_script", "sha256")
 _RECORDED: tuple[tuple[FindingKind, tuple[str, ...], str], ...] = (
     ("dataset version", ("dataset_version",), "dataset version"),
     ("time-out", ("limits", "item_timeout"), "time-out per item"),
-    ("evaluator script", ("evaluator_script", "sha256"), "evaluator script"),
+    ("evaluator script", _SCRIPT, "evaluator script"),
 )
 """What the runner records of a run: its finding, its place in the provenance, and its name for a reader."""
+
+_LACKS: dict[Lack, str] = {
+    "failed": "failed in the other",
+    "pending": "not run in the other",
+    "unscored": "not scored in the other, as its evaluator or judge failed",
+    "left out": "given no value in the other",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,8 @@ def findings(baseline: RunValues, run: RunValues, shared: Shared) -> list[Findin
     """List what makes two runs differ beside the task, and which scores cannot be compared fairly."""
     found = [*_of_runs(baseline, run, shared)]
     for score in sorted(baseline.readings.keys() & run.readings.keys()):
-        found += _of_score(baseline, run, score, shared)
-    return found
+        found += _of_score(baseline, run, score)
+    return [*found, *_unpaired(baseline, run, shared)]
 
 
 def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
@@ -72,7 +83,11 @@ def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Fi
     for kind, path, what in _RECORDED:
         first, second = _recorded(baseline, path), _recorded(run, path)
         if first != second and baseline.record.provenance and run.record.provenance:
-            message = f"The {what} differs: {_shown(first)} in {baseline.name!r}, {_shown(second)} in {run.name!r}."
+            shown = HASH_SHOWN if path == _SCRIPT else SHOWN
+            message = (
+                f"The {what} differs: {_shown(first, shown)} in {baseline.name!r}, "
+                f"{_shown(second, shown)} in {run.name!r}."
+            )
             yield Finding(kind=kind, unfair=False, run=run.name, message=message)
 
 
@@ -95,7 +110,7 @@ def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Find
         yield Finding(kind="content", unfair=not shared.item_ids, run=run.name, message=message)
 
 
-def _of_score(baseline: RunValues, run: RunValues, score: str, shared: Shared) -> Iterator[Finding]:
+def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
     first, second = baseline.readings[score], run.readings[score]
     if (first.source == "ANNOTATION") != (second.source == "ANNOTATION"):
         message = f"{score!r} comes from humans in one run only."
@@ -105,15 +120,30 @@ def _of_score(baseline: RunValues, run: RunValues, score: str, shared: Shared) -
         message = f"{score!r} was scored on {scales}."
         yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
     yield from _judges(baseline, run, score)
-    scored_first = baseline.numbers.get(score, {}).keys() & set(shared.item_ids)
-    scored_second = run.numbers.get(score, {}).keys() & set(shared.item_ids)
-    only_first, only_second = len(scored_first - scored_second), len(scored_second - scored_first)
-    if only_first or only_second:
-        message = (
-            f"{score!r}: {only_first} shared items are scored in {baseline.name!r} only and {only_second} in "
-            f"{run.name!r} only (the task, evaluator or judge failed on the other side); they are no pairs."
+
+
+def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+    """Say which scores lack a value on one side, once for all that lack it alike."""
+    alike: dict[str, list[str]] = {}
+    for score in sorted(baseline.readings.keys() & run.readings.keys()):
+        scored = [values.numbers.get(score, {}).keys() & set(shared.item_ids) for values in (baseline, run)]
+        sides = (
+            _one_sided(baseline, run, score, scored[0] - scored[1]),
+            _one_sided(run, baseline, score, scored[1] - scored[0]),
         )
-        yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=score, message=message)
+        if any(sides):
+            alike.setdefault(" and ".join(filter(None, sides)), []).append(score)
+    for text, scores in alike.items():
+        message = f"{', '.join(map(repr, scores))}: of the shared items {text}; they are no pairs."
+        only = scores[0] if len(scores) == 1 else None
+        yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=only, message=message)
+
+
+def _one_sided(having: RunValues, lacking: RunValues, score: str, item_ids: Collection[str]) -> str:
+    if not item_ids:
+        return ""
+    why = ", ".join(f"{count} {_LACKS[lack]}" for lack, count in lacks(lacking, score, item_ids).items())
+    return f"{len(item_ids)} {'is' if len(item_ids) == 1 else 'are'} scored in {having.name!r} only ({why})"
 
 
 def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
@@ -131,6 +161,22 @@ def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
             "Score both with the same judge to compare them."
         )
         yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
+
+
+def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None:
+    """Say that the script which gives a score differs between two runs; None for other scores, and where it does not.
+
+    Such a difference makes no comparison unfair, since most edits of a script leave the score what it was.
+    """
+    readings = [values.readings.get(score) for values in (baseline, run)]
+    scripted = [reading for reading in readings if reading and reading.source == "API" and reading.prompt is None]
+    first, second = _recorded(baseline, _SCRIPT), _recorded(run, _SCRIPT)
+    if len(scripted) < len(readings) or first is None or second is None or first == second:
+        return None
+    return (
+        f"Its evaluator script differs between the runs ({_shown(first, HASH_SHOWN)} and {_shown(second, HASH_SHOWN)}):"
+        " part of the difference may be the script's."
+    )
 
 
 def judge_of(values: RunValues, score: str) -> Mapping[str, JsonValue] | None:
@@ -152,5 +198,5 @@ def _recorded(values: RunValues, path: tuple[str, ...]) -> JsonValue:
     return value
 
 
-def _shown(value: JsonValue) -> str:
-    return "none" if value is None else str(value)[:SHOWN]
+def _shown(value: JsonValue, characters: int = SHOWN) -> str:
+    return "none" if value is None else str(value)[:characters]

@@ -7,7 +7,7 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.comparison import Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import ChangeList, Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
@@ -17,6 +17,7 @@ from lfexp_mcp.services.changes import (
     Changes,
     ShownItems,
     error_changes,
+    find_page,
     items_to_show,
     score_changes,
     show_changes,
@@ -50,6 +51,7 @@ class CompareRequest(BaseModel):
     min_delta: float | None = Field(default=None, gt=0, le=1, description="Smallest difference worth seeing, 0-1.")
     fail_if: list[str] | None = Field(default=None, description="Conditions that fail the gate.")
     limit: int = Field(default=10, ge=1, le=100, description="Items per list of changes.")
+    cursor: str | None = Field(default=None, description="Where to go on in one list of changes.")
     detail: Detail = "summary"
 
     @model_validator(mode="after")
@@ -83,6 +85,9 @@ class _Gathered:
     figures: list[RunFigures]
     compared: list[_Compared]
     changes: list[Changes]
+    """All lists, or the one that is read on."""
+    start: int
+    """Where they are shown from."""
     shown: ShownItems
     gate: Gate | None
     warnings: list[str]
@@ -107,13 +112,17 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     asked = _scores_asked(request.score_name, known)
     compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request.min_delta)
     figures = await _figures(ws, values, usages)
-    changes = [listed for one in compared for listed in one.changes if listed.changes]
+    changes, start = [listed for one in compared for listed in one.changes if listed.changes], 0
+    if request.cursor is not None:
+        listed, start = find_page(changes, request.cursor)
+        changes = [listed]
     gathered = _Gathered(
         names=names,
         figures=figures,
         compared=compared,
         changes=changes,
-        shown=await _shown(ws, changes, request.limit),
+        start=start,
+        shown=await _shown(ws, changes, start, request.limit),
         gate=_gate(conditions, compared, figures, values[0], known),
         warnings=[
             f"{one.name}: {text}"
@@ -141,6 +150,11 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowan
     if len(lines) > most:
         warnings.append(f"{most} of {len(lines)} comparisons are shown: name a score_name, or ask for detail='full'.")
     shown = {(line.run, line.score) for line in lines[:most]}
+    changes = [
+        show_changes(listed, gathered.start, gathered.shown, allowance)
+        for listed in gathered.changes
+        if request.cursor is not None or listed.score is None or (listed.run.name, listed.score) in shown
+    ]
     return Comparison(
         backend=ws.gateway.backend,
         dataset=request.dataset,
@@ -149,17 +163,13 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowan
         scores=lines[:most],
         contrasts=[contrast for one in gathered.compared for contrast in one.contrasts],
         comparability=found[:most],
-        changes=[
-            show_changes(listed, gathered.shown, allowance)
-            for listed in gathered.changes
-            if listed.score is None or (listed.run.name, listed.score) in shown
-        ],
+        changes=changes,
         gate=gathered.gate,
         pass_mark=PASS_MARK,
         min_delta=request.min_delta or DEFAULT_MIN_DELTA,
         warnings=warnings,
         notice=STRANGERS,
-        next=_next_steps(request, gathered.names, gathered.compared),
+        next=_next_steps(request, gathered.names[-1], changes),
     )
 
 
@@ -239,18 +249,17 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
     )
 
 
-async def _shown(ws: Workspace, changes: Sequence[Changes], limit: int) -> ShownItems:
+async def _shown(ws: Workspace, changes: Sequence[Changes], start: int, limit: int) -> ShownItems:
     """Read the judges' reasons of the items that will be shown, and no others."""
     commented = {
         key: {item.item_id: item for item in await with_comments(ws, list(results.values()))}
-        for key, results in items_to_show(changes, limit).items()
+        for key, results in items_to_show(changes, start, limit).items()
     }
     traces = {item.trace_id for results in commented.values() for item in results.values() if item.trace_id}
     return ShownItems(commented, {trace: await ws.gateway.trace_url(trace) for trace in sorted(traces)})
 
 
-def _next_steps(request: CompareRequest, names: Sequence[str], compared: Sequence[_Compared]) -> list[NextStep]:
-    last = names[-1]
+def _next_steps(request: CompareRequest, last: str, changes: Sequence[ChangeList]) -> list[NextStep]:
     steps = [
         NextStep(
             tool="analyze_run",
@@ -258,22 +267,24 @@ def _next_steps(request: CompareRequest, names: Sequence[str], compared: Sequenc
             why="See what fails in it, and which kinds of items do worse.",
         )
     ]
-    changed = next((listed for one in compared for listed in one.changes if listed.changes), None)
+    changed = next((listed for listed in changes if listed.items), None)
     if changed is not None:
-        item_id = changed.changes[0].item_id
+        item_id = changed.items[0].item_id
         steps.append(
             NextStep(
                 tool="get_run",
-                arguments={"dataset": request.dataset, "run_name": changed.run.name, "item_id": item_id},
+                arguments={"dataset": request.dataset, "run_name": changed.run, "item_id": item_id},
                 why="Read an item that changed, whole.",
             )
         )
-    if any(len(listed.changes) > request.limit for one in compared for listed in one.changes):
+    longer = next((listed for listed in changes if listed.next_cursor is not None), None)
+    if longer is not None:
+        given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"fail_if"})
         steps.append(
             NextStep(
                 tool="compare_runs",
-                arguments={"dataset": request.dataset, "runs": [*names], "limit": 100},
-                why="List more of the changed items.",
+                arguments={**given, "cursor": longer.next_cursor},
+                why=f"List more of the items {longer.kind}; each list has its own next_cursor.",
             )
         )
     return steps

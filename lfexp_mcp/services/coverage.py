@@ -1,5 +1,6 @@
 """How much of a run a number stands for: the results that have a value, and why the others have none."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -60,8 +61,7 @@ def score_coverage(values: RunValues, score: str) -> Coverage:
 
 def ended_coverage(values: RunValues) -> Coverage:
     """Count the results of a run that an error rate is over: those that ended, well or not."""
-    lacks = (_pending(item) for item in values.record.items)
-    return _counted(_noun(values), lacks, _unlisted(values))
+    return _counted(_noun(values), map(_pending, values.record.items), _unlisted(values))
 
 
 def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> Coverage:
@@ -73,6 +73,12 @@ def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Ite
         return next((lack for lack in lacks if lack != "left out"), lacks[0] if lacks else None)
 
     return _counted("shared items", map(lack, item_ids))
+
+
+def lacks(values: RunValues, score: str, item_ids: Iterable[str]) -> dict[Lack, int]:
+    """Count why items of a run have no value of a score."""
+    results = first_results(values.record)
+    return dict(Counter(_lack(values, results[item_id], score) for item_id in item_ids).most_common())
 
 
 def ended_pair_coverage(baseline: RunValues, run: RunValues) -> Coverage:
@@ -103,8 +109,8 @@ def _unlisted(values: RunValues) -> int:
     return max(values.record.total_items - len(values.record.items), 0)
 
 
-def _counted(noun: str, lacks: Iterable[Lack | None], pending: int = 0) -> Coverage:
-    found = list(lacks)
+def _counted(noun: str, reasons: Iterable[Lack | None], pending: int = 0) -> Coverage:
+    found = list(reasons)
     return Coverage(
         noun, found.count(None), found.count("failed"), found.count("pending") + pending, found.count("unscored")
     )

@@ -26,3 +26,21 @@ def read_cursor(cursor: str | None) -> int:
             f"{cursor!r} is no cursor of this list: pass the `next_cursor` of the answer before, or none to begin anew."
         )
     return int(match[1])
+
+
+def check_place(place: int, total: int, what: str) -> None:
+    """Check that a list reaches as far as a cursor says.
+
+    Args:
+        place: What `read_cursor` returned.
+        total: How many entries the list has.
+        what: The entries' name, such as `items`.
+
+    Raises:
+        UsageError: It ends before, which an empty page would hide.
+    """
+    if place and place >= total:
+        raise UsageError(
+            f"The cursor {write_cursor(place)!r} is beyond the end: there are {total} {what}. "
+            "Leave cursor out to begin anew."
+        )

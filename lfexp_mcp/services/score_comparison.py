@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
 from lfexp_mcp.scores.pass_mark import PASS_MARK
-from lfexp_mcp.services.comparability import Shared
+from lfexp_mcp.services.comparability import Shared, script_change
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.run_values import RunValues
 from lfexp_mcp.statistics.multiplicity import holm
@@ -25,6 +25,8 @@ class _Line:
     result: PairedResult | None
     unfair: str | None
     """Why there is no fair comparison."""
+    doubt: str | None
+    """What else may have made the difference."""
 
 
 def compare_scores(
@@ -79,7 +81,7 @@ def _line(
     unfair = _unfair(baseline, run, score, findings, pairs)
     result = None if unfair else compare_pairs(pairs, 1.0 if on_scale else None)
     margin = (min_delta or DEFAULT_MIN_DELTA) * (width or 1.0)
-    return _Line(score, run, on_scale, margin, pairs, result, unfair)
+    return _Line(score, run, on_scale, margin, pairs, result, unfair, script_change(baseline, run, score))
 
 
 def _unfair(
@@ -108,7 +110,7 @@ def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
         score=line.score,
         run=line.run.name,
         verdict=_verdict(judgement, on_scale=line.on_scale),
-        reason=judgement.reason,
+        reason=" ".join(filter(None, (judgement.reason, line.doubt))),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
         mean=result.second_mean,

@@ -27,6 +27,7 @@ async def compare_runs(
         Field(description="Gates, such as `accuracy<0.8`, `accuracy.delta<-0.02`, `worse`."),
     ] = None,
     limit: ListedItems = 10,
+    cursor: Annotated[str | None, Field(description="`next_cursor` of one of the `changes`, to go on in it.")] = None,
     detail: Detail = "summary",
 ) -> Comparison:
     """Compare runs of a dataset item by item, and say whether a difference is real.
@@ -47,6 +48,7 @@ async def compare_runs(
         min_delta=min_delta,
         fail_if=fail_if,
         limit=limit,
+        cursor=cursor,
         detail=detail,
     )
     return await compare_runs(await workspace_of(ctx), request)

@@ -8,19 +8,29 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.records import ItemResult, ItemStatus, RunRecord, Score
 from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.services.allowance import TOKENS, tokens
+from lfexp_mcp.services.changes import error_changes
+from lfexp_mcp.services.comparability import findings, shared_items
 from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.reading import read_run
 from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
+
+_STATUSES: tuple[ItemStatus, ...] = ("pending", "failed", "succeeded")
+
+
+def _read(*items: ItemResult) -> RunValues:
+    return read_values(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
 
 
 def _results(values: list[float], output: str = "out", score: str = "accuracy") -> list[Recorded]:
@@ -174,6 +184,100 @@ async def test_a_run_whose_items_mostly_failed_passes_no_gate_in_any_form(worksp
     assert result["status"] == "error"
     for text in (report_text(answer), markdown(report_of(answer)), junit(answer), json.dumps(result)):
         assert "Cannot be decided" in text
+
+
+async def test_an_item_that_was_not_run_neither_errs_nor_ceases_to(workspace: Workspace) -> None:
+    waiting, failed, fine = (ItemResult("i", status) for status in _STATUSES)
+    kinds = {
+        (before.status, after.status): [
+            listed.kind for listed in error_changes(_read(before), _read(after), ["i"]) if listed.changes
+        ]
+        for before in (waiting, failed, fine)
+        for after in (waiting, failed, fine)
+    }
+    assert {pair: found for pair, found in kinds.items() if found} == {
+        ("succeeded", "failed"): ["newly erroring"],
+        ("failed", "succeeded"): ["no longer erroring"],
+    }
+
+
+async def test_items_that_were_not_run_are_said_to_be_that_and_no_failures(workspace: Workspace) -> None:
+    given = (Score("s1", "exact", 1.0, "NUMERIC"), Score("s2", "close", 1.0, "NUMERIC"))
+    scored = [ItemResult(f"i{n}", "succeeded", scores=given) for n in range(4)]
+    whole = _read(*scored)
+    cut = _read(scored[0], ItemResult("i1", "failed"), ItemResult("i2", "pending"), ItemResult("i3", "pending"))
+    (finding,) = findings(whole, cut, shared_items(whole, cut))
+    assert finding.message == (
+        "'close', 'exact': of the shared items 3 are scored in 'run' only "
+        "(2 not run in the other, 1 failed in the other); they are no pairs."
+    )
+
+
+async def test_a_score_without_a_scale_is_lower_or_higher_in_every_part(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-raw-changes")
+    await record_run(workspace, dataset, "old", _results([100.0 + n for n in range(12)], score="used"))
+    await record_run(workspace, dataset, "new", _results([300.0] * 11 + [20.0], score="used"))
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"]))
+    assert [(listed.kind, listed.total) for listed in answer.changes] == [("lower", 1), ("higher", 11)]
+    assert "better" not in report_text(answer).lower()
+
+
+async def test_a_verdict_that_is_open_says_in_every_form_how_many_items_would_settle_it(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-needed")
+    await record_run(workspace, dataset, "old", _results([0.0, 1.0] * 6))
+    await record_run(workspace, dataset, "new", _results([1.0, 0.0] * 5 + [1.0, 1.0]))
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"]))
+    (line,) = answer.scores
+    assert line.verdict == "inconclusive"
+    said = f"About {line.items_needed} items would show a difference of 0.08333"
+    assert said in report_text(answer)
+    assert said in markdown(report_of(answer))
+    assert said in junit(answer)
+
+
+async def test_every_list_of_changes_is_read_to_its_end(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-pages")
+    long = "word " * 300
+    await record_run(workspace, dataset, "old/1", _results([0.0] * 45 + [1.0] * 3, long, "a score"))
+    await record_run(workspace, dataset, "new/2", _results([1.0] * 45 + [0.0] * 3, long, "a score"))
+    first = CompareRequest(dataset=dataset.name, runs=["old/1", "new/2"], limit=20, min_delta=0.1)
+    answer = await compare_runs(workspace, first)
+    better = next(listed for listed in answer.changes if listed.kind == "better")
+    seen = [item.item_id for item in better.items]
+    step = next(step for step in answer.next if step.tool == "compare_runs")
+    while True:
+        answer = await compare_runs(workspace, build(CompareRequest, **step.arguments))
+        assert tokens(answer) <= TOKENS
+        (page,) = answer.changes
+        assert (page.kind, page.total) == ("better", 45)
+        seen += [item.item_id for item in page.items]
+        if page.next_cursor is None:
+            break
+        step = next(step for step in answer.next if step.tool == "compare_runs")
+        assert step.arguments["cursor"] == page.next_cursor
+    assert seen == [f"item-{n:03}" for n in range(45)]
+    assert all(step.tool != "compare_runs" for step in answer.next)
+
+
+@pytest.mark.parametrize("cursor", ["from-10", "better/accuracy/new/from-12", "worse/other/new/from-1", "better/x"])
+async def test_a_cursor_of_no_list_of_changes_is_refused(workspace: Workspace, cursor: str) -> None:
+    dataset = await make_dataset(workspace, f"compare-cursor-{len(cursor)}")
+    await record_run(workspace, dataset, "old", _results([0.0] * 12))
+    await record_run(workspace, dataset, "new", _results([1.0] * 12))
+    with pytest.raises(UsageError, match="begin anew"):
+        await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"], cursor=cursor))
+
+
+async def test_a_score_says_itself_that_its_script_was_changed(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-script")
+    for name, digest, value in (("old", "a" * 64, 0.0), ("new", "b" * 64, 1.0)):
+        metadata = {"lfexp": json.dumps({"evaluator_script": {"file": "e.py", "sha256": digest}})}
+        await record_run(workspace, dataset, name, _results([value] * 12), metadata=metadata)
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"]))
+    (line,) = answer.scores
+    assert line.verdict == "better"
+    assert f"evaluator script differs between the runs ({'a' * 12} and {'b' * 12})" in line.reason
+    assert "a" * 13 not in answer.model_dump_json()
 
 
 async def test_what_humans_gave_in_one_run_only_is_not_held_against_a_judge(
