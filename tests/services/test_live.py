@@ -53,6 +53,8 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
         _next_millisecond()
     with sdk.start_as_current_observation(name="no input"):
         pass
+    with sdk.start_as_current_observation(name="too deep", input="[" * 180 + "]" * 180):
+        pass
     sdk.run_experiment(
         name="e", run_name="r", data=[LocalExperimentItem(input="an experiment")], task=lambda *, item, **_: "x"
     )

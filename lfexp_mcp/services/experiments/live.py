@@ -47,9 +47,9 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     """Read the newest production traces as what dataset `live-<run_name>` is made of.
 
     A trace counts when its root observation has an input and is not an experiment's; one that is nested too deeply to
-    be an item is left out. What production answered is kept
-    in the item's metadata as `production_output`: it is a reference, not a truth, so it is no expected output.
-    A dataset of that name which has items is used as it is, so that a resumed run sees the same items.
+    be an item is left out. What production answered is kept in the item's metadata as `production_output`: it is a
+    reference, not a truth, so it is no expected output. A dataset of that name which has items is used as it is, so
+    that a resumed run sees the same items.
 
     Raises:
         UsageError: There is no trace to sample.
