@@ -51,8 +51,7 @@ async def run_experiment(
         BackendError: Langfuse did not answer.
     """
     deadline = anyio.current_time() + wait_seconds
-    order = await _start(ws, request, deadline, on_progress)
-    follower = Follower(order.folder, on_progress)
+    order, follower = await _start(ws, request, deadline, on_progress)
     if request.dry_run:
         return await _finish_dry_run(ws, request, order, follower, deadline)
     await follower.wait(max(deadline - anyio.current_time(), 0))
@@ -92,33 +91,36 @@ async def _remove(order: PreparedOrder) -> None:
         await anyio.to_thread.run_sync(remove)
 
 
-async def _start(ws: Workspace, request: RunRequest, deadline: float, on_progress: OnProgress | None) -> PreparedOrder:
+async def _start(
+    ws: Workspace, request: RunRequest, deadline: float, on_progress: OnProgress | None
+) -> tuple[PreparedOrder, Follower]:
     """Prepare the order while a worker starts, and hand it over."""
     # A resumed run is started by the interpreter that it was begun with, which its order tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
         order = await prepare_order(ws, request)
         worker = worker or await start_worker(ws, order.manifest.python)
-        await _hand_over(order, worker, deadline, on_progress)
+        follower = await _hand_over(order, worker, deadline, on_progress)
     finally:
         if worker is not None:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(worker.dismiss)
-    return order
+    return order, follower
 
 
 async def _hand_over(
     order: PreparedOrder, worker: WorkerProcess, deadline: float, on_progress: OnProgress | None
-) -> None:
+) -> Follower:
     """Give a worker the order, and see it begin, unless the scripts take too long to load."""
     folder = order.folder
     with folder.starting():
         order.write()
         try:
             await worker.give(Order(run=folder.path))
+            follower = Follower(folder, on_progress)
             async with open_group() as group:
                 group.cancel_scope.deadline = max(deadline, anyio.current_time() + SHORTEST_LOADING)
-                group.start_soon(Follower(folder, on_progress).report)
+                group.start_soon(follower.report)
                 await worker.begin()
                 group.cancel_scope.cancel()
         except LfexpError:
@@ -130,6 +132,7 @@ async def _hand_over(
             if order.manifest.dry_run_of is not None:
                 await _remove(order)
             raise
+    return follower
 
 
 def _of_dry_run(answer: RunAnswer, request: RunRequest, estimate: RunEstimate) -> RunAnswer:
