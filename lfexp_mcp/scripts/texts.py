@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+ROOM_TO_SAY_SO = 50
 LONGEST_SHOWN = 300
 """Characters of a value that an error quotes."""
 
@@ -19,7 +20,7 @@ def cut(text: str, longest: int) -> str:
     """Cut the middle out of a text that is too long, and say so there: beginning and end tell the most."""
     if len(text) <= longest:
         return text
-    half = longest // 2
+    half = (longest - ROOM_TO_SAY_SO) // 2
     return f"{text[:half]} … [{len(text) - 2 * half:,} characters cut] … {text[-half:]}"
 
 

@@ -1,23 +1,48 @@
 """How the task of a run is called, be it a script or a prompt."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import JsonValue
 
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.scripts import ScriptItem, Task
+from lfexp_mcp.scripts.values import JsonReading
 from lfexp_mcp.worker.calls import Outcome, UserCode
 
-CallTask = Callable[[RunItem], Awaitable[Outcome]]
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a task returned."""
+
+    value: object
+    """As the task returned it."""
+    stored: JsonValue
+    """As JSON holds it."""
+    changed: frozenset[str]
+    """What of it JSON cannot hold, and was replaced."""
+
+
+CallTask = Callable[[RunItem], Awaitable[Outcome[TaskOutput]]]
 """Calls the task once on an item, within its time-out; raises nothing of what the task raises."""
 
 
 def script_caller(task: Task, user: UserCode, manifest: Manifest) -> CallTask:
     """Call the task of the user's script."""
 
-    async def call(item: RunItem) -> Outcome:
+    async def call(item: RunItem) -> Outcome[TaskOutput]:
         given = script_item(item, manifest)
-        return await user.call(lambda: task.call(given), is_async=task.is_async, timeout=manifest.limits.item_timeout)
+        return await user.call(
+            lambda: task.call(given), read_output, is_async=task.is_async, timeout=manifest.limits.item_timeout
+        )
 
     return call
+
+
+def read_output(value: object) -> TaskOutput:
+    """Read what a task returned; see `JsonReading.read`."""
+    reading = JsonReading()
+    return TaskOutput(value, reading.read(value), frozenset(reading.changed))
 
 
 def script_item(item: RunItem, manifest: Manifest) -> ScriptItem:

@@ -1,33 +1,38 @@
 """Calling the user's code: sync functions in threads, async ones in an event loop of their own.
 
 Neither can hold up the loop that runs the experiment, so that time-outs, the journal and deliveries go on whatever the
-user's code does. A call that takes too long is given up: a thread cannot be stopped, so it is left behind.
+user's code does. What it returns is read where it ran, since its objects run code of the user's, too. A call that takes
+too long is given up: a thread cannot be stopped, so it is left behind.
 """
 
 import asyncio
 import contextvars
 import inspect
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
+
+from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.worker.failures import describe_error, error_text, exception_attributes
 
 T = TypeVar("T")
 
 ANSWER_TIME = 1.0
 """Seconds in which the user's event loop must react to a trifle, else it counts as blocked."""
+CANCELLED = "CancelledError: the code was cancelled by its own doing, or that of other code in its event loop"
+BLOCKED = "an async function, this one or another, blocks the event loop that all of them share"
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """A call that returned."""
+class Returned(Generic[T]):
+    """A call that returned, and what was read."""
 
-    value: object
+    value: T
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,122 +40,181 @@ class Raised:
     """A call that raised, or was given up."""
 
     error: str
-    cause: BaseException | None = None
+    cause: Mapping[str, str] | None = None
+    """The exception as attributes of a span's event."""
 
 
-Outcome = Returned | Raised
+Outcome: TypeAlias = Returned[T] | Raised
 
 
 class UserCode:
     """Calls functions of the user's scripts."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, loop: "UserLoop") -> None:
         """Prepare calls.
 
         Args:
             threads: How many sync calls may be under way at once.
+            loop: Where async ones run.
         """
         self._most_threads = threads
         self._threads = self._open_threads()
-        self._loop = _UserLoop()
+        self._free_thread = asyncio.Semaphore(threads)
+        self._loop = loop
 
-    async def call(self, function: Callable[[], object], *, is_async: bool, timeout: float | None = None) -> Outcome:
+    async def call(
+        self,
+        function: Callable[[], object],
+        read: Callable[[object], T],
+        *,
+        is_async: bool,
+        timeout: float | None = None,
+    ) -> Outcome[T]:
         """Call a function and wait for it, or until its time is over.
 
         Args:
             function: Takes no arguments; what it returns is awaited where it can be.
+            read: Reads what the function returned; runs where the function did, and within its time.
             is_async: Whether it is a coroutine function, and belongs into the event loop from the start.
-            timeout: Seconds, None for no limit.
+            timeout: Seconds from the beginning of the call, None for no limit.
 
         Returns:
-            What it returned or raised; nothing that it does is raised here, `sys.exit` included.
+            What was read, or what was raised; nothing that the code does is raised here, `sys.exit` included.
         """
-        if timeout is None:
-            return await self._outcome(function, is_async=is_async)
-        with anyio.move_on_after(timeout):
-            return await self._outcome(function, is_async=is_async)
-        await self._replace_stuck(is_async=is_async)
-        return Raised(f"TimeoutError: no result within {timeout:g} s")
-
-    async def _outcome(self, function: Callable[[], object], *, is_async: bool) -> Outcome:
         if is_async:
-            return await self._loop.run(function)
-        # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
-        # another would wait for all that have just ended.
-        run = contextvars.copy_context().run
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, run, _invoke, function)
-        if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
-            awaitable = outcome.value
-            return await self._loop.run(lambda: awaitable)
-        return outcome
+            return await self._call(function, read, is_async=True, timeout=timeout)
+        async with self._free_thread:
+            return await self._call(function, read, is_async=False, timeout=timeout)
 
-    async def _replace_stuck(self, *, is_async: bool) -> None:
-        """Make sure that a call given up, which may never end, takes no place of the next ones."""
+    async def _call(
+        self, function: Callable[[], object], read: Callable[[object], T], *, is_async: bool, timeout: float | None
+    ) -> Outcome[T]:
+        loop = self._loop.current()
+        if timeout is None:
+            return await self._outcome(function, read, loop, is_async=is_async)
+        with anyio.move_on_after(timeout):
+            return await self._outcome(function, read, loop, is_async=is_async)
+        # Whatever is given up may never end, and must take no place of the next calls.
         if not is_async:
             self._threads.shutdown(wait=False)
             self._threads = self._open_threads()
-        if self._loop.is_used and not await self._loop.answers():
-            self._loop = _UserLoop()
+        is_blocked = await self._loop.replace_if_blocked(loop)
+        late = f"TimeoutError: no result within {timeout:g} s"
+        return Raised(f"{late}: {BLOCKED}" if is_blocked and is_async else late)
+
+    async def _outcome(
+        self, function: Callable[[], object], read: Callable[[object], T], loop: "LoopThread", *, is_async: bool
+    ) -> Outcome[T]:
+        if is_async:
+            return await loop.run(_invoke_async(function, read))
+        # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
+        # another would wait for all that have just ended.
+        run = contextvars.copy_context().run
+        ours = asyncio.get_running_loop()
+        outcome = await ours.run_in_executor(self._threads, run, _invoke, function, read)
+        if isinstance(outcome, Returned | Raised):
+            return outcome
+        return await loop.run(_invoke_async(lambda: outcome, read))
 
     def _open_threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._most_threads, thread_name_prefix="user-code")
 
 
-class _UserLoop:
-    """An event loop in a thread of its own, for the user's coroutines."""
+class UserLoop:
+    """The one event loop of the user's coroutines, so that those of the task and of evaluators can share a client."""
 
     def __init__(self) -> None:
+        self._current = LoopThread()
+
+    def current(self) -> "LoopThread":
+        """Return the event loop of now."""
+        if self._current.has_ended:
+            self._current = LoopThread()
+        return self._current
+
+    async def replace_if_blocked(self, loop: "LoopThread") -> bool:
+        """Take another event loop from now on where this one is blocked; tell whether it is."""
+        if await loop.answers():
+            return False
+        if loop is self._current:
+            self._current = LoopThread()
+        return True
+
+
+class LoopThread:
+    """An event loop in a thread of its own, begun at its first use."""
+
+    def __init__(self) -> None:
+        self.has_ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: set[Future[Any]] = set()
 
-    @property
-    def is_used(self) -> bool:
-        return self._loop is not None
-
-    async def run(self, function: Callable[[], object]) -> Outcome:
-        return await asyncio.wrap_future(self._submit(_invoke_async(function)))
+    async def run(self, coroutine: Coroutine[Any, Any, Outcome[T]]) -> Outcome[T]:
+        """Run a coroutine, and cancel it when the caller is cancelled."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._begun())
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        waiting = asyncio.wrap_future(future)
+        try:
+            # Raises no cancellation but the caller's own: one that the user's code asks for only ends `waiting`.
+            await asyncio.wait([waiting])
+        finally:
+            waiting.cancel()
+        return Raised(CANCELLED) if waiting.cancelled() else waiting.result()
 
     async def answers(self) -> bool:
-        """Tell whether the loop reacts."""
-        with anyio.move_on_after(ANSWER_TIME):
-            await asyncio.wrap_future(self._submit(asyncio.sleep(0)))
+        """Tell whether the loop reacts; one that has not begun is no hindrance."""
+        if self._loop is None:
             return True
-        return False
+        answered = asyncio.Event()
+        self._loop.call_soon_threadsafe(asyncio.get_running_loop().call_soon_threadsafe, answered.set)
+        with anyio.move_on_after(ANSWER_TIME):
+            await answered.wait()
+        return answered.is_set()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def _begun(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            Thread(target=self._loop.run_forever, name="user-code", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            Thread(target=self._serve, args=[self._loop], name="user-code", daemon=True).start()
+        return self._loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while not loop.is_closed():
+                # A child task that calls `sys.exit()`, or code that stops the loop, ends nobody else's work.
+                with suppress(SystemExit, KeyboardInterrupt):
+                    loop.run_forever()
+        finally:
+            self.has_ended = True
+            for future in list(self._pending):
+                future.cancel()
 
 
-def _invoke(function: Callable[[], object]) -> Outcome:
+def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T] | Awaitable[object]:
     try:
-        return Returned(function())
+        value = function()
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does concerns this one call only
-        return Raised(describe_error(error), error)
+        return _raised(error)
+    return value if inspect.isawaitable(value) else _read(value, read)
 
 
-async def _invoke_async(function: Callable[[], object]) -> Outcome:
+async def _invoke_async(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T]:
     try:
-        result = function()
-        return Returned(await result if inspect.isawaitable(result) else result)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        return Raised(describe_error(error), error)
+        value = function()
+        value = await value if inspect.isawaitable(value) else value
     except BaseException as error:  # noqa: BLE001 - see `_invoke`
-        return Raised(describe_error(error), error)
+        return _raised(error)
+    return _read(value, read)
 
 
-def describe_error(error: BaseException) -> str:
-    """Say what an error was and where it was raised, in one line or a few."""
-    if isinstance(error, SystemExit):
-        text = f"SystemExit: the code called sys.exit({error.code!r})"
-    else:
-        text = "".join(traceback.format_exception_only(error)).strip()
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename != __file__]
-    if not theirs:
-        return text
-    return f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})"
+def _read(value: object, read: Callable[[object], T]) -> Outcome[T]:
+    try:
+        return Returned(read(value))
+    except LfexpError as error:
+        return Raised(error_text(str(error)))
+    except BaseException as error:  # noqa: BLE001 - see `_invoke`
+        return _raised(error, "What the code returned cannot be read: ")
+
+
+def _raised(error: BaseException, what: str = "") -> Raised:
+    return Raised(error_text(what + describe_error(error)), exception_attributes(error))

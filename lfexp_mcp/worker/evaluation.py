@@ -1,7 +1,9 @@
 """Scoring one item: its evaluators and judges, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -17,6 +19,7 @@ from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.failures import error_text
 from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
@@ -25,7 +28,6 @@ from lfexp_mcp.worker.tracing import RunTracer
 LONGEST_COMMENT = 5000
 """Characters that Langfuse keeps of a comment."""
 CUT = "… [cut]"
-NAME_TAKEN = "Another evaluator gave a score of this name already."
 
 
 class Scorer(Protocol):
@@ -39,8 +41,13 @@ class Scorer(Protocol):
     def score_name(self) -> str:
         """Under which name a missing score is reported."""
 
-    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:
         """Score one output.
+
+        Args:
+            item: The dataset item.
+            ended: The result, with the output as JSON holds it.
+            output: The output as it came from the task.
 
         Raises:
             LfexpError: There is no score; the error's text says why.
@@ -57,23 +64,24 @@ class ScriptScorer:
         self.name = evaluator.name
         self.score_name = evaluator.name
 
-    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
         """Call the evaluator; see `Scorer`."""
         given = script_item(item, self._manifest)
         outcome = await self._user.call(
             lambda: self._evaluator.call(
-                input=item.input,
+                input=given.input,
                 output=output,
-                expected_output=item.expected_output,
-                metadata=item.metadata,
+                expected_output=given.expected_output,
+                metadata=given.metadata,
                 item=given,
             ),
+            partial(normalise_result, self.name),
             is_async=self._evaluator.is_async,
             timeout=self._manifest.limits.item_timeout,
         )
         if isinstance(outcome, Raised):
             raise EvaluatorError(outcome.error)
-        return normalise_result(self.name, outcome.value)
+        return outcome.value
 
 
 class EvaluatorError(LfexpError):
@@ -110,6 +118,7 @@ class ItemEvaluation:
             StateError: The scores cannot be journaled.
         """
         kept = work.scored.scores if work.scored else ()
+        result = _Result(work.item, ended, output)
         collected = _Collected(self._manifest.experiments[ended.repeat].id, ended, list(kept))
         scorers = [
             scorer
@@ -118,12 +127,8 @@ class ItemEvaluation:
         ]
         if scorers:
             with self._tracer.evaluation(work.item, ended) as span:
-                if len(scorers) == 1:
-                    await self._score(scorers[0], 0, work.item, output, collected)
-                else:
-                    async with open_group() as group:
-                        for index, scorer in enumerate(scorers):
-                            group.start_soon(self._score, scorer, index, work.item, output, collected)
+                for given in await self._score_all(scorers, result):
+                    collected.add(given)
                 span.end_with(collected.summary(len(scorers)))
         event = ItemScored(
             item_id=ended.item_id,
@@ -144,30 +149,61 @@ class ItemEvaluation:
             return None
         return tuple(dict.fromkeys((*work.scored.evaluators, *self.names)))
 
-    async def _score(self, scorer: Scorer, index: int, item: RunItem, output: object, collected: "_Collected") -> None:
+    async def _score_all(self, scorers: Sequence[Scorer], result: "_Result") -> "list[_Given]":
+        """Let the scorers work side by side; return what they gave in the order of the scorers."""
+        if len(scorers) == 1:
+            return [await self._score(scorers[0], 0, result)]
+        given: dict[int, _Given] = {}
+
+        async def score(index: int, scorer: Scorer) -> None:
+            given[index] = await self._score(scorer, index, result)
+
+        async with open_group() as group:
+            for index, scorer in enumerate(scorers):
+                group.start_soon(score, index, scorer)
+        return [given[index] for index in range(len(scorers))]
+
+    async def _score(self, scorer: Scorer, index: int, result: "_Result") -> "_Given":
         evaluated_input: dict[str, JsonValue] = {
-            "input": item.input,
-            "output": collected.ended.output,
-            "expected_output": item.expected_output,
-            "metadata": item.metadata,
+            "input": result.item.input,
+            "output": result.ended.output,
+            "expected_output": result.item.expected_output,
+            "metadata": result.item.metadata,
         }
         attributes = metadata_attributes({"evaluator_kind": "item", "evaluator_index": index})
         with self._tracer.observations.open(
             scorer.name, "evaluator", input=evaluated_input, attributes=attributes
         ) as span:
             try:
-                results = await scorer.score(item, output)
+                evaluated = await scorer.score(result.item, result.ended, result.output)
             except LfexpError as error:
-                span.fail({"error": str(error)}, str(error))
-                collected.unscored.append(Unscored(scorer.score_name, str(error)))
-                return
-            span.end_with([_describe(result) for result in results])
-            for result in results:
-                collected.add(result)
+                why = error_text(str(error))
+                span.fail({"error": why}, why)
+                return _Given(scorer.score_name, [], why)
+            span.end_with([_describe(each) for each in evaluated])
+            return _Given(scorer.score_name, evaluated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A good result, to be scored."""
+
+    item: RunItem
+    ended: ItemEnded
+    output: object
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What one scorer gave for an item."""
+
+    score_name: str
+    evaluated: list[Evaluated]
+    error: str | None = None
 
 
 class _Collected:
-    """The scores of one item, as its evaluators give them."""
+    """The scores of one item."""
 
     def __init__(self, experiment_id: str, ended: ItemEnded, scores: list[Score]) -> None:
         self.experiment_id = experiment_id
@@ -175,12 +211,19 @@ class _Collected:
         self.scores = scores
         self.unscored: list[Unscored] = []
 
-    def add(self, result: Evaluated) -> None:
-        if any(score.name == result.name for score in self.scores):
-            self.unscored.append(Unscored(result.name, NAME_TAKEN))
-            return
-        identity = score_id(self.experiment_id, self.ended.item_id, self.ended.observation_id, result.name)
-        self.scores.append(make_score(identity, result))
+    def add(self, given: _Given) -> None:
+        """Take in what a scorer gave; of two scores of one name the first stays.
+
+        The second is missing under its evaluator's name, so that a resume finds it missing again.
+        """
+        taken = {score.name for score in self.scores}
+        for evaluated in given.evaluated:
+            if evaluated.name not in taken:
+                identity = score_id(self.experiment_id, self.ended.item_id, self.ended.observation_id, evaluated.name)
+                self.scores.append(make_score(identity, evaluated))
+        error = given.error or names_taken(given.evaluated, taken)
+        if error is not None:
+            self.unscored.append(Unscored(given.score_name, error))
 
     def summary(self, evaluators: int) -> dict[str, JsonValue]:
         return {
@@ -188,6 +231,14 @@ class _Collected:
             "evaluation_count": len(self.scores),
             "failed_evaluator_count": len(self.unscored),
         }
+
+
+def names_taken(evaluated: Sequence[Evaluated], taken: Collection[str]) -> str | None:
+    """Say which scores of an evaluator have names that are taken; None where none has."""
+    names = [each.name for each in evaluated if each.name in taken]
+    if not names:
+        return None
+    return error_text(f"Scores of these names were given already: {', '.join(names)}. Give each a name of its own.")
 
 
 def make_score(identity: str, result: Evaluated) -> Score:

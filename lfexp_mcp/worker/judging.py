@@ -11,9 +11,9 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.scripts import Evaluated
-from lfexp_mcp.scripts.values import JsonReading
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
@@ -27,7 +27,7 @@ class JudgeScorer:
         self.name = judge.name
         self.score_name = judge.score_name
 
-    async def score(self, item: RunItem, output: object) -> list[Evaluated]:
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
         """Let the judge score. See `Scorer`.
 
         A spent budget, or a model that would refuse every further call, stops the run and leaves the score to a resume.
@@ -36,7 +36,7 @@ class JudgeScorer:
             judged = await self._panel.judge(
                 self._judge,
                 input=item.input,
-                output=JsonReading().read(output),
+                output=ended.output,
                 expected_output=item.expected_output,
                 metadata=item.metadata,
             )

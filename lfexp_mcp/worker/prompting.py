@@ -8,9 +8,10 @@ from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
 from lfexp_mcp.records import ModelUser
 from lfexp_mcp.runs.manifest import Manifest, RunItem
-from lfexp_mcp.worker.calling import CallTask, script_item
+from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned
 from lfexp_mcp.worker.costs import UsageLedger
+from lfexp_mcp.worker.failures import error_text
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
@@ -30,7 +31,7 @@ def prompt_caller(
     timeout = manifest.limits.item_timeout
     user = ModelUser(task.name, task.model)
 
-    async def call(item: RunItem) -> Outcome:
+    async def call(item: RunItem) -> Outcome[TaskOutput]:
         # One for each item, so that its usage is the item's.
         prompt_task = PromptTask(task, models)
         with (
@@ -39,7 +40,7 @@ def prompt_caller(
                 name=task.name, as_type="generation", model=task.model, input=item.input
             ) as generation,
         ):
-            outcome: Outcome = Raised(f"TimeoutError: no answer within {timeout} s")
+            outcome: Outcome[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
                 with anyio.move_on_after(timeout):
                     outcome = await _answer(prompt_task, item, manifest, stop)
@@ -50,18 +51,18 @@ def prompt_caller(
             tokens = {"input": used.input_tokens, "output": used.output_tokens}
             if isinstance(outcome, Returned):
                 generation.update(output=outcome.value, usage_details=None if used.unmetered else tokens)
-            else:
-                generation.update(level="ERROR", status_message=outcome.error)
+                return Returned(read_output(outcome.value))
+            generation.update(level="ERROR", status_message=outcome.error)
             return outcome
 
     return call
 
 
-async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome:
+async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome[str]:
     try:
         return Returned(await task.call(script_item(item, manifest)))
     except (BudgetError, ModelRefusedError) as error:
         stop.request("failed", f"{error} {GO_ON}")
-        return Raised(str(error))
+        return Raised(error_text(str(error)))
     except LfexpError as error:
-        return Raised(str(error), error)
+        return Raised(error_text(str(error)))

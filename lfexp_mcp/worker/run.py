@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -27,7 +27,7 @@ from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.worker.calling import CallTask, script_caller
-from lfexp_mcp.worker.calls import UserCode
+from lfexp_mcp.worker.calls import UserCode, UserLoop
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
@@ -81,6 +81,7 @@ class Run:
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
+    user_loop: UserLoop = field(default_factory=UserLoop)
 
     async def carry_out(self, sdk: Sdk) -> None:
         """Run what is to run, send it, and journal how it ended."""
@@ -174,7 +175,7 @@ class Run:
         manifest, limits = self.manifest, self.manifest.limits
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
-        scoring = UserCode(min(calls, MOST_THREADS))
+        scoring = UserCode(min(calls, MOST_THREADS), self.user_loop)
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
             *(ScriptScorer(evaluator, scoring, manifest) for evaluator in evaluators.evaluators),
@@ -199,7 +200,7 @@ class Run:
         task = self.scripts.task
         if isinstance(task, ResolvedTaskPrompt):
             return prompt_caller(task, models, tracer.client, self.manifest, stop, ledger)
-        return script_caller(task, UserCode(self.manifest.limits.max_concurrency), self.manifest)
+        return script_caller(task, UserCode(self.manifest.limits.max_concurrency, self.user_loop), self.manifest)
 
     async def _flush_sdk(self, tracer: RunTracer) -> None:
         """Let the SDK send what the user's code gave it; it has no time-out of its own."""

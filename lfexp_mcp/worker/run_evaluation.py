@@ -1,8 +1,8 @@
 """Scoring a run as a whole."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
@@ -10,9 +10,9 @@ from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
 from lfexp_mcp.worker.calling import script_item
-from lfexp_mcp.worker.calls import Raised, UserCode
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import NAME_TAKEN, EvaluatorError, make_score, score_write
+from lfexp_mcp.worker.evaluation import make_score, names_taken, score_write
 from lfexp_mcp.worker.recorder import Recorder
 
 
@@ -67,24 +67,22 @@ class RunEvaluation:
             scores: dict[str, Score] = {}
             unscored: list[Unscored] = []
             for evaluator in self._evaluators:
-                try:
-                    for result in await self._call(evaluator, results):
-                        if result.name in scores:
-                            unscored.append(Unscored(result.name, NAME_TAKEN))
-                            continue
-                        identity = score_id(experiment.id, None, None, result.name)
-                        scores[result.name] = make_score(identity, result)
-                except LfexpError as error:
-                    unscored.append(Unscored(evaluator.name, str(error)))
-            given = tuple(scores.values())
-            await self._recorder.record(RunScored(repeat=repeat, scores=given, unscored=tuple(unscored)))
-            self._delivery.add_scores([score_write(score, None, experiment.id) for score in given])
+                outcome = await self._call(evaluator, results)
+                given = outcome.value if isinstance(outcome, Returned) else []
+                error = outcome.error if isinstance(outcome, Raised) else names_taken(given, scores)
+                if error is not None:
+                    unscored.append(Unscored(evaluator.name, error))
+                for result in given:
+                    identity = score_id(experiment.id, None, None, result.name)
+                    scores.setdefault(result.name, make_score(identity, result))
+            event = RunScored(repeat=repeat, scores=tuple(scores.values()), unscored=tuple(unscored))
+            await self._recorder.record(event)
+            self._delivery.add_scores([score_write(score, None, experiment.id) for score in event.scores])
 
-    async def _call(self, evaluator: RunEvaluator, results: Sequence[ScriptItemResult]) -> list[Evaluated]:
-        outcome = await self._user.call(lambda: evaluator.call(results), is_async=evaluator.is_async)
-        if isinstance(outcome, Raised):
-            raise EvaluatorError(outcome.error)
-        return normalise_result(evaluator.name, outcome.value)
+    async def _call(self, evaluator: RunEvaluator, results: Sequence[ScriptItemResult]) -> Outcome[list[Evaluated]]:
+        return await self._user.call(
+            lambda: evaluator.call(results), partial(normalise_result, evaluator.name), is_async=evaluator.is_async
+        )
 
 
 def _evaluated(score: Score) -> Evaluated:

@@ -9,8 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.runs.manifest import RunItem
-from lfexp_mcp.scripts.values import JsonReading
-from lfexp_mcp.worker.calling import CallTask
+from lfexp_mcp.worker.calling import CallTask, TaskOutput
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
@@ -63,7 +62,8 @@ class TaskRunner:
             seconds = time.perf_counter() - clock
             output: JsonValue = None
             if isinstance(outcome, Returned):
-                output = self._read_output(outcome.value, item)
+                output = outcome.value.stored
+                self._warn_of(outcome.value.changed, item)
                 span.succeed(output)
             else:
                 span.fail(outcome.error, outcome.cause)
@@ -82,9 +82,9 @@ class TaskRunner:
             seconds=seconds,
         )
         self._recorder.submit(event)
-        return Ended(event, outcome.value if isinstance(outcome, Returned) else None)
+        return Ended(event, outcome.value.value if isinstance(outcome, Returned) else None)
 
-    async def _attempt(self, item: RunItem) -> tuple[Outcome, int]:
+    async def _attempt(self, item: RunItem) -> tuple[Outcome[TaskOutput], int]:
         """Call the task until it returns, as often as the run allows."""
         if item.input is None:
             return Raised("The dataset item has no input, so the task was not called."), 0
@@ -98,10 +98,9 @@ class TaskRunner:
             await anyio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_DELAY)
 
-    def _read_output(self, value: object, item: RunItem) -> JsonValue:
-        reading = JsonReading()
-        output = reading.read(value)
-        fresh = reading.changed - self._warned
+    def _warn_of(self, changed: frozenset[str], item: RunItem) -> None:
+        """Say, once of each kind, what of an output JSON cannot hold."""
+        fresh = changed - self._warned
         if fresh:
             self._warned |= fresh
             self._recorder.note(
@@ -110,4 +109,3 @@ class TaskRunner:
                     "stored as text or list. Evaluators got the original; after a resume they get what is stored."
                 )
             )
-        return output

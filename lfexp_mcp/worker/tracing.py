@@ -128,12 +128,12 @@ class TaskSpan:
         self.span.end_with(output)
         self.root.end_with(output)
 
-    def fail(self, error: str, cause: BaseException | None = None) -> None:
-        """Note why the task failed."""
+    def fail(self, error: str, cause: Mapping[str, str] | None = None) -> None:
+        """Note why the task failed; `cause` is the exception as attributes of an event."""
         for span in (self.span, self.root):
             span.fail(f"Error: {error}", error)
         if cause is not None:
-            self.span.span.record_exception(cause)
+            self.span.span.add_event("exception", cause)
 
 
 class RunTracer:
