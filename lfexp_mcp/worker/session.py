@@ -1,5 +1,6 @@
 """One worker's life with one run: check the order, carry it out, tell how it ended."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,7 +71,8 @@ def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
         answer(Reply.of_error(StateError(f"The run in {folder.path} cannot begin: {error}.")))
     else:
         answer(Reply())
-        anyio.run(run.carry_out, sdk)
+        # `anyio.run` would mark the context that the user's threads inherit, and no `anyio.run` of theirs could begin.
+        asyncio.run(run.carry_out(sdk))
 
 
 def _refusal(before: RunState, error: LfexpError) -> list[Event]:

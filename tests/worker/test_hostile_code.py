@@ -264,6 +264,24 @@ async def test_an_async_task_that_cancels_everything_leaves_no_item_pending(scen
     assert all("cancelled" in error for error in errors)
 
 
+async def test_a_task_may_run_event_loops_of_its_own(scene: Scene) -> None:
+    task = scene.script("""
+        import anyio, asyncio
+
+        async def work(number):
+            await anyio.sleep(0)
+            return number
+
+        def task(*, item, **kwargs):
+            run = anyio.run if item.metadata["number"] % 2 else lambda work, number: asyncio.run(work(number))
+            return run(work, item.metadata["number"])
+    """)
+    await scene.fill(4)
+    answer = await scene.run(task)
+    assert answer.succeeded == 4, answer.errors
+    assert await outputs(scene) == [0, 1, 2, 3]
+
+
 async def test_what_task_and_evaluator_share_lives_in_one_event_loop(scene: Scene) -> None:
     script = scene.script("""
         import asyncio
