@@ -46,12 +46,20 @@ def read_output(value: object) -> TaskOutput:
 
 
 def script_item(item: RunItem, manifest: Manifest) -> ScriptItem:
-    """Return the item as scripts are given it."""
+    """Return the item as scripts are given it: a copy for each call, since scripts may change what they get."""
     return ScriptItem(
         id=item.id,
-        input=item.input,
-        expected_output=item.expected_output,
-        metadata=item.metadata,
+        input=_copy(item.input),
+        expected_output=_copy(item.expected_output),
+        metadata={key: _copy(value) for key, value in item.metadata.items()},
         dataset_id=manifest.dataset_id,
         dataset_name=manifest.dataset_name,
     )
+
+
+def _copy(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_copy(member) for member in value]
+    return value

@@ -318,6 +318,39 @@ async def test_the_time_of_a_call_does_not_run_while_it_waits_for_a_thread() -> 
         assert await code.call(int, str, is_async=False, timeout=1.0) == Returned("0")
 
 
+async def test_what_a_script_does_to_its_item_nobody_else_sees(scene: Scene) -> None:
+    await scene.fill(2, input={"messages": ["hello"]}, expected_output=[1], metadata={"number": 0, "tags": []})
+    script = scene.script("""
+        def spoil(item):
+            seen = [len(item.input["messages"]), len(item.expected_output), len(item.metadata["tags"])]
+            item.input["messages"].append("more")
+            item.expected_output.append(2)
+            item.metadata["tags"].append("spoiled")
+            return seen
+
+        def task(*, item, **kwargs):
+            seen = spoil(item)
+            if seen != [1, 1, 0]:
+                return seen
+            if not hasattr(task, "failed"):
+                task.failed = True
+                raise RuntimeError("again")
+            return seen
+
+        def first(*, item, input, **kwargs):
+            return spoil(item) == [1, 1, 0] and len(input["messages"]) == 2
+
+        def second(*, item, **kwargs):
+            return spoil(item) == [1, 1, 0]
+
+        EVALUATORS = [first, second]
+    """)
+    answer = await scene.run(script, evaluator_script=script, repeats=2, task_retries=1)
+    assert answer.succeeded == 4
+    assert [item.output for item in (await scene.record()).items] == [[1, 1, 0]] * 4
+    assert [(score.name, score.mean) for score in answer.scores] == [("first", 1.0), ("second", 1.0)]
+
+
 async def test_evaluators_that_give_one_name_twice_count_alike_after_a_resume(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
