@@ -9,6 +9,8 @@ from pydantic import JsonValue
 from lfexp_mcp.records import Score, ScoreDataType
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
+EXPERIMENT_ENVIRONMENT = "sdk-experiment"
+"""Environment of the traces that experiments make, the SDK's and ours: not production."""
 PromptRole = str
 """Usually `system`, `user` or `assistant`; Langfuse allows any."""
 

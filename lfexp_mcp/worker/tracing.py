@@ -23,13 +23,13 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
+from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.observations import Observation, ObservationMaker, attribute_text, metadata_attributes
 
-ENVIRONMENT = "sdk-experiment"
 APP_ROOT_CLAIM = "langfuse_trace_id"
 """Baggage by which the SDK knows that a trace has its root already."""
 MOST_ATTRIBUTES = 2048
@@ -103,7 +103,7 @@ class Sdk:
         )
         self.provider.add_span_processor(_ItemAttributes())
         trace.set_tracer_provider(self.provider)
-        self.client = Langfuse(environment=ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider)
+        self.client = Langfuse(environment=EXPERIMENT_ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider)
         self.observations = ObservationMaker(self.provider, self.settings.langfuse_public_key or "")
         self._warm_up()
 
@@ -212,7 +212,7 @@ class RunTracer:
         """What every span of an item carries."""
         names = LangfuseOtelSpanAttributes
         attributes = {
-            names.ENVIRONMENT: ENVIRONMENT,
+            names.ENVIRONMENT: EXPERIMENT_ENVIRONMENT,
             names.EXPERIMENT_ID: experiment.id,
             names.EXPERIMENT_NAME: experiment.name,
             names.EXPERIMENT_DATASET_ID: self._manifest.dataset_id,

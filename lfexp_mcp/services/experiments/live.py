@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway.records import Dataset, DatasetItem, Observation
+from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
 from lfexp_mcp.services.datasets import derived_id
 from lfexp_mcp.services.items import NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
-
-EXPERIMENT_ENVIRONMENT = "sdk-experiment"
-"""Environment of the traces that experiments make: not production."""
 
 
 @dataclass(frozen=True, slots=True)
