@@ -8,6 +8,7 @@ import typer
 
 from lfexp_mcp.cli import preparing, reading, running, serving
 from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.cli.next_steps import in_shell_words
 from lfexp_mcp.errors import LfexpError
 
 DONE = 0
@@ -59,7 +60,7 @@ def run_command(arguments: Sequence[str]) -> int:
         # A group called without a command has printed its help, and has nothing else to say.
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
     except LfexpError as error:
-        return _complain(str(error))
+        return _complain(in_shell_words(str(error)))
     except BrokenPipeError:
         # The reader of our output has gone, as in `| head`: nobody is left to tell.
         sys.stdout = None

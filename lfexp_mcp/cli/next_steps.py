@@ -1,6 +1,7 @@
-"""The calls that an answer proposes, as commands of the shell."""
+"""The calls that an answer or an error proposes, as commands of the shell."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,9 @@ COMMANDS = {
 }
 """The command that does what a tool does."""
 
+_TOOL = re.compile(rf"""(?<![\w./\\'"])(?:{"|".join(COMMANDS)})(?![\w/\\'"(]|\.\w)""")
+_ARGUMENT = re.compile(r"\b(source_type|resume|repeats)=(?:true|'?(\w+)'?)")
+
 
 def command_line(step: NextStep) -> str:
     """Write a call of a tool as the command that does the same."""
@@ -39,6 +43,16 @@ def shell_line(*arguments: str) -> str:
     """Write a command of ours as it can be typed where this one was typed."""
     words = [*_program(), *arguments]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def in_shell_words(text: str) -> str:
+    """Write an error of a service, which names tools and their arguments, as one who types commands reads it.
+
+    Only what can be nothing else is rewritten: a tool's name that stands as a word, and arguments that errors tell to
+    set. An error may quote names, paths and code of strangers.
+    """
+    text = _TOOL.sub(lambda found: f"`{shell_line(*COMMANDS[found[0]])}`", text)
+    return _ARGUMENT.sub(lambda found: " ".join(_flag(f"--{found[1].replace('_', '-')}", found[2] or True)), text)
 
 
 def _program() -> list[str]:

@@ -12,7 +12,7 @@ from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judg
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.settings import Settings
 
-_HOW = "Make one with create_judge, for example create_judge(name='judge-accuracy', prompt='...{{output}}...')."
+_HOW = "Make one with create_judge: a name such as `judge-accuracy`, and a prompt that has {{output}}."
 
 
 @dataclass(frozen=True, slots=True)
