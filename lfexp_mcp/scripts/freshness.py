@@ -13,6 +13,10 @@ from pathlib import Path
 from types import CodeType
 
 
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Names of the folders that packages are installed to; nobody edits there between two runs."""
+
+
 class FreshLoader(SourceFileLoader):
     """Compiles the source at each import."""
 
@@ -25,14 +29,14 @@ class FreshLoader(SourceFileLoader):
 
 def import_from_source() -> None:
     """From now on, import modules from their sources, but for those of Python and of installed packages."""
-    installed = {Path(place).resolve() for place in sysconfig.get_paths().values()}
+    library = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
     find: Callable[[str], PathEntryFinder] = FileFinder.path_hook(
         (ExtensionFileLoader, EXTENSION_SUFFIXES), (FreshLoader, SOURCE_SUFFIXES)
     )
 
     def hook(entry: str) -> PathEntryFinder:
         folder = Path(entry or ".").resolve()
-        if installed.intersection((folder, *folder.parents)):
+        if INSTALLED.intersection(folder.parts) or library.intersection((folder, *folder.parents)):
             raise ImportError
         return find(entry)
 
