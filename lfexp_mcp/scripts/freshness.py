@@ -12,7 +12,6 @@ from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFi
 from pathlib import Path
 from types import CodeType
 
-
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Names of the folders that packages are installed to; nobody edits there between two runs."""
 
