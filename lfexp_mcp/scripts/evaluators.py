@@ -13,6 +13,7 @@ from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
 from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.signatures import Signature, is_async, name_of, signature_of
+from lfexp_mcp.scripts.texts import show
 
 GIVEN = ("input", "output", "expected_output", "metadata", "item", "expected")
 """What an evaluator can ask for by name; `expected` is what autoevals calls `expected_output`."""
@@ -147,7 +148,7 @@ def _callable(entry: object, where: str) -> Callable[..., object]:
             raise ScriptError(f"{where} is the class {entry.__name__}: put an object of it in the list.")
         entry = _object_of(entry, where)
     if not callable(entry):
-        raise ScriptError(f"{where} is {entry!r}, which cannot be called. {_SHAPE}")
+        raise ScriptError(f"{where} is {show(entry)}, which cannot be called. {_SHAPE}")
     return entry
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.scripts.freshness import FreshLoader
+from lfexp_mcp.scripts.texts import clean
 
 ScriptKind = Literal["task", "evaluator"]
 
@@ -51,7 +52,7 @@ def describe_failure(failure: BaseException) -> str:
     frames = "".join(traceback.StackSummary.from_list(own).format()).splitlines()
     exception = "".join(shown.format_exception_only()).rstrip().splitlines()[:_LAST_LINES]
     lines = [*frames, *exception][-_LAST_LINES:]
-    return "\n".join(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in lines)
+    return clean("\n".join(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in lines))
 
 
 def _is_ours(filename: str) -> bool:

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lfexp_mcp.scripts.texts import clean
+
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -64,4 +66,4 @@ def name_of(function: Callable[..., object]) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else type(function).__name__
+    return clean(name) if isinstance(name, str) else type(function).__name__

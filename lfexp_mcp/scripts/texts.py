@@ -37,5 +37,5 @@ def show(value: object) -> str:
 def _text(value: object, write: Callable[[object], str]) -> str:
     try:
         return clean(write(value))
-    except Exception as error:  # noqa: BLE001 - it is the user's `__str__` or `__repr__`
+    except BaseException as error:  # noqa: BLE001 - it is the user's `__str__` or `__repr__`
         return f"<{type(value).__name__} whose text fails with {type(error).__name__}>"

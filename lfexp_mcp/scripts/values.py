@@ -58,7 +58,8 @@ class JsonReading:
         if isinstance(value, Enum):
             return self.read(value.value, depth)
         if isinstance(value, int):
-            return int(value) if abs(value) <= LARGEST_SAFE_INTEGER else self._as_text(value, "large integer")
+            number = int(value)
+            return number if abs(number) <= LARGEST_SAFE_INTEGER else self._as_text(number, "large integer")
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else self._as_text(value, str(value))
         if isinstance(value, datetime | date | time):

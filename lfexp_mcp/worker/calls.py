@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 ANSWER_TIME = 1.0
 """Seconds in which the user's event loop must react to a trifle, else it counts as blocked."""
-CANCELLED = "CancelledError: the code was cancelled by its own doing, or that of other code in its event loop"
+CANCELLED = "CancelledError: the code was cancelled by its own doing, or that of others in its event loop"
 BLOCKED = "an async function, this one or another, blocks the event loop that all of them share"
 
 
@@ -193,9 +193,11 @@ class LoopThread:
 def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T] | Awaitable[object]:
     try:
         value = function()
+        if inspect.isawaitable(value):
+            return value
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does concerns this one call only
         return _raised(error)
-    return value if inspect.isawaitable(value) else _read(value, read)
+    return _read(value, read)
 
 
 async def _invoke_async(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T]:

@@ -21,7 +21,7 @@ def describe_error(error: BaseException) -> str:
     """Say what an error was and where it was raised, in one line or a few."""
     try:
         return error_text(_tell(error))
-    except Exception as failure:  # noqa: BLE001 - it is the user's exception that fails to tell of itself
+    except BaseException as failure:  # noqa: BLE001 - it is the user's exception that fails to tell of itself
         return f"{type(error).__name__}, whose text fails with {type(failure).__name__}"
 
 
@@ -29,7 +29,7 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception event, as OpenTelemetry's semantic conventions name them."""
     try:
         stack = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - see `describe_error`
+    except BaseException:  # noqa: BLE001 - see `describe_error`
         stack = describe_error(error)
     return {
         "exception.type": clean(type(error).__qualname__),

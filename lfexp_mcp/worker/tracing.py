@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from langfuse import Langfuse, LangfuseOtelSpanAttributes
 from opentelemetry import baggage, context, trace
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -28,6 +27,7 @@ from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.settings import load_settings
+from lfexp_mcp.worker.encoding import encode
 from lfexp_mcp.worker.observations import Observation, ObservationMaker, attribute_text, metadata_attributes
 
 APP_ROOT_CLAIM = "langfuse_trace_id"
@@ -58,7 +58,7 @@ class _OutboxExporter(SpanExporter):
         if self.outbox is None:
             return SpanExportResult.FAILURE
         try:
-            self.outbox.append(encode_spans(spans).SerializeToString())
+            self.outbox.append(encode(spans))
         except StateError as error:
             self.failure = error
             return SpanExportResult.FAILURE
@@ -103,7 +103,9 @@ class Sdk:
         )
         self.provider.add_span_processor(_ItemAttributes())
         trace.set_tracer_provider(self.provider)
-        self.client = Langfuse(environment=EXPERIMENT_ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider)
+        self.client = Langfuse(
+            environment=EXPERIMENT_ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider
+        )
         self.observations = ObservationMaker(self.provider, self.settings.langfuse_public_key or "")
         self._warm_up()
 
@@ -113,7 +115,7 @@ class Sdk:
         span = tracer.start_span("warm-up", attributes={"a": 1})
         span.end()
         if isinstance(span, ReadableSpan):
-            encode_spans([span]).SerializeToString()
+            encode([span])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.records import ItemResult
 from lfexp_mcp.worker.calls import Returned, UserCode, UserLoop
 from tests.worker.scene import PATIENCE, Scene, until
@@ -85,6 +86,40 @@ async def test_text_that_is_no_text_costs_no_result(scene: Scene) -> None:
     assert any("'of_run' failed: ValueError: \ufffd" in warning for warning in answer.warnings)
 
 
+async def test_a_span_whose_texts_are_no_text_costs_no_other_span(scene: Scene) -> None:
+    task = scene.script("""
+        from langfuse import get_client, observe
+
+        @observe
+        def help():
+            raise ValueError("\\udcff")
+
+        def task(*, item, **kwargs):
+            with get_client().start_as_current_observation(name="\\udcff"):
+                help()
+    """)
+    evaluators = scene.script(
+        """
+        def good(**kwargs):
+            return 1
+
+        good.__name__ = "\\udcff"
+        EVALUATORS = [good]
+        """,
+        "evaluators.py",
+    )
+    await scene.fill(5)
+    answer = await scene.run(task, evaluator_script=evaluators)
+    assert (answer.status, answer.failed) == ("completed", 5)
+    assert len(await scene.ws.gateway.experiment_items(answer.experiment_id)) == 5
+
+
+async def test_a_script_that_fails_on_import_with_what_is_no_text_is_refused(scene: Scene) -> None:
+    await scene.fill(1)
+    with pytest.raises(ScriptError, match="ValueError: \ufffd"):
+        await scene.run(scene.script("raise ValueError('\\udcff')\n"))
+
+
 async def test_a_task_whose_objects_raise_fails_its_item(scene: Scene) -> None:
     task = scene.script("""
         import sys
@@ -107,8 +142,21 @@ async def test_a_task_whose_objects_raise_fails_its_item(scene: Scene) -> None:
             def no(self, value):
                 raise RuntimeError("no")
 
+        class Exits:
+            def __str__(self):
+                sys.exit(3)
+
+        class Proxy:
+            @property
+            def __class__(self):
+                raise RuntimeError("unbound")
+
         def task(*, item, **kwargs):
             match item.metadata["number"]:
+                case 6:
+                    return Exits()
+                case 7:
+                    return Proxy()
                 case 0:
                     raise Mute
                 case 1:
@@ -122,9 +170,9 @@ async def test_a_task_whose_objects_raise_fails_its_item(scene: Scene) -> None:
                 case 5:
                     return {Mute()}
     """)
-    await scene.fill(6)
+    await scene.fill(8)
     answer = await scene.run(task)
-    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 1, 5)
+    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 2, 6)
     found = await results(scene)
     errors = [result.error or "" for result in found]
     assert "Mute" in errors[0]
@@ -135,6 +183,8 @@ async def test_a_task_whose_objects_raise_fails_its_item(scene: Scene) -> None:
     assert "RuntimeError: no" in errors[3]
     assert "Exceeds the limit" in errors[4]
     assert found[5].output == ["<Mute whose text fails with RuntimeError>"]
+    assert found[6].output == "<Exits whose text fails with SystemExit>"
+    assert "RuntimeError: unbound" in errors[7]
 
 
 async def test_an_evaluator_whose_objects_raise_leaves_the_item_unscored(scene: Scene) -> None:
