@@ -47,7 +47,7 @@ class FailingItem(ItemAnswer):
 
 
 class FailureList(Answer):
-    """The failing items, lowest first."""
+    """The failing items, lowest first; with repeats, each failing result of an item."""
 
     total: int
     items: list[FailingItem]
@@ -106,6 +106,7 @@ class ExtremeItem(Answer):
     seconds: float | None = None
     tokens: int | None = None
     cost_usd: float | None = None
+    repeat: int | None = Field(default=None, description="Which repetition was slow, from 0.")
 
 
 class DisagreementItem(Answer):
@@ -119,6 +120,7 @@ class DisagreementItem(Answer):
     untrusted_judge_reason: str | None
     untrusted_human_comment: str | None
     trace_id: str | None
+    repeat: int | None = None
 
 
 class SplitVote(Answer):
@@ -138,7 +140,8 @@ class Analysis(Answer):
     run_name: str
     status: RunStatus
     experiment_url: str | None
-    total_items: int
+    total_items: int = Field(description="With repeats, results: items times repeats; so are all counts.")
+    repeats: int = Field(description="Results per item.")
     succeeded: int
     failed: int
     pending: int

@@ -106,7 +106,8 @@ class RunAnswer(Answer):
     experiment_id: str
     experiment_url: str | None
     description: str | None = None
-    total_items: int
+    total_items: int = Field(description="With repeats, results: items times repeats; so are all counts.")
+    repeats: int = Field(default=1, description="Results per item.")
     succeeded: int
     failed: int = Field(description="Items whose task raised or timed out.")
     pending: int = Field(description="Items not run yet.")
@@ -175,7 +176,10 @@ class RunListEntry(Answer):
     name: str
     created: datetime
     description: str | None
-    items: int = Field(description="Results recorded, repeats of an item included.")
+    results: int = Field(
+        description="As Langfuse counts them: an item that was run again, on a resume, counts again; of a run with "
+        "repeats, those of its first repetition. get_run counts items."
+    )
     metadata: dict[str, JsonValue]
     status: RunStatus | None = Field(default=None, description="Known for runs made on this machine.")
 

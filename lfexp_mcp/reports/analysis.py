@@ -1,7 +1,7 @@
 """Report on one run explained."""
 
-from lfexp_mcp.answers.analysis import Analysis, FailingItem, ScoreDistribution
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
+from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem, ScoreDistribution
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -12,7 +12,8 @@ def analysis_report(answer: Analysis) -> Report:
         (
             (
                 f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {answer.succeeded} of "
-                f"{answer.total_items} items succeeded, {answer.failed} failed, {answer.pending} pending."
+                f"{results(answer.total_items, answer.repeats)} succeeded, "
+                f"{answer.failed} failed, {answer.pending} pending."
             ),
             *_distributions(answer.scores),
             *_failures(answer),
@@ -47,13 +48,13 @@ def _distributions(scores: list[ScoreDistribution]) -> tuple[Block, ...]:
 
 
 def _failures(answer: Analysis) -> tuple[Block, ...]:
-    failures = answer.failures
+    failures, what = answer.failures, "items" if answer.repeats == 1 else "results"
     if not failures.items:
-        return (f"Failing items: {failures.total}.",) if failures.total else ()
-    title = f"Failing items, lowest first: {failures.total}, of which {len(failures.items)} shown"
+        return (f"Failing {what}: {failures.total}.",) if failures.total else ()
+    title = f"Failing {what}, lowest first: {failures.total}, of which {len(failures.items)} shown"
     rows = [
         (
-            item.item_id,
+            repeated(item.item_id, item.repeat),
             number(item.lowest),
             cell(item.input, 40),
             cell(item.output, 40),
@@ -106,11 +107,11 @@ def _correlations(answer: Analysis) -> tuple[Block, ...]:
 
 def _oddities(answer: Analysis) -> tuple[Block, ...]:
     outputs = [f"Outputs {group.kind}: {group.count} ({', '.join(group.item_ids)})" for group in answer.outputs]
-    slowest = [f"{item.item_id} {number(item.seconds)} s" for item in answer.slowest]
-    dearest = [f"{item.item_id} {number(item.cost_usd)} USD" for item in answer.dearest]
+    slowest = [f"{repeated(item.item_id, item.repeat)} {number(item.seconds)} s" for item in answer.slowest]
+    dearest = [f"{item.item_id} {_price(item)}" for item in answer.dearest]
     rows = [
         (
-            item.item_id,
+            repeated(item.item_id, item.repeat),
             f"{item.judge} {number(item.judge_value)}",
             f"{item.human} {number(item.human_value)}",
             cell(item.untrusted_judge_reason, 50),
@@ -126,6 +127,10 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
         *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
         *_split_votes(answer),
     )
+
+
+def _price(item: ExtremeItem) -> str:
+    return f"{item.tokens or 0} tokens" if item.cost_usd is None else f"{number(item.cost_usd)} USD"
 
 
 def _split_votes(answer: Analysis) -> tuple[Block, ...]:

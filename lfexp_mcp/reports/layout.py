@@ -56,6 +56,16 @@ def _controls(character: str) -> bool:
     return unicodedata.category(character).startswith("C")
 
 
+def results(total: int, repeats: int) -> str:
+    """Say how many results a run has, such as `12 items`, or `36 results of 12 items x 3`."""
+    return f"{total} items" if repeats == 1 else f"{total} results of {-(-total // repeats)} items x {repeats}"
+
+
+def repeated(item_id: str, repeat: int | None) -> str:
+    """Name a result: by its item, and its repetition where there are several."""
+    return item_id if repeat is None else f"{item_id} (repeat {repeat})"
+
+
 def number(value: float | None) -> str:
     """Show a number with four significant digits; nothing for None."""
     return "" if value is None else f"{value:.4g}"

@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import (
     RunList,
     ScoreSummary,
 )
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -31,10 +31,10 @@ def run_list_report(answer: RunList) -> Report:
         none = "has only repetitions of runs on this page" if answer.next_cursor else "has no runs yet"
         return Report((f"Dataset {answer.dataset!r} {none}.", *more), answer.next)
     rows = [
-        (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.items), run.status or "", cell(run.description))
+        (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.results), run.status or "", cell(run.description))
         for run in answer.runs
     ]
-    table = Table(("run", "created", "items", "status", "description"), rows)
+    table = Table(("run", "created", "results", "status", "description"), rows)
     return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more), answer.next)
 
 
@@ -51,7 +51,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def _head(answer: RunAnswer) -> tuple[Block, ...]:
-    counts = [f"{answer.succeeded} of {answer.total_items} items succeeded"]
+    counts = [f"{answer.succeeded} of {results(answer.total_items, answer.repeats)} succeeded"]
     counts += [f"{answer.failed} failed"] if answer.failed else []
     counts += [f"{answer.pending} pending"] if answer.pending else []
     counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []
@@ -162,7 +162,8 @@ def _items(answer: RunDetail) -> tuple[Block, ...]:
 def _item_row(item: ItemAnswer) -> tuple[str, ...]:
     output = cell(item.error if item.status == "failed" else item.output, 40)
     scores = "; ".join(f"{score.name} {_item_score(score)}" for score in item.scores)
-    return (item.item_id, item.status, cell(item.input, 40), output, cell(item.expected_output, 30), cell(scores, 120))
+    name = repeated(item.item_id, item.repeat)
+    return (name, item.status, cell(item.input, 40), output, cell(item.expected_output, 30), cell(scores, 120))
 
 
 def _item_score(score: ItemScore) -> str:

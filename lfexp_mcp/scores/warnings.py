@@ -1,11 +1,17 @@
-"""Warn of values that contradict the scale they are read on, naming the fix."""
+"""Warn of what makes a run's figures doubtful: above all, values that contradict the scale they are read on."""
 
 from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.scores.gaps import gap_warnings
 from lfexp_mcp.scores.readings import OBSERVED, ScoreReading
 
 _ENOUGH = 3
+
+
+def run_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
+    """Say all that a reader of a run has to know before relying on its figures, see `scale_warnings`."""
+    return [*record.warnings, *scale_warnings(record, readings), *gap_warnings(record, readings)]
 
 
 def scale_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:

@@ -19,13 +19,12 @@ from lfexp_mcp.answers.analysis import (
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.records import RunRecord
 from lfexp_mcp.scores.pass_mark import PASS_MARK, on_unit
 from lfexp_mcp.scores.votes import judge_disagreements
-from lfexp_mcp.scores.warnings import scale_warnings
 from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs
 from lfexp_mcp.services.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_failure
 from lfexp_mcp.services.human_scales import human_scales_of
@@ -33,7 +32,7 @@ from lfexp_mcp.services.notices import STRANGERS
 from lfexp_mcp.services.outputs import group_errors, group_outputs
 from lfexp_mcp.services.reading import read_run, with_comments
 from lfexp_mcp.services.run_values import RunValues, read_values
-from lfexp_mcp.services.runs import describe_read
+from lfexp_mcp.services.runs import describe_read, repeat_of
 from lfexp_mcp.services.slices import slice_run
 from lfexp_mcp.services.usage import RunUsage, Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
@@ -103,6 +102,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)
     failures = find_failures(values, scores, request.threshold)
+    check_place(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
     pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
     return _Findings(
@@ -129,7 +129,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
     splits = judge_disagreements(record)
     end = found.start + len(shown)
     most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
-    warnings = [*record.warnings, *scale_warnings(record, found.values.readings), *found.usage.warnings]
+    warnings = [*described.warnings, *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     return Analysis(
@@ -139,6 +139,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         status=described.status,
         experiment_url=described.experiment_url,
         total_items=described.total_items,
+        repeats=described.repeats,
         succeeded=described.succeeded,
         failed=described.failed,
         pending=described.pending,
@@ -153,9 +154,11 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         slices_tested=len(found.slices),
         correlations=found.correlations[: allowance.rows],
         outputs=group_outputs(record.items, allowance),
-        slowest=_slowest(record.items)[: allowance.rows],
+        slowest=_slowest(record)[: allowance.rows],
         dearest=_dearest(record, found.usage.items)[: allowance.rows],
-        disagreements=[_disagreement(pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]],
+        disagreements=[
+            _disagreement(record, pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]
+        ],
         split_votes=[
             SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
             for split in splits[: allowance.rows]
@@ -163,7 +166,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         split_votes_total=len(splits),
         warnings=warnings,
         notice=STRANGERS,
-        next=_next_steps(request, found),
+        next=_next_steps(request, found, end),
     )
 
 
@@ -188,10 +191,16 @@ def _slices_shown(slices: Sequence[SliceResult], rows: int, detail: Detail) -> l
     return telling[:rows]
 
 
-def _slowest(items: Sequence[ItemResult]) -> list[ExtremeItem]:
-    timed = sorted((item for item in items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
+def _slowest(record: RunRecord) -> list[ExtremeItem]:
+    timed = sorted((item for item in record.items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
     return [
-        ExtremeItem(item_id=item.item_id, trace_id=item.trace_id, seconds=item.seconds) for item in timed[:EXTREMES]
+        ExtremeItem(
+            item_id=item.item_id,
+            trace_id=item.trace_id,
+            seconds=item.seconds,
+            repeat=repeat_of(record, item),
+        )
+        for item in timed[:EXTREMES]
     ]
 
 
@@ -225,7 +234,7 @@ async def _disagreements(ws: Workspace, pairs: Sequence[RatedPair], rows: int) -
     ]
 
 
-def _disagreement(pair: RatedPair, rated: Rated, allowance: Allowance) -> DisagreementItem:
+def _disagreement(record: RunRecord, pair: RatedPair, rated: Rated, allowance: Allowance) -> DisagreementItem:
     return DisagreementItem(
         item_id=rated.item.item_id,
         judge=pair.judge,
@@ -235,16 +244,20 @@ def _disagreement(pair: RatedPair, rated: Rated, allowance: Allowance) -> Disagr
         untrusted_judge_reason=allowance.cut_note(rated.judge_score.comment),
         untrusted_human_comment=allowance.cut_note(rated.human_score.comment),
         trace_id=rated.item.trace_id,
+        repeat=repeat_of(record, rated.item),
     )
 
 
-def _next_steps(request: AnalyzeRequest, found: _Findings) -> list[NextStep]:
+def _next_steps(request: AnalyzeRequest, found: _Findings, end: int) -> list[NextStep]:
     failures = found.failures
     run = {"dataset": request.dataset, "run_name": request.run_name}
     steps = []
-    if failures and not request.show_failures:
+    if end < len(failures):
+        given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
+        further = {"cursor": write_cursor(end)} if request.show_failures else {}
+        why = "List the further failing items." if request.show_failures else "List the failing items."
         steps.append(
-            NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why="List the failing items.")
+            NextStep(tool="analyze_run", arguments={**given, "show_failures": True, **further}, why=why),
         )
     if failures:
         arguments = {**run, "item_id": failures[0].item.item_id}

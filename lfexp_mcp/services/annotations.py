@@ -22,7 +22,7 @@ from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.scores.readings import ScoreReading, read_human_scores
 from lfexp_mcp.services.agreement import RatedPair, describe_agreement, rated_pairs
 from lfexp_mcp.services.allowance import Allowance, fit
-from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.human_scales import human_scales
 from lfexp_mcp.services.human_words import (
     HumanWords,
@@ -32,6 +32,7 @@ from lfexp_mcp.services.human_words import (
     newest_first,
     read_annotations,
     read_comments,
+    unknown_traces,
     words_of_scores,
 )
 from lfexp_mcp.services.notices import STRANGERS
@@ -44,6 +45,8 @@ QUOTES = 3
 QUOTE_LENGTH = 160
 COUNTED_IDS = 20
 """Comment ids listed per theme."""
+NAMES = 20
+"""Names listed where one was asked for that does not exist."""
 RUNS_OF_DATASET = 20
 """Newest runs whose traces are searched when only a dataset is named."""
 
@@ -97,6 +100,8 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     entries = await read_annotations(ws, asked.scope)
     comments = await read_comments(ws, asked.scope) if request.score_name is None else []
     words = newest_first([*words_of_scores(entries), *comments])
+    check_place(start, len(words), "comments")
+    nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
     scales = await human_scales(ws, (entry.score for entry in entries))
     humans = read_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
@@ -118,11 +123,26 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
             themes=themes,
             agreement=_agreement(pairs, asked.record, allowance),
             notice=STRANGERS,
-            warnings=list(asked.warnings),
+            warnings=[*asked.warnings, *nothing],
             next=_next_steps(request, words, end),
         )
 
     return fit(build, request.limit, "summary")
+
+
+async def _why_nothing(ws: Workspace, request: CommentsRequest, scope: Scope) -> tuple[str, ...]:
+    """Say what was asked for that does not exist: a score's name, or traces."""
+    found = []
+    if request.score_name is not None:
+        others = await read_annotations(ws, replace(scope, score_name=None))
+        names = sorted({entry.score.name for entry in others})
+        known = f"there are {', '.join(map(repr, names[:NAMES]))}" if names else "humans gave none"
+        found.append(f"No score that a human gave is named {request.score_name!r} here: {known}.")
+    if request.trace_ids is not None:
+        unknown = await unknown_traces(ws, request.trace_ids)
+        listed = ", ".join(map(repr, unknown[:NAMES]))
+        found += [f"Langfuse has no trace {listed}: get_run gives the trace_id of each item."] if unknown else []
+    return tuple(found)
 
 
 async def _resolve(ws: Workspace, request: CommentsRequest) -> _Asked:
@@ -274,6 +294,11 @@ def _agreement(pairs: Sequence[RatedPair], record: RunRecord | None, allowance: 
 
 def _next_steps(request: CommentsRequest, words: Sequence[HumanWords], end: int) -> list[NextStep]:
     steps = []
+    if not words and (request.score_name or request.trace_ids):
+        given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        arguments = {name: value for name, value in given.items() if name not in ("score_name", "trace_ids")}
+        why = "Read the comments on all scores and traces."
+        steps.append(NextStep(tool="fetch_annotation_comments", arguments=arguments, why=why))
     if end < len(words):
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         arguments = {**given, "cursor": write_cursor(end)}

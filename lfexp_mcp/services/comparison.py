@@ -11,7 +11,7 @@ from lfexp_mcp.answers.comparison import ChangeList, Comparison, Contrast, Findi
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
-from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.changes import (
     Changes,
@@ -127,7 +127,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         warnings=[
             f"{one.name}: {text}"
             for one, usage in zip(values, read, strict=True)
-            for text in (*one.record.warnings, *scale_warnings(one.record, one.readings), *usage.warnings)
+            for text in (*run_warnings(one.record, one.readings), *usage.warnings)
         ],
     )
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)

@@ -22,10 +22,15 @@ def read_cursor(cursor: str | None) -> int:
         return 0
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise UsageError(
-            f"{cursor!r} is no cursor of this list: pass the `next_cursor` of the answer before, or none to begin anew."
-        )
+        raise no_cursor(cursor)
     return int(match[1])
+
+
+def no_cursor(cursor: str) -> UsageError:
+    """The error of a cursor that its list did not give."""
+    return UsageError(
+        f"{cursor!r} is no cursor of this list: pass the `next_cursor` of the answer before, or none to begin anew."
+    )
 
 
 def check_place(place: int, total: int, what: str) -> None:

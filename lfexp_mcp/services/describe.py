@@ -10,11 +10,12 @@ from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.scores.gaps import nothing_scores
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.scores.summary import summarise_scores
-from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.following import Follower
 from lfexp_mcp.services.workspace import Workspace
 
@@ -56,6 +57,7 @@ async def describe_run(
         experiment_url=await ws.gateway.experiment_url(record.experiment_ids[0]),
         description=record.description,
         total_items=record.total_items,
+        repeats=len(record.experiment_ids),
         succeeded=status["succeeded"],
         failed=status["failed"],
         pending=max(record.total_items - ended, 0),
@@ -68,7 +70,7 @@ async def describe_run(
         models=models,
         cost_usd=_total_cost(models),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
-        warnings=[*record.warnings, *scale_warnings(record, readings)],
+        warnings=run_warnings(record, readings),
         log=follower.log() if follower else None,
         next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None),
     )
@@ -129,19 +131,21 @@ def _next_steps(record: RunRecord, failed: int, undelivered: int, order: Manifes
             NextStep(tool="cancel_run", arguments=run, why="Stop it; what is done is kept."),
         ]
     steps = []
-    if record.status in ("failed", "cancelled") or undelivered:
-        steps.append(_resume_step(run, order))
+    unscored = any(item.unscored for item in record.items)
+    bare = nothing_scores(record)
+    if record.status in ("failed", "cancelled") or undelivered or unscored or bare:
+        steps.append(_resume_step(run, order, bare=bare))
     if failed or any(item.scores or item.unscored for item in record.items):
-        why = "See the failures, lowest scores first."
+        why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
     why = "Find an earlier run, and see with compare_runs whether this one is better."
     steps.append(NextStep(tool="list_runs", arguments={"dataset": record.dataset}, why=why))
     return steps
 
 
-def _resume_step(run: dict[str, JsonValue], order: Manifest | None) -> NextStep:
+def _resume_step(run: dict[str, JsonValue], order: Manifest | None, *, bare: bool) -> NextStep:
     """The call that goes on with a run: its order on this machine holds the scripts and judges, but not the limits."""
-    why = "Go on: runs what is missing or failed, and sends what Langfuse has not acknowledged."
+    why = "Go on: runs what is missing or failed, scores what is not, and sends what Langfuse has not acknowledged."
     if order is None:
         known: dict[str, JsonValue] = {"task_script": "<path>.py"}
         why += " It was begun on another machine: name the scripts and judges that it had."
@@ -149,4 +153,7 @@ def _resume_step(run: dict[str, JsonValue], order: Manifest | None) -> NextStep:
         # A time-out of the whole run may be why it ended; the resumed one has none unless it is given one.
         kept = order.limits.model_dump(mode="json", exclude_defaults=True, include=RESUMED_LIMITS)
         known = kept | ({"python": str(order.python)} if order.python else {})
+    if bare:
+        known["evaluator_script"] = "<path>.py"
+        why += " With an evaluator script, or `judges`, it is scored."
     return NextStep(tool="run_experiment", arguments={**run, **known, "resume": True}, why=why)

@@ -72,6 +72,13 @@ async def read_annotations(ws: Workspace, scope: Scope) -> list[ScoreEntry]:
     return [entry for entry in entries if scope.score_name in (None, entry.score.name)]
 
 
+async def unknown_traces(ws: Workspace, traces: Iterable[str]) -> list[str]:
+    """Find those of some traces that Langfuse has not."""
+    asked = sorted(traces)
+    known = {root.trace_id for root in await _observations_where(ws, "traceId", asked, roots=True)}
+    return [trace for trace in asked if trace not in known]
+
+
 def words_of_scores(entries: Iterable[ScoreEntry]) -> list[HumanWords]:
     """Take the comments of scores."""
     return [

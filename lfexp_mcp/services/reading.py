@@ -39,7 +39,16 @@ async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
             folder.read_record(), "Langfuse shows nothing of this run yet: this is its journal on this machine."
         )
     record = await _read_experiment(ws, found, experiment)
-    return fill_in(record, folder.read_record()) if folder else infer_unscored(record)
+    return fill_in(record, folder.read_record()) if folder else _of_another_machine(record)
+
+
+def _of_another_machine(record: RunRecord) -> RunRecord:
+    """What Langfuse alone tells of a run, and what it seems to lack."""
+    repeats, shown = repeats_of(record.provenance), len(record.experiment_ids)
+    if shown < repeats:
+        lacking = f"Langfuse shows {shown} of the run's {repeats} repetitions: all figures are of those."
+        record = _with_warning(record, lacking)
+    return infer_unscored(record)
 
 
 async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
@@ -112,7 +121,7 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
 def _superseded_warning(superseded: int) -> tuple[str, ...]:
     if not superseded:
         return ()
-    left_out = f"{superseded} of the run's results are left out, since their items have a newer good one"
+    left_out = f"{superseded} of the run's results are left out, since their items have a newer one"
     return (f"{left_out}: the run name was used more than once, or the run was resumed.",)
 
 

@@ -6,14 +6,14 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, RejectedError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.services.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.cursors import read_cursor, write_cursor
+from lfexp_mcp.services.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.following import Follower, OnProgress, wait_for_run
 from lfexp_mcp.services.human_scales import human_scales_of
@@ -25,12 +25,16 @@ from lfexp_mcp.services.workspace import Workspace
 PAGES = 5
 """Pages of a listing that are read in search of a run, since one's repetitions may fill some."""
 
+BAD_REQUEST = 400
+"""How Langfuse answers a cursor that it did not give."""
+
 
 async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
     """List the runs of a dataset, newest first; repetitions of a run count as one.
 
     Raises:
         NotFoundError: There is no such dataset.
+        UsageError: The cursor is none of this list.
     """
     found = await ws.gateway.dataset(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
@@ -55,7 +59,12 @@ async def _read_page(
     ws: Workspace, dataset_id: str, limit: int, cursor: str | None
 ) -> tuple[list[Experiment], str | None]:
     """Read a page of runs and repetitions, and some further ones while there is no run among them."""
-    experiments, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=cursor)
+    try:
+        experiments, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=cursor)
+    except RejectedError as error:
+        if cursor is None or error.status != BAD_REQUEST:
+            raise
+        raise no_cursor(cursor) from error
     for _ in range(1, PAGES):
         if following is None or any(map(_is_head, experiments)):
             break
@@ -85,7 +94,7 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
         name=experiment.name,
         created=experiment.created,
         description=experiment.description or _description(experiment),
-        items=experiment.item_count,
+        results=experiment.item_count,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=folder.status() if folder else None,
     )
@@ -109,7 +118,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
                 name=manifest.run_name,
                 created=manifest.created,
                 description=manifest.description,
-                items=0,
+                results=0,
                 metadata=manifest.metadata,
                 status=folder.status(),
             )
@@ -181,6 +190,7 @@ async def get_run(
     if item_id is not None:
         items = await with_comments(ws, _items_named(record, item_id))
         return _detail(answer, items, values, 0, len(items), Allowance.whole(len(items)))
+    check_place(start, len(record.items), "results")
     page = await with_comments(ws, record.items[start : start + limit])
 
     def build(allowance: Allowance) -> RunDetail:
@@ -237,8 +247,13 @@ def item_answer(item: ItemResult, values: RunValues, allowance: Allowance) -> It
         scores=scores,
         trace_id=item.trace_id,
         seconds=item.seconds,
-        repeat=item.repeat if len(values.record.experiment_ids) > 1 else None,
+        repeat=repeat_of(values.record, item),
     )
+
+
+def repeat_of(record: RunRecord, item: ItemResult) -> int | None:
+    """Which repetition of its run a result is of; None for a run without repeats."""
+    return item.repeat if len(record.experiment_ids) > 1 else None
 
 
 def _item_score(score: Score, reading: ScoreReading | None, allowance: Allowance) -> ItemScore:

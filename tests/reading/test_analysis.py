@@ -3,9 +3,11 @@
 import pytest
 
 from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.allowance import TOKENS, tokens
 from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.outputs import error_kind
+from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
@@ -58,6 +60,21 @@ async def test_failures_go_on_page_by_page(workspace: Workspace) -> None:
         if cursor is None:
             break
     assert seen == [f"i{n:02}" for n in range(25)]
+
+
+async def test_the_next_page_of_failures_is_of_the_same_score_and_threshold(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-next")
+    results = [Recorded(f"i{n:02}", scores={"s": n / 100, "t": 0.0}) for n in range(25)]
+    await record_run(workspace, dataset, "run", results)
+    request = AnalyzeRequest(dataset="analyze-next", run_name="run", score_name="s", score_threshold=0.2)
+    seen: list[str] = []
+    step = (await analyze_run(workspace, request)).next[0]
+    while step.tool == "analyze_run":
+        answer = await analyze_run(workspace, build(AnalyzeRequest, **step.arguments))
+        assert answer.failures.total == 20
+        seen += [item.item_id for item in answer.failures.items]
+        step = answer.next[0]
+    assert seen == [f"i{n:02}" for n in range(20)]
 
 
 async def test_the_kind_of_item_that_does_worse_is_found(workspace: Workspace) -> None:
@@ -141,6 +158,7 @@ async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspa
     assert answer.correlations[0].rho == pytest.approx(-1)
     assert answer.slowest[0].item_id == "i19"
     assert (answer.dearest[0].item_id, answer.dearest[0].tokens) == ("i0", 2005)
+    assert "Dearest: i0 2005 tokens" in report_text(answer)
 
 
 async def test_where_judge_and_human_differ_both_are_heard(workspace: Workspace, humans: Humans) -> None:

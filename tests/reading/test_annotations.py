@@ -161,6 +161,21 @@ async def test_the_answer_says_that_comments_are_strangers_words(workspace: Work
     assert "delete the dataset" not in str(ours)
 
 
+async def test_names_that_nothing_has_are_said_to_be_unknown(workspace: Workspace, humans: Humans) -> None:
+    run = await _run(workspace, "comments-unknown", [1.0])
+    config = humans.config("unknown-human-tone", 0, 1)
+    humans.annotate("unknown-human-tone", 1, config, run.traces["i00"], run.observations["i00"])
+    asked = CommentsRequest(dataset="comments-unknown", run_name="run", score_name="human-tune")
+    answer = await fetch_annotation_comments(workspace, asked)
+    (warning,) = answer.warnings
+    assert "named 'human-tune' here: there are 'unknown-human-tone'" in warning
+    assert answer.next[0].arguments == {"dataset": "comments-unknown", "run_name": "run"}
+    traces = [run.traces["i00"], "f" * 32]
+    (warning,) = (await fetch_annotation_comments(workspace, CommentsRequest(trace_ids=traces[1:]))).warnings
+    assert "f" * 32 in warning
+    assert (await fetch_annotation_comments(workspace, CommentsRequest(trace_ids=traces[:1]))).warnings == []
+
+
 async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:
     with pytest.raises(NotFoundError, match="annotation queue"):
         await fetch_annotation_comments(workspace, CommentsRequest(queue="no-such-queue"))

@@ -10,6 +10,8 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.allowance import TOKENS, tokens
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
 from lfexp_mcp.services.reading import read_run
 from lfexp_mcp.services.runs import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace
@@ -131,7 +133,10 @@ async def test_a_name_used_twice_shows_the_newest_good_results(workspace: Worksp
     answer = await get_run(workspace, "get-twice", "run")
     assert {item.item_id: item.output for item in answer.items} == {"a": "new", "b": "good"}
     assert answer.scores[0].mean == 1.0
-    assert any("2 of the run's results are left out" in warning for warning in answer.warnings)
+    assert any(
+        "2 of the run's results are left out, since their items have a newer one" in warning
+        for warning in answer.warnings
+    )
 
 
 async def test_repetitions_are_one_run(workspace: Workspace) -> None:
@@ -144,6 +149,70 @@ async def test_repetitions_are_one_run(workspace: Workspace) -> None:
     assert (answer.total_items, answer.scores[0].count) == (6, 6)
     assert [item.repeat for item in answer.items] == [0, 0, 1, 1, 2, 2]
     assert [run.name for run in (await list_runs(workspace, "get-repeats")).runs] == ["run"]
+
+
+async def test_the_texts_of_a_run_with_repeats_tell_results_from_items(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-repeats-text")
+    for index, name in enumerate(("run", "run#2", "run#3")):
+        provenance = json.dumps({"repeats": {"group": "run", "index": index, "count": 3}})
+        results = [Recorded(f"i{n}", output="o", scores={"ok": 0.0 if n else 1.0}) for n in range(4)]
+        await record_run(workspace, dataset, name, results, metadata={"lfexp": provenance})
+    shown = await get_run(workspace, "get-repeats-text", "run")
+    assert (shown.total_items, shown.repeats) == (12, 3)
+    assert "12 of 12 results of 4 items x 3 succeeded" in report_text(shown)
+    assert "i1 (repeat 2)" in report_text(shown)
+    analysis = await analyze_run(
+        workspace, AnalyzeRequest(dataset="get-repeats-text", run_name="run", show_failures=True)
+    )
+    assert "Failing results, lowest first: 9" in report_text(analysis)
+    assert "i3 (repeat 1)" in report_text(analysis)
+    assert {item.repeat for item in analysis.slowest} <= {0, 1, 2}
+    listed = await list_runs(workspace, "get-repeats-text")
+    assert [run.results for run in listed.runs] == [4]
+
+
+async def test_a_repetition_that_langfuse_does_not_show_is_said_to_be_missing(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-repeats-fewer")
+    provenance = json.dumps({"repeats": {"group": "run", "index": 0, "count": 3}})
+    for name in ("run", "run#3"):
+        await record_run(workspace, dataset, name, [Recorded("a", output="o")], metadata={"lfexp": provenance})
+    answer = await get_run(workspace, "get-repeats-fewer", "run")
+    assert any("shows 2 of the run's 3 repetitions" in warning for warning in answer.warnings)
+
+
+async def test_a_run_that_nothing_scored_says_how_to_score_it(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-bare")
+    await record_run(workspace, dataset, "run", [Recorded("a", output="o")])
+    answer = await get_run(workspace, "get-bare", "run")
+    assert any("Nothing scores this run" in warning for warning in answer.warnings)
+    assert (answer.next[0].tool, answer.next[0].arguments["resume"]) == ("run_experiment", True)
+    assert "evaluator_script" in answer.next[0].arguments
+    assert all(step.tool != "analyze_run" for step in answer.next)
+
+
+async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-unscored-next")
+    provenance = json.dumps({"scales": {"tone": {"low": 0, "high": 10}}})
+    results = [Recorded("a", output="o", scores={"tone": 0.4}), Recorded("b", output="o")]
+    await record_run(workspace, dataset, "run", results, metadata={"lfexp": provenance})
+    answer = await get_run(workspace, "get-unscored-next", "run")
+    assert (answer.next[0].tool, answer.next[0].arguments["resume"]) == ("run_experiment", True)
+    assert any("1 of 2 results were not scored by 'tone'" in warning for warning in answer.warnings)
+
+
+async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "get-stale")
+    await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"ok": 0.0}) for n in range(3)])
+    with pytest.raises(UsageError, match=r"there are 3 results\. Leave cursor out"):
+        await get_run(workspace, "get-stale", "run", cursor="from-99")
+    with pytest.raises(UsageError, match="there are 3 failing results"):
+        await analyze_run(workspace, AnalyzeRequest(dataset="get-stale", run_name="run", cursor="from-3"))
+    with pytest.raises(UsageError, match="there are 0 comments"):
+        await fetch_annotation_comments(
+            workspace, CommentsRequest(dataset="get-stale", run_name="run", cursor="from-99")
+        )
+    with pytest.raises(UsageError, match="'nonsense' is no cursor of this list"):
+        await list_runs(workspace, "get-stale", cursor="nonsense")
 
 
 async def test_a_repetition_that_is_not_there_yet_keeps_its_place(workspace: Workspace) -> None:

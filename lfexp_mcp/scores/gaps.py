@@ -1,0 +1,69 @@
+"""Warn of what a run's scores cannot tell: that there are none, that some are missing, that zeros mean nothing."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.scores.readings import ScoreReading
+
+REASON_LENGTH = 200
+MOST_NAMES = 5
+"""Scores whose gaps are told one by one."""
+
+
+def nothing_scores(record: RunRecord) -> bool:
+    """Tell whether a run has results and no scorer at all, be it one that failed."""
+    ended = any(item.status != "pending" for item in record.items)
+    scored = any(item.scores or item.unscored for item in record.items) or bool(record.run_scores)
+    return ended and not scored and not record.provenance.get("evaluators")
+
+
+def gap_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
+    """Say what the scores of a run cannot tell.
+
+    Args:
+        record: The run.
+        readings: How its scores are read, see `read_scores`.
+
+    Returns:
+        One sentence or two per finding; empty when there is nothing to say.
+    """
+    if nothing_scores(record):
+        advice = "Call run_experiment again with `judges` or `evaluator_script`"
+        what = "Nothing scores this run: it has neither judges nor an evaluator script."
+        return [f"{what} {advice}, and with resume=true to score these results without running the task."]
+    return [*_unscored(record), *_without_expectation(record, readings)]
+
+
+def _unscored(record: RunRecord) -> Iterator[str]:
+    reasons: dict[str, Counter[str]] = {}
+    for item in record.items:
+        for missing in item.unscored:
+            reasons.setdefault(missing.name, Counter())[missing.error] += 1
+    for name, errors in sorted(reasons.items(), key=lambda entry: -entry[1].total())[:MOST_NAMES]:
+        ((reason, count),) = errors.most_common(1)
+        shown = reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
+        yield (
+            f"{errors.total()} of {len(record.items)} results were not scored by {name!r}, which counts for no zero; "
+            f"the most common reason, of {count}: {shown} Once it is mended, resume=true scores them without running "
+            "the task."
+        )
+
+
+def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]) -> Iterator[str]:
+    if any(item.expected_output not in (None, "") for item in record.items):
+        return
+    zero = [name for name, reading in readings.items() if reading.source == "API" and _all_zero(record.items, name)]
+    if not zero:
+        return
+    live = any("production_output" in item.metadata for item in record.items)
+    production = " What production answered is in their metadata, as `production_output`." if live else ""
+    yield (
+        f"{', '.join(map(repr, zero))} {'is' if len(zero) == 1 else 'are'} 0 throughout, and no item has an "
+        f"expected_output: an evaluator that compares with it gives 0 whatever the output.{production}"
+    )
+
+
+def _all_zero(items: tuple[ItemResult, ...], name: str) -> bool:
+    values = [score.value for item in items for score in item.scores if score.name == name and score.source == "API"]
+    return bool(values) and all(not isinstance(value, str) and value == 0 for value in values)

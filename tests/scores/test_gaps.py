@@ -1,0 +1,58 @@
+"""Warnings of what a run's scores cannot tell."""
+
+from dataclasses import replace
+
+from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, Unscored
+from lfexp_mcp.scores.gaps import gap_warnings
+from lfexp_mcp.scores.readings import read_scores
+
+
+def run(*items: ItemResult) -> RunRecord:
+    return RunRecord("d", "id", "run", ("e",), "completed", items, len(items))
+
+
+def scored(value: float | bool, expected_output: str | None = None) -> ItemResult:
+    kind: ScoreDataType = "BOOLEAN" if isinstance(value, bool) else "NUMERIC"
+    scores = (Score("s", "exact", value, kind),)
+    return ItemResult("i", "succeeded", scores=scores, expected_output=expected_output)
+
+
+def warnings(record: RunRecord) -> list[str]:
+    return gap_warnings(record, read_scores(record, {}))
+
+
+def test_a_run_that_nothing_scores_says_how_to_score_it() -> None:
+    (warning,) = warnings(run(ItemResult("i", "succeeded")))
+    assert "Nothing scores this run" in warning
+    assert "resume=true" in warning
+
+
+def test_a_run_whose_scorers_were_not_asked_yet_is_not_said_to_have_none() -> None:
+    assert warnings(run(ItemResult("i", "pending"))) == []
+    known = replace(run(ItemResult("i", "succeeded")), provenance={"evaluators": [{"name": "e", "kind": "script"}]})
+    assert warnings(known) == []
+    whole = replace(run(ItemResult("i", "succeeded")), run_scores=(Score("s", "f1", 1.0, "NUMERIC"),))
+    assert warnings(whole) == []
+
+
+def test_what_was_not_scored_is_told_with_the_most_common_reason() -> None:
+    reasons = ["rate limit", "timed out", "rate limit"]
+    items = [ItemResult("i", "succeeded", unscored=(Unscored("tone", reason),)) for reason in reasons]
+    (warning,) = warnings(run(*items, scored(1.0)))
+    assert "3 of 4 results were not scored by 'tone'" in warning
+    assert "of 2: rate limit" in warning
+
+
+def test_zeros_without_expected_outputs_are_said_to_mean_nothing() -> None:
+    (warning,) = warnings(run(scored(0.0), scored(False, expected_output="")))
+    assert "'exact' is 0 throughout, and no item has an expected_output" in warning
+
+
+def test_a_live_runs_warning_names_where_productions_answer_is() -> None:
+    item = replace(scored(0.0), metadata={"production_output": "Paris"})
+    assert "`production_output`" in warnings(run(item))[0]
+
+
+def test_zeros_beside_expected_outputs_or_other_values_are_results() -> None:
+    assert warnings(run(scored(0.0), scored(0.0, expected_output="Paris"))) == []
+    assert warnings(run(scored(0.0), scored(0.5))) == []
