@@ -21,6 +21,7 @@ def analysis_report(answer: Analysis) -> Report:
             *_slices(answer),
             *_correlations(answer),
             *_oddities(answer),
+            answer.notice,
             *(f"Warning: {warning}" for warning in answer.warnings),
         ),
         answer.next,

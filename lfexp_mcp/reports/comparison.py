@@ -14,6 +14,7 @@ def comparison_report(answer: Comparison) -> Report:
             _figures(answer.runs),
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes)),
+            *((answer.notice,) if answer.changes else ()),
             *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
             *(f"Warning: {warning}" for warning in answer.warnings),

@@ -156,7 +156,8 @@ def _items(answer: RunDetail) -> tuple[Block, ...]:
         return ()
     rows = [_item_row(item) for item in answer.items]
     more = (f"There are more items: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
-    return (Table(("item", "status", "input", "output", "expected", "scores"), rows, "Items:"), *more)
+    table = Table(("item", "status", "input", "output", "expected", "scores"), rows, "Items:")
+    return (table, *more, answer.notice)
 
 
 def _item_row(item: ItemAnswer) -> tuple[str, ...]:

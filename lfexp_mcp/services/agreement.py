@@ -169,8 +169,13 @@ def _sentence(
     text = f"{pair.judge} and {pair.human} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
     if measure is None or value is None:
         return f"{text}; there is too little spread to say more."
-    sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
-    return f"{text}; {measure} {value:.2f}{sure}."
+    sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""
+    return f"{text}; {measure} {_two_places(value)}{sure}."
+
+
+def _two_places(value: float) -> str:
+    """Without the sign that rounding leaves of a small negative number."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _rate(rate: Rate) -> RateAnswer:

@@ -1,5 +1,6 @@
 """The results of a run that score too low."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,9 @@ def show_failure(failure: Failure, values: RunValues, allowance: Allowance) -> F
         **shown.model_dump(),
         failed_scores=[name for _, name in failure.scores],
         lowest=failure.scores[0][0],
-        metadata={key: str(brief.cut(value)) for key, value in list(item.metadata.items())[:METADATA_KEYS]},
+        metadata={
+            key: brief.cut_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            for key, value in list(item.metadata.items())[:METADATA_KEYS]
+        },
         trace_url=failure.trace_url,
     )

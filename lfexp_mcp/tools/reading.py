@@ -24,7 +24,10 @@ async def compare_runs(
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        Field(description="Gates, such as `accuracy<0.8`, `accuracy.delta<-0.02`, `worse`."),
+        Field(
+            description="Gates, such as `accuracy<0.8`, `accuracy.delta<-0.02`, `error_rate>5%`, `worse`; on 0-1, or a "
+            "mean above 1 read on 0-10. A run that is incomplete or mostly failed passes none."
+        ),
     ] = None,
     limit: ListedItems = 10,
     cursor: Annotated[str | None, Field(description="`next_cursor` of one of the `changes`, to go on in it.")] = None,

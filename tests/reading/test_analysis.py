@@ -1,6 +1,7 @@
 """analyze_run on the real store."""
 
 import pytest
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.reports.answers import report_text
@@ -106,6 +107,17 @@ async def test_a_slice_of_a_score_without_a_scale_is_lower_or_higher(workspace: 
         "false": "lower than the rest",
         "true": "higher than the rest",
     }
+
+
+async def test_a_failing_items_metadata_reads_as_json_and_its_text_as_a_strangers(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-metadata")
+    metadata: dict[str, JsonValue] = {"hard": False, "tags": ["x"], "topic": "refunds"}
+    await record_run(workspace, dataset, "run", [Recorded("i", scores={"s": 0.0}, metadata=metadata)])
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-metadata", run_name="run"))
+    assert answer.failures.items[0].metadata == {"hard": "false", "tags": '["x"]', "topic": "refunds"}
+    assert answer.notice in report_text(answer)
+    shown = await get_run(workspace, "analyze-metadata", "run")
+    assert shown.notice in report_text(shown)
 
 
 async def test_errors_are_grouped_by_kind(workspace: Workspace) -> None:

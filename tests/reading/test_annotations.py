@@ -86,6 +86,17 @@ async def test_a_judge_is_held_against_the_humans(workspace: Workspace, humans: 
     assert answer.comments == []
 
 
+async def test_an_agreement_of_zero_has_no_sign(workspace: Workspace, humans: Humans) -> None:
+    run = await _run(workspace, "comments-zero", [1.0] * 6)
+    config = humans.pass_fail_config("zero-human-tone")
+    for n, (item, trace) in enumerate(run.traces.items()):
+        humans.annotate("zero-human-tone", float(n > 1), config, trace, run.observations[item], data_type="BOOLEAN")
+    answer = await fetch_annotation_comments(workspace, CommentsRequest(dataset="comments-zero", run_name="run"))
+    (agreement,) = answer.agreement
+    assert "kappa 0.00" in agreement.summary
+    assert "-0.00" not in agreement.summary
+
+
 async def test_comments_are_chosen_by_score_trace_queue_and_time(workspace: Workspace, humans: Humans) -> None:
     run = await _run(workspace, "comments-chosen", [1.0] * 3)
     config = humans.config("chosen-score", 0, 1)
