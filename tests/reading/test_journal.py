@@ -123,3 +123,39 @@ async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
     compared = await compare_runs(workspace, CompareRequest(dataset="journal-own", runs=["first", "second"]))
     assert (compared.scores[0].pairs, compared.scores[0].delta) == (2, 0.0)
     assert "Only 2 pairs" in compared.scores[0].reason
+
+
+@pytest.mark.anyio
+async def test_a_run_that_was_stopped_passes_no_gate_and_its_waiting_items_are_no_failures(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    await workspace.gateway.upsert_dataset("journal-gate")
+    for number, text in enumerate(("bad", *(f"text {number}" for number in range(7)))):
+        await workspace.gateway.upsert_dataset_item("journal-gate", id=f"gate-{number}", input=text)
+    whole, stopping, evaluators = tmp_path / "whole.py", tmp_path / "stopping.py", tmp_path / "evaluators.py"
+    whole.write_text(TASK.replace('"bad"', '"never"'), encoding="utf-8")
+    stopping.write_text(TASK, encoding="utf-8")
+    evaluators.write_text(EVALUATORS, encoding="utf-8")
+    for name, task, limit in (("whole", whole, None), ("stopped", stopping, 1)):
+        request = RunRequest(
+            run_name=name,
+            task_script=task,
+            dataset="journal-gate",
+            evaluator_script=evaluators,
+            fail_on_error=limit,
+            max_concurrency=1,
+        )
+        await run_experiment(workspace, request, wait_seconds=120)
+
+    conditions = ["short<0.1", "short.delta<-0.9", "error_rate>0.99", "worse"]
+    gated = CompareRequest(dataset="journal-gate", runs=["whole", "stopped"], fail_if=conditions)
+    answer = await compare_runs(workspace, gated)
+
+    assert answer.gate is not None
+    assert [(check.passed, check.decided) for check in answer.gate.checks] == [(False, False)] * 4
+    assert all("the run is failed" in check.message for check in answer.gate.checks)
+    other = await compare_runs(workspace, CompareRequest(dataset="journal-gate", runs=["stopped", "whole"]))
+    assert answer.runs[1].pending > 0
+    assert {listed.kind: listed.total for listed in other.changes if listed.score is None} == {
+        "no longer erroring": answer.runs[1].failed
+    }
