@@ -58,17 +58,17 @@ class ErrorPolicy:
         self._ended += 1
         if ended.error is not None:
             self._errors[ended.error] += 1
-            if self._ended == min(HOPELESS, self._total) > 1 and self._errors[ended.error] == self._ended:
-                self._warn(
-                    f"All of the first {self._ended} items failed with the same error: {ended.error}. Mend the task; "
-                    "cancel_run stops the run if it is still at work, and resume=true runs again what failed."
-                )
         if self._limit is not None and self._is_too_much(self._limit):
             failed = self._errors.total()
             self._stop.request(
                 "failed",
                 f"Stopped early, as fail_on_error={self._limit} asks: {failed} of {self._ended} items failed. "
                 f"{self._common_error()} What is done is kept; mend the task and call again with resume=true.",
+            )
+        elif self._ended == min(HOPELESS, self._total) > 1 and self._errors[ended.error or ""] == self._ended:
+            self._warn(
+                f"All of the first {self._ended} items failed with the same error: {ended.error}. Mend the task; "
+                "cancel_run stops the run if it is still at work, and resume=true runs again what failed."
             )
 
     def _is_too_much(self, limit: float) -> bool:
