@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from uuid import UUID
 
 from pydantic import BaseModel, JsonValue
 
-from lfexp_mcp.scripts.texts import clean, describe, show
+from lfexp_mcp.scripts.texts import clean, describe
 
 DEEPEST = 64
 """Levels of nesting that are kept; what lies deeper is kept as the text of its JSON."""
@@ -134,7 +135,7 @@ def _take_apart(value: object) -> _Parts | None:
         names = getattr(value, "_fields", None)
         return _Parts(None if names is None else list(names), list(value))
     if isinstance(value, set | frozenset):
-        return _Parts(None, sorted(value, key=show))
+        return _Parts(None, sorted(value, key=partial(describe, write=repr)))
     if is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value)]
         return _Parts(names, [getattr(value, name) for name in names])

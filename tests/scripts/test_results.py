@@ -20,6 +20,14 @@ class AutoevalsScore:
     metadata: dict[str, object] = field(default_factory=dict)
 
 
+def web_of_lists() -> list[object]:
+    """Twice as many paths on each of a hundred levels."""
+    web: list[object] = [1]
+    for _ in range(100):
+        web = [web, web]
+    return web
+
+
 class Unspeakable:
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -100,6 +108,7 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
         Unspeakable(),
         [Unspeakable()],
         {"value": Unspeakable()},
+        pytest.param([web_of_lists()], id="a web of lists"),
         {"value": 1, "data_type": Unspeakable()},
         [Evaluation(name="x" * 1_000_000, value=1)] * 2,
         {"value": "x" * 1_000_000},
