@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli", "tools"},
 }
 
+SERVICES_MAY_IMPORT: dict[str, set[str]] = {
+    "workspace": set(),
+    "requests": set(),
+    "answering": set(),
+    "doctor": {"workspace"},
+    "definitions": {"workspace"},
+    "reading": {"workspace", "answering"},
+    "experiments": {"workspace", "definitions", "reading"},
+    "comparison": {"workspace", "answering", "reading"},
+    "annotations": {"workspace", "answering", "reading"},
+    "analysis": {"workspace", "answering", "reading", "annotations"},
+}
+"""The parts of the services among each other."""
+
 HEAVY = {"langfuse", "openai", "anthropic", "scipy", "numpy", "rich", "typer", "opentelemetry", "uvicorn"}
 ALREADY_IN_MCP = {"opentelemetry", "uvicorn"}
 
@@ -66,6 +81,25 @@ def test_a_module_imports_only_from_the_layers_below(path: Path) -> None:
         if name.startswith("lfexp_mcp.") and name != "lfexp_mcp.__version__"
     }
     assert parts - {part} <= MAY_IMPORT[part]
+
+
+SERVICES = [path for path in MODULES if _part(path) == "services" and path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_service_imports_only_from_the_services_below(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[1].removesuffix(".py")
+    parts = {
+        name.split(".")[2]
+        for name in _imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("lfexp_mcp.services.")
+    }
+    assert parts - {part} <= SERVICES_MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("table", [MAY_IMPORT, SERVICES_MAY_IMPORT], ids=["parts", "services"])
+def test_the_layers_run_one_way(table: dict[str, set[str]]) -> None:
+    assert set(TopologicalSorter(table).static_order()) == set(table)
 
 
 def test_only_the_settings_read_the_environment() -> None:

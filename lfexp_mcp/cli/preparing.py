@@ -10,7 +10,7 @@ from lfexp_mcp.cli.options import AsJson, json_object, json_or_text
 from lfexp_mcp.cli.output import emit
 from lfexp_mcp.cli.session import in_workspace
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.services.requests import build
 
 Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object.")]
@@ -30,7 +30,7 @@ def create_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Create a dataset, with the items of a file if one is given."""
-    from lfexp_mcp.services.datasets import create_dataset
+    from lfexp_mcp.services.definitions.datasets import create_dataset
 
     names, decoded = _field_names(fields), json_object("--metadata", metadata)
     answer = in_workspace(
@@ -55,7 +55,7 @@ def add_items(
     as_json: AsJson = False,
 ) -> None:
     """Add one item, or the items of a file, to a dataset."""
-    from lfexp_mcp.services.datasets import create_dataset
+    from lfexp_mcp.services.definitions.datasets import create_dataset
 
     if (input_text is None) == (items_file is None):
         raise UsageError("Pass either --input (with --expected-output) for one item, or --items-file for many.")
@@ -76,7 +76,7 @@ def create_judge(
     as_json: AsJson = False,
 ) -> None:
     """Create a judge prompt, or a new version of one."""
-    from lfexp_mcp.services.judges import create_judge
+    from lfexp_mcp.services.definitions.judges import create_judge
 
     text = _prompt_text(prompt, prompt_file)
     decoded = json_object("--config", config)

@@ -41,7 +41,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs of a dataset item by item, with intervals and verdicts."""
-    from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+    from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 
     request = build(
         CompareRequest,
@@ -72,7 +72,7 @@ async def _print_comparison(workspace: "Workspace", comparison: Comparison, form
     elif form == "markdown":
         write_line(markdown(report_of(comparison)))
     elif form == "result-json":
-        from lfexp_mcp.services.reading import read_run
+        from lfexp_mcp.services.reading.results import read_run
 
         records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
         write_line(json.dumps(result_json(comparison, records), ensure_ascii=False, indent=2))
@@ -94,7 +94,7 @@ def analyze(
     as_json: AsJson = False,
 ) -> None:
     """Explain one run: spread of its scores, failing items and why, slices, errors."""
-    from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+    from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 
     request = build(
         AnalyzeRequest,
@@ -125,7 +125,7 @@ def comments(
     as_json: AsJson = False,
 ) -> None:
     """Show what people wrote about results, with themes and the judges' agreement."""
-    from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
+    from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
 
     request = build(
         CommentsRequest,

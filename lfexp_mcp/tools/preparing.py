@@ -7,8 +7,8 @@ from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.judge import JudgeAnswer
-from lfexp_mcp.services.items import FieldNames, NewItem
-from lfexp_mcp.services.messages import PromptMessage
+from lfexp_mcp.services.definitions.items import FieldNames, NewItem
+from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 
@@ -37,7 +37,7 @@ async def create_dataset(
 
     Answers with how many items this call stored and how many there are now. A broken line in the file stores nothing.
     """
-    from lfexp_mcp.services.datasets import create_dataset
+    from lfexp_mcp.services.definitions.datasets import create_dataset
 
     return await create_dataset(
         await workspace_of(ctx),
@@ -76,6 +76,6 @@ async def create_judge(
 
     Answers with the version, the scale its replies are read on and where it was found, and the placeholders.
     """
-    from lfexp_mcp.services.judges import create_judge
+    from lfexp_mcp.services.definitions.judges import create_judge
 
     return await create_judge(await workspace_of(ctx), name, prompt, config=config, labels=labels)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.allowance import TOKENS, tokens
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
-from lfexp_mcp.services.runs import get_run, list_runs
+from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.reading.runs import get_run, list_runs
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.reading.recording import Recorded, make_dataset, record_run

@@ -11,8 +11,8 @@ from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.readings import read_scores
-from lfexp_mcp.services.judges import create_judge
-from lfexp_mcp.services.messages import PromptMessage
+from lfexp_mcp.services.definitions.judges import create_judge
+from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store, stop_store

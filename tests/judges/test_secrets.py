@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lfexp_mcp.services.judges import create_judge
+from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.judges.asking import SECRETS

@@ -5,11 +5,11 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.allowance import TOKENS, tokens
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.outputs import error_kind
+from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.analysis.outputs import error_kind
+from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.reading.runs import get_run
 from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.runs import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run

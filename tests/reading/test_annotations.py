@@ -6,9 +6,9 @@ import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.services.allowance import TOKENS, tokens
-from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.human_words import HumanWords, link_to_run
+from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
+from lfexp_mcp.services.answering.allowance import TOKENS, tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans

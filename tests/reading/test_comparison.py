@@ -13,13 +13,13 @@ from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
-from lfexp_mcp.services.allowance import TOKENS, tokens
-from lfexp_mcp.services.changes import error_changes
-from lfexp_mcp.services.comparability import findings, shared_items
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
-from lfexp_mcp.services.reading import read_run
+from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.comparison.changes import error_changes
+from lfexp_mcp.services.comparison.comparability import findings, shared_items
+from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.reading.results import read_run
+from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run

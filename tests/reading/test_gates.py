@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
-from lfexp_mcp.services.coverage import Coverage, ended_coverage, pair_coverage, score_coverage
-from lfexp_mcp.services.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
-from lfexp_mcp.services.run_values import RunValues, read_values
+from lfexp_mcp.services.comparison.coverage import Coverage, ended_coverage, pair_coverage, score_coverage
+from lfexp_mcp.services.comparison.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
+from lfexp_mcp.services.reading.run_values import RunValues, read_values
 
 WHOLE = Coverage("items", 12)
 SHARED = Coverage("shared items", 12)

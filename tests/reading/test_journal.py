@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, Score, Unscored
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.reading import fill_in
-from lfexp_mcp.services.runs import get_run, list_runs
+from lfexp_mcp.services.reading.results import fill_in
+from lfexp_mcp.services.reading.runs import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ from lfexp_mcp.gateway.rows import ExperimentItemRow, ScoreRow
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.summary import summarise_scores
-from lfexp_mcp.services.figures import error_rate
-from lfexp_mcp.services.human_words import words_of_scores
-from lfexp_mcp.services.reading import item_result, newest_good
+from lfexp_mcp.services.annotations.human_words import words_of_scores
+from lfexp_mcp.services.comparison.figures import error_rate
+from lfexp_mcp.services.reading.results import item_result, newest_good
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -9,11 +9,11 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.allowance import TOKENS, tokens
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.reading import read_run
-from lfexp_mcp.services.runs import get_run, list_runs
+from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.reading.results import read_run
+from lfexp_mcp.services.reading.runs import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lfexp_mcp.errors import DataFileError
-from lfexp_mcp.services.dataset_files import read_items
-from lfexp_mcp.services.datasets import derived_id
-from lfexp_mcp.services.items import ID_LENGTH, FieldNames, NewItem
+from lfexp_mcp.services.definitions.dataset_files import read_items
+from lfexp_mcp.services.definitions.datasets import derived_id
+from lfexp_mcp.services.definitions.items import ID_LENGTH, FieldNames, NewItem
 
 
 def _file(tmp_path: Path, name: str, text: str) -> Path:

@@ -6,9 +6,9 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import DataFileError, JudgeError, UsageError
-from lfexp_mcp.services.datasets import create_dataset
-from lfexp_mcp.services.items import NewItem
-from lfexp_mcp.services.judges import create_judge
+from lfexp_mcp.services.definitions.datasets import create_dataset
+from lfexp_mcp.services.definitions.items import NewItem
+from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace
 
 pytestmark = pytest.mark.anyio

@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.judges import create_judge
-from lfexp_mcp.services.usage import read_usage
+from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.definitions.judges import create_judge
+from lfexp_mcp.services.reading.usage import read_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply

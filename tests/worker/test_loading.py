@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerError
 from lfexp_mcp.services.experiments import starting
 from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.following import wait_for_run
+from lfexp_mcp.services.reading.following import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio

@@ -243,7 +243,7 @@ async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_
     assert told
     assert told[0].total == 4
     gate.touch()
-    from lfexp_mcp.services.following import wait_for_run
+    from lfexp_mcp.services.reading.following import wait_for_run
 
     await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
     assert (await scene.run_folder()).status() == "completed"

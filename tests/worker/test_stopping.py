@@ -13,9 +13,9 @@ from lfexp_mcp.services.experiments.delivering import deliver_pending
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.experiments.workers import keep_spare
-from lfexp_mcp.services.following import wait_for_run
+from lfexp_mcp.services.reading.following import wait_for_run
+from lfexp_mcp.services.reading.runs import get_run, list_runs
 from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.runs import get_run, list_runs
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import kill_process_tree
-from lfexp_mcp.services.describe import describe_run
-from lfexp_mcp.services.following import Follower, find_run_folder
+from lfexp_mcp.services.reading.describe import describe_run
+from lfexp_mcp.services.reading.following import Follower, find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
 ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.manifest import ExperimentHead
-from lfexp_mcp.services.reading import item_result, newest_good
+from lfexp_mcp.services.reading.results import item_result, newest_good
 from lfexp_mcp.services.workspace import Workspace
 
 

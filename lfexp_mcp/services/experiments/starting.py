@@ -11,12 +11,12 @@ from lfexp_mcp.errors import LfexpError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
-from lfexp_mcp.services.describe import describe_run
 from lfexp_mcp.services.experiments.estimate import estimate_whole
 from lfexp_mcp.services.experiments.orders import PreparedOrder, prepare_order
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
-from lfexp_mcp.services.following import Follower, OnProgress
+from lfexp_mcp.services.reading.describe import describe_run
+from lfexp_mcp.services.reading.following import Follower, OnProgress
 from lfexp_mcp.services.workspace import Workspace
 
 SHORTEST_LOADING = 20.0

@@ -12,8 +12,8 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.services.dataset_files import read_items
-from lfexp_mcp.services.items import FieldNames, NewItem, refuse_what_json_has_not
+from lfexp_mcp.services.definitions.dataset_files import read_items
+from lfexp_mcp.services.definitions.items import FieldNames, NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
 
 CONNECTIONS = 8

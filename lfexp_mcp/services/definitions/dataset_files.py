@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import DataFileError
-from lfexp_mcp.services.items import FieldNames, NewItem
+from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.strict_json import strict_loads
 
 FIELDS = frozenset(NewItem.model_fields)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lfexp_mcp.records import ItemResult
-from lfexp_mcp.services.run_values import RunValues, first_results
+from lfexp_mcp.services.reading.run_values import RunValues, first_results
 
 Lack = Literal["failed", "pending", "unscored", "left out"]
 """Why a result has no value; one that its evaluator left out on purpose is none that should have one."""

@@ -16,7 +16,7 @@ from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.following import Follower
+from lfexp_mcp.services.reading.following import Follower
 from lfexp_mcp.services.workspace import Workspace
 
 ERRORS_SHOWN = 5

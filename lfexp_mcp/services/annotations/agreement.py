@@ -8,8 +8,8 @@ from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, Judge
 from lfexp_mcp.records import ItemResult, Score
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.readings import ScoreReading
-from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.run_values import RunValues
+from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.reading.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
 from lfexp_mcp.statistics.interval import Interval

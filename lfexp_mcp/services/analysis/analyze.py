@@ -22,19 +22,19 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.scores.pass_mark import PASS_MARK, on_unit
 from lfexp_mcp.scores.votes import judge_disagreements
-from lfexp_mcp.services.agreement import Rated, RatedPair, rated_pairs
-from lfexp_mcp.services.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.cursors import check_place, read_cursor, write_cursor
-from lfexp_mcp.services.distributions import correlate_scores, describe_distribution
-from lfexp_mcp.services.failures import Failure, find_failures, read_page, show_failure
-from lfexp_mcp.services.human_scales import human_scales_of
-from lfexp_mcp.services.notices import STRANGERS
-from lfexp_mcp.services.outputs import group_errors, group_outputs
-from lfexp_mcp.services.reading import read_run, with_comments
-from lfexp_mcp.services.run_values import RunValues, read_values
-from lfexp_mcp.services.runs import describe_read, repeat_of
-from lfexp_mcp.services.slices import slice_run
-from lfexp_mcp.services.usage import RunUsage, Usage, read_usage
+from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
+from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
+from lfexp_mcp.services.analysis.outputs import group_errors, group_outputs
+from lfexp_mcp.services.analysis.slices import slice_run
+from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pairs
+from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
+from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
+from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.reading.human_scales import human_scales_of
+from lfexp_mcp.services.reading.results import read_run, with_comments
+from lfexp_mcp.services.reading.run_values import RunValues, read_values
+from lfexp_mcp.services.reading.runs import describe_read, repeat_of
+from lfexp_mcp.services.reading.usage import RunUsage, Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 
 FEW = 3

@@ -12,8 +12,8 @@ from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
-from lfexp_mcp.services.items import refuse_what_json_has_not
-from lfexp_mcp.services.messages import PromptMessage
+from lfexp_mcp.services.definitions.items import refuse_what_json_has_not
+from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace
 
 LABELS = ("production",)

@@ -12,14 +12,14 @@ from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.scores.scale import Scale
-from lfexp_mcp.services.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.cursors import check_place, no_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.describe import describe_run
-from lfexp_mcp.services.following import Follower, OnProgress, wait_for_run
-from lfexp_mcp.services.human_scales import human_scales_of
-from lfexp_mcp.services.notices import STRANGERS
-from lfexp_mcp.services.reading import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
-from lfexp_mcp.services.run_values import RunValues, read_values
+from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
+from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.reading.describe import describe_run
+from lfexp_mcp.services.reading.following import Follower, OnProgress, wait_for_run
+from lfexp_mcp.services.reading.human_scales import human_scales_of
+from lfexp_mcp.services.reading.results import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
+from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 
 PAGES = 5

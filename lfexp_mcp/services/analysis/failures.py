@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.analysis import FailingItem
 from lfexp_mcp.records import ItemResult
-from lfexp_mcp.services.allowance import Allowance
-from lfexp_mcp.services.reading import with_comments
-from lfexp_mcp.services.run_values import RunValues
-from lfexp_mcp.services.runs import item_answer
+from lfexp_mcp.services.answering.allowance import Allowance
+from lfexp_mcp.services.reading.results import with_comments
+from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.reading.runs import item_answer
 from lfexp_mcp.services.workspace import Workspace
 
 METADATA_LENGTH = 60

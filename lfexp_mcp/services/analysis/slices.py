@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
-from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.run_values import RunValues, first_results
+from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.reading.run_values import RunValues, first_results
 from lfexp_mcp.statistics.independent import GroupResult, compare_groups
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.multiplicity import holm

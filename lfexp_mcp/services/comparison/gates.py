@@ -10,7 +10,7 @@ from lfexp_mcp.answers.comparison import ComparedVerdict, Gate, GateCheck
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.records import RunStatus
 from lfexp_mcp.scores.pass_mark import on_unit
-from lfexp_mcp.services.coverage import MOST_LACKING, Coverage
+from lfexp_mcp.services.comparison.coverage import MOST_LACKING, Coverage
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 
 Comparator = Literal["<", "<=", ">", ">="]

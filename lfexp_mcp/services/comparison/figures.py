@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.run_values import RunValues
-from lfexp_mcp.services.usage import Usage
+from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.reading.usage import Usage
 from lfexp_mcp.statistics.distribution import quantile
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.paired import compare_pairs

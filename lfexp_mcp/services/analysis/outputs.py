@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import ErrorGroup, OutputGroup
 from lfexp_mcp.records import ItemResult
-from lfexp_mcp.services.allowance import Allowance
+from lfexp_mcp.services.answering.allowance import Allowance
 
 LONG_OUTPUT = 200
 """Characters from which an output is long enough that its end tells whether it was cut off."""

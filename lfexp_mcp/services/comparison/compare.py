@@ -12,8 +12,9 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.changes import (
+from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
+from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.comparison.changes import (
     Changes,
     ShownItems,
     error_changes,
@@ -22,16 +23,15 @@ from lfexp_mcp.services.changes import (
     score_changes,
     show_changes,
 )
-from lfexp_mcp.services.comparability import findings, shared_items
-from lfexp_mcp.services.coverage import ended_coverage, ended_pair_coverage, pair_coverage, score_coverage
-from lfexp_mcp.services.figures import contrasts, error_rate_delta, run_figures
-from lfexp_mcp.services.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
-from lfexp_mcp.services.human_scales import human_scales_of
-from lfexp_mcp.services.notices import STRANGERS
-from lfexp_mcp.services.reading import read_run, with_comments
-from lfexp_mcp.services.run_values import RunValues, read_values
-from lfexp_mcp.services.score_comparison import compare_scores
-from lfexp_mcp.services.usage import Usage, read_usage
+from lfexp_mcp.services.comparison.comparability import findings, shared_items
+from lfexp_mcp.services.comparison.coverage import ended_coverage, ended_pair_coverage, pair_coverage, score_coverage
+from lfexp_mcp.services.comparison.figures import contrasts, error_rate_delta, run_figures
+from lfexp_mcp.services.comparison.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.services.comparison.score_comparison import compare_scores
+from lfexp_mcp.services.reading.human_scales import human_scales_of
+from lfexp_mcp.services.reading.results import read_run, with_comments
+from lfexp_mcp.services.reading.run_values import RunValues, read_values
+from lfexp_mcp.services.reading.usage import Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 

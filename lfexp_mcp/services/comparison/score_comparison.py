@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
 from lfexp_mcp.scores.pass_mark import PASS_MARK
-from lfexp_mcp.services.comparability import Shared, script_change
-from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.run_values import RunValues
+from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.comparison.comparability import Shared, script_change
+from lfexp_mcp.services.reading.run_values import RunValues
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
 

@@ -20,11 +20,8 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
 from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.scores.readings import ScoreReading, read_human_scores
-from lfexp_mcp.services.agreement import RatedPair, describe_agreement, rated_pairs
-from lfexp_mcp.services.allowance import Allowance, fit
-from lfexp_mcp.services.cursors import check_place, read_cursor, write_cursor
-from lfexp_mcp.services.human_scales import human_scales
-from lfexp_mcp.services.human_words import (
+from lfexp_mcp.services.annotations.agreement import RatedPair, describe_agreement, rated_pairs
+from lfexp_mcp.services.annotations.human_words import (
     HumanWords,
     Scope,
     link_to_items,
@@ -35,9 +32,12 @@ from lfexp_mcp.services.human_words import (
     unknown_traces,
     words_of_scores,
 )
-from lfexp_mcp.services.notices import STRANGERS
-from lfexp_mcp.services.reading import read_run
-from lfexp_mcp.services.run_values import read_values
+from lfexp_mcp.services.answering.allowance import Allowance, fit
+from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
+from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.reading.human_scales import human_scales
+from lfexp_mcp.services.reading.results import read_run
+from lfexp_mcp.services.reading.run_values import read_values
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.themes import Theme, count_named, find_themes
 

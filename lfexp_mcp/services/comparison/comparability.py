@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
-from lfexp_mcp.services.coverage import Lack, lacks
-from lfexp_mcp.services.run_values import RunValues, first_results
+from lfexp_mcp.services.comparison.coverage import Lack, lacks
+from lfexp_mcp.services.reading.run_values import RunValues, first_results
 
 SHOWN = 40
 """Characters of a recorded value that a message shows."""

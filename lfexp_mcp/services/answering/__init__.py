@@ -1,0 +1,1 @@
+"""What all answers share: room, pages, intervals, and what is said of strangers' texts."""

@@ -1,0 +1,1 @@
+"""Comparing runs, item by item."""

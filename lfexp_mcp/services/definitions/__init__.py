@@ -1,0 +1,1 @@
+"""Making what runs are made of: datasets and judges."""

@@ -1,0 +1,1 @@
+"""Reading runs: their results, their values, and how they stand."""
