@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
+    http_token: SecretStr | None = None
+    """What callers of the HTTP server have to send; unset: none is asked for."""
+
     judge_provider: Literal["openai", "anthropic"] | None = None
     """Provider of judges whose prompt config names none; unset: the one whose key is set."""
     judge_model: str | None = None

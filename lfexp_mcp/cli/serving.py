@@ -16,14 +16,17 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
 ) -> None:
     """Serve MCP: over stdio as without a command, or over HTTP to programs on this machine."""
-    from lfexp_mcp.tools.server import serve_http, serve_stdio
-
     if not http:
+        from lfexp_mcp.tools.server import serve_stdio
+
         serve_stdio()
         return
+    from lfexp_mcp.tools.http import serve_http
 
     def announce(url: str) -> None:
-        note(f"Serving MCP at {url} to every program on this machine; Ctrl-C stops it.")
+        known = load_settings().http_token is not None
+        callers = "programs that know LFEXP_HTTP_TOKEN" if known else "every program on this machine"
+        note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
 
     serve_http(port, listening=announce)
 

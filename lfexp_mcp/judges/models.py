@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -175,8 +175,10 @@ class _Line:
         async with self._pace.turn():
             began = time.perf_counter()
             meter.add(ModelUsage(calls=1, retries=int(repeated)))
-            outcome = await self.provider.send(request, self._refused.get(request.model, frozenset()))
+            refused = self._refused.get(request.model, frozenset())
+            outcome = await self.provider.send(request, refused)
             if isinstance(outcome, ModelAnswer):
+                outcome = replace(outcome, parameters=request.wanted(refused))
                 self._pace.went_through()
                 answered = ModelUsage(
                     unmetered=int(not outcome.metered),

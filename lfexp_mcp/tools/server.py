@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import logging
-import socket
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from mcp.server import MCPServer
 
 from lfexp_mcp import __version__
-from lfexp_mcp.errors import UsageError
 from lfexp_mcp.tools.catalogue import OFFERS
 from lfexp_mcp.tools.state import ServerState, serving
 
 if TYPE_CHECKING:
     from lfexp_mcp.settings import Settings
-
-LOOPBACK = "127.0.0.1"
 
 INSTRUCTIONS = """\
 Run experiments on Langfuse datasets and trust the answer. The loop:
@@ -39,37 +34,6 @@ def serve_stdio() -> None:
     """Serve over stdio until the client goes."""
     log_to_stderr()
     build_server().run()
-
-
-def serve_http(port: int, listening: Callable[[str], None]) -> None:
-    """Serve Streamable HTTP on loopback, to callers whose Host and Origin are of this machine.
-
-    Args:
-        port: The port to listen on, at path `/mcp`.
-        listening: Called with the server's URL before it begins.
-
-    Raises:
-        UsageError: The port cannot be listened on.
-    """
-    log_to_stderr()
-    _check_port(port)
-    listening(f"http://{LOOPBACK}:{port}/mcp")
-    build_server().run("streamable-http", host=LOOPBACK, port=port)
-
-
-def _check_port(port: int) -> None:
-    """Look whether a port is free: the SDK's server would end the process itself, with a line of its own."""
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            # As the server does, so that the connections of one just stopped do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise UsageError(
-                f"Port {port} of {LOOPBACK} cannot be listened on ({error.strerror}). "
-                "Stop what uses it, or take another one with --port."
-            ) from error
 
 
 def log_to_stderr() -> None:

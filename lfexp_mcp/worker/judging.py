@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
-from pydantic import JsonValue
 
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
@@ -55,7 +54,6 @@ class GenerationTracer:
     @contextmanager
     def __call__(self, judge: ResolvedJudge, request: ModelRequest) -> Iterator[Generation]:
         """Open the generation; see `judges.panel.OnGeneration`."""
-        parameters: dict[str, JsonValue] = dict(request.parameters)
         with (
             propagate_attributes(prompt={"name": judge.name, "version": judge.version}),
             self._client.start_as_current_observation(
@@ -63,7 +61,7 @@ class GenerationTracer:
                 as_type="generation",
                 model=request.model,
                 input=[asdict(message) for message in request.messages],
-                metadata={"provider": judge.provider, "parameters": parameters},
+                metadata={"provider": judge.provider},
             ) as generation,
         ):
             yield _Traced(generation)
@@ -75,7 +73,9 @@ class _Traced:
 
     def answered(self, answer: ModelAnswer) -> None:
         usage = {"input": answer.input_tokens, "output": answer.output_tokens} if answer.metered else None
-        self._generation.update(output=answer.text, usage_details=usage)
+        self._generation.update(
+            output=answer.text, usage_details=usage, metadata={"parameters": dict(answer.parameters)}
+        )
 
     def failed(self, error: LfexpError) -> None:
         self._generation.update(level="ERROR", status_message=str(error))

@@ -171,6 +171,23 @@ async def test_http_serves_this_machine_and_refuses_other_hosts_and_origins(shel
             assert cross.status_code == 403
 
 
+async def test_http_with_a_token_serves_who_sends_it(shell_environment: dict[str, str]) -> None:
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    environment = shell_environment | {"LFEXP_HTTP_TOKEN": "of-this-test"}
+    with command(environment, "serve", "--http", "--port", str(port)):
+        wait_until(lambda: _listens(port))
+        async with httpx.AsyncClient(headers=accept) as http:
+            for given in ({}, {"Authorization": "Bearer another"}, {"Authorization": "of-this-test"}):
+                refused = await http.post(url, json=body, headers=given)
+                assert refused.status_code == 401
+                assert "of-this-test" not in refused.text
+            served = await http.post(url, json=body, headers={"Authorization": "Bearer of-this-test"})
+            assert served.status_code != 401
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,7 @@
 """What a model is asked, and what it answers, whoever its provider is."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -51,6 +51,8 @@ class ModelAnswer:
     output_tokens: int
     metered: bool
     """Whether the provider told the tokens; else they are 0 and unknown."""
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Those that the call was made with."""
 
 
 @dataclass(frozen=True, slots=True)
