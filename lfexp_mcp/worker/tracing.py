@@ -6,11 +6,11 @@ is made later, by a resumed run.
 """
 
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import Random
 
 from langfuse import Langfuse, LangfuseOtelSpanAttributes
 from opentelemetry import baggage, context, trace
@@ -68,14 +68,17 @@ class _OutboxExporter(SpanExporter):
         """Nothing to close: the outbox belongs to the run."""
 
 
-class _SecureIds(IdGenerator):
-    """Ids that a script which seeds `random` does not repeat."""
+class _OwnIds(IdGenerator):
+    """Ids that a script which seeds `random` does not repeat; asking the system for each would cost more than a span."""
+
+    def __init__(self) -> None:
+        self._random = Random()  # noqa: S311
 
     def generate_span_id(self) -> int:
-        return secrets.randbits(64) or 1
+        return self._random.getrandbits(64) or 1
 
     def generate_trace_id(self) -> int:
-        return secrets.randbits(128) or 1
+        return self._random.getrandbits(128) or 1
 
 
 class _LastingProvider(TracerProvider):
@@ -98,7 +101,7 @@ class Sdk:
         self.provider = _LastingProvider(
             resource=Resource.create({}),
             span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES),
-            id_generator=_SecureIds(),
+            id_generator=_OwnIds(),
             shutdown_on_exit=False,
         )
         self.provider.add_span_processor(_ItemAttributes())
