@@ -69,7 +69,7 @@ class _OutboxExporter(SpanExporter):
 
 
 class _OwnIds(IdGenerator):
-    """Ids that a script which seeds `random` does not repeat; asking the system for each would cost more than a span."""
+    """Ids that no script repeats which seeds `random`; to ask the system for each would cost more than a span."""
 
     def __init__(self) -> None:
         self._random = Random()  # noqa: S311

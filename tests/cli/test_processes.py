@@ -171,6 +171,7 @@ async def test_http_serves_this_machine_and_refuses_other_hosts_and_origins(shel
             assert cross.status_code == 403
 
 
+@pytest.mark.anyio
 async def test_http_with_a_token_serves_who_sends_it(shell_environment: dict[str, str]) -> None:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/mcp"
