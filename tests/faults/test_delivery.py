@@ -111,14 +111,13 @@ async def test_everything_arrives_though_the_server_is_gone_for_a_while(
         folder = await scene.run_folder()
         await until(lambda: folder.has_started() and len(folder.read_state().ended) > 5)
         await anyio.to_thread.run_sync(proxy.go_away)
-        await anyio.sleep(2)
+        await until(lambda: folder.read_state().executed)
         await anyio.to_thread.run_sync(proxy.come_back)
 
     async with anyio.create_task_group() as group:
         group.start_soon(take_away)
         answer = await run(scene)
-    if answer.status != "completed":
-        await until_delivered(scene, direct)
+    assert answer.status == "completed"
     await assert_all_is_there(scene, direct, answer)
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -117,7 +116,5 @@ def test_a_worker_without_an_order_ends_with_its_parent(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "lfexp_mcp.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
     )
-    started = time.monotonic()
     process.communicate(b"", timeout=60)
     assert process.returncode == 0
-    assert time.monotonic() - started < 60
