@@ -252,6 +252,7 @@ async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -
         await scene.run(task, run_name=f"run {number}")
     folders = [folder for folder, _ in scene.ws.runs.orders()]
     assert len(folders) == 4
+    await until(lambda: not any(folder.is_held() for folder in folders))
     for age, folder in enumerate(folders):
         os.utime(folder.journal_path, (1_000_000 - age, 1_000_000 - age))
     oldest = folders[-1]
