@@ -53,6 +53,7 @@ class RunFolder:
         self.log_path = path / "run.log"
         self.cancel_path = path / "cancel"
         self._worker_path = path / "worker.json"
+        self._next_path = path / "manifest.next.json"
 
     def has_started(self) -> bool:
         """Tell whether a worker has ever begun here."""
@@ -63,16 +64,34 @@ class RunFolder:
 
         Args:
             manifest: The order; it replaces an older one.
-            items: None leaves the items as they are.
+            items: None leaves the items as they are, and the older order until a worker takes the new one over.
         """
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if items is not None:
                 write_items(self.items_path, items)
-            draft = self.manifest_path.with_suffix(".draft")
-            draft.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-            draft.replace(self.manifest_path)
+            self._next_path.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+            if items is not None:
+                self._next_path.replace(self.manifest_path)
             self.cancel_path.unlink(missing_ok=True)
+
+    def next_manifest(self) -> Manifest:
+        """Read the order that a worker is to take over.
+
+        Raises:
+            StateError: It is missing, broken, or from another version.
+        """
+        return self._read_manifest(self._next_path if self._next_path.exists() else self.manifest_path)
+
+    def adopt_next(self) -> None:
+        """Let the order that was taken over be the run's.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        if self._next_path.exists():
+            with _writing(self.path):
+                self._next_path.replace(self.manifest_path)
 
     def manifest(self) -> Manifest:
         """Read the order.
@@ -80,8 +99,11 @@ class RunFolder:
         Raises:
             StateError: It is missing, broken, or from another version.
         """
+        return self._read_manifest(self.manifest_path)
+
+    def _read_manifest(self, path: Path) -> Manifest:
         try:
-            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+            return Manifest.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
             raise StateError(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue
 from lfexp_mcp.scripts.texts import clean, describe
 
 DEEPEST = 64
-"""Levels of nesting that are kept; what lies deeper is kept as the text of its JSON."""
+"""Levels of nesting that are kept; as many more are kept as the text of their JSON, what lies deeper is left out."""
 MOST_VALUES = 1_000_000
 """Values of one output after which no further list or object is opened: a web of objects has endless paths."""
 LARGEST_SAFE_INTEGER = 2**53 - 1
@@ -39,6 +39,7 @@ class JsonReading:
         self._most = most
         self._path: set[int] = set()
         self._count = 0
+        self._is_deep = False
 
     def read(self, value: object, depth: int = 0) -> JsonValue:
         """Return the value as JSON holds it.
@@ -101,11 +102,17 @@ class JsonReading:
         return read
 
     def _read_deep(self, value: object) -> str:
+        if self._is_deep:
+            # Text of JSON within text of JSON doubles with each level.
+            return self._left_out(value, "it lies too deep", "deep nesting")
         self.changed.add("deep nesting")
+        self._is_deep = True
         try:
             return json.dumps(self.read(value), ensure_ascii=False)
         except RecursionError:
             return self._left_out(value, "it lies too deep", "deep nesting")
+        finally:
+            self._is_deep = False
 
     def _left_out(self, value: object, why: str, what: str) -> str:
         self.changed.add(what)

@@ -17,7 +17,6 @@ EXIT_PATIENCE = 5.0
 def main() -> None:
     """Serve one order from standard input."""
     speaker = os.fdopen(os.dup(1), "wb", buffering=0)
-    speaker.write(Hello(version=__version__).model_dump_json().encode() + b"\n")
 
     # These take most of a worker's start; a spare has done them when its order comes.
     from lfexp_mcp.worker.session import carry_out
@@ -25,6 +24,8 @@ def main() -> None:
 
     sdk = Sdk()
 
+    # Only now, since from its order on the run is the worker's: it has to be seen at work at once.
+    speaker.write(Hello(version=__version__).model_dump_json().encode() + b"\n")
     line = sys.stdin.buffer.readline()
     if not line:
         return

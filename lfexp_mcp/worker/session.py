@@ -84,7 +84,7 @@ def _refusal(before: RunState, error: LfexpError) -> list[Event]:
 
 def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     """Check all that can be checked before the first item; no event loop runs here, so that scripts may run theirs."""
-    manifest = folder.manifest()
+    manifest = folder.next_manifest()
     items = list(folder.items())
     log = RunLog(folder.log_path)
     os.chdir(manifest.working_folder)
@@ -93,6 +93,7 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
     outbox = Outbox(folder.outbox_path)
+    folder.adopt_next()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
         *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(manifest, imported))),

@@ -6,6 +6,7 @@ is made later, by a resumed run.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -73,6 +74,9 @@ class _OwnIds(IdGenerator):
 
     def __init__(self) -> None:
         self._random = Random()  # noqa: S311
+        if hasattr(os, "register_at_fork"):
+            # Children of the user's code would go on with the same sequence as their parent.
+            os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         return self._random.getrandbits(64) or 1

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -107,6 +108,19 @@ def test_what_lies_deep_is_kept_as_text(levels: int) -> None:
     text = json.dumps(reading.read(nested))
     assert ("bottom" in text) == (levels == 100)
     assert reading.changed == {"deep nesting"}
+
+
+def test_what_lies_deep_stays_small_where_a_script_has_raised_the_recursion_limit() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)
+    try:
+        nested: object = "bottom"
+        for level in range(1_500):
+            nested = {f'"{level}"': nested}
+        text = json.dumps(JsonReading().read(nested))
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(text) < 10_000
 
 
 def test_keys_that_become_alike_are_noted() -> None:

@@ -1,6 +1,7 @@
 """What the user's code does to its process changes neither ids, nor where results go, nor which code is measured."""
 
 import os
+import sys
 
 import pytest
 
@@ -109,3 +110,36 @@ async def test_repetitions_do_not_take_the_name_of_another_run(scene: Scene) -> 
     scene.run_name = "run"
     with pytest.raises(RunExistsError, match="'run#2'"):
         await scene.run(task, repeats=2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+async def test_spans_of_forked_children_have_ids_of_their_own(scene: Scene) -> None:
+    await scene.fill(2)
+    task = scene.script("""
+        import os
+        from langfuse import get_client, observe
+
+        @observe(name="child")
+        def work(number):
+            return number
+
+        def task(*, item, **kwargs):
+            children = []
+            for number in range(3):
+                child = os.fork()
+                if not child:
+                    work(number)
+                    get_client().flush()
+                    os._exit(0)
+                children.append(child)
+            for child in children:
+                os.waitpid(child, 0)
+            return 1
+    """)
+    assert (await scene.run(task, max_concurrency=1)).status == "completed"
+    spans = []
+    for item in (await scene.record()).items:
+        spans += [
+            span.id for span in await scene.ws.gateway.observations(trace_id=item.trace_id) if span.name == "child"
+        ]
+    assert len(spans) == len(set(spans)) == 6

@@ -121,6 +121,8 @@ async def test_a_refused_resume_leaves_the_run_as_it_was(scene: Scene) -> None:
     assert [item.status for item in record.items] == ["succeeded", "succeeded"]
     assert any("not resumed" in warning and "no model here" in warning for warning in record.warnings)
     assert (await scene.run_folder()).status() == "completed"
+    answer = await scene.run(None, resume=True)
+    assert (answer.status, answer.succeeded) == ("completed", 2)
 
 
 async def test_a_worker_that_dies_while_it_loads_the_scripts_names_its_log(scene: Scene) -> None:

@@ -216,6 +216,20 @@ async def test_a_run_of_another_machine_is_resumed_from_what_langfuse_has(scene:
     assert len(calls) - before == 4 - done
 
 
+async def test_evaluators_added_to_a_run_of_another_machine_are_said_to_score_nothing_again(scene: Scene) -> None:
+    await scene.fill(2)
+    scene.script("", "task.py.go")
+    task = scene.script(COUNTING)
+    await scene.run(task, evaluator_script=scene.script(ONE, "first.py"))
+    folder = await scene.run_folder()
+    await until(lambda: not folder.is_held())
+    folder.delete()
+    second = scene.script("def second(**kwargs):\n    return 1.0\n", "second.py")
+    answer = await scene.run(task, evaluator_script=second, resume=True)
+    assert [score.name for score in answer.scores] == ["one"]
+    assert any("does not know which evaluators" in warning for warning in answer.warnings)
+
+
 async def test_resume_of_a_complete_run_runs_nothing(scene: Scene) -> None:
     await scene.fill(2)
     scene.folder.mkdir(exist_ok=True)

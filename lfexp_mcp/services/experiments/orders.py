@@ -22,6 +22,10 @@ from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
+SCORED_ELSEWHERE = (
+    "This machine does not know which evaluators scored the results that Langfuse has: those that have scores were not "
+    "scored again, also not by an evaluator that is new. A new run name scores all."
+)
 FREE_PATIENCE = 30.0
 FREE_POLL = 0.05
 """Seconds that a resume waits for a process that has the run in its hands without carrying it out."""
@@ -118,6 +122,8 @@ async def _begin_order(
         )
     manifest = await _new_manifest(ws, request, dataset, items, heads)
     earlier = await read_results(ws, heads) if experiment is not None else ()
+    if earlier and (manifest.evaluator_script or manifest.judges):
+        manifest = manifest.model_copy(update={"warnings": (*manifest.warnings, SCORED_ELSEWHERE)})
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
 
 

@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
-from lfexp_mcp.errors import LfexpError, StateError, UsageError, WorkerError
+from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
 from lfexp_mcp.runs.protocol import Order
@@ -123,6 +123,9 @@ async def _hand_over(
                 group.start_soon(follower.report)
                 await worker.begin()
                 group.cancel_scope.cancel()
+        except RunExistsError:
+            # Another worker has the folder.
+            raise
         except LfexpError:
             # A worker that died while it loaded the scripts has left a log, which may say why.
             if order.is_new and not folder.read_state().loading:
