@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.services.reading.following import wait_for_run
 from tests.worker.scene import Scene, until
 
 COUNTED_TASK = """
@@ -51,9 +52,9 @@ async def survive_kills(scene: Scene, kills: int, max_concurrency: int, longest:
     in_flight: Counter[str] = Counter()
     most = done = 0
     for _ in range(kills):
-        wait = moments.uniform(0.02, longest)
-        answer = await scene.run(task, wait_seconds=wait, resume=done > 0, **arguments)
-        if answer.status == "completed":
+        await scene.run(task, wait_seconds=0, resume=done > 0, **arguments)
+        await wait_for_run(scene.ws, scene.dataset, scene.run_name, moments.uniform(0.02, longest))
+        if folder.status() == "completed":
             break
         pid = folder.worker_pid()
         if pid is not None:
