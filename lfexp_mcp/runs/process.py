@@ -209,6 +209,15 @@ def kill_process_tree(pid: int) -> None:
         return
 
 
+def kill_worker(folder: RunFolder) -> bool:
+    """End the process that has a run in its hands, if any, without asking; tell whether there was one."""
+    pid = folder.worker_pid()
+    if pid is None or not folder.is_held():
+        return False
+    kill_process_tree(pid)
+    return True
+
+
 def _creation_flags() -> int:
     if sys.platform == "win32":
         return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW

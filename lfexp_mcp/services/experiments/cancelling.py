@@ -5,7 +5,7 @@ import anyio.to_thread
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.runs.process import kill_worker
 from lfexp_mcp.services.reading.describe import describe_run
 from lfexp_mcp.services.reading.following import Follower, find_run_folder
 from lfexp_mcp.services.workspace import Workspace
@@ -56,8 +56,5 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
 
 
 async def _kill(folder: RunFolder) -> None:
-    pid = folder.worker_pid()
-    if pid is None or not folder.is_at_work():
-        return
-    await anyio.to_thread.run_sync(kill_process_tree, pid)
-    await anyio.to_thread.run_sync(folder.note_killed)
+    if folder.is_at_work() and await anyio.to_thread.run_sync(kill_worker, folder):
+        await anyio.to_thread.run_sync(folder.note_killed)

@@ -9,7 +9,7 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.runs.process import WorkerProcess, kill_process_tree
+from lfexp_mcp.runs.process import WorkerProcess, kill_worker
 from lfexp_mcp.runs.protocol import Order
 from lfexp_mcp.services.experiments.estimate import estimate_whole
 from lfexp_mcp.services.experiments.orders import PreparedOrder, prepare_order
@@ -79,16 +79,9 @@ async def _finish_dry_run(
 
 async def _remove(order: PreparedOrder) -> None:
     """End a run of which nothing shall stay, and delete its folder."""
-    folder = order.folder
-
-    def remove() -> None:
-        pid = folder.worker_pid()
-        if pid is not None and folder.is_held():
-            kill_process_tree(pid)
-        folder.delete()
-
     with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(remove)
+        await anyio.to_thread.run_sync(kill_worker, order.folder)
+        await anyio.to_thread.run_sync(order.folder.delete)
 
 
 async def _start(

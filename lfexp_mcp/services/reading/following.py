@@ -12,6 +12,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.services.reading.results import find_folder
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -49,7 +50,7 @@ async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFold
         NotFoundError: There is no such dataset.
     """
     found = await ws.gateway.dataset(dataset)
-    return ws.runs.find(await ws.gateway.experiment_id(found.id, run_name))
+    return await find_folder(ws, found.id, run_name)
 
 
 async def wait_for_run(
