@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from lfexp_mcp.makers import OTHERS, HumanMaker, ScoreMaker
+
 ScoreDataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
 ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
 ItemStatus = Literal["succeeded", "failed", "pending"]
@@ -36,6 +38,11 @@ class Score:
     author: str | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     timestamp: datetime | None = None
+    maker: ScoreMaker = OTHERS
+
+    def __post_init__(self) -> None:
+        if self.source == "ANNOTATION":
+            object.__setattr__(self, "maker", HumanMaker(self.author, self.config_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lfexp_mcp"
 
-PURE = {"errors", "groups", "records", "answers", "scores", "statistics", "strict_json", "themes"}
+PURE = {"errors", "groups", "makers", "records", "answers", "scale", "scores", "statistics", "strict_json", "themes"}
 """Know nobody but each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "groups": {"errors"},
-    "records": set(),
+    "scale": set(),
+    "makers": {"scale"},
+    "records": {"makers"},
     "answers": {"records"},
-    "scores": {"answers", "errors", "records"},
+    "scores": {"answers", "errors", "makers", "records", "scale"},
     "statistics": {"errors"},
     "strict_json": set(),
     "themes": {"errors"},

@@ -33,6 +33,7 @@ from lfexp_mcp.gateway.records import (
     ScoreEntry,
 )
 from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
+from lfexp_mcp.gateway.score_makers import split_maker
 from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
 
@@ -65,7 +66,8 @@ def decode_score(score: ScoreRow) -> Score | None:
     """
     if score.data_type == "CORRECTION":
         return None
-    metadata = score.metadata or {}
+    source = _SOURCES.get(score.source, "API")
+    maker, metadata = split_maker(score.metadata or {}, source, score.author_user_id, score.config_id)
     raw = metadata.get("raw")
     return Score(
         id=score.id,
@@ -73,13 +75,14 @@ def decode_score(score: ScoreRow) -> Score | None:
         value=score.value,
         data_type=score.data_type,
         comment=score.comment or None,
-        source=_SOURCES.get(score.source, "API"),
+        source=source,
         raw=float(raw) if isinstance(raw, int | float) else None,
         clamped=metadata.get("clamped") is True,
         config_id=score.config_id,
         author=score.author_user_id,
         metadata=metadata,
         timestamp=score.timestamp,
+        maker=maker,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from lfexp_mcp.makers import OTHERS, ScoreMaker
 from lfexp_mcp.records import Score, ScoreDataType
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
@@ -215,6 +216,9 @@ class ScoreWrite:
     comment: str | None = None
     metadata: dict[str, JsonValue] | None = None
     config_id: str | None = None
+    maker: ScoreMaker = OTHERS
+    environment: str | None = None
+    """None for Langfuse's `default`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import RejectedError
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
+from lfexp_mcp.gateway.score_makers import with_maker
 from lfexp_mcp.gateway.transport import ONCE, Transport, checked
 from lfexp_mcp.groups import open_group
 
@@ -125,7 +126,8 @@ def _body(score: ScoreWrite) -> JsonValue:
         "observationId": score.observation_id,
         "datasetRunId": score.experiment_id,
         "comment": score.comment,
-        "metadata": score.metadata,
+        "metadata": with_maker(score.metadata or {}, score.maker) or None,
+        "environment": score.environment,
         "configId": score.config_id,
     }
     return cast("JsonValue", {name: value for name, value in fields.items() if value is not None})

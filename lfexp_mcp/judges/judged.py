@@ -34,15 +34,9 @@ class Judged:
     usage: ModelUsage
 
     def evaluated(self, judge: ResolvedJudge) -> Evaluated:
-        """The score in the form that evaluators' scores have, with where it comes from in its metadata."""
+        """The score in the form that evaluators' scores have."""
         metadata: dict[str, JsonValue] = {
-            "scale": judge.scale.name,
-            "scale_source": judge.scale_source,
             "clamped": self.clamped,
-            "prompt": judge.name,
-            "prompt_version": judge.version,
-            "provider": judge.provider,
-            "model": judge.model,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "seconds": round(self.usage.seconds, 3),

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lfexp_mcp.judges.providers.messages import Message, ProviderName
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.scores import Scale, ScaleSource
 
 
@@ -33,6 +34,11 @@ class ResolvedJudge(BaseModel):
     """What the config says nothing of, and is left out where the model refuses it."""
     samples: int = Field(default=1, ge=1)
     """How often the judge is asked about each item."""
+
+    @property
+    def maker(self) -> JudgeMaker:
+        """The judge as the maker of its scores."""
+        return JudgeMaker(self.name, self.version, self.provider, self.model, self.scale, self.scale_source)
 
 
 def describe_judge(judge: ResolvedJudge) -> dict[str, JsonValue]:

@@ -2,9 +2,18 @@
 
 import hashlib
 import json
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+
+from lfexp_mcp.makers import RunMaker
+
+_MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 
 
-def score_id(experiment_id: str, item_id: str | None, observation_id: str | None, name: str) -> str:
+def score_id(
+    experiment_id: str, item_id: str | None, observation_id: str | None, name: str, maker: RunMaker | None = None
+) -> str:
     """Derive the id of a score.
 
     Args:
@@ -13,12 +22,21 @@ def score_id(experiment_id: str, item_id: str | None, observation_id: str | None
         observation_id: The result that the score is of. It is part of the id since an item that runs again is a
             new result, and Langfuse merges what comes under an id that it knows.
         name: The score's name.
+        maker: Who made it, so that it is told from the scores of others that Langfuse lists without their makers;
+            None for a score of the whole experiment, which a resume replaces, and for those of version 0.1.
 
     Returns:
         32 hexadecimal digits.
     """
-    key = json.dumps(["lfexp-score-v1", experiment_id, item_id, observation_id, name], ensure_ascii=False)
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
+    parts = ["lfexp-score-v1", experiment_id, item_id, observation_id, name]
+    if maker is not None:
+        parts = ["lfexp-score-v2", *parts[1:], _maker_text(maker)]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=256)
+def _maker_text(maker: RunMaker) -> str:
+    return _MAKER.dump_json(maker, exclude_none=True).decode()
 
 
 def repeat_name(run_name: str, repeat: int) -> str:

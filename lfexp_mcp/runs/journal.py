@@ -14,9 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.errors import StateError
+from lfexp_mcp.makers import ScriptMaker, recorded_maker
 from lfexp_mcp.records import ModelUsage, ModelUser, Score, Unscored
 
 
@@ -70,6 +71,21 @@ class ItemEnded(_Event):
     seconds: float
 
 
+def _with_makers(scores: object) -> object:
+    """Add the makers to scores that version 0.1 journaled; it named judges in the metadata, and scripts nowhere."""
+    if not isinstance(scores, list):
+        return scores
+    return [
+        {**score, "maker": recorded_maker(score.get("metadata") or {}) or ScriptMaker()}
+        if isinstance(score, dict) and "maker" not in score
+        else score
+        for score in scores
+    ]
+
+
+Scores = Annotated[tuple[Score, ...], BeforeValidator(_with_makers)]
+
+
 class ItemScored(_Event):
     """All evaluators and judges of an item have ended."""
 
@@ -78,7 +94,7 @@ class ItemScored(_Event):
     repeat: int = 0
     evaluators: tuple[str, ...] | None = None
     """Names of all that have scored the item, or tried to; None where that is not known."""
-    scores: tuple[Score, ...] = ()
+    scores: Scores = ()
     unscored: tuple[Unscored, ...] = ()
 
 
@@ -87,7 +103,7 @@ class RunScored(_Event):
 
     event: Literal["run_scored"] = "run_scored"
     repeat: int = 0
-    scores: tuple[Score, ...] = ()
+    scores: Scores = ()
     unscored: tuple[Unscored, ...] = ()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.records import RunRecord, Score, ScoreDataType, ScoreSource
-from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Scale
+from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Scale
 
 SOURCES: tuple[ScoreSource, ...] = ("API", "EVAL", "ANNOTATION")
 """In a run a name's values come from one source, the first of these that has any: a human's number is not on a

@@ -9,8 +9,9 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.makers import RunMaker, ScriptMaker
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
@@ -41,6 +42,10 @@ class Scorer(Protocol):
     def score_name(self) -> str:
         """Under which name a missing score is reported."""
 
+    @property
+    def maker(self) -> RunMaker:
+        """The maker of its scores."""
+
     async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:
         """Score one output.
 
@@ -57,8 +62,9 @@ class Scorer(Protocol):
 class ScriptScorer:
     """An evaluator of the user's script."""
 
-    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest) -> None:
+    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest, maker: ScriptMaker) -> None:
         self._evaluator = evaluator
+        self.maker = maker
         self._user = user
         self._manifest = manifest
         self.name = evaluator.name
@@ -179,9 +185,9 @@ class ItemEvaluation:
             except LfexpError as error:
                 why = error_text(str(error))
                 span.fail({"error": why}, why)
-                return _Given(scorer.score_name, [], why)
+                return _Given(scorer, [], why)
             span.end_with([_describe(each) for each in evaluated])
-            return _Given(scorer.score_name, evaluated)
+            return _Given(scorer, evaluated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,7 @@ class _Result:
 class _Given:
     """What one scorer gave for an item."""
 
-    score_name: str
+    scorer: Scorer
     evaluated: list[Evaluated]
     error: str | None = None
 
@@ -219,11 +225,15 @@ class _Collected:
         taken = {score.name for score in self.scores}
         for evaluated in given.evaluated:
             if evaluated.name not in taken:
-                identity = score_id(self.experiment_id, self.ended.item_id, self.ended.observation_id, evaluated.name)
-                self.scores.append(make_score(identity, evaluated))
+                self.scores.append(self._score(evaluated, given.scorer.maker))
         error = given.error or names_taken(given.evaluated, taken)
         if error is not None:
-            self.unscored.append(Unscored(given.score_name, error))
+            self.unscored.append(Unscored(given.scorer.score_name, error))
+
+    def _score(self, evaluated: Evaluated, maker: RunMaker) -> Score:
+        ended = self.ended
+        identity = score_id(self.experiment_id, ended.item_id, ended.observation_id, evaluated.name, maker)
+        return make_score(identity, evaluated, maker)
 
     def summary(self, evaluators: int) -> dict[str, JsonValue]:
         return {
@@ -241,7 +251,7 @@ def names_taken(evaluated: Sequence[Evaluated], taken: Collection[str]) -> str |
     return error_text(f"Scores of these names were given already: {', '.join(names)}. Give each a name of its own.")
 
 
-def make_score(identity: str, result: Evaluated) -> Score:
+def make_score(identity: str, result: Evaluated, maker: RunMaker) -> Score:
     """Build the score that an evaluation stands for; a comment that is too long for Langfuse is cut."""
     comment = result.comment
     if comment is not None and len(comment) > LONGEST_COMMENT:
@@ -258,6 +268,7 @@ def make_score(identity: str, result: Evaluated) -> Score:
         config_id=result.config_id,
         metadata=result.metadata,
         timestamp=datetime.now(UTC),
+        maker=maker,
     )
 
 
@@ -280,6 +291,8 @@ def score_write(score: Score, ended: ItemEnded | None, experiment_id: str | None
         comment=score.comment,
         metadata=score.metadata or None,
         config_id=score.config_id,
+        maker=score.maker,
+        environment=EXPERIMENT_ENVIRONMENT,
     )
 
 

@@ -25,6 +25,7 @@ class JudgeScorer:
         self._stop = stop
         self.name = judge.name
         self.score_name = judge.score_name
+        self.maker = judge.maker
 
     async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
         """Let the judge score. See `Scorer`.

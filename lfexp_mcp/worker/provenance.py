@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from lfexp_mcp.makers import ScriptMaker
 from lfexp_mcp.runs.manifest import Manifest
 
 GIT_PATIENCE = 3.0
@@ -61,6 +62,14 @@ def task_version(provenance: dict[str, JsonValue]) -> str | None:
         return None
     digest = task.get("sha256")
     return digest[:12] if isinstance(digest, str) else f"{task.get('name')}:{task.get('version')} ({task.get('model')})"
+
+
+def script_maker(provenance: dict[str, JsonValue]) -> ScriptMaker:
+    """Return the evaluator script as the maker of scores; which function gave one is the caller's to add."""
+    script = provenance.get("evaluator_script")
+    if not isinstance(script, dict):
+        return ScriptMaker()
+    return ScriptMaker(file=str(script["file"]), sha256=str(script["sha256"]))
 
 
 def experiment_metadata(manifest: Manifest, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.to_thread
@@ -36,7 +36,7 @@ from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
 from lfexp_mcp.worker.prompting import prompt_caller
-from lfexp_mcp.worker.provenance import experiment_metadata, task_version
+from lfexp_mcp.worker.provenance import experiment_metadata, script_maker, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
@@ -176,11 +176,15 @@ class Run:
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
         scoring = UserCode(min(calls, MOST_THREADS), self.user_loop)
+        script = script_maker(self.provenance)
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
-            *(ScriptScorer(evaluator, scoring, manifest) for evaluator in evaluators.evaluators),
+            *(
+                ScriptScorer(evaluator, scoring, manifest, replace(script, function=evaluator.name))
+                for evaluator in evaluators.evaluators
+            ),
         ]
-        run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, scoring, recorder, delivery)
+        run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, script, scoring, recorder, delivery)
         run_evaluation.add_earlier(self.items, self.state)
         return Execution(
             folder=self.folder,

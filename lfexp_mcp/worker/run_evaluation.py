@@ -1,8 +1,10 @@
 """Scoring a run as a whole."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
+from lfexp_mcp.makers import ScriptMaker
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
@@ -23,12 +25,14 @@ class RunEvaluation:
         self,
         manifest: Manifest,
         evaluators: Sequence[RunEvaluator],
+        script: ScriptMaker,
         user: UserCode,
         recorder: Recorder,
         delivery: Delivery,
     ) -> None:
         self._manifest = manifest
         self._evaluators = evaluators
+        self._script = script
         self._user = user
         self._recorder = recorder
         self._delivery = delivery
@@ -74,7 +78,8 @@ class RunEvaluation:
                     unscored.append(Unscored(evaluator.name, error))
                 for result in given:
                     identity = score_id(experiment.id, None, None, result.name)
-                    scores.setdefault(result.name, make_score(identity, result))
+                    maker = replace(self._script, function=evaluator.name)
+                    scores.setdefault(result.name, make_score(identity, result, maker))
             event = RunScored(repeat=repeat, scores=tuple(scores.values()), unscored=tuple(unscored))
             await self._recorder.record(event)
             self._delivery.add_scores([score_write(score, None, experiment.id) for score in event.scores])

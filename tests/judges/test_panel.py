@@ -57,12 +57,7 @@ async def test_a_judge_answering_1_on_0_to_10_gives_a_tenth(server: ProviderServ
     assert (judged.value, judged.raw, judged.clamped, judged.comment) == (0.1, 1.0, False, "Poor.")
     assert (usage.calls, usage.retries, usage.input_tokens, usage.output_tokens) == (1, 0, 100, 20)
     evaluated = judged.evaluated(judge_on(server))
-    assert (evaluated.name, evaluated.value, evaluated.metadata["raw"], evaluated.metadata["scale"]) == (
-        "accuracy",
-        0.1,
-        1.0,
-        "0-10",
-    )
+    assert (evaluated.name, evaluated.value, evaluated.metadata["raw"]) == ("accuracy", 0.1, 1.0)
 
 
 async def test_a_value_outside_the_scale_is_clamped_and_flagged(server: ProviderServer) -> None:

@@ -2,17 +2,20 @@
 
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from lfexp_mcp.errors import RunExistsError, StateError
+from lfexp_mcp.makers import JudgeMaker, ScriptMaker
 from lfexp_mcp.records import Score
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
 from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
+from lfexp_mcp.scale import TEN
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -129,3 +132,10 @@ def test_ids_are_derived_from_what_they_identify() -> None:
     ids = {score_id("e", "i", "o", "n"), score_id("e", "i", "p", "n"), score_id("e", None, None, "n")}
     assert len(ids) == 3
     assert [repeat_name("run", repeat) for repeat in range(3)] == ["run", "run#2", "run#3"]
+
+
+def test_the_same_score_by_another_judge_has_another_id() -> None:
+    first, second = (JudgeMaker("judge-tone", version, "openai", "m", TEN, "default") for version in (1, 2))
+    ids = {score_id("e", "i", "o", "tone", maker) for maker in (None, first, second, ScriptMaker("tone"))}
+    assert len(ids) == 4
+    assert score_id("e", "i", "o", "tone", first) == score_id("e", "i", "o", "tone", replace(first))

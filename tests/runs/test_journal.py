@@ -1,5 +1,6 @@
 """The journal: what is in it survives, half a line does no harm, a broken one is said."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
+from lfexp_mcp.makers import HumanMaker, JudgeMaker, ScriptMaker
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.journal import (
     Event,
@@ -23,6 +25,7 @@ from lfexp_mcp.runs.journal import (
     WorkerAccepted,
     read_run_end,
 )
+from lfexp_mcp.scale import TEN
 
 text = st.text(max_size=50)
 json_values = st.recursive(
@@ -140,3 +143,22 @@ def test_the_end_of_a_run_is_found_from_the_journals_end(tmp_path: Path, size: i
     writer.append(WorkerAccepted(pid=2), Warned(text="y" * size))
     assert read_run_end(path) is None
     writer.close()
+
+
+def test_scores_of_version_0_1_are_its_judges_or_its_scripts(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    judged = {"scale": "0-10", "scale_source": "default", "prompt": "judge-tone", "prompt_version": 1, "model": "m"}
+    scores = [
+        {"id": "1", "name": "tone", "value": 0.8, "data_type": "NUMERIC", "metadata": judged},
+        {"id": "2", "name": "exact", "value": 1.0, "data_type": "NUMERIC", "metadata": {}},
+        {"id": "3", "name": "tone", "value": 1.0, "data_type": "NUMERIC", "source": "ANNOTATION"},
+    ]
+    line = {"event": "scored", "at": "2026-01-01T00:00:00Z", "item_id": "a", "scores": scores}
+    journal.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    [event] = JournalReader(journal).read()
+    assert isinstance(event, ItemScored)
+    assert [score.maker for score in event.scores] == [
+        JudgeMaker("judge-tone", 1, None, "m", TEN, "default"),
+        ScriptMaker(),
+        HumanMaker(),
+    ]

@@ -4,8 +4,8 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale
 from lfexp_mcp.scores.resolution import resolve_judge_scale
-from lfexp_mcp.scores.scale import BOOLEAN, TEN, UNIT, Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, stated_scale
 
 

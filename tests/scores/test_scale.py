@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.scores.scale import TEN, UNIT, Category, Normalised, Scale
+from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Normalised, Scale, parse_scale_name
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,17 @@ def test_raw_and_canonical_are_each_others_inverse(ends: tuple[float, float], lo
 @given(st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 def test_a_canonical_value_is_never_outside_0_to_1(raw: float, lower: bool) -> None:
     assert 0 <= Scale(1, 5, lower_is_better=lower).normalise(raw).value <= 1
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [TEN, UNIT, BOOLEAN, Scale(1, 5, lower_is_better=True), Scale(-1, 1), Scale(-5, -1), Scale(0, 0.25), Scale(0, 1e7)],
+    ids=lambda scale: scale.name,
+)
+def test_a_scale_is_known_by_its_name(scale: Scale) -> None:
+    assert parse_scale_name(scale.name) == scale
+
+
+@pytest.mark.parametrize("name", ["good/bad", "", "5-1", "ten", "0-", "3-3"])
+def test_a_name_that_tells_no_scale_gives_none(name: str) -> None:
+    assert parse_scale_name(name) is None

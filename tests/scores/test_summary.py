@@ -6,8 +6,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
+from lfexp_mcp.scale import BOOLEAN, Category, Scale
 from lfexp_mcp.scores.readings import read_scores
-from lfexp_mcp.scores.scale import BOOLEAN, Category, Scale
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import scale_warnings

@@ -10,10 +10,10 @@ from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.gaps import nothing_scores
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
-from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.reading.following import Follower

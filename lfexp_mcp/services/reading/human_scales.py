@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.resolution import configured_scale
-from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.services.workspace import Workspace
 
 

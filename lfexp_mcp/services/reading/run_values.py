@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.readings import ScoreReading, read_human_scores, read_scores
-from lfexp_mcp.scores.scale import Scale
 
 
 @dataclass(frozen=True, slots=True)

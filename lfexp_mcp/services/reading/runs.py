@@ -10,8 +10,8 @@ from lfexp_mcp.errors import NotFoundError, RejectedError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.readings import ScoreReading
-from lfexp_mcp.scores.scale import Scale
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS

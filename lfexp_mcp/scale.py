@@ -1,6 +1,7 @@
 """A scale: which raw values a score can take, and how they map onto the canonical 0-1."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +56,7 @@ class Scale:
         if self.categories:
             return "/".join(category.label for category in self.categories)
         ends = f"{self.low:g} to {self.high:g}" if self.low < 0 else f"{self.low:g}-{self.high:g}"
-        return f"{ends}, lower is better" if self.lower_is_better else ends
+        return ends + (LOWER_IS_BETTER if self.lower_is_better else "")
 
     def normalise(self, raw: float) -> Normalised:
         """Map a raw number onto the canonical 0-1, moving one outside the scale to its nearer end.
@@ -92,6 +93,26 @@ class Scale:
 UNIT = Scale(0, 1)
 TEN = Scale(0, 10)
 BOOLEAN = Scale(0, 1, kind="BOOLEAN", categories=(Category("true", 1), Category("false", 0)))
+LOWER_IS_BETTER = ", lower is better"
+
+_NAME = re.compile(r"(?P<low>-?[\d.e+-]*?\d)(?:-| to )(?P<high>-?[\d.e+-]*?\d)")
+_TWO_LABELS = {"true/false", "pass/fail", "yes/no"}
+
+
+def parse_scale_name(name: str) -> Scale | None:
+    """Read what `Scale.name` wrote.
+
+    Returns:
+        None for labels, since their values are not in the name; those of pass/fail and its like are known.
+    """
+    if name.casefold() in _TWO_LABELS:
+        good, _, bad = name.partition("/")
+        return Scale(0, 1, kind="BOOLEAN", categories=(Category(good, 1), Category(bad, 0)))
+    match = _NAME.fullmatch(name.removesuffix(LOWER_IS_BETTER))
+    try:
+        return Scale(float(match["low"]), float(match["high"]), name.endswith(LOWER_IS_BETTER)) if match else None
+    except ValueError:
+        return None
 
 
 def _short(number: float) -> str:

@@ -1,0 +1,134 @@
+"""Who made a score. It is part of the score and never changes: a score of another maker is another score."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.scale import Scale, parse_scale_name
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeMaker:
+    """A judge: a version of a prompt, the model that answered it, and the scale of its answers."""
+
+    prompt: str
+    version: int | None = None
+    provider: str | None = None
+    model: str | None = None
+    scale: Scale | None = None
+    """None where an older version of lfexp-mcp recorded only the name of a scale of labels."""
+    scale_source: str | None = None
+    """Where the scale was found, such as `prompt config`."""
+    kind: Literal["judge"] = "judge"
+
+    @property
+    def label(self) -> str:
+        """The maker for a reader, such as `judge-tone version 2 (gpt-4o)`."""
+        version = f" version {self.version}" if self.version is not None else ""
+        return f"{self.prompt}{version}" + (f" ({self.model})" if self.model else "")
+
+    def scores_like(self, other: "ScoreMaker") -> bool:
+        """Whether another maker's values mean the same: of a judge, only those of the very same judge."""
+        return isinstance(other, JudgeMaker) and (
+            (self.prompt, self.version, self.provider, self.model, self.scale)
+            == (other.prompt, other.version, other.provider, other.model, other.scale)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptMaker:
+    """A function of an evaluator script."""
+
+    function: str | None = None
+    """None where an older version of lfexp-mcp did not record it."""
+    file: str | None = None
+    """The script's name, without its folder."""
+    sha256: str | None = None
+    """Of the script's content."""
+    scale: Scale | None = None
+    """As the evaluator declares it; None where it declares none."""
+    scale_source: str | None = None
+    kind: Literal["script"] = "script"
+
+    @property
+    def label(self) -> str:
+        """The maker for a reader, such as `exact_match of checks.py (1f0c55aa90b2)`."""
+        of = f" of {self.file}" if self.file else ""
+        return f"{self.function or 'evaluator script'}{of}" + (f" ({self.sha256[:12]})" if self.sha256 else "")
+
+    def scores_like(self, other: "ScoreMaker") -> bool:
+        """Whether another maker's values mean the same: most edits of a script leave its scores what they were."""
+        return isinstance(other, ScriptMaker) and self.scale == other.scale
+
+
+@dataclass(frozen=True, slots=True)
+class HumanMaker:
+    """A human who annotated."""
+
+    author: str | None = None
+    config_id: str | None = None
+    kind: Literal["human"] = "human"
+
+    @property
+    def label(self) -> str:
+        """The maker for a reader."""
+        return "human annotation"
+
+    def scores_like(self, other: "ScoreMaker") -> bool:
+        """Whether another maker's values mean the same."""
+        return isinstance(other, HumanMaker)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMaker:
+    """Somebody else, through Langfuse's API or one of its own evaluators."""
+
+    source: Literal["API", "EVAL"] = "API"
+    kind: Literal["other"] = "other"
+
+    @property
+    def label(self) -> str:
+        """The maker for a reader."""
+        return "Langfuse evaluator" if self.source == "EVAL" else "written through the API by others"
+
+    def scores_like(self, other: "ScoreMaker") -> bool:
+        """Whether another maker's values mean the same."""
+        return isinstance(other, OtherMaker) and self.source == other.source
+
+
+ScoreMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker | HumanMaker | OtherMaker, Field(discriminator="kind")]
+RunMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker, Field(discriminator="kind")]
+"""What scores a run of ours."""
+OTHERS = OtherMaker()
+
+
+def recorded_maker(metadata: Mapping[str, JsonValue]) -> JudgeMaker | None:
+    """Read the judge that version 0.1 recorded, in keys of its own, in the metadata of a score.
+
+    Returns:
+        None where the metadata names no judge.
+    """
+    prompt, scale = metadata.get("prompt"), metadata.get("scale")
+    if not (isinstance(prompt, str) and isinstance(scale, str) and "prompt_version" in metadata):
+        return None
+    return JudgeMaker(
+        prompt=prompt,
+        version=_integer(metadata["prompt_version"]),
+        provider=_text(metadata.get("provider")),
+        model=_text(metadata.get("model")),
+        scale=parse_scale_name(scale),
+        scale_source=_text(metadata.get("scale_source")),
+    )
+
+
+def _integer(value: JsonValue) -> int | None:
+    try:
+        return int(value) if isinstance(value, int | str) else None
+    except ValueError:
+        return None
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,61 @@
+"""Who made a score, to Langfuse and back."""
+
+import json
+
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.gateway.score_makers import MAKER_KEY, split_maker, with_maker
+from lfexp_mcp.makers import OTHERS, HumanMaker, JudgeMaker, OtherMaker, RunMaker, ScriptMaker
+from lfexp_mcp.scale import TEN, Category, Scale
+
+LABELS = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
+MAKERS: list[RunMaker] = [
+    JudgeMaker("judge-tone", 2, "openai", "gpt-4o", Scale(1, 5, lower_is_better=True), "prompt config"),
+    JudgeMaker("judge-tone", 2, "openai", "gpt-4o", LABELS, "score config"),
+    ScriptMaker("exact", "checks.py", "0" * 64),
+    ScriptMaker(),
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.label)
+def test_a_maker_of_ours_comes_back_whole_and_the_metadata_without_it(maker: RunMaker) -> None:
+    written = with_maker({"raw": 4.0}, maker)
+    assert split_maker(written, "API", None, None) == (maker, {"raw": 4.0})
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.label)
+def test_a_maker_that_a_server_parsed_comes_back_all_the_same(maker: RunMaker) -> None:
+    written = with_maker({}, maker)
+    parsed: dict[str, JsonValue] = {MAKER_KEY: json.loads(str(written[MAKER_KEY]))}
+    assert split_maker(parsed, "API", None, None) == (maker, {})
+
+
+def test_humans_and_others_are_written_without_a_maker() -> None:
+    assert with_maker({"a": 1}, HumanMaker("ann")) == {"a": 1}
+    assert with_maker({"a": 1}, OTHERS) == {"a": 1}
+
+
+def test_a_human_or_langfuses_own_evaluator_is_never_a_judge_of_ours() -> None:
+    written = with_maker({}, MAKERS[0])
+    assert split_maker(written, "ANNOTATION", "ann", "c")[0] == HumanMaker("ann", "c")
+    assert split_maker(written, "EVAL", None, None)[0] == OtherMaker("EVAL")
+
+
+@pytest.mark.parametrize("foreign", [{}, {"lfexp": "x"}, {"lfexp": {"kind": "judge"}}, {"lfexp": 3}, {"scale": "0-10"}])
+def test_metadata_of_others_is_no_maker_and_stays(foreign: dict[str, JsonValue]) -> None:
+    assert split_maker(foreign, "API", None, None) == (OTHERS, foreign)
+
+
+def test_a_judge_that_version_0_1_recorded_is_known() -> None:
+    metadata: dict[str, JsonValue] = {
+        "scale": "0-10",
+        "scale_source": "default",
+        "prompt": "judge-tone",
+        "prompt_version": "3",
+        "provider": "openai",
+        "model": "gpt-4o",
+    }
+    maker, rest = split_maker(metadata, "API", None, None)
+    assert maker == JudgeMaker("judge-tone", 3, "openai", "gpt-4o", TEN, "default")
+    assert rest == metadata
