@@ -77,7 +77,7 @@ class Models:
         line = self._line(provider)
         if self._budget is None:
             return await line.ask(request, meter)
-        reservation = self._budget.reserve(request)
+        reservation = await self._budget.reserve(request)
         answer: ModelAnswer | None = None
         try:
             answer = await line.ask(request, meter)

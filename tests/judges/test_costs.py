@@ -1,15 +1,17 @@
 import time
+from collections import Counter
 
+import anyio
 import pytest
 
-from lfexp_mcp.errors import BudgetError, JudgeError
+from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
 from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.usage import estimate_run
+from lfexp_mcp.judges.usage import Meter, estimate_run
 from lfexp_mcp.records import ModelUsage
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Failure, ProviderServer, Reply
@@ -95,28 +97,31 @@ def answer(input_tokens: int, output_tokens: int, *, metered: bool = True) -> Mo
     return ModelAnswer("", "complete", input_tokens, output_tokens, metered)
 
 
-def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did() -> None:
+@pytest.mark.anyio
+async def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did() -> None:
     budget = Budget(0.001, TABLE)
-    reservation = budget.reserve(request())
+    reservation = await budget.reserve(request())
     assert reservation.cost == pytest.approx(100 * 1e-6 + 100 * 4e-6)
     assert budget.left == pytest.approx(0.0005)
     budget.settle(reservation, answer(100, 25))
     assert budget.spent == pytest.approx(0.0002)
-    assert budget.reserve(request()).cost == pytest.approx(100 * 1e-6 + 25 * 4e-6)
+    assert (await budget.reserve(request())).cost == pytest.approx(100 * 1e-6 + 25 * 4e-6)
 
 
-def test_a_call_that_the_budget_does_not_cover_is_not_made() -> None:
+@pytest.mark.anyio
+async def test_a_call_that_the_budget_does_not_cover_is_not_made() -> None:
     budget = Budget(0.001, TABLE, spent=0.0006)
     with pytest.raises(BudgetError, match="Resume the run with a higher max_cost"):
-        budget.reserve(request())
+        await budget.reserve(request())
     assert budget.left == pytest.approx(0.0004)
 
 
-def test_a_call_without_an_answer_costs_nothing_and_one_without_tokens_what_was_set_aside() -> None:
+@pytest.mark.anyio
+async def test_a_call_without_an_answer_costs_nothing_and_one_without_tokens_what_was_set_aside() -> None:
     budget = Budget(1, TABLE)
-    budget.settle(budget.reserve(request()), None)
+    budget.settle(await budget.reserve(request()), None)
     assert budget.spent == 0
-    reservation = budget.reserve(request())
+    reservation = await budget.reserve(request())
     budget.settle(reservation, answer(0, 0, metered=False))
     assert budget.spent == pytest.approx(reservation.cost)
     assert budget.left == pytest.approx(1 - reservation.cost)
@@ -148,3 +153,57 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
     assert len(openai_server.calls) == scored + 1
     assert budget.spent == pytest.approx(scored * (100 * 1e-6 + 20 * 4e-6))
     assert budget.spent <= 0.002
+
+
+async def ask_at_once(server: ProviderServer, budget: Budget, calls: int) -> Counter[str]:
+    """Make calls side by side; count what became of them."""
+    outcomes: Counter[str] = Counter()
+    async with open_models(settings_for(server), patience=QUICK, budget=budget) as models:
+
+        async def ask() -> None:
+            try:
+                await models.ask("openai", request(), Meter())
+                outcomes["answered"] += 1
+            except LfexpError as error:
+                outcomes[type(error).__name__] += 1
+
+        async with anyio.create_task_group() as group:
+            for _ in range(calls):
+                group.start_soon(ask)
+    return outcomes
+
+
+CALL_COST = 100 * 1e-6 + 20 * 4e-6
+"""What `request()` costs when it is answered; before that, more than the double is set aside."""
+
+
+@pytest.mark.anyio
+async def test_calls_that_only_open_reservations_leave_no_room_for_wait_for_them(openai_server: ProviderServer) -> None:
+    budget = Budget(10.5 * CALL_COST, TABLE)
+    assert await ask_at_once(openai_server, budget, 10) == {"answered": 10}
+    assert budget.spent == pytest.approx(10 * CALL_COST)
+
+
+@pytest.mark.anyio
+async def test_a_budget_is_used_up_to_the_last_call_that_it_covers(openai_server: ProviderServer) -> None:
+    budget = Budget(10.5 * CALL_COST, TABLE)
+    assert await ask_at_once(openai_server, budget, 40) == {"answered": 10, "BudgetError": 30}
+    assert budget.spent == pytest.approx(10 * CALL_COST)
+
+
+@pytest.mark.anyio
+async def test_calls_that_fail_give_their_reservations_back_to_those_that_wait(openai_server: ProviderServer) -> None:
+    openai_server.script(*[Failure(400, "No.")] * 5, Reply())
+    budget = Budget(3.9 * CALL_COST, TABLE)
+    assert await ask_at_once(openai_server, budget, 8) == {"answered": 3, "ProviderError": 5}
+
+
+@pytest.mark.anyio
+async def test_a_waiting_call_that_is_given_up_holds_nothing_back() -> None:
+    budget = Budget(CALL_COST, TABLE)
+    held = await budget.reserve(request(characters=3, max_tokens=20))
+    with anyio.move_on_after(0.01) as scope:
+        await budget.reserve(request())
+    assert scope.cancelled_caught
+    budget.settle(held, None)
+    assert budget.left == CALL_COST
