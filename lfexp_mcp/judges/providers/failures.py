@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from lfexp_mcp.gateway.retry_after import read_retry_after
 from lfexp_mcp.judges.providers.messages import CallFailure
+from lfexp_mcp.masking import mask
 
 LONGEST_WAIT = 300.0
 """Seconds; a provider that asks for more is not waited for longer."""
 LONGEST_TEXT = 300
 
 _PASSING = {408, 409, 425}
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w*.-]{6,}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def failure_of(answer: ErrorAnswer, sent: Collection[str], added: Collection[str
         added: Those that no prompt's config declares, and that the call can do without.
         secret: The key, which the provider's text may quote.
     """
-    said = _clean(str(answer.error.get("message") or answer.error.get("type") or ""), secret)
+    said = _cut(mask(str(answer.error.get("message") or answer.error.get("type") or ""), secret))
     where = f"{answer.provider} answered {answer.status}"
     if answer.status in {401, 403}:
         return CallFailure(
@@ -85,6 +85,5 @@ def _refused_parameter(error: Mapping[str, object], names: Collection[str]) -> s
     return min(found)[1] if found else None
 
 
-def _clean(text: str, secret: str) -> str:
-    cleaned = _KEY_LIKE.sub("<key>", text.replace(secret, "<key>") if secret else text)
-    return cleaned if len(cleaned) <= LONGEST_TEXT else f"{cleaned[:LONGEST_TEXT]}..."
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

@@ -1,0 +1,43 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfexp_mcp.masking import MIN_SECRET_LENGTH, mask
+
+WORDS = [
+    "The rate limit was exceeded.",
+    "Incorrect API key provided.",
+    "Rotate the key regularly, key rotation helps.",
+    "A key-value-store, the sk-learn-classifier and a pk_column.",
+    "Bearer authentication is required.",
+]
+
+
+@pytest.mark.parametrize("secret", ["", "x", "ke", "key", "limit", "1234567"])
+@pytest.mark.parametrize("text", WORDS)
+def test_a_secret_that_is_too_short_to_be_one_leaves_words_as_they_are(text: str, secret: str) -> None:
+    assert mask(text, secret) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Incorrect API key provided: sk-proj-ab12cd34.", "Incorrect API key provided: <key>"),
+        ("key sk-****************abcd is wrong", "key <key> is wrong"),
+        ("Authorization: Bearer abc.def1.ghi", "Authorization: <key>"),
+        ("pk-lf-00000000-1111 and SK-LF-00000000-1111", "<key> and <key>"),
+    ],
+)
+def test_what_looks_like_a_key_is_masked_whosever_it_is(text: str, shown: str) -> None:
+    assert mask(text) == shown
+
+
+@given(st.text(string.ascii_letters + string.digits + "-_. ", min_size=MIN_SECRET_LENGTH), st.text(), st.text())
+def test_a_secret_is_seen_nowhere_in_a_masked_text(secret: str, before: str, after: str) -> None:
+    assert secret not in mask(before + secret + after, secret)
+
+
+def test_a_secret_that_is_part_of_another_one_does_not_keep_it_from_being_masked() -> None:
+    assert mask("is 12345678-abcdefgh", "12345678", "12345678-abcdefgh") == "is <key>"
