@@ -8,6 +8,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
 from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.tools.arguments import GivenArguments
 from lfexp_mcp.tools.outcome import OfferedTool, outcome
 from lfexp_mcp.tools.preparing import create_dataset, create_judge
 from lfexp_mcp.tools.reading import analyze_run, compare_runs, fetch_annotation_comments
@@ -50,8 +51,9 @@ class Offer:
         arguments.model_config["extra"] = "forbid"
         arguments.model_rebuild(force=True)
         tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
-        tool.fn_metadata.output_model = self.answer
-        tool.fn_metadata.output_schema = output_schema(tool.name)
+        tool.fn_metadata = GivenArguments(
+            arg_model=arguments, output_model=self.answer, output_schema=output_schema(tool.name)
+        )
         return tool
 
 

@@ -211,6 +211,21 @@ async def test_names_of_any_letters_work(caller: Caller, write_script: WriteScri
     assert (read.run_name, read.succeeded) == (run_name, 1)
 
 
+@pytest.mark.parametrize("item_id", ["null", "{}", "[]", '{"a": 1}', "true", "7"])
+@pytest.mark.anyio
+async def test_a_text_that_could_be_json_is_read_as_the_text_that_it_is(
+    caller: Caller, write_script: WriteScript, item_id: str, request: pytest.FixtureRequest
+) -> None:
+    name = f"json texts {request.node.name}"
+    await caller.answer("create_dataset", name=name, items=[{"input": "another"}], description=item_id)
+    task = str(write_script("task.py", GOOD))
+    await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task, description=item_id)
+    said = await caller.refusal("get_run", dataset=name, run_name="r", item_id=item_id)
+    assert repr(item_id) in said
+    read = RunDetail.model_validate(await caller.answer("get_run", dataset=name, run_name="r", item_id=None))
+    assert (len(read.items), read.description) == (1, item_id)
+
+
 @pytest.mark.anyio
 async def test_an_item_whose_task_raises_scores_nothing_and_stops_nobody(
     caller: Caller, write_script: WriteScript, request: pytest.FixtureRequest
