@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ class RawServer:
         self._id += 1
         self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
         while True:
-            message = self._read()
+            message = self.read()
             if message.get("id") == self._id:
                 return message
 
@@ -59,11 +60,15 @@ class RawServer:
         return result
 
     def _send(self, message: JsonValue) -> None:
+        self.write(json.dumps(message))
+
+    def write(self, line: str) -> None:
+        """Write a line as it is, which need not be JSON."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def _read(self) -> dict[str, JsonValue]:
+    def read(self) -> dict[str, JsonValue]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the server has gone"
@@ -157,3 +162,44 @@ def test_listing_the_tools_touches_neither_home_nor_environment(tmp_path: Path, 
 def test_the_server_starts_without(module: str) -> None:
     program = f"import sys, lfexp_mcp.tools.server as s; s.build_server(); sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+UNREADABLE = ('"\\ud800"', "[" * 250 + "]" * 250, '{"id":' * 100_000 + "1" + "}" * 100_000, "9" * 5_000, "")
+"""A lone surrogate, nesting, an integer of 5,000 digits, and no value."""
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+
+
+def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path) -> None:
+    with raw_server(tmp_path / "stderr.log") as server:
+        for written_id, value in product(("71", '"seventy-one"', '"\\u0037, \\"id\\": 1"'), UNREADABLE):
+            params = f'{{"a": {value}, "id": 5}}'
+            server.write(f'{{"jsonrpc": "2.0", "method": "tools/call", "params": {params}, "id": {written_id}}}')
+            assert _refused(server.read()) == (json.loads(written_id), PARSE_ERROR)
+        for params in ("[1]", "3"):
+            server.write(f'{{"jsonrpc": "2.0", "id": 71, "method": "tools/list", "params": {params}}}')
+            assert _refused(server.read()) == (71, INVALID_REQUEST)
+        assert "result" in server.request("tools/list", {})
+
+
+def _refused(answer: dict[str, JsonValue]) -> tuple[JsonValue, JsonValue]:
+    assert isinstance(answer["error"], dict)
+    return answer["id"], answer["error"]["code"]
+
+
+def test_a_line_without_an_id_to_answer_to_is_logged_and_the_server_goes_on(tmp_path: Path) -> None:
+    unanswerable = [
+        "no JSON",
+        '{"jsonrpc": "2.0", "id": 71, "result": {"a": "\\ud800"}}',
+        '{"jsonrpc": "2.0", "method": "notifications/x", "params": {"id": 71, "a": "\\ud800"}}',
+        '{"jsonrpc": "2.0", "id": ' + "9" * 5_000 + ', "method": "ping"}',
+        '{"jsonrpc": "2.0", "id": "\\ud800", "method": "ping"}',
+    ]
+    log = tmp_path / "stderr.log"
+    with raw_server(log) as server:
+        for line in unanswerable:
+            server.write(line)
+        server.request("tools/list", {})
+        answered = len(server.lines)
+    assert answered == 2
+    assert log.read_text(encoding="utf-8").count("Dropped a line on stdin") == len(unanswerable)
