@@ -24,8 +24,8 @@ class Offer:
     title: str
     reads: bool = False
     """Whether it changes nothing."""
-    replaces: bool = False
-    """Whether it may overwrite something."""
+    destroys: bool = False
+    """Whether it may overwrite or end something, itself or by the code that it runs."""
     repeatable: bool = False
     """Whether calling it twice is the same as calling it once."""
 
@@ -39,7 +39,7 @@ class Offer:
         """Make the tool: one that refuses arguments it does not know, since a misspelt one would else be dropped."""
         hints = ToolAnnotations(
             read_only_hint=self.reads,
-            destructive_hint=self.replaces,
+            destructive_hint=self.destroys,
             idempotent_hint=self.reads or self.repeatable,
             open_world_hint=True,
         )
@@ -58,14 +58,14 @@ class Offer:
 
 
 OFFERS = (
-    Offer(run_experiment, "Run an experiment"),
+    Offer(run_experiment, "Run an experiment", destroys=True),
     Offer(get_run, "Read a run", reads=True),
     Offer(list_runs, "List runs", reads=True),
     Offer(compare_runs, "Compare runs", reads=True),
     Offer(analyze_run, "Analyze a run", reads=True),
     Offer(fetch_annotation_comments, "Read human comments", reads=True),
-    Offer(cancel_run, "Cancel a run", repeatable=True),
-    Offer(create_dataset, "Create or extend a dataset", replaces=True, repeatable=True),
-    Offer(create_judge, "Create a judge"),
+    Offer(cancel_run, "Cancel a run", destroys=True, repeatable=True),
+    Offer(create_dataset, "Create or extend a dataset", destroys=True, repeatable=True),
+    Offer(create_judge, "Create a judge", destroys=True),
 )
 """In the order in which an agent needs them, the loop first."""

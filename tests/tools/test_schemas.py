@@ -1,10 +1,11 @@
 """What the server publishes of its tools."""
 
 import json
+from typing import Literal
 
 import pytest
-from mcp import Client
-from mcp.types import Tool
+from mcp import Client, MCPError
+from mcp.types import METHOD_NOT_FOUND, Tool
 from pydantic import JsonValue
 
 from lfexp_mcp.tools.schemas import FOLDER
@@ -68,6 +69,32 @@ async def test_every_tool_has_title_description_hints_and_an_output_schema() -> 
         assert tool.annotations.read_only_hint is not None
         assert tool.output_schema is not None
         assert tool.output_schema["type"] == "object"
+
+
+@pytest.mark.anyio
+async def test_only_tools_that_read_are_hinted_as_harmless() -> None:
+    reading = {"get_run", "list_runs", "compare_runs", "analyze_run", "fetch_annotation_comments"}
+    for tool in (await _listed()).values():
+        hints = tool.annotations
+        assert hints is not None
+        # run_experiment runs the user's code, and a judge's new version takes `production` from the one before.
+        assert (hints.read_only_hint, hints.destructive_hint) == (tool.name in reading, tool.name not in reading)
+        assert hints.idempotent_hint == (tool.name not in {"run_experiment", "create_judge"})
+        assert hints.open_world_hint
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_the_server_has_none_of_is_neither_declared_nor_served(mode: Literal["auto", "legacy"]) -> None:
+    async with Client(build_server(), mode=mode) as client:
+        declared = client.server_capabilities
+        assert declared is not None
+        assert (declared.prompts, declared.resources) == (None, None)
+        assert declared.tools is not None
+        for listing in (client.list_prompts, client.list_resources, client.list_resource_templates):
+            with pytest.raises(MCPError) as refused:
+                await listing()
+            assert refused.value.error.code == METHOD_NOT_FOUND
 
 
 @pytest.mark.anyio
