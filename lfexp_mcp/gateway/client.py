@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.definitions import Definitions
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
 from lfexp_mcp.gateway.results import Results
 from lfexp_mcp.gateway.writing import Writer
 
 
-class Gateway(Definitions, Results):
+class Gateway(Datasets, Definitions, Results):
     """Typed reads and acknowledged writes; every method raises the errors of `Transport.call`."""
 
     @cached_property

@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 from langfuse.api import ChatMessage, Model, PromptMeta
 from langfuse.api import Comment as SdkComment
 from langfuse.api import Dataset as SdkDataset
-from langfuse.api import DatasetItem as SdkDatasetItem
 from langfuse.api import Prompt as SdkPrompt
 from langfuse.api import ScoreConfig as SdkScoreConfig
 from pydantic import JsonValue
@@ -32,7 +31,7 @@ from lfexp_mcp.gateway.records import (
     ScoreConfig,
     ScoreEntry,
 )
-from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
+from lfexp_mcp.gateway.rows import DatasetItemRow, ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
 from lfexp_mcp.gateway.score_makers import split_maker
 from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
@@ -120,7 +119,7 @@ def decode_dataset(dataset: SdkDataset) -> Dataset:
     )
 
 
-def decode_dataset_item(item: SdkDatasetItem) -> DatasetItem:
+def decode_dataset_item(item: DatasetItemRow) -> DatasetItem:
     """Decode a dataset item; its values come as JSON already."""
     return DatasetItem(
         id=item.id,

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 from langfuse.api import AsyncLangfuseAPI
 from langfuse.api.core.request_options import RequestOptions
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.gateway.location import Location
@@ -15,6 +15,7 @@ from lfexp_mcp.gateway.transport import RetryPolicy, Transport, checked
 
 T = TypeVar("T")
 Row = TypeVar("Row")
+AnyPage = TypeVar("AnyPage", bound=BaseModel)
 
 NO_SDK_RETRIES: RequestOptions = {"max_retries": 0}
 """The transport repeats requests, and honours what the server asks for; the SDK's own repeats would multiply that."""
@@ -95,11 +96,11 @@ class Reader:
             if cursor is None or (most is not None and len(rows) >= most):
                 return rows
 
-    async def _page(self, what: str, path: str, asked: Mapping[str, str | None], page: type[Page[Row]]) -> Page[Row]:
+    async def _page(self, what: str, path: str, asked: Mapping[str, str | None], page: type[AnyPage]) -> AnyPage:
         """Read one page past the SDK, which would take longer to parse it than the server to make it."""
         parameters = {name: value for name, value in asked.items() if value is not None}
 
-        async def read() -> Page[Row]:
+        async def read() -> AnyPage:
             return page.model_validate_json(checked(await self._http.get(path, params=parameters)).content)
 
         return await self._call(what, read)

@@ -41,6 +41,19 @@ class ScoreRow(_Row):
     subject: SubjectRow | None = None
 
 
+class DatasetItemRow(_Row):
+    """One item of a dataset."""
+
+    id: str
+    dataset_id: str
+    status: str = "ACTIVE"
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    metadata: JsonValue = None
+    source_trace_id: str | None = None
+    updated_at: datetime
+
+
 class ExperimentItemRow(_Row):
     """One result of a run."""
 
@@ -99,7 +112,19 @@ class _Meta(_Row):
 
 
 class Page(BaseModel, Generic[Row]):
-    """One page of rows."""
+    """One page of a listing that goes on by cursor."""
 
     data: list[Row]
     meta: _Meta = Field(default_factory=_Meta)
+
+
+class _NumberedMeta(_Row):
+    total_items: int
+    total_pages: int
+
+
+class NumberedPage(BaseModel, Generic[Row]):
+    """One page of a listing whose pages have numbers."""
+
+    data: list[Row]
+    meta: _NumberedMeta

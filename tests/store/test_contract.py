@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -187,12 +188,61 @@ def test_an_unknown_dataset_is_not_found(langfuse: Langfuse) -> None:
         langfuse.get_dataset(unique("nowhere"))
 
 
-def test_a_dataset_keeps_any_name(langfuse: Langfuse) -> None:
-    name = f"{unique('hard')} {HARD_NAME}"
+def test_a_dataset_keeps_any_name_without_a_percent_sign(langfuse: Langfuse) -> None:
+    name = f"{unique('hard')} {HARD_NAME.replace('%', '')}"
     langfuse.create_dataset(name=name)
     langfuse.create_dataset_item(dataset_name=name, input="question")
     read = langfuse.get_dataset(name)
     assert (read.name, [item.input for item in read.items]) == (name, ["question"])
+
+
+def test_the_path_of_a_dataset_is_decoded_twice(langfuse: Langfuse, http: httpx.Client) -> None:
+    for ending in ("100% sure", "a%2Fb", "%", HARD_NAME):
+        name = f"{unique('percent')} {ending}"
+        langfuse.create_dataset(name=name)
+        twice = http.get(f"/v2/datasets/{quote(quote(name, safe=''), safe='')}")
+        assert (twice.status_code, twice.json()["name"]) == (200, name)
+    slash = unique("slash")
+    langfuse.create_dataset(name=f"{slash}/b")
+    assert http.get(f"/v2/datasets/{slash}%252Fb").json()["name"] == f"{slash}/b"
+    assert http.get("/v2/datasets/100%25%20sure").status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("7500", 7500),
+        ("0.10", 0.1),
+        (" -12\n", -12),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ('{"a":1}', {"a": 1}),
+        ('["1"]', ["1"]),
+        ('"quoted"', "quoted"),
+        ("18 apples", "18 apples"),
+        ("01", "01"),
+        ("NaN", "NaN"),
+        ("True", "True"),
+        ("'a'", "'a'"),
+        ("a\0b", "ab"),
+    ],
+)
+def test_a_text_that_is_json_becomes_what_it_says_unless_encoded_once_more(
+    langfuse: Langfuse, text: str, read: JsonValue
+) -> None:
+    name = unique("texts")
+    langfuse.create_dataset(name=name)
+    langfuse.create_dataset_item(dataset_name=name, id=f"{name}-plain", input=text, expected_output=text)
+    encoded = json.dumps(text)
+    langfuse.create_dataset_item(dataset_name=name, id=f"{name}-encoded", input=encoded, expected_output=encoded)
+    langfuse.create_dataset_item(dataset_name=name, id=f"{name}-within", input={"a": text}, metadata={"a": [text]})
+    items = {item.id.removeprefix(f"{name}-"): item for item in langfuse.get_dataset(name).items}
+    stored, exact = items["plain"], text.replace("\0", "")
+    assert (stored.input, stored.expected_output) == (read, read)
+    assert type(stored.input) is type(read)
+    assert (items["encoded"].input, items["encoded"].expected_output) == (exact, exact)
+    assert (items["within"].input, items["within"].metadata) == ({"a": exact}, {"a": [exact]})
 
 
 def test_dataset_items_are_listed_newest_first(langfuse: Langfuse) -> None:

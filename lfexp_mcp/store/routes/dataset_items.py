@@ -11,6 +11,7 @@ from lfexp_mcp.store.clock import Instant, iso, now_ms
 from lfexp_mcp.store.http_errors import ConflictError, InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
 from lfexp_mcp.store.routes.datasets import named_dataset
+from lfexp_mcp.strict_json import strict_loads
 
 _SOURCE = "dataset_item_versions AS item JOIN datasets AS dataset ON dataset.id = item.dataset_id"
 _COLUMNS = "item.*, dataset.name AS dataset_name"
@@ -68,15 +69,42 @@ def create_item(call: Call) -> JsonValue:
 def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]:
     values: dict[str, SqlValue] = {
         "status": body.status,
-        "input": to_json(body.input),
-        "expected_output": to_json(body.expected_output),
-        "metadata": to_json(body.metadata),
+        "input": to_json(normalize(body.input)),
+        "expected_output": to_json(normalize(body.expected_output)),
+        "metadata": to_json(normalize(body.metadata)),
         "source_trace_id": body.source_trace_id,
         "source_observation_id": body.source_observation_id,
     }
     if before is not None:
         values = {name: before[name] if value is None else value for name, value in values.items()}
     return list(values.values()) if values["status"] else ["ACTIVE", *list(values.values())[1:]]
+
+
+def normalize(value: JsonValue) -> JsonValue:
+    """Turn what was sent into what a Langfuse server stores (seen on 4.16.0).
+
+    Text that parses as JSON becomes what it says, an empty text nothing, and NUL characters are left out.
+    """
+    if value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            value = strict_loads(value)
+        except (ValueError, RecursionError):
+            pass
+    return _without_nul(value)
+
+
+def _without_nul(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case list():
+            return [_without_nul(each) for each in value]
+        case dict():
+            return {key: _without_nul(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 def get_item(call: Call) -> JsonValue:

@@ -1,15 +1,19 @@
 """Datasets: `/api/public/v2/datasets`."""
 
+import re
 import secrets
 import sqlite3
+from urllib.parse import unquote
 
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.clock import iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
-from lfexp_mcp.store.http_errors import NotFoundError
+from lfexp_mcp.store.http_errors import ApiError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
+
+_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class DatasetBody(Fields):
@@ -54,9 +58,24 @@ def create_dataset(call: Call) -> JsonValue:
 
 
 def get_dataset(call: Call) -> JsonValue:
-    """Answer the dataset of a name."""
+    """Answer the dataset of a name, whose path a Langfuse server decodes once more than other paths (4.16.0)."""
+    name = _decoded_again(call.path("name"))
     with call.database.read() as connection:
-        return _shape(named_dataset(connection, call.path("name")))
+        return _shape(named_dataset(connection, name))
+
+
+def _decoded_again(name: str) -> str:
+    """Decode as JavaScript's `decodeURIComponent` does, at whose exception a Langfuse server answers 500.
+
+    Raises:
+        ApiError: A percent sign begins no encoded character.
+    """
+    try:
+        if _STRAY_PERCENT.search(name) is None:
+            return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        pass
+    raise ApiError(500, {"message": "Internal Server Error", "error": "URIError: URI malformed"})
 
 
 def list_datasets(call: Call) -> JsonValue:

@@ -1,0 +1,97 @@
+"""Datasets by any name, and items whose texts come back as they were given."""
+
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.services.workspace import Workspace
+from tests.gateway.scripted_server import Reply, ScriptedServer
+
+pytestmark = pytest.mark.anyio
+
+LIKE_JSON = ["7500", "0.10", "1e5", "-0", "1e999", "9" * 5000, "true", "null", "", '""', '"hi"', '{"a": 1}', "[]",
+             " 1\n", "NaN", "-Infinity", "[" * 5000 + "]" * 5000, '"\\ud800"', '{"a": "7500"}', '"a', "\ufeff1", "01",
+             "\u2028", "'1'", "1 2"]  # fmt: skip
+texts = st.sampled_from(LIKE_JSON) | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=st.lists(st.tuples(values.filter(lambda value: value is not None), values), min_size=1, max_size=8))
+async def test_any_json_comes_back_equal_and_of_the_same_type(
+    workspace: Workspace, pairs: list[tuple[JsonValue, JsonValue]]
+) -> None:
+    name = f"any json {uuid4().hex}"
+    await workspace.gateway.upsert_dataset(name)
+    for number, (asked, answer) in enumerate(pairs):
+        item_id = f"{name}-{number}"
+        stored = await workspace.gateway.upsert_dataset_item(name, id=item_id, input=asked, expected_output=answer)
+        assert repr((stored.input, stored.expected_output)) == repr((asked, answer))
+    items = await workspace.gateway.dataset_items(name)
+    assert repr([(item.input, item.expected_output) for item in items]) == repr(pairs)
+
+
+@pytest.mark.parametrize("text", LIKE_JSON)
+async def test_a_text_that_looks_like_json_stays_a_text(workspace: Workspace, text: str) -> None:
+    name = f"text {uuid4().hex}"
+    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.upsert_dataset_item(name, id=name, input=text, expected_output=text, metadata={"a": text})
+    [item] = await workspace.gateway.dataset_items(name)
+    assert (item.input, item.expected_output, item.metadata) == (text, text, {"a": text})
+
+
+async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
+    server: ScriptedServer, gateway: Gateway
+) -> None:
+    def stored(text: str) -> Reply:
+        row: dict[str, JsonValue] = {"id": "i", "datasetId": "d", "updatedAt": "2026-01-01T00:00:00Z"}
+        return Reply(body={**row, "input": text, "expectedOutput": "free text"})
+
+    server.replies = [stored('"7500"'), stored("7500"), stored("12")]
+    for text in ("7500", "12"):
+        item = await gateway.upsert_dataset_item("d", id="i", input=text, expected_output="free text")
+        assert item.input == text
+    sent = [body["input"] for _, body in server.requests if isinstance(body, dict)]
+    assert sent == ['"7500"', "7500", "12"]
+
+
+@pytest.mark.parametrize("name", ["100% sure", "a%2Fb", "%", "%%25", "a/b", " é漢🙂 ?#&+", "a" * 1000])
+async def test_a_dataset_is_read_by_any_name_it_can_be_made_with(workspace: Workspace, name: str) -> None:
+    full_name = f"{name} {uuid4().hex}"
+    made = await workspace.gateway.upsert_dataset(full_name)
+    assert await workspace.gateway.dataset(full_name) == made
+    assert await workspace.gateway.dataset_items(full_name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", ".", "..", "two\nlines", "two\r", "a\tb", "a\0b", "a\x85b", "a\u2028b", "\ud800", "漢" * 1000],
+    ids=ascii,
+)
+async def test_a_name_by_which_no_dataset_can_be_read_is_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(UsageError, match="name"):
+        await workspace.gateway.upsert_dataset(name)
+    with pytest.raises(UsageError, match="name"):
+        await workspace.gateway.dataset(name)
+
+
+async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: Workspace) -> None:
+    name = f"pages {uuid4().hex}"
+    await workspace.gateway.upsert_dataset(name)
+    for number in range(230):
+        await workspace.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=number)
+    assert [item.input for item in await workspace.gateway.dataset_items(name)] == list(range(230))
+    assert await workspace.gateway.count_dataset_items(name) == 230
+    dataset = await workspace.gateway.dataset(name)
+    assert await workspace.gateway.dataset_of_item(f"{name}-7") == dataset.id
+    assert await workspace.gateway.dataset_of_item(f"{name}-none") is None
