@@ -33,7 +33,7 @@ class Score:
     raw: float | None = None
     """What the judge said on its own scale, where that differs from `value`."""
     clamped: bool = False
-    """Whether the raw value lay outside its scale and was moved to its end."""
+    """Whether `raw` lay outside its scale and `value` is the end next to it: so earlier versions scored it."""
     config_id: str | None = None
     author: str | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)

@@ -7,6 +7,9 @@ from typing import Literal
 
 ScaleKind = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]
 
+ROUNDING = 1e-3
+"""Share of a scale's width by which a number may lie outside it and still be taken for its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Category:
@@ -15,16 +18,6 @@ class Category:
     label: str
     value: float | None = None
     """Its worth; None for a label that is only counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Normalised:
-    """A raw number on the canonical scale."""
-
-    value: float
-    """From 0 (worst) to 1 (best)."""
-    clamped: bool
-    """Whether the raw number lay outside the scale and was moved to its nearer end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +51,28 @@ class Scale:
         ends = f"{self.low:g} to {self.high:g}" if self.low < 0 else f"{self.low:g}-{self.high:g}"
         return ends + (LOWER_IS_BETTER if self.lower_is_better else "")
 
-    def normalise(self, raw: float) -> Normalised:
-        """Map a raw number onto the canonical 0-1, moving one outside the scale to its nearer end.
+    def within(self, raw: float) -> float | None:
+        """Return a raw number as one on this scale; None if it lies outside, or is not finite.
 
-        Raises:
-            ValueError: `raw` is not finite.
+        A number outside by no more than `ROUNDING` is the end next to it. No other number is moved: a -1 that means
+        "cannot tell", or an 85 on 0-10, is no score on this scale.
         """
         if not math.isfinite(raw):
-            raise ValueError(f"{raw} is no score")
-        within = min(max(raw, self.low), self.high)
-        share = (within - self.low) / (self.high - self.low)
-        return Normalised(1 - share if self.lower_is_better else share, clamped=within != raw)
+            return None
+        moved = min(max(raw, self.low), self.high)
+        return moved if abs(moved - raw) <= ROUNDING * (self.high - self.low) else None
+
+    def normalise(self, raw: float) -> float:
+        """Map a raw number onto the canonical 0-1.
+
+        Raises:
+            ValueError: `raw` lies outside the scale, see `within`.
+        """
+        on_scale = self.within(raw)
+        if on_scale is None:
+            raise ValueError(f"{raw:g} is outside the scale {self.name}")
+        share = (on_scale - self.low) / (self.high - self.low)
+        return 1 - share if self.lower_is_better else share
 
     def raw(self, value: float) -> float:
         """Map a canonical value back onto the scale."""

@@ -25,7 +25,7 @@ class ScoreSummary(Answer):
     max: float | None
     scale: str | None = Field(description="The scale the values came on, such as `0-10`; null for categories and text.")
     scale_source: str | None = Field(description="Where the scale was found.")
-    clamped: int = Field(default=0, description="Values outside their scale, moved to its end.")
+    clamped: int = Field(default=0, description="Values outside their scale, in no mean.")
     categories: dict[str, int] | None = Field(default=None, description="Counts per category.")
 
 

@@ -23,8 +23,6 @@ class Judged:
     data_type: ScoreDataType
     raw: float | None
     """The mean on the judge's own scale; None for labels."""
-    clamped: bool
-    """Whether a vote lay outside the scale."""
     comment: str | None
     """The judge's reason; with several votes, each with its own."""
     votes: tuple[float | bool | str, ...]
@@ -36,7 +34,6 @@ class Judged:
     def evaluated(self, judge: ResolvedJudge) -> Evaluated:
         """The score in the form that evaluators' scores have."""
         metadata: dict[str, JsonValue] = {
-            "clamped": self.clamped,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "seconds": round(self.usage.seconds, 3),
@@ -60,15 +57,13 @@ def count_votes(judge: ResolvedJudge, votes: Sequence[ReadReply], usage: ModelUs
     said = tuple(vote.value for vote in votes)
     if judge.scale.kind != "NUMERIC":
         value, count = Counter(said).most_common(1)[0]
-        return Judged(value, judge.scale.kind, None, False, comment, said, 1 - count / len(said), usage)
+        return Judged(value, judge.scale.kind, None, comment, said, 1 - count / len(said), usage)
     raws = [float(value) for value in said]
-    normalised = [judge.scale.normalise(raw) for raw in raws]
-    values = [each.value for each in normalised]
+    values = [judge.scale.normalise(raw) for raw in raws]
     return Judged(
         value=math.fsum(values) / len(values),
         data_type="NUMERIC",
         raw=math.fsum(raws) / len(raws),
-        clamped=any(each.clamped for each in normalised),
         comment=comment,
         votes=said,
         spread=max(values) - min(values),

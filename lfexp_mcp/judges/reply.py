@@ -58,7 +58,7 @@ class ReadReply:
     """What a judge said."""
 
     value: float | bool | str
-    """A finite number on the judge's scale (perhaps outside it), a bool for a BOOLEAN scale, a label for a
+    """A number on the judge's scale, a bool for a BOOLEAN scale, a label for a
     CATEGORICAL one."""
     reason: str | None
 
@@ -72,20 +72,30 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
         score_name: Name of the score; a judge of `accuracy` may answer `{"accuracy": 8}` or `Accuracy: 8`.
 
     Raises:
-        JudgeReplyError: The reply states no score on this scale, or several that differ.
+        JudgeReplyError: The reply states no score, one outside the scale, or several that differ.
     """
     text = _unquoted(_END_OF_THINKING.sub("", _THINKING.sub("", reply)).strip()[:_LONGEST])
     for found in objects_in(text):
         for holder in _holders(found, score_name):
             value = _read(_score_in(holder, score_name), scale)
             if value is not None:
-                return ReadReply(value, _reason_in(holder) or (_reason_in(found) if isinstance(found, dict) else None))
+                reason = _reason_in(holder) or (_reason_in(found) if isinstance(found, dict) else None)
+                return ReadReply(_on_scale(value, scale), reason)
     value = _labelled(text, scale, score_name)
     if value is None:
         value = _alone(text, scale)
     if value is None:
         raise JudgeReplyError(f"The judge's reply states no score on {scale.name}: {_beginning(reply)}")
-    return ReadReply(value, _reason_around(text, scale))
+    return ReadReply(_on_scale(value, scale), _reason_around(text, scale))
+
+
+def _on_scale(value: float | bool | str, scale: Scale) -> float | bool | str:
+    if scale.kind != "NUMERIC" or isinstance(value, str):
+        return value
+    on_scale = scale.within(value)
+    if on_scale is None:
+        raise JudgeReplyError(f"The judge's reply states {value:g}, which is outside its scale {scale.name}.")
+    return on_scale
 
 
 def _unquoted(text: str) -> str:

@@ -36,17 +36,17 @@ class ScoreReading:
     """The judge's prompt, where a judge gave the score."""
 
     def canonical(self, score: Score) -> float | None:
-        """The score's value from 0 (worst) to 1 (best); None where it has no such value."""
+        """The score's value from 0 (worst) to 1 (best); None where it has no such value, or lies outside its scale."""
         if isinstance(score.value, str):
             category = self.scale.category(score.value) if self.scale else None
             if self.scale is None or category is None or category.value is None:
                 return None
-            return self.scale.normalise(category.value).value
-        if self.scale is None:
+            return self.scale.normalise(category.value)
+        if self.scale is None or (score.clamped and score.raw is not None and self.scale.within(score.raw) is None):
             return None
-        if self.stored_canonical or isinstance(score.value, bool):
-            return UNIT.normalise(score.value).value
-        return self.scale.normalise(score.value).value
+        scale = UNIT if self.stored_canonical or isinstance(score.value, bool) else self.scale
+        on_scale = scale.within(score.value)
+        return None if on_scale is None else scale.normalise(on_scale)
 
     def raw(self, score: Score) -> float | None:
         """The score's number on its own scale; None for a label."""

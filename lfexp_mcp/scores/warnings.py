@@ -42,8 +42,8 @@ def _clamped(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
     if not clamped or reading.scale is None:
         return None
     return (
-        f"{clamped} of {len(scores)} values of {reading.name!r} lay outside its scale {reading.scale.name} "
-        f"and were moved to its end. {_fix(reading, _meant(reading, scores))}"
+        f"{clamped} of {len(scores)} values of {reading.name!r} lie outside its scale {reading.scale.name} "
+        f"and count in no mean. {_fix(reading, _meant(reading, scores))}"
     )
 
 

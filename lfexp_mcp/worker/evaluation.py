@@ -264,7 +264,6 @@ def make_score(identity: str, result: Evaluated, maker: RunMaker) -> Score:
         data_type=result.data_type,
         comment=comment,
         raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
-        clamped=result.metadata.get("clamped") is True,
         config_id=result.config_id,
         metadata=result.metadata,
         timestamp=datetime.now(UTC),

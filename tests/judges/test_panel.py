@@ -54,16 +54,26 @@ def judge_on(server: ProviderServer, **changes: object) -> ResolvedJudge:
 async def test_a_judge_answering_1_on_0_to_10_gives_a_tenth(server: ProviderServer) -> None:
     server.script(Reply('{"score": 1, "reasoning": "Poor."}'))
     judged, usage = await ask(server, judge_on(server))
-    assert (judged.value, judged.raw, judged.clamped, judged.comment) == (0.1, 1.0, False, "Poor.")
+    assert (judged.value, judged.raw, judged.comment) == (0.1, 1.0, "Poor.")
     assert (usage.calls, usage.retries, usage.input_tokens, usage.output_tokens) == (1, 0, 100, 20)
     evaluated = judged.evaluated(judge_on(server))
     assert (evaluated.name, evaluated.value, evaluated.metadata["raw"]) == ("accuracy", 0.1, 1.0)
 
 
-async def test_a_value_outside_the_scale_is_clamped_and_flagged(server: ProviderServer) -> None:
+async def test_a_value_outside_the_scale_is_asked_for_once_more_and_is_no_score(server: ProviderServer) -> None:
     server.script(Reply('{"score": 85, "reasoning": "Percent."}'))
+    text, usage = await fail(server, judge_on(server))
+    assert "states 85, which is outside its scale 0-10" in text
+    assert (usage.calls, usage.asked_again) == (2, 1)
+    server.script(Reply('{"score": -1, "reasoning": "Cannot judge."}'), Reply('{"score": 3}'))
     judged, _ = await ask(server, judge_on(server))
-    assert (judged.value, judged.raw, judged.clamped) == (1.0, 85.0, True)
+    assert (judged.value, judged.raw) == (0.3, 3.0)
+
+
+async def test_a_value_outside_the_scale_by_rounding_alone_is_its_end(server: ProviderServer) -> None:
+    server.script(Reply('{"score": 10.0001, "reasoning": "Right."}'))
+    judged, usage = await ask(server, judge_on(server))
+    assert (judged.value, judged.raw, usage.calls) == (1.0, 10.0, 1)
 
 
 async def test_labels_stay_what_they_are(server: ProviderServer) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Normalised, Scale, parse_scale_name
+from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale, parse_scale_name
 
 
 @pytest.mark.parametrize(
@@ -21,24 +21,37 @@ from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Normalised, Scale, par
     ],
 )
 def test_a_raw_value_maps_linearly_onto_0_to_1(scale: Scale, raw: float, value: float) -> None:
-    normalised = scale.normalise(raw)
-    assert normalised.value == pytest.approx(value)
-    assert not normalised.clamped
+    assert scale.normalise(raw) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("raw", "value"), [(11, 1.0), (-0.5, 0.0)])
-def test_a_value_outside_its_scale_is_clamped_and_flagged(raw: float, value: float) -> None:
-    assert TEN.normalise(raw) == Normalised(value, clamped=True)
+@pytest.mark.parametrize(
+    ("scale", "raw"),
+    [
+        (TEN, 11),
+        (TEN, -1),
+        (TEN, 85),
+        (TEN, 10.011),
+        (UNIT, 8),
+        (Scale(1, 5), 0),
+        (Scale(1, 5), 9),
+        (Scale(0, 10, lower_is_better=True), 14),
+        (TEN, math.nan),
+        (TEN, math.inf),
+        (TEN, -math.inf),
+    ],
+)
+def test_a_number_outside_its_scale_is_moved_to_no_end_of_it(scale: Scale, raw: float) -> None:
+    assert scale.within(raw) is None
+    with pytest.raises(ValueError, match="outside the scale"):
+        scale.normalise(raw)
 
 
-def test_a_reversed_scale_clamps_to_the_end_the_raw_value_is_near() -> None:
-    assert Scale(0, 10, lower_is_better=True).normalise(14) == Normalised(0.0, clamped=True)
-
-
-@pytest.mark.parametrize("raw", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_no_score(raw: float) -> None:
-    with pytest.raises(ValueError, match="is no score"):
-        TEN.normalise(raw)
+@pytest.mark.parametrize(
+    ("scale", "raw", "end"), [(TEN, 10.0001, 10), (TEN, -1e-9, 0), (Scale(0, 100), 100.1, 100), (Scale(1, 5), 0.997, 1)]
+)
+def test_a_number_outside_by_rounding_alone_is_the_end(scale: Scale, raw: float, end: float) -> None:
+    assert scale.within(raw) == end
+    assert scale.normalise(raw) in {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -82,12 +95,13 @@ _ENDS = st.floats(-1000, 1000).map(lambda number: round(number, 3))
 @given(st.tuples(_ENDS, _ENDS).filter(lambda ends: ends[1] - ends[0] > 0.01), st.booleans(), st.floats(0, 1))
 def test_raw_and_canonical_are_each_others_inverse(ends: tuple[float, float], lower: bool, value: float) -> None:
     scale = Scale(*ends, lower_is_better=lower)
-    assert scale.normalise(scale.raw(value)).value == pytest.approx(value, abs=1e-6)
+    assert scale.normalise(scale.raw(value)) == pytest.approx(value, abs=1e-6)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 6), st.booleans())
 def test_a_canonical_value_is_never_outside_0_to_1(raw: float, lower: bool) -> None:
-    assert 0 <= Scale(1, 5, lower_is_better=lower).normalise(raw).value <= 1
+    scale = Scale(1, 5, lower_is_better=lower)
+    assert scale.within(raw) is None or 0 <= scale.normalise(raw) <= 1
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,9 @@ def test_provenance_that_is_not_ours_is_not_relied_on(foreign: JsonValue) -> Non
     assert only(record).scale_source == "default of evaluators"
 
 
-def test_clamped_values_are_counted_and_named() -> None:
+def test_values_that_an_earlier_version_moved_to_an_end_of_the_scale_count_in_no_mean() -> None:
     record = run(score(1.0, raw=85, clamped=True), score(0.5, raw=5), scales=TEN_SCALE)
-    assert only(record).clamped == 1
+    assert (only(record).clamped, only(record).mean) == (1, 0.5)
     (warning,) = warnings(record)
     assert "1 of 2 values of 'accuracy'" in warning
     assert '{"scale": "0-100"} into the config of prompt \'judge-accuracy\'' in warning
