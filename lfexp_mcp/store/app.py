@@ -95,7 +95,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/dataset-items/{id:path}", dataset_items.delete_item),
     ("GET", "/v2/prompts", prompts.list_prompts),
     ("POST", "/v2/prompts", prompts.create_prompt),
-    ("PATCH", "/v2/prompts/{name:path}/versions/{version:int}", prompts.update_labels),
+    ("PATCH", "/v2/prompts/{name:path}/versions/{version}", prompts.update_labels),
     ("GET", "/v2/prompts/{name:path}", prompts.get_prompt),
     ("DELETE", "/v2/prompts/{name:path}", prompts.delete_prompt),
     ("POST", "/otel/v1/traces", traces.export_traces),

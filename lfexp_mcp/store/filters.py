@@ -37,6 +37,8 @@ class FilterColumn:
     """Its SQL expression; of an object, the JSON text."""
     is_object: bool = False
     """Whether conditions on it name a key."""
+    is_array: bool = False
+    """Whether it is the JSON text of a list."""
 
 
 MAX_CONDITIONS = 100
@@ -94,7 +96,7 @@ def _apply(conditions: Conditions, condition: FilterCondition, column: FilterCol
         case "null":
             _null(conditions, column.sql, condition)
         case "arrayOptions":
-            _array(conditions, column.sql, condition)
+            _array(conditions, column, condition)
         case "stringObject":
             _text(conditions, _member(column, condition), condition)
         case "categoryOptions":
@@ -141,9 +143,11 @@ def _options(conditions: Conditions, expression: _Expression, condition: FilterC
     conditions.add(clause, *expression.parameters, json.dumps(_strings(condition)))
 
 
-def _array(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
+def _array(conditions: Conditions, column: FilterColumn, condition: FilterCondition) -> None:
+    if not column.is_array:
+        raise BadRequestError(f"Filter on {condition.column}: type arrayOptions needs a column that holds a list")
     values = json.dumps(_strings(condition))
-    wanted, members = "SELECT value FROM json_each(?)", f"SELECT value FROM json_each({sql})"  # noqa: S608
+    wanted, members = "SELECT value FROM json_each(?)", f"SELECT value FROM json_each({column.sql})"  # noqa: S608
     match condition.operator:
         case "any of":
             conditions.add(f"EXISTS ({members} WHERE value IN ({wanted}))", values)

@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from lfexp_mcp.store.filters import FilterType
 from lfexp_mcp.store.process import ensure_store, stop_store
+from lfexp_mcp.store.routes.observations import _COLUMNS
 from tests.store.conftest import client_of
 from tests.store.spans import SpanSketch, experiment_attributes, send
 
@@ -245,3 +247,25 @@ def test_a_filter_that_makes_no_sense_is_refused(filled: httpx.Client, parameter
 )
 def test_experiment_items_are_filtered(filled: httpx.Client, parameters: dict[str, str], found: bool) -> None:
     assert bool(_ids(filled, "/experiment-items", {"fromStartTime": SINCE, **parameters})) == found
+
+
+SENSIBLE: dict[FilterType, tuple[str, Any]] = {
+    "datetime": (">", "2026-01-01T00:00:00Z"),
+    "string": ("contains", "x"),
+    "number": (">", 3),
+    "stringOptions": ("any of", ["x"]),
+    "categoryOptions": ("any of", ["x"]),
+    "arrayOptions": ("all of", ["x"]),
+    "stringObject": ("=", "x"),
+    "numberObject": (">", 3),
+    "boolean": ("=", True),
+    "null": ("is null", None),
+}
+
+
+@pytest.mark.parametrize("kind", SENSIBLE)
+def test_no_pair_of_column_and_type_breaks_the_server(filled: httpx.Client, kind: FilterType) -> None:
+    for column in _COLUMNS:
+        parameters = _condition(kind, column, *SENSIBLE[kind], "key")
+        answer = filled.get("/api/public/v2/observations", params=parameters)
+        assert answer.status_code in (200, 400), (column, answer.text)

@@ -94,3 +94,11 @@ def test_the_label_latest_cannot_be_given_away(client: httpx.Client, name: str) 
     _create(client, name)
     answer = client.patch(f"{PROMPTS}/{name}/versions/1", json={"newLabels": ["latest"]})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "1.5", "one", "9" * 30, "9" * 5000])
+def test_a_version_that_no_prompt_has_gets_no_label(client: httpx.Client, name: str, version: str) -> None:
+    _create(client, name)
+    answer = client.patch(f"{PROMPTS}/{name}/versions/{version}", json={"newLabels": ["x"]})
+    assert answer.status_code == 400
+    assert client.patch(f"{PROMPTS}/{name}/versions/2", json={"newLabels": ["x"]}).status_code == 404

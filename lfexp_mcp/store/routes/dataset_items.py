@@ -2,6 +2,7 @@
 
 import sqlite3
 import uuid
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import JsonValue
@@ -88,10 +89,8 @@ def normalize(value: JsonValue) -> JsonValue:
     if value == "":
         return None
     if isinstance(value, str):
-        try:
+        with suppress(ValueError, RecursionError):
             value = strict_loads(value)
-        except (ValueError, RecursionError):
-            pass
     return _without_nul(value)
 
 

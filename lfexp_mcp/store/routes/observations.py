@@ -65,8 +65,8 @@ _COLUMNS: Mapping[str, FilterColumn] = {
     "sessionId": FilterColumn("session_id"),
     "isRootObservation": FilterColumn("is_root"),
     "traceName": FilterColumn("trace_name"),
-    "traceTags": FilterColumn("tags"),
-    "tags": FilterColumn("tags"),
+    "traceTags": FilterColumn("tags", is_array=True),
+    "tags": FilterColumn("tags", is_array=True),
     "latency": FilterColumn(_SECONDS),
     "timeToFirstToken": FilterColumn(
         "((json_extract(generation, '$.completionStart') - start_time) / 1000.0)",

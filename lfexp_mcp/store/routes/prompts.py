@@ -15,6 +15,8 @@ from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, 
 
 _LATEST = "latest"
 _PRODUCTION = "production"
+LONGEST_VERSION = 10
+"""Digits of a version in a path."""
 
 
 class PromptBody(Fields):
@@ -99,7 +101,7 @@ def get_prompt(call: Call) -> JsonValue:
     """Answer a version of a prompt: the one of a number, or of a label, which is `production` unless given."""
     name, query = call.path("name"), call.query(PromptQuery)
     with call.database.read() as connection:
-        return _shape(_version(connection, name, query))
+        return _shape(_version(connection, name, query.version, query.label))
 
 
 def list_prompts(call: Call) -> JsonValue:
@@ -127,12 +129,12 @@ def list_prompts(call: Call) -> JsonValue:
 
 def update_labels(call: Call) -> JsonValue:
     """Add labels to a version; they leave the versions that had them."""
-    name, number = call.path("name"), int(call.path("version"))
+    name, number = call.path("name"), _number(call.path("version"))
     body = call.body(LabelsBody)
     if _LATEST in body.new_labels:
         raise InvalidRequestError.at("newLabels", "Label 'latest' is always assigned to the latest prompt version")
     with call.database.write() as connection:
-        row = _version(connection, name, PromptQuery(version=number))
+        row = _version(connection, name, number)
         now = now_ms()
         others = [other for other in _versions(connection, name) if other["version"] != number]
         _take_labels(connection, others, body.new_labels, now)
@@ -140,7 +142,7 @@ def update_labels(call: Call) -> JsonValue:
         connection.execute(
             "UPDATE prompts SET labels = ?, updated_at = ? WHERE id = ?", (to_json(list(labels)), now, row["id"])
         )
-        return _shape(_version(connection, name, PromptQuery(version=number)))
+        return _shape(_version(connection, name, number))
 
 
 def delete_prompt(call: Call) -> Response:
@@ -167,12 +169,24 @@ def _versions(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
     return connection.execute("SELECT * FROM prompts WHERE name = ? ORDER BY version", (name,)).fetchall()
 
 
-def _version(connection: sqlite3.Connection, name: str, query: PromptQuery) -> sqlite3.Row:
-    label = query.label or _PRODUCTION
+def _number(text: str) -> int:
+    """Read the version in a path.
+
+    Raises:
+        InvalidRequestError: It is not the number of a version.
+    """
+    number = int(text) if text.isdecimal() and len(text) <= LONGEST_VERSION else 0
+    if number < 1:
+        raise InvalidRequestError.at("promptVersion", "Invalid input: expected the number of a version, from 1")
+    return number
+
+
+def _version(connection: sqlite3.Connection, name: str, version: int | None, label: str | None = None) -> sqlite3.Row:
+    label = label or _PRODUCTION
     for row in _versions(connection, name):
-        if row["version"] == query.version or (query.version is None and label in _texts(row["labels"])):
+        if row["version"] == version or (version is None and label in _texts(row["labels"])):
             return row
-    wanted = f"version {query.version}" if query.version is not None else f"label '{label}'"
+    wanted = f"version {version}" if version is not None else f"label '{label}'"
     raise NotFoundError(f"Prompt not found: '{name}' with {wanted}")
 
 
