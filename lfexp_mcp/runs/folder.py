@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.records import RunRecord, RunStatus
+from lfexp_mcp.runs.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
-from lfexp_mcp.runs.manifest import Manifest, RunItem, read_items, write_items
+from lfexp_mcp.runs.manifest import Manifest, RunItem, decode_manifest, encode_items, encode_manifest, read_items
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.replay import RunState, build_record
 
@@ -67,12 +68,11 @@ class RunFolder:
             items: None leaves the items as they are, and the older order until a worker takes the new one over.
         """
         with _writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder_durably(self.path)
             if items is not None:
-                write_items(self.items_path, items)
-            self._next_path.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-            if items is not None:
-                self._next_path.replace(self.manifest_path)
+                self._next_path.unlink(missing_ok=True)
+                write_durably(self.items_path, encode_items(items))
+            write_durably(self.manifest_path if items is not None else self._next_path, [encode_manifest(manifest)])
             self.cancel_path.unlink(missing_ok=True)
 
     def next_manifest(self) -> Manifest:
@@ -91,7 +91,7 @@ class RunFolder:
         """
         if self._next_path.exists():
             with _writing(self.path):
-                self._next_path.replace(self.manifest_path)
+                move_durably(self._next_path, self.manifest_path)
 
     def manifest(self) -> Manifest:
         """Read the order.
@@ -102,17 +102,28 @@ class RunFolder:
         return self._read_manifest(self.manifest_path)
 
     def _read_manifest(self, path: Path) -> Manifest:
-        try:
-            return Manifest.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
-            raise StateError(
-                f"The run folder {self.path} cannot be read ({reason}). Use another run name, or delete the folder."
-            ) from error
+        with self._reading():
+            return decode_manifest(path.read_bytes())
 
     def items(self) -> Iterator[RunItem]:
-        """Read the items in their order."""
-        return read_items(self.items_path)
+        """Read the items in their order.
+
+        Raises:
+            StateError: They are missing or damaged.
+        """
+        with self._reading():
+            yield from read_items(self.items_path)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
+            raise StateError(
+                f"The run folder {self.path} cannot be used ({reason}). Nothing in it is lost by that, and results "
+                "that were sent are in Langfuse. To run the dataset here, use another run name."
+            ) from error
 
     def open_journal(self) -> JournalWriter:
         """Open the journal to append to it; only the one process that holds the lock does."""
@@ -221,7 +232,7 @@ class RunFolder:
             RunExistsError: Another process is preparing it.
         """
         with _writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder_durably(self.path)
             lock = self._lock("starting.lock")
             try:
                 lock.acquire(timeout=0)
@@ -342,7 +353,7 @@ class RunsFolder:
             StateError: It cannot be created.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder_durably(self.root)
         except OSError as error:
             raise StateError(
                 f"The runs' folder {self.root} cannot be created ({error.strerror or error}). "

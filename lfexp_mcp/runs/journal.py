@@ -1,30 +1,51 @@
-"""The journal of a run: one line of JSON for each thing that happened, only ever appended to.
+"""The journal of a run: one line for each thing that happened, only ever appended to.
 
-What is written is in the operating system's hands at once, so that it outlives the process, and on the disk within a
-fraction of a second (`sync`), so that it outlives the machine's power. A process killed while it writes leaves half a
-line at the end, which the reader leaves alone and the next writer cuts off; a broken line anywhere else is an error.
+A line is JSON behind its length and checksum (`framing`); journals of version 0.1 have the JSON alone. What is written
+is in the operating system's hands at once, so that it outlives the process, and on the disk within a fraction of a
+second (`sync`), so that it outlives a power cut. A process killed while it writes leaves half a line at the end, which
+the reader leaves alone and the next writer cuts off. A damaged line anywhere else is left out, and said.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from io import FileIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from lfexp_mcp import __version__
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.makers import ScriptMaker, recorded_maker
 from lfexp_mcp.records import ModelUsage, ModelUser, Score, Unscored
+from lfexp_mcp.runs.framing import AppendedFile, frame, read_frames, unframe
+
+FORMAT = 2
+"""Of the journal: 1 had no checksums."""
 
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class JournalOpened(BaseModel):
+    """A process has begun to write; tells what wrote the lines after it."""
+
+    event: Literal["opened"] = "opened"
+    format: int = FORMAT
+    version: str = __version__
+
+
+class Damaged(_Event):
+    """Stands where a reader found what is no whole record; never written."""
+
+    event: Literal["damaged"] = "damaged"
+    line: int
 
 
 class WorkerLoading(_Event):
@@ -168,10 +189,13 @@ Event = Annotated[
     | Warned
     | ModelsCalled
     | Executed
-    | RunEnded,
+    | RunEnded
+    | Damaged,
     Field(discriminator="event"),
 ]
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_LATER_EVENT = re.compile(rb'\{"at":"')
+"""How a line of version 0.1 begins that follows on half a one."""
 TAIL = 16_384
 """Bytes read from a journal's end at first, to learn how its run ended."""
 
@@ -182,10 +206,10 @@ class JournalWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
-        self._dirty = False
+        self._is_dirty = False
+        self._has_begun = False
         try:
-            self._file = FileIO(path, "ab")
-            self._cut_torn_line()
+            self._file = AppendedFile(path)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -195,14 +219,16 @@ class JournalWriter:
         Raises:
             StateError: The disk is full or the file cannot be written.
         """
-        data = memoryview(b"".join(event.model_dump_json().encode() + b"\n" for event in events))
+        lines = [frame(event.model_dump_json().encode()) for event in events]
         with self._lock:
+            if not self._has_begun:
+                lines.insert(0, frame(JournalOpened().model_dump_json().encode()))
+            self._is_dirty = True
             try:
-                while data:
-                    data = data[self._file.write(data) :]
+                self._file.append(*lines)
             except OSError as error:
                 raise self._failure(error) from error
-            self._dirty = True
+            self._has_begun = True
 
     def sync(self) -> None:
         """Wait until all events so far are on the disk.
@@ -210,9 +236,9 @@ class JournalWriter:
         Raises:
             StateError: They cannot be written.
         """
-        if not self._dirty:
+        if not self._is_dirty:
             return
-        self._dirty = False
+        self._is_dirty = False
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -222,12 +248,6 @@ class JournalWriter:
         """Write everything to disk and close the file."""
         self.sync()
         self._file.close()
-
-    def _cut_torn_line(self) -> None:
-        content = self._path.read_bytes()
-        complete = content.rfind(b"\n") + 1
-        if complete < len(content):
-            os.truncate(self._path, complete)
 
     def _failure(self, error: OSError) -> StateError:
         return StateError(
@@ -245,10 +265,10 @@ class JournalReader:
         self._line = 0
 
     def read(self) -> Iterable[Event]:
-        """Return the events that were added since the last call.
+        """Return the events that were added since the last call; a `Damaged` stands for what is no whole record.
 
         Raises:
-            StateError: A line is broken, or the file cannot be read.
+            StateError: The file cannot be read, or a newer version wrote it.
         """
         if not self._path.exists():
             return []
@@ -257,16 +277,33 @@ class JournalReader:
             content = file.read()
         complete = content.rfind(b"\n") + 1
         self._offset += complete
-        return [self._parse(line) for line in content[:complete].splitlines()]
+        return [event for line in content[:complete].split(b"\n")[:-1] for event in self._parse(line)]
 
-    def _parse(self, line: bytes) -> Event:
+    def _parse(self, line: bytes) -> Iterator[Event]:
         self._line += 1
+        content = unframe(line)
+        if content is not None:
+            event = self._parse_whole(content)
+            if event is not None:
+                yield event
+            return
+        found = _valid(line)
+        if not found:
+            yield Damaged(line=self._line)
+        yield from found or _salvage(line)
+
+    def _parse_whole(self, content: bytes) -> Event | None:
+        """Read what its checksum vouches for; None for what only tells of the writer."""
         try:
-            return _EVENT.validate_json(line)
+            return _EVENT.validate_json(content)
         except ValidationError as error:
+            opened = _opened(content)
+            if opened is not None and opened.format <= FORMAT:
+                return None
+            of = f"lfexp-mcp {opened.version} (format {opened.format})" if opened else "a newer lfexp-mcp"
             raise StateError(
-                f"Line {self._line} of the journal {self._path} is broken ({error.errors()[0]['msg']}). "
-                "Its results are in Langfuse as far as they were sent; use another run name, or delete the folder."
+                f"The journal {self._path} was written by {of}; this is {__version__} (format {FORMAT}), which cannot "
+                "read it. Use that version for this run: what it has not sent is kept."
             ) from error
 
 
@@ -279,12 +316,27 @@ def _reading(path: Path) -> Iterator[IO[bytes]]:
         raise StateError(f"The journal {path} cannot be read ({error.strerror or error}).") from error
 
 
-def _parse_loosely(line: bytes) -> Event | None:
+def _opened(content: bytes) -> JournalOpened | None:
     try:
-        return _EVENT.validate_json(line)
+        return JournalOpened.model_validate_json(content)
     except ValidationError:
-        # Whoever reads the whole journal is told of it.
         return None
+
+
+def _salvage(line: bytes) -> list[Event]:
+    """Read what is whole in a damaged line."""
+    if not line.startswith(b"{"):
+        return [event for content in read_frames(line + b"\n").contents for event in _valid(content)]
+    # A line of version 0.1 that a full disk tore may have the next one's whole text behind it.
+    starts = (match.start() for match in _LATER_EVENT.finditer(line, 1))
+    return next((found for start in starts if (found := _valid(line[start:]))), [])
+
+
+def _valid(content: bytes) -> list[Event]:
+    try:
+        return [_EVENT.validate_json(content)]
+    except ValidationError:
+        return []
 
 
 def read_run_end(path: Path) -> RunEnded | None:
@@ -302,8 +354,9 @@ def read_run_end(path: Path) -> RunEnded | None:
             lines = file.read(end - start).split(b"\n")
             # The first piece is half a line unless it is the file's, and the last is what follows the last line's end.
             for line in reversed(lines[1 if start else 0 : -1]):
-                if b'"run_ended"' in line or b'"accepted"' in line or b'"loading"' in line:
-                    event = _parse_loosely(line)
+                if b'"run_ended"' not in line and b'"accepted"' not in line and b'"loading"' not in line:
+                    continue
+                for event in reversed(_valid(unframe(line) or line) or _salvage(line)):
                     if isinstance(event, RunEnded):
                         return event
                     if isinstance(event, WorkerAccepted | WorkerLoading):

@@ -5,7 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from lfexp_mcp import __version__
+from lfexp_mcp.runs.framing import frame, unframe
+
+MANIFEST_FORMAT: Literal[1] = 1
 
 
 class ExperimentHead(BaseModel):
@@ -53,7 +58,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1] = MANIFEST_FORMAT
+    version: str | None = None
+    """Of the lfexp-mcp that wrote it; None in those of version 0.1."""
     created: datetime
     project_id: str
     base_url: str
@@ -99,14 +106,58 @@ class Manifest(BaseModel):
         return self.item_count * self.repeats
 
 
-def write_items(path: Path, items: Iterable[RunItem]) -> None:
-    """Write the items of a run, one line of JSON each."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(item.model_dump_json() + "\n" for item in items)
+class _Stamp(BaseModel):
+    """What every version can read of a manifest."""
+
+    format: int = MANIFEST_FORMAT
+    version: str | None = None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return a manifest as a file holds it: JSON behind its length and checksum."""
+    stamped = manifest.model_copy(update={"version": __version__})
+    return frame(stamped.model_dump_json(indent=2).encode())
+
+
+def decode_manifest(content: bytes) -> Manifest:
+    """Read what `encode_manifest` wrote, or the plain JSON of version 0.1.
+
+    Raises:
+        ValueError: It is damaged, or of a newer version; the text is a clause that says so.
+    """
+    text = unframe(content.removesuffix(b"\n"))
+    if text is None:
+        if not content.startswith(b"{"):
+            raise ValueError("its manifest is damaged")
+        text = content
+    try:
+        stamp = _Stamp.model_validate_json(text)
+        if stamp.format > MANIFEST_FORMAT:
+            raise ValueError(
+                f"lfexp-mcp {stamp.version or 'of a newer version'} wrote it (format {stamp.format}), and this is "
+                f"{__version__} (format {MANIFEST_FORMAT}): use that version for this run"
+            )
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"its manifest is damaged: {error.errors()[0]['msg']}") from error
+
+
+def encode_items(items: Iterable[RunItem]) -> Iterator[bytes]:
+    """Return the items of a run as a file holds them: a record each."""
+    return (frame(item.model_dump_json().encode()) for item in items)
 
 
 def read_items(path: Path) -> Iterator[RunItem]:
-    """Read the items of a run in their order, one at a time."""
+    """Read the items of a run in their order, one at a time; those of version 0.1 are lines of plain JSON.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: An item is damaged; the text is a clause that says which.
+    """
     with path.open("rb") as file:
-        for line in file:
-            yield RunItem.model_validate_json(line)
+        for number, line in enumerate(file, 1):
+            stored = line.removesuffix(b"\n")
+            try:
+                yield RunItem.model_validate_json(unframe(stored) or (stored if stored.startswith(b"{") else b""))
+            except ValidationError as error:
+                raise ValueError(f"its item {number} is damaged") from error

@@ -1,7 +1,17 @@
 """Encoded batches of spans: how many are in one, and its two halves."""
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
+
+
+def is_batch(content: bytes) -> bool:
+    """Tell whether a content is an encoded `ExportTraceServiceRequest`."""
+    try:
+        ExportTraceServiceRequest.FromString(content)
+    except DecodeError:
+        return False
+    return True
 
 
 def count_spans(batch: bytes) -> int:

@@ -1,21 +1,24 @@
 """Spans that Langfuse has not acknowledged yet, on disk.
 
-Each batch is an OTLP `ExportTraceServiceRequest`. Its only field is repeated, so that encoded batches written one after
-the other are again one valid request (https://protobuf.dev/programming-guides/encoding/#last-one-wins: repeated fields
-are concatenated): a file of the outbox is appended to, and later sent as it is.
+A file of the outbox holds batches as framed records (`framing`). Each batch is an OTLP `ExportTraceServiceRequest`,
+whose only field is repeated, so that batches written one after the other are again one valid request
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins: repeated fields are concatenated): a file's batches
+are sent together. Files of version 0.1 (`.otlp`) hold the batches without frames.
 """
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from threading import Lock
 
 from lfexp_mcp.errors import StateError
+from lfexp_mcp.runs.disk import make_folder_durably, sync_folder, write_durably
+from lfexp_mcp.runs.framing import AppendedFile, Frames, frame, read_frames
 
-SUFFIX = ".otlp"
+SUFFIX = ".spans"
+UNFRAMED_SUFFIX = ".otlp"
 RESOURCE_SPANS_TAG = 0x0A
 """Field 1, length-delimited: `ExportTraceServiceRequest.resource_spans`."""
 
@@ -30,46 +33,38 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
-        self._file: FileIO | None = None
-        self._dirty = False
+        self._file: AppendedFile | None = None
+        self._unsynced: set[Path] = set()
         self._opened = 0.0
-        self._size = 0
         with self._using():
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in waiting_files(folder):
-                _cut_torn_batch(path)
-        self._sealed = waiting_files(folder)
+            make_folder_durably(folder)
+            self._sealed = waiting_files(folder)
         self._number = max((int(path.stem) for path in self._sealed), default=0)
 
     def append(self, batch: bytes) -> None:
         """Keep one encoded batch so that it outlives this process."""
         with self._lock, self._using():
             file = self._file or self._open()
-            data = memoryview(batch)
-            while data:
-                data = data[file.write(data) :]
-            self._size += len(batch)
-            self._dirty = True
+            file.append(frame(batch))
+            self._unsynced.add(self._path(self._number))
 
     def sync(self) -> None:
         """Wait until all batches so far are on the disk."""
         with self._lock:
-            # A handle of its own, so that the disk's slowness holds up neither `append` nor `seal`.
-            handle = os.dup(self._file.fileno()) if self._file is not None and self._dirty else None
-            self._dirty = False
-        if handle is not None:
-            try:
-                with self._using():
-                    os.fsync(handle)
-            finally:
-                os.close(handle)
+            unsynced, self._unsynced = self._unsynced, set()
+        # Handles of its own, so that the disk's slowness holds up neither `append` nor `seal`.
+        with self._using():
+            for path in unsynced:
+                _sync_file(path)
+            if unsynced:
+                sync_folder(self._folder)
 
     def ripe(self, size: int, seconds: float) -> bool:
         """Tell whether the newest file holds that many bytes, or was opened that long ago."""
         with self._lock:
             if self._file is None:
                 return False
-            return self._size >= size or time.monotonic() - self._opened >= seconds
+            return self._file.size_bytes >= size or time.monotonic() - self._opened >= seconds
 
     def seal(self) -> None:
         """Close the newest file, so that it can be sent."""
@@ -85,10 +80,10 @@ class Outbox:
         with self._lock:
             return self._sealed.pop(0) if self._sealed else None
 
-    def read(self, path: Path) -> bytes:
-        """Read a file that was taken."""
+    def read(self, path: Path) -> Frames:
+        """Read the batches of a file that was taken."""
         with self._using():
-            return path.read_bytes()
+            return read_batches(path)
 
     def remove(self, path: Path) -> None:
         """Forget an acknowledged file."""
@@ -97,10 +92,10 @@ class Outbox:
 
     def refuse(self, name: str, batch: bytes) -> Path:
         """Keep a span that Langfuse refused, out of the way of the others."""
-        path = self._folder / "refused" / f"{name}{SUFFIX}"
+        path = self._folder / "refused" / f"{name}{UNFRAMED_SUFFIX}"
         with self._using():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(batch)
+            make_folder_durably(path.parent)
+            write_durably(path, [batch])
         return path
 
     def is_empty(self) -> bool:
@@ -108,11 +103,10 @@ class Outbox:
         with self._lock:
             return self._file is None and not self._sealed
 
-    def _open(self) -> FileIO:
+    def _open(self) -> AppendedFile:
         self._number += 1
-        self._file = FileIO(self._path(self._number), "ab")
+        self._file = AppendedFile(self._path(self._number))
         self._opened = time.monotonic()
-        self._size = 0
         return self._file
 
     @contextmanager
@@ -129,28 +123,62 @@ class Outbox:
         return self._folder / f"{number:08}{SUFFIX}"
 
 
+def _sync_file(path: Path) -> None:
+    """Wait until a file is on the disk, unless it has been sent and removed meanwhile."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def waiting_files(folder: Path) -> list[Path]:
     """List the files of an outbox that wait to be sent, oldest first."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+    return sorted(path for suffix in (SUFFIX, UNFRAMED_SUFFIX) for path in folder.glob(f"[0-9]*{suffix}"))
+
+
+def read_batches(path: Path) -> Frames:
+    """Read the whole batches of a file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    stored = path.read_bytes()
+    return read_frames(stored) if path.suffix == SUFFIX else _read_unframed(stored)
 
 
 def count_waiting_spans(folder: Path) -> int:
-    """Count the spans in an outbox that nobody works on."""
+    """Count the spans in an outbox that nobody works on.
+
+    Raises:
+        StateError: The outbox cannot be read.
+    """
     from lfexp_mcp.runs.otlp import count_spans
 
-    contents = (path.read_bytes() for path in waiting_files(folder))
-    return sum(count_spans(content[: complete_length(content)]) for content in contents)
+    try:
+        return sum(count_spans(batch) for path in waiting_files(folder) for batch in read_batches(path).contents)
+    except OSError as error:
+        raise StateError(f"The run's outbox {folder} cannot be read ({error.strerror or error}).") from error
 
 
-def complete_length(content: bytes) -> int:
-    """Return how many bytes at the start are whole records; a process killed while it writes leaves half a one."""
+def _read_unframed(stored: bytes) -> Frames:
+    """Read the batches of an unframed file that are whole."""
+    from lfexp_mcp.runs.otlp import is_batch
+
+    whole: list[bytes] = []
     position = 0
-    while position < len(content) and content[position] == RESOURCE_SPANS_TAG:
-        length, start = _read_varint(content, position + 1)
-        if length is None or start + length > len(content):
+    while position < len(stored) and stored[position] == RESOURCE_SPANS_TAG:
+        length, start = _read_varint(stored, position + 1)
+        if length is None or start + length > len(stored):
             break
+        batch = stored[position : start + length]
+        if is_batch(batch):
+            whole.append(batch)
         position = start + length
-    return position
+    return Frames(whole, len(stored) - sum(map(len, whole)))
 
 
 def _read_varint(content: bytes, position: int) -> tuple[int | None, int]:
@@ -163,12 +191,3 @@ def _read_varint(content: bytes, position: int) -> tuple[int | None, int]:
         if not byte & 0x80:
             return value, position
     return None, position
-
-
-def _cut_torn_batch(path: Path) -> None:
-    content = path.read_bytes()
-    length = complete_length(content)
-    if length == 0:
-        path.unlink()
-    elif length < len(content):
-        os.truncate(path, length)

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, RunStatus, Score, Unscored
 from lfexp_mcp.runs.journal import (
+    Damaged,
     Event,
     Executed,
     ItemEnded,
@@ -26,6 +27,7 @@ from lfexp_mcp.runs.journal import (
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 
 AT_WORK_SHOWN = 10
+DAMAGED_SHOWN = 5
 LOADING = "The scripts and what they import are still being loaded; no item has begun."
 ItemKey = tuple[int, str]
 """Repetition and item id."""
@@ -55,6 +57,8 @@ class RunState:
     """Whether the newest worker has run and scored all that there is."""
     run_ended: RunEnded | None = None
     """None while the newest worker is at work, and for good if it died."""
+    damaged_lines: list[int] = field(default_factory=list)
+    """Lines of the journal of which something is lost."""
     failed_count: int = 0
     ended_since_accepted: int = 0
 
@@ -74,7 +78,9 @@ class RunState:
             case ItemEnded():
                 self._apply_ended(event)
             case ItemScored():
-                self.scored[event.repeat, event.item_id] = event
+                # Without its result, which a damaged line may have told, a score has nothing to be of.
+                if (event.repeat, event.item_id) in self.ended:
+                    self.scored[event.repeat, event.item_id] = event
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
@@ -91,6 +97,8 @@ class RunState:
                 self.executed = True
             case RunEnded():
                 self.loading, self.run_ended = False, event
+            case Damaged():
+                self.damaged_lines.append(event.line)
 
     def _apply_accepted(self, event: WorkerAccepted) -> None:
         self.accepted = event
@@ -219,6 +227,12 @@ def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Ite
         yield (
             f"The run was resumed with an edited task, so that its results are of {len(versions)} versions ({shares}): "
             "its figures stand for none of them. A new run name measures one version."
+        )
+    if state.damaged_lines:
+        lines = ", ".join(map(str, state.damaged_lines[:DAMAGED_SHOWN]))
+        yield (
+            f"{len(state.damaged_lines)} records of the run's journal are damaged (line {lines}) and left out: what "
+            "they told is read from Langfuse as far as it was sent, and resume=true runs the rest again."
         )
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])

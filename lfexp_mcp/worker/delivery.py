@@ -15,7 +15,7 @@ from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, WriteRefused
+from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.otlp import name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox
 
@@ -36,6 +36,7 @@ LONGEST_WAIT = 60.0
 """Seconds that a 429 may ask for."""
 _JITTER = random.Random()  # noqa: S311
 """One of our own: the user's code may have seeded Python's, and count on its sequence."""
+DAMAGED = "in the outbox are damaged, and the spans in them are lost; results and scores are in the journal."
 REFUSALS = frozenset({400, 413, 422})
 """Answers that speak of what was sent; any other one speaks of the server, and is worth another try."""
 
@@ -104,7 +105,11 @@ class Delivery:
             group.start_soon(self._send_file, path)
 
     async def _send_file(self, path: Path) -> None:
-        await self._send_batch(await anyio.to_thread.run_sync(self._outbox.read, path))
+        found = await anyio.to_thread.run_sync(self._outbox.read, path)
+        if found.lost_bytes:
+            self._journal.append(Warned(text=f"{found.lost_bytes} bytes of {path.name} {DAMAGED}"))
+        if found.contents:
+            await self._send_batch(b"".join(found.contents))
         self._outbox.remove(path)
         self._span_requests -= 1
 

@@ -51,7 +51,7 @@ def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> None:
 async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
     """Send what runs have left; one that another process works on, or that cannot be read, is left to others."""
     for folder in map(RunFolder, paths):
-        with suppress(RunExistsError, StateError), folder.held(delivers=True):
+        with suppress(LfexpError, OSError), folder.held(delivers=True):
             await deliver(folder, sdk.settings)
 
 

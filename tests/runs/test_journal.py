@@ -1,6 +1,7 @@
-"""The journal: what is in it survives, half a line does no harm, a broken one is said."""
+"""The journal: what is in it survives, half a line does no harm, a damaged one is said."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.makers import HumanMaker, JudgeMaker, ScriptMaker
 from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.journal import (
+    Damaged,
     Event,
     ItemEnded,
     ItemScored,
@@ -111,11 +114,87 @@ def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
+def write_journal(path: Path, *written: Event) -> None:
+    writer = JournalWriter(path)
+    writer.append(*written)
+    writer.close()
+
+
+def texts(path: Path) -> list[str | int]:
+    """Texts of the warnings in a journal, and lines of damage."""
+    return [event.text if isinstance(event, Warned) else event.line for event in read(path)]
+
+
+def read(path: Path) -> list[Warned | Damaged]:
+    return [event for event in JournalReader(path).read() if isinstance(event, Warned | Damaged)]
+
+
+@given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_costs_the_records_that_it_touches_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, position: int, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    written = [f"{number} is 1 ffffffff {{}}" for number in range(5)]
+    write_journal(path, *(Warned(text=text) for text in written))
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    found = texts(path)
+    kept = [each for each in found if isinstance(each, str)]
+    assert set(kept) <= set(written)
+    # A line feed that is none any more joins two lines, both of which are whole; the last one makes half a line.
+    assert len(kept) >= 4
+    assert any(isinstance(each, int) for each in found) or position % len(content) == len(content) - 1
+
+
+def test_what_follows_half_a_record_is_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"event":"warned","text":"a","at":"2026-01-01T00:00:00Z"}\n{"event":\n{}\n', encoding="utf-8")
-    with pytest.raises(StateError, match="Line 2"):
+    write_journal(path, Warned(text="a"))
+    torn = path.read_bytes() + b'77 1234abcd {"at":"2026'
+    write_journal(tmp_path / "next", Warned(text="b"), Warned(text="c"))
+    path.write_bytes(torn + (tmp_path / "next").read_bytes())
+    assert texts(path) == ["a", 3, "b", "c"]
+
+
+def test_a_journal_of_the_version_before_is_read_also_where_a_full_disk_tore_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    lines = [f'{{"at":"2026-01-01T00:00:00Z","event":"warned","text":"{text}"}}\n' for text in "abc"]
+    path.write_text(lines[0] + lines[1][:30] + lines[1] + "{}\n" + lines[2], encoding="utf-8")
+    assert texts(path) == ["a", 2, "b", 3, "c"]
+    write_journal(path, Warned(text="d"))
+    assert texts(path) == ["a", 2, "b", 3, "c", "d"]
+
+
+def test_a_journal_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    content = frame(b'{"event":"opened","format":3,"version":"9.1.0"}') + frame(b'{"event":"unheard of"}')
+    path.write_bytes(content)
+    with pytest.raises(StateError, match=r"9\.1\.0.*format 3.*format 2") as refused:
         list(JournalReader(path).read())
+    assert "delete" not in str(refused.value)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+@pytest.mark.parametrize("room", range(0, 400, 37))
+def test_a_write_that_finds_no_room_leaves_nothing_half_written(tmp_path: Path, room: int) -> None:
+    import resource
+
+    path = tmp_path / "journal.jsonl"
+    writer = JournalWriter(path)
+    writer.append(Warned(text="before"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))
+    try:
+        with pytest.raises(StateError, match="cannot be written"):
+            writer.append(*(Warned(text=f"{number}" * 40) for number in range(5)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    during = texts(path)
+    writer.append(Warned(text="after"))
+    writer.close()
+    assert texts(path) == [*during, "after"]
+    assert during == ["before", *(f"{number}" * 40 for number in range(len(during) - 1))]
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000])

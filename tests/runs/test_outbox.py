@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.otlp import count_spans, name_spans, split_batch
-from lfexp_mcp.runs.outbox import Outbox, complete_length, count_waiting_spans
+from lfexp_mcp.runs.outbox import Outbox, count_waiting_spans
 
 batches = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=3)
 
@@ -36,17 +36,32 @@ def make_batch(shape: list[list[int]], start: int = 0) -> bytes:
 def test_batches_one_after_the_other_are_one_batch(first: list[list[int]], second: list[list[int]]) -> None:
     both = make_batch(first) + make_batch(second, 1000)
     assert name_spans(both) == name_spans(make_batch(first)) + name_spans(make_batch(second, 1000))
-    assert complete_length(both) == len(both)
 
 
-@given(shape=batches, cut=st.integers(1, 60))
-def test_a_torn_batch_is_cut_to_whole_records(shape: list[list[int]], cut: int) -> None:
-    whole = make_batch([[3]])
-    torn = make_batch(shape, 1000)
-    content = whole + torn[: max(len(torn) - cut, 0)]
-    kept = content[: complete_length(content)]
-    assert name_spans(kept)[:3] == name_spans(whole)
-    assert count_spans(kept) <= count_spans(whole + torn)
+@given(shape=batches, position=st.integers(0, 10_000), bit=st.integers(0, 7), torn=st.booleans())
+def test_damage_to_one_batch_costs_no_other(
+    tmp_path_factory: pytest.TempPathFactory, shape: list[list[int]], position: int, bit: int, torn: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("outbox")
+    outbox = Outbox(folder)
+    sizes = []
+    for batch in (make_batch([[3]]), make_batch(shape, 1000), make_batch([[2]], 2000)):
+        outbox.append(batch)
+        sizes.append((folder / "00000001.spans").stat().st_size)
+    outbox.seal()
+    content = bytearray((folder / "00000001.spans").read_bytes())
+    place = sizes[0] + position % (sizes[1] - sizes[0])
+    if torn:
+        del content[place : sizes[1]]
+    else:
+        content[place] ^= 1 << bit
+    (folder / "00000001.spans").write_bytes(content)
+    taken = Outbox(folder).take()
+    assert taken is not None
+    found = outbox.read(taken)
+    kept = [name for batch in found.contents for _, name in name_spans(batch)]
+    assert kept == ["span 1", "span 2", "span 3", "span 2001", "span 2002"]
+    assert found.lost_bytes > 0 or (torn and place == sizes[0])
 
 
 @given(shape=batches)
@@ -76,7 +91,7 @@ def test_what_was_not_acknowledged_is_there_for_the_next_worker(tmp_path: Path) 
     again = Outbox(tmp_path / "outbox")
     left = again.take()
     assert left is not None
-    assert count_spans(left.read_bytes()) == 4
+    assert [count_spans(batch) for batch in again.read(left).contents] == [4]
     assert again.is_empty()
 
 
@@ -88,19 +103,24 @@ def test_an_outbox_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert str(folder) in str(raised.value)
 
 
-@pytest.mark.parametrize("left", [0, 5])
-def test_a_file_torn_by_a_kill_is_mended_when_it_is_opened_again(tmp_path: Path, left: int) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_of_the_version_before_is_read_as_far_as_it_is_whole(tmp_path: Path, whole: bool) -> None:
     folder = tmp_path / "outbox"
     folder.mkdir()
-    whole = make_batch([[2]])
-    (folder / "00000001.otlp").write_bytes((whole if left else b"") + make_batch([[1]], 9)[:7])
+    before = make_batch([[2]]) if whole else b""
+    (folder / "00000001.otlp").write_bytes(before + b"\x0a\x02\xff\xff" + make_batch([[1]], 9)[:7])
+    assert count_waiting_spans(folder) == (2 if whole else 0)
     outbox = Outbox(folder)
+    outbox.append(make_batch([[1]], 20))
+    outbox.seal()
     taken = outbox.take()
-    if left:
-        assert taken is not None
-        assert taken.read_bytes() == whole
-    else:
-        assert taken is None
+    assert taken is not None
+    found = outbox.read(taken)
+    assert b"".join(found.contents) == before
+    assert found.lost_bytes == 11
+    following = outbox.take()
+    assert following is not None
+    assert following.name == "00000002.spans"
 
 
 def test_a_refused_span_is_kept_apart(tmp_path: Path) -> None:

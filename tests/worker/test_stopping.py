@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import StateError, UsageError
+from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.outbox import count_waiting_spans
 from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
 from lfexp_mcp.services.experiments.delivering import deliver_pending
@@ -141,8 +142,31 @@ async def test_a_run_folder_that_cannot_be_read_is_in_nobody_elses_way(scene: Sc
     await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
     assert {run.name for run in (await list_runs(scene.ws, scene.dataset)).runs} == {"run", "another"}
     assert await deliver_pending(scene.ws) == 0
-    with pytest.raises(StateError, match="delete the folder"):
-        await get_run(scene.ws, scene.dataset, "run")
+    found = await get_run(scene.ws, scene.dataset, "run")
+    assert (found.succeeded, found.items[0].output) == (1, "1")
+    assert any("manifest is damaged" in warning for warning in found.warnings)
+    with pytest.raises(StateError, match="manifest is damaged"):
+        await scene.run(None, resume=True, run_name="run")
+
+
+async def test_results_that_langfuse_has_are_read_whatever_became_of_the_journal(scene: Scene) -> None:
+    await scene.fill(3)
+    task = scene.script(COUNTING)
+    scene.folder.joinpath("task.py.go").touch()
+    await scene.run(task, evaluator_script=scene.script(ONE, "ev.py"))
+    folder = await scene.run_folder()
+    await until(lambda: not folder.is_held())
+    whole = folder.journal_path.read_bytes()
+    [ended] = [line for line in whole.splitlines() if b'"ended"' in line and scene.item_id(1).encode() in line]
+    folder.journal_path.write_bytes(whole.replace(ended, ended[:40] + b"?" + ended[41:]))
+    damaged = await get_run(scene.ws, scene.dataset, "run")
+    assert (damaged.succeeded, damaged.status) == (3, "completed")
+    assert any("1 records of the run's journal are damaged" in warning for warning in damaged.warnings)
+    folder.journal_path.write_bytes(frame(b'{"event":"opened","format":99,"version":"99.0"}'))
+    newer = await get_run(scene.ws, scene.dataset, "run")
+    assert newer.succeeded == 3
+    assert any("lfexp-mcp 99.0 (format 99)" in warning for warning in newer.warnings)
+    assert {run.name for run in (await list_runs(scene.ws, scene.dataset)).runs} == {"run"}
 
 
 async def test_a_resume_with_an_edited_task_says_that_the_figures_mix_two_versions(scene: Scene) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, StateError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
 from lfexp_mcp.records import ItemResult, RunRecord, Score, Unscored
 from lfexp_mcp.runs.folder import RunFolder
@@ -22,13 +22,25 @@ async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
     """Read any run of a dataset, also one that others recorded.
 
     A run at work on this machine is read from its journal. Else Langfuse's results count, and the journal adds what
-    Langfuse does not show yet, with a warning that says so.
+    Langfuse does not show yet, with a warning that says so. A journal that cannot be read hides nothing of Langfuse's.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names those nearest.
+        StateError: Only this machine knows the run, and its folder cannot be read.
     """
     found = await ws.gateway.dataset(dataset)
     folder = await find_folder(ws, found.id, run_name)
+    try:
+        return await _read_known(ws, found, run_name, folder)
+    except StateError as unreadable:
+        experiment = await ws.gateway.experiment(found.id, run_name)
+        if experiment is None:
+            raise
+        record = _of_another_machine(await _read_experiment(ws, found, experiment))
+        return _with_warning(record, f"This is what Langfuse has of the run. {unreadable}")
+
+
+async def _read_known(ws: Workspace, found: Dataset, run_name: str, folder: RunFolder | None) -> RunRecord:
     if folder is not None and folder.is_at_work():
         return _with_warning(folder.read_record(), "The run is at work: this is its journal on this machine.")
     experiment = await ws.gateway.experiment(found.id, run_name)

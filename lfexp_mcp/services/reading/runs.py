@@ -6,9 +6,9 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
-from lfexp_mcp.errors import NotFoundError, RejectedError
+from lfexp_mcp.errors import NotFoundError, RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
-from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.readings import ScoreReading
@@ -96,8 +96,16 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
         description=experiment.description or _description(experiment),
         results=experiment.item_count,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
-        status=folder.status() if folder else None,
+        status=_status(folder),
     )
+
+
+def _status(folder: RunFolder | None) -> RunStatus | None:
+    try:
+        return folder.status() if folder else None
+    except StateError:
+        # Whoever asks for that run is told; the list is not held up by it.
+        return None
 
 
 def _description(experiment: Experiment) -> str | None:
@@ -120,7 +128,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
                 description=manifest.description,
                 results=0,
                 metadata=manifest.metadata,
-                status=folder.status(),
+                status=_status(folder),
             )
         )
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
@@ -202,7 +210,15 @@ async def get_run(
 async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
     folder = await find_folder(ws, record.dataset_id, record.run_name)
-    return await describe_run(ws, record, Follower(folder) if folder else None, human_scales=human_scales)
+    return await describe_run(ws, record, _follower(folder), human_scales=human_scales)
+
+
+def _follower(folder: RunFolder | None) -> Follower | None:
+    try:
+        return Follower(folder) if folder else None
+    except StateError:
+        # The record, which was read from Langfuse then, says so.
+        return None
 
 
 def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:

@@ -1,0 +1,136 @@
+"""Records that carry their length and checksum, so that what a disk tore or changed is told from what was written.
+
+A record is `<bytes of the content> <CRC-32 of the content, 8 hex digits> <content>` and a line feed. Reading goes on
+at the next whole record after a damaged one.
+"""
+
+import re
+from binascii import crc32
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from os import ftruncate
+from pathlib import Path
+
+_HEADER = re.compile(rb"(\d{1,10}) ([0-9a-f]{8}) ")
+TAIL_BYTES = 65_536
+"""Read from a file's end at first, to find its last line feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What a stretch of a file holds."""
+
+    contents: list[bytes]
+    lost_bytes: int
+    """Bytes that belong to no whole record."""
+
+
+def frame(content: bytes) -> bytes:
+    """Return the record of a content."""
+    return b"%d %08x %b\n" % (len(content), crc32(content), content)
+
+
+def unframe(line: bytes) -> bytes | None:
+    """Return the content of one whole record without its line feed; None for anything else."""
+    match = _HEADER.match(line)
+    if match is None or len(line) - match.end() != int(match[1]):
+        return None
+    content = line[match.end() :]
+    return content if crc32(content) == int(match[2], 16) else None
+
+
+def read_frames(stored: bytes) -> Frames:
+    """Return the contents of all whole records, damaged stretches left out."""
+    contents: list[bytes] = []
+    lost = position = 0
+    while position < len(stored):
+        match = _HEADER.match(stored, position)
+        end = match.end() + int(match[1]) if match else 0
+        content = unframe(stored[position:end]) if end and stored[end : end + 1] == b"\n" else None
+        if content is not None:
+            contents.append(content)
+            position = end + 1
+            continue
+        following = _HEADER.search(stored, position + 1)
+        skipped = following.start() if following else len(stored)
+        lost += skipped - position
+        position = skipped
+    return Frames(contents, lost)
+
+
+class AppendedFile:
+    """A file that only whole records are appended to; not safe to use from several threads at once.
+
+    A write that fails half-way is taken back to its last whole record, so that the next one does not continue it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it, and cut off what a killed process left after the last line feed.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        self._file = FileIO(path, "ab+")
+        try:
+            self._size = self._whole_size()
+            if self._size < self._file.seek(0, 2):
+                ftruncate(self._file.fileno(), self._size)
+        except OSError:
+            self._file.close()
+            raise
+        self._is_torn = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all records."""
+        return self._size
+
+    def append(self, *records: bytes) -> None:
+        """Write records, each ending in a line feed, so that they outlive this process.
+
+        Raises:
+            OSError: The disk is full or the file cannot be written; those records that were written whole stay.
+        """
+        if self._is_torn:
+            self._take_back()
+        data = memoryview(b"".join(records))
+        written = 0
+        try:
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError:
+            self._is_torn = True
+            for record in records:
+                if written < len(record):
+                    break
+                written -= len(record)
+                self._size += len(record)
+            with suppress(OSError):
+                self._take_back()
+            raise
+        self._size += written
+
+    def fileno(self) -> int:
+        """The file's descriptor, to sync it."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _take_back(self) -> None:
+        ftruncate(self._file.fileno(), self._size)
+        self._is_torn = False
+
+    def _whole_size(self) -> int:
+        """Return the size up to the last line feed, looking from the end."""
+        end = self._file.seek(0, 2)
+        size = TAIL_BYTES
+        while True:
+            start = max(end - size, 0)
+            self._file.seek(start)
+            found = self._file.readall().rfind(b"\n")
+            if found >= 0 or start == 0:
+                return start + found + 1
+            size *= 8
