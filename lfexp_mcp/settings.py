@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
     http_token: SecretStr | None = None
-    """What callers of the HTTP server have to send; unset: none is asked for."""
+    """What callers of the HTTP server have to send; unset: one is made at each start."""
 
     judge_provider: Literal["openai", "anthropic"] | None = None
     """Provider of judges whose prompt config names none; unset: the one whose key is set."""

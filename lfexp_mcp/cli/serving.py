@@ -8,12 +8,16 @@ import typer
 
 from lfexp_mcp.cli.options import AsJson
 from lfexp_mcp.cli.output import emit, note, write_line
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.settings import load_settings
 
 
 def serve(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1 instead of stdio.")] = False,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let every local program in, without a token: it can run code as you.")
+    ] = False,
 ) -> None:
     """Serve MCP: over stdio as without a command, or over HTTP to programs on this machine."""
     if not http:
@@ -21,14 +25,21 @@ def serve(
 
         serve_stdio()
         return
-    from lfexp_mcp.tools.http import serve_http
+    from lfexp_mcp.tools.http import new_token, serve_http
+
+    known = load_settings().http_token
+    if no_auth and known is not None:
+        raise UsageError("LFEXP_HTTP_TOKEN is set and --no-auth given: unset the one or leave out the other.")
+    token = None if no_auth else known or new_token()
 
     def announce(url: str) -> None:
-        known = load_settings().http_token is not None
-        callers = "programs that know LFEXP_HTTP_TOKEN" if known else "every program on this machine"
+        callers = "every program on this machine, which can run code as you" if token is None else "who sends the token"
         note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
+        if token is not None and known is None:
+            note(f"Header: Authorization: Bearer {token.get_secret_value()}")
+            note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
 
-    serve_http(port, listening=announce)
+    serve_http(port, token, listening=announce)
 
 
 def store(

@@ -1,5 +1,6 @@
 """Serving MCP over Streamable HTTP on loopback."""
 
+import re
 import secrets
 import socket
 import sys
@@ -8,72 +9,78 @@ from collections.abc import Callable
 import anyio
 import uvicorn
 from pydantic import SecretStr
-from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.settings import load_settings
+from lfexp_mcp.tools.callers import MAX_CONNECTIONS, BodyTimeout, TimedProtocol, TokenGuard, loopback_only
 from lfexp_mcp.tools.server import build_server, log_to_stderr
 
 LOOPBACK = "127.0.0.1"
-SCHEME = "Bearer "
+TOKEN_BYTES = 32
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+"""What a bearer token may consist of (https://www.rfc-editor.org/rfc/rfc6750#section-2.1)."""
 
 
-def serve_http(port: int, listening: Callable[[str], None]) -> None:
-    """Serve Streamable HTTP on loopback, to callers whose Host and Origin are of this machine and who know the token.
+def new_token() -> SecretStr:
+    """Make a token that nobody guesses."""
+    return SecretStr(secrets.token_urlsafe(TOKEN_BYTES))
+
+
+def serve_http(port: int, token: SecretStr | None, listening: Callable[[str], None]) -> None:
+    """Serve Streamable HTTP on loopback, to callers whose Host and Origin are of this server and who know the token.
 
     Args:
         port: The port to listen on, at path `/mcp`.
-        listening: Called with the server's URL before it begins.
+        token: What callers have to send; None lets every program of this machine in, which can then run code.
+        listening: Called with the server's URL once it listens.
 
     Raises:
-        UsageError: The port cannot be listened on, or a setting cannot be used.
+        UsageError: The port cannot be listened on, or the token cannot be sent in a header.
     """
     log_to_stderr()
-    token = load_settings().http_token
-    _check_port(port)
-    listening(f"http://{LOOPBACK}:{port}/mcp")
-    app: ASGIApp = build_server().streamable_http_app(host=LOOPBACK)
-    if token is not None:
-        app = _TokenGuard(app, token)
-    server = uvicorn.Server(uvicorn.Config(app, host=LOOPBACK, port=port, log_level="warning"))
-    anyio.run(server.serve)
-
-
-def _check_port(port: int) -> None:
-    """Look whether a port is free: uvicorn would end the process itself, with a line of its own."""
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            # As the server does, so that the connections of one just stopped do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise UsageError(
-                f"Port {port} of {LOOPBACK} cannot be listened on ({error.strerror}). "
-                "Stop what uses it, or take another one with --port."
-            ) from error
-
-
-class _TokenGuard:
-    """Answers 401 to requests without the token (https://www.rfc-editor.org/rfc/rfc6750#section-2.1)."""
-
-    def __init__(self, app: ASGIApp, token: SecretStr) -> None:
-        self._app = app
-        self._token = token.get_secret_value().encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._knows(Headers(scope=scope).get("authorization", "")):
-            await self._app(scope, receive, send)
-            return
-        refusal = PlainTextResponse(
-            "Send the token of LFEXP_HTTP_TOKEN as `Authorization: Bearer <token>`.\n",
-            status_code=401,
-            headers={"WWW-Authenticate": "Bearer"},
+    if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
+        raise UsageError("LFEXP_HTTP_TOKEN cannot be a bearer token: use letters, digits and `-._~+/` only.")
+    with _listener(port) as listener:
+        listening(f"http://{LOOPBACK}:{port}/mcp")
+        config = uvicorn.Config(
+            build_app(port, token),
+            http=TimedProtocol,
+            ws="none",
+            limit_concurrency=MAX_CONNECTIONS,
+            log_level="warning",
         )
-        await refusal(scope, receive, send)
+        anyio.run(uvicorn.Server(config).serve, [listener])
 
-    def _knows(self, authorization: str) -> bool:
-        given = authorization.removeprefix(SCHEME).strip().encode()
-        return authorization.startswith(SCHEME) and secrets.compare_digest(given, self._token)
+
+def build_app(port: int, token: SecretStr | None) -> ASGIApp:
+    """Build what answers the requests to a port.
+
+    Args:
+        port: The one that callers name in their Host header.
+        token: What callers have to send; None for nothing.
+    """
+    app: ASGIApp = build_server().streamable_http_app(host=LOOPBACK, transport_security=loopback_only(port))
+    app = BodyTimeout(app)
+    return app if token is None else TokenGuard(app, token)
+
+
+def _listener(port: int) -> socket.socket:
+    """Listen on a port of our own accord: uvicorn would end the process itself, with a line of its own."""
+    # The protocol must be named: asyncio turns Nagle's delay off only for sockets that name TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # So that the connections of a server just stopped do not count.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"Port {port} of {LOOPBACK} cannot be listened on ({error.strerror}). "
+            "Stop what uses it, or take another one with --port."
+        ) from error
+    return listener

@@ -144,40 +144,47 @@ def _free_port() -> int:
     return port
 
 
+REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
 @pytest.mark.anyio
-async def test_http_serves_this_machine_and_refuses_other_hosts_and_origins(shell_environment: dict[str, str]) -> None:
+async def test_http_without_a_token_is_served_only_where_that_is_said(shell_environment: dict[str, str]) -> None:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    with command(shell_environment, "serve", "--http", "--port", str(port)):
-        until(lambda: _listens(port))
+    with command(shell_environment, "serve", "--http", "--port", str(port), "--no-auth") as process:
+        assert process.stderr is not None
+        assert "every program on this machine" in process.stderr.readline()
         async with Client(url) as client:
             assert len((await client.list_tools()).tools) == 9
             refused = await client.call_tool("list_runs", {"dataset": "no such dataset"})
             assert refused.is_error
         async with httpx.AsyncClient() as http:
-            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-            foreign = await http.post(url, json=body, headers={"Host": "evil.example"})
+            foreign = await http.post(url, json=REQUEST, headers={"Host": "evil.example"})
             assert foreign.status_code == 421
-            cross = await http.post(url, json=body, headers={"Origin": "https://evil.example"})
+            cross = await http.post(url, json=REQUEST, headers={"Origin": "https://evil.example"})
             assert cross.status_code == 403
 
 
 @pytest.mark.anyio
-async def test_http_with_a_token_serves_who_sends_it(shell_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("known", ["", "a-token-of-this-test"])
+async def test_http_asks_for_a_token_and_prints_the_one_it_made(shell_environment: dict[str, str], known: str) -> None:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    accept = {"Accept": "application/json, text/event-stream"}
-    environment = shell_environment | {"LFEXP_HTTP_TOKEN": "of-this-test"}
-    with command(environment, "serve", "--http", "--port", str(port)):
-        until(lambda: _listens(port))
-        async with httpx.AsyncClient(headers=accept) as http:
-            for given in ({}, {"Authorization": "Bearer another"}, {"Authorization": "of-this-test"}):
-                refused = await http.post(url, json=body, headers=given)
+    environment = shell_environment | {"LFEXP_HTTP_TOKEN": known}
+    with command(environment, "serve", "--http", "--port", str(port)) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        assert url in first
+        token = known or process.stderr.readline().rpartition(" ")[2].strip()
+        assert token not in first
+        async with httpx.AsyncClient(headers={"Accept": "application/json, text/event-stream"}) as http:
+            for given in ({}, {"Authorization": "Bearer another"}, {"Authorization": token}):
+                refused = await http.post(url, json=REQUEST, headers=given)
                 assert refused.status_code == 401
-                assert "of-this-test" not in refused.text
-            served = await http.post(url, json=body, headers={"Authorization": "Bearer of-this-test"})
-            assert served.status_code != 401
+                assert token not in refused.text
+            for scheme in ("Bearer", "bearer", "BEARER"):
+                served = await http.post(url, json=REQUEST, headers={"Authorization": f"{scheme} {token}"})
+                assert served.status_code not in (401, 403, 421)
 
 
 def _listens(port: int) -> bool:
