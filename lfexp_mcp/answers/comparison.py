@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.answers.base import Answer, Backend, NextStep
 from lfexp_mcp.records import RunStatus
 
-ComparedVerdict = Literal["better", "worse", "higher", "lower", "no difference shown", "inconclusive", "not comparable"]
+ComparedVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
 Ratio = Literal["seconds", "tokens", "cost_usd"]
 """What is compared as a ratio."""
 Crossing = Literal["newly failing", "newly passing"]
@@ -21,6 +21,7 @@ FindingKind = Literal[
     "judge",
     "scale",
     "time-out",
+    "concurrency",
     "status",
     "source",
 ]
@@ -39,8 +40,10 @@ class ScoreComparison(Answer):
     score: str
     run: str
     verdict: ComparedVerdict = Field(
-        description="`higher` and `lower` for a score without a scale, of which nobody knows what is better."
+        description="`equivalent`: shown to lie within `margin` of the baseline. `higher`, `lower`: of a score without "
+        "a scale, of which nobody knows what is better."
     )
+    verdict_alone: ComparedVerdict = Field(description="Unadjusted: what a gate that names this score goes by.")
     reason: str
     pairs: int = Field(description="Items scored in both runs; with repeats, an item counts once, with its mean.")
     baseline_mean: float | None = Field(description="Over the pairs, canonical 0-1; null when not comparable.")
@@ -48,7 +51,14 @@ class ScoreComparison(Answer):
     delta: float | None = Field(description="mean - baseline_mean.")
     interval: Range | None = Field(description="95% interval of the delta.")
     p: float | None
-    p_adjusted: float | None = Field(description="Holm-adjusted over all scores and runs of this comparison.")
+    p_adjusted: float | None = Field(
+        description="Holm-adjusted over all scores and runs; a primary score over the runs alone."
+    )
+    margin: float = Field(description="`min_delta` in the score's units.")
+    below_min_delta: bool = Field(description="Better or worse is shown, but by less than `margin`.")
+    worst_case: Range | None = Field(
+        description="The delta were all missing values at their worst, and at their best; null up to 2% missing."
+    )
     method: str | None
     wins: int = Field(description="Items that scored higher than in the baseline; for pass/fail, newly passing.")
     losses: int = Field(description="Items that scored lower; for pass/fail, newly failing.")
@@ -56,7 +66,7 @@ class ScoreComparison(Answer):
     newly_failing: int = Field(description="Items that fell below the pass mark.")
     newly_passing: int
     items_needed: int | None = Field(
-        description="When inconclusive: items that would show `items_needed_for` with power 0.8."
+        description="When inconclusive: items that would show `items_needed_for` with power 0.8, at the adjusted level."
     )
     items_needed_for: float | None
     scale: str | None = Field(description="The scale the values came on; null when they fit none.")
@@ -90,7 +100,9 @@ class Contrast(Answer):
     measure: Literal["error_rate", Ratio]
     pairs: int
     difference: float | None = Field(description="For error_rate: run - baseline.")
-    ratio: float | None = Field(description="For the others: run / baseline, the typical (geometric mean) item.")
+    ratio: float | None = Field(
+        description="For the others: run / baseline, the typical (geometric mean) item; null where not comparable."
+    )
     interval: Range | None = Field(description="95% interval of the difference or ratio.")
     p: float | None
     summary: str

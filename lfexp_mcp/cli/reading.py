@@ -27,6 +27,9 @@ def compare(
     runs: Annotated[list[str], typer.Option("--runs", help="Two or more; the first is the baseline.")],
     baseline: Annotated[str | None, typer.Option("--baseline", help="Another baseline among them.")] = None,
     score_name: ScoreName = None,
+    primary_score: Annotated[
+        str | None, typer.Option("--primary-score", help="Judge it unadjusted for other scores.")
+    ] = None,
     min_delta: Annotated[float | None, typer.Option("--min-delta", help="Smallest difference that matters.")] = None,
     fail_if: Annotated[
         list[str] | None,
@@ -49,6 +52,7 @@ def compare(
         runs=runs,
         baseline=baseline,
         score_name=score_name,
+        primary_score=primary_score,
         min_delta=min_delta,
         fail_if=fail_if,
         limit=limit,

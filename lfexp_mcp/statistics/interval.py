@@ -12,7 +12,7 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95% confidence interval."""
+    """A confidence interval, of 95% where nothing else is said."""
 
     low: float
     high: float

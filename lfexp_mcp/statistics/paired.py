@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from lfexp_mcp.statistics.interval import ALPHA, Interval
+from lfexp_mcp.statistics.bounded import bounded_mean_interval
+from lfexp_mcp.statistics.interval import ALPHA, CONFIDENCE, Interval
 from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
@@ -15,7 +16,7 @@ MIN_PAIRS = 5
 DEFAULT_MIN_DELTA = 0.05
 """The difference worth seeing when none is named, as a share of the scale's width."""
 
-Verdict = Literal["better", "worse", "no difference shown", "inconclusive"]
+Verdict = Literal["better", "worse", "equivalent", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,22 @@ class PairedResult:
     ties: int
     pass_fail: bool
     """Whether every value is 0 or 1, so that wins and losses are gained and lost passes."""
-    deviation: float
-    """Standard deviation of the differences; 0 for fewer than two."""
+    differences: tuple[float, ...]
+    width: float | None
+    """Distance between the ends of the scale; None for an open one."""
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the differences; 0 for fewer than two."""
+        if self.pairs < 2:
+            return 0.0
+        return math.sqrt(math.fsum((value - self.delta) ** 2 for value in self.differences) / (self.pairs - 1))
+
+    def interval_at(self, confidence: float) -> Interval | None:
+        """The interval of the difference at another level."""
+        if self.pass_fail:
+            return tango(self.wins, self.losses, self.pairs, confidence)
+        return _mean_interval(self.differences, self.width, confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +61,11 @@ class Judgement:
 
     verdict: Verdict
     reason: str
-    items_needed: int | None
+    below_min_delta: bool = False
+    """Whether better or worse is shown, yet by less than the smallest difference worth seeing."""
+    items_needed: int | None = None
     """Items that would show `shows` with power 0.8; None where nothing is left to show, or it cannot be told."""
-    shows: float | None
+    shows: float | None = None
     """The difference that `items_needed` is for."""
 
 
@@ -72,95 +89,128 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
     delta = math.fsum(differences) / n
     wins, losses = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
     pass_fail = all(value in (0.0, 1.0) for pair in kept for value in pair)
-    interval, p, method = _pass_fail(wins, losses, n) if pass_fail else _means(differences, width)
-    return PairedResult(
+    p, method = _pass_fail(wins, losses) if pass_fail else _means(differences)
+    result = PairedResult(
         pairs=n,
         first_mean=math.fsum(first for first, _ in kept) / n,
         second_mean=math.fsum(second for _, second in kept) / n,
         delta=delta,
-        interval=interval,
+        interval=None,
         p=p if n >= MIN_PAIRS else None,
         method=method,
         wins=wins,
         losses=losses,
         ties=n - wins - losses,
         pass_fail=pass_fail,
-        deviation=_deviation(differences, delta),
+        differences=tuple(differences),
+        width=width,
     )
+    return replace(result, interval=result.interval_at(CONFIDENCE))
 
 
-def _pass_fail(wins: int, losses: int, n: int) -> tuple[Interval | None, float, str]:
-    return tango(wins, losses, n), mcnemar_p(wins, losses), f"{mcnemar_method(wins, losses)}, Tango interval"
+def _pass_fail(wins: int, losses: int) -> tuple[float, str]:
+    return mcnemar_p(wins, losses), f"{mcnemar_method(wins, losses)}, Tango interval"
 
 
-def _means(differences: Sequence[float], width: float | None) -> tuple[Interval | None, float, str]:
-    method = "paired permutation, paired bootstrap interval"
-    n = len(differences)
-    if n < MIN_PAIRS:
-        return None, 1.0, method
-    p = sign_flip_p(differences)
-    if len(set(differences)) == 1:
-        return _alike(differences[0], n, width), p, method
-    interval = bootstrap_interval(differences)
-    if width is not None:
-        interval = Interval(max(interval.low, -width), min(interval.high, width))
-    return interval, p, method
+def _means(differences: Sequence[float]) -> tuple[float, str]:
+    p = sign_flip_p(differences) if len(differences) >= MIN_PAIRS else 1.0
+    return p, "paired permutation, paired bootstrap interval"
 
 
-def _alike(value: float, n: int, width: float | None) -> Interval | None:
-    """The interval of a mean when all differences are alike: others may be too rare to have been seen.
-
-    Source: J. Hanley and A. Lippman-Hand, JAMA 249 (1983) 1743-1745, the rule of three: of what was never seen in n
-    items, a share of up to 1 - 0.05^(1/n) may exist; it is taken to lie at the ends of the scale.
-    """
-    if width is None:
+def _mean_interval(differences: Sequence[float], width: float | None, confidence: float) -> Interval | None:
+    if len(differences) < MIN_PAIRS:
         return None
-    unseen = 1 - ALPHA ** (1 / n)
-    return Interval(value - unseen * (width + value), value + unseen * (width - value))
+    if width is not None:
+        return bounded_mean_interval(differences, -width, width, confidence)
+    return bootstrap_interval(differences, confidence) if len(set(differences)) > 1 else None
 
 
-def _deviation(differences: Sequence[float], mean: float) -> float:
-    if len(differences) < 2:
-        return 0.0
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (len(differences) - 1))
-
-
-def judge(result: PairedResult, adjusted_p: float | None, min_delta: float) -> Judgement:
+def judge(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> Judgement:
     """Put a difference in words.
 
-    Better or worse: the adjusted p is below 0.05 and the interval excludes zero. No difference shown: the interval
-    excludes every difference as large as `min_delta` (an equivalence judged by the interval; D. Schuirmann, Journal of
-    Pharmacokinetics and Biopharmaceutics 15 (1987) 657-680). Else inconclusive.
+    Better or worse: the adjusted p is below 0.05 and the interval excludes zero. Equivalent: the interval, at a level
+    that holds for all tests together, lies within `min_delta` of zero (two one-sided tests; D. Schuirmann, Journal of
+    Pharmacokinetics and Biopharmaceutics 15 (1987) 657-680; here each at half the usual level, so that the 95% interval
+    tells it). Else inconclusive: neither is shown.
 
     Args:
         result: The difference.
-        adjusted_p: Its p after adjusting for the other tests of the comparison.
+        adjusted_p: Its p after adjusting for the other tests beside it.
         min_delta: The smallest difference worth seeing, above zero, in the score's units.
+        tests: How many tests the p is adjusted for, this one included.
     """
     if result.pairs < MIN_PAIRS or adjusted_p is None:
-        return Judgement("inconclusive", f"Only {_pairs(result.pairs)}; at least {MIN_PAIRS} are needed.", None, None)
+        return Judgement("inconclusive", f"Only {_pairs(result.pairs)}; at least {MIN_PAIRS} are needed.")
     interval = result.interval
     if adjusted_p < ALPHA and (interval is None or interval.excludes_zero):
-        verdict: Verdict = "better" if result.delta > 0 else "worse"
-        return Judgement(verdict, f"Adjusted p {adjusted_p:.2g} on {_pairs(result.pairs)}.", None, None)
-    if interval is not None and interval.within(min_delta):
-        reason = f"The interval excludes a difference of {min_delta:g} or more either way."
-        return Judgement("no difference shown", reason, None, None)
-    shows = result.delta if abs(result.delta) >= min_delta else min_delta
-    needed = _items_needed(result, shows)
+        return _shown(result, adjusted_p, min_delta, tests)
+    if _is_equivalent(result, min_delta, tests):
+        return Judgement("equivalent", f"Equivalent within ±{min_delta:g}: the interval lies inside.")
+    needed, shows = _items_needed(result, min_delta, tests)
+    return Judgement("inconclusive", _doubt(result, adjusted_p, min_delta), items_needed=needed, shows=shows)
+
+
+def _shown(result: PairedResult, adjusted_p: float, min_delta: float, tests: int) -> Judgement:
+    reason = f"{_p(adjusted_p, tests)} on {_pairs(result.pairs)}."
+    small = abs(result.delta) < min_delta
+    if small:
+        inside = result.interval is not None and result.interval.within(min_delta)
+        sure = "as is its whole interval" if inside else "though its interval reaches beyond"
+        reason += f" The difference is smaller than {min_delta:g}, {sure}."
+    return Judgement("better" if result.delta > 0 else "worse", reason, below_min_delta=small)
+
+
+def _is_equivalent(result: PairedResult, margin: float, tests: int) -> bool:
+    if result.interval is None or not result.interval.within(margin):
+        return False
+    interval = result.interval if tests == 1 else result.interval_at(1 - (1 - CONFIDENCE) / tests)
+    return interval is not None and interval.within(margin)
+
+
+def _doubt(result: PairedResult, adjusted_p: float, min_delta: float) -> str:
+    """Why neither a difference nor its absence is shown."""
     if result.p is not None and result.p < ALPHA <= adjusted_p:
-        reason = f"p {result.p:.2g} alone, but {adjusted_p:.2g} once adjusted for the other comparisons."
-    elif result.wins + result.losses == 0:
-        reason = f"All {result.pairs} pairs tie, too few to exclude a difference of {min_delta:g}."
-    else:
-        reason = "The interval holds both no difference and one worth seeing."
-    return Judgement("inconclusive", reason, needed, shows if needed is not None else None)
+        return f"p {result.p:.2g} alone, but {adjusted_p:.2g} once adjusted for the other comparisons."
+    if result.p is not None and result.p < ALPHA:
+        rare = f"{_pairs(result.pairs)} may miss rare large changes"
+        return f"p {result.p:.2g}, but {rare}: the interval allows for them and holds zero."
+    if result.interval is not None and result.interval.within(min_delta):
+        return f"Equivalent within ±{min_delta:g} alone, but not once adjusted for the other comparisons."
+    if result.wins + result.losses == 0:
+        return f"All {result.pairs} pairs tie, too few to exclude a difference of {min_delta:g}."
+    return "The interval holds both no difference and one worth seeing."
 
 
-def _items_needed(result: PairedResult, shows: float) -> int | None:
+def _items_needed(result: PairedResult, min_delta: float, tests: int) -> tuple[int | None, float | None]:
+    """Items to show a difference, and which one: that seen, or `min_delta` where less was seen."""
+    shows = result.delta if abs(result.delta) >= min_delta else min_delta
+    needed = _items_to_show(result, shows, tests)
+    if needed is not None and needed <= result.pairs and result.delta != 0:
+        # A difference of `min_delta` would have been shown by the items at hand: what is open is a smaller one.
+        shows = result.delta
+        needed = _items_to_show(result, shows, tests)
+    return (None, None) if needed is None else (max(needed, result.pairs + 1), shows)
+
+
+def _items_to_show(result: PairedResult, shows: float, tests: int) -> int | None:
     if result.pass_fail:
-        return items_for_pass_rate(shows, (result.wins + result.losses) / result.pairs)
-    return items_for_mean(shows, result.deviation) if result.deviation > 0 else None
+        return items_for_pass_rate(shows, (result.wins + result.losses) / result.pairs, ALPHA / tests)
+    if result.deviation == 0:
+        return None
+    return items_for_mean(shows, result.deviation, ALPHA / tests, _reach(result, shows))
+
+
+def _reach(result: PairedResult, shows: float) -> float:
+    """Distance from the differences seen, were their mean `shows`, to the end of the scale that lies against it."""
+    if result.width is None:
+        return 0.0
+    shift = shows - result.delta
+    against = min(result.differences) + shift if shows > 0 else -max(result.differences) - shift
+    return max(result.width + against, 0.0)
+
+
+def _p(p: float, tests: int) -> str:
+    return f"p {p:.2g}" if tests == 1 else f"Adjusted p {p:.2g}"
 
 
 def _pairs(count: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from lfexp_mcp.statistics.bounded import unseen_share
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.proportions import MID_P_FROM
 
@@ -18,8 +19,11 @@ _LARGEST_EXACT = 4_000
 """Items up to which the power of McNemar's test is summed; beyond, its normal approximation is as good."""
 
 
-def items_for_mean(delta: float, deviation: float) -> int:
-    """Items for which a paired test of means shows `delta` with a chance of `POWER`.
+def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, reach: float = 0.0) -> int:
+    """Items for which a paired comparison of means shows `delta` with a chance of `POWER`.
+
+    It shows it when the test rejects at its level, and when the 95% interval, widened by what may be too rare to have
+    been seen (see `bounded_mean_interval`), excludes zero.
 
     Source: J. Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), chapter 2: power of the paired t
     test from the noncentral t distribution.
@@ -27,6 +31,8 @@ def items_for_mean(delta: float, deviation: float) -> int:
     Args:
         delta: The difference to show, not zero.
         deviation: Standard deviation of the paired differences, above zero.
+        alpha: Level of the test, after adjusting for others.
+        reach: Distance from the differences seen to the end of the scale that lies against `delta`.
     """
     from scipy.stats import nct
     from scipy.stats import t as student
@@ -34,15 +40,16 @@ def items_for_mean(delta: float, deviation: float) -> int:
     effect = abs(delta) / deviation
 
     def power(n: int) -> float:
-        critical = student.ppf(1 - ALPHA / 2, n - 1)
+        unseen = unseen_share(n) * reach * n**0.5 / deviation
+        critical = max(student.ppf(1 - alpha / 2, n - 1), unseen)
         return float(nct.sf(critical, n - 1, effect * n**0.5))
 
-    start = _normal_sample_size(effect, 1.0, 1.0)
+    start = _normal_sample_size(effect, 1.0, 1.0, alpha)
     # Far in the tail the noncentral t is slow and the normal approximation exact to the item.
     return start if start > _LARGEST_EXACT else _smallest(power, start)
 
 
-def items_for_pass_rate(delta: float, discordant_share: float) -> int:
+def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = ALPHA) -> int:
     """Items for which McNemar's test shows a difference of pass rates with a chance of `POWER`.
 
     Source: R. J. Connor, Biometrics 43 (1987) 207-211, for the normal approximation; up to some thousand items the
@@ -51,16 +58,17 @@ def items_for_pass_rate(delta: float, discordant_share: float) -> int:
     Args:
         delta: The difference to show, not zero.
         discordant_share: Share of pairs that pass in one run only; at least the size of `delta`.
+        alpha: Level of the test, after adjusting for others.
     """
     import numpy as np
     from scipy.stats import binom
 
     delta = abs(delta)
     share = min(1.0, max(discordant_share, delta))
-    start = _normal_sample_size(delta, share**0.5, max(share - delta**2, 0.0) ** 0.5)
+    start = _normal_sample_size(delta, share**0.5, max(share - delta**2, 0.0) ** 0.5, alpha)
     if start > _LARGEST_EXACT:
         return start
-    rejected = _rejected(3 * start + 50, (share + delta) / (2 * share))
+    rejected = _rejected(3 * start + 50, (share + delta) / (2 * share), alpha)
 
     def power(n: int) -> float:
         discordant = np.arange(n + 1)
@@ -69,24 +77,24 @@ def items_for_pass_rate(delta: float, discordant_share: float) -> int:
     return _smallest(power, start, len(rejected) - 1)
 
 
-def _rejected(most: int, gain: float) -> "npt.NDArray[np.float64]":
+def _rejected(most: int, gain: float, alpha: float) -> "npt.NDArray[np.float64]":
     """The chance that McNemar's test rejects, per number of discordant pairs, when a share `gain` of them are gains."""
     import numpy as np
     from scipy.stats import binom
 
     discordant = np.arange(most + 1)
-    fewer = binom.ppf(ALPHA / 2, discordant, 0.5)
+    fewer = binom.ppf(alpha / 2, discordant, 0.5)
     p = 2 * binom.cdf(fewer, discordant, 0.5)
     p -= np.where(discordant >= MID_P_FROM, binom.pmf(fewer, discordant, 0.5), 0.0)
     # The most pairs on the rarer side with which the test still rejects.
-    critical = np.where(p <= ALPHA, fewer, fewer - 1)
+    critical = np.where(p <= alpha, fewer, fewer - 1)
     return np.asarray(binom.cdf(critical, discordant, 1 - gain), dtype=np.float64)
 
 
-def _normal_sample_size(effect: float, under_none: float, under_effect: float) -> int:
+def _normal_sample_size(effect: float, under_none: float, under_effect: float, alpha: float) -> int:
     """The sample size from the normal approximation, deviations being those without and with the effect."""
     normal = NormalDist()
-    reach = normal.inv_cdf(1 - ALPHA / 2) * under_none + normal.inv_cdf(POWER) * under_effect
+    reach = normal.inv_cdf(1 - alpha / 2) * under_none + normal.inv_cdf(POWER) * under_effect
     return max(2, math.ceil((reach / effect) ** 2))
 
 

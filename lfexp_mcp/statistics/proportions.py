@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 
-from lfexp_mcp.statistics.interval import Z95, Interval
+from lfexp_mcp.statistics.interval import CONFIDENCE, Z95, Interval
 
 MID_P_FROM = 25
 """Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""
@@ -39,7 +40,7 @@ def newcombe(passes: int, n: int, other_passes: int, other_n: int) -> Interval:
     )
 
 
-def tango(gained: int, lost: int, n: int) -> Interval:
+def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Interval of the difference of two paired proportions, (gained - lost) / n.
 
     Source: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval; recommended for small samples by
@@ -49,10 +50,12 @@ def tango(gained: int, lost: int, n: int) -> Interval:
         gained: Pairs that fail in the first run and pass in the second.
         lost: Pairs that pass in the first run and fail in the second.
         n: All pairs, at least 1.
+        confidence: Level of the interval.
     """
     delta = (gained - lost) / n
-    low = _bisect(lambda value: _tango_score(gained, lost, n, value) - Z95, -1.0, delta)
-    high = _bisect(lambda value: _tango_score(gained, lost, n, value) + Z95, delta, 1.0)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2)
+    low = _bisect(lambda value: _tango_score(gained, lost, n, value) - reach, -1.0, delta)
+    high = _bisect(lambda value: _tango_score(gained, lost, n, value) + reach, delta, 1.0)
     return Interval(low, high)
 
 

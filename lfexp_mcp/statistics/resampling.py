@@ -26,7 +26,7 @@ _CELLS = 4_000_000
 """Numbers held in memory at once while drawing."""
 
 
-def bootstrap_interval(differences: Sequence[float]) -> Interval:
+def bootstrap_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Interval of a mean by the studentised bootstrap, never narrower than Student's.
 
     The studentised bootstrap holds for skewed values, Student's interval for sparse ones where most are alike; of the
@@ -37,6 +37,7 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
 
     Args:
         differences: Two or more values that are not all alike.
+        confidence: Level of the interval.
     """
     import numpy as np
     from scipy.stats import t as student
@@ -45,7 +46,7 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
     n = data.size
     mean = float(data.mean())
     error = float(data.std(ddof=1)) / n**0.5
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
     reach = float(student.ppf(1 - tail, n - 1))
     low, high = np.quantile(_studentised(data), [tail, 1 - tail])
     return Interval(mean - error * max(reach, float(high)), mean + error * max(reach, -float(low)))

@@ -18,6 +18,7 @@ async def compare_runs(
     runs: Annotated[list[str], Field(min_length=2, description="Run names; the first is the baseline.")],
     baseline: Annotated[str | None, Field(description="Another baseline among them.")] = None,
     score_name: Annotated[str | None, Field(description="Only this score.")] = None,
+    primary_score: Annotated[str | None, Field(description="Judge it unadjusted for other scores.")] = None,
     min_delta: Annotated[
         float | None,
         Field(gt=0, le=1, description="Smallest difference of means (0-1) that matters to you."),
@@ -36,7 +37,7 @@ async def compare_runs(
     """Compare runs of a dataset item by item, and say whether a difference is real.
 
     Per score and run: paired means, delta to the baseline with 95% interval and adjusted p, and a verdict (better,
-    worse, no difference shown, inconclusive with the items it would take); the items that got worse and better, newly
+    worse, equivalent, inconclusive with the items it would take); the items that got worse and better, newly
     fail or newly pass; the latency, tokens and cost; and whether the runs can be compared fairly at all.
     """
     from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
@@ -48,6 +49,7 @@ async def compare_runs(
         runs=runs,
         baseline=baseline,
         score_name=score_name,
+        primary_score=primary_score,
         min_delta=min_delta,
         fail_if=fail_if,
         limit=limit,

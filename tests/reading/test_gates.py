@@ -21,11 +21,12 @@ RUN = RunMeasures(
     values={"accuracy": 0.75, "my score": 0.5, "error_rate": 0.2},
     deltas={"accuracy": -0.05, "error_rate": 0.1},
     verdicts={"accuracy": "worse", "my score": "inconclusive"},
+    verdicts_alone={"accuracy": "worse", "my score": "inconclusive"},
     unusable={"length": "its values fit no 0-1 or 0-10 scale."},
     coverage=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
     pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), SHARED),
 )
-EMPTY = RunMeasures("empty", "completed", {}, {}, {}, {}, {}, {})
+EMPTY = RunMeasures("empty", "completed", {}, {}, {}, {}, {}, {}, {})
 KNOWN = ["accuracy", "my score", "length"]
 
 
@@ -92,8 +93,14 @@ def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> Non
 
 
 def test_a_score_called_error_rate_has_a_verdict() -> None:
-    run = replace(EMPTY, verdicts={"error_rate": "better"}, pairs={"error_rate": SHARED})
+    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, pairs={"error_rate": SHARED})
     assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
+
+
+def test_a_gate_that_names_a_score_tests_it_at_its_own_level_and_one_that_names_none_tests_all_together() -> None:
+    run = replace(RUN, verdicts={"accuracy": "inconclusive"}, verdicts_alone={"accuracy": "worse"})
+    conditions = [parse_condition(text) for text in ("accuracy.worse", "worse")]
+    assert [check.passed for check in check_gate(conditions, [run], KNOWN).checks] == [False, True]
 
 
 def test_a_gate_says_why_a_value_cannot_be_used() -> None:

@@ -76,12 +76,66 @@ def test_a_verdict_needs_the_adjusted_p() -> None:
     assert "adjusted" in judgement.reason
 
 
-def test_no_difference_is_shown_only_where_the_interval_excludes_one_worth_seeing() -> None:
-    assert _judged([(1.0, 1.0)] * 300).verdict == "no difference shown"
+def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth_seeing() -> None:
+    assert _judged([(1.0, 1.0)] * 300).verdict == "equivalent"
     few = _judged([(1.0, 1.0)] * 20)
     assert few.verdict == "inconclusive"
     assert few.items_needed is not None
     assert few.items_needed > 20
+
+
+def test_runs_equivalent_alone_may_not_be_so_beside_other_scores() -> None:
+    result = compare_pairs([(0.5, 0.5)] * 80, 1.0)
+    assert result is not None
+    assert judge(result, 1.0, 0.05, 1).verdict == "equivalent"
+    assert judge(result, 1.0, 0.05, 20).verdict == "inconclusive"
+
+
+def test_better_by_less_than_matters_says_so() -> None:
+    rng = np.random.default_rng(9)
+    small = _judged([(0.5, 0.5 + round(float(rng.normal(0.02, 0.02)), 2)) for _ in range(200)])
+    assert (small.verdict, small.below_min_delta) == ("better", True)
+    assert "smaller than 0.05" in small.reason
+    large = _judged([(0.5, 0.5 + round(float(rng.normal(0.2, 0.02)), 2)) for _ in range(200)])
+    assert (large.verdict, large.below_min_delta) == ("better", False)
+
+
+def test_what_is_better_has_an_interval_above_zero_and_what_is_equivalent_one_within_the_margin() -> None:
+    rng = np.random.default_rng(10)
+    seen = set()
+    for n in (8, 20, 80, 200):
+        for shift in (0.0, 0.03, 0.1, 0.3):
+            first = rng.integers(3, 7, n) / 10
+            second = np.clip(np.round(first + rng.normal(shift, 0.08, n), 1), 0, 1)
+            result = compare_pairs(list(zip(first.tolist(), second.tolist(), strict=True)), 1.0)
+            assert result is not None
+            assert result.interval is not None
+            verdict = judge(result, result.p, 0.05).verdict
+            seen.add(verdict)
+            assert result.interval.low > 0 or verdict != "better"
+            assert (result.interval.low > -0.05 and result.interval.high < 0.05) or verdict != "equivalent"
+    assert {"better", "equivalent", "inconclusive"} <= seen
+
+
+def test_a_gain_that_rare_losses_could_undo_is_not_better_yet() -> None:
+    few = _judged([(0.5, 0.55)] * 6 + [(0.5, 0.6)] * 6)
+    assert few.verdict == "inconclusive"
+    assert "rare" in few.reason
+    assert few.items_needed is not None
+    assert few.items_needed > 12
+    assert _judged(([(0.5, 0.55)] * 6 + [(0.5, 0.6)] * 6) * 10).verdict == "better"
+
+
+def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_there_are() -> None:
+    rng = np.random.default_rng(12)
+    for _ in range(150):
+        n, shift, spread = int(rng.integers(5, 200)), float(rng.normal(0, 0.05)), float(rng.uniform(0.02, 0.4))
+        pairs = [(0.5, float(np.clip(round(0.5 + value, 1), 0, 1))) for value in rng.normal(shift, spread, n)]
+        result = compare_pairs(pairs, 1.0)
+        assert result is not None
+        for tests in (1, 20):
+            needed = judge(result, min(1.0, (result.p or 1.0) * tests), 0.05, tests).items_needed
+            assert needed is None or needed > n
 
 
 @pytest.mark.parametrize(

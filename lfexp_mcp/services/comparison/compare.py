@@ -48,6 +48,7 @@ class CompareRequest(BaseModel):
     runs: list[str] = Field(min_length=2, description="Names of two or more runs, none twice.")
     baseline: str | None = Field(default=None, description="One of the runs; the first when not given.")
     score_name: str | None = Field(default=None, description="Only this score.")
+    primary_score: str | None = Field(default=None, description="The score that decides, not adjusted for the others.")
     min_delta: float | None = Field(default=None, gt=0, le=1, description="Smallest difference worth seeing, 0-1.")
     fail_if: list[str] | None = Field(default=None, description="Conditions that fail the gate.")
     limit: int = Field(default=10, ge=1, le=100, description="Items per list of changes.")
@@ -60,6 +61,8 @@ class CompareRequest(BaseModel):
             raise ValueError("runs: a run is named twice; name two different runs")
         if self.baseline is not None and self.baseline not in self.runs:
             raise ValueError(f"baseline: {self.baseline!r} is none of the runs to compare")
+        if None not in (self.primary_score, self.score_name) and self.primary_score != self.score_name:
+            raise ValueError(f"score_name: only {self.score_name!r} is compared, without the primary score")
         return self
 
 
@@ -109,8 +112,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     known = sorted({score for one in values for score in one.readings})
     read = [await read_usage(ws, record) for record in records]
     usages = [one.items for one in read]
-    asked = _scores_asked(request.score_name, known)
-    compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request.min_delta)
+    asked = _scores_asked(request, known)
+    compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request)
     figures = await _figures(ws, values, usages)
     changes, start = [listed for one in compared for listed in one.changes if listed.changes], 0
     if request.cursor is not None:
@@ -133,12 +136,11 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
 
 
-def _scores_asked(score_name: str | None, known: Sequence[str]) -> Sequence[str]:
-    if score_name is None:
-        return known
-    if score_name not in known:
-        raise NotFoundError.of("score in these runs", score_name, known, "analyze_run lists the scores of a run.")
-    return [score_name]
+def _scores_asked(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
+    for named in (request.score_name, request.primary_score):
+        if named is not None and named not in known:
+            raise NotFoundError.of("score in these runs", named, known, "analyze_run lists the scores of a run.")
+    return known if request.score_name is None else [request.score_name]
 
 
 def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowance: Allowance) -> Comparison:
@@ -174,12 +176,12 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowan
 
 
 def _compare_all(
-    values: Sequence[RunValues], usages: Sequence[dict[str, Usage]], scores: Sequence[str], min_delta: float | None
+    values: Sequence[RunValues], usages: Sequence[dict[str, Usage]], scores: Sequence[str], request: CompareRequest
 ) -> list[_Compared]:
     baseline = values[0]
     shared = [shared_items(baseline, run) for run in values[1:]]
     found = [findings(baseline, run, common) for run, common in zip(values[1:], shared, strict=True)]
-    lines = compare_scores(baseline, values[1:], shared, found, scores, min_delta)
+    lines = compare_scores(baseline, values[1:], shared, found, scores, request.min_delta, request.primary_score)
     compared = []
     for index, run in enumerate(values[1:]):
         comparable = [line.score for line in lines[index] if line.verdict != "not comparable"]
@@ -236,13 +238,14 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
     if failing is not None:
         deltas.setdefault(ERROR_RATE, failing)
         pairs.setdefault(ERROR_RATE, ended_pair_coverage(baseline, run))
-    verdicts = {line.score: line.verdict for line in compared.scores if line.score not in raw}
+    judged = [line for line in compared.scores if line.score not in raw]
     return RunMeasures(
         run=run.name,
         status=run.record.status,
         values=values,
         deltas=deltas,
-        verdicts=verdicts,
+        verdicts={line.score: line.verdict for line in judged},
+        verdicts_alone={line.score: line.verdict_alone for line in judged},
         unusable=raw,
         coverage=coverage,
         pairs=pairs,

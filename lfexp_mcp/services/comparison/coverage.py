@@ -66,13 +66,24 @@ def ended_coverage(values: RunValues) -> Coverage:
 
 def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> Coverage:
     """Count the shared items that a score of two runs is compared on."""
+    return _counted("shared items", _pair_lacks(baseline, run, score, item_ids).values())
+
+
+def missing_items(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> list[str]:
+    """List the shared items that should have a value in both runs and lack one."""
+    reasons = _pair_lacks(baseline, run, score, item_ids)
+    return [item_id for item_id, lack in reasons.items() if lack not in (None, "left out")]
+
+
+def _pair_lacks(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> dict[str, Lack | None]:
+    """Why shared items have no value in one of the runs; None for those that have one in both."""
     shown = [(values, first_results(values.record), values.numbers.get(score, {})) for values in (baseline, run)]
 
     def lack(item_id: str) -> Lack | None:
         lacks = [_lack(values, results[item_id], score) for values, results, numbers in shown if item_id not in numbers]
         return next((lack for lack in lacks if lack != "left out"), lacks[0] if lacks else None)
 
-    return _counted("shared items", map(lack, item_ids))
+    return {item_id: lack(item_id) for item_id in item_ids}
 
 
 def lacks(values: RunValues, score: str, item_ids: Iterable[str]) -> dict[Lack, int]:

@@ -67,6 +67,9 @@ class RunMeasures:
     """Canonical mean per score, and `error_rate`."""
     deltas: Mapping[str, float]
     verdicts: Mapping[str, ComparedVerdict]
+    """Each adjusted for the others, for a condition on any score."""
+    verdicts_alone: Mapping[str, ComparedVerdict]
+    """Each at its own level, for a condition that names the score."""
     unusable: Mapping[str, str]
     """Scores that no gate can use, and why."""
     coverage: Mapping[str, Coverage]
@@ -207,11 +210,12 @@ def _check_threshold(condition: Threshold, limit: float, run: RunMeasures) -> Ga
 
 def _check_worse(condition: Condition, run: RunMeasures) -> GateCheck:
     named = condition.score if isinstance(condition, NotWorse) else None
-    scores = [named] if named else sorted(run.verdicts)
+    verdicts = run.verdicts_alone if named else run.verdicts
+    scores = [named] if named else sorted(verdicts)
     if not scores:
         return _undecided(condition, run, f"there is no score of {run.run!r} to compare.")
-    worse = [score for score in scores if run.verdicts.get(score) == "worse"]
-    undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, run)) is not None]
+    worse = [score for score in scores if verdicts.get(score) == "worse"]
+    undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, verdicts, run))]
     if undecided and not worse:
         return _undecided(condition, run, " ".join(undecided))
     over = ", ".join(f"{score} over {run.pairs[score].share}" for score in worse or scores)
@@ -221,10 +225,10 @@ def _check_worse(condition: Condition, run: RunMeasures) -> GateCheck:
     )
 
 
-def _no_verdict(score: str, run: RunMeasures) -> str | None:
+def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMeasures) -> str | None:
     """Why nothing can be said of a score; None where something can."""
     coverage = run.pairs.get(score)
-    if coverage is None or run.verdicts.get(score) in (None, "not comparable"):
+    if coverage is None or verdicts.get(score) in (None, "not comparable"):
         return "cannot be compared."
     if not coverage.is_enough:
         return _too_little(coverage)

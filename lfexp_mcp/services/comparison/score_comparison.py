@@ -1,4 +1,4 @@
-"""The lines of a comparison: every score of every run against the baseline, all adjusted for each other."""
+"""The lines of a comparison: every score of every run against the baseline, adjusted for the others beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,20 @@ from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparis
 from lfexp_mcp.scores.pass_mark import PASS_MARK
 from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
+from lfexp_mcp.services.comparison.worst_case import worst_case
 from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
+
+
+@dataclass(frozen=True, slots=True)
+class _Adjusted:
+    """A test among others."""
+
+    p: float | None
+    tests: int
+    """How many it is adjusted for, itself included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,8 @@ class _Line:
     """The smallest difference worth seeing, in the score's units."""
     pairs: list[tuple[float, float]]
     result: PairedResult | None
+    worst_case: Interval | None
+    """Between what the delta could be, were the items that lack a value known."""
     unfair: str | None
     """Why there is no fair comparison."""
     doubt: str | None
@@ -36,8 +49,12 @@ def compare_scores(
     findings: Sequence[Sequence[Finding]],
     scores: Sequence[str],
     min_delta: float | None,
+    primary_score: str | None,
 ) -> list[list[ScoreComparison]]:
     """Compare the scores of runs with the baseline's.
+
+    All are tests of one family, unless a primary score is declared: it is adjusted for the number of runs alone, and
+    the others among themselves (Holm).
 
     Args:
         baseline: The run compared with.
@@ -46,6 +63,7 @@ def compare_scores(
         findings: Per run, what makes the comparison unfair.
         scores: The score names to compare.
         min_delta: The smallest difference worth seeing as a share of the scale; None for the default.
+        primary_score: The score that the comparison is about; None where all are alike.
 
     Returns:
         Per run, one line per score that the baseline or the run has.
@@ -57,8 +75,16 @@ def compare_scores(
         ]
         for index, run in enumerate(runs)
     ]
-    adjusted = iter(holm([line.result.p if line.result else None for of_run in lines for line in of_run]))
-    return [[_compared(line, next(adjusted)) for line in of_run] for of_run in lines]
+    flat = [line for of_run in lines for line in of_run]
+    adjusted = _adjust([line for line in flat if line.score == primary_score])
+    adjusted |= _adjust([line for line in flat if line.score != primary_score])
+    return [[_compared(line, adjusted[line.run.name, line.score]) for line in of_run] for of_run in lines]
+
+
+def _adjust(family: Sequence[_Line]) -> dict[tuple[str, str], _Adjusted]:
+    p_values = [line.result.p if line.result else None for line in family]
+    tests = sum(p is not None for p in p_values)
+    return {(line.run.name, line.score): _Adjusted(p, tests) for line, p in zip(family, holm(p_values), strict=True)}
 
 
 def _present(baseline: RunValues, run: RunValues, scores: Sequence[str]) -> list[str]:
@@ -81,7 +107,8 @@ def _line(
     unfair = _unfair(baseline, run, score, findings, pairs)
     result = None if unfair else compare_pairs(pairs, 1.0 if on_scale else None)
     margin = (min_delta or DEFAULT_MIN_DELTA) * (width or 1.0)
-    return _Line(score, run, on_scale, margin, pairs, result, unfair, script_change(baseline, run, score))
+    bounds = worst_case(baseline, run, score, shared.item_ids) if on_scale and result else None
+    return _Line(score, run, on_scale, margin, pairs, result, bounds, unfair, script_change(baseline, run, score))
 
 
 def _unfair(
@@ -98,26 +125,31 @@ def _unfair(
     return None if pairs else "No item is scored in both runs."
 
 
-def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
+def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
     reading = line.run.readings.get(line.score)
     scale = reading.scale.name if reading and reading.scale else None
     result = line.result
     if result is None:
         return _not_comparable(line, scale)
-    judgement = judge(result, adjusted_p, line.margin)
+    judgement = judge(result, adjusted.p, line.margin, adjusted.tests)
+    alone = judge(result, result.p, line.margin)
     failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
     return ScoreComparison(
         score=line.score,
         run=line.run.name,
         verdict=_verdict(judgement, on_scale=line.on_scale),
-        reason=" ".join(filter(None, (judgement.reason, line.doubt))),
+        verdict_alone=_verdict(alone, on_scale=line.on_scale),
+        reason=" ".join(filter(None, (judgement.reason, _missing(line), line.doubt))),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
         mean=result.second_mean,
         delta=result.delta,
         interval=as_range(result.interval),
         p=result.p,
-        p_adjusted=adjusted_p,
+        p_adjusted=adjusted.p,
+        margin=line.margin,
+        below_min_delta=judgement.below_min_delta,
+        worst_case=as_range(line.worst_case),
         method=result.method,
         wins=result.wins,
         losses=result.losses,
@@ -127,6 +159,17 @@ def _compared(line: _Line, adjusted_p: float | None) -> ScoreComparison:
         items_needed=judgement.items_needed,
         items_needed_for=judgement.shows,
         scale=scale,
+    )
+
+
+def _missing(line: _Line) -> str | None:
+    """Say what the items that lack a value could change."""
+    if line.worst_case is None:
+        return None
+    low, high = line.worst_case.low, line.worst_case.high
+    return (
+        "Not every shared item has a value: were the missing ones all at their worst or all at their best, the delta "
+        f"would be {low:+.3f} or {high:+.3f}."
     )
 
 
@@ -154,6 +197,7 @@ def _not_comparable(line: _Line, scale: str | None) -> ScoreComparison:
         score=line.score,
         run=line.run.name,
         verdict="not comparable",
+        verdict_alone="not comparable",
         reason=line.unfair or "No item is scored in both runs.",
         pairs=len(line.pairs),
         baseline_mean=None,
@@ -162,6 +206,9 @@ def _not_comparable(line: _Line, scale: str | None) -> ScoreComparison:
         interval=None,
         p=None,
         p_adjusted=None,
+        margin=line.margin,
+        below_min_delta=False,
+        worst_case=None,
         method=None,
         wins=0,
         losses=0,
