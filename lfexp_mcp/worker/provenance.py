@@ -38,7 +38,10 @@ def collect_provenance(
         "dataset_version": manifest.dataset_version.isoformat(),
         "evaluators": list(evaluators),
         "packages": _packages(imported),
-        "limits": {"item_timeout": manifest.limits.item_timeout},
+        "limits": {
+            "item_timeout": manifest.limits.item_timeout,
+            "max_concurrency": manifest.limits.max_concurrency,
+        },
     }
     if manifest.description:
         provenance["description"] = manifest.description

@@ -323,6 +323,84 @@ async def test_many_runs_are_adjusted_together(workspace: Workspace) -> None:
     assert all((line.items_needed or 0) > 20 for line in answer.scores)
 
 
+def _beside_noise(scores: list[float], shift: int) -> list[Recorded]:
+    """Results with one score of interest and four that tell nothing."""
+    noise = {
+        f"noise-{k}": [float((n * (k + 2) + shift * (k + 1)) % 7 < 4) for n in range(len(scores))] for k in range(4)
+    }
+    return [
+        Recorded(f"item-{n:03}", scores={"accuracy": value, **{name: each[n] for name, each in noise.items()}})
+        for n, value in enumerate(scores)
+    ]
+
+
+async def test_a_primary_score_and_a_gate_that_names_one_are_not_weakened_by_scores_beside_it(
+    workspace: Workspace,
+) -> None:
+    dataset = await make_dataset(workspace, "compare-primary")
+    await record_run(workspace, dataset, "old", _beside_noise([1.0] * 40, 0))
+    await record_run(workspace, dataset, "new", _beside_noise([0.0] * 8 + [1.0] * 32, 1))
+    await record_run(workspace, dataset, "slightly", _beside_noise([0.0] * 7 + [1.0] * 33, 1))
+    for primary, runs, verdict in (
+        (None, ["old", "slightly"], "inconclusive"),
+        ("accuracy", ["old", "slightly"], "worse"),
+        ("accuracy", ["old", "slightly", "new"], "worse"),
+    ):
+        gates = ["accuracy.worse", "worse"]
+        request = CompareRequest(dataset=dataset.name, runs=runs, primary_score=primary, fail_if=gates)
+        answer = await compare_runs(workspace, request)
+        line = next(line for line in answer.scores if (line.run, line.score) == ("slightly", "accuracy"))
+        assert (line.p, line.verdict, line.verdict_alone) == (0.015625, verdict, "worse")
+        assert (line.p_adjusted == line.p) is (primary is not None)
+        assert answer.gate is not None
+        named, unnamed = (check for check in answer.gate.checks if check.run == "slightly")
+        assert (named.passed, unnamed.passed) == (False, verdict != "worse")
+
+
+async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-secondary")
+    await record_run(workspace, dataset, "old", _beside_noise([1.0] * 40, 0))
+    await record_run(workspace, dataset, "new", _beside_noise([1.0] * 40, 1))
+    request = CompareRequest(dataset=dataset.name, runs=["old", "new"], primary_score="accuracy")
+    answer = await compare_runs(workspace, request)
+    lowest = min((line for line in answer.scores if line.score != "accuracy"), key=lambda line: line.p or 0.0)
+    assert lowest.p is not None
+    assert lowest.p_adjusted == pytest.approx(min(1.0, 4 * lowest.p))
+    with pytest.raises(NotFoundError, match="'accuracy'"):
+        await compare_runs(workspace, request.model_copy(update={"primary_score": "acuracy"}))
+
+
+async def test_items_without_a_value_bound_the_delta_at_their_worst_and_best(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-worst-case")
+    await record_run(workspace, dataset, "old", _results([0.5] * 40))
+    crashed = [replace(result, failed=True, output="Error: down", scores={}) for result in _results([0.5] * 4)]
+    await record_run(workspace, dataset, "new", [*crashed, *_results([0.5] * 4 + [0.75] * 36)[4:]])
+    (line,) = (await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"]))).scores
+    assert (line.verdict, line.pairs, line.delta) == ("better", 36, 0.25)
+    assert line.worst_case is not None
+    assert line.worst_case.low == pytest.approx((36 * 0.25 - 4 * 0.5) / 40)
+    assert line.worst_case.high == pytest.approx((36 * 0.25 + 4 * 0.5) / 40)
+    assert "+0.175 or +0.275" in line.reason
+    await record_run(workspace, dataset, "whole", _results([0.75] * 40))
+    (line,) = (await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "whole"]))).scores
+    assert line.worst_case is None
+
+
+async def test_times_of_runs_with_another_concurrency_are_not_compared(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-concurrency")
+    for name, concurrency, seconds in (("few", 5, 0.1), ("many", 40, 0.4), ("few too", 5, 0.4)):
+        results = [Recorded(f"i{n}", scores={"ok": True}, seconds=seconds + n / 1000) for n in range(10)]
+        metadata = {"lfexp": json.dumps({"limits": {"max_concurrency": concurrency}})}
+        await record_run(workspace, dataset, name, results, metadata=metadata)
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["few", "many", "few too"]))
+    times = {contrast.run: contrast for contrast in answer.contrasts if contrast.measure == "seconds"}
+    assert (times["many"].ratio, times["many"].interval, times["many"].p) == (None, None, None)
+    assert times["few too"].ratio == pytest.approx(4, abs=0.2)
+    assert times["few too"].summary.startswith(f"'few too' takes {times['few too'].ratio:.2f} times the time of 'few'")
+    assert [(finding.kind, finding.run) for finding in answer.comparability] == [("concurrency", "many")]
+    assert answer.runs[1].seconds_median is not None
+
+
 async def test_the_next_step_reads_the_changed_item_in_the_run_that_changed_it(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-next")
     for name, values in (("base", [1.0] * 6), ("t2", [1.0] * 5 + [0.0]), ("t3", [1.0] * 6)):
@@ -411,6 +489,7 @@ async def test_unknown_runs_and_scores_are_named_with_what_is_near(workspace: Wo
         {"runs": ["a", "a"]},
         {"runs": ["a", "b"], "baseline": "c"},
         {"runs": ["a", "b"], "min_delta": 0},
+        {"runs": ["a", "b"], "score_name": "tone", "primary_score": "accuracy"},
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(arguments: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
+from lfexp_mcp.records import RunRecord
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
 from lfexp_mcp.services.reading.run_values import RunValues, first_results
 
@@ -81,7 +82,7 @@ def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Fi
             message = f"Run {values.name!r} is {values.record.status}: what it lacks may change the comparison."
             yield Finding(kind="status", unfair=False, run=run.name, message=message)
     for kind, path, what in _RECORDED:
-        first, second = _recorded(baseline, path), _recorded(run, path)
+        first, second = _recorded(baseline.record, path), _recorded(run.record, path)
         if first != second and baseline.record.provenance and run.record.provenance:
             shown = HASH_SHOWN if path == _SCRIPT else SHOWN
             message = (
@@ -89,6 +90,18 @@ def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Fi
                 f"{_shown(second, shown)} in {run.name!r}."
             )
             yield Finding(kind=kind, unfair=False, run=run.name, message=message)
+    concurrency = concurrency_change(baseline.record, run.record)
+    if concurrency is not None:
+        message = f"{concurrency} Items that wait for each other take longer, so times are not compared."
+        yield Finding(kind="concurrency", unfair=False, run=run.name, message=message)
+
+
+def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
+    """Say that two runs had different numbers of items at work at once; None where they had not, or it is not known."""
+    first, second = (_recorded(record, ("limits", "max_concurrency")) for record in (baseline, run))
+    if first is None or second is None or first == second:
+        return None
+    return f"max_concurrency was {first} in {baseline.run_name!r} and {second} in {run.run_name!r}."
 
 
 def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
@@ -170,7 +183,7 @@ def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None
     """
     readings = [values.readings.get(score) for values in (baseline, run)]
     scripted = [reading for reading in readings if reading and reading.source == "API" and reading.prompt is None]
-    first, second = _recorded(baseline, _SCRIPT), _recorded(run, _SCRIPT)
+    first, second = _recorded(baseline.record, _SCRIPT), _recorded(run.record, _SCRIPT)
     if len(scripted) < len(readings) or first is None or second is None or first == second:
         return None
     return (
@@ -191,8 +204,8 @@ def judge_of(values: RunValues, score: str) -> Mapping[str, JsonValue] | None:
     )
 
 
-def _recorded(values: RunValues, path: tuple[str, ...]) -> JsonValue:
-    value: JsonValue = values.record.provenance
+def _recorded(record: RunRecord, path: tuple[str, ...]) -> JsonValue:
+    value: JsonValue = record.provenance
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value

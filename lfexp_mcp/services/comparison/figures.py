@@ -7,6 +7,7 @@ from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.comparison.comparability import concurrency_change
 from lfexp_mcp.services.reading.run_values import RunValues
 from lfexp_mcp.services.reading.usage import Usage
 from lfexp_mcp.statistics.distribution import quantile
@@ -64,12 +65,17 @@ def run_figures(
 def contrasts(
     baseline: RunRecord, run: RunRecord, first_usage: Mapping[str, Usage], second_usage: Mapping[str, Usage]
 ) -> list[Contrast]:
-    """Compare what two runs took, on the items that both have."""
+    """Compare what two runs took, on the items that both have.
+
+    Times of runs that had different numbers of items at work at once tell of the waiting, not of the task: they are
+    not compared.
+    """
+    names = (baseline.run_name, run.run_name)
     measured = [
-        _error_contrast(run.run_name, _by_item(baseline, _failed), _by_item(run, _failed)),
-        _ratio("seconds", run.run_name, _by_item(baseline, _seconds), _by_item(run, _seconds)),
-        _ratio("tokens", run.run_name, _tokens(first_usage), _tokens(second_usage)),
-        _ratio("cost_usd", run.run_name, _costs(first_usage), _costs(second_usage)),
+        _error_contrast(names, _by_item(baseline, _failed), _by_item(run, _failed)),
+        _times(baseline, run),
+        _ratio("tokens", names, _tokens(first_usage), _tokens(second_usage)),
+        _ratio("cost_usd", names, _costs(first_usage), _costs(second_usage)),
     ]
     return [contrast for contrast in measured if contrast is not None]
 
@@ -104,23 +110,45 @@ def _pairs(first: Mapping[str, float], second: Mapping[str, float]) -> list[tupl
     return [(first[item_id], second[item_id]) for item_id in sorted(first.keys() & second.keys())]
 
 
-def _error_contrast(run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
+def _times(baseline: RunRecord, run: RunRecord) -> Contrast | None:
+    first, second = _by_item(baseline, _seconds), _by_item(run, _seconds)
+    concurrency = concurrency_change(baseline, run)
+    if concurrency is None:
+        return _ratio("seconds", (baseline.run_name, run.run_name), first, second)
+    pairs = len(_pairs(first, second))
+    if not pairs:
+        return None
+    return Contrast(
+        run=run.run_name,
+        measure="seconds",
+        pairs=pairs,
+        difference=None,
+        ratio=None,
+        interval=None,
+        p=None,
+        summary=f"Times are not compared: {concurrency}",
+    )
+
+
+def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
     result = compare_pairs(_pairs(first, second), 1.0)
     if result is None or (result.first_mean == 0 and result.second_mean == 0):
         return None
     return Contrast(
-        run=run,
+        run=names[1],
         measure="error_rate",
         pairs=result.pairs,
         difference=result.delta,
         ratio=None,
         interval=as_range(result.interval),
         p=result.p,
-        summary=f"{result.first_mean:.1%} of items failed in the baseline, {result.second_mean:.1%} in this run.",
+        summary=f"{result.first_mean:.1%} of items failed in {names[0]!r}, {result.second_mean:.1%} in {names[1]!r}.",
     )
 
 
-def _ratio(measure: Ratio, run: str, first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
+def _ratio(
+    measure: Ratio, names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]
+) -> Contrast | None:
     """Compare logarithms, since times and costs differ by factors and have long tails."""
     pairs = [(math.log(one), math.log(other)) for one, other in _pairs(first, second) if one > 0 and other > 0]
     result = compare_pairs(pairs, None)
@@ -130,18 +158,19 @@ def _ratio(measure: Ratio, run: str, first: Mapping[str, float], second: Mapping
     logs = result.interval
     interval = Interval(math.exp(logs.low), math.exp(logs.high)) if logs else None
     return Contrast(
-        run=run,
+        run=names[1],
         measure=measure,
         pairs=result.pairs,
         difference=None,
         ratio=ratio,
         interval=as_range(interval),
         p=result.p,
-        summary=_ratio_sentence(measure, ratio, interval, result.pairs),
+        summary=_ratio_sentence(measure, names, ratio, interval, result.pairs),
     )
 
 
-def _ratio_sentence(measure: Ratio, ratio: float, interval: Interval | None, pairs: int) -> str:
+def _ratio_sentence(measure: Ratio, names: tuple[str, str], ratio: float, interval: Interval | None, pairs: int) -> str:
     verb, unit = _WORDS[measure]
     sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
-    return f"The typical item {verb} {ratio:.2f} times {unit} of the baseline{sure}, on {pairs} pairs."
+    baseline, run = names
+    return f"{run!r} {verb} {ratio:.2f} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."
