@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lfexp_mcp"
 
 PURE = {
+    "disk",
     "errors",
     "groups",
     "makers",
@@ -26,6 +27,7 @@ PURE = {
 """Know nobody but each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "disk": set(),
     "errors": set(),
     "groups": {"errors"},
     "scale": set(),
@@ -38,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "strict_json": set(),
     "themes": {"errors"},
     "settings": {"errors"},
-    "store": {"errors", "strict_json"},
+    "store": {"disk", "errors", "strict_json"},
     "scripts": {"errors", "records"},
     "gateway": PURE | {"settings", "store"},
     "runs": PURE | {"settings"},

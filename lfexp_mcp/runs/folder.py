@@ -11,9 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
+from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.records import RunRecord, RunStatus
-from lfexp_mcp.runs.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
 from lfexp_mcp.runs.manifest import Manifest, RunItem, decode_manifest, encode_items, encode_manifest, read_items
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files

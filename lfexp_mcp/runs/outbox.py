@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from lfexp_mcp.disk import make_folder_durably, sync_folder, write_durably
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.runs.disk import make_folder_durably, sync_folder, write_durably
 from lfexp_mcp.runs.framing import AppendedFile, Frames, frame, read_frames
 
 SUFFIX = ".spans"

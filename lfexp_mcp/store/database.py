@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lfexp_mcp.disk import make_folder_durably, sync_folder
 from lfexp_mcp.errors import StoreError
 from lfexp_mcp.store.commits import GroupCommit
 from lfexp_mcp.store.schema import MIGRATIONS, migrate
@@ -19,7 +20,7 @@ BUSY_TIMEOUT_S = 60.0
 
 def make_private_folder(folder: Path) -> None:
     """Create a folder, with its parents, that only the user can enter (where the system has such modes)."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder_durably(folder)
     if os.name == "posix":
         folder.chmod(0o700)
 
@@ -49,6 +50,7 @@ class Database:
                 connection = self._connect()
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection, path, MIGRATIONS)
+                sync_folder(path.parent)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"The store {path} cannot be opened: {error}. Check that the folder is writable and the "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lfexp_mcp.disk import move_durably
 from lfexp_mcp.errors import StoreError
 
 KEYS_NAME = "keys.json"
@@ -56,4 +57,6 @@ def _write_private(path: Path, keys: StoreKeys) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump({"public_key": keys.public_key, "secret_key": keys.secret_key}, stream)
-    draft.replace(path)
+        stream.flush()
+        os.fsync(stream.fileno())
+    move_durably(draft, path)
