@@ -14,6 +14,7 @@ shell into one line and an exit code.
     │   ├── UnreachableError       no answer, or none in time
     │   ├── CredentialsError       keys missing, half given or refused
     │   ├── RateLimitError         still too many requests after waiting
+    │   ├── SizeError              a request is too large for the way to the server
     │   └── RejectedError          the server refused the request as wrong
     ├── ProviderError              a model's provider gave no usable answer
     │   ├── ModelRefusedError      its key, name or account is refused: no further call would be answered
@@ -103,6 +104,10 @@ class RateLimitError(BackendError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SizeError(BackendError):
+    """A request is too large for the server, or for a proxy before it, in whose name nobody speaks of its content."""
 
 
 class RejectedError(BackendError):

@@ -17,6 +17,7 @@ from lfexp_mcp.errors import (
     RejectedError,
     UnreachableError,
 )
+from lfexp_mcp.gateway.acknowledgement import NotAnAnswerError
 from lfexp_mcp.gateway.location import Location
 from lfexp_mcp.gateway.retry_after import read_retry_after
 
@@ -90,10 +91,12 @@ class Transport:
                 return await request()
             except ApiError as answer:
                 failure = self._failure_of_answer(what, answer, policy)
-            except httpx.TransportError as broken:
+            except httpx.RequestError as broken:
                 failure = self._failure_of_connection(what, broken, policy)
             except ValidationError as misfit:
                 failure = self._misfit(what, _first_misfit(misfit))
+            except NotAnAnswerError as strange:
+                failure = self._misfit(what, str(strange))
             if failure.retry_after is not None:
                 if failure.retry_after > patience:
                     raise failure.error
@@ -148,7 +151,7 @@ class Transport:
         )
         return _Failure(error, 1)
 
-    def _failure_of_connection(self, what: str, broken: httpx.TransportError, policy: RetryPolicy) -> _Failure:
+    def _failure_of_connection(self, what: str, broken: httpx.RequestError, policy: RetryPolicy) -> _Failure:
         connecting = isinstance(broken, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
         reason = str(broken) or type(broken).__name__
         return _Failure(

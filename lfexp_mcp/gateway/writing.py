@@ -13,10 +13,16 @@ import anyio.to_thread
 import httpx
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import RejectedError
+from lfexp_mcp.errors import RejectedError, SizeError
+from lfexp_mcp.gateway.acknowledgement import (
+    TooLargeError,
+    read_exported_spans,
+    read_stored_score,
+    read_stored_scores,
+)
 from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
 from lfexp_mcp.gateway.score_makers import with_maker
-from lfexp_mcp.gateway.transport import ONCE, Transport, checked
+from lfexp_mcp.gateway.transport import ONCE, Transport
 from lfexp_mcp.groups import open_group
 
 SCORES_PATH = "/api/public/scores"
@@ -49,15 +55,13 @@ class Writer:
             return []
         if self._takes_lists:
             try:
-                status = await self._post_scores([_body(score) for score in scores])
+                if await self._post_list(scores):
+                    return []
             except RejectedError as refused:
                 if "expected object, received array" in str(refused):
                     self._takes_lists = False
                 elif len(scores) == 1:
                     return [ScoreRejection(scores[0], str(refused))]
-            else:
-                if status != httpx.codes.MULTI_STATUS:
-                    return []
         return await self._write_one_by_one(scores)
 
     async def _write_one_by_one(self, scores: Sequence[ScoreWrite]) -> list[ScoreRejection]:
@@ -68,7 +72,7 @@ class Writer:
         async def write(score: ScoreWrite) -> None:
             async with limiter:
                 try:
-                    await self._post_scores(_body(score))
+                    await self._post_score(score)
                 except RejectedError as refused:
                     rejections.append(ScoreRejection(score, str(refused)))
 
@@ -77,9 +81,25 @@ class Writer:
                 group.start_soon(write, score)
         return rejections
 
-    async def _post_scores(self, body: JsonValue) -> int:
-        response = await self._transport.call("store scores", lambda: self._send(SCORES_PATH, json=body), ONCE)
-        return response.status_code
+    async def _post_score(self, score: ScoreWrite) -> None:
+        async def post() -> None:
+            read_stored_score(await self._http.post(SCORES_PATH, json=_body(score)), score.id)
+
+        await self._transport.call("store scores", post, ONCE)
+
+    async def _post_list(self, scores: Sequence[ScoreWrite]) -> bool:
+        """Post a list; tell whether all of it is stored, rather than some refused or all of it too large."""
+
+        async def post() -> bool:
+            response = await self._http.post(SCORES_PATH, json=[_body(score) for score in scores])
+            try:
+                return read_stored_scores(response)
+            except TooLargeError:
+                if len(scores) == 1:
+                    raise
+                return False
+
+        return await self._transport.call("store scores", post, ONCE)
 
     async def send_spans(self, otlp: bytes) -> None:
         """Ingest spans.
@@ -89,7 +109,8 @@ class Writer:
                 (https://opentelemetry.io/docs/specs/otlp/#otlphttp-request).
 
         Raises:
-            RejectedError: The batch is refused as a whole.
+            RejectedError: The batch, or some of it, is refused.
+            SizeError: Something on the way takes no batch of this size.
             BackendError: The server did not answer for the spans.
         """
         body = await anyio.to_thread.run_sync(lambda: gzip.compress(otlp, compresslevel=1))
@@ -98,22 +119,15 @@ class Writer:
             "content-encoding": "gzip",
             "x-langfuse-ingestion-version": "4",
         }
-        await self._transport.call("store spans", lambda: self._send(SPANS_PATH, content=body, headers=headers), ONCE)
 
-    async def _send(
-        self,
-        path: str,
-        *,
-        json: JsonValue = None,
-        content: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> httpx.Response:
-        response = (
-            await self._http.post(path, json=json)
-            if content is None
-            else await self._http.post(path, content=content, headers=headers)
-        )
-        return checked(response)
+        async def post() -> None:
+            response = await self._http.post(SPANS_PATH, content=body, headers=headers)
+            try:
+                read_exported_spans(response)
+            except TooLargeError as error:
+                raise SizeError(f"Langfuse, or a proxy before it, takes no request of this size ({error}).") from None
+
+        await self._transport.call("store spans", post, ONCE)
 
 
 def _body(score: ScoreWrite) -> JsonValue:

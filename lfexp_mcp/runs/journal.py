@@ -136,7 +136,7 @@ class ScoresStored(_Event):
 
 
 class WriteRefused(_Event):
-    """Langfuse refused a score or a span as wrong; it is kept here or in the outbox, and never sent again."""
+    """Langfuse refused a score or a span as wrong; it is kept here or in the outbox, and sent again by a resume."""
 
     event: Literal["refused"] = "refused"
     kind: Literal["score", "span"]

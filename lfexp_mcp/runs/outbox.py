@@ -98,6 +98,14 @@ class Outbox:
             write_durably(path, [batch])
         return path
 
+    def retry_refused(self) -> None:
+        """Let the spans that Langfuse refused be sent once more."""
+        with self._using():
+            for path in sorted((self._folder / "refused").glob(f"*{UNFRAMED_SUFFIX}")):
+                self.append(path.read_bytes())
+                path.unlink()
+        self.seal()
+
     def is_empty(self) -> bool:
         """Tell whether nothing waits; a file taken out to be sent does not count."""
         with self._lock:

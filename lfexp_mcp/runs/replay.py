@@ -105,6 +105,7 @@ class RunState:
         self.first_accepted = self.first_accepted or event.at
         self.loading = False
         self.warnings.clear()
+        self.refused.clear()
         self.suspects |= self.at_work
         self.at_work.clear()
         self.ended_since_accepted = 0

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError
+from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.groups import open_group
@@ -32,19 +32,27 @@ these bounds. A short run is visible soon, and a long one needs few requests."""
 TICK = 0.02
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
+TRIES_IN_PATIENCE = 6
 LONGEST_WAIT = 60.0
 """Seconds that a 429 may ask for."""
 _JITTER = random.Random()  # noqa: S311
 """One of our own: the user's code may have seeded Python's, and count on its sequence."""
 DAMAGED = "in the outbox are damaged, and the spans in them are lost; results and scores are in the journal."
-REFUSALS = frozenset({400, 413, 422})
-"""Answers that speak of what was sent; any other one speaks of the server, and is worth another try."""
 
 
 class Delivery:
     """Sends the outbox's files and the scores given to it, each again and again until acknowledged or refused."""
 
-    def __init__(self, gateway: Gateway, outbox: Outbox, journal: JournalWriter) -> None:
+    def __init__(self, gateway: Gateway, outbox: Outbox, journal: JournalWriter, patience: float) -> None:
+        """Prepare.
+
+        Args:
+            gateway: Where to send to.
+            outbox: Holds the spans.
+            journal: Told what is acknowledged or refused.
+            patience: Seconds without any success that the run's end will wait; there are several tries in it.
+        """
+        self._longest_delay = min(patience / TRIES_IN_PATIENCE, LONGEST_DELAY)
         self._gateway = gateway
         self._outbox = outbox
         self._journal = journal
@@ -114,21 +122,21 @@ class Delivery:
         self._span_requests -= 1
 
     async def _send_batch(self, batch: bytes) -> None:
-        try:
-            await self._until_answered(lambda: self._gateway.send_spans(batch))
-        except RejectedError as refused:
-            await self._send_halves(batch, refused)
-
-    async def _send_halves(self, batch: bytes, refused: RejectedError) -> None:
-        """Find the span that a batch was refused for; the others are sent."""
         spans = name_spans(batch)
+        try:
+            await self._until_answered(lambda: self._gateway.send_spans(batch), gives_up_size=len(spans) > 1)
+        except (RejectedError, SizeError) as refused:
+            await self._send_halves(batch, spans, str(refused))
+
+    async def _send_halves(self, batch: bytes, spans: list[tuple[str, str]], message: str) -> None:
+        """Find the span that a batch was refused for; the others are sent."""
         if len(spans) > 1:
             for half in split_batch(batch):
                 await self._send_batch(half)
             return
         for span_id, name in spans:
             self._outbox.refuse(span_id, batch)
-            self._journal.append(WriteRefused(kind="span", id=span_id, name=name, message=str(refused)))
+            self._journal.append(WriteRefused(kind="span", id=span_id, name=name, message=message))
 
     def _send_scores(self, group: TaskGroup) -> None:
         while self._scores and self._score_requests < REQUESTS_AT_ONCE:
@@ -152,18 +160,21 @@ class Delivery:
         )
         self._score_requests -= 1
 
-    async def _until_answered(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _until_answered(self, send: Callable[[], Awaitable[T]], *, gives_up_size: bool = False) -> T:
         """Repeat a request until the server has answered for what was sent.
 
         Raises:
             RejectedError: The server refused what was sent.
+            SizeError: It is too large for the way, and the caller can make it smaller.
         """
         delay = FIRST_DELAY
         while True:
             try:
                 answer = await send()
-            except RejectedError as refused:
-                if refused.status in REFUSALS:
+            except RejectedError:
+                raise
+            except SizeError:
+                if gives_up_size:
                     raise
             except RateLimitError as limited:
                 # The server is there and says when: that is no sign that it is away.
@@ -175,4 +186,4 @@ class Delivery:
                 self._progressed = time.monotonic()
                 return answer
             await anyio.sleep(delay * _JITTER.uniform(1.0, 1.25))
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, self._longest_delay)

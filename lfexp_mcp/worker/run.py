@@ -106,7 +106,7 @@ class Run:
         """Execute and deliver; return whether everything is acknowledged."""
         settings = sdk.settings
         async with connect(settings) as gateway, open_group() as group:
-            delivery = Delivery(gateway, self.outbox, self.journal)
+            delivery = Delivery(gateway, self.outbox, self.journal, self.manifest.limits.delivery_patience)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
             ledger = UsageLedger(self.journal)
             group.start_soon(self._beat, gateway, ledger)
@@ -217,7 +217,7 @@ async def deliver(folder: RunFolder, settings: Settings) -> None:
     manifest, state = folder.manifest(), folder.read_state()
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
     async with connect(settings) as gateway, open_group() as group:
-        delivery = Delivery(gateway, outbox, journal)
+        delivery = Delivery(gateway, outbox, journal, manifest.limits.delivery_patience)
         delivery.add_scores(unstored_writes(manifest, state))
         group.start_soon(delivery.run)
         delivered = await delivery.finish(lambda: delivery_patience(folder, manifest))

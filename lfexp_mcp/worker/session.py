@@ -93,6 +93,9 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
     outbox = Outbox(folder.outbox_path)
+    # A resume asks once more: a proxy may have refused in Langfuse's name.
+    outbox.retry_refused()
+    state.refused.clear()
     folder.adopt_next()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),

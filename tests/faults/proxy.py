@@ -37,6 +37,8 @@ class Fault:
     """Answered instead of the store's answer."""
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "made up"
+    content: bytes | None = None
+    """The body; None for one of Langfuse's with the message."""
     delay: float = 0.0
     """Seconds before anything else."""
     close: bool = False
@@ -177,7 +179,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def _made_up(fault: Fault) -> bytes:
-    content = json.dumps({"message": fault.message}).encode()
+    content = json.dumps({"message": fault.message}).encode() if fault.content is None else fault.content
     headers = {"content-type": "application/json", "content-length": str(len(content)), **fault.headers}
     lines = [f"HTTP/1.1 {fault.status} Made Up", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content

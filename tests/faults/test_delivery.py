@@ -1,5 +1,6 @@
 """Nothing is lost between a run and Langfuse, whatever goes wrong on the way."""
 
+import itertools
 import time
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +14,7 @@ from lfexp_mcp.services.experiments.cancelling import cancel_run
 from lfexp_mcp.services.experiments.delivering import deliver_pending
 from lfexp_mcp.services.workspace import Workspace
 from tests.faults.proxy import SPANS, Fault, FaultProxy, Judgement, Request, no_faults
+from tests.faults.wrong_answers import WRONG_ANSWERS
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +101,40 @@ async def test_everything_arrives_once_though_writes_go_wrong(
     proxy.faults = only_writes(fault, every)
     answer = await run(scene)
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    await assert_all_is_there(scene, direct, answer)
+
+
+async def test_everything_arrives_though_every_kind_of_wrong_answer_passes(
+    scene: Scene, direct: Workspace, proxy: FaultProxy
+) -> None:
+    await scene.fill(ITEMS)
+    answers = itertools.cycle(WRONG_ANSWERS.values())
+    ends = time.monotonic() + 600.0
+
+    def answer_wrongly(request: Request) -> Fault | None:
+        nonlocal ends
+        if not request.writes or time.monotonic() > ends:
+            return None
+        ends = min(ends, time.monotonic() + 2.0)
+        return next(answers)
+
+    proxy.faults = answer_wrongly
+    answer = await run(scene)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    await assert_all_is_there(scene, direct, answer)
+
+
+async def test_a_refusal_that_only_passed_is_mended_by_a_resume(
+    scene: Scene, direct: Workspace, proxy: FaultProxy
+) -> None:
+    await scene.fill(ITEMS)
+    proxy.faults = only_writes(Fault(status=400, message="no such tenant"))
+    answer = await run(scene)
+    assert any("no such tenant" in warning for warning in answer.warnings)
+    proxy.faults = no_faults
+    answer = await run(scene, resume=True)
+    assert (answer.status, answer.undelivered) == ("completed", 0)
+    assert not any("no such tenant" in warning for warning in answer.warnings)
     await assert_all_is_there(scene, direct, answer)
 
 

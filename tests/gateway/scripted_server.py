@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -17,8 +17,13 @@ class Reply:
     status: int = 200
     body: JsonValue = None
     headers: dict[str, str] = field(default_factory=dict)
+    echoes_id: bool = False
+    """Whether the body is the posted score's id instead."""
+    content: bytes | None = None
+    """The body as it is sent, instead of the JSON one."""
 
 
+STORED = Reply(200, echoes_id=True)
 LOGIN_PAGE = Reply(200, "<!doctype html><title>Sign in</title>", {"content-type": "text/html"})
 
 
@@ -53,13 +58,17 @@ def scripted_server() -> Iterator[ScriptedServer]:
             script.requests.append((self.path, body))
             reply = script.next_reply()
             is_page = reply.headers.get("content-type") == "text/html"
-            content = (str(reply.body) if is_page else json.dumps(reply.body)).encode()
+            answer = {"id": body["id"]} if reply.echoes_id and isinstance(body, dict) else reply.body
+            content = (str(answer) if is_page else json.dumps(answer)).encode()
+            content = content if reply.content is None else reply.content
             self.send_response(reply.status)
             for name, value in {"content-type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            # The client closes a connection over which nonsense came.
+            with suppress(ConnectionError):
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep the test's output clean."""
