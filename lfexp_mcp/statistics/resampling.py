@@ -1,10 +1,10 @@
 """Resampling of paired differences: seeded, so the same data always gives the same answer.
 
-Both functions work on the distinct values and how often each occurs, which is the same as drawing items, and fast
+Differences are drawn by their distinct values and how often each occurs, which is the same as drawing items, and fast
 where a score takes few values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from lfexp_mcp.statistics.interval import CONFIDENCE, Interval
@@ -22,8 +22,12 @@ LEAST_ERROR = 0.3
 """Least error of a resample as a share of the sample's, so that one of equal values does not blow the interval up.
 
 Simulated for 6 to 50 items (normal, exponential, sparse, two-valued, beta in tenths): coverage 0.93 to 1.00."""
+DRAWS_A_TEST = 100
+"""Permutations for each of many tests, so that an adjusted p can fall below the level."""
 _CELLS = 4_000_000
 """Numbers held in memory at once while drawing."""
+_MOST_PERMUTED = 13_000_000
+"""Numbers drawn for all permutations of one score, beyond `RESAMPLES` of them."""
 
 
 def bootstrap_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -110,8 +114,33 @@ def _all_sums(sizes: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
     return sums
 
 
-def _batches(width: int) -> list[int]:
-    """Split `RESAMPLES` rows of `width` numbers into parts that fit in memory."""
+def group_sums(
+    values: "npt.NDArray[np.float64]", sizes: Collection[int], tests: int
+) -> dict[int, "npt.NDArray[np.float64]"]:
+    """The sums of as many values as each size says, drawn at random without replacement.
+
+    Args:
+        values: What is drawn from.
+        sizes: How many are drawn; each less than there are.
+        tests: How many tests the sums are for: the more there are, the smaller a p value must be told.
+    """
+    import numpy as np
+
+    if not sizes:
+        return {}
+    rng = np.random.default_rng(SEED)
+    draws = max(RESAMPLES, min(DRAWS_A_TEST * tests, _MOST_PERMUTED // values.size))
+    # The first values of a permutation are a sample of any size.
+    places = [size - 1 for size in sizes]
+    parts = []
+    for rows in _batches(values.size, draws):
+        permuted = rng.permuted(np.broadcast_to(values, (rows, values.size)), axis=1)
+        parts.append(np.cumsum(permuted[:, : max(places) + 1], axis=1)[:, places])
+    return dict(zip(sizes, np.concatenate(parts).T, strict=True))
+
+
+def _batches(width: int, draws: int = RESAMPLES) -> list[int]:
+    """Split rows of `width` numbers into parts that fit in memory."""
     rows = max(1, _CELLS // max(1, width))
-    whole, rest = divmod(RESAMPLES, rows)
+    whole, rest = divmod(draws, rows)
     return [rows] * whole + ([rest] if rest else [])

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr, ttest_ind
+from scipy.stats import spearmanr
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from lfexp_mcp.statistics.agreement import Weights, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantile
-from lfexp_mcp.statistics.independent import compare_groups
 
 RNG = np.random.default_rng(11)
 RATINGS = [(int(first), int(min(4, max(0, first + step)))) for first, step in RNG.integers([0, -1], [5, 2], (80, 2))]
@@ -57,27 +56,6 @@ def test_spearman_is_that_of_scipy() -> None:
 @pytest.mark.parametrize("pairs", [[(1.0, 2.0)] * 30, [(1.0, 2.0), (2.0, 1.0)], []])
 def test_constant_or_few_values_have_no_correlation(pairs: list[tuple[float, float]]) -> None:
     assert spearman(pairs).rho is None
-
-
-def test_groups_of_numbers_are_compared_as_welch_does() -> None:
-    group, other = list(RNG.normal(0.4, 0.2, 15)), list(RNG.normal(0.6, 0.1, 90))
-    expected = ttest_ind(group, other, equal_var=False)
-    found = compare_groups(group, other)
-    assert found.p == pytest.approx(float(expected.pvalue))
-    assert found.interval is not None
-    assert found.interval.low < found.delta < found.interval.high < 0
-
-
-def test_groups_of_passes_are_compared_exactly() -> None:
-    found = compare_groups([0.0] * 8 + [1.0] * 2, [1.0] * 50)
-    assert found.method.startswith("Fisher")
-    assert found.p is not None
-    assert found.p < 1e-5
-
-
-@pytest.mark.parametrize(("group", "other"), [([0.5] * 3, [0.6] * 10), ([0.5] * 10, [0.6] * 10)])
-def test_groups_too_small_or_without_spread_have_no_test(group: list[float], other: list[float]) -> None:
-    assert compare_groups(group, other).p is None
 
 
 def test_quantiles_are_those_of_numpy() -> None:

@@ -128,7 +128,7 @@ def test_a_gain_that_rare_losses_could_undo_is_not_better_yet() -> None:
 
 def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_there_are() -> None:
     rng = np.random.default_rng(12)
-    for _ in range(150):
+    for _ in range(50):
         n, shift, spread = int(rng.integers(5, 200)), float(rng.normal(0, 0.05)), float(rng.uniform(0.02, 0.4))
         pairs = [(0.5, float(np.clip(round(0.5 + value, 1), 0, 1))) for value in rng.normal(shift, spread, n)]
         result = compare_pairs(pairs, 1.0)

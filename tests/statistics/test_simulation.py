@@ -1,17 +1,17 @@
 """What verdicts and intervals promise, held to it by simulated runs."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lfexp_mcp.services.analysis.slices import slice_run
+from lfexp_mcp.statistics.bounded import bounded_mean_interval
 from lfexp_mcp.statistics.paired import compare_pairs, judge
 from lfexp_mcp.statistics.proportions import tango, wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
+from tests.statistics.simulated import RARE, Sampler, noisy_run, rare_drops, skewed, truth_of, u_shaped
 
-Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
-COMPARISONS = 2_000
+COMPARISONS = 800
 
 
 def _passes(rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
@@ -47,7 +47,7 @@ def test_equal_runs_are_called_better_or_worse_in_at_most_one_of_twenty(sampler:
 def test_intervals_of_means_cover_at_their_rate(n: int) -> None:
     rng = np.random.default_rng(32)
     truth = float(np.diff(_shifted(rng, 400_000), axis=1).mean())
-    covered, repeats = 0, 400
+    covered, repeats = 0, 250
     for _ in range(repeats):
         interval = bootstrap_interval(list(np.round(np.diff(_shifted(rng, n), axis=1)[:, 0], 1)))
         covered += interval.low <= truth <= interval.high
@@ -79,3 +79,40 @@ def test_intervals_of_pass_rates_cover_at_their_rate(n: int, share: float) -> No
         for cell, count in zip(cells, times, strict=True)
     )
     assert covered / 20_000 >= 0.935
+
+
+@pytest.mark.parametrize(("sampler", "n"), [(skewed, 60), (skewed, 150), (u_shaped, 60)])
+def test_slices_of_noise_are_called_better_or_worse_in_at_most_one_analysis_of_twenty(sampler: Sampler, n: int) -> None:
+    rng, analyses = np.random.default_rng(35), 60
+    wrong = sum(
+        any(one.verdict.endswith("than the rest") for one in slice_run(noisy_run(rng, sampler, n), ["quality"]))
+        for _ in range(analyses)
+    )
+    assert wrong / analyses <= 0.05 + 3 * (0.05 * 0.95 / analyses) ** 0.5
+
+
+@pytest.mark.parametrize("n", [10, 15, 20])
+def test_rare_large_drops_are_within_the_interval_and_never_called_equivalent(n: int) -> None:
+    rng, repeats = np.random.default_rng(36), 150
+    truth, covered, equivalent = truth_of(rare_drops), 0, 0
+    assert truth == pytest.approx(-0.06, abs=0.002)
+    for _ in range(repeats):
+        result = compare_pairs([(0.9, 0.9 + float(value)) for value in rare_drops(rng, n)], 1.0)
+        assert result is not None
+        assert result.interval is not None
+        covered += result.interval.low <= truth <= result.interval.high
+        equivalent += judge(result, result.p, 0.05).verdict == "equivalent"
+    assert covered / repeats >= 0.95
+    assert equivalent == 0
+
+
+@pytest.mark.parametrize("sampler", RARE)
+@pytest.mark.parametrize("n", [6, 30])
+def test_intervals_of_bounded_means_cover_at_their_rate(sampler: Sampler, n: int) -> None:
+    rng, repeats = np.random.default_rng(37), 120
+    truth, covered = truth_of(sampler), 0
+    for _ in range(repeats):
+        interval = bounded_mean_interval(sampler(rng, n).tolist(), -1.0, 1.0)
+        assert -1 <= interval.low <= interval.high <= 1
+        covered += interval.low <= truth <= interval.high
+    assert covered / repeats >= 0.95 - 3 * (0.05 * 0.95 / repeats) ** 0.5

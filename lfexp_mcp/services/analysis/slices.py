@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
 from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.reading.run_values import RunValues, first_results
-from lfexp_mcp.statistics.independent import GroupResult, compare_groups
+from lfexp_mcp.statistics.independent import GroupResult, compare_with_rest
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.multiplicity import holm
 
@@ -37,13 +37,12 @@ def slice_run(values: RunValues, scores: Sequence[str]) -> list[SliceResult]:
         Every slice and score with items on both sides: those shown to be worse first, then by difference.
     """
     slices = list(_slices(values))
+    places = {score: _places(values.numbers.get(score, {}), slices) for score in scores}
+    tests = sum(len(groups) for groups in places.values())
     compared = [
-        (piece, score, len(inside), compare_groups(inside, outside))
-        for piece in slices
-        for score in scores
-        if (numbers := values.numbers.get(score))
-        and (inside := [number for item_id, number in numbers.items() if item_id in piece.item_ids])
-        and (outside := [number for item_id, number in numbers.items() if item_id not in piece.item_ids])
+        (piece, score, len(group), result)
+        for score, groups in places.items()
+        for (piece, group), result in zip(groups, _compare(values, score, groups, tests), strict=True)
     ]
     adjusted = holm([result.p for _, _, _, result in compared])
     results = [
@@ -51,6 +50,21 @@ def slice_run(values: RunValues, scores: Sequence[str]) -> list[SliceResult]:
         for (piece, score, count, result), p in zip(compared, adjusted, strict=True)
     ]
     return sorted(results, key=_rank)
+
+
+def _places(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tuple[_Slice, list[int]]]:
+    """The slices with items on both sides, and where those inside stand among a score's numbers."""
+    found = [(piece, [place for place, item_id in enumerate(numbers) if item_id in piece.item_ids]) for piece in slices]
+    return [(piece, group) for piece, group in found if 0 < len(group) < len(numbers)]
+
+
+def _compare(
+    values: RunValues, score: str, groups: Sequence[tuple[_Slice, list[int]]], tests: int
+) -> list[GroupResult]:
+    if not groups:
+        return []
+    width = 1.0 if values.has_scale(score) else None
+    return compare_with_rest(list(values.numbers[score].values()), [group for _, group in groups], width, tests)
 
 
 _ORDER: tuple[SliceVerdict, ...] = (
@@ -88,7 +102,7 @@ def _verdict(result: GroupResult, p: float | None, *, on_scale: bool) -> SliceVe
     """On a scale, more is better; without one nobody knows."""
     if p is None:
         return "too few items"
-    if p >= ALPHA:
+    if p >= ALPHA or (result.interval is not None and not result.interval.excludes_zero):
         return "not shown to differ"
     if on_scale:
         return "worse than the rest" if result.delta < 0 else "better than the rest"
