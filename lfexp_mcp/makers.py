@@ -1,12 +1,16 @@
 """Who made a score. It is part of the score and never changes: a score of another maker is another score."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.scale import Scale, parse_scale_name
+
+ScoreOrigin = Literal["run", "api", "langfuse", "human"]
+"""Where a score comes from: the run's own judges and scripts, others through the API, Langfuse's own evaluators, or
+humans. Scores of one name and different origins are different scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,11 @@ class JudgeMaker:
     scale_source: str | None = None
     """Where the scale was found, such as `prompt config`."""
     kind: Literal["judge"] = "judge"
+
+    @property
+    def origin(self) -> ScoreOrigin:
+        """See `ScoreOrigin`."""
+        return "run"
 
     @property
     def label(self) -> str:
@@ -53,6 +62,11 @@ class ScriptMaker:
     kind: Literal["script"] = "script"
 
     @property
+    def origin(self) -> ScoreOrigin:
+        """See `ScoreOrigin`."""
+        return "run"
+
+    @property
     def label(self) -> str:
         """The maker for a reader, such as `exact_match of checks.py (1f0c55aa90b2)`."""
         of = f" of {self.file}" if self.file else ""
@@ -72,6 +86,11 @@ class HumanMaker:
     kind: Literal["human"] = "human"
 
     @property
+    def origin(self) -> ScoreOrigin:
+        """See `ScoreOrigin`."""
+        return "human"
+
+    @property
     def label(self) -> str:
         """The maker for a reader."""
         return "human annotation"
@@ -89,6 +108,11 @@ class OtherMaker:
     kind: Literal["other"] = "other"
 
     @property
+    def origin(self) -> ScoreOrigin:
+        """See `ScoreOrigin`."""
+        return "langfuse" if self.source == "EVAL" else "api"
+
+    @property
     def label(self) -> str:
         """The maker for a reader."""
         return "Langfuse evaluator" if self.source == "EVAL" else "written through the API by others"
@@ -102,6 +126,12 @@ ScoreMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker | HumanMaker | OtherM
 RunMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker, Field(discriminator="kind")]
 """What scores a run of ours."""
 OTHERS = OtherMaker()
+
+
+def are_mixed(makers: Iterable[ScoreMaker]) -> bool:
+    """Tell whether the values of some makers do not mean the same, so that no mean stands for them."""
+    first, *others = makers
+    return not all(first.scores_like(other) for other in others)
 
 
 def recorded_maker(metadata: Mapping[str, JsonValue]) -> JudgeMaker | None:

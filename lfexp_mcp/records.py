@@ -10,12 +10,15 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lfexp_mcp.makers import OTHERS, HumanMaker, ScoreMaker
+from lfexp_mcp.makers import OTHERS, HumanMaker, RunMaker, ScoreMaker
 
 ScoreDataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
 ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
 ItemStatus = Literal["succeeded", "failed", "pending"]
-RunStatus = Literal["running", "completed", "failed", "cancelled"]
+EndStatus = Literal["completed", "failed", "cancelled"]
+RunStatus = Literal["running", "completed", "failed", "cancelled", "unknown"]
+"""`unknown`: of a run of another machine nobody knows whether it is running or has died; of a run of others, whether it
+is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,53 @@ class ItemResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run was begun to do, as every machine can read it."""
+
+    items: int
+    """Dataset items that it was to run."""
+    repeats: int = 1
+    scores: tuple[str, ...] = ()
+    """Names of the scores that every good result is to have: those of the judges, since a script names its scores only
+    when it gives them."""
+    makers: tuple[RunMaker, ...] = ()
+    """What scores it, as known at its beginning."""
+    part: str | None = None
+    """Which part of the dataset was chosen; None for the whole of it."""
+
+    @property
+    def results(self) -> int:
+        """Results that the whole run has in the end."""
+        return self.items * self.repeats
+
+
+@dataclass(frozen=True, slots=True)
+class MissingScores:
+    """The results that one evaluator or judge failed to score."""
+
+    count: int
+    results: tuple[tuple[int, str], ...] = ()
+    """Repetition and item id of each; not of all where they are very many."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunMark:
+    """How a run stands or ended, as its newest worker left it in Langfuse for every machine to read."""
+
+    status: Literal["running", "completed", "failed", "cancelled"]
+    at: datetime
+    plan: RunPlan
+    succeeded: int = 0
+    failed: int = 0
+    unscored: dict[str, MissingScores] = field(default_factory=dict)
+    """By the score's name, or the evaluator's where the score's is not known."""
+    makers: tuple[RunMaker, ...] = ()
+    """Of all scores that the run has."""
+    reason: str | None = None
+    """Why it ended before its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelUsage:
     """What calls to one model used."""
 
@@ -129,7 +179,7 @@ class RunRecord:
     status: RunStatus
     items: tuple[ItemResult, ...]
     total_items: int
-    """How many items the run has, those still pending included (times repetitions)."""
+    """How many results the run is to have, those still pending included; what it has where `plan` is None."""
     description: str | None = None
     created: datetime | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
@@ -140,3 +190,5 @@ class RunRecord:
     model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
     """What judges and prompt tasks used; not what a script's own code did. Known for runs made on this machine."""
     warnings: tuple[str, ...] = ()
+    plan: RunPlan | None = None
+    """None where nobody knows it, as of runs that others made."""

@@ -9,6 +9,15 @@ from lfexp_mcp.answers.base import Answer, Backend, NextStep
 from lfexp_mcp.records import ItemStatus, RunStatus, ScoreDataType, ScoreSource
 
 
+class ScoreShare(Answer):
+    """The scores of one name that one maker gave."""
+
+    maker: str = Field(description="Judge with version and model, script function, or who else.")
+    count: int
+    mean: float | None = Field(description="On 0-1; null where the values are not read so.")
+    counted: bool = Field(description="False for others' scores of this name, which the summary leaves out.")
+
+
 class ScoreSummary(Answer):
     """One score over all items of a run."""
 
@@ -27,6 +36,10 @@ class ScoreSummary(Answer):
     scale_source: str | None = Field(description="Where the scale was found.")
     clamped: int = Field(default=0, description="Values outside their scale, in no mean.")
     categories: dict[str, int] | None = Field(default=None, description="Counts per category.")
+    makers: list[ScoreShare] = Field(
+        default_factory=list,
+        description="Set where several made scores of this name; `mean` is null if theirs do not mean the same.",
+    )
 
 
 class ItemError(Answer):
@@ -180,8 +193,11 @@ class RunListEntry(Answer):
         description="As Langfuse counts them: an item that was run again, on a resume, counts again; of a run with "
         "repeats, those of its first repetition. get_run counts items."
     )
+    planned: int | None = Field(default=None, description="Results that the run is to have; null for runs of others.")
     metadata: dict[str, JsonValue]
-    status: RunStatus | None = Field(default=None, description="Known for runs made on this machine.")
+    status: RunStatus | None = Field(
+        default=None, description="`unknown`: running on another machine, or died there. Null for runs of others."
+    )
 
 
 class RunList(Answer):

@@ -129,6 +129,7 @@ def decode_dataset_item(item: DatasetItemRow) -> DatasetItem:
         metadata=item.metadata if isinstance(item.metadata, dict) else {},
         source_trace_id=item.source_trace_id,
         updated=item.updated_at,
+        created=item.created_at,
     )
 
 

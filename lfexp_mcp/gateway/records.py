@@ -38,6 +38,7 @@ class DatasetItem:
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     source_trace_id: str | None = None
     updated: datetime | None = None
+    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

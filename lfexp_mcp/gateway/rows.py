@@ -51,6 +51,7 @@ class DatasetItemRow(_Row):
     expected_output: JsonValue = None
     metadata: JsonValue = None
     source_trace_id: str | None = None
+    created_at: datetime
     updated_at: datetime
 
 

@@ -53,7 +53,7 @@ def _unscored(record: RunRecord) -> Iterator[str]:
 def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]) -> Iterator[str]:
     if any(item.expected_output not in (None, "") for item in record.items):
         return
-    zero = [name for name, reading in readings.items() if reading.source == "API" and _all_zero(record.items, name)]
+    zero = [name for name, reading in readings.items() if _all_zero(record.items, reading)]
     if not zero:
         return
     live = any("production_output" in item.metadata for item in record.items)
@@ -64,6 +64,8 @@ def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]
     )
 
 
-def _all_zero(items: tuple[ItemResult, ...], name: str) -> bool:
-    values = [score.value for item in items for score in item.scores if score.name == name and score.source == "API"]
+def _all_zero(items: tuple[ItemResult, ...], reading: ScoreReading) -> bool:
+    if reading.origin not in {"run", "api"}:
+        return False
+    values = [score.value for item in items for score in item.scores if reading.counts(score)]
     return bool(values) and all(not isinstance(value, str) and value == 0 for value in values)

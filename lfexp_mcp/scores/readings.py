@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.records import RunRecord, Score, ScoreDataType, ScoreSource
+from lfexp_mcp.makers import JudgeMaker, ScoreMaker, ScoreOrigin, are_mixed
+from lfexp_mcp.records import RunRecord, Score, ScoreDataType
 from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Scale
 
-SOURCES: tuple[ScoreSource, ...] = ("API", "EVAL", "ANNOTATION")
-"""In a run a name's values come from one source, the first of these that has any: a human's number is not on a
-judge's scale."""
+ORIGINS: tuple[ScoreOrigin, ...] = ("run", "api", "langfuse", "human")
+"""In a run a name's values are of one origin, the first of these that has any: what others wrote under the name of a
+judge's score is another score, and a human's number is not on a judge's scale."""
 
 OBSERVED = "observed values"
 """Source of a scale that the values themselves had to tell."""
@@ -24,27 +25,45 @@ class ScoreReading:
 
     name: str
     data_type: ScoreDataType
-    source: ScoreSource
-    """Only scores of this source count; see `SOURCES`."""
+    origin: ScoreOrigin
+    """Only scores of this origin count; see `ORIGINS`."""
     scale: Scale | None
     """None for text, for categories without values, and for numbers that fit no scale: those stay raw, out of
     every gate."""
     scale_source: str | None
-    stored_canonical: bool
-    """Whether the values are on 0-1 already, as judges' are, or still on `scale`."""
-    prompt: str | None = None
-    """The judge's prompt, where a judge gave the score."""
+    makers: tuple[ScoreMaker, ...] = ()
+    """Of the scores that count, in the order of the items; see `mixed`."""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the scores are of makers whose values do not mean the same: no mean stands for them."""
+        return len(self.makers) > 1 and are_mixed(self.makers)
+
+    @property
+    def prompt(self) -> str | None:
+        """The judge's prompt, where a judge gave the score."""
+        return next((maker.prompt for maker in self.makers if isinstance(maker, JudgeMaker)), None)
+
+    @property
+    def stored_canonical(self) -> bool:
+        """Whether the numbers are on 0-1 already, as judges' are, or still on `scale`."""
+        return self.prompt is not None
+
+    def counts(self, score: Score) -> bool:
+        """Tell whether a score is one of those that are read: of this name, and of the origin that counts."""
+        return score.name == self.name and score.maker.origin == self.origin
 
     def canonical(self, score: Score) -> float | None:
         """The score's value from 0 (worst) to 1 (best); None where it has no such value, or lies outside its scale."""
-        if isinstance(score.value, str):
-            category = self.scale.category(score.value) if self.scale else None
-            if self.scale is None or category is None or category.value is None:
-                return None
-            return self.scale.normalise(category.value)
-        if self.scale is None or (score.clamped and score.raw is not None and self.scale.within(score.raw) is None):
+        scale = self._scale_of(score)
+        if scale is None:
             return None
-        scale = UNIT if self.stored_canonical or isinstance(score.value, bool) else self.scale
+        if isinstance(score.value, str):
+            category = scale.category(score.value)
+            return scale.normalise(category.value) if category and category.value is not None else None
+        if score.clamped and score.raw is not None and scale.within(score.raw) is None:
+            return None
+        scale = UNIT if isinstance(score.maker, JudgeMaker) or isinstance(score.value, bool) else scale
         on_scale = scale.within(score.value)
         return None if on_scale is None else scale.normalise(on_scale)
 
@@ -54,7 +73,14 @@ class ScoreReading:
             return None
         if score.raw is not None:
             return score.raw
-        return self.scale.raw(score.value) if self.scale and self.stored_canonical else float(score.value)
+        scale = self._scale_of(score)
+        return scale.raw(score.value) if scale and isinstance(score.maker, JudgeMaker) else float(score.value)
+
+    def _scale_of(self, score: Score) -> Scale | None:
+        """The scale of the judge that gave this very score: another version may have had another one."""
+        if isinstance(score.maker, JudgeMaker) and score.maker.scale is not None and self.scale is not None:
+            return score.maker.scale
+        return self.scale
 
 
 def read_scores(
@@ -62,8 +88,8 @@ def read_scores(
 ) -> dict[str, ScoreReading]:
     """Work out how each score name of a run is to be read.
 
-    A judge's scale was recorded when it ran, a human's is stated by its score config. Other numbers are 0-1; when some
-    lie beyond, the set is read as 0-10; when some lie beyond that too, it has no scale.
+    A judge's scale is part of each of its scores, a human's is stated by its score config. Other numbers are 0-1; when
+    some lie beyond, the set is read as 0-10; when some lie beyond that too, it has no scale.
 
     Args:
         record: The run.
@@ -74,14 +100,15 @@ def read_scores(
     Returns:
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
-    judges, humans = _declared(record), _configured(human_scales)
+    recorded, humans = _recorded(record), _configured(human_scales)
     own = _values_by_name(score for item in record.items for score in item.scores)
     values = _values_by_name(score for one in (record, *beside) for item in one.items for score in item.scores)
     readings = {}
     for name in sorted(own):
-        source = next(source for source in SOURCES if source in own[name])
-        declared = judges.get(name) if source == "API" else humans.get(name) if source == "ANNOTATION" else None
-        readings[name] = _reading(name, source, values[name][source], declared)
+        origin = next(origin for origin in ORIGINS if origin in own[name])
+        makers = tuple(own[name][origin].makers)
+        declared = humans.get(name) if origin == "human" else _of_judges(makers, recorded.get(name))
+        readings[name] = _reading(name, origin, values[name][origin], declared, makers)
     return readings
 
 
@@ -94,31 +121,36 @@ def read_human_scores(scores: Iterable[Score], human_scales: Mapping[str, Scale]
     """
     humans = _configured(human_scales)
     values = _values_by_name(score for score in scores if score.source == "ANNOTATION")
-    return {name: _reading(name, "ANNOTATION", found["ANNOTATION"], humans.get(name)) for name, found in values.items()}
+    return {
+        name: _reading(name, "human", found["human"], humans.get(name), tuple(found["human"].makers))
+        for name, found in values.items()
+    }
 
 
-def _reading(name: str, source: ScoreSource, values: "_Values", declared: "_Declared | None") -> ScoreReading:
+def _reading(
+    name: str, origin: ScoreOrigin, values: "_Values", declared: "_Declared | None", makers: tuple[ScoreMaker, ...]
+) -> ScoreReading:
     kind = values.data_type
     if declared is not None:
         scale = declared.scale if kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale) else None
-        canonical = source != "ANNOTATION"
-        return ScoreReading(name, kind, source, scale, declared.source, canonical, declared.prompt)
+        return ScoreReading(name, kind, origin, scale, declared.source, makers)
     if kind == "BOOLEAN":
-        return ScoreReading(name, kind, source, BOOLEAN, None, stored_canonical=True)
+        return ScoreReading(name, kind, origin, BOOLEAN, None, makers)
     if kind != "NUMERIC":
-        return ScoreReading(name, kind, source, None, None, stored_canonical=False)
+        return ScoreReading(name, kind, origin, None, None, makers)
     if values.within(UNIT):
-        return ScoreReading(name, kind, source, UNIT, "default of evaluators", stored_canonical=False)
+        return ScoreReading(name, kind, origin, UNIT, "default of evaluators", makers)
     if values.within(TEN):
-        return ScoreReading(name, kind, source, TEN, OBSERVED, stored_canonical=False)
-    return ScoreReading(name, kind, source, None, OBSERVED, stored_canonical=False)
+        return ScoreReading(name, kind, origin, TEN, OBSERVED, makers)
+    return ScoreReading(name, kind, origin, None, OBSERVED, makers)
 
 
 @dataclass(slots=True)
 class _Values:
-    """What a name's values of one source look like: kinds, and the least and greatest number."""
+    """What a name's values of one origin look like: kinds, makers, and the least and greatest number."""
 
     kinds: set[ScoreDataType]
+    makers: dict[ScoreMaker, None]
     least: float = float("inf")
     greatest: float = float("-inf")
 
@@ -133,11 +165,12 @@ class _Values:
         return "NUMERIC" if self.kinds == {"NUMERIC", "BOOLEAN"} else "CATEGORICAL"
 
 
-def _values_by_name(scores: Iterable[Score]) -> dict[str, dict[ScoreSource, _Values]]:
-    found: dict[str, dict[ScoreSource, _Values]] = {}
+def _values_by_name(scores: Iterable[Score]) -> dict[str, dict[ScoreOrigin, _Values]]:
+    found: dict[str, dict[ScoreOrigin, _Values]] = {}
     for score in scores:
-        values = found.setdefault(score.name, {}).setdefault(score.source, _Values(set()))
+        values = found.setdefault(score.name, {}).setdefault(score.maker.origin, _Values(set(), {}))
         values.kinds.add(score.data_type)
+        values.makers[score.maker] = None
         if not isinstance(score.value, str):
             values.least = min(values.least, score.value)
             values.greatest = max(values.greatest, score.value)
@@ -146,18 +179,34 @@ def _values_by_name(scores: Iterable[Score]) -> dict[str, dict[ScoreSource, _Val
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A judge's scale, as the run recorded it, or a human's, as its score config states it."""
+    """A judge's scale, or a human's, as its score config states it."""
 
     scale: Scale
     source: str | None
-    prompt: str | None = None
 
 
 def _configured(human_scales: Mapping[str, Scale]) -> dict[str, _Declared]:
     return {name: _Declared(scale, "score config") for name, scale in human_scales.items()}
 
 
-def _declared(record: RunRecord) -> dict[str, _Declared]:
+def _of_judges(makers: Sequence[ScoreMaker], recorded: _Declared | None) -> _Declared | None:
+    """The scale of the judges that gave a name's scores; canonical 0-1 where their scales differ.
+
+    Args:
+        makers: Of the scores.
+        recorded: What version 0.1 recorded of the run, whose judges' scores may not tell their scale.
+    """
+    judges = [maker for maker in makers if isinstance(maker, JudgeMaker)]
+    if not judges:
+        return None
+    declared = {_Declared(judge.scale, judge.scale_source) for judge in judges if judge.scale is not None}
+    scales = {each.scale for each in declared} or ({recorded.scale} if recorded else set())
+    if len(scales) > 1:
+        return _Declared(UNIT, "several scales, each read on its own")
+    return next(iter(declared), recorded)
+
+
+def _recorded(record: RunRecord) -> dict[str, _Declared]:
     scales = record.provenance.get("scales")
     if not isinstance(scales, dict):
         return {}
@@ -174,8 +223,8 @@ def _parse(entry: JsonValue) -> _Declared | None:
         scale = _SCALE.validate_python(known)
     except ValidationError:
         return None
-    source, prompt = entry.get("source"), entry.get("prompt")
-    return _Declared(scale, source if isinstance(source, str) else None, prompt if isinstance(prompt, str) else None)
+    source = entry.get("source")
+    return _Declared(scale, source if isinstance(source, str) else None)
 
 
 def _has_values(scale: Scale) -> bool:

@@ -34,7 +34,7 @@ def summarise_repeats(record: RunRecord, readings: Mapping[str, ScoreReading]) -
         failed[item.item_id] = failed.get(item.item_id, 0) + (item.status == "failed")
         for score in item.scores:
             reading = readings[score.name]
-            value = reading.canonical(score) if score.source == reading.source else None
+            value = reading.canonical(score) if reading.counts(score) else None
             if value is not None:
                 values[score.name].setdefault(item.item_id, []).append(value)
     return [_summary(name, by_item, failed, len(record.experiment_ids)) for name, by_item in values.items() if by_item]

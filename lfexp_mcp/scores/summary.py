@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.answers.run import ScoreShare, ScoreSummary
 from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.scores.readings import ScoreReading
 
@@ -25,23 +25,24 @@ def summarise_scores(record: RunRecord, readings: Mapping[str, ScoreReading]) ->
     for item in record.items:
         unscored.update(failure.name for failure in item.unscored)
         for score in item.scores:
-            if score.source == readings[score.name].source:
-                scores[score.name].append(score)
+            scores[score.name].append(score)
     summaries = [_summary(readings[name], scores[name], unscored[name]) for name in readings]
     summaries += [_never_scored(name, unscored[name]) for name in unscored if name not in readings]
     return sorted(summaries, key=lambda summary: summary.name)
 
 
-def _summary(reading: ScoreReading, scores: Sequence[Score], unscored: int) -> ScoreSummary:
+def _summary(reading: ScoreReading, given: Sequence[Score], unscored: int) -> ScoreSummary:
+    scores = [score for score in given if reading.counts(score)]
+    shares = _shares(reading, given)
     numbers = _numbers(reading, scores)
-    mean = math.fsum(numbers) / len(numbers) if numbers else None
+    mean = None if reading.mixed else _mean(numbers)
     labelled = reading.data_type in {"CATEGORICAL", "TEXT"}
     counts = Counter(str(score.value) for score in scores) if reading.data_type == "CATEGORICAL" else None
     return ScoreSummary(
         name=reading.name,
         data_type=reading.data_type,
         mean=mean,
-        display=_display(reading, scores, mean, counts),
+        display=_display_mixed(shares) if reading.mixed else _display(reading, scores, mean, counts),
         count=len(scores),
         unscored=unscored,
         min=min(numbers, default=None),
@@ -50,7 +51,37 @@ def _summary(reading: ScoreReading, scores: Sequence[Score], unscored: int) -> S
         scale_source=reading.scale_source,
         clamped=sum(score.clamped for score in scores),
         categories=dict(counts.most_common()) if counts is not None else None,
+        makers=shares if len(shares) > 1 else [],
     )
+
+
+def _shares(reading: ScoreReading, scores: Sequence[Score]) -> list[ScoreShare]:
+    """What each maker gave under one name, those that count first; all humans together are one."""
+    by_maker: dict[str, list[Score]] = {}
+    for score in scores:
+        by_maker.setdefault(score.maker.label, []).append(score)
+    shares = [
+        ScoreShare(
+            maker=label,
+            count=len(found),
+            mean=_mean(_numbers(reading, found)) if reading.counts(found[0]) and reading.scale else None,
+            counted=reading.counts(found[0]),
+        )
+        for label, found in by_maker.items()
+    ]
+    return sorted(shares, key=lambda share: (not share.counted, -share.count, share.maker))
+
+
+def _display_mixed(shares: Sequence[ScoreShare]) -> str:
+    """Show the mean of each maker, since none stands for all."""
+    counted = [share for share in shares if share.counted]
+    means = (f"{share.mean:.2f}" if share.mean is not None else "no mean" for share in counted)
+    listed = "; ".join(f"{mean} by {share.maker} on {share.count}" for mean, share in zip(means, counted, strict=True))
+    return f"no single mean: {listed}"
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return math.fsum(numbers) / len(numbers) if numbers else None
 
 
 def _numbers(reading: ScoreReading, scores: Sequence[Score]) -> list[float]:

@@ -1,5 +1,6 @@
 """Warn of what makes a run's figures doubtful: above all, values that contradict the scale they are read on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.records import RunRecord, Score
@@ -11,7 +12,37 @@ _ENOUGH = 3
 
 def run_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
     """Say all that a reader of a run has to know before relying on its figures, see `scale_warnings`."""
-    return [*record.warnings, *scale_warnings(record, readings), *gap_warnings(record, readings)]
+    return [
+        *record.warnings,
+        *maker_warnings(record, readings),
+        *scale_warnings(record, readings),
+        *gap_warnings(record, readings),
+    ]
+
+
+def maker_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
+    """Say which score names have several makers whose values do not mean the same, and what was left out for that."""
+    counted: dict[str, Counter[str]] = {name: Counter() for name in readings}
+    others: dict[str, Counter[str]] = {name: Counter() for name in readings}
+    for item in record.items:
+        for score in item.scores:
+            if score.maker.origin != "human":
+                (counted if readings[score.name].counts(score) else others)[score.name][score.maker.label] += 1
+    mixed = (
+        f"{name!r} has no single maker, so that no mean stands for it: {_listed(counted[name])}."
+        for name, reading in readings.items()
+        if reading.mixed
+    )
+    left_out = (
+        f"Left out as another score than the run's own {name!r}: {_listed(found)}."
+        for name, found in others.items()
+        if found
+    )
+    return [*mixed, *left_out]
+
+
+def _listed(counts: Counter[str]) -> str:
+    return "; ".join(f"{count} {label}" for label, count in counts.most_common())
 
 
 def scale_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
@@ -27,7 +58,7 @@ def scale_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> l
     scores: dict[str, list[Score]] = {name: [] for name in readings}
     for item in record.items:
         for score in item.scores:
-            if score.source == readings[score.name].source:
+            if readings[score.name].counts(score):
                 scores[score.name].append(score)
     return [
         warning
@@ -77,7 +108,7 @@ def _meant(reading: ScoreReading, scores: Sequence[Score]) -> int | None:
 
 
 def _stated(reading: ScoreReading) -> str:
-    if reading.source == "ANNOTATION":
+    if reading.origin == "human":
         return "Give its score config a least and a greatest value"
     return "Let the evaluator return 0-1"
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue, SecretStr
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.judges.discovery import FoundJudges, find_judges
-from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
+from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.services.definitions.judges import create_judge
@@ -97,10 +97,10 @@ async def test_a_judge_survives_the_manifest_and_holds_no_key(ws: Workspace, nam
     assert "sk-secret-key" not in written
 
 
-async def test_a_runs_provenance_tells_readers_the_judges_scale(ws: Workspace, name: str) -> None:
+async def test_a_score_tells_its_readers_the_judges_scale(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, TEXT, config={"scale": "0-100", "score_name": "tone"})
     judge = await only(ws, name)
-    score = Score("s", "tone", 0.85, "NUMERIC")
+    score = Score("s", "tone", 0.85, "NUMERIC", maker=judge.maker)
     record = RunRecord(
         dataset="d",
         dataset_id="d",
@@ -109,7 +109,6 @@ async def test_a_runs_provenance_tells_readers_the_judges_scale(ws: Workspace, n
         status="completed",
         items=(ItemResult("i", "succeeded", scores=(score,)),),
         total_items=1,
-        provenance={"scales": {"tone": describe_scale(judge)}, "evaluators": [describe_judge(judge)]},
     )
     reading = read_scores(record, {})["tone"]
     assert (reading.scale, reading.scale_source, reading.prompt) == (judge.scale, "prompt config", name)

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from langfuse import LangfuseOtelSpanAttributes as Names
@@ -13,7 +13,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, ScoreWrite
+from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan, mark_score
+from lfexp_mcp.makers import JudgeMaker, RunMaker
+from lfexp_mcp.records import RunMark, RunPlan
+from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.worker.evaluation import score_write
 
 BATCH = 500
 
@@ -61,12 +66,31 @@ async def record_run(
     *,
     metadata: Mapping[str, JsonValue] | None = None,
     description: str | None = None,
+    makers: Mapping[str, RunMaker] | None = None,
+    mark: RunMark | None = None,
 ) -> RecordedRun:
-    """Record a run ; the embedded store shows it at once."""
+    """Record a run; the embedded store shows it at once.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset.
+        run_name: The run's name.
+        results: Its results.
+        metadata: Of the experiment, as the SDK takes it.
+        description: Of the run.
+        makers: By score name: the judges and scripts of a run of ours, whose plan names them. Without any the run is
+            of others.
+        mark: How a run of ours ended; None for one that got through all its items.
+    """
     experiment_id = await ws.gateway.experiment_id(dataset.id, run_name)
     spans: list[Span] = []
     scores: list[ScoreWrite] = []
     run = RecordedRun(dataset, experiment_id, {}, {})
+    if makers:
+        judged = tuple(name for name, maker in makers.items() if isinstance(maker, JudgeMaker))
+        plan = mark.plan if mark else RunPlan(len(results), scores=judged, makers=tuple(makers.values()))
+        metadata = {"lfexp": json.dumps({PLAN_KEY: encode_plan(plan)}), **(metadata or {})}
+        mark = mark or RunMark("completed", datetime.now(UTC), plan, len(results), makers=tuple(makers.values()))
     begun = datetime.now(UTC) - timedelta(hours=1)
     for index, result in enumerate(results):
         trace_id, task_id = secrets.token_hex(16), secrets.token_hex(8)
@@ -75,9 +99,16 @@ async def record_run(
         shared = _experiment_attributes(result, dataset, experiment_id, run_name, task_id, metadata, description)
         spans += _spans(result, trace_id, task_id, started, shared)
         scores += [
-            _score_write(name, value, result.comments.get(name), trace_id, task_id)
+            _made_by(
+                (makers or {}).get(name),
+                _score_write(name, value, result.comments.get(name), trace_id, task_id),
+                experiment_id,
+                result.item_id,
+            )
             for name, value in result.scores.items()
         ]
+    if mark is not None:
+        scores.append(score_write(mark_score(mark, experiment_id), None, experiment_id))
     for start in range(0, len(spans), BATCH):
         await ws.gateway.send_spans(_request(spans[start : start + BATCH]).SerializeToString())
     for start in range(0, len(scores), 100):
@@ -97,6 +128,13 @@ def _score_write(
         observation_id=observation_id,
         comment=comment,
     )
+
+
+def _made_by(maker: RunMaker | None, score: ScoreWrite, experiment_id: str, item_id: str) -> ScoreWrite:
+    if maker is None:
+        return score
+    identity = score_id(experiment_id, item_id, score.observation_id, score.name, maker)
+    return replace(score, id=identity, maker=maker)
 
 
 def _experiment_attributes(

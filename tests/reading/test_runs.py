@@ -8,7 +8,9 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.reports.answers import report_text
+from lfexp_mcp.scale import TEN
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
 from lfexp_mcp.services.answering.allowance import TOKENS, tokens
@@ -18,6 +20,8 @@ from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
+
+JUDGE = JudgeMaker("judge-tone", 1, "openai", "m", TEN, "default")
 
 
 async def test_runs_are_listed_newest_first_without_the_runners_own_metadata(workspace: Workspace) -> None:
@@ -192,9 +196,8 @@ async def test_a_run_that_nothing_scored_says_how_to_score_it(workspace: Workspa
 
 async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-unscored-next")
-    provenance = json.dumps({"scales": {"tone": {"low": 0, "high": 10}}})
     results = [Recorded("a", output="o", scores={"tone": 0.4}), Recorded("b", output="o")]
-    await record_run(workspace, dataset, "run", results, metadata={"lfexp": provenance})
+    await record_run(workspace, dataset, "run", results, makers={"tone": JUDGE})
     answer = await get_run(workspace, "get-unscored-next", "run")
     assert (answer.next[0].tool, answer.next[0].arguments["resume"]) == ("run_experiment", True)
     assert any("1 of 2 results were not scored by 'tone'" in warning for warning in answer.warnings)
@@ -226,9 +229,8 @@ async def test_a_repetition_that_is_not_there_yet_keeps_its_place(workspace: Wor
 
 async def test_a_declared_judges_missing_score_is_unscored_and_no_zero(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-unscored")
-    provenance = json.dumps({"scales": {"tone": {"low": 0, "high": 10}}})
     results = [Recorded("a", output="o", scores={"tone": 0.4}), Recorded("b", output="o")]
-    await record_run(workspace, dataset, "run", results, metadata={"lfexp": provenance})
+    await record_run(workspace, dataset, "run", results, makers={"tone": JUDGE})
     answer = await get_run(workspace, "get-unscored", "run")
     (tone,) = answer.scores
     assert (tone.mean, tone.count, tone.unscored) == (0.4, 1, 1)

@@ -1,18 +1,23 @@
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.makers import OTHERS, JudgeMaker, OtherMaker, ScoreMaker, ScriptMaker
 from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
-from lfexp_mcp.scale import BOOLEAN, Category, Scale
+from lfexp_mcp.scale import BOOLEAN, TEN, Category, Scale
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.votes import judge_disagreements
-from lfexp_mcp.scores.warnings import scale_warnings
+from lfexp_mcp.scores.warnings import maker_warnings, scale_warnings
 
-TEN_SCALE: dict[str, JsonValue] = {"accuracy": {"low": 0, "high": 10, "source": "default", "prompt": "judge-accuracy"}}
+JUDGE = JudgeMaker("judge-accuracy", 1, "openai", "m", TEN, "default")
+SECOND = replace(JUDGE, version=2, scale=Scale(1, 5))
+SCRIPT = ScriptMaker("accuracy", "checks.py", "a" * 64)
+LABELS = Scale(0, 2, kind="CATEGORICAL", categories=(Category("good", 2), Category("fair", 1), Category("bad", 0)))
 
 
 def score(
@@ -22,11 +27,16 @@ def score(
     raw: float | None = None,
     clamped: bool = False,
     source: ScoreSource = "API",
+    maker: ScoreMaker = SCRIPT,
 ) -> Score:
     kind: ScoreDataType = (
         "BOOLEAN" if isinstance(value, bool) else "CATEGORICAL" if isinstance(value, str) else "NUMERIC"
     )
-    return Score("id", name, value, kind, raw=raw, clamped=clamped, source=source)
+    return Score("id", name, value, kind, raw=raw, clamped=clamped, source=source, maker=maker)
+
+
+def judged(value: float | bool | str, *, raw: float | None = None, clamped: bool = False) -> Score:
+    return score(value, raw=raw, clamped=clamped, maker=JUDGE)
 
 
 def run(
@@ -67,7 +77,7 @@ def warnings(record: RunRecord) -> list[str]:
 
 
 def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None:
-    summary = only(run(score(0.8), score(0.9), Unscored("accuracy", "no answer"), scales=TEN_SCALE))
+    summary = only(run(judged(0.8), judged(0.9), Unscored("accuracy", "no answer")))
     assert summary.mean == pytest.approx(0.85)
     assert (summary.count, summary.unscored) == (2, 1)
     assert (summary.min, summary.max) == (0.8, 0.9)
@@ -75,7 +85,7 @@ def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None
 
 
 def test_a_score_that_failed_everywhere_is_unscored_and_not_zero() -> None:
-    summary = only(run(Unscored("accuracy", "x"), Unscored("accuracy", "x"), scales=TEN_SCALE))
+    summary = only(run(Unscored("accuracy", "x"), Unscored("accuracy", "x")))
     assert (summary.mean, summary.count, summary.unscored) == (None, 0, 2)
     assert summary.display == "not scored (2 failed)"
 
@@ -123,15 +133,8 @@ def test_categories_aggregate_as_counts() -> None:
 
 
 def test_categories_with_values_have_a_mean_too() -> None:
-    categories: list[JsonValue] = [
-        {"label": "good", "value": 2},
-        {"label": "fair", "value": 1},
-        {"label": "bad", "value": 0},
-    ]
-    scales: dict[str, JsonValue] = {
-        "accuracy": {"low": 0, "high": 2, "kind": "CATEGORICAL", "categories": categories, "source": "prompt config"}
-    }
-    summary = only(run(score("good"), score("fair"), scales=scales))
+    maker = replace(JUDGE, scale=LABELS)
+    summary = only(run(score("good", maker=maker), score("fair", maker=maker)))
     assert (summary.mean, summary.categories) == (0.75, {"good": 1, "fair": 1})
     assert summary.display == "0.75 (good 1, fair 1)"
 
@@ -142,22 +145,21 @@ def test_numbers_and_booleans_of_one_name_are_numbers() -> None:
 
 
 def test_a_humans_number_is_not_averaged_with_the_judges() -> None:
-    record = run((score(0.8), score(5.0, source="ANNOTATION")), scales=TEN_SCALE)
+    record = run((judged(0.8), score(5.0, source="ANNOTATION")))
     summary = only(record)
     assert (summary.mean, summary.count) == (0.8, 1)
 
 
 def test_a_humans_numbers_are_read_on_the_scale_of_their_score_config() -> None:
-    record = run(*[score(value, source="ANNOTATION") for value in (1.0, 3.0, 5.0, 5.0)], scales=TEN_SCALE)
+    record = run(*[score(value, source="ANNOTATION") for value in (1.0, 3.0, 5.0, 5.0)])
     (summary,) = summaries(record, {"accuracy": Scale(1, 5)})
     assert (summary.mean, summary.scale, summary.scale_source) == (0.625, "1-5", "score config")
     assert summary.display == "0.62 (3.5/5)"
 
 
 def test_humans_labels_have_the_values_that_their_score_config_gives_them() -> None:
-    scale = Scale(0, 2, kind="CATEGORICAL", categories=(Category("good", 2), Category("fair", 1), Category("bad", 0)))
     record = run(score("good", source="ANNOTATION"), score("fair", source="ANNOTATION"))
-    (summary,) = summaries(record, {"accuracy": scale})
+    (summary,) = summaries(record, {"accuracy": LABELS})
     assert (summary.mean, summary.display) == (0.75, "0.75 (good 1, fair 1)")
 
 
@@ -172,7 +174,7 @@ def test_a_score_config_says_nothing_of_an_evaluators_numbers() -> None:
 
 
 def test_humans_numbers_without_a_stated_scale_are_read_as_observed_and_the_warning_names_the_score_config() -> None:
-    record = run(score(4.0, source="ANNOTATION"), scales=TEN_SCALE)
+    record = run(score(4.0, source="ANNOTATION"))
     assert only(record).scale_source == "observed values"
     assert "score config" in warnings(record)[0]
 
@@ -181,13 +183,62 @@ def test_humans_numbers_without_a_stated_scale_are_read_as_observed_and_the_warn
     "foreign", [["not", "a", "mapping"], {"accuracy": "0-10"}, {"accuracy": {"low": 10, "high": 0}}, {"accuracy": {}}]
 )
 def test_provenance_that_is_not_ours_is_not_relied_on(foreign: JsonValue) -> None:
-    record = run(score(0.5))
+    record = run(score("good", maker=replace(JUDGE, scale=None)))
     record.provenance["scales"] = foreign
-    assert only(record).scale_source == "default of evaluators"
+    assert only(record).mean is None
+
+
+def test_labels_of_a_judge_whose_scale_version_0_1_kept_with_the_run_have_its_values() -> None:
+    categories: list[JsonValue] = [{"label": "good", "value": 2}, {"label": "fair", "value": 1}]
+    scale: JsonValue = {"low": 1, "high": 2, "kind": "CATEGORICAL", "categories": categories, "source": "prompt config"}
+    record = run(score("good", maker=replace(JUDGE, scale=None)), scales={"accuracy": scale})
+    assert (only(record).mean, only(record).scale_source) == (1.0, "prompt config")
+
+
+def test_each_score_is_read_on_the_scale_of_the_judge_that_gave_it() -> None:
+    record = run(score(0.79, maker=JUDGE), score(0.5, maker=SECOND))
+    reading = read_scores(record, {})["accuracy"]
+    assert [reading.raw(item.scores[0]) for item in record.items] == [pytest.approx(7.9), 3.0]
+    assert [reading.canonical(item.scores[0]) for item in record.items] == [0.79, 0.5]
+
+
+def test_no_mean_stands_for_two_versions_of_a_judge() -> None:
+    record = run(score(0.8, maker=JUDGE), score(0.6, maker=JUDGE), score(0.5, maker=SECOND))
+    summary = only(record)
+    assert (summary.mean, summary.count) == (None, 3)
+    assert [(share.maker, share.count, share.mean, share.counted) for share in summary.makers] == [
+        (JUDGE.label, 2, pytest.approx(0.7), True),
+        (SECOND.label, 1, 0.5, True),
+    ]
+    assert "no single maker" in maker_warnings(record, read_scores(record, {}))[0]
+
+
+def test_an_edited_script_is_named_and_its_mean_stays() -> None:
+    edited = replace(SCRIPT, sha256="b" * 64)
+    summary = only(run(score(1.0), score(0.0, maker=edited)))
+    assert (summary.mean, [share.count for share in summary.makers]) == (0.5, [1, 1])
+
+
+@pytest.mark.parametrize("own", [JUDGE, SCRIPT], ids=["judge", "script"])
+@pytest.mark.parametrize("other", [OTHERS, OtherMaker("EVAL")], ids=["api", "langfuse"])
+def test_what_others_write_under_the_name_of_a_score_is_shown_apart(own: ScoreMaker, other: OtherMaker) -> None:
+    record = run((score(0.8, maker=own), score(0.1, maker=other)), score(0.2, maker=other))
+    summary = only(record)
+    assert (summary.mean, summary.count) == (0.8, 1)
+    assert [(share.maker, share.count, share.counted) for share in summary.makers] == [
+        (own.label, 1, True),
+        (other.label, 2, False),
+    ]
+    assert "Left out" in maker_warnings(record, read_scores(record, {}))[0]
+
+
+def test_a_name_that_only_others_wrote_is_theirs() -> None:
+    summary = only(run(score(0.8, maker=OTHERS), score(0.2, maker=OTHERS)))
+    assert (summary.mean, summary.count, summary.makers) == (0.5, 2, [])
 
 
 def test_values_that_an_earlier_version_moved_to_an_end_of_the_scale_count_in_no_mean() -> None:
-    record = run(score(1.0, raw=85, clamped=True), score(0.5, raw=5), scales=TEN_SCALE)
+    record = run(judged(1.0, raw=85, clamped=True), judged(0.5, raw=5))
     assert (only(record).clamped, only(record).mean) == (1, 0.5)
     (warning,) = warnings(record)
     assert "1 of 2 values of 'accuracy'" in warning
@@ -195,21 +246,21 @@ def test_values_that_an_earlier_version_moved_to_an_end_of_the_scale_count_in_no
 
 
 def test_values_that_contradict_the_scale_give_a_warning_that_names_the_fix() -> None:
-    (warning,) = warnings(run(score(0.08), score(0.1), score(0.02), scales=TEN_SCALE))
+    (warning,) = warnings(run(judged(0.08), judged(0.1), judged(0.02)))
     assert "All 3 values of 'accuracy' lie between 0 and 1, although its scale is 0-10 (default)" in warning
     assert '{"scale": "0-1"} into the config of prompt \'judge-accuracy\'' in warning
 
 
 def test_values_that_fit_their_scale_give_no_warning() -> None:
-    assert warnings(run(score(0.8), score(0.1), score(0.0), scales=TEN_SCALE)) == []
+    assert warnings(run(judged(0.8), judged(0.1), judged(0.0))) == []
 
 
 def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
-    assert warnings(run(score(0.0), score(0.0), score(0.0), scales=TEN_SCALE)) == []
+    assert warnings(run(judged(0.0), judged(0.0), judged(0.0))) == []
 
 
 def test_fifty_thousand_items_are_summarised_quickly() -> None:
-    record = run(*[(score(0.25), score(True, "passed")) for _ in range(50_000)], scales=TEN_SCALE)
+    record = run(*[(judged(0.25), score(True, "passed")) for _ in range(50_000)])
     began = time.perf_counter()
     found = summaries(record)
     assert [summary.count for summary in found] == [50_000, 50_000]

@@ -62,7 +62,7 @@ def rated_pairs(values: RunValues, humans: Mapping[str, ScoreReading]) -> list[R
         values: The run.
         humans: How its human scores are read; those without a scale are left out.
     """
-    judges = [name for name, reading in values.readings.items() if reading.source != "ANNOTATION" and reading.scale]
+    judges = [name for name, reading in values.readings.items() if reading.origin != "human" and reading.scale]
     pairs = []
     for name in sorted(humans):
         if humans[name].scale is not None:
@@ -86,7 +86,7 @@ def _rated(values: RunValues, judge: str, human: ScoreReading) -> tuple[Rated, .
     for item in values.record.items:
         judged = values.score_of(item, judge)
         judge_value = values.readings[judge].canonical(judged) if judged else None
-        humans = [score for score in item.scores if score.source == human.source and score.name == human.name]
+        humans = [score for score in item.scores if human.counts(score)]
         given = [(value, score) for score in humans if (value := human.canonical(score)) is not None]
         if judged is None or judge_value is None or not given:
             continue

@@ -1,13 +1,15 @@
 """Whether two runs can be compared fairly: what differs between them beside the task."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
+from lfexp_mcp.makers import JudgeMaker, ScriptMaker
 from lfexp_mcp.records import RunRecord
+from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
 from lfexp_mcp.services.reading.run_values import RunValues, first_results
 
@@ -125,14 +127,30 @@ def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Find
 
 def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
     first, second = baseline.readings[score], run.readings[score]
-    if (first.source == "ANNOTATION") != (second.source == "ANNOTATION"):
-        message = f"{score!r} comes from humans in one run only."
-        yield Finding(kind="source", unfair=True, run=run.name, score=score, message=message)
+    if first.origin != second.origin:
+        unfair = not {first.origin, second.origin} <= {"run", "api"} or _is_judged(first) or _is_judged(second)
+        message = f"{score!r} is not from the same source: {_made_in(baseline, score)}, {_made_in(run, score)}."
+        yield Finding(kind="source", unfair=unfair, run=run.name, score=score, message=message)
+    for values in (baseline, run):
+        if values.readings[score].mixed:
+            message = f"{score!r} has no single maker: {_made_in(values, score)}. Their values are not one score's."
+            yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
+    if first.mixed or second.mixed:
+        return
     if first.scale and second.scale and first.scale.name != second.scale.name:
         scales = f"{first.scale.name} in {baseline.name!r} and on {second.scale.name} in {run.name!r}"
         message = f"{score!r} was scored on {scales}."
         yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
     yield from _judges(baseline, run, score)
+
+
+def _is_judged(reading: ScoreReading) -> bool:
+    return any(isinstance(maker, JudgeMaker) for maker in reading.makers)
+
+
+def _made_in(values: RunValues, score: str) -> str:
+    labels = dict.fromkeys(maker.label for maker in values.readings[score].makers)
+    return f"{' and '.join(labels)} in {values.name!r}"
 
 
 def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
@@ -160,13 +178,19 @@ def _one_sided(having: RunValues, lacking: RunValues, score: str, item_ids: Coll
 
 
 def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
-    first, second = judge_of(baseline, score), judge_of(run, score)
+    first, second = _judge_of(baseline, score), _judge_of(run, score)
     if first is None or second is None:
         return
+    pairs = {
+        "name": (first.prompt, second.prompt),
+        "version": (first.version, second.version),
+        "provider": (first.provider, second.provider),
+        "model": (first.model, second.model),
+    }
     differing = [
-        f"{what} {_shown(first.get(what))} and {_shown(second.get(what))}"
-        for what in ("name", "version", "provider", "model")
-        if first.get(what) != second.get(what)
+        f"{what} {_shown(one)} and {_shown(other)}"
+        for what, (one, other) in pairs.items()
+        if one is not None and other is not None and one != other
     ]
     if differing:
         message = (
@@ -176,32 +200,29 @@ def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
         yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
 
 
+def _judge_of(values: RunValues, score: str) -> JudgeMaker | None:
+    """The judge that gives a score, one for all; None for scripts and for runs of others."""
+    return next((maker for maker in values.readings[score].makers if isinstance(maker, JudgeMaker)), None)
+
+
 def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None:
     """Say that the script which gives a score differs between two runs; None for other scores, and where it does not.
 
     Such a difference makes no comparison unfair, since most edits of a script leave the score what it was.
     """
-    readings = [values.readings.get(score) for values in (baseline, run)]
-    scripted = [reading for reading in readings if reading and reading.source == "API" and reading.prompt is None]
-    first, second = _recorded(baseline.record, _SCRIPT), _recorded(run.record, _SCRIPT)
-    if len(scripted) < len(readings) or first is None or second is None or first == second:
+    first, second = _script_hashes(baseline, score), _script_hashes(run, score)
+    if not first or not second or first == second:
         return None
     return (
-        f"Its evaluator script differs between the runs ({_shown(first, HASH_SHOWN)} and {_shown(second, HASH_SHOWN)}):"
-        " part of the difference may be the script's."
+        f"Its evaluator script differs between the runs ({' and '.join(first)}; {' and '.join(second)}): "
+        "part of the difference may be the script's."
     )
 
 
-def judge_of(values: RunValues, score: str) -> Mapping[str, JsonValue] | None:
-    """What the runner recorded about the judge that gives a score; None for scripts and for runs of others."""
+def _script_hashes(values: RunValues, score: str) -> list[str]:
     reading = values.readings.get(score)
-    evaluators = values.record.provenance.get("evaluators")
-    if reading is None or reading.prompt is None or not isinstance(evaluators, list):
-        return None
-    return next(
-        (entry for entry in evaluators if isinstance(entry, dict) and entry.get("name") in (reading.prompt, score)),
-        None,
-    )
+    makers = reading.makers if reading is not None else ()
+    return sorted({maker.sha256[:HASH_SHOWN] for maker in makers if isinstance(maker, ScriptMaker) and maker.sha256})
 
 
 def _recorded(record: RunRecord, path: tuple[str, ...]) -> JsonValue:

@@ -228,6 +228,7 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
     run, item_ids = compared.run, compared.item_ids
     values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
     raw = {score: "its values fit no 0-1 or 0-10 scale." for score in mine.means if score not in values}
+    raw |= {score: "it has no single maker, and so no mean." for score, one in run.readings.items() if one.mixed}
     deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
     coverage = {score: score_coverage(run, score) for score in values}
     pairs = {line.score: pair_coverage(baseline, run, line.score, item_ids) for line in compared.scores}

@@ -4,18 +4,20 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
 from lfexp_mcp.errors import NotFoundError, StateError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
-from lfexp_mcp.records import ItemResult, RunRecord, Score, Unscored
+from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
+from lfexp_mcp.makers import JudgeMaker, ScriptMaker
+from lfexp_mcp.records import ItemResult, RunRecord, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.services.reading.attribution import KnownMakers, attribute_scores
+from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance, repeats_of
+from lfexp_mcp.services.reading.whole import complete, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
 EMBEDDED_SCORES = 50
 """Scores that Langfuse gives with an item at most."""
-PROVENANCE_KEY = "lfexp"
 
 
 async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
@@ -36,7 +38,7 @@ async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
         experiment = await ws.gateway.experiment(found.id, run_name)
         if experiment is None:
             raise
-        record = _of_another_machine(await _read_experiment(ws, found, experiment))
+        record = await _read_elsewhere(ws, found, experiment)
         return _with_warning(record, f"This is what Langfuse has of the run. {unreadable}")
 
 
@@ -50,17 +52,29 @@ async def _read_known(ws: Workspace, found: Dataset, run_name: str, folder: RunF
         return _with_warning(
             folder.read_record(), "Langfuse shows nothing of this run yet: this is its journal on this machine."
         )
-    record = await _read_experiment(ws, found, experiment)
-    return fill_in(record, folder.read_record()) if folder else _of_another_machine(record)
+    if folder is not None:
+        journal = folder.read_record()
+        return fill_in(await _read_experiment(ws, found, experiment, _known_here(experiment, journal)), journal)
+    return await _read_elsewhere(ws, found, experiment)
 
 
-def _of_another_machine(record: RunRecord) -> RunRecord:
-    """What Langfuse alone tells of a run, and what it seems to lack."""
-    repeats, shown = repeats_of(record.provenance), len(record.experiment_ids)
-    if shown < repeats:
-        lacking = f"Langfuse shows {shown} of the run's {repeats} repetitions: all figures are of those."
-        record = _with_warning(record, lacking)
-    return infer_unscored(record)
+async def _read_elsewhere(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
+    """Read a run of which this machine has no journal."""
+    whole = await read_whole(ws, head)
+    record = await _read_experiment(ws, dataset, head, whole.known_makers())
+    return await complete(ws, record, whole)
+
+
+def _known_here(head: Experiment, journal: RunRecord) -> KnownMakers:
+    """The makers of a run that was begun on this machine, and of what another one may have added."""
+    own = {
+        score.id: score.maker
+        for item in journal.items
+        for score in item.scores
+        if isinstance(score.maker, JudgeMaker | ScriptMaker)
+    }
+    plan = decode_plan(read_provenance(head.metadata))
+    return KnownMakers(makers=plan.makers if plan else (), ids=own)
 
 
 async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
@@ -82,7 +96,7 @@ async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[Item
 def _commented(score: Score, full: Score | None) -> Score:
     if full is None or score.comment is not None:
         return score
-    return replace(full, value=score.value, data_type=score.data_type)
+    return replace(full, value=score.value, data_type=score.data_type, maker=score.maker)
 
 
 async def _unknown_run(ws: Workspace, dataset: Dataset, run_name: str) -> NotFoundError:
@@ -95,7 +109,7 @@ async def _unknown_run(ws: Workspace, dataset: Dataset, run_name: str) -> NotFou
     )
 
 
-async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
+async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment, known: KnownMakers) -> RunRecord:
     """Read all results of a run from Langfuse, with its further repetitions."""
     provenance = read_provenance(head.metadata)
     experiments = {0: head}
@@ -108,8 +122,8 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
     description = head.description
     for repeat, experiment in experiments.items():
         results = await ws.gateway.experiment_items(experiment.id)
-        results = await _with_all_scores(ws, results)
         kept = newest_good(results)
+        kept = await attribute_scores(ws, await _with_all_scores(ws, kept), known)
         superseded += len(results) - len(kept)
         items += [item_result(result, repeat) for result in kept]
         description = description or next((result.description for result in results if result.description), None)
@@ -125,7 +139,7 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment) ->
         created=head.created,
         metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
         provenance=provenance,
-        run_scores=tuple(score for experiment in experiments.values() for score in experiment.scores),
+        run_scores=without_marks(score for experiment in experiments.values() for score in experiment.scores),
         warnings=_superseded_warning(superseded),
     )
 
@@ -194,10 +208,12 @@ def item_result(result: ExperimentItem, repeat: int = 0) -> ItemResult:
 
 
 def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
-    """Keep the newest score per name of an evaluator or judge, and every score of a human."""
-    kept: dict[tuple[str, ...], Score] = {}
+    """Keep the newest score per name and maker, scripts before and after an edit being one, and all of humans."""
+    kept: dict[tuple[str, object], Score] = {}
     for score in scores:
-        key = (score.name, score.id) if score.source == "ANNOTATION" else (score.name, score.source)
+        maker = score.maker
+        which = maker if isinstance(maker, JudgeMaker) else score.id if maker.origin == "human" else maker.origin
+        key = (score.name, which)
         known = kept.get(key)
         if known is None or _time(score) > _time(known):
             kept[key] = score
@@ -206,28 +222,6 @@ def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
 
 def _time(score: Score) -> float:
     return score.timestamp.timestamp() if score.timestamp else 0.0
-
-
-def read_provenance(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return what the runner recorded about a run, empty for a run of others.
-
-    Langfuse may encode a value once more than it was given.
-    """
-    value = metadata.get(PROVENANCE_KEY)
-    while isinstance(value, str):
-        try:
-            decoded = json.loads(value)
-        except ValueError:
-            return {}
-        value = decoded if decoded != value else None
-    return value if isinstance(value, dict) else {}
-
-
-def repeats_of(provenance: dict[str, JsonValue]) -> int:
-    """Return how many repetitions belong to a run, from the provenance of its first."""
-    repeats = provenance.get("repeats")
-    count = repeats.get("count") if isinstance(repeats, dict) else None
-    return count if isinstance(count, int) and 0 < count <= 1000 else 1
 
 
 @dataclass(slots=True)
@@ -256,6 +250,7 @@ def fill_in(record: RunRecord, journal: RunRecord) -> RunRecord:
         run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
         model_usage=journal.model_usage,
         warnings=(*record.warnings, *journal.warnings),
+        plan=journal.plan,
     )
     if not filled.items and not filled.scores:
         return merged
@@ -290,23 +285,6 @@ def _supersedes(kept: ItemResult, shown: ItemResult) -> bool:
     if kept.status != shown.status:
         return kept.status == "succeeded"
     return kept.started is not None and (shown.started is None or kept.started > shown.started)
-
-
-def infer_unscored(record: RunRecord) -> RunRecord:
-    """Mark the judges' scores that a run declares and an item lacks, for a run whose journal is elsewhere."""
-    declared = record.provenance.get("scales")
-    names = list(declared) if isinstance(declared, dict) else []
-    if not names:
-        return record
-    items = tuple(
-        replace(item, unscored=_missing(item, names)) if item.status == "succeeded" else item for item in record.items
-    )
-    return replace(record, items=items)
-
-
-def _missing(item: ItemResult, names: Iterable[str]) -> tuple[Unscored, ...]:
-    scored = {score.name for score in item.scores if score.source != "ANNOTATION"}
-    return tuple(Unscored(name, "Langfuse has no such score of this item.") for name in names if name not in scored)
 
 
 def _with_warning(record: RunRecord, warning: str) -> RunRecord:

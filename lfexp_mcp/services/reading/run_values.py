@@ -35,14 +35,14 @@ class RunValues:
         if score.source == "ANNOTATION":
             return self.humans.get(score.name)
         reading = self.readings.get(score.name)
-        return reading if reading is not None and reading.source == score.source else None
+        return reading if reading is not None and reading.counts(score) else None
 
     def score_of(self, item: ItemResult, name: str) -> Score | None:
         """The score of an item that counts, None where it was not scored."""
         reading = self.readings.get(name)
         if reading is None:
             return None
-        return next((score for score in item.scores if score.name == name and score.source == reading.source), None)
+        return next((score for score in item.scores if reading.counts(score)), None)
 
 
 def read_values(record: RunRecord, human_scales: Mapping[str, Scale], beside: Sequence[RunRecord] = ()) -> RunValues:
@@ -58,7 +58,7 @@ def read_values(record: RunRecord, human_scales: Mapping[str, Scale], beside: Se
     for item in record.items:
         for score in item.scores:
             reading = readings[score.name]
-            value = number_of(score, reading) if score.source == reading.source else None
+            value = number_of(score, reading) if reading.counts(score) else None
             if value is not None:
                 collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
     humans = read_human_scores((score for item in record.items for score in item.scores), human_scales)

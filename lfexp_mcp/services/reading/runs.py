@@ -8,6 +8,7 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
 from lfexp_mcp.errors import NotFoundError, RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scale import Scale
@@ -18,8 +19,10 @@ from lfexp_mcp.services.answering.notices import STRANGERS
 from lfexp_mcp.services.reading.describe import describe_run
 from lfexp_mcp.services.reading.following import Follower, OnProgress, wait_for_run
 from lfexp_mcp.services.reading.human_scales import human_scales_of
-from lfexp_mcp.services.reading.results import PROVENANCE_KEY, find_folder, read_provenance, read_run, with_comments
+from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance
+from lfexp_mcp.services.reading.results import find_folder, read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
+from lfexp_mcp.services.reading.whole import listed_status
 from lfexp_mcp.services.workspace import Workspace
 
 PAGES = 5
@@ -96,7 +99,8 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
         description=experiment.description or _description(experiment),
         results=experiment.item_count,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
-        status=_status(folder),
+        status=_status(folder) or listed_status(experiment),
+        planned=_planned(experiment),
     )
 
 
@@ -106,6 +110,11 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
     except StateError:
         # Whoever asks for that run is told; the list is not held up by it.
         return None
+
+
+def _planned(experiment: Experiment) -> int | None:
+    plan = decode_plan(read_provenance(experiment.metadata))
+    return plan.results if plan is not None else None
 
 
 def _description(experiment: Experiment) -> str | None:
@@ -129,6 +138,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
                 results=0,
                 metadata=manifest.metadata,
                 status=_status(folder),
+                planned=manifest.total_items,
             )
         )
     return sorted(entries, key=lambda entry: entry.created, reverse=True)

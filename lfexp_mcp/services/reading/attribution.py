@@ -1,0 +1,121 @@
+"""Who made the scores that Langfuse lists with a run's items, without their metadata.
+
+The id of a score is derived from its maker, so that those of a run's known makers are recognised; the metadata of the
+others is read where one of them may still be the run's own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pydantic import JsonValue
+
+from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.makers import JudgeMaker, RunMaker, ScriptMaker
+from lfexp_mcp.records import Score
+from lfexp_mcp.runs.identity import score_id
+from lfexp_mcp.services.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMakers:
+    """What is known of the makers of a run's scores, before any score is looked at."""
+
+    makers: Sequence[RunMaker] = ()
+    ids: Mapping[str, RunMaker] = field(default_factory=dict)
+    """The makers of scores that are known one by one, from a journal."""
+    complete: bool = False
+    """Whether these are all: a score of none of them is somebody else's."""
+    recorded: "RecordedMakers | None" = None
+    """Of a run that version 0.1 made."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMakers:
+    """What version 0.1 recorded of the makers of a run's scores; its ids do not tell them apart."""
+
+    judges: Mapping[str, JudgeMaker]
+    """By the score's name; as the newest worker knew them, so that a score's own metadata wins."""
+    script: ScriptMaker
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, JsonValue]) -> "RecordedMakers":
+        """Read the provenance of a run."""
+        scales, evaluators = provenance.get("scales"), provenance.get("evaluators")
+        described = [one for one in evaluators if isinstance(one, dict)] if isinstance(evaluators, list) else []
+        judges = {}
+        for score, scale in scales.items() if isinstance(scales, dict) else ():
+            prompt = scale.get("prompt") if isinstance(scale, dict) else None
+            known = next((one for one in described if one.get("name") == prompt), {})
+            version, model = known.get("version"), known.get("model")
+            judges[score] = JudgeMaker(
+                prompt=str(prompt),
+                version=version if isinstance(version, int) else None,
+                model=model if isinstance(model, str) else None,
+            )
+        script = provenance.get("evaluator_script")
+        file, digest = (script.get("file"), script.get("sha256")) if isinstance(script, dict) else (None, None)
+        return cls(judges, ScriptMaker(file=str(file) if file else None, sha256=str(digest) if digest else None))
+
+
+async def attribute_scores(
+    ws: Workspace, results: Sequence[ExperimentItem], known: KnownMakers
+) -> list[ExperimentItem]:
+    """Give the scores of a run's results their makers.
+
+    Args:
+        ws: The workspace; asked only for what the ids cannot tell.
+        results: Of one run.
+        known: The makers to look for; of a run of others there are none, and nothing is asked.
+    """
+    attributed = [replace(result, scores=_recognised(result, known)) for result in results]
+    if known.complete or not (known.makers or known.ids or known.recorded):
+        return attributed
+    traces = [result.trace_id for result in attributed if any(_is_open(score) for score in result.scores)]
+    if not traces:
+        return [_settled(result, known) for result in attributed]
+    entries = await ws.gateway.scores(trace_ids=list(dict.fromkeys(traces)), source="API")
+    read = {entry.score.id: entry.score for entry in entries}
+    return [_settled(replace(result, scores=_with_details(result.scores, read)), known) for result in attributed]
+
+
+def _recognised(result: ExperimentItem, known: KnownMakers) -> tuple[Score, ...]:
+    return tuple(_recognise(score, result, known) if _is_open(score) else score for score in result.scores)
+
+
+def _is_open(score: Score) -> bool:
+    """Whether a score may be the run's own, and is not known to be."""
+    return score.maker.origin == "api"
+
+
+def _recognise(score: Score, result: ExperimentItem, known: KnownMakers) -> Score:
+    if score.id in known.ids:
+        return replace(score, maker=known.ids[score.id])
+    subject = (result.experiment_id, result.item_id, result.observation_id, score.name)
+    maker = next((maker for maker in known.makers if score_id(*subject, maker) == score.id), None)
+    recorded = known.recorded
+    if maker is None and recorded is not None and score.name not in recorded.judges and score_id(*subject) == score.id:
+        maker = recorded.script
+    return replace(score, maker=maker) if maker is not None else score
+
+
+def _with_details(scores: Iterable[Score], read: Mapping[str, Score]) -> tuple[Score, ...]:
+    return tuple(
+        replace(score, maker=read[score.id].maker, raw=read[score.id].raw, metadata=read[score.id].metadata)
+        if _is_open(score) and score.id in read
+        else score
+        for score in scores
+    )
+
+
+def _settled(result: ExperimentItem, known: KnownMakers) -> ExperimentItem:
+    """Give what is still open of a run of version 0.1 to the judge that the run recorded, where the id is its own."""
+    if known.recorded is None:
+        return result
+    judges = known.recorded.judges
+
+    def settle(score: Score) -> Score:
+        identity = score_id(result.experiment_id, result.item_id, result.observation_id, score.name)
+        is_own = _is_open(score) and score.name in judges and identity == score.id
+        return replace(score, maker=judges[score.name]) if is_own else score
+
+    return replace(result, scores=tuple(map(settle, result.scores)))

@@ -1,0 +1,148 @@
+"""How much of a run Langfuse has, for a run whose journal is not on this machine: never a part for the whole."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from pydantic import JsonValue
+
+from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway.run_marks import MARK_NAME, decode_mark, decode_plan, find_mark
+from lfexp_mcp.makers import RunMaker
+from lfexp_mcp.records import EndStatus, ItemResult, MissingScores, RunMark, RunPlan, RunRecord, RunStatus, Unscored
+from lfexp_mcp.services.reading.attribution import KnownMakers, RecordedMakers
+from lfexp_mcp.services.reading.provenance import read_provenance, repeats_of
+from lfexp_mcp.services.workspace import Workspace
+
+NO_END = (
+    "Langfuse has no end of this run: it is running on another machine, or died there. get_run there tells; "
+    "run_experiment with resume=true goes on with it here."
+)
+NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What Langfuse tells of the whole of a run."""
+
+    provenance: dict[str, JsonValue]
+    plan: RunPlan | None = None
+    """None for runs of others, and of version 0.1."""
+    mark: RunMark | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run left its end."""
+        return self.mark is not None and self.mark.status != "running"
+
+    def known_makers(self) -> KnownMakers:
+        """What is known of the makers of its scores."""
+        makers: dict[RunMaker, None] = dict.fromkeys(self.mark.makers if self.mark else ())
+        makers |= dict.fromkeys(self.plan.makers if self.plan else ())
+        recorded = RecordedMakers.of(self.provenance) if self.provenance and self.plan is None else None
+        return KnownMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
+
+
+def listed_status(experiment: Experiment) -> RunStatus | None:
+    """Tell how a run of another machine stands, by its entry in Langfuse's list; None for a run of others.
+
+    Whether a run of others is whole takes a look at all of its items, and of its dataset's.
+    """
+    mark = find_mark(experiment.scores, experiment.id)
+    if mark is None:
+        return "unknown" if decode_plan(read_provenance(experiment.metadata)) else None
+    return _ended(mark.value)
+
+
+def _ended(value: float | bool | str) -> RunStatus:
+    """The status that a mark stands for where its run cannot be looked at."""
+    known: dict[object, EndStatus] = {status: status for status in get_args(EndStatus)}
+    return known.get(value, "unknown")
+
+
+async def read_whole(ws: Workspace, head: Experiment) -> Whole:
+    """Read what Langfuse tells of the whole of a run."""
+    provenance = read_provenance(head.metadata)
+    mark = None
+    if find_mark(head.scores, head.id) is not None:
+        entries = await ws.gateway.scores(experiment_id=head.id, name=MARK_NAME)
+        score = find_mark((entry.score for entry in entries), head.id)
+        mark = decode_mark(score) if score is not None else None
+    return Whole(provenance, mark.plan if mark else decode_plan(provenance), mark)
+
+
+async def complete(ws: Workspace, record: RunRecord, whole: Whole) -> RunRecord:
+    """Add to what Langfuse lists of a run what it is known to lack: results, scores, its end.
+
+    Args:
+        ws: The workspace.
+        record: The run as listed.
+        whole: What is known of the whole of it.
+    """
+    repeats, shown = repeats_of(record.provenance), len(record.experiment_ids)
+    if shown < repeats:
+        record = _warned(record, f"Langfuse shows {shown} of the run's {repeats} repetitions.")
+    record = _with_unscored(record, whole)
+    if whole.plan is None:
+        return await _of_unknown_plan(ws, record)
+    status = _ended(whole.mark.status) if whole.mark else "unknown"
+    record = replace(record, status=status, plan=whole.plan, total_items=max(whole.plan.results, len(record.items)))
+    if status == "unknown":
+        return _warned(record, NO_END)
+    return _warned(record, whole.mark.reason) if whole.mark and whole.mark.reason else record
+
+
+async def _of_unknown_plan(ws: Workspace, record: RunRecord) -> RunRecord:
+    """A run of others is whole when it has all items that its dataset had when it began."""
+    items = await ws.gateway.dataset_items(record.dataset)
+    had = {
+        item.id for item in items if item.created is None or record.created is None or item.created <= record.created
+    }
+    lacking = len(had - {item.item_id for item in record.items})
+    if not lacking:
+        return replace(record, status="completed")
+    missing = f"It lacks {lacking} of the {len(had)} items that the dataset had when it began"
+    return _warned(replace(record, status="unknown"), f"{missing}: nobody knows whether it was to have them.")
+
+
+def _with_unscored(record: RunRecord, whole: Whole) -> RunRecord:
+    """Mark the scores that the run was to have and that an item lacks."""
+    scales = whole.provenance.get("scales")
+    recorded = tuple(scales) if isinstance(scales, dict) else ()
+    expected = whole.plan.scores if whole.plan else recorded
+    unscored = {name: _Lacking.of(missing) for name, missing in (whole.mark.unscored if whole.mark else {}).items()}
+    if not expected and not unscored:
+        return record
+    items = tuple(
+        replace(item, unscored=tuple(_missing(item, expected, unscored))) if item.status == "succeeded" else item
+        for item in record.items
+    )
+    return replace(record, items=items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """Which results an evaluator failed on."""
+
+    results: frozenset[tuple[int, str]]
+    are_all: bool
+
+    @classmethod
+    def of(cls, missing: MissingScores) -> "_Lacking":
+        return cls(frozenset(missing.results), missing.count <= len(missing.results))
+
+    def may_hold(self, item: ItemResult) -> bool:
+        """Whether the evaluator failed on an item, or may have, where not all are listed."""
+        return not self.are_all or (item.repeat, item.item_id) in self.results
+
+
+def _missing(item: ItemResult, expected: Iterable[str], unscored: Mapping[str, _Lacking]) -> Iterator[Unscored]:
+    scored = {score.name for score in item.scores if score.maker.origin == "run"}
+    failed = [name for name, lacking in unscored.items() if lacking.may_hold(item)]
+    for name in dict.fromkeys((*expected, *failed)):
+        if name not in scored:
+            yield Unscored(name, NOT_IN_LANGFUSE)
+
+
+def _warned(record: RunRecord, warning: str) -> RunRecord:
+    return replace(record, warnings=(*record.warnings, warning))
