@@ -4,10 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lfexp_mcp.statistics.bounded import bounded_mean_interval
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.proportions import wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 
+MIN_VALUES = 5
+"""Values on an open scale below which the interval of their mean is not known."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -46,14 +49,20 @@ def histogram(values: Sequence[float], low: float, high: float, bins: int = 10) 
     return [Bin(edges[index], edges[index + 1], count) for index, count in enumerate(counts)]
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Interval of the mean: Wilson's for passes and failures, else the bootstrap's within the values' own reach.
+def mean_interval(values: Sequence[float], width: float | None) -> Interval | None:
+    """Interval of a mean: Wilson's for passes and failures, else the bootstrap's, on a scale never beyond its ends.
+
+    Args:
+        values: Finite values.
+        width: Where the scale that begins at 0 ends; None for an open one.
 
     Returns:
-        None for fewer than five values, or values that are all alike.
+        None for no values; on an open scale for fewer than five, and for values that are all alike.
     """
-    if values and all(value in (0.0, 1.0) for value in values):
-        return wilson(round(sum(values)), len(values))
-    if len(values) < 5 or len(set(values)) == 1:
+    if not values:
         return None
-    return bootstrap_interval(values)
+    if all(value in (0.0, 1.0) for value in values):
+        return wilson(round(sum(values)), len(values))
+    if width is not None:
+        return bounded_mean_interval(values, 0.0, width)
+    return bootstrap_interval(values) if len(values) >= MIN_VALUES and len(set(values)) > 1 else None

@@ -16,7 +16,7 @@ RATINGS = [(int(first), int(min(4, max(0, first + step)))) for first, step in RN
 
 
 @pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("quadratic", "quadratic")])
-def test_kappa_and_its_interval_are_those_of_statsmodels(weights: Weights, theirs: str | None) -> None:
+def test_kappa_is_that_of_statsmodels_and_its_interval_as_wide_at_least(weights: Weights, theirs: str | None) -> None:
     table = np.zeros((5, 5))
     for first, second in RATINGS:
         table[first, second] += 1
@@ -24,8 +24,19 @@ def test_kappa_and_its_interval_are_those_of_statsmodels(weights: Weights, their
     found = kappa(RATINGS, range(5), weights)
     assert found.kappa == pytest.approx(expected.kappa)
     assert found.interval is not None
-    assert found.interval.low == pytest.approx(expected.kappa_low, abs=1e-9)
-    assert found.interval.high == pytest.approx(min(1.0, expected.kappa_upp), abs=1e-9)
+    assert expected.kappa_low - 0.1 < found.interval.low <= expected.kappa_low + 1e-9
+    assert min(1.0, expected.kappa_upp) - 1e-9 <= found.interval.high < expected.kappa_upp + 0.1
+
+
+@pytest.mark.parametrize(("n", "least", "most"), [(5, -0.8, 0.3), (20, 0.3, 0.8), (200, 0.9, 0.99)])
+def test_perfect_agreement_is_as_sure_as_there_are_pairs(n: int, least: float, most: float) -> None:
+    pairs = [(item % 2 == 0, item % 2 == 0) for item in range(n)]
+    steps = [(item % 5, item % 5) for item in range(n)]
+    for found in (kappa(pairs, [False, True]), kappa(steps, range(5), "quadratic")):
+        assert found.kappa == pytest.approx(1)
+        assert found.interval is not None
+        assert least < found.interval.low < most
+        assert found.interval.high == pytest.approx(1)
 
 
 def test_raters_who_only_ever_pass_have_no_kappa() -> None:
@@ -70,11 +81,25 @@ def test_a_histogram_counts_every_value_once_and_in_its_bin() -> None:
     assert histogram([2.0, 2.0], 2, 2)[0].count == 2
 
 
-def test_the_mean_of_passes_has_wilsons_interval_and_few_numbers_have_none() -> None:
-    interval = mean_interval([1.0] * 20)
+def test_the_mean_of_passes_has_wilsons_interval() -> None:
+    interval = mean_interval([1.0] * 20, 1.0)
     assert interval is not None
     assert interval.high == 1
     assert interval.low == pytest.approx(0.839, abs=1e-3)
-    assert mean_interval([0.1, 0.2]) is None
-    assert mean_interval([0.3] * 9) is None
     assert math.isclose(sum(one.count for one in histogram([0.1] * 9, 0, 1)), 9)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.9, 1.0, 1.0, 1.0, 0.8, 1.0], [0.0, 0.1, 0.0, 0.0, 0.0], [0.3] * 9, [0.7], [0.1, 0.2]]
+)
+def test_the_interval_of_a_mean_on_a_scale_stays_on_it_and_has_a_width(values: list[float]) -> None:
+    interval = mean_interval(values, 1.0)
+    assert interval is not None
+    assert 0 <= interval.low < sum(values) / len(values) < interval.high <= 1
+
+
+def test_few_or_equal_numbers_without_a_scale_have_no_interval() -> None:
+    assert mean_interval([], 1.0) is None
+    assert mean_interval([3.0, 4.0], None) is None
+    assert mean_interval([3.0] * 9, None) is None
+    assert mean_interval([3.0, 4.0, 5.0, 9.0, 1.0], None) is not None

@@ -15,7 +15,7 @@ def describe_distribution(summary: ScoreSummary, values: RunValues, threshold: f
     """Describe the spread of one score; the threshold is on 0-1."""
     numbers = _numbers(values, summary.name)
     on_scale = values.has_scale(summary.name)
-    interval = mean_interval(list(values.numbers.get(summary.name, {}).values()))
+    interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
     bins = histogram(numbers, low, high) if numbers else []
     return ScoreDistribution(
