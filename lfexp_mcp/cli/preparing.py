@@ -7,7 +7,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from lfexp_mcp.cli.options import AsJson, json_object, json_or_text
-from lfexp_mcp.cli.output import emit
+from lfexp_mcp.cli.output import emit, note
 from lfexp_mcp.cli.session import in_workspace
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.services.definitions.items import FieldNames, NewItem
@@ -35,7 +35,13 @@ def create_dataset(
     names, decoded = _field_names(fields), json_object("--metadata", metadata)
     answer = in_workspace(
         lambda workspace: create_dataset(
-            workspace, name, description=description, items_file=items_file, fields=names, metadata=decoded
+            workspace,
+            name,
+            description=description,
+            items_file=items_file,
+            fields=names,
+            metadata=decoded,
+            on_progress=_note_progress,
         )
     )
     emit(answer, as_json)
@@ -62,7 +68,9 @@ def add_items(
     items = [] if input_text is None else [_item(input_text, expected_output, metadata)]
     names = _field_names(fields)
     answer = in_workspace(
-        lambda workspace: create_dataset(workspace, dataset, items=items, items_file=items_file, fields=names)
+        lambda workspace: create_dataset(
+            workspace, dataset, items=items, items_file=items_file, fields=names, on_progress=_note_progress
+        )
     )
     emit(answer, as_json)
 
@@ -82,6 +90,10 @@ def create_judge(
     decoded = json_object("--config", config)
     answer = in_workspace(lambda workspace: create_judge(workspace, name, text, config=decoded, labels=labels))
     emit(answer, as_json)
+
+
+async def _note_progress(stored: int, total: int) -> None:
+    note(f"{stored}/{total} items stored")
 
 
 def _item(input_text: str, expected_output: str | None, metadata: str | None) -> NewItem:

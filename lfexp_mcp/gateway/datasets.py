@@ -1,11 +1,11 @@
 """Datasets and their items."""
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import quote
 
-import anyio
 import httpx
 from pydantic import JsonValue
 
@@ -16,7 +16,7 @@ from lfexp_mcp.gateway.reader import NO_SDK_RETRIES, PAGE, Reader
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.gateway.rows import DatasetItemRow, NumberedPage
 from lfexp_mcp.gateway.transport import checked
-from lfexp_mcp.groups import open_group
+from lfexp_mcp.groups import for_each
 
 ITEMS_PATH = "/api/public/dataset-items"
 PAGES_AT_ONCE = 4
@@ -61,15 +61,11 @@ class Datasets(Reader):
     async def dataset_items(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItem]:
         """Return a dataset's active items, oldest first, as they are now or were at `version`."""
         pages = {1: await self._items_page(1, dataset_name, version)}
-        limiter = anyio.CapacityLimiter(PAGES_AT_ONCE)
 
         async def read(number: int) -> None:
-            async with limiter:
-                pages[number] = await self._items_page(number, dataset_name, version)
+            pages[number] = await self._items_page(number, dataset_name, version)
 
-        async with open_group() as group:
-            for number in range(2, pages[1].meta.total_pages + 1):
-                group.start_soon(read, number)
+        await for_each(range(2, pages[1].meta.total_pages + 1), read, PAGES_AT_ONCE)
         # An item that is added meanwhile moves the others on, some of them to a page that is yet to be read.
         found = {row.id: row for number in sorted(pages) for row in pages[number].data if row.status == "ACTIVE"}
         return [decoding.decode_dataset_item(row) for row in reversed(found.values())]
@@ -78,16 +74,31 @@ class Datasets(Reader):
         """Return how many active items a dataset has, or the project as a whole."""
         return (await self._items_page(1, dataset_name, limit=1)).meta.total_items
 
-    async def dataset_of_item(self, item_id: str) -> str | None:
-        """Return the id of the dataset that an item belongs to.
+    async def datasets_of_items(self, item_ids: Collection[str]) -> dict[str, str]:
+        """Return the ids of the datasets that items belong to, by item id; those of the project's that exist.
 
-        Returns:
-            None where there is no such item, or its id cannot be asked for: whether servers decode the path of an item
-            once or twice is not known, so that an id with a percent sign may mean another one.
+        The items of the whole project are listed where that takes fewer requests than to ask for each by its id. That
+        leaves archived items out; so does asking for an id that holds a percent sign, since it is not known whether
+        servers decode the path of an item once or twice.
         """
-        if "%" in item_id or item_id in (".", ".."):
-            return None
+        found: dict[str, str] = {}
 
+        async def look(item_id: str) -> None:
+            if (dataset_id := await self._dataset_of_item(item_id)) is not None:
+                found[item_id] = dataset_id
+
+        async def read(number: int) -> None:
+            rows = (await self._items_page(number, None)).data
+            found.update((row.id, row.dataset_id) for row in rows if row.id in item_ids)
+
+        pages = -(-await self.count_dataset_items() // PAGE)
+        if pages < len(item_ids):
+            await for_each(range(1, pages + 1), read, PAGES_AT_ONCE)
+        else:
+            await for_each((each for each in item_ids if _can_be_asked_for(each)), look, PAGES_AT_ONCE)
+        return found
+
+    async def _dataset_of_item(self, item_id: str) -> str | None:
         async def read() -> DatasetItemRow:
             response = await self._http.get(f"{ITEMS_PATH}/{quote(item_id, safe='')}")
             return DatasetItemRow.model_validate_json(checked(response).content)
@@ -183,6 +194,10 @@ class Datasets(Reader):
                 "Give the item another id, or leave the id out."
             ) from refused
         return decoding.decode_dataset_item(row)
+
+
+def _can_be_asked_for(item_id: str) -> bool:
+    return "%" not in item_id and item_id not in (".", "..")
 
 
 def encode_text(value: JsonValue) -> JsonValue:

@@ -39,6 +39,9 @@ async def create_dataset(
     """
     from lfexp_mcp.services.definitions.datasets import create_dataset
 
+    async def report(stored: int, total: int) -> None:
+        await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
+
     return await create_dataset(
         await workspace_of(ctx),
         name,
@@ -47,6 +50,7 @@ async def create_dataset(
         items_file=Path(items_file) if items_file else None,
         fields=fields,
         metadata=metadata,
+        on_progress=report,
     )
 
 

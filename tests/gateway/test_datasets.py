@@ -92,6 +92,14 @@ async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: 
         await workspace.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=number)
     assert [item.input for item in await workspace.gateway.dataset_items(name)] == list(range(230))
     assert await workspace.gateway.count_dataset_items(name) == 230
-    dataset = await workspace.gateway.dataset(name)
-    assert await workspace.gateway.dataset_of_item(f"{name}-7") == dataset.id
-    assert await workspace.gateway.dataset_of_item(f"{name}-none") is None
+
+
+async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspace) -> None:
+    name = f"owners {uuid4().hex}"
+    dataset = await workspace.gateway.upsert_dataset(name)
+    for number in range(2):
+        await workspace.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=number)
+    few = [f"{name}-0", f"{name}-none", f"{name}-%", ".", ".."]
+    many = {f"{name}-{number}" for number in range(2000)}
+    assert await workspace.gateway.datasets_of_items(few) == {f"{name}-0": dataset.id}
+    assert await workspace.gateway.datasets_of_items(many) == {f"{name}-0": dataset.id, f"{name}-1": dataset.id}

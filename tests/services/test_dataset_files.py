@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lfexp_mcp.errors import DataFileError
-from lfexp_mcp.services.definitions.dataset_files import read_items
-from lfexp_mcp.services.definitions.datasets import derived_id
+from lfexp_mcp.services.definitions import dataset_files
 from lfexp_mcp.services.definitions.items import ID_LENGTH, FieldNames, NewItem
+from lfexp_mcp.services.definitions.storing import derived_id
+
+
+def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
+    return list(dataset_files.read_items(path, fields))
 
 
 def _file(tmp_path: Path, name: str, text: str) -> Path:

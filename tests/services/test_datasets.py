@@ -3,13 +3,18 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.errors import DataFileError, JudgeError, UsageError
+from lfexp_mcp.errors import BackendError, DataFileError, JudgeError, UsageError
+from lfexp_mcp.services.definitions import storing
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.items import NewItem
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+from tests.gateway.scripted_server import Reply, scripted_server
+from tests.gateway.test_datasets import LIKE_JSON
+from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +55,7 @@ async def test_items_without_reference_and_repeated_items_are_warned_about(works
     assert answer.total_items == 1
     assert [warning.split(":")[0] for warning in answer.warnings] == [
         "2 of 2 items have no expected_output",
-        "1 items are the same as, or have the id of, another item in the call",
+        "1 items are the same as, or have the id of, a later item in the call",
     ]
 
 
@@ -71,8 +76,73 @@ async def test_an_item_without_input_or_a_dataset_without_name_is_refused(worksp
         await create_dataset(workspace, " ")
 
 
-async def test_an_id_of_another_dataset_is_refused_as_one_plain_error(workspace: Workspace) -> None:
+@pytest.mark.parametrize("name", [" ", "..", "two\nlines"])
+async def test_a_dataset_that_could_not_be_read_is_refused_before_its_file_is(
+    workspace: Workspace, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="name"):
+        await create_dataset(workspace, name, items_file=tmp_path / "missing.jsonl")
+
+
+async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(workspace: Workspace) -> None:
     taken = uuid4().hex
     await create_dataset(workspace, f"one {taken}", items=[NewItem(id=taken, input=1)])
-    with pytest.raises(UsageError, match=taken):
-        await create_dataset(workspace, f"two {taken}", items=[NewItem(id=taken, input=1)])
+    items = [NewItem(id=f"free {taken}", input=0), NewItem(id=taken, input=1)]
+    with pytest.raises(UsageError, match=rf"Items of other datasets.*{taken}.*Nothing was stored"):
+        await create_dataset(workspace, f"two {taken}", items=items)
+    assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets()}
+    assert await workspace.gateway.datasets_of_items([f"free {taken}"]) == {}
+    again = await create_dataset(workspace, f"one {taken}", items=items)
+    assert (again.stored, again.total_items) == (2, 2)
+
+
+async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Workspace) -> None:
+    name = f"last {uuid4().hex}"
+    items = [NewItem(id=f"{name}-{number % 2}", input=number) for number in range(40)]
+    answer = await create_dataset(workspace, name, items=items)
+    assert (answer.stored, answer.total_items) == (2, 2)
+    assert sorted(str(item.input) for item in await workspace.gateway.dataset_items(name)) == ["38", "39"]
+
+
+async def test_progress_is_told_while_items_are_stored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "REPORT_EVERY_S", 0.0)
+    told: list[tuple[int, int]] = []
+
+    async def tell(stored: int, total: int) -> None:
+        told.append((stored, total))
+
+    name = f"progress {uuid4().hex}"
+    await create_dataset(workspace, name, items=[NewItem(input=number) for number in range(40)], on_progress=tell)
+    assert told == [(stored, 40) for stored in range(1, 41)]
+
+
+async def test_an_item_that_comes_back_changed_is_named(workspace: Workspace) -> None:
+    name = f"changed {uuid4().hex}"
+    items = [NewItem(id=f"{name} nul", input="a\0b"), NewItem(id=f"{name} same", input="ab", expected_output="1")]
+    answer = await create_dataset(workspace, name, items=items)
+    [warning] = [warning for warning in answer.warnings if "otherwise than given" in warning]
+    assert (f"{name} nul" in warning, f"{name} same" in warning) == (True, False)
+
+
+async def test_a_failure_halfway_tells_what_is_stored_and_how_to_go_on(tmp_path: Path) -> None:
+    dataset: JsonValue = {
+        "id": "d", "name": "d", "projectId": "p", "createdAt": "2026-01-01T00:00:00Z",
+        "updatedAt": "2026-01-01T00:00:00Z", "metadata": None,
+    }  # fmt: skip
+    with scripted_server() as server:
+        server.replies = [Reply(body=dataset), Reply(413, {"message": "too large"})]
+        keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk")}
+        settings = Settings.model_validate({**keys, "langfuse_url": server.url, "home": tmp_path})
+        async with open_workspace(settings) as workspace:
+            with pytest.raises(BackendError, match=r"too large.*Stored so far: 0 of 1 items of dataset 'd'"):
+                await create_dataset(workspace, "d", items=[NewItem(input=1)])
+
+
+async def test_a_task_gets_the_texts_that_were_given(workspace: Workspace, tmp_path: Path) -> None:
+    scene = Scene(workspace, tmp_path)
+    items = [NewItem(id=f"{scene.dataset}-{n}", input=text, expected_output=text) for n, text in enumerate(LIKE_JSON)]
+    await create_dataset(workspace, scene.dataset, items=items)
+    task = scene.script("def task(*, item, **_): return {'given': [item.input, item.expected_output]}")
+    await scene.run(task)
+    results = {item.item_id: item.output for item in (await scene.record()).items}
+    assert results == {item.id: {"given": [item.input, item.expected_output]} for item in items}

@@ -2,8 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Iterator
-from io import StringIO
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -13,40 +12,47 @@ from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.strict_json import strict_loads
 
 FIELDS = frozenset(NewItem.model_fields)
-LARGEST_CELL = 2**31 - 1
-"""Characters of a CSV cell: the most that `csv` can be told on every platform. The file is in memory already."""
+MAX_CELL_CHARS = 2**31 - 1
+"""The most that `csv` can be told on every platform."""
 
 Row = dict[str, JsonValue]
 
 
-def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
-    """Read a JSONL or CSV file of dataset items.
+def read_items(path: Path, fields: FieldNames | None = None) -> Iterator[NewItem]:
+    """Read a JSONL or CSV file of dataset items, one by one.
 
     Raises:
         DataFileError: The file is missing, of another kind, not UTF-8, or has a broken line, which the text names; or
             `fields` names a key or column that it does not have.
     """
+    if fields:
+        _refuse_unknown_names(path, fields)
+    empty = True
+    for line, row in _rows(path):
+        empty = False
+        yield _item(path, line, _renamed(row, fields or {}))
+    if empty:
+        raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     readers = {".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items as one of the two.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from reader(path, file)
     except FileNotFoundError:
         raise DataFileError(
             f"There is no file {path}. Pass an absolute path, or one relative to {Path.cwd()}."
         ) from None
     except (OSError, UnicodeDecodeError) as broken:
         raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
-    rows = list(reader(path, text))
-    if not rows:
-        raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
-    _refuse_unknown_names(path, rows, fields or {})
-    return [_item(path, line, _renamed(row, fields or {})) for line, row in rows]
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _jsonl_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
@@ -63,10 +69,10 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+def _csv_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
     # The limit is the whole process's; raising it, never lowering it, is safe whoever else reads CSV.
-    csv.field_size_limit(max(LARGEST_CELL, csv.field_size_limit()))
-    reader = csv.DictReader(StringIO(text), strict=True)
+    csv.field_size_limit(max(MAX_CELL_CHARS, csv.field_size_limit()))
+    reader = csv.DictReader(file, strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -93,8 +99,8 @@ def _cell(cell: str) -> JsonValue:
     return cell
 
 
-def _refuse_unknown_names(path: Path, rows: list[tuple[int, Row]], fields: FieldNames) -> None:
-    known = list(dict.fromkeys(key for _, row in rows for key in row))
+def _refuse_unknown_names(path: Path, fields: FieldNames) -> None:
+    known = list(dict.fromkeys(key for _, row in _rows(path) for key in row))
     for field, name in fields.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -1,23 +1,20 @@
 """Creating datasets and adding items, one by one or from a file."""
 
-import hashlib
-import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
-from lfexp_mcp.errors import UsageError
-from lfexp_mcp.groups import open_group
+from lfexp_mcp.errors import UsageError, name_some
+from lfexp_mcp.gateway.dataset_names import refuse_unreachable
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.items import FieldNames, NewItem, refuse_what_json_has_not
+from lfexp_mcp.services.definitions.storing import ItemStore, ItemSurvey, OnStored, survey_items
 from lfexp_mcp.services.workspace import Workspace
-
-CONNECTIONS = 8
-"""Items stored at once: Langfuse takes one a request."""
 
 
 async def create_dataset(
@@ -29,8 +26,11 @@ async def create_dataset(
     items_file: Path | None = None,
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
+    on_progress: OnStored | None = None,
 ) -> DatasetAnswer:
     """Create a dataset or add to the one that has the name; items with a known id are replaced.
+
+    All is checked before anything is stored. A file is read twice, so that its size does not matter.
 
     Args:
         ws: The workspace.
@@ -42,79 +42,71 @@ async def create_dataset(
             file with none of `input` is refused. CSV cells that hold a JSON object or list are decoded.
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
+        on_progress: Told how many items are stored, and of how many, at most once a second.
 
     Raises:
-        UsageError: The name is empty, an item has no input, the metadata is no JSON, or an id belongs to another
-            dataset.
+        UsageError: The name is unusable, an item has no input, the metadata is no JSON, or an id belongs to another
+            dataset; nothing has been stored then.
         DataFileError: The file cannot be read; nothing has been stored then.
+        BackendError: Langfuse failed; the text says how many items are stored.
     """
-    if not name.strip():
-        raise UsageError("The dataset needs a name. Pass one, such as 'support-questions'.")
+    refuse_unreachable(name)
     try:
         refuse_what_json_has_not(metadata)
     except ValueError as wrong:
         raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {wrong}. Mend it.") from None
-    new_items = list(items or [])
-    if items_file is not None:
-        new_items += await anyio.to_thread.run_sync(read_items, items_file, fields)
-    _refuse_missing_input(new_items)
+
+    def given() -> Iterator[NewItem]:
+        return chain(items or (), read_items(items_file, fields) if items_file is not None else ())
+
+    survey = await anyio.to_thread.run_sync(survey_items, name, given)
+    await _refuse_taken_ids(ws, name, survey)
     dataset = await ws.gateway.upsert_dataset(name, description, metadata)
-    await _store_items(ws, name, new_items)
-    total = len(await ws.gateway.dataset_items(name))
+    changed = await ItemStore(ws, name, survey, on_progress).store(given())
+    total = await ws.gateway.count_dataset_items(name)
     return DatasetAnswer(
         backend=ws.gateway.backend,
         dataset=name,
         dataset_id=dataset.id,
-        stored=len(new_items),
+        stored=survey.distinct,
         total_items=total,
-        warnings=_warnings(name, new_items),
+        warnings=[*_warnings(survey), *_changed(changed)],
         next=_next_steps(name, total),
     )
 
 
-async def _store_items(ws: Workspace, dataset_name: str, items: list[NewItem]) -> None:
-    limiter = anyio.CapacityLimiter(CONNECTIONS)
-
-    async def store(item: NewItem) -> None:
-        async with limiter:
-            await ws.gateway.upsert_dataset_item(
-                dataset_name,
-                id=_id(dataset_name, item),
-                input=item.input,
-                expected_output=item.expected_output,
-                metadata=item.metadata,
-            )
-
-    async with open_group() as group:
-        for item in items:
-            group.start_soon(store, item)
+async def _refuse_taken_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:
+    """Refuse ids that belong to items of other datasets, while nothing is stored: datasets cannot be deleted."""
+    if not survey.given_ids:
+        return
+    found = await ws.gateway.datasets_of_items(survey.given_ids)
+    if not found:
+        return
+    own = {dataset.id for dataset in await ws.gateway.datasets() if dataset.name == name}
+    taken = [item_id for item_id in found if found[item_id] not in own]
+    if taken:
+        raise UsageError(
+            f"Items of other datasets of this project have these ids: {name_some(sorted(taken))}. Nothing was stored. "
+            "Give the items other ids, or leave the ids out."
+        )
 
 
-def _id(dataset_name: str, item: NewItem) -> str:
-    return item.id or derived_id(dataset_name, item)
-
-
-def derived_id(dataset_name: str, item: NewItem) -> str:
-    """Return the id of an item that came without one: a hash of the dataset's name and the item's content."""
-    content = json.dumps([dataset_name, item.model_dump(exclude={"id"})], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-def _refuse_missing_input(items: list[NewItem]) -> None:
-    for number, item in enumerate(items, start=1):
-        if item.input is None:
-            raise UsageError(f"Item {number} ({item.id or 'without id'}) has no input. Give each item an `input`.")
-
-
-def _warnings(dataset_name: str, items: list[NewItem]) -> list[str]:
-    without = sum(item.expected_output is None for item in items)
+def _warnings(survey: ItemSurvey) -> list[str]:
     warnings = []
-    if without:
-        warnings.append(f"{without} of {len(items)} items have no expected_output: evaluators get None there.")
-    repeated = len(items) - len({_id(dataset_name, item) for item in items})
-    if repeated:
-        warnings.append(f"{repeated} items are the same as, or have the id of, another item in the call: stored once.")
+    if survey.without_reference:
+        warnings.append(
+            f"{survey.without_reference} of {survey.given} items have no expected_output: evaluators get None there."
+        )
+    if repeated := survey.given - survey.distinct:
+        warnings.append(f"{repeated} items are the same as, or have the id of, a later item in the call: left out.")
     return warnings
+
+
+def _changed(item_ids: Sequence[str]) -> list[str]:
+    if not item_ids:
+        return []
+    named = name_some(sorted(item_ids))
+    return [f"Langfuse stored {len(item_ids)} items otherwise than given (control characters, long numbers): {named}."]
 
 
 def _next_steps(name: str, total: int) -> list[NextStep]:

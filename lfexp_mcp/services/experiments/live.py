@@ -7,8 +7,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
-from lfexp_mcp.services.definitions.datasets import derived_id
 from lfexp_mcp.services.definitions.items import NewItem, refuse_what_json_has_not
+from lfexp_mcp.services.definitions.storing import derived_id
 from lfexp_mcp.services.workspace import Workspace
 
 
