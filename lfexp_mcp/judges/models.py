@@ -21,6 +21,7 @@ from lfexp_mcp.judges.providers.messages import (
     ProviderName,
 )
 from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.masking import mask
 from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.settings import Settings
 
@@ -84,6 +85,11 @@ class Models:
             return answer
         finally:
             self._budget.settle(reservation, answer)
+
+    def mask(self, text: str) -> str:
+        """Keep the keys that this process knows out of a text that a model wrote."""
+        keys = (self._settings.openai_api_key, self._settings.anthropic_api_key, self._settings.langfuse_secret_key)
+        return mask(text, *(key.get_secret_value() for key in keys if key is not None))
 
     async def close(self) -> None:
         """Close all connections."""

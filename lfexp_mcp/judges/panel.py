@@ -12,12 +12,14 @@ from lfexp_mcp.judges.judged import Judged, count_votes
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompting import answer_schema, judge_messages, once_more
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.reply import BEGINNING, ReadReply, read_reply
+from lfexp_mcp.judges.reply import ReadReply, read_reply
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import item_values
 from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.records import ModelUsage
 
+QUOTED_CHARACTERS = 200
+"""Of a reply without a score, that its error quotes."""
 LONGER = 4
 """Times as many tokens are allowed when an answer that was cut off is asked for again."""
 TOKENS_OF_A_CUT_OFF_ANSWER = 2048
@@ -125,7 +127,7 @@ class JudgePanel:
         parameters = {**judge.defaults, **judge.parameters}
         answer = await self._ask(judge, _request(judge, messages, parameters), meter)
         try:
-            return _read(answer, judge)
+            return self._read(answer, judge)
         except JudgeReplyError:
             if answer.ending == "cut off":
                 given = parameters.get("max_tokens")
@@ -133,7 +135,7 @@ class JudgePanel:
                 parameters = {**parameters, "max_tokens": limit * LONGER}
             again = _request(judge, once_more(messages, answer, judge.scale), parameters)
             meter.add(ModelUsage(asked_again=1))
-            return _read(await self._ask(judge, again, meter), judge)
+            return self._read(await self._ask(judge, again, meter), judge)
 
     async def _ask(self, judge: ResolvedJudge, request: ModelRequest, meter: Meter) -> ModelAnswer:
         with self._on_generation(judge, request) as generation:
@@ -145,23 +147,24 @@ class JudgePanel:
             generation.answered(answer)
             return answer
 
+    def _read(self, answer: ModelAnswer, judge: ResolvedJudge) -> ReadReply:
+        # A model may have been told a secret by what it judges, or by its provider.
+        said = self._models.mask(answer.text).strip()
+        quoted = f" It begins: {said[:QUOTED_CHARACTERS]!r}" if said else ""
+        if answer.ending == "refused":
+            raise JudgeReplyError(f"{judge.model!r} refused to judge.{quoted}")
+        try:
+            return read_reply(answer.text, judge.scale, judge.score_name)
+        except JudgeReplyError as error:
+            if answer.ending == "complete":
+                raise JudgeReplyError(f"{error}{quoted}") from None
+            raise JudgeReplyError(
+                f"The answer of {judge.model!r} was cut off before its score. "
+                f"Raise `max_tokens` in the config of prompt {judge.name!r}.{quoted}"
+            ) from None
+
 
 def _request(judge: ResolvedJudge, messages: tuple[Message, ...], parameters: Mapping[str, JsonValue]) -> ModelRequest:
     return ModelRequest(
         judge.model, messages, parameters, schema=answer_schema(judge.scale), added=frozenset(judge.defaults)
     )
-
-
-def _read(answer: ModelAnswer, judge: ResolvedJudge) -> ReadReply:
-    beginning = repr(answer.text.strip()[:BEGINNING])
-    if answer.ending == "refused":
-        raise JudgeReplyError(f"{judge.model!r} refused to judge: {beginning}")
-    try:
-        return read_reply(answer.text, judge.scale, judge.score_name)
-    except JudgeReplyError:
-        if answer.ending == "complete":
-            raise
-        raise JudgeReplyError(
-            f"The answer of {judge.model!r} was cut off before its score: {beginning}. "
-            f"Raise `max_tokens` in the config of prompt {judge.name!r}."
-        ) from None

@@ -315,9 +315,9 @@ async def test_a_reply_without_a_score_is_asked_for_once_more(server: ProviderSe
 @pytest.mark.parametrize(
     ("reply", "part"),
     [
-        (Reply("It is good."), "states no score on 0-10: 'It is good.'"),
-        (Reply("I cannot judge this.", "refused"), "refused to judge: 'I cannot judge this.'"),
-        (Reply(""), "it is empty"),
+        (Reply("It is good."), "states no score on 0-10. It begins: 'It is good.'"),
+        (Reply("I cannot judge this.", "refused"), "refused to judge. It begins: 'I cannot judge this.'"),
+        (Reply(""), "reply is empty"),
         (Reply('{"reasoning": "It is', "cut off"), "Raise `max_tokens` in the config of prompt 'judge-accuracy'"),
     ],
     ids=["prose", "refusal", "empty", "cut off"],
@@ -338,6 +338,17 @@ async def test_an_answer_that_was_cut_off_may_be_longer_the_second_time(server: 
     assert judged.value == 0.8
     limits = [call.body.get("max_tokens") or call.body.get("max_completion_tokens") for call in server.calls]
     assert limits == [10, 40]
+
+
+async def test_a_reply_without_a_score_is_quoted_by_its_beginning_and_without_keys(server: ProviderServer) -> None:
+    key = SECRETS[server.kind]
+    server.script(Reply(f"My key is {key}, and {'so ' * 500}"))
+    text, _ = await fail(server, judge_on(server))
+    assert "It begins: 'My key is <key>, and so so" in text
+    assert len(text) < 400
+    server.script(Reply("x" * 190 + key))
+    text, _ = await fail(server, judge_on(server))
+    assert key[:8] not in text
 
 
 async def test_several_votes_give_their_mean_and_spread(server: ProviderServer) -> None:

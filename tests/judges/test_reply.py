@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError
-from lfexp_mcp.judges.loose_json import objects_in
 from lfexp_mcp.judges.reply import read_reply
+from lfexp_mcp.judges.reply.loose_json import objects_in
 from lfexp_mcp.scores import TEN, Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL, parse_range
 
@@ -30,15 +30,16 @@ class Case:
 
 
 def _cases() -> list[Case]:
-    lines = Path(__file__).with_name("replies.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Case(**json.loads(line)) for line in lines]
+    """Replies as models write them, and odd ones, each with the score that a careful reader takes from it."""
+    files = [Path(__file__).with_name(name) for name in ("replies.jsonl", "odd_replies.jsonl")]
+    return [Case(**json.loads(line)) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 CASES = _cases()
 
 
 def test_the_corpus_is_large_and_its_cases_have_names_of_their_own() -> None:
-    assert len(CASES) >= 80
+    assert len(CASES) >= 400
     assert len({case.id for case in CASES}) == len(CASES)
 
 
@@ -52,6 +53,7 @@ def test_a_reply_as_models_write_it_is_read(case: Case) -> None:
         return
     read = read_reply(case.reply, scale, "accuracy")
     assert read.value == pytest.approx(case.score) if isinstance(case.score, float) else read.value == case.score
+    assert isinstance(read.value, bool | str) == isinstance(case.score, bool | str)
     if case.reason is not None:
         assert read.reason == case.reason
 
@@ -85,7 +87,6 @@ _WORDS = st.sampled_from(
         "facts",
         "of",
         "score",
-        "scores",
         "rated",
         "would",
         "be",
@@ -99,7 +100,7 @@ _WORDS = st.sampled_from(
 
 
 @given(st.lists(st.lists(_WORDS, min_size=1, max_size=8), min_size=1, max_size=5))
-def test_no_number_is_taken_from_prose(sentences: list[list[str]]) -> None:
+def test_no_number_is_taken_from_prose_that_gives_no_verdict(sentences: list[list[str]]) -> None:
     reply = " ".join("This " + " ".join(words) + "." for words in sentences)
     with pytest.raises(JudgeReplyError):
         read_reply(reply, TEN, "accuracy")
@@ -107,8 +108,8 @@ def test_no_number_is_taken_from_prose(sentences: list[list[str]]) -> None:
 
 @given(_JSON.filter(lambda value: isinstance(value, dict | list)))
 def test_valid_json_reads_as_itself(value: JsonValue) -> None:
-    assert list(objects_in(json.dumps(value))) == [value]
-    assert list(objects_in(json.dumps(value, ensure_ascii=False, indent=1))) == [value]
+    assert [found.value for found in objects_in(json.dumps(value))] == [value]
+    assert [found.value for found in objects_in(json.dumps(value, ensure_ascii=False, indent=1))] == [value]
 
 
 @given(st.floats(0, 10), st.text(), st.text(st.characters(exclude_characters="{}[]<>"), max_size=30))
@@ -153,13 +154,6 @@ def _given_up_or_eight(reply: str) -> bool:
         return read_reply(reply, TEN, "accuracy").value == 8
     except JudgeReplyError:
         return True
-
-
-def test_an_unreadable_reply_is_quoted_by_its_beginning_only() -> None:
-    with pytest.raises(JudgeReplyError) as caught:
-        read_reply("Well, " + "so " * 500, TEN, "accuracy")
-    assert "'Well, so so" in str(caught.value)
-    assert len(str(caught.value)) < 300
 
 
 def test_a_judge_may_answer_under_the_scores_own_name() -> None:

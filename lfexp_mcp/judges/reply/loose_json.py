@@ -1,15 +1,17 @@
 """Read JSON as models write it: trailing commas, other quotes, comments, Python's words, an end cut off.
 
-What is valid JSON reads as such. What is not is read where one meaning is plain, and given up where it is not.
+What is valid JSON reads as such. What is not is read where one meaning is plain, and given up where it is not. Of a key
+that stands twice with values that differ, the value is the list of them.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 _DEEPEST = 40
-_MOST_IN_VAIN = 300_000
+_MOST_IN_VAIN = 100_000
 """Characters read in vain after which a text is given up, so that none can keep us long."""
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u2018": "\u2019"}
 _WORDS: dict[str, JsonValue] = {
@@ -22,6 +24,7 @@ _WORDS: dict[str, JsonValue] = {
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _SPACE = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_DECIMAL_COMMA = re.compile(r"-?\d{1,15},\d{1,15}(?=\s*[,}])(?!\s*,\s*-?\d)")
 _NUMBER = re.compile(r"-?\d{1,300}(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?=[\s,}\]])")
 _BARE = re.compile(r"[^\s,:{}\[\]\"'][^,:{}\[\]\"'\n]*(?=[,:}\]\n])")
 _STRING_END = re.compile(r"\s*(?:[,:}\]]|$)")
@@ -36,7 +39,17 @@ class _CutOffError(Exception):
     """The text ends within a value."""
 
 
-def objects_in(text: str) -> Iterator[JsonValue]:
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object or array in a text."""
+
+    value: JsonValue
+    start: int
+    end: int
+    """Where the text goes on after it."""
+
+
+def objects_in(text: str) -> Iterator[FoundObject]:
     """Find the objects and arrays in a text, in order, whatever stands around them.
 
     Args:
@@ -54,7 +67,8 @@ def objects_in(text: str) -> Iterator[JsonValue]:
         at = min(starts)
         reader = _Reader(text, at)
         try:
-            yield reader.value(0)
+            value = reader.value(0)
+            yield FoundObject(value, at, reader.at)
             at = reader.at
         except (_NotJsonError, _CutOffError):
             in_vain += reader.at - at
@@ -68,7 +82,7 @@ class _Reader:
         self._text = text
         self.at = at
 
-    def value(self, depth: int) -> JsonValue:
+    def value(self, depth: int, *, member: bool = False) -> JsonValue:
         if depth > _DEEPEST:
             raise _NotJsonError
         match self._peek():
@@ -78,6 +92,9 @@ class _Reader:
                 return self._array(depth)
             case quote if quote in _CLOSING:
                 return self._string(quote)
+            case _ if member and (number := _DECIMAL_COMMA.match(self._text, self.at)):
+                self.at = number.end()
+                return number[0]
             case _:
                 return self._bare()
 
@@ -98,9 +115,9 @@ class _Reader:
                 if self._peek() != ":":
                     raise _NotJsonError
                 self.at += 1
-                member = self.value(depth + 1)
+                value = self.value(depth + 1, member=True)
+                _add(members, str(key), value)
                 self._separator("}")
-                members[str(key)] = member
         except _CutOffError:
             if depth or not members:
                 raise
@@ -121,7 +138,7 @@ class _Reader:
         following = self._peek()
         if following == ",":
             self.at += 1
-        elif following != end:
+        elif following != end and not (end == "}" and following in _CLOSING):
             raise _NotJsonError
 
     def _string(self, quote: str) -> str:
@@ -161,6 +178,10 @@ class _Reader:
         self.at = bare.end()
         word = bare[0].rstrip()
         return _WORDS.get(word, word)
+
+
+def _add(members: dict[str, JsonValue], key: str, value: JsonValue) -> None:
+    members[key] = value if key not in members or members[key] == value else [members[key], value]
 
 
 def _with_pairs(text: str) -> str:

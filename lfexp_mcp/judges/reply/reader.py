@@ -1,0 +1,151 @@
+"""Read a judge's reply: the score that is its verdict, and its reason."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import JudgeReplyError
+from lfexp_mcp.judges.reply.context import Context, Standing
+from lfexp_mcp.judges.reply.loose_json import FoundObject, objects_in
+from lfexp_mcp.judges.reply.objects import scores_held
+from lfexp_mcp.judges.reply.statements import Statement, statements_in
+from lfexp_mcp.judges.reply.values import Value, read_value
+from lfexp_mcp.judges.reply.words import REASON_KEYS
+from lfexp_mcp.scale import Scale
+
+_MAX_LENGTH = 100_000
+
+_THINKING = re.compile(r"<(think|thinking|reasoning_content)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_BEFORE_ANSWER = re.compile(r"\A.*(?:</(?:think|thinking)>|<\|channel\|>final<\|message\|>)", re.DOTALL | re.IGNORECASE)
+_CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>(?:(?:assistant|analysis|final)\b)?")
+_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0xA0: 0x20}
+_BLANK = "\ufffc"
+
+_REASON_LABEL = re.compile(
+    rf"(?:^|\n)(?:[^\w\n]|_)*+(?:{'|'.join(REASON_KEYS)})[*_]*\s*:[*_]*\s*(.+)", re.DOTALL | re.IGNORECASE
+)
+_REASON_TAG = re.compile(r"<(reasoning|reason|explanation|rationale)>(.+?)</\1>", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    """What a judge said."""
+
+    value: Value
+    """A number on the judge's scale, a bool for a BOOLEAN scale, a label for a CATEGORICAL one."""
+    reason: str | None
+
+
+def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
+    """Read the score and the reason from a judge's reply.
+
+    Args:
+        reply: What the model replied.
+        scale: The judge's scale; it says which values count.
+        score_name: Name of the score; a judge of `accuracy` may answer `{"accuracy": 8}` or `Accuracy: 8`.
+
+    Raises:
+        JudgeReplyError: The reply states no score, one outside the scale, or several that differ.
+    """
+    text = _answer_of(reply)
+    if not text.strip():
+        raise JudgeReplyError("The judge's reply is empty.")
+    if len(text) > _MAX_LENGTH:
+        raise JudgeReplyError(f"The judge's reply is too long to be read: {len(text):,} characters.")
+    whole = read_value(text, scale)
+    if whole is not None:
+        return ReadReply(_on_scale(whole, scale), None)
+    verdict = _choose(_statements(text, scale, score_name))
+    if verdict is None:
+        raise JudgeReplyError(f"The judge's reply states no score on {scale.name}.")
+    if verdict.value is None:
+        raise JudgeReplyError("The judge's reply states several scores that differ, or says that it gives none.")
+    reason = _reason_around(text) if verdict.reason is None else verdict.reason
+    return ReadReply(_on_scale(verdict.value, scale), reason or None)
+
+
+def _answer_of(reply: str) -> str:
+    """Leave out a model's thinking and control tokens, and write digits and punctuation in one way."""
+    text = _BEFORE_ANSWER.sub("", _THINKING.sub("", reply.translate(_INVISIBLE)))
+    text = _CONTROL_TOKEN.sub("\n", text.translate(_FULL_WIDTH)).lstrip()
+    if text.startswith('"{'):
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            return text
+        return inner if isinstance(inner, str) else text
+    # An object that lost its braces.
+    return f"{{{text}" if re.match(r'"[\w ]{1,40}"\s*:', text) else text
+
+
+def _statements(text: str, scale: Scale, score_name: str) -> list[Statement]:
+    objects = [found for found in objects_in(text) if _has_members(found.value)]
+    blanked = _without(text, objects)
+    context = Context(blanked)
+    statements = list(statements_in(blanked, scale, score_name, context))
+    for found in objects:
+        standing = context.standing(found.start, found.end)
+        finality = context.finality(found.start)
+        for held in scores_held(found.value, scale, score_name):
+            most = max(finality, held.finality)
+            statements.append(Statement(found.start, held.value, standing, most, held.reason or ""))
+    withdrawn = context.withdrawn_before()
+    return [statement for statement in statements if statement.at >= withdrawn]
+
+
+def _choose(statements: Sequence[Statement]) -> Statement | None:
+    """Choose the verdict: what is marked as final, else what stands apart, as long as no other such statement differs.
+
+    Returns:
+        The verdict, its value None where several differ; None where there is none.
+    """
+    own = [statement for statement in statements if statement.standing > Standing.OTHERS]
+    own = [statement for statement in own if statement.standing > Standing.WEAK] or own
+    final = max((statement.finality for statement in own), default=0)
+    marked = [statement for statement in own if statement.finality == final]
+    standing = max((statement.standing for statement in marked), default=Standing.OTHERS)
+    best = [statement for statement in marked if statement.standing == standing]
+    if not best:
+        return None
+    if len({statement.value for statement in best}) > 1:
+        return Statement(best[-1].at, None, standing, final)
+    return next((statement for statement in best if statement.reason), best[-1])
+
+
+def _has_members(value: JsonValue) -> bool:
+    if isinstance(value, list):
+        return any(_has_members(entry) for entry in value)
+    return isinstance(value, dict)
+
+
+def _without(text: str, objects: Sequence[FoundObject]) -> str:
+    parts: list[str] = []
+    at = 0
+    for found in objects:
+        parts += [text[at : found.start], _BLANK * (found.end - found.start)]
+        at = found.end
+    return "".join([*parts, text[at:]])
+
+
+def _on_scale(value: Value, scale: Scale) -> Value:
+    if scale.kind != "NUMERIC" or isinstance(value, str):
+        return value
+    on_scale = scale.within(value)
+    if on_scale is None:
+        raise JudgeReplyError(
+            f"The judge's reply states {value:g}, which is outside its scale {scale.name}. "
+            "If it answers on another one, declare that as `scale` in the config of its prompt."
+        )
+    return on_scale
+
+
+def _reason_around(text: str) -> str:
+    labelled = _REASON_LABEL.search(text)
+    tagged = _REASON_TAG.search(text)
+    if labelled or tagged:
+        return (tagged[2] if tagged else labelled[1] if labelled else "").strip()
+    return text.strip()
