@@ -10,6 +10,7 @@ from lfexp_mcp.cli import preparing, reading, running, serving
 from lfexp_mcp.cli.arguments import spread
 from lfexp_mcp.cli.next_steps import in_shell_words
 from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.reports.foreign import one_line
 
 DONE = 0
 WRONG = 2
@@ -71,7 +72,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> int:
-    sys.stderr.write(f"Error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"Error: {one_line(message)}\n")
     return WRONG
 
 

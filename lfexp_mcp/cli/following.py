@@ -16,6 +16,7 @@ from lfexp_mcp.answers.run import Progress, RunAnswer
 from lfexp_mcp.cli.output import note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.reports.foreign import one_line
 from lfexp_mcp.reports.runs import progress_line
 from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
 from lfexp_mcp.services.experiments.request import RunRequest
@@ -82,11 +83,12 @@ def _bar(run_name: str) -> Iterator[OnProgress | None]:
     if not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    name, words = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[words]}"))
+    columns = (name, BarColumn(), MofNCompleteColumn(), words)
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(run_name, total=None, words="")
+        task = bar.add_task(one_line(run_name), total=None, words="")
 
         async def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, words=progress_line(progress))
+            bar.update(task, completed=progress.done, total=progress.total, words=one_line(progress_line(progress)))
 
         yield show

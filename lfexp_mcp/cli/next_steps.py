@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.reports.foreign import is_fit
 
 NAME = "lfexp-mcp"
 
@@ -42,7 +43,23 @@ def command_line(step: NextStep) -> str:
 def shell_line(*arguments: str) -> str:
     """Write a command of ours as it can be typed where this one was typed."""
     words = [*_program(), *arguments]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell; one that would steer a terminal is written as bash and zsh escape it, in `$'...'`."""
+    if is_fit(word):
+        return shlex.quote(word)
+    return f"$'{''.join(_ansi_c(character) for character in word)}'"
+
+
+def _ansi_c(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if is_fit(character):
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
 
 
 def in_shell_words(text: str) -> str:

@@ -10,7 +10,8 @@ from rich.text import Text
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import command_line
 from lfexp_mcp.reports.answers import report_of
-from lfexp_mcp.reports.layout import Report, Table, one_line, plain
+from lfexp_mcp.reports.foreign import escaped_json, one_line
+from lfexp_mcp.reports.layout import Notice, Report, Table, line, plain, table_cells
 
 
 def emit(answer: Answer, as_json: bool) -> None:
@@ -21,7 +22,7 @@ def emit(answer: Answer, as_json: bool) -> None:
         as_json: Print the model that the tool returns, instead of a report on it.
     """
     if as_json:
-        write_line(answer.model_dump_json(indent=2))
+        write_line(escaped_json(answer.model_dump_json(indent=2)))
     else:
         show(report_of(answer))
 
@@ -34,15 +35,18 @@ def show(report: Report) -> None:
         return
     for block in report.blocks:
         if isinstance(block, Table):
+            if block.title:
+                # A title that Rich folds into its table could begin a line with a stranger's words.
+                console.print(Text(line(block.title), style="bold"), soft_wrap=True)
             console.print(_rich_table(block) if _least_width(block) <= console.width else _stacked(block))
         else:
             console.print(_styled(block), soft_wrap=True)
-    for line in _next_lines(report):
-        console.print(Text(line, style="cyan"), soft_wrap=True)
+    for proposal in _next_lines(report):
+        console.print(Text(proposal, style="cyan"), soft_wrap=True)
 
 
 def _next_lines(report: Report) -> list[str]:
-    return [f"Next: {command_line(step)}   # {step.why}" for step in report.next]
+    return [one_line(f"Next: {command_line(step)}   # {step.why}") for step in report.next]
 
 
 def write_line(text: str) -> None:
@@ -53,7 +57,7 @@ def write_line(text: str) -> None:
 
 def note(text: str) -> None:
     """Write a line for people to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(one_line(text) + "\n")
 
 
 SHORT_CELL = 16
@@ -72,8 +76,8 @@ def _longest(table: Table, place: int) -> int:
 
 def _stacked(table: Table) -> Group:
     """Show each row of a table as lines of its own, where the terminal is too narrow for its columns."""
-    lines: list[Text | RichTable] = [Text(table.title, style="bold")] if table.title else []
-    for row in table.rows:
+    lines: list[Text | RichTable] = []
+    for row in table_cells(table):
         shown = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
         shown.add_column(style="dim", no_wrap=True)
         shown.add_column(overflow="fold")
@@ -85,16 +89,15 @@ def _stacked(table: Table) -> Group:
 
 
 def _cell(text: str) -> Text:
-    return Text(one_line(text), style=_STYLES.get(text, ""))
+    return Text(text, style=_STYLES.get(text, ""))
 
 
 def _rich_table(table: Table) -> RichTable:
     # Text objects, since a cell may hold a stranger's brackets that Rich would read as markup.
-    title = Text(table.title, style="bold") if table.title else None
-    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    shown = RichTable(box=SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0))
     for place, name in enumerate(table.columns):
         shown.add_column(Text(name), overflow="fold", no_wrap=_longest(table, place) <= SHORT_CELL)
-    for row in table.rows:
+    for row in table_cells(table):
         shown.add_row(*(_cell(text) for text in row))
     return shown
 
@@ -110,8 +113,6 @@ _STYLES = {
 }
 
 
-def _styled(block: str) -> Text:
-    line = one_line(block)
-    if line.startswith("Warning: "):
-        return Text(line, style="yellow")
-    return Text(line)
+def _styled(block: str | Notice) -> Text:
+    warns = isinstance(block, Notice) and block.mark == "Warning"
+    return Text(line(block), style="yellow" if warns else "")

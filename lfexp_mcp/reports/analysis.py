@@ -1,7 +1,7 @@
 """Report on one run explained."""
 
 from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem, ScoreDistribution
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value, warnings
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -22,7 +22,7 @@ def analysis_report(answer: Analysis) -> Report:
             *_correlations(answer),
             *_oddities(answer),
             answer.notice,
-            *(f"Warning: {warning}" for warning in answer.warnings),
+            *warnings(answer.warnings),
         ),
         answer.next,
     )
@@ -101,7 +101,7 @@ def _slices(answer: Analysis) -> tuple[Block, ...]:
 
 def _correlations(answer: Analysis) -> tuple[Block, ...]:
     return tuple(
-        f"{pair.first} and {pair.second} go together with rank correlation {pair.rho:.2f} ({pair.pairs} items)."
+        f"Scores {pair.first} and {pair.second} go together with rank correlation {pair.rho:.2f} ({pair.pairs} items)."
         for pair in answer.correlations
     )
 

@@ -1,7 +1,7 @@
 """Report on what people wrote."""
 
 from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value, warnings
 
 
 def comments_report(answer: AnnotationComments) -> Report:
@@ -13,7 +13,7 @@ def comments_report(answer: AnnotationComments) -> Report:
             *_comments(answer),
             *(agreement.summary for agreement in answer.agreement),
             answer.notice,
-            *(f"Warning: {warning}" for warning in answer.warnings),
+            *warnings(answer.warnings),
         ),
         answer.next,
     )

@@ -1,7 +1,7 @@
 """Report on runs compared."""
 
 from lfexp_mcp.answers.comparison import ChangeList, Comparison, Gate, Range, RunFigures, ScoreComparison
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number
+from lfexp_mcp.reports.layout import Block, Notice, Report, Table, cell, number, warnings
 
 
 def comparison_report(answer: Comparison) -> Report:
@@ -10,14 +10,14 @@ def comparison_report(answer: Comparison) -> Report:
         (
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
             _verdicts(answer.scores),
-            *(f"{score.score} of {score.run}: {why(score)}" for score in answer.scores if score.reason),
+            *(f"Score {score.score} of run {score.run}: {why(score)}" for score in answer.scores if score.reason),
             _figures(answer.runs),
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes)),
             *((answer.notice,) if answer.changes else ()),
             *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
-            *(f"Warning: {warning}" for warning in answer.warnings),
+            *warnings(answer.warnings),
         ),
         answer.next,
     )
@@ -84,14 +84,15 @@ def _changes(changes: ChangeList) -> tuple[Block, ...]:
     return (Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title), *more)
 
 
-def _finding(unfair: bool, message: str) -> str:
-    return f"Warning: {message}" if unfair else f"Note: {message}"
+def _finding(unfair: bool, message: str) -> Notice:
+    return Notice("Warning" if unfair else "Note", message)
 
 
-def _gate(gate: Gate) -> tuple[str, ...]:
-    failed = [f"  {check.expression} for {check.run}: {check.message}" for check in gate.checks if not check.passed]
-    passed = [f"  {check.expression} for {check.run}: {check.message}" for check in gate.checks if check.passed]
-    return (f"Gate: {'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)", *failed, *passed)
+def _gate(gate: Gate) -> tuple[Block, ...]:
+    checks = sorted(gate.checks, key=lambda check: check.passed)
+    rows = [("passed" if check.passed else "FAILED", check.expression, check.run, check.message) for check in checks]
+    verdict = Notice("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
+    return (verdict, Table(("check", "condition", "run", "found"), rows)) if rows else (verdict,)
 
 
 def _signed(value: float | None) -> str:

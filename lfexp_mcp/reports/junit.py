@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from lfexp_mcp.answers.comparison import Comparison, GateCheck, ScoreComparison
 from lfexp_mcp.reports.comparison import why
-from lfexp_mcp.reports.layout import one_line
+from lfexp_mcp.reports.foreign import one_line
 
 
 def junit(comparison: Comparison) -> str:

@@ -1,13 +1,12 @@
 """Lines and tables, and their plain form."""
 
-import json
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.reports.foreign import Mark, json_text, one_line, quoted_mark
 
 CELL_WIDTH = 60
 """Characters that a cell of free text shows."""
@@ -22,8 +21,25 @@ class Table:
     title: str = ""
 
 
-Block = str | Table
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line that a reader acts on; the only block that may begin with its mark."""
+
+    mark: Mark
+    text: str
+
+    def __str__(self) -> str:
+        """The whole line."""
+        return one_line(f"{self.mark}: {self.text}")
+
+
+Block = str | Notice | Table
 """A line, or several as a table."""
+
+
+def warnings(texts: Iterable[str]) -> Iterator[Notice]:
+    """Make a line of each warning of an answer."""
+    return (Notice("Warning", text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +58,9 @@ def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
         value: Text as it is; anything else as JSON.
         width: Characters to show; a longer text ends in an ellipsis.
     """
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else "" if value is None else json_text(value)
     line = one_line(text[: width * 4])
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def one_line(text: str) -> str:
-    """Put text on one line, without control characters: a terminal would obey those of a stranger's text."""
-    return " ".join("".join(" " if _controls(character) else character for character in text).split())
-
-
-def _controls(character: str) -> bool:
-    return unicodedata.category(character).startswith("C")
 
 
 def results(total: int, repeats: int) -> str:
@@ -80,17 +87,28 @@ def score_value(value: float | bool | str | None, width: int = CELL_WIDTH) -> st
 
 def plain(report: Report) -> str:
     """Lay a report out as text without colours, columns aligned by spaces, the next steps as calls of tools."""
-    lines = [_plain_table(block) if isinstance(block, Table) else one_line(block) for block in report.blocks]
-    return "\n".join([*lines, *(f"Next: {_call(step)}: {step.why}" for step in report.next)])
+    lines = [_plain_table(block) if isinstance(block, Table) else line(block) for block in report.blocks]
+    return "\n".join([*lines, *(f"Next: {_call(step)}: {one_line(step.why)}" for step in report.next)])
+
+
+def line(block: str | Notice) -> str:
+    """Put a block that is no table on a line."""
+    return str(block) if isinstance(block, Notice) else quoted_mark(block)
+
+
+def table_cells(table: Table) -> list[tuple[str, ...]]:
+    """Return the rows of a table as they are to be shown."""
+    return [tuple(map(quoted_mark, row)) for row in table.rows]
 
 
 def _call(step: NextStep) -> str:
-    arguments = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in step.arguments.items())
+    arguments = (f"{name}={json_text(value)}" for name, value in step.arguments.items())
     return f"{step.tool}({', '.join(arguments)})"
 
 
 def _plain_table(table: Table) -> str:
-    rows = [table.columns, *(tuple(one_line(text) for text in row) for row in table.rows)]
+    """Lay a table out; its rows are indented, so that no cell begins a line."""
+    rows = [table.columns, *table_cells(table)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([table.title, *lines] if table.title else lines)
+    lines = ["  ".join(("", *map(str.ljust, row, widths))).rstrip() for row in rows]
+    return "\n".join([quoted_mark(table.title), *lines] if table.title else lines)

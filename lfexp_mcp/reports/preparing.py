@@ -2,7 +2,7 @@
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.judge import JudgeAnswer
-from lfexp_mcp.reports.layout import Report
+from lfexp_mcp.reports.layout import Report, warnings
 
 
 def dataset_report(answer: DatasetAnswer) -> Report:
@@ -11,7 +11,7 @@ def dataset_report(answer: DatasetAnswer) -> Report:
         (
             f"Dataset {answer.dataset!r} has {answer.total_items} items; {answer.stored} stored by this call.",
             f"Stored in {answer.backend.kind} Langfuse: {answer.backend.url}",
-            *(f"Warning: {warning}" for warning in answer.warnings),
+            *warnings(answer.warnings),
         ),
         answer.next,
     )
@@ -24,7 +24,7 @@ def judge_report(answer: JudgeAnswer) -> Report:
         (
             f"Judge {answer.judge!r} is at version {answer.version}{labels}; it gives score {answer.score_name!r}.",
             f"Scale {answer.scale} ({answer.scale_source}); filled with {', '.join(answer.placeholders) or 'nothing'}.",
-            *(f"Warning: {warning}" for warning in answer.warnings),
+            *warnings(answer.warnings),
         ),
         answer.next,
     )

@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import (
     RunList,
     ScoreSummary,
 )
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value
+from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value, warnings
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -138,7 +138,7 @@ def _usd(cost: float | None) -> str:
 
 def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
     return tuple(
-        f"{score.name}: " + ", ".join(f"{cell(label)} {count}" for label, count in score.categories.items())
+        f"Labels of {score.name}: " + ", ".join(f"{cell(label)} {count}" for label, count in score.categories.items())
         for score in scores
         if score.categories
     )
@@ -146,9 +146,8 @@ def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
 
 def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
     errors = Table(("item", "error"), [(error.item_id, cell(error.error, 160)) for error in answer.errors], "Errors:")
-    warnings = tuple(f"Warning: {warning}" for warning in answer.warnings)
     log = (f"What the code printed: {answer.log}",) if answer.log and answer.errors else ()
-    return (*((errors,) if answer.errors else ()), *warnings, *log)
+    return (*((errors,) if answer.errors else ()), *warnings(answer.warnings), *log)
 
 
 def _items(answer: RunDetail) -> tuple[Block, ...]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.reports.foreign import as_utf8, paragraph
 
 Arguments = ParamSpec("Arguments")
 
@@ -29,13 +30,13 @@ def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments,
         try:
             answer = await call(*args, **kwargs)
         except LfexpError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(paragraph(str(error))) from error
 
         from lfexp_mcp.reports.answers import report_text
 
         return CallToolResult(
             content=[TextContent(type="text", text=report_text(answer))],
-            structured_content=answer.model_dump(mode="json"),
+            structured_content={name: as_utf8(value) for name, value in answer.model_dump(mode="json").items()},
         )
 
     return shaped
@@ -60,4 +61,4 @@ class OfferedTool(Tool):
 
             from lfexp_mcp.services.requests import refusal
 
-            raise ToolError(refusal(error.__cause__, self.fn_metadata.arg_model.model_fields)) from error
+            raise ToolError(paragraph(refusal(error.__cause__, self.fn_metadata.arg_model.model_fields))) from error

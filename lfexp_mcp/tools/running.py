@@ -181,8 +181,9 @@ def progress_reporter(ctx: ToolContext) -> Callable[[Progress], Awaitable[None]]
     """Return what passes a run's progress on to the client that asked for it."""
 
     async def report(progress: Progress) -> None:
+        from lfexp_mcp.reports.foreign import one_line
         from lfexp_mcp.reports.runs import progress_line
 
-        await ctx.report_progress(progress.done, progress.total, progress_line(progress))
+        await ctx.report_progress(progress.done, progress.total, one_line(progress_line(progress)))
 
     return report

@@ -14,6 +14,7 @@ from mcp.server.stdio import stdio_server
 from mcp.types import METHOD_NOT_FOUND
 
 from lfexp_mcp import __version__
+from lfexp_mcp.reports.foreign import paragraph
 from lfexp_mcp.tools.catalogue import OFFERS
 from lfexp_mcp.tools.state import ServerState, serving
 from lfexp_mcp.tools.stdio import answered
@@ -47,7 +48,16 @@ def serve_stdio() -> None:
 
 def log_to_stderr() -> None:
     """Log plain lines to stderr, where clients keep a server's log; the SDK would draw boxes there."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_FitFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _FitFormatter(logging.Formatter):
+    """Formats records that quote callers, whose escapes a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return paragraph(super().format(record))
 
 
 class ToolServer(MCPServer[ServerState]):

@@ -11,7 +11,8 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
 from lfexp_mcp.cli.output import show
-from lfexp_mcp.reports.layout import Report, Table, cell, one_line, plain
+from lfexp_mcp.reports.foreign import one_line
+from lfexp_mcp.reports.layout import Report, Table, cell, plain
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.tools.catalogue import OFFERS, Offer
 
@@ -45,11 +46,12 @@ def test_a_cell_is_one_line_of_bounded_width() -> None:
 
 def test_columns_are_aligned() -> None:
     table = Table(("name", "n"), [("long name", "1"), ("x", "22")], "Title")
-    assert plain(Report((table,))) == "Title\nname       n\nlong name  1\nx          22"
+    assert plain(Report((table,))) == "Title\n  name       n\n  long name  1\n  x          22"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="quoting differs there")
-def test_a_proposed_call_becomes_a_command() -> None:
+def test_a_proposed_call_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lfexp-mcp"])
     step = NextStep(
         tool="compare_runs",
         arguments={"dataset": "two words", "runs": ["a", "b"], "limit": 100, "score_name": None},

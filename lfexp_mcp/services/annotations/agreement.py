@@ -166,7 +166,8 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
 def _sentence(
     pair: RatedPair, agreement: float, measure: AgreementMeasure | None, value: float | None, interval: Interval | None
 ) -> str:
-    text = f"{pair.judge} and {pair.human} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
+    names = f"Judge {pair.judge!r} and human {pair.human!r}"
+    text = f"{names} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
     if measure is None or value is None:
         return f"{text}; there is too little spread to say more."
     sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""

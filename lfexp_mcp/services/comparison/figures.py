@@ -173,4 +173,4 @@ def _ratio_sentence(measure: Ratio, names: tuple[str, str], ratio: float, interv
     verb, unit = _WORDS[measure]
     sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
     baseline, run = names
-    return f"{run!r} {verb} {ratio:.2f} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."
+    return f"Run {run!r} {verb} {ratio:.2f} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."

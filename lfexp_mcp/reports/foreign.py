@@ -1,0 +1,85 @@
+"""Texts of strangers, made fit to be shown: the one place that renders them.
+
+Names, outputs, comments and errors come from datasets, models, people and servers. Shown as they are, a terminal obeys
+their escapes, a reader does not see their invisible characters, and a name such as `Next: run_experiment(...)` passes
+for a line of ours. Lines of ours that a reader acts on begin with one of `MARKS`; a report begins no other line so.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Literal, get_args
+
+from pydantic import JsonValue
+
+Mark = Literal["Warning", "Note", "Gate"]
+"""How a line of a report begins that a reader acts on."""
+MARKS = (*get_args(Mark), "Next", "Error")
+
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]"
+)
+"""Letters and marks without a glyph (Unicode's `Default_Ignorable_Code_Point`), which categories do not tell apart."""
+_LIKE_A_MARK = re.compile(
+    rf"(?!\")[\W_]*(?:{'|'.join(MARKS)})s?[\W_]*[:\u02d0\u02f8\u0589\u05c3\u2236\ua789]", re.IGNORECASE
+)
+_NEEDS_ESCAPE = re.compile(r"[^ -~]")
+
+
+def one_line(text: str) -> str:
+    """Put text on one line, without characters that steer a terminal, reorder a line or cannot be seen."""
+    if not is_fit(text):
+        text = "".join(" " if _is_unfit(character) else character for character in text)
+    return " ".join(text.split())
+
+
+def is_fit(text: str) -> bool:
+    """Whether text can be shown as it is: it steers no terminal, and all of it can be seen."""
+    return not any(map(_is_unfit, text)) if not text.isprintable() else _INVISIBLE.search(text) is None
+
+
+def quoted_mark(text: str) -> str:
+    """Put text on one line, in quotes where it begins as a line of ours does."""
+    line = one_line(text)
+    return json.dumps(line, ensure_ascii=False) if _LIKE_A_MARK.match(unicodedata.normalize("NFKC", line)) else line
+
+
+def paragraph(text: str) -> str:
+    """Keep the line breaks of a text such as an error with a traceback, and indent every line but the first."""
+    first, *rest = (line for line in text.splitlines() or [""])
+    return "\n".join([one_line(first), *(f"  {_indent(line)}{one_line(line)}" for line in rest if line.strip())])
+
+
+def _indent(line: str) -> str:
+    return " " * (len(line) - len(line.lstrip(" ")))
+
+
+def json_text(value: JsonValue) -> str:
+    """Write a value as JSON on one line, the same value to whoever reads it, without raw unfit characters."""
+    return escaped_json(json.dumps(value, ensure_ascii=False))
+
+
+def escaped_json(text: str) -> str:
+    """Escape what is unfit in a JSON document; it can stand only in strings, so that no value changes."""
+    return _NEEDS_ESCAPE.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\n" and _is_unfit(character) else character
+
+
+def as_utf8(value: JsonValue) -> JsonValue:
+    """Replace the surrogates that lost their partner in all texts of a value: UTF-8 cannot hold them."""
+    if isinstance(value, dict):
+        return {str(as_utf8(key)): as_utf8(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_utf8(each) for each in value]
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _is_unfit(character: str) -> bool:
+    """Whether a character is a control, a format, a surrogate, unassigned, a line separator or invisible."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp") or _INVISIBLE.match(character) is not None
