@@ -69,6 +69,8 @@ class Settings(BaseSettings):
 
     delivery_patience: float = Field(default=60.0, ge=0)
     """Seconds that the end of a run waits for a Langfuse that takes nothing, before it leaves the rest to a resume."""
+    visibility_delay: float = Field(default=10.0, ge=0)
+    """Seconds that Langfuse may take to show what it has stored; what is not to be seen then is sent again."""
     cancel_grace: float = Field(default=10.0, ge=0)
     """Seconds that items at work may go on after a cancel."""
 

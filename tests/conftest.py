@@ -55,6 +55,7 @@ def settings(home: Path, store: StoreConnection) -> Settings:
         langfuse_secret_key=SecretStr(store.secret_key),
         langfuse_url=store.base_url,
         home=home,
+        visibility_delay=0.0,
     )
 
 

@@ -26,6 +26,9 @@ from lfexp_mcp.records import ScoreSource
 OBSERVATION_PAGE = 1000
 TRACE_IDS_A_REQUEST = 50
 """Keeps the address of a request for scores of many traces well below 8 KB."""
+EXPERIMENT_ITEMS_PATH = "/api/public/experiment-items"
+EMBEDDED_SCORES = 50
+"""Scores that Langfuse gives with an item at most."""
 EXPERIMENTS_PATH = "/api/public/experiments"
 OBSERVATIONS_PATH = "/api/public/v2/observations"
 EPOCH = "2020-01-01T00:00:00.000Z"
@@ -107,7 +110,7 @@ class Results(Reader):
         fields = f"{ITEM_FIELDS},scores" if with_scores else ITEM_FIELDS
         rows = await self._rows(
             "read the items of the run",
-            "/api/public/experiment-items",
+            EXPERIMENT_ITEMS_PATH,
             {
                 "fields": fields,
                 "fromStartTime": EPOCH,
@@ -118,6 +121,20 @@ class Results(Reader):
             Page[ExperimentItemRow],
         )
         return [decoding.decode_experiment_item(row) for row in rows]
+
+    async def shown_scores(self, experiment_id: str) -> dict[str, frozenset[str]]:
+        """Return the ids of the scores that Langfuse shows with each result of a run, by the result's own id."""
+        rows = await self._rows(
+            "count the results of the run",
+            EXPERIMENT_ITEMS_PATH,
+            {"fields": "core,scores", "fromStartTime": EPOCH, "experimentId": experiment_id, "limit": str(PAGE)},
+            Page[ExperimentItemRow],
+        )
+        shown = {row.id: frozenset(score.id for score in row.scores) for row in rows}
+        cut = {row.trace_id: row.id for row in rows if len(row.scores) >= EMBEDDED_SCORES}
+        for entry in await self.scores(trace_ids=list(cut)) if cut else ():
+            shown[cut[entry.trace_id or ""]] |= {entry.score.id}
+        return shown
 
     async def scores(
         self,

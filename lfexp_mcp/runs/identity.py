@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import TypeAdapter
@@ -42,3 +44,39 @@ def _maker_text(maker: RunMaker) -> str:
 def repeat_name(run_name: str, repeat: int) -> str:
     """Name the experiment of one repetition: `name`, `name#2`, `name#3`, ..."""
     return run_name if repeat == 0 else f"{run_name}#{repeat + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemIds:
+    """Ids of one item's trace and of the two spans around its task, in hexadecimal digits."""
+
+    trace_id: str
+    root_id: str
+    observation_id: str
+
+
+def item_ids(experiment_id: str, created: datetime, item_id: str, attempt: int) -> ItemIds:
+    """Derive the ids of an item's result before it begins, so that one that a kill leaves unrecorded is no second row.
+
+    Args:
+        experiment_id: The experiment.
+        created: When its run was first asked for: a run that was deleted and made anew has other ids.
+        item_id: The dataset item.
+        attempt: How many results the run's journal has of the item already.
+    """
+    digest = _digest("lfexp-item-v1", experiment_id, created.isoformat(), item_id, attempt)
+    return ItemIds(digest[:32], digest[32:48], digest[48:])
+
+
+def evaluation_id(observation_id: str, round: int) -> str:
+    """Derive the id of the span around an item's evaluators.
+
+    Args:
+        observation_id: The result that is evaluated.
+        round: How often the journal has it evaluated already.
+    """
+    return _digest("lfexp-evaluation-v1", observation_id, round)[:16]
+
+
+def _digest(*parts: str | int) -> str:
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()

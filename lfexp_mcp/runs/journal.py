@@ -135,6 +135,13 @@ class ScoresStored(_Event):
     ids: tuple[str, ...]
 
 
+class ScoresMissing(_Event):
+    """Langfuse acknowledged these scores and does not show them: they are sent again."""
+
+    event: Literal["missing"] = "missing"
+    ids: tuple[str, ...]
+
+
 class WriteRefused(_Event):
     """Langfuse refused a score or a span as wrong; it is kept here or in the outbox, and sent again by a resume."""
 
@@ -185,6 +192,7 @@ Event = Annotated[
     | ItemScored
     | RunScored
     | ScoresStored
+    | ScoresMissing
     | WriteRefused
     | Warned
     | ModelsCalled

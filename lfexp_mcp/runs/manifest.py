@@ -49,6 +49,8 @@ class Limits(BaseModel):
     """USD that the run's judges and prompt task may cost together."""
     delivery_patience: float = 60.0
     """How long the end of a run waits for a Langfuse that is away."""
+    visibility_delay: float = 10.0
+    """How long Langfuse may take to show what it has stored."""
     cancel_grace: float = 10.0
     """How long items at work may go on after a cancel or the run's time-out."""
 

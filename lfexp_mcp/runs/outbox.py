@@ -9,7 +9,7 @@ are sent together. Files of version 0.1 (`.otlp`) hold the batches without frame
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -56,7 +56,7 @@ class Outbox:
         with self._using():
             for path in unsynced:
                 _sync_file(path)
-            if unsynced:
+            if unsynced and self._folder.exists():
                 sync_folder(self._folder)
 
     def ripe(self, size: int, seconds: float) -> bool:
@@ -82,8 +82,10 @@ class Outbox:
 
     def read(self, path: Path) -> Frames:
         """Read the batches of a file that was taken."""
-        with self._using():
+        with self._using(), suppress(FileNotFoundError):
             return read_batches(path)
+        # Somebody deleted it: what it held is found missing when the run's results are counted.
+        return Frames([], 0)
 
     def remove(self, path: Path) -> None:
         """Forget an acknowledged file."""
@@ -113,6 +115,7 @@ class Outbox:
 
     def _open(self) -> AppendedFile:
         self._number += 1
+        make_folder_durably(self._folder)
         self._file = AppendedFile(self._path(self._number))
         self._opened = time.monotonic()
         return self._file

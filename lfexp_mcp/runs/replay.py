@@ -18,6 +18,7 @@ from lfexp_mcp.runs.journal import (
     ModelsCalled,
     RunEnded,
     RunScored,
+    ScoresMissing,
     ScoresStored,
     Warned,
     WorkerAccepted,
@@ -42,6 +43,10 @@ class RunState:
     run_scored: dict[int, RunScored] = field(default_factory=dict)
     at_work: set[ItemKey] = field(default_factory=set)
     """Begun by the newest worker and not ended: at work now, or when it died."""
+    attempts: Counter[ItemKey] = field(default_factory=Counter)
+    """How many results each item has had."""
+    evaluations: Counter[ItemKey] = field(default_factory=Counter)
+    """How often each item's newest result was evaluated."""
     suspects: set[ItemKey] = field(default_factory=set)
     """At work when an earlier worker died, and not ended since."""
     stored: set[str] = field(default_factory=set)
@@ -81,11 +86,14 @@ class RunState:
                 # Without its result, which a damaged line may have told, a score has nothing to be of.
                 if (event.repeat, event.item_id) in self.ended:
                     self.scored[event.repeat, event.item_id] = event
+                    self.evaluations[event.repeat, event.item_id] += 1
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
             case ScoresStored():
                 self.stored.update(event.ids)
+            case ScoresMissing():
+                self.stored.difference_update(event.ids)
             case WriteRefused():
                 self.refused.append(event)
             case Warned():
@@ -115,6 +123,8 @@ class RunState:
         before = self.ended.get(key)
         self.failed_count += (event.status == "failed") - (before is not None and before.status == "failed")
         self.ended[key] = event
+        self.attempts[key] += 1
+        self.evaluations.pop(key, None)
         self.scored.pop(key, None)
         self.at_work.discard(key)
         self.suspects.discard(key)

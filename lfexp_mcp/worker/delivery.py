@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -35,13 +35,27 @@ LONGEST_DELAY = 5.0
 TRIES_IN_PATIENCE = 6
 LONGEST_WAIT = 60.0
 """Seconds that a 429 may ask for."""
+MOST_JITTER = 1.25
 _JITTER = random.Random()  # noqa: S311
 """One of our own: the user's code may have seeded Python's, and count on its sequence."""
 DAMAGED = "in the outbox are damaged, and the spans in them are lost; results and scores are in the journal."
 
 
+class Patience(NamedTuple):
+    """Seconds without any success after which the end of a run gives up."""
+
+    quiet_s: float
+    limited_s: float
+    """While the server answers 429, and so is known to be there."""
+
+
 class Delivery:
-    """Sends the outbox's files and the scores given to it, each again and again until acknowledged or refused."""
+    """Sends the outbox's files and the scores given to it, each again and again until acknowledged or refused.
+
+    Attributes:
+        refusals: What Langfuse has refused.
+        trouble: Why the newest request that failed did, None since one succeeded.
+    """
 
     def __init__(self, gateway: Gateway, outbox: Outbox, journal: JournalWriter, patience: float) -> None:
         """Prepare.
@@ -56,9 +70,12 @@ class Delivery:
         self._gateway = gateway
         self._outbox = outbox
         self._journal = journal
+        self.refusals: list[WriteRefused] = []
+        self.trouble: str | None = None
         self._scores: deque[tuple[float, ScoreWrite]] = deque()
         self._started = time.monotonic()
         self._progressed = self._started
+        self._limited_until = self._started
         self._span_requests = 0
         self._score_requests = 0
         self._closing = False
@@ -80,11 +97,11 @@ class Delivery:
                 self._send_scores(group)
                 await anyio.sleep(TICK)
 
-    async def finish(self, patience: Callable[[], float]) -> bool:
+    async def finish(self, patience: Callable[[], Patience]) -> bool:
         """Send all that is left.
 
         Args:
-            patience: Gives the seconds without any success after which to give up; asked again and again.
+            patience: Tells when to give up; asked again and again.
 
         Returns:
             Whether everything is acknowledged.
@@ -92,7 +109,9 @@ class Delivery:
         self._closing = True
         self._progressed = time.monotonic()
         while not self._is_idle():
-            if time.monotonic() - self._progressed > patience():
+            now, allowed = time.monotonic(), patience()
+            is_limited = now < self._limited_until
+            if now - self._progressed > (allowed.limited_s if is_limited else allowed.quiet_s):
                 return False
             await anyio.sleep(TICK / 2)
         return True
@@ -136,7 +155,7 @@ class Delivery:
             return
         for span_id, name in spans:
             self._outbox.refuse(span_id, batch)
-            self._journal.append(WriteRefused(kind="span", id=span_id, name=name, message=message))
+            self._note_refusals(WriteRefused(kind="span", id=span_id, name=name, message=message))
 
     def _send_scores(self, group: TaskGroup) -> None:
         while self._scores and self._score_requests < REQUESTS_AT_ONCE:
@@ -151,14 +170,18 @@ class Delivery:
     async def _send_list(self, scores: list[ScoreWrite]) -> None:
         rejections = await self._until_answered(lambda: self._gateway.write_scores(scores))
         refused = {rejection.score.id for rejection in rejections}
-        self._journal.append(
-            ScoresStored(ids=tuple(score.id for score in scores if score.id not in refused)),
+        self._journal.append(ScoresStored(ids=tuple(score.id for score in scores if score.id not in refused)))
+        self._note_refusals(
             *(
                 WriteRefused(kind="score", id=rejection.score.id, name=rejection.score.name, message=rejection.message)
                 for rejection in rejections
-            ),
+            )
         )
         self._score_requests -= 1
+
+    def _note_refusals(self, *refusals: WriteRefused) -> None:
+        self._journal.append(*refusals)
+        self.refusals += refusals
 
     async def _until_answered(self, send: Callable[[], Awaitable[T]], *, gives_up_size: bool = False) -> T:
         """Repeat a request until the server has answered for what was sent.
@@ -173,17 +196,20 @@ class Delivery:
                 answer = await send()
             except RejectedError:
                 raise
-            except SizeError:
+            except SizeError as error:
                 if gives_up_size:
                     raise
+                self.trouble = str(error)
             except RateLimitError as limited:
                 # The server is there and says when: that is no sign that it is away.
-                self._progressed = time.monotonic() + min(limited.retry_after, LONGEST_WAIT)
+                self.trouble = str(limited)
                 delay = max(delay, min(limited.retry_after, LONGEST_WAIT))
-            except BackendError:
-                pass
+                self._limited_until = time.monotonic() + delay * MOST_JITTER
+            except BackendError as error:
+                self.trouble = str(error)
             else:
                 self._progressed = time.monotonic()
+                self.trouble = None
                 return answer
-            await anyio.sleep(delay * _JITTER.uniform(1.0, 1.25))
+            await anyio.sleep(delay * _JITTER.uniform(1.0, MOST_JITTER))
             delay = min(delay * 2, self._longest_delay)

@@ -132,7 +132,7 @@ class ItemEvaluation:
             if work.missing is None or scorer.name in work.missing or scorer.score_name in work.missing
         ]
         if scorers:
-            with self._tracer.evaluation(work.item, ended) as span:
+            with self._tracer.evaluation(work.item, ended, work.evaluation) as span:
                 for given in await self._score_all(scorers, result):
                     collected.add(given)
                 span.end_with(collected.summary(len(scorers)))

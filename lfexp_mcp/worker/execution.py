@@ -71,7 +71,7 @@ class Execution:
         if work.ended is not None:
             ended, output = work.ended, work.ended.output
         else:
-            done = await self.tasks.run(work.item, work.repeat)
+            done = await self.tasks.run(work.item, work.repeat, work.attempt)
             ended, output = done.event, done.output
             self.policy.count(ended)
         if ended.status == "succeeded":

@@ -12,7 +12,9 @@ from typing import Literal
 
 from langfuse import LangfuseOtelSpanAttributes
 from langfuse import __version__ as sdk_version
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span, Tracer, format_span_id, format_trace_id
 from pydantic import JsonValue
 
@@ -37,13 +39,7 @@ class Observation:
 
     def fail(self, output: JsonValue, message: str) -> None:
         """Note that it failed, what stands in the output's place, and why."""
-        self.span.set_attributes(
-            {
-                _NAMES.OBSERVATION_OUTPUT: attribute_text(output),
-                _NAMES.OBSERVATION_LEVEL: "ERROR",
-                _NAMES.OBSERVATION_STATUS_MESSAGE: message,
-            }
-        )
+        self.span.set_attributes(failure_attributes(output, message))
 
 
 class ObservationMaker:
@@ -59,7 +55,9 @@ class ObservationMaker:
         kind: Literal["span", "evaluator"] = "span",
         *,
         input: JsonValue = None,
-        attributes: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str | bool] | None = None,
+        parent: Context | None = None,
+        start_ns: int | None = None,
     ) -> Iterator[Observation]:
         """Open an observation; those made within are its children.
 
@@ -68,12 +66,28 @@ class ObservationMaker:
             kind: Langfuse's type of it.
             input: Its input.
             attributes: What else its span carries from the start.
+            parent: Where it belongs, None for the context of now.
+            start_ns: When it began, None for now.
         """
-        given = {_NAMES.OBSERVATION_TYPE: kind, **(attributes or {})}
+        given: dict[str, str | bool] = {_NAMES.OBSERVATION_TYPE: kind, **(attributes or {})}
         if input is not None:
             given[_NAMES.OBSERVATION_INPUT] = attribute_text(input)
-        with self._tracer.start_as_current_span(name, attributes=given) as span:
+        with self._tracer.start_as_current_span(name, context=parent, attributes=given, start_time=start_ns) as span:
             yield Observation(span)
+
+
+def sdk_scope(public_key: str) -> InstrumentationScope:
+    """The scope that `ObservationMaker` makes its spans in."""
+    return InstrumentationScope(SCOPE, sdk_version, attributes={"public_key": public_key})
+
+
+def failure_attributes(output: JsonValue, message: str) -> dict[str, str]:
+    """What a failed observation carries: what stands in the output's place, and why it failed."""
+    return {
+        _NAMES.OBSERVATION_OUTPUT: attribute_text(output),
+        _NAMES.OBSERVATION_LEVEL: "ERROR",
+        _NAMES.OBSERVATION_STATUS_MESSAGE: message,
+    }
 
 
 def attribute_text(value: JsonValue) -> str:

@@ -20,6 +20,10 @@ class Work:
     """Names of the evaluators or scores that failed before; None for all."""
     scored: ItemScored | None = None
     """What the item has of scores, where only some are missing."""
+    attempt: int = 0
+    """How many results the item has had."""
+    evaluation: int = 0
+    """How often its result was evaluated."""
 
 
 def plan_work(
@@ -54,7 +58,7 @@ def plan_work(
 def _work(item: RunItem, repeat: int, state: RunState, evaluators: Collection[str]) -> Work | None:
     key = (repeat, item.id)
     if not state.succeeded(key):
-        return Work(item, repeat)
+        return Work(item, repeat, attempt=state.attempts[key])
     ended = state.ended[key]
     scored = state.scored.get(key)
     if scored is None:
@@ -62,4 +66,6 @@ def _work(item: RunItem, repeat: int, state: RunState, evaluators: Collection[st
     missing = {each.name for each in scored.unscored}
     if scored.evaluators is not None:
         missing |= set(evaluators).difference(scored.evaluators)
-    return Work(item, repeat, ended, frozenset(missing), scored) if missing else None
+    if not missing:
+        return None
+    return Work(item, repeat, ended, frozenset(missing), scored, evaluation=state.evaluations[key])

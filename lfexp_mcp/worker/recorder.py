@@ -5,6 +5,7 @@ import asyncio
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.journal import Event, JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.tracing import RunTracer
 
 NOT_RECORDED = (
@@ -20,10 +21,11 @@ class Recorder:
     When `record` returns, the event and all spans that ended before it outlive this process.
     """
 
-    def __init__(self, journal: JournalWriter, outbox: Outbox, tracer: RunTracer) -> None:
+    def __init__(self, journal: JournalWriter, outbox: Outbox, tracer: RunTracer, expected: Expected) -> None:
         self._journal = journal
         self._outbox = outbox
         self._tracer = tracer
+        self._expected = expected
         self._gathered: list[Event] = []
         self._written = asyncio.Event()
         self._failure: StateError | None = None
@@ -78,6 +80,7 @@ class Recorder:
         try:
             self._tracer.flush()
             self._journal.append(*gathered)
+            self._expected.note(*gathered)
             failure = None
         except StateError as error:
             failure = error

@@ -12,7 +12,6 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
-from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
@@ -24,14 +23,16 @@ from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
-from lfexp_mcp.settings import Settings
 from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode, UserLoop
+from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
+from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer
 from lfexp_mcp.worker.execution import Execution
+from lfexp_mcp.worker.item_spans import ItemSpans
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
@@ -39,6 +40,7 @@ from lfexp_mcp.worker.prompting import prompt_caller
 from lfexp_mcp.worker.provenance import experiment_metadata, script_maker, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
+from lfexp_mcp.worker.settlement import Settlement, unstored_writes
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 from lfexp_mcp.worker.tracing import RunTracer, Sdk
@@ -48,14 +50,8 @@ MOST_THREADS = 256
 SDK_FLUSH_PATIENCE = 10.0
 """Seconds for scores that the user's code gave by itself, through the SDK."""
 BEAT_EVERY = 1.0
-CANCELLED_PATIENCE = 5.0
-"""Seconds that a cancelled run waits for a Langfuse that takes nothing."""
 GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
-UNDELIVERED = (
-    "Every item is done, but Langfuse has not acknowledged all scores and spans. They are kept on this machine; "
-    "resume=true sends them without running any task again."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,45 +83,51 @@ class Run:
         """Run what is to run, send it, and journal how it ended."""
         stop = Stop()
         try:
-            delivered = await self._work(stop, sdk)
+            undelivered = await self._work(stop, sdk)
         except LfexpError as error:
             self.folder.leave_last_words(str(error))
             with suppress(StateError):
                 self.journal.append(RunEnded(status="failed", reason=str(error)))
             return
-        if stop.status is not None:
-            ended = RunEnded(status=stop.status, reason=stop.reason)
-        elif delivered:
-            ended = RunEnded(status="completed")
-        else:
-            ended = RunEnded(status="failed", cause="undelivered", reason=UNDELIVERED)
+        ended = RunEnded(status=stop.status, reason=stop.reason) if stop.status is not None else end_of(undelivered)
+        self.journal.sync()
         self.journal.append(ended)
         self.journal.close()
 
-    async def _work(self, stop: Stop, sdk: Sdk) -> bool:
-        """Execute and deliver; return whether everything is acknowledged."""
+    async def _work(self, stop: Stop, sdk: Sdk) -> str | None:
+        """Execute and deliver; return why Langfuse does not have everything, None where it has."""
         settings = sdk.settings
+        undelivered: str | None = None
         async with connect(settings) as gateway, open_group() as group:
             delivery = Delivery(gateway, self.outbox, self.journal, self.manifest.limits.delivery_patience)
             delivery.add_scores(unstored_writes(self.manifest, self.state))
+            expected = Expected(self.manifest, self.state)
             ledger = UsageLedger(self.journal)
             group.start_soon(self._beat, gateway, ledger)
             if self.manifest.dry_run_of is None:
                 group.start_soon(delivery.run)
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
-                await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk))
-            delivered = self.manifest.dry_run_of is not None or await delivery.finish(
-                lambda: delivery_patience(self.folder, self.manifest)
-            )
+                await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)
+            settlement = Settlement(gateway, delivery, self.folder, self.manifest, self.journal, self.outbox, sdk)
+            if self.manifest.dry_run_of is None and stop.status is None:
+                undelivered = await settlement.settle(expected)
+            elif self.manifest.dry_run_of is None:
+                await delivery.finish(settlement.patience)
             group.cancel_scope.cancel()
-        return delivered
+        return undelivered
 
     async def _execute(
-        self, delivery: Delivery, models: Models, stop: Stop, ledger: UsageLedger, tracer: RunTracer
+        self,
+        delivery: Delivery,
+        models: Models,
+        stop: Stop,
+        ledger: UsageLedger,
+        tracer: RunTracer,
+        expected: Expected,
     ) -> None:
         """Work through the items, and leave all that came of them on the disk."""
-        recorder = Recorder(self.journal, self.outbox, tracer)
+        recorder = Recorder(self.journal, self.outbox, tracer, expected)
 
         def note_usage(judge: ResolvedJudge, usage: ModelUsage) -> None:
             ledger.add(ModelUser(judge.score_name, judge.model), usage)
@@ -161,7 +163,7 @@ class Run:
         metadata = [
             experiment_metadata(self.manifest, self.provenance, repeat) for repeat in range(self.manifest.repeats)
         ]
-        return RunTracer(sdk, self.manifest, metadata, self.outbox)
+        return RunTracer(sdk, self.manifest, ItemSpans(self.manifest, metadata), self.outbox)
 
     def _assemble(
         self,
@@ -212,30 +214,29 @@ class Run:
             await anyio.to_thread.run_sync(tracer.client.flush, abandon_on_cancel=True)
 
 
-async def deliver(folder: RunFolder, settings: Settings) -> None:
+async def deliver(folder: RunFolder, sdk: Sdk) -> None:
     """Send what a run has left behind, running nothing."""
     manifest, state = folder.manifest(), folder.read_state()
+    drop_unrecorded(folder.outbox_path, manifest, state)
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
-    async with connect(settings) as gateway, open_group() as group:
+    async with connect(sdk.settings) as gateway, open_group() as group:
         delivery = Delivery(gateway, outbox, journal, manifest.limits.delivery_patience)
         delivery.add_scores(unstored_writes(manifest, state))
         group.start_soon(delivery.run)
-        delivered = await delivery.finish(lambda: delivery_patience(folder, manifest))
+        settlement = Settlement(gateway, delivery, folder, manifest, journal, outbox, sdk)
+        undelivered = await settlement.settle(Expected(manifest, state))
         group.cancel_scope.cancel()
-    if delivered and state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered"):
-        journal.append(RunEnded(status="completed"))
+    if state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered"):
+        journal.append(end_of(undelivered))
     journal.close()
 
 
-def delivery_patience(folder: RunFolder, manifest: Manifest) -> float:
-    """Seconds that a run waits in the end for a Langfuse that takes nothing: less once it is cancelled."""
-    patience = manifest.limits.delivery_patience
-    return min(patience, CANCELLED_PATIENCE) if folder.cancel_requested() else patience
+def end_of(undelivered: str | None) -> RunEnded:
+    """Return how a run ended whose items are done.
 
-
-def unstored_writes(manifest: Manifest, state: RunState) -> list[ScoreWrite]:
-    """Return the scores that earlier workers journaled and Langfuse did not acknowledge."""
-    return [
-        score_write(score, ended, None if ended else manifest.experiments[repeat].id)
-        for score, ended, repeat in state.unstored_scores()
-    ]
+    Args:
+        undelivered: Why Langfuse does not have everything; None where it has.
+    """
+    if undelivered is None:
+        return RunEnded(status="completed")
+    return RunEnded(status="failed", cause="undelivered", reason=undelivered)

@@ -19,6 +19,7 @@ from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.freshness import import_from_source
 from lfexp_mcp.worker.output import RunLog
@@ -52,7 +53,7 @@ async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
     """Send what runs have left; one that another process works on, or that cannot be read, is left to others."""
     for folder in map(RunFolder, paths):
         with suppress(LfexpError, OSError), folder.held(delivers=True):
-            await deliver(folder, sdk.settings)
+            await deliver(folder, sdk)
 
 
 def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
@@ -92,6 +93,7 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     scripts, imported = _load_scripts(manifest)
     provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
+    drop_unrecorded(folder.outbox_path, manifest, state)
     outbox = Outbox(folder.outbox_path)
     # A resume asks once more: a proxy may have refused in Langfuse's name.
     outbox.retry_refused()

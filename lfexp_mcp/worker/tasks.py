@@ -49,15 +49,20 @@ class TaskRunner:
         self._recorder = recorder
         self._warned: set[str] = set()
 
-    async def run(self, item: RunItem, repeat: int) -> Ended:
+    async def run(self, item: RunItem, repeat: int, attempt: int) -> Ended:
         """Run the task on one item, and submit its result to the journal.
+
+        Args:
+            item: The dataset item.
+            repeat: The repetition.
+            attempt: How many results the journal has of the item already.
 
         Raises:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
         started, clock = datetime.now(UTC), time.perf_counter()
-        with self._tracer.task(item, repeat) as span:
+        with self._tracer.task(item, repeat, attempt, started) as span:
             outcome, attempts = await self._attempt(item)
             seconds = time.perf_counter() - clock
             output: JsonValue = None

@@ -1,17 +1,19 @@
 """Spans of a run: handed on by the Langfuse SDK, kept in the outbox.
 
-Names, nesting and attributes are those of the SDK's own experiments (`Langfuse._process_experiment_item`, 5.0.4), so
-that Langfuse shows the same. Only the root differs: it ends with the task, and the evaluation is its child also when it
-is made later, by a resumed run.
+The root of an item's spans ends with the task, unlike in the SDK's own experiments: the evaluation is its child also
+when it is made later, by a resumed run. The spans of one record of the journal, an item's result or its scores, reach
+the outbox together with that record, so that what a kill leaves unrecorded was never sent.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
+from threading import Lock
+from typing import Literal, TypeVar
 
 from langfuse import Langfuse, LangfuseOtelSpanAttributes
 from opentelemetry import baggage, context, trace
@@ -19,18 +21,23 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.runs.identity import evaluation_id, item_ids
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
+from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.encoding import encode
-from lfexp_mcp.worker.observations import Observation, ObservationMaker, attribute_text, metadata_attributes
+from lfexp_mcp.worker.item_spans import ROOT_OBSERVATION, ROOT_SPAN, TASK_SPAN, ItemSpans, nanoseconds, span_context
+from lfexp_mcp.worker.observations import Observation, ObservationMaker
 
+T = TypeVar("T")
+
+EVALUATION_SPAN = "experiment-item-evaluation"
 APP_ROOT_CLAIM = "langfuse_trace_id"
 """Baggage by which the SDK knows that a trace has its root already."""
 MOST_ATTRIBUTES = 2048
@@ -39,13 +46,17 @@ MOST_ATTRIBUTES = 2048
 _item_attributes: ContextVar[Mapping[str, str]] = ContextVar("item_attributes")
 
 
-class _ItemAttributes(SpanProcessor):
-    """Gives every span that begins within an item the item's attributes, in threads and tasks alike."""
+@dataclass(slots=True)
+class _Unit:
+    """The spans of one record of the journal."""
 
-    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:  # noqa: ARG002
-        attributes = _item_attributes.get(None)
-        if attributes:
-            span.set_attributes(attributes)
+    own: list[Span] = field(default_factory=list)
+    """Those that the runner made: they are kept whatever the user's code does to OpenTelemetry."""
+    ended: list[ReadableSpan] = field(default_factory=list)
+    state: Literal["open", "written", "dropped"] = "open"
+
+
+_unit: ContextVar[_Unit] = ContextVar("unit")
 
 
 class _OutboxExporter(SpanExporter):
@@ -54,10 +65,48 @@ class _OutboxExporter(SpanExporter):
     def __init__(self) -> None:
         self.outbox: Outbox | None = None
         self.failure: StateError | None = None
+        self._lock = Lock()
+        self._units: dict[int, _Unit] = {}
+        """By the ids of spans that have begun and not ended."""
+        self._closed: list[_Unit] = []
+
+    def claim(self, span: Span, unit: _Unit) -> None:
+        """Keep a span that has begun for its unit."""
+        self._units[span.get_span_context().span_id] = unit
+
+    def close(self, unit: _Unit) -> None:
+        """Let a unit be written with the next `write`."""
+        self._closed.append(unit)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        free: list[ReadableSpan] = []
+        with self._lock:
+            for span in spans:
+                unit = self._units.pop(span.context.span_id, None) if span.context else None
+                if unit is None or unit.state == "written":
+                    free.append(span)
+                elif unit.state == "open":
+                    unit.ended.append(span)
+        return self._keep(free)
+
+    def write(self) -> None:
+        """Hand the spans of closed units to the outbox."""
+        spans: list[ReadableSpan] = []
+        with self._lock:
+            closed, self._closed = self._closed, []
+            for unit in closed:
+                unit.state = "written"
+                ended = {span.context.span_id for span in unit.ended if span.context}
+                spans += unit.ended
+                spans += (span for span in unit.own if span.get_span_context().span_id not in ended)
+                unit.ended, unit.own = [], []
+        self._keep(spans)
+
+    def _keep(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self.outbox is None:
             return SpanExportResult.FAILURE
+        if not spans:
+            return SpanExportResult.SUCCESS
         try:
             self.outbox.append(encode(spans))
         except StateError as error:
@@ -67,6 +116,25 @@ class _OutboxExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Nothing to close: the outbox belongs to the run."""
+
+
+class _ItemContext(SpanProcessor):
+    """Gives every span that begins within an item the item's attributes and unit, in threads and tasks alike."""
+
+    def __init__(self, exporter: _OutboxExporter) -> None:
+        self._exporter = exporter
+
+    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:  # noqa: ARG002
+        attributes = _item_attributes.get(None)
+        if attributes:
+            span.set_attributes(attributes)
+        unit = _unit.get(None)
+        if unit is not None:
+            self._exporter.claim(span, unit)
+
+
+_planned_ids: ContextVar[Sequence[int]] = ContextVar("planned_ids")
+"""Ids of the next span: of the span, and of its trace where it begins one."""
 
 
 class _OwnIds(IdGenerator):
@@ -79,10 +147,12 @@ class _OwnIds(IdGenerator):
             os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
-        return self._random.getrandbits(64) or 1
+        planned = _planned_ids.get(())
+        return planned[0] if planned else self._random.getrandbits(64) or 1
 
     def generate_trace_id(self) -> int:
-        return self._random.getrandbits(128) or 1
+        planned = _planned_ids.get(())
+        return planned[1] if len(planned) > 1 else self._random.getrandbits(128) or 1
 
 
 class _LastingProvider(TracerProvider):
@@ -108,7 +178,7 @@ class Sdk:
             id_generator=_OwnIds(),
             shutdown_on_exit=False,
         )
-        self.provider.add_span_processor(_ItemAttributes())
+        self.provider.add_span_processor(_ItemContext(self.exporter))
         trace.set_tracer_provider(self.provider)
         self.client = Langfuse(
             environment=EXPERIMENT_ENVIRONMENT, span_exporter=self.exporter, tracer_provider=self.provider
@@ -148,120 +218,121 @@ class TaskSpan:
 class RunTracer:
     """Makes the spans of one run."""
 
-    def __init__(
-        self, sdk: Sdk, manifest: Manifest, metadata: Sequence[Mapping[str, JsonValue]], outbox: Outbox
-    ) -> None:
+    def __init__(self, sdk: Sdk, manifest: Manifest, spans: ItemSpans, outbox: Outbox) -> None:
         """Begin tracing.
 
         Args:
             sdk: Makes the spans.
             manifest: The run's order.
-            metadata: What Langfuse shall keep as the metadata of each repetition.
+            spans: What the spans carry.
             outbox: Where spans go.
         """
         self._manifest = manifest
-        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
+        self._spans = spans
         self._exporter, self._provider = sdk.exporter, sdk.provider
         self.client, self.observations = sdk.client, sdk.observations
         self._exporter.outbox = outbox
 
     def flush(self) -> None:
-        """Move all ended spans to the outbox.
+        """Move the spans of all closed units to the outbox, and those that have ended and are of none.
 
         Raises:
             StateError: The outbox cannot be written.
         """
         self._provider.force_flush()
+        self._exporter.write()
         if self._exporter.failure is not None:
             raise self._exporter.failure
 
     @contextmanager
-    def task(self, item: RunItem, repeat: int) -> Iterator[TaskSpan]:
-        """Open the spans around one item's task; spans within get the item's attributes."""
-        experiment = self._manifest.experiments[repeat]
-        shared = self._attributes(item, experiment, repeat)
-        token = _item_attributes.set(shared)
-        attributes = {
-            **metadata_attributes(self._observation_metadata(item, experiment)),
-            **self._own_attributes(item),
-        }
-        try:
-            with (
-                self.observations.open("experiment-item-run", input=item.input, attributes=attributes) as root,
-                self.observations.open("experiment-item-task", input=item.input, attributes=attributes) as span,
-            ):
-                for each in (root, span):
-                    each.span.set_attribute(_ROOT_OBSERVATION, span.id)
-                _item_attributes.set({**shared, _ROOT_OBSERVATION: span.id})
-                task = TaskSpan(root, span)
-                try:
-                    yield task
-                except BaseException as stopped:
-                    task.fail(f"stopped ({type(stopped).__name__})")
-                    raise
-        finally:
-            _item_attributes.reset(token)
+    def task(self, item: RunItem, repeat: int, attempt: int, started: datetime) -> Iterator[TaskSpan]:
+        """Open the spans around one item's task; spans within get the item's attributes.
+
+        Args:
+            item: The dataset item.
+            repeat: The repetition.
+            attempt: How many results the journal has of the item already.
+            started: When the two spans begin.
+        """
+        ids = item_ids(self._manifest.experiments[repeat].id, self._manifest.created, item.id, attempt)
+        attributes = self._spans.around_task(item, repeat, ids.observation_id)
+        start = nanoseconds(started)
+        trace_id, root_id, task_id = (int(each, 16) for each in (ids.trace_id, ids.root_id, ids.observation_id))
+        with ExitStack() as opened:
+            unit = opened.enter_context(self._recorded_together())
+            root = opened.enter_context(
+                self._open_own(
+                    unit,
+                    (root_id, trace_id),
+                    ROOT_SPAN,
+                    item.input,
+                    attributes | {LangfuseOtelSpanAttributes.IS_APP_ROOT: True},
+                    start,
+                    context.Context(),
+                )
+            )
+            span = opened.enter_context(self._open_own(unit, (task_id,), TASK_SPAN, item.input, attributes, start))
+            shared = self._spans.shared(item, repeat)
+            opened.enter_context(_set(_item_attributes, {**shared, ROOT_OBSERVATION: span.id}))
+            yield TaskSpan(root, span)
 
     @contextmanager
-    def evaluation(self, item: RunItem, ended: ItemEnded) -> Iterator[Observation]:
-        """Open the span around the evaluators of one item, as a child of its root."""
-        experiment = self._manifest.experiments[ended.repeat]
-        shared = self._attributes(item, experiment, ended.repeat)
-        token = _item_attributes.set({**shared, _ROOT_OBSERVATION: ended.observation_id})
-        parent = trace.set_span_in_context(_span_of(ended), context.Context())
-        attached = context.attach(baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, parent))
+    def evaluation(self, item: RunItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
+        """Open the span around the evaluators of one item, as a child of its root.
+
+        Args:
+            item: The dataset item.
+            ended: The result that is evaluated.
+            round: How often the journal has it evaluated already.
+        """
+        shared = {**self._spans.shared(item, ended.repeat), ROOT_OBSERVATION: ended.observation_id}
+        root = NonRecordingSpan(span_context(ended.trace_id, ended.root_id))
+        parent = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, trace.set_span_in_context(root, context.Context()))
+        planned = (int(evaluation_id(ended.observation_id, round), 16),)
+        with ExitStack() as opened:
+            unit = opened.enter_context(self._recorded_together())
+            opened.callback(context.detach, context.attach(parent))
+            span = opened.enter_context(self._open_own(unit, planned, EVALUATION_SPAN, None, shared))
+            opened.enter_context(_set(_item_attributes, shared))
+            yield span
+
+    @contextmanager
+    def _recorded_together(self) -> Iterator[_Unit]:
+        """Let the spans within wait for the record that is made when they have ended; drop them when none is."""
+        unit = _Unit()
         try:
-            with self.observations.open("experiment-item-evaluation") as span:
-                yield span
-        finally:
-            context.detach(attached)
-            _item_attributes.reset(token)
+            with _set(_unit, unit):
+                yield unit
+        except BaseException:
+            unit.state = "dropped"
+            raise
+        self._exporter.close(unit)
 
-    def _attributes(self, item: RunItem, experiment: ExperimentHead, repeat: int) -> dict[str, str]:
-        """What every span of an item carries."""
-        names = LangfuseOtelSpanAttributes
-        attributes = {
-            names.ENVIRONMENT: EXPERIMENT_ENVIRONMENT,
-            names.EXPERIMENT_ID: experiment.id,
-            names.EXPERIMENT_NAME: experiment.name,
-            names.EXPERIMENT_DATASET_ID: self._manifest.dataset_id,
-            names.EXPERIMENT_ITEM_ID: item.id,
-            names.EXPERIMENT_METADATA: self._metadata[repeat],
-        }
-        if item.metadata:
-            attributes[names.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
-        return attributes
-
-    def _own_attributes(self, item: RunItem) -> dict[str, str]:
-        """What only the two spans around the task carry."""
-        names = LangfuseOtelSpanAttributes
-        attributes: dict[str, str] = {}
-        if self._manifest.description:
-            attributes[names.EXPERIMENT_DESCRIPTION] = self._manifest.description
-        if item.expected_output is not None:
-            attributes[names.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = attribute_text(item.expected_output)
-        return attributes
-
-    def _observation_metadata(self, item: RunItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
-        return {
-            **item.metadata,
-            **self._manifest.metadata,
-            "experiment_name": self._manifest.run_name,
-            "experiment_run_name": experiment.name,
-            "dataset_id": self._manifest.dataset_id,
-            "dataset_item_id": item.id,
-        }
+    @contextmanager
+    def _open_own(
+        self,
+        unit: _Unit,
+        ids: Sequence[int],
+        name: str,
+        input: JsonValue,
+        attributes: Mapping[str, str | bool],
+        start_ns: int | None = None,
+        parent: context.Context | None = None,
+    ) -> Iterator[Observation]:
+        with ExitStack() as opened:
+            with _set(_planned_ids, ids):
+                span = opened.enter_context(
+                    self.observations.open(name, input=input, attributes=attributes, parent=parent, start_ns=start_ns)
+                )
+            if isinstance(span.span, Span):
+                unit.own.append(span.span)
+            yield span
 
 
-_ROOT_OBSERVATION = LangfuseOtelSpanAttributes.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
-
-
-def _span_of(ended: ItemEnded) -> NonRecordingSpan:
-    return NonRecordingSpan(
-        SpanContext(
-            trace_id=int(ended.trace_id, 16),
-            span_id=int(ended.root_id, 16),
-            is_remote=False,
-            trace_flags=TraceFlags(TraceFlags.SAMPLED),
-        )
-    )
+@contextmanager
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)

@@ -54,6 +54,7 @@ async def survive_kills(scene: Scene, kills: int, max_concurrency: int, longest:
     for _ in range(kills):
         await scene.run(task, wait_seconds=0, resume=done > 0, **arguments)
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, moments.uniform(0.02, longest))
+        await until(lambda: bool(folder.read_state().at_work) or not folder.is_at_work())
         if folder.status() == "completed":
             break
         pid = folder.worker_pid()

@@ -242,6 +242,8 @@ def _limits(ws: Workspace, request: RunRequest) -> Limits:
         fail_on_error=request.failure_limit,
         max_cost=request.max_cost,
         delivery_patience=ws.settings.delivery_patience,
+        # The embedded store shows at once what it has acknowledged.
+        visibility_delay=0.0 if ws.gateway.backend.kind == "embedded" else ws.settings.visibility_delay,
         cancel_grace=ws.settings.cancel_grace,
     )
 

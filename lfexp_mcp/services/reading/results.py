@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.errors import NotFoundError, StateError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
+from lfexp_mcp.gateway.results import EMBEDDED_SCORES
 from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
 from lfexp_mcp.makers import JudgeMaker, ScriptMaker
 from lfexp_mcp.records import ItemResult, RunRecord, Score
@@ -15,9 +16,6 @@ from lfexp_mcp.services.reading.attribution import KnownMakers, attribute_scores
 from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance, repeats_of
 from lfexp_mcp.services.reading.whole import complete, read_whole
 from lfexp_mcp.services.workspace import Workspace
-
-EMBEDDED_SCORES = 50
-"""Scores that Langfuse gives with an item at most."""
 
 
 async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:

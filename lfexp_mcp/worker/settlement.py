@@ -1,0 +1,142 @@
+"""The end of a run whose items are done: everything is delivered, and Langfuse shows it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import Event, JournalWriter, ScoresMissing, Warned, WriteRefused
+from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
+from lfexp_mcp.worker.delivery import Delivery, Patience
+from lfexp_mcp.worker.encoding import encode
+from lfexp_mcp.worker.evaluation import score_write
+from lfexp_mcp.worker.item_spans import ItemSpans
+from lfexp_mcp.worker.provenance import experiment_metadata
+from lfexp_mcp.worker.tracing import Sdk
+
+CANCELLED_PATIENCE_S = 5.0
+"""How long a cancelled run waits for a Langfuse that takes nothing."""
+LIMITED_FACTOR = 5
+"""How many times longer a run waits for a Langfuse that answers 429: it is there, but not for ever."""
+UNDELIVERED = (
+    "Every item is done, but Langfuse has not acknowledged all scores and spans. They are kept on this machine; "
+    "resume=true sends them without running any task again."
+)
+NOT_SHOWN = (
+    "Langfuse acknowledged everything, but does not show {missing} of this run. They are kept on this machine; "
+    "resume=true sends them again without running any task."
+)
+NOT_COUNTED = "Langfuse acknowledged everything; whether it shows all results could not be counted: {why}"
+DROPPED = "acknowledged and not stored, as Langfuse does with a value that its score config does not allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """All that takes part in it."""
+
+    gateway: Gateway
+    delivery: Delivery
+    folder: RunFolder
+    manifest: Manifest
+    journal: JournalWriter
+    outbox: Outbox
+    sdk: Sdk
+
+    async def settle(self, expected: Expected) -> str | None:
+        """Send what is left and count what Langfuse shows; what lacks is sent again from the journal.
+
+        Args:
+            expected: What Langfuse has to show.
+
+        Returns:
+            None when the run is completed, else why it is not.
+
+        Raises:
+            StateError: The run's folder cannot be read or written.
+        """
+        if not await self.delivery.finish(self.patience):
+            cause = self.delivery.trouble
+            return f"{UNDELIVERED} The last answer was: {cause}" if cause else UNDELIVERED
+        expected.note(*self.delivery.refusals)
+
+        async def resend(missing: Missing) -> None:
+            await self._resend(missing)
+            expected.note(*self.delivery.refusals)
+
+        delay = self.manifest.limits.visibility_delay
+        outcome = await Confirmation(self.gateway, expected, delay, resend, self.folder.cancel_requested).run()
+        if outcome.unknown is not None:
+            self.journal.append(Warned(text=NOT_COUNTED.format(why=outcome.unknown)))
+        if not outcome.missing:
+            return None
+        return await anyio.to_thread.run_sync(self._give_up, outcome.missing)
+
+    def patience(self) -> Patience:
+        """How long to wait for a Langfuse that takes nothing: less once the run is cancelled."""
+        seconds = self.manifest.limits.delivery_patience
+        if self.folder.cancel_requested():
+            return Patience(*[min(seconds, CANCELLED_PATIENCE_S)] * 2)
+        return Patience(seconds, seconds * LIMITED_FACTOR)
+
+    async def _resend(self, missing: Missing) -> None:
+        state = await anyio.to_thread.run_sync(self._requeue, missing)
+        self.delivery.add_scores(unstored_writes(self.manifest, state, missing.scores))
+        await self.delivery.finish(self.patience)
+
+    def _requeue(self, missing: Missing) -> RunState:
+        """Put what lacks where it waits to be sent, as if it had never been acknowledged; return the journal then."""
+        state = self.folder.read_state()
+        if missing.results:
+            self.outbox.append(self._rebuild(missing, state))
+        if missing.scores:
+            event = ScoresMissing(ids=tuple(sorted(missing.scores)))
+            self.journal.append(event)
+            state.apply([event])
+        return state
+
+    def _rebuild(self, missing: Missing, state: RunState) -> bytes:
+        provenance = state.accepted.provenance if state.accepted else {}
+        repeats = range(self.manifest.repeats)
+        spans = ItemSpans(self.manifest, [experiment_metadata(self.manifest, provenance, each) for each in repeats])
+        resource, public_key = self.sdk.provider.resource, self.sdk.settings.langfuse_public_key or ""
+        rebuilt = [
+            span
+            for item in self.folder.items()
+            for repeat in repeats
+            if (repeat, item.id) in missing.results
+            for span in spans.rebuild(item, state.ended[repeat, item.id], resource, public_key)
+        ]
+        return encode(rebuilt)
+
+    def _give_up(self, missing: Missing) -> str | None:
+        """Keep what lacks for a resume, but count a score that its config may forbid as refused; say what is kept."""
+        state = self._requeue(missing)
+        dropped: list[Event] = [
+            WriteRefused(kind="score", id=score.id, name=score.name, message=DROPPED)
+            for score, _, _ in state.unstored_scores()
+            if score.id in missing.scores and score.config_id is not None
+        ]
+        self.journal.append(*dropped)
+        missing.scores.difference_update(event.id for event in dropped if isinstance(event, WriteRefused))
+        return NOT_SHOWN.format(missing=missing) if missing else None
+
+
+def unstored_writes(manifest: Manifest, state: RunState, ids: Collection[str] | None = None) -> list[ScoreWrite]:
+    """Return the scores that the journal has and Langfuse did not acknowledge.
+
+    Args:
+        manifest: The run's order.
+        state: The journal.
+        ids: Only these.
+    """
+    return [
+        score_write(score, ended, None if ended else manifest.experiments[repeat].id)
+        for score, ended, repeat in state.unstored_scores()
+        if ids is None or score.id in ids
+    ]

@@ -1,0 +1,113 @@
+"""A run is called completed when Langfuse shows all of it, and what it lacks is made again from the journal."""
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from lfexp_mcp.services.workspace import Workspace
+from tests.faults.proxy import SPANS, Fault, FaultProxy, Request, no_faults
+from tests.faults.test_delivery import EVALUATORS, ITEMS, TASK, assert_all_is_there, only_writes, run
+from tests.worker.scene import Scene, until
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED = Fault(status=202, headers={"content-type": "application/json"}, content=b'{"message": "Accepted"}')
+OK = Fault(status=200, headers={"content-type": "application/json"}, content=b'{"message": "OK"}')
+
+
+async def assert_results_and_scores_are_there(scene: Scene, direct: Workspace, experiment_id: str) -> None:
+    items = await direct.gateway.experiment_items(experiment_id)
+    assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
+    assert {item.output for item in items} == {f"INPUT {number}" for number in range(ITEMS)}
+    assert all(sorted(score.name for score in item.scores) == ["exact", "length"] for item in items)
+    calls = (scene.folder / "task.py.calls").read_text().split()
+    assert sorted(calls) == sorted(scene.item_id(number) for number in range(ITEMS))
+
+
+async def test_what_a_server_acknowledged_and_lost_is_sent_again_before_the_run_is_completed(
+    scene: Scene, direct: Workspace, proxy: FaultProxy
+) -> None:
+    await scene.fill(ITEMS)
+    lost: Counter[str] = Counter()
+
+    def lose_the_first(request: Request) -> Fault | None:
+        kind = "spans" if SPANS in request.path else "scores"
+        if not request.writes or lost[kind] == 1:
+            return None
+        lost[kind] += 1
+        return OK if kind == "spans" else ACCEPTED
+
+    proxy.faults = lose_the_first
+    answer = await run(scene)
+    assert lost == {"spans": 1, "scores": 1}
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+
+
+async def test_a_server_that_loses_all_leaves_the_run_undelivered_and_a_resume_mends_it(
+    scene: Scene, direct: Workspace, proxy: FaultProxy
+) -> None:
+    await scene.fill(ITEMS)
+
+    def lose(request: Request) -> Fault | None:
+        return (OK if SPANS in request.path else ACCEPTED) if request.writes else None
+
+    proxy.faults = lose
+    answer = await run(scene)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("failed", ITEMS, ITEMS * 4)
+    assert f"does not show {ITEMS} results and {2 * ITEMS} scores" in answer.warnings[0]
+    proxy.faults = no_faults
+    answer = await run(scene, resume=True)
+    assert (answer.status, answer.undelivered) == ("completed", 0)
+    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+
+
+async def test_an_outbox_that_was_deleted_costs_no_result(scene: Scene, direct: Workspace, proxy: FaultProxy) -> None:
+    await scene.fill(ITEMS)
+    proxy.faults = only_writes(Fault(status=503))
+    assert (await run(scene)).status == "failed"
+    folder = await scene.run_folder()
+    await until(lambda: not folder.is_held())
+    shutil.rmtree(folder.outbox_path)
+    proxy.faults = no_faults
+    answer = await run(scene, resume=True)
+    assert (answer.status, answer.undelivered) == ("completed", 0)
+    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+
+
+async def test_code_that_empties_the_span_processors_costs_no_result(scene: Scene, direct: Workspace) -> None:
+    await scene.fill(ITEMS)
+    task = (
+        TASK
+        + """
+    from opentelemetry import trace
+
+    trace.get_tracer_provider()._active_span_processor._span_processors = ()
+"""
+    )
+    answer = await scene.run(scene.script(task), evaluator_script=scene.script(EVALUATORS, "ev.py"))
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+
+
+async def test_what_a_kill_left_between_outbox_and_journal_makes_no_second_row(
+    scene: Scene, direct: Workspace, proxy: FaultProxy
+) -> None:
+    await scene.fill(ITEMS)
+    proxy.faults = only_writes(Fault(status=503))
+    await run(scene)
+    folder = await scene.run_folder()
+    await until(lambda: not folder.is_held())
+    lines = folder.journal_path.read_bytes().splitlines(keepends=True)
+    first = next(index for index, line in enumerate(lines) if b'"event":"ended"' in line)
+    scored = [line for line in lines[first + 1 :] if b'"event":"scored"' in line]
+    unrecorded = {lines[first], scored[0], scored[-1]}
+    folder.journal_path.write_bytes(b"".join(line for line in lines if line not in unrecorded))
+    (scene.folder / "task.py.calls").unlink()
+    proxy.faults = no_faults
+    answer = await run(scene, resume=True)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
+    assert len((scene.folder / "task.py.calls").read_text().split()) == 1
+    (scene.folder / "task.py.calls").write_text("\n".join(scene.item_id(number) for number in range(ITEMS)))
+    await assert_all_is_there(scene, direct, answer)
