@@ -393,7 +393,9 @@ async def test_times_of_runs_with_another_concurrency_are_not_compared(workspace
     times = {contrast.run: contrast for contrast in answer.contrasts if contrast.measure == "seconds"}
     assert (times["many"].ratio, times["many"].interval, times["many"].p) == (None, None, None)
     assert times["few too"].ratio == pytest.approx(4, abs=0.2)
-    assert times["few too"].summary.startswith(f"'few too' takes {times['few too'].ratio:.2f} times the time of 'few'")
+    assert times["few too"].summary.startswith(
+        f"Run 'few too' takes {times['few too'].ratio:.2f} times the time of 'few'"
+    )
     assert [(finding.kind, finding.run) for finding in answer.comparability] == [("concurrency", "many")]
     assert answer.runs[1].seconds_median is not None
 

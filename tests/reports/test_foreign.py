@@ -45,7 +45,7 @@ few = settings(max_examples=60, deadline=None, suppress_health_check=list(Health
 
 
 def _marked_lines(text: str) -> list[str]:
-    """Lines that begin with a mark, at the edge or behind punctuation; indented ones and those of Markdown tables are cells."""
+    """Lines that begin with a mark; indented ones and those of Markdown tables are cells."""
     return [line for line in text.split("\n") if not line.startswith((" ", "|")) and MARKED.match(line)]
 
 
