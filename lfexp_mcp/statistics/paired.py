@@ -125,8 +125,8 @@ def _mean_interval(differences: Sequence[float], width: float | None, confidence
     return bootstrap_interval(differences, confidence) if len(set(differences)) > 1 else None
 
 
-def judge(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> Judgement:
-    """Put a difference in words.
+def verdict_of(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> Verdict:
+    """Decide what a difference shows.
 
     Better or worse: the adjusted p is below 0.05 and the interval excludes zero. Equivalent: the interval, at a level
     that holds for all tests together, lies within `min_delta` of zero (two one-sided tests; D. Schuirmann, Journal of
@@ -140,24 +140,33 @@ def judge(result: PairedResult, adjusted_p: float | None, min_delta: float, test
         tests: How many tests the p is adjusted for, this one included.
     """
     if result.pairs < MIN_PAIRS or adjusted_p is None:
+        return "inconclusive"
+    if adjusted_p < ALPHA and (result.interval is None or result.interval.excludes_zero):
+        return "better" if result.delta > 0 else "worse"
+    return "equivalent" if _is_equivalent(result, min_delta, tests) else "inconclusive"
+
+
+def judge(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> Judgement:
+    """Put the verdict on a difference in words; the arguments are those of `verdict_of`."""
+    if result.pairs < MIN_PAIRS or adjusted_p is None:
         return Judgement("inconclusive", f"Only {_pairs(result.pairs)}; at least {MIN_PAIRS} are needed.")
-    interval = result.interval
-    if adjusted_p < ALPHA and (interval is None or interval.excludes_zero):
-        return _shown(result, adjusted_p, min_delta, tests)
-    if _is_equivalent(result, min_delta, tests):
-        return Judgement("equivalent", f"Equivalent within ±{min_delta:g}: the interval lies inside.")
-    needed, shows = _items_needed(result, min_delta, tests)
-    return Judgement("inconclusive", _doubt(result, adjusted_p, min_delta), items_needed=needed, shows=shows)
+    verdict = verdict_of(result, adjusted_p, min_delta, tests)
+    if verdict == "equivalent":
+        return Judgement(verdict, f"Equivalent within ±{min_delta:g}: the interval lies inside.")
+    if verdict == "inconclusive":
+        needed, shows = _items_needed(result, min_delta, tests)
+        return Judgement(verdict, _doubt(result, adjusted_p, min_delta), items_needed=needed, shows=shows)
+    return _shown(result, verdict, adjusted_p, min_delta, tests)
 
 
-def _shown(result: PairedResult, adjusted_p: float, min_delta: float, tests: int) -> Judgement:
+def _shown(result: PairedResult, verdict: Verdict, adjusted_p: float, min_delta: float, tests: int) -> Judgement:
     reason = f"{_p(adjusted_p, tests)} on {_pairs(result.pairs)}."
     small = abs(result.delta) < min_delta
     if small:
         inside = result.interval is not None and result.interval.within(min_delta)
         sure = "as is its whole interval" if inside else "though its interval reaches beyond"
         reason += f" The difference is smaller than {min_delta:g}, {sure}."
-    return Judgement("better" if result.delta > 0 else "worse", reason, below_min_delta=small)
+    return Judgement(verdict, reason, below_min_delta=small)
 
 
 def _is_equivalent(result: PairedResult, margin: float, tests: int) -> bool:

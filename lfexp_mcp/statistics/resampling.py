@@ -5,6 +5,7 @@ where a score takes few values.
 """
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lfexp_mcp.statistics.interval import CONFIDENCE, Interval
@@ -25,7 +26,7 @@ Simulated for 6 to 50 items (normal, exponential, sparse, two-valued, beta in te
 DRAWS_A_TEST = 100
 """Permutations for each of many tests, so that an adjusted p can fall below the level."""
 _CELLS = 4_000_000
-"""Numbers held in memory at once while drawing."""
+"""Numbers held in memory at once while drawing, and those drawn for one bootstrap."""
 _MOST_PERMUTED = 13_000_000
 """Numbers drawn for all permutations of one score, beyond `RESAMPLES` of them."""
 
@@ -52,20 +53,22 @@ def bootstrap_interval(differences: Sequence[float], confidence: float = CONFIDE
     error = float(data.std(ddof=1)) / n**0.5
     tail = (1 - confidence) / 2
     reach = float(student.ppf(1 - tail, n - 1))
-    low, high = np.quantile(_studentised(data), [tail, 1 - tail])
+    low, high = np.quantile(_studentised(tuple(differences)), [tail, 1 - tail])
     return Interval(mean - error * max(reach, float(high)), mean + error * max(reach, -float(low)))
 
 
-def _studentised(data: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
-    """The distribution of (mean* - mean) / error* over the resamples."""
+@lru_cache(maxsize=8)
+def _studentised(differences: tuple[float, ...]) -> "npt.NDArray[np.float64]":
+    """The distribution of (mean* - mean) / error* over the resamples; kept, since intervals at two levels need it."""
     import numpy as np
 
+    data = np.asarray(differences, dtype=np.float64)
     n = data.size
     values, counts = np.unique(data, return_counts=True)
     mean, error = data.mean(), data.std(ddof=1) / n**0.5
     rng = np.random.default_rng(SEED)
     parts = []
-    for size in _batches(values.size):
+    for size in _batches(values.size, min(RESAMPLES, _CELLS // values.size)):
         weights = rng.multinomial(n, counts / n, size=size)
         means = weights @ values / n
         variances = np.maximum(weights @ values**2 / n - means**2, 0.0) / (n - 1)

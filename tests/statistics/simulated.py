@@ -43,6 +43,15 @@ RARE: tuple[Sampler, ...] = (rare_drops, rare_drops_among_gains, rare_failures, 
 """Differences on a scale of width 1."""
 
 
+EXACT: Mapping[str, list[float]] = {
+    "passes": [1.0] * 5 + [-1.0] * 2 + [0.0] * 13,
+    "ordinary": [-0.3, -0.2, -0.1, -0.1, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4] * 2,
+    "few gains": [0.5] * 5 + [0.0] * 12 + [-0.1] * 3,
+    "few losses": [-0.6] * 4 + [0.0] * 12 + [0.1] * 4,
+}
+"""Differences that are drawn from as they are, so that a run of them is exactly like the truth."""
+
+
 def truth_of(sampler: Sampler) -> float:
     """The mean that a sampler draws from."""
     return float(sampler(np.random.default_rng(1), 2_000_000).mean())

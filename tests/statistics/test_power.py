@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from lfexp_mcp.statistics.multiplicity import holm
+from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, judge, verdict_of
 from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_p
 from lfexp_mcp.statistics.resampling import sign_flip_p
+from tests.statistics.simulated import EXACT
 
 REPEATS = 1_500
 TOLERANCE = 4 * (POWER * (1 - POWER) / REPEATS) ** 0.5
@@ -44,3 +47,33 @@ def test_small_differences_take_many_items_and_are_still_answered_at_once() -> N
 
 def test_a_difference_larger_than_the_discordant_share_is_still_answered() -> None:
     assert 5 <= items_for_pass_rate(0.5, 0.0) <= 20
+
+
+@pytest.mark.parametrize("tests", [1, 5, 20])
+@pytest.mark.parametrize("name", EXACT)
+def test_the_items_said_to_be_needed_show_the_difference_beside_other_scores(name: str, tests: int) -> None:
+    rng, repeats = np.random.default_rng(23), 60
+    pilot = _compared(EXACT[name])
+    assert pilot.p is not None
+    needed = judge(pilot, min(1.0, pilot.p * tests), 0.05, tests).items_needed
+    assert needed is not None
+    shown = 0
+    for _ in range(repeats):
+        result = _compared(list(rng.choice(EXACT[name], needed)))
+        adjusted = holm([result.p, *rng.random(tests - 1)])[0]
+        shown += verdict_of(result, adjusted, 0.05, tests) in ("better", "worse")
+    assert shown / repeats >= POWER - 3 * (POWER * (1 - POWER) / repeats) ** 0.5
+
+
+def _compared(differences: list[float]) -> PairedResult:
+    result = compare_pairs([(max(0.0, -value), max(0.0, value)) for value in differences], 1.0)
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.5, 1.0])
+def test_a_stricter_level_and_a_wider_scale_take_more_items(reach: float) -> None:
+    needed = [items_for_mean(0.1, 0.3, alpha, reach) for alpha in (0.05, 0.01, 0.0025)]
+    assert needed == sorted(needed)
+    assert needed[0] >= items_for_mean(0.1, 0.3)
+    assert items_for_pass_rate(0.1, 0.3, 0.0025) > items_for_pass_rate(0.1, 0.3, 0.01) > items_for_pass_rate(0.1, 0.3)

@@ -11,7 +11,7 @@ from lfexp_mcp.services.comparison.worst_case import worst_case
 from lfexp_mcp.services.reading.run_values import RunValues
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm
-from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, Judgement, PairedResult, compare_pairs, judge
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge, verdict_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,12 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
     if result is None:
         return _not_comparable(line, scale)
     judgement = judge(result, adjusted.p, line.margin, adjusted.tests)
-    alone = judge(result, result.p, line.margin)
+    alone = verdict_of(result, result.p, line.margin)
     failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
     return ScoreComparison(
         score=line.score,
         run=line.run.name,
-        verdict=_verdict(judgement, on_scale=line.on_scale),
+        verdict=_verdict(judgement.verdict, on_scale=line.on_scale),
         verdict_alone=_verdict(alone, on_scale=line.on_scale),
         reason=" ".join(filter(None, (judgement.reason, _missing(line), line.doubt))),
         pairs=result.pairs,
@@ -173,17 +173,17 @@ def _missing(line: _Line) -> str | None:
     )
 
 
-def _verdict(judgement: Judgement, *, on_scale: bool) -> ComparedVerdict:
+def _verdict(verdict: Verdict, *, on_scale: bool) -> ComparedVerdict:
     """On a scale, more is better; without one nobody knows."""
     if on_scale:
-        return judgement.verdict
-    match judgement.verdict:
+        return verdict
+    match verdict:
         case "better":
             return "higher"
         case "worse":
             return "lower"
-        case verdict:
-            return verdict
+        case same:
+            return same
 
 
 def _crossings(pairs: Sequence[tuple[float, float]]) -> tuple[int, int]:
