@@ -18,6 +18,7 @@ from typing import IO, Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp import __version__
+from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.makers import ScriptMaker, recorded_maker
 from lfexp_mcp.records import ModelUsage, ModelUser, Score, Unscored
@@ -217,7 +218,10 @@ class JournalWriter:
         self._is_dirty = False
         self._has_begun = False
         try:
+            is_new = not path.exists()
             self._file = AppendedFile(path)
+            if is_new:
+                sync_folder(path.parent)
         except OSError as error:
             raise self._failure(error) from error
 

@@ -1,5 +1,6 @@
 """Looking for what keeps lfexp-mcp from working: keys, server, providers of judges, home folder, interpreter."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from lfexp_mcp.settings import Settings
 TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
+ENOUGH_ROOM_BYTES = 200_000_000
+LEAST_ROOM_BYTES = 10_000_000
 SCORE_LISTS = (4, 59)
 """The Langfuse server from which several scores go into one request."""
 
@@ -51,7 +54,17 @@ def _home(settings: Settings) -> Check:
             found=f"{settings.home} cannot be written: {error.strerror}",
             advice="Make it writable, or set LFEXP_HOME to a folder that is.",
         )
-    return Check(name="home folder", status="ok", found=f"{settings.home} is writable")
+    free = shutil.disk_usage(settings.home).free
+    found = f"{settings.home} is writable, {free / 1e6:.0f} MB are free"
+    if free >= ENOUGH_ROOM_BYTES:
+        return Check(name="home folder", status="ok", found=found)
+    return Check(
+        name="home folder",
+        status="broken" if free < LEAST_ROOM_BYTES else "warning",
+        found=found,
+        advice="Make room, or set LFEXP_HOME to a folder on another disk: a run keeps its results there until they "
+        "are sent.",
+    )
 
 
 def _keys(settings: Settings) -> Check:

@@ -15,7 +15,7 @@ from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
-from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
+from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 
 WATCH_EVERY = 0.2
@@ -87,7 +87,7 @@ class Execution:
         while True:
             self.log.trim()
             if self.folder.cancel_requested():
-                self.stop.request("cancelled", "The run was cancelled; resume=true goes on from here.")
+                self.stop.request("cancelled", CANCELLED)
             if limit is not None and time.monotonic() - started > limit:
                 self.stop.request(
                     "failed", f"The run took longer than run_timeout={limit:g} s; resume=true goes on from here."

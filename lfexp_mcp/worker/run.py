@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
@@ -40,8 +41,8 @@ from lfexp_mcp.worker.prompting import prompt_caller
 from lfexp_mcp.worker.provenance import experiment_metadata, script_maker, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
-from lfexp_mcp.worker.settlement import Settlement, unstored_writes
-from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
+from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, Settlement, unstored_writes
+from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 from lfexp_mcp.worker.tracing import RunTracer, Sdk
 
@@ -50,6 +51,8 @@ MOST_THREADS = 256
 SDK_FLUSH_PATIENCE = 10.0
 """Seconds for scores that the user's code gave by itself, through the SDK."""
 BEAT_EVERY = 1.0
+CANCEL_MARGIN_S = 2.0
+"""What a cancelled run has, beyond its grace and its patience for deliveries, to end in order."""
 GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
 
@@ -90,9 +93,12 @@ class Run:
                 self.journal.append(RunEnded(status="failed", reason=str(error)))
             return
         ended = RunEnded(status=stop.status, reason=stop.reason) if stop.status is not None else end_of(undelivered)
-        self.journal.sync()
-        self.journal.append(ended)
-        self.journal.close()
+        try:
+            self.journal.sync()
+            self.journal.append(ended)
+            self.journal.close()
+        except StateError as error:
+            self.folder.leave_last_words(str(error))
 
     async def _work(self, stop: Stop, sdk: Sdk) -> str | None:
         """Execute and deliver; return why Langfuse does not have everything, None where it has."""
@@ -104,6 +110,7 @@ class Run:
             expected = Expected(self.manifest, self.state)
             ledger = UsageLedger(self.journal)
             group.start_soon(self._beat, gateway, ledger)
+            group.start_soon(self._end_when_cancelled, stop, group)
             if self.manifest.dry_run_of is None:
                 group.start_soon(delivery.run)
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
@@ -158,6 +165,15 @@ class Run:
             if beats % GREET_STORE_EVERY == 0:
                 with suppress(BackendError):
                     await gateway.health()
+
+    async def _end_when_cancelled(self, stop: Stop, group: TaskGroup) -> None:
+        """Give up whatever still waits for Langfuse or a model when a cancel's time is over."""
+        while not self.folder.cancel_requested():  # noqa: ASYNC110 - a file tells of it
+            await anyio.sleep(BEAT_EVERY)
+        stop_by = self.manifest.limits.cancel_grace + CANCELLED_PATIENCE_S + CANCEL_MARGIN_S
+        await anyio.sleep(stop_by)
+        stop.request("cancelled", CANCELLED)
+        group.cancel_scope.cancel()
 
     def _open_tracer(self, sdk: Sdk) -> RunTracer:
         metadata = [

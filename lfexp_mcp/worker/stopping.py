@@ -10,6 +10,7 @@ from lfexp_mcp.runs.journal import ItemEnded
 HOPELESS = 20
 """Items after which a run whose items all fail alike is called hopeless, and a share of failures means something."""
 
+CANCELLED = "The run was cancelled; resume=true goes on from here."
 GO_ON = "What is done is kept; resume=true goes on from here."
 """The end of a reason that a user can mend."""
 

@@ -247,9 +247,14 @@ async def test_a_run_needs_few_requests(scene: Scene, proxy: FaultProxy) -> None
     assert made.total() < 20 + 8 * seconds, made
 
 
-async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(scene: Scene, proxy: FaultProxy) -> None:
+@pytest.mark.parametrize(
+    "fault", [Fault(status=500), Fault(status=429, headers={"Retry-After": "1"})], ids=["500", "429"]
+)
+async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(
+    scene: Scene, proxy: FaultProxy, fault: Fault
+) -> None:
     await scene.fill(2)
-    proxy.faults = only_writes(Fault(status=500))
+    proxy.faults = only_writes(fault)
     patient = scene.ws.settings.model_copy(update={"delivery_patience": 600.0})
     scene.ws = replace(scene.ws, settings=patient)
     await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"), wait_seconds=0)
@@ -258,3 +263,27 @@ async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(scen
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert answer.status in ("failed", "cancelled")
     assert answer.undelivered > 0
+    await until(lambda: not folder.is_held())
+    proxy.faults = no_faults
+    answer = await scene.run(None, resume=True)
+    assert (answer.status, answer.undelivered) == ("completed", 0)
+
+
+async def test_a_server_that_answers_429_without_end_is_given_up_with_that_answer(
+    scene: Scene, proxy: FaultProxy
+) -> None:
+    await scene.fill(2)
+    proxy.faults = only_writes(Fault(status=429, headers={"Retry-After": "1"}))
+    impatient = scene.ws.settings.model_copy(update={"delivery_patience": 0.5})
+    scene.ws = replace(scene.ws, settings=impatient)
+    answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("failed", 2, 4)
+    assert "429 (too many requests)" in answer.warnings[0]
+
+
+async def test_an_undelivered_end_names_the_keys_that_were_refused(scene: Scene, proxy: FaultProxy) -> None:
+    await scene.fill(2)
+    proxy.faults = only_writes(Fault(status=401, message="Invalid credentials."))
+    answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
+    assert (answer.status, answer.succeeded) == ("failed", 2)
+    assert "refused the keys" in answer.warnings[0]

@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -6,6 +7,7 @@ from pydantic import SecretStr
 from lfexp_mcp.answers.doctor import Check
 from lfexp_mcp.services.doctor import diagnose
 from lfexp_mcp.settings import Settings
+from tests.faults.small_disk import TmpfsDisk
 from tests.judges.asking import SECRETS
 from tests.providers.server import Kind, ProviderServer
 
@@ -64,3 +66,12 @@ async def test_an_address_of_langfuse_that_is_none_is_a_finding_like_others(sett
     [server] = [check for check in diagnosis.checks if check.name == "Langfuse server"]
     assert server.status == "broken"
     assert "LANGFUSE_HOST" in (server.advice or "")
+
+
+@pytest.mark.skipif(not TmpfsDisk.is_possible(), reason="Only root on Linux can mount a disk of a given size")
+async def test_a_disk_with_little_room_is_told(settings: Settings, tmp_path: Path) -> None:
+    with TmpfsDisk(tmp_path / "disk", size_bytes=4_000_000) as disk:
+        diagnosis = await diagnose(settings.model_copy(update={"home": disk.path / "home"}))
+    [check] = [check for check in diagnosis.checks if check.name == "home folder"]
+    assert (check.status, diagnosis.healthy) == ("broken", False)
+    assert "4 MB are free" in check.found

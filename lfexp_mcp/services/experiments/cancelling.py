@@ -12,7 +12,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
 CANCEL_PATIENCE = 15.0
-"""Seconds that a cancel waits for the run to end, its grace period not counted."""
+"""Seconds that a cancel waits for the run to end, its grace period not counted; its process is killed then."""
 
 
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
@@ -32,7 +32,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
     if folder.is_at_work():
         folder.request_cancel()
         grace = folder.manifest().limits.cancel_grace
-        if not await Follower(folder).wait(grace + CANCEL_PATIENCE) and folder.is_hung():
+        if not await Follower(folder).wait(grace + CANCEL_PATIENCE):
             await _kill(folder)
         return await _describe(ws, folder)
     answer = await _describe(ws, folder)
