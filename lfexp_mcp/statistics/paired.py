@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lfexp_mcp.statistics.bounded import bounded_mean_interval
+from lfexp_mcp.statistics.bounded import bounded_mean_interval, unseen_share
 from lfexp_mcp.statistics.interval import ALPHA, CONFIDENCE, Interval
 from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
@@ -40,6 +40,8 @@ class PairedResult:
     differences: tuple[float, ...]
     width: float | None
     """Distance between the ends of the scale; None for an open one."""
+    spread: float
+    """Distance between the least and the greatest value of both runs."""
 
     @property
     def deviation(self) -> float:
@@ -104,6 +106,7 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
         pass_fail=pass_fail,
         differences=tuple(differences),
         width=width,
+        spread=max(map(max, kept)) - min(map(min, kept)),
     )
     return replace(result, interval=result.interval_at(CONFIDENCE))
 
@@ -172,8 +175,11 @@ def _shown(result: PairedResult, verdict: Verdict, adjusted_p: float, min_delta:
 def _is_equivalent(result: PairedResult, margin: float, tests: int) -> bool:
     if result.interval is None or not result.interval.within(margin):
         return False
-    interval = result.interval if tests == 1 else result.interval_at(1 - (1 - CONFIDENCE) / tests)
-    return interval is not None and interval.within(margin)
+    confidence = 1 - (1 - CONFIDENCE) / tests
+    interval = result.interval if tests == 1 else result.interval_at(confidence)
+    # The interval on an open scale knows nothing of rare large differences: they may be as large as the values seen.
+    rare = 0.0 if result.width is not None else unseen_share(result.pairs, confidence) * result.spread
+    return interval is not None and interval.within(margin) and rare < margin
 
 
 def _doubt(result: PairedResult, adjusted_p: float, min_delta: float) -> str:
@@ -184,6 +190,8 @@ def _doubt(result: PairedResult, adjusted_p: float, min_delta: float) -> str:
         rare = f"{_pairs(result.pairs)} may miss rare large changes"
         return f"p {result.p:.2g}, but {rare}: the interval allows for them and holds zero."
     if result.interval is not None and result.interval.within(min_delta):
+        if result.width is None and unseen_share(result.pairs) * result.spread >= min_delta:
+            return f"The interval lies within ±{min_delta:g}, but {_pairs(result.pairs)} may miss rare large changes."
         return f"Equivalent within ±{min_delta:g} alone, but not once adjusted for the other comparisons."
     if result.wins + result.losses == 0:
         return f"All {result.pairs} pairs tie, too few to exclude a difference of {min_delta:g}."

@@ -91,6 +91,19 @@ def test_runs_equivalent_alone_may_not_be_so_beside_other_scores() -> None:
     assert judge(result, 1.0, 0.05, 20).verdict == "inconclusive"
 
 
+def test_few_items_on_an_open_scale_are_not_equivalent_for_want_of_what_is_rare() -> None:
+    verdicts = []
+    for n in (20, 200):
+        pairs = [(100.0 + item % 50, 100.0 + item % 50 + item % 2) for item in range(n)]
+        result = compare_pairs(pairs, None)
+        assert result is not None
+        assert result.interval is not None
+        assert result.interval.within(2.5)
+        judgement = judge(result, 1.0, 2.5)
+        verdicts.append(judgement.verdict)
+    assert verdicts == ["inconclusive", "equivalent"]
+
+
 def test_better_by_less_than_matters_says_so() -> None:
     rng = np.random.default_rng(9)
     small = _judged([(0.5, 0.5 + round(float(rng.normal(0.02, 0.02)), 2)) for _ in range(200)])
