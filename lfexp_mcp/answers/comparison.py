@@ -12,6 +12,7 @@ Ratio = Literal["seconds", "tokens", "cost_usd"]
 """What is compared as a ratio."""
 Crossing = Literal["newly failing", "newly passing"]
 ChangeKind = Literal["worse", "better", "lower", "higher", "newly erroring", "no longer erroring"]
+CheckOutcome = Literal["passed", "failed", "undecided"]
 FindingKind = Literal[
     "items",
     "content",
@@ -153,11 +154,13 @@ class GateCheck(Answer):
 
     expression: str
     run: str
-    passed: bool
-    decided: bool = Field(
-        description="False where the run is not completed or has too few values: such a check does not pass."
+    outcome: CheckOutcome = Field(
+        description="`undecided`, which does not pass: a run is not completed, or too few values are known."
     )
     value: float | None
+    unit: str | None = Field(
+        description="`canonical 0-1` (1 is best), the score's own scale, or `share of items`; null for `worse`."
+    )
     message: str = Field(description="What was found, over how many items.")
 
 

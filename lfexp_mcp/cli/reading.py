@@ -33,7 +33,9 @@ def compare(
     min_delta: Annotated[float | None, typer.Option("--min-delta", help="Smallest difference that matters.")] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option("--fail-if", help="Exit with 1 if so: `accuracy<0.8`, `accuracy.delta<-0.02`, `worse`."),
+        typer.Option(
+            "--fail-if", help="Exit with 1 if so: `accuracy<0.8`, `quality<4/5`, `accuracy.delta<-0.02`, `worse`."
+        ),
     ] = None,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -90,7 +92,7 @@ def analyze(
     show_failures: Annotated[bool, typer.Option("--show-failures", help="List the failing items whole.")] = False,
     score_name: ScoreName = None,
     score_threshold: Annotated[
-        float | None, typer.Option("--score-threshold", min=0, max=10, help="An item fails below it.")
+        str | None, typer.Option("--score-threshold", help="An item fails below it: 0.7, 70%, or 4/5 of --score-name.")
     ] = None,
     limit: Limit = 10,
     cursor: Cursor = None,

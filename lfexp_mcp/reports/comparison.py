@@ -1,6 +1,6 @@
 """Report on runs compared."""
 
-from lfexp_mcp.answers.comparison import ChangeList, Comparison, Gate, Range, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, Range, RunFigures, ScoreComparison
 from lfexp_mcp.reports.layout import Block, Notice, Report, Table, cell, number, warnings
 
 
@@ -89,8 +89,9 @@ def _finding(unfair: bool, message: str) -> Notice:
 
 
 def _gate(gate: Gate) -> tuple[Block, ...]:
-    checks = sorted(gate.checks, key=lambda check: check.passed)
-    rows = [("passed" if check.passed else "FAILED", check.expression, check.run, check.message) for check in checks]
+    order: tuple[CheckOutcome, ...] = ("failed", "undecided", "passed")
+    checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
+    rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
     verdict = Notice("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
     return (verdict, Table(("check", "condition", "run", "found"), rows)) if rows else (verdict,)
 

@@ -19,7 +19,7 @@ def junit(comparison: Comparison) -> str:
             continue
         checks = [check for check in (comparison.gate.checks if comparison.gate else []) if check.run == run.run]
         scores = [score for score in comparison.scores if score.run == run.run]
-        failures = sum(not check.passed for check in checks)
+        failures = sum(check.outcome != "passed" for check in checks)
         suite = ET.SubElement(
             suites,
             "testsuite",
@@ -37,8 +37,8 @@ def junit(comparison: Comparison) -> str:
 
 def _add_check(suite: ET.Element, check: GateCheck) -> None:
     case = ET.SubElement(suite, "testcase", classname="gate", name=one_line(check.expression))
-    if not check.passed:
-        ET.SubElement(case, "failure", message=one_line(check.message))
+    if check.outcome != "passed":
+        ET.SubElement(case, "failure", type=check.outcome, message=one_line(check.message))
 
 
 def _add_score(suite: ET.Element, score: ScoreComparison) -> None:

@@ -57,14 +57,14 @@ def _error(comparison: Comparison, record: RunRecord) -> JsonObject | None:
     failed = [
         check
         for check in (comparison.gate.checks if comparison.gate else [])
-        if check.run == record.run_name and not check.passed
+        if check.run == record.run_name and check.outcome != "passed"
     ]
     if not failed:
         return None
     return {
         "name": "GateFailed",
         "message": " ".join(check.message for check in failed),
-        "is_regression": any(check.decided for check in failed),
+        "is_regression": any(check.outcome == "failed" for check in failed),
     }
 
 

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from lfexp_mcp.answers.run import RepeatedScore
 from lfexp_mcp.records import RunRecord
-from lfexp_mcp.scores.pass_mark import PASS_MARK
+from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.readings import ScoreReading
 
 FLIPS_SHOWN = 10

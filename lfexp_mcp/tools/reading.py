@@ -26,8 +26,8 @@ async def compare_runs(
     fail_if: Annotated[
         list[str] | None,
         Field(
-            description="Gates, such as `accuracy<0.8`, `accuracy.delta<-0.02`, `error_rate>5%`, `worse`; on 0-1, or a "
-            "mean above 1 read on 0-10. A run that is incomplete or mostly failed passes none."
+            description="What fails a run: `accuracy<0.8`, `accuracy.delta<-0.02`, `error_rate>5%`, `accuracy.worse`, "
+            "`worse`. On 0-1 with 1 best, or `quality<4/5` on the score's own scale. A partial run passes none."
         ),
     ] = None,
     limit: ListedItems = 10,
@@ -68,8 +68,8 @@ async def analyze_run(
     ] = False,
     score_name: Annotated[str | None, Field(description="Only this score.")] = None,
     score_threshold: Annotated[
-        float | None,
-        Field(ge=0, le=10, description="An item fails below it: 0-1, or above 1 read on 0-10."),
+        float | str | None,
+        Field(description="An item fails below it: 0-1, `80%`, or `4/5` on the own scale of `score_name`."),
     ] = None,
     limit: ListedItems = 10,
     cursor: Cursor = None,

@@ -3,8 +3,10 @@
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.reports.answers import report_text
+from lfexp_mcp.scale import Scale
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.analysis.outputs import error_kind
 from lfexp_mcp.services.answering.allowance import TOKENS, tokens
@@ -36,15 +38,37 @@ async def test_failures_come_lowest_first_with_their_reasons(workspace: Workspac
 
 
 @pytest.mark.parametrize(
-    ("threshold", "expected"), [(0.5, ["d", "b"]), (5, ["d", "b"]), (1, ["d", "b", "c", "a"]), (0, [])]
+    ("threshold", "expected"), [(0.5, ["d", "b"]), ("50%", ["d", "b"]), (1, ["d", "b", "c", "a"]), (0, [])]
 )
-async def test_a_threshold_above_one_is_on_ten(workspace: Workspace, threshold: float, expected: list[str]) -> None:
+async def test_a_threshold_is_on_0_to_1_or_a_percentage(
+    workspace: Workspace, threshold: float | str, expected: list[str]
+) -> None:
     name = f"analyze-threshold-{threshold}"
     dataset = await make_dataset(workspace, name)
     values = {"a": 0.9, "b": 0.2, "c": 0.6, "d": 0.0}
     await record_run(workspace, dataset, "run", [Recorded(item, scores={"s": value}) for item, value in values.items()])
     request = AnalyzeRequest(dataset=name, run_name="run", show_failures=True, score_threshold=threshold)
     assert [item.item_id for item in (await analyze_run(workspace, request)).failures.items] == expected
+
+
+@pytest.mark.parametrize("threshold", [8, 70, "80", "4/10/5", "high", -0.1])
+def test_a_threshold_that_does_not_say_out_of_what_is_refused(threshold: float | str) -> None:
+    with pytest.raises(UsageError, match="4/5"):
+        build(AnalyzeRequest, dataset="d", run_name="r", score_threshold=threshold)
+
+
+async def test_a_threshold_may_be_on_the_own_scale_of_the_score_that_is_named(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-own-scale")
+    judge = JudgeMaker("judge-harm", 1, "openai", "m", Scale(1, 5, lower_is_better=True), "prompt config")
+    results = [Recorded(item, scores={"harm": value}) for item, value in {"a": 1.0, "b": 0.25, "c": 0.5}.items()]
+    await record_run(workspace, dataset, "run", results, makers={"harm": judge})
+    named = {"dataset": dataset.name, "run_name": "run", "score_name": "harm", "show_failures": True}
+    answer = await analyze_run(workspace, build(AnalyzeRequest, **named, score_threshold="3.5/5"))
+    assert [item.item_id for item in answer.failures.items] == ["b"]
+    with pytest.raises(UsageError, match="1-5"):
+        await analyze_run(workspace, build(AnalyzeRequest, **named, score_threshold="4/10"))
+    with pytest.raises(UsageError, match="score_name"):
+        build(AnalyzeRequest, dataset=dataset.name, run_name="run", score_threshold="4/5")
 
 
 async def test_failures_go_on_page_by_page(workspace: Workspace) -> None:

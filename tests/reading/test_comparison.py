@@ -150,7 +150,7 @@ async def test_runs_without_common_items_pass_no_gate_on_a_difference(workspace:
     )
     gate = (await compare_runs(workspace, request)).gate
     assert gate is not None
-    assert [(check.passed, check.value) for check in gate.checks] == [(False, None), (False, 1.0)]
+    assert [(check.outcome, check.value) for check in gate.checks] == [("undecided", None), ("failed", 1.0)]
 
 
 async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Workspace) -> None:
@@ -162,7 +162,7 @@ async def test_runs_without_failures_pass_a_gate_on_the_error_rate(workspace: Wo
     )
     gate = (await compare_runs(workspace, request)).gate
     assert gate is not None
-    assert [(check.passed, check.value) for check in gate.checks] == [(True, 0.0), (True, 0.0)]
+    assert [(check.outcome, check.value) for check in gate.checks] == [("passed", 0.0), ("passed", 0.0)]
 
 
 async def test_a_run_whose_items_mostly_failed_passes_no_gate_in_any_form(workspace: Workspace) -> None:
@@ -174,7 +174,7 @@ async def test_a_run_whose_items_mostly_failed_passes_no_gate_in_any_form(worksp
     request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=conditions)
     answer = await compare_runs(workspace, request)
     assert answer.gate is not None
-    assert [(check.passed, check.decided) for check in answer.gate.checks] == [(False, False)] * 3
+    assert [check.outcome for check in answer.gate.checks] == ["undecided"] * 3
     assert all("1 of 12" in check.message and "11 failed" in check.message for check in answer.gate.checks)
     records = [await read_run(workspace, dataset.name, name) for name in ("old", "new")]
     (result,) = cast("list[dict[str, JsonValue]]", result_json(answer, records)["results"])
@@ -301,11 +301,11 @@ async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(works
     dataset = await make_dataset(workspace, "compare-raw")
     await record_run(workspace, dataset, "old", _results([100.0 + n for n in range(12)], score="length"))
     await record_run(workspace, dataset, "new", _results([300.0 + n * n for n in range(12)], score="length"))
-    request = CompareRequest(dataset="compare-raw", runs=["old", "new"], fail_if=["length<1000"])
+    request = CompareRequest(dataset="compare-raw", runs=["old", "new"], fail_if=["length<1", "length.delta<0"])
     answer = await compare_runs(workspace, request)
     assert answer.scores[0].verdict == "higher"
     assert answer.gate is not None
-    assert not answer.gate.passed
+    assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
 
 
 async def test_many_runs_are_adjusted_together(workspace: Workspace) -> None:
@@ -351,7 +351,7 @@ async def test_a_primary_score_and_a_gate_that_names_one_are_not_weakened_by_sco
         assert (line.p_adjusted == line.p) is (primary is not None)
         assert answer.gate is not None
         named, unnamed = (check for check in answer.gate.checks if check.run == "slightly")
-        assert (named.passed, unnamed.passed) == (False, verdict != "worse")
+        assert (named.outcome, unnamed.outcome) == ("failed", "failed" if verdict == "worse" else "passed")
 
 
 async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone(workspace: Workspace) -> None:

@@ -9,24 +9,34 @@ from hypothesis import strategies as st
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
-from lfexp_mcp.services.comparison.coverage import Coverage, ended_coverage, pair_coverage, score_coverage
+from lfexp_mcp.scale import UNIT, Scale
+from lfexp_mcp.scores.limits import Limit
+from lfexp_mcp.services.comparison.coverage import (
+    Coverage,
+    ended_coverage,
+    ended_pair_coverage,
+    pair_coverage,
+    score_coverage,
+)
 from lfexp_mcp.services.comparison.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 
 WHOLE = Coverage("items", 12)
-SHARED = Coverage("shared items", 12)
+TEN_SCALE = Scale(0, 10, lower_is_better=True)
 RUN = RunMeasures(
     run="new",
     status="completed",
+    baseline_status="completed",
     values={"accuracy": 0.75, "my score": 0.5, "error_rate": 0.2},
+    scales={"accuracy": UNIT, "my score": TEN_SCALE, "error_rate": UNIT},
     deltas={"accuracy": -0.05, "error_rate": 0.1},
     verdicts={"accuracy": "worse", "my score": "inconclusive"},
     verdicts_alone={"accuracy": "worse", "my score": "inconclusive"},
     unusable={"length": "its values fit no 0-1 or 0-10 scale."},
     coverage=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
-    pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), SHARED),
+    pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
 )
-EMPTY = RunMeasures("empty", "completed", {}, {}, {}, {}, {}, {}, {})
+EMPTY = RunMeasures("empty", "completed", "completed", {}, {}, {}, {}, {}, {}, {}, {})
 KNOWN = ["accuracy", "my score", "length"]
 
 
@@ -49,10 +59,9 @@ def _passes(expression: str) -> bool:
         ("accuracy.worse", False),
         ("my score.worse", True),
         ("'my score' < 0.4", True),
-        ("length<3", False),
-        ("length<1000", False),
-        ("accuracy<8", False),
-        ("accuracy<7", True),
+        ("length<0.3", False),
+        ("my score>4/10", False),
+        ("my score>5/10", True),
         ("my score.delta<0", False),
     ],
 )
@@ -61,12 +70,12 @@ def test_a_condition_fails_what_it_describes(expression: str, passed: bool) -> N
 
 
 def test_names_may_hold_dots_and_dashes() -> None:
-    assert parse_condition("judge-a.b<1") == Threshold("judge-a.b<1", "judge-a.b", False, "<", 1.0)
+    assert parse_condition("judge-a.b<1") == Threshold("judge-a.b<1", "judge-a.b", False, "<", Limit(1.0))
     assert parse_condition("judge-a.b.worse") == NotWorse("judge-a.b.worse", "judge-a.b")
 
 
 @pytest.mark.parametrize(
-    "expression", ["", "accuracy", "accuracy=0.8", "<0.8", "accuracy<", "accuracy<high", "a<b<1", ".worse"]
+    "expression", ["", "accuracy", "accuracy=0.8", "<0.8", "accuracy<", '"accuracy<0.8', "a<b<1", ".worse"]
 )
 def test_what_is_no_condition_is_named_in_the_error(expression: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -93,18 +102,18 @@ def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> Non
 
 
 def test_a_score_called_error_rate_has_a_verdict() -> None:
-    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, pairs={"error_rate": SHARED})
+    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, pairs={"error_rate": WHOLE})
     assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
 
 
 def test_a_gate_that_names_a_score_tests_it_at_its_own_level_and_one_that_names_none_tests_all_together() -> None:
     run = replace(RUN, verdicts={"accuracy": "inconclusive"}, verdicts_alone={"accuracy": "worse"})
     conditions = [parse_condition(text) for text in ("accuracy.worse", "worse")]
-    assert [check.passed for check in check_gate(conditions, [run], KNOWN).checks] == [False, True]
+    assert [check.outcome for check in check_gate(conditions, [run], KNOWN).checks] == ["failed", "passed"]
 
 
 def test_a_gate_says_why_a_value_cannot_be_used() -> None:
-    check = check_gate([parse_condition("length<3")], [RUN], KNOWN).checks[0]
+    check = check_gate([parse_condition("length<0.3")], [RUN], KNOWN).checks[0]
     assert "no 0-1 or 0-10 scale" in check.message
 
 
@@ -112,15 +121,20 @@ def test_a_gate_says_why_a_value_cannot_be_used() -> None:
 @pytest.mark.parametrize("expression", ["accuracy<0.1", "error_rate>0.9", "my score.worse", "accuracy.delta<-0.9"])
 def test_a_run_that_is_not_completed_passes_no_gate(expression: str, status: RunStatus) -> None:
     (check,) = check_gate([parse_condition(expression)], [replace(RUN, status=status)], KNOWN).checks
-    assert (check.passed, check.decided) == (False, False)
+    assert check.outcome == "undecided"
     assert status in check.message
 
 
 @pytest.mark.parametrize(
-    ("expression", "decided"),
-    [("accuracy<0.1", False), ("accuracy.delta<-0.9", False), ("my score.worse", False), ("error_rate>0.9", True)],
+    ("expression", "outcome"),
+    [
+        ("accuracy<0.1", "undecided"),
+        ("accuracy.delta<-0.9", "undecided"),
+        ("my score.worse", "undecided"),
+        ("error_rate>0.9", "passed"),
+    ],
 )
-def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(expression: str, decided: bool) -> None:
+def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(expression: str, outcome: str) -> None:
     lacking = Coverage("items", 1, failed=11)
     few = replace(
         RUN,
@@ -128,50 +142,79 @@ def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(ex
         pairs={**RUN.pairs, "accuracy": lacking, "my score": lacking},
     )
     (check,) = check_gate([parse_condition(expression)], [few], KNOWN).checks
-    assert (check.passed, check.decided) == (decided, decided)
-    assert ("1 of 12 items only (11 failed)" in check.message) is not decided
+    assert check.outcome == outcome
+    assert ("1 of 12 items only (11 failed)" in check.message) is (outcome == "undecided")
 
 
 def test_one_failed_item_of_two_hundred_blocks_no_gate() -> None:
     most = replace(RUN, coverage={"accuracy": Coverage("items", 199, failed=1)})
     (check,) = check_gate([parse_condition("accuracy<0.7")], [most], KNOWN).checks
-    assert check.passed
-    assert check.message == "accuracy 0.7500 is not < 0.7, over 199 of 200 items."
+    assert (check.outcome, check.value, check.unit) == ("passed", 0.75, "canonical 0-1")
+    assert "199 of 200 items" in check.message
 
 
 def test_nothing_is_worse_says_nothing_where_too_few_pairs_allow_a_verdict() -> None:
-    few = replace(RUN, verdicts={"my score": "inconclusive"}, pairs={"my score": Coverage("shared items", 1)})
+    few = replace(RUN, verdicts={"my score": "inconclusive"}, pairs={"my score": Coverage("items", 1)})
     (check,) = check_gate([parse_condition("worse")], [few], KNOWN).checks
-    assert (check.passed, check.decided) == (False, False)
-    assert "1 of 1 shared items; at least 5" in check.message
+    assert check.outcome == "undecided"
+    assert "1 of 1 items; at least 5" in check.message
 
 
 def test_what_rounding_leaves_of_a_zero_trips_no_gate() -> None:
     alike = replace(RUN, deltas={"accuracy": 1.7e-13, "my score": -1.7e-13}, values={"accuracy": 0.8 - 1e-13})
     conditions = [parse_condition(text) for text in ("accuracy.delta>0", "my score.delta<0", "accuracy<0.8")]
     gate = check_gate(conditions, [alike], KNOWN)
-    assert [check.passed for check in gate.checks] == [True, True, True]
-    assert "delta 0.0000 is not < 0," in gate.checks[1].message
+    assert [check.outcome for check in gate.checks] == ["passed", "passed", "passed"]
+    assert "delta 0.0000 is not < 0" in gate.checks[1].message
 
 
 @pytest.mark.parametrize(
     ("expression", "advice"),
     [
         ("accuracy<95", "80%"),
+        ("accuracy<8", "4/5"),
+        ("length<1000", "4/5"),
+        ("accuracy<4/5", "out of 1"),
+        ("my score<11/10", "outside 0 to 10"),
         ("accuracy<-0.5", "80%"),
         ("accuracy<120%", "100%"),
-        ("accuracy.delta<-2", "-2%"),
-        ("error_rate>5", "5%"),
+        ("accuracy.delta<-2", "80%"),
+        ("my score.delta<-11/10", "-2%"),
+        ("error_rate>5", "80%"),
     ],
 )
-def test_a_limit_that_no_value_can_reach_is_refused(expression: str, advice: str) -> None:
+def test_a_limit_on_another_scale_or_that_no_value_can_reach_is_refused(expression: str, advice: str) -> None:
     with pytest.raises(UsageError, match=advice):
         check_gate([parse_condition(expression)], [RUN], KNOWN)
 
 
-def test_a_limit_above_one_is_read_as_a_threshold_is() -> None:
-    (check,) = check_gate([parse_condition("accuracy<8")], [RUN], KNOWN).checks
-    assert check.message == "accuracy 0.7500 is < 0.8 (8 on 0-10), over 12 of 12 items."
+def test_a_check_shows_its_value_on_the_scale_that_its_limit_is_on() -> None:
+    conditions = [parse_condition(text) for text in ("my score>6/10", "my score<0.6", "error_rate>50%")]
+    checks = check_gate(conditions, [replace(RUN, values={**RUN.values, "my score": 0.3})], KNOWN).checks
+    assert [(check.outcome, check.value, check.unit) for check in checks] == [
+        ("failed", 7.0, "own scale 0-10, lower is better"),
+        ("failed", 0.3, "canonical 0-1"),
+        ("passed", 0.2, "share of items"),
+    ]
+
+
+def test_a_limit_that_fits_the_scale_of_one_run_alone_leaves_the_other_undecided() -> None:
+    other = replace(RUN, run="other", scales={**RUN.scales, "my score": Scale(1, 5)})
+    checks = check_gate([parse_condition("my score>6/10")], [RUN, other], KNOWN).checks
+    assert [check.outcome for check in checks] == ["passed", "undecided"]
+    assert "1-5" in checks[1].message
+
+
+@pytest.mark.parametrize("expression", ["accuracy.delta<-0.9", "my score.worse", "worse", "error_rate.delta>0.9"])
+def test_a_baseline_that_is_not_completed_decides_no_difference(expression: str) -> None:
+    run = replace(RUN, verdicts={"my score": "inconclusive"}, baseline_status="cancelled")
+    (check,) = check_gate([parse_condition(expression)], [run], KNOWN).checks
+    assert check.outcome == "undecided"
+
+
+def test_a_score_of_a_run_that_has_none_at_all_is_missing_and_not_misspelt() -> None:
+    (check,) = check_gate([parse_condition("accuracy<0.8")], [EMPTY], []).checks
+    assert check.outcome == "undecided"
 
 
 def _item(number: int, *parts: Score | Unscored) -> ItemResult:
@@ -201,9 +244,22 @@ def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_
     assert ended_coverage(run) == Coverage("items", 5, pending=1)
     whole = _values(*(_item(number, given) for number in range(6)))
     shared = [f"i{number}" for number in range(6)]
-    expected = Coverage("shared items", 1, failed=1, pending=1, unscored=2)
+    expected = Coverage("items", 1, failed=1, pending=1, unscored=2)
     assert pair_coverage(whole, run, "accuracy", shared) == expected
     assert pair_coverage(run, whole, "accuracy", shared) == expected
+
+
+def test_items_that_only_one_run_has_leave_a_difference_without_a_value() -> None:
+    small, large = (_values(*(_item(at, Score("id", "accuracy", 1.0, "NUMERIC")) for at in range(n))) for n in (5, 100))
+    shared = [f"i{number}" for number in range(5)]
+    for coverage in (pair_coverage(large, small, "accuracy", shared), ended_pair_coverage(small, large)):
+        assert coverage == Coverage("items", 5, unshared=95)
+        assert not coverage.is_enough
+
+
+def test_a_result_that_is_still_pending_leaves_a_run_a_part() -> None:
+    assert not Coverage("items", 199, pending=1).is_enough
+    assert Coverage("items", 199, failed=1).is_enough
 
 
 @given(st.text(max_size=30))

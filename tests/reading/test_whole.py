@@ -60,7 +60,7 @@ async def test_a_part_of_a_run_passes_no_gate_on_another_machine(workspace: Work
         workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=conditions)
     )
     assert answer.gate is not None
-    assert [(check.decided, check.passed) for check in answer.gate.checks] == [(False, False)] * 4
+    assert [check.outcome for check in answer.gate.checks] == ["undecided"] * 4
 
 
 async def test_a_run_without_a_mark_may_be_running_elsewhere(workspace: Workspace) -> None:
@@ -112,7 +112,7 @@ async def test_what_an_evaluator_failed_on_is_unscored_on_another_machine(worksp
     request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=["exact<0.5"])
     gate = (await compare_runs(workspace, request)).gate
     assert gate is not None
-    assert [(check.decided, check.passed) for check in gate.checks] == [(False, False)]
+    assert [check.outcome for check in gate.checks] == ["undecided"]
 
 
 async def test_where_too_many_are_unscored_to_be_listed_every_item_without_a_score_is(workspace: Workspace) -> None:
@@ -184,7 +184,7 @@ async def test_a_mixed_score_is_compared_with_nothing(workspace: Workspace) -> N
     assert (line.verdict, line.delta) == ("not comparable", None)
     assert "no single maker" in line.reason
     assert answer.gate is not None
-    assert [check.decided for check in answer.gate.checks] == [False, False]
+    assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
 
 
 async def test_scores_that_version_0_1_wrote_are_still_its_judges(workspace: Workspace) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lfexp_mcp.answers.analysis import (
     Analysis,
@@ -18,9 +18,9 @@ from lfexp_mcp.answers.analysis import (
 )
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.records import RunRecord
-from lfexp_mcp.scores.pass_mark import PASS_MARK, on_unit
+from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
@@ -53,17 +53,34 @@ class AnalyzeRequest(BaseModel):
     run_name: str = Field(min_length=1)
     show_failures: bool = Field(default=False, description="List the failing items, not only the lowest few.")
     score_name: str | None = Field(default=None, description="Only this score.")
-    score_threshold: float | None = Field(
-        default=None, ge=0, le=10, description=f"An item fails below it; above 1 it is on 0-10. Default {PASS_MARK}."
+    score_threshold: float | str | None = Field(
+        default=None,
+        description=f"An item fails that scores worse: on 0-1, a percentage, or `4/5` on the scale of `score_name`. "
+        f"Default {PASS_MARK}.",
     )
     limit: int = Field(default=10, ge=1, le=100, description="Entries per list.")
     cursor: str | None = None
     detail: Detail = "summary"
 
+    @field_validator("score_threshold")
+    @classmethod
+    def _is_a_limit(cls, given: float | str | None) -> float | str | None:
+        if given is not None and parse_limit(str(given)).value < 0:
+            raise ValueError(f"{given} lies below every score; write 0.8, 80%, or 4/5 on a score's own scale")
+        return given
+
+    @model_validator(mode="after")
+    def _names_the_score_of_its_scale(self) -> "AnalyzeRequest":
+        if self.score_name is None and not self.limit_of_scores.is_canonical:
+            raise ValueError(
+                f"score_threshold: {self.score_threshold} is on one score's own scale: name its score_name"
+            )
+        return self
+
     @property
-    def threshold(self) -> float:
-        """The threshold on 0-1."""
-        return on_unit(PASS_MARK if self.score_threshold is None else self.score_threshold)
+    def limit_of_scores(self) -> Limit:
+        """The threshold."""
+        return Limit(PASS_MARK) if self.score_threshold is None else parse_limit(str(self.score_threshold))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
     Raises:
         NotFoundError: There is no such dataset, run or score.
-        UsageError: The cursor is none of the failures' list.
+        UsageError: The cursor is none of the failures' list, or the threshold is on another scale than the score.
     """
     start = read_cursor(request.cursor)
     record = await read_run(ws, request.dataset, request.run_name)
@@ -101,7 +118,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     values = read_values(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)
-    failures = find_failures(values, scores, request.threshold)
+    threshold = _threshold(request, values)
+    failures = find_failures(values, scores, threshold)
     check_place(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
     pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
@@ -109,9 +127,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         described=described,
         values=values,
         scores=[
-            describe_distribution(summary, values, request.threshold)
-            for summary in described.scores
-            if summary.name in scores
+            describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
         ],
         failures=failures,
         start=start,
@@ -121,6 +137,24 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         usage=await read_usage(ws, record),
         disagreements=await _disagreements(ws, pairs, request.limit),
     )
+
+
+def _threshold(request: AnalyzeRequest, values: RunValues) -> float:
+    """The threshold on 0-1.
+
+    Raises:
+        UsageError: It is on another scale than the score.
+    """
+    limit = request.limit_of_scores
+    reading = values.readings.get(request.score_name or "")
+    if limit.is_canonical or reading is None:
+        return limit.value
+    if reading.scale is None:
+        raise UsageError(f"score_threshold {limit}: the values of {request.score_name!r} are on no known scale.")
+    try:
+        return limit.canonical(reading.scale)
+    except ValueError as error:
+        raise UsageError(f"score_threshold {limit}: {error}.") from None
 
 
 def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> Analysis:

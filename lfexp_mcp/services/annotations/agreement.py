@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
 from lfexp_mcp.records import ItemResult, Score
-from lfexp_mcp.scores.pass_mark import PASS_MARK
+from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.reading.run_values import RunValues

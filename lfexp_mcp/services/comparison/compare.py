@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.comparison import ChangeList, Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.scores.pass_mark import PASS_MARK
+from lfexp_mcp.scale import UNIT
+from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
@@ -240,10 +241,13 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
         deltas.setdefault(ERROR_RATE, failing)
         pairs.setdefault(ERROR_RATE, ended_pair_coverage(baseline, run))
     judged = [line for line in compared.scores if line.score not in raw]
+    scales = {score: reading.scale for score, reading in run.readings.items() if reading.scale is not None}
     return RunMeasures(
         run=run.name,
         status=run.record.status,
+        baseline_status=baseline.record.status,
         values=values,
+        scales={ERROR_RATE: UNIT, **scales},
         deltas=deltas,
         verdicts={line.score: line.verdict for line in judged},
         verdicts_alone={line.score: line.verdict_alone for line in judged},

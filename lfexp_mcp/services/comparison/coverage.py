@@ -1,8 +1,8 @@
 """How much of a run a number stands for: the results that have a value, and why the others have none."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lfexp_mcp.records import ItemResult
@@ -24,16 +24,18 @@ class Coverage:
     failed: int = 0
     pending: int = 0
     unscored: int = 0
+    unshared: int = 0
+    """Items of the larger run that the other does not have with the same content."""
 
     @property
     def of(self) -> int:
         """How many should have a value."""
-        return self.have + self.failed + self.pending + self.unscored
+        return self.have + self.failed + self.pending + self.unscored + self.unshared
 
     @property
     def is_enough(self) -> bool:
-        """Whether so few lack a value that the others can stand for all."""
-        return self.have > 0 and self.of - self.have <= MOST_LACKING * self.of
+        """Whether all results are there, and so few lack a value that the others can stand for all."""
+        return self.have > 0 and not self.pending and self.of - self.have <= MOST_LACKING * self.of
 
     @property
     def share(self) -> str:
@@ -43,7 +45,12 @@ class Coverage:
     @property
     def lacking(self) -> str:
         """Such as `1 failed, 2 unscored`."""
-        counts = {"failed": self.failed, "pending": self.pending, "unscored": self.unscored}
+        counts = {
+            "failed": self.failed,
+            "pending": self.pending,
+            "unscored": self.unscored,
+            "not in both runs": self.unshared,
+        }
         return ", ".join(f"{count} {why}" for why, count in counts.items() if count)
 
 
@@ -64,9 +71,21 @@ def ended_coverage(values: RunValues) -> Coverage:
     return _counted(_noun(values), map(_pending, values.record.items), _unlisted(values))
 
 
-def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> Coverage:
-    """Count the shared items that a score of two runs is compared on."""
-    return _counted("shared items", _pair_lacks(baseline, run, score, item_ids).values())
+def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Collection[str]) -> Coverage:
+    """Count the items of both runs that a score is compared on.
+
+    Args:
+        baseline: The run compared with.
+        run: The run.
+        score: The score's name.
+        item_ids: The items that both have with the same content.
+    """
+    counted = _counted("items", _pair_lacks(baseline, run, score, item_ids).values())
+    return replace(counted, unshared=_unshared(baseline, run, len(item_ids)))
+
+
+def _unshared(baseline: RunValues, run: RunValues, shared: int) -> int:
+    return max(len(first_results(values.record)) for values in (baseline, run)) - shared
 
 
 def missing_items(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> list[str]:
@@ -96,7 +115,8 @@ def ended_pair_coverage(baseline: RunValues, run: RunValues) -> Coverage:
     """Count the items of both runs that their error rates are compared on."""
     first, second = first_results(baseline.record), first_results(run.record)
     both = first.keys() & second.keys()
-    return _counted("shared items", (_pending(first[item_id], second[item_id]) for item_id in both))
+    counted = _counted("items", (_pending(first[item_id], second[item_id]) for item_id in both))
+    return replace(counted, unshared=_unshared(baseline, run, len(both)))
 
 
 def _pending(*items: ItemResult) -> Lack | None:

@@ -1,15 +1,16 @@
-"""Gates: conditions under which a run fails, such as `accuracy<0.8`, `accuracy.delta<-0.02` or `worse`."""
+"""Gates: conditions under which a run fails, such as `accuracy<0.8`, `quality<4/5`, `accuracy.delta<-2%` or `worse`."""
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lfexp_mcp.answers.comparison import ComparedVerdict, Gate, GateCheck
+from lfexp_mcp.answers.comparison import CheckOutcome, ComparedVerdict, Gate, GateCheck
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.records import RunStatus
-from lfexp_mcp.scores.pass_mark import on_unit
+from lfexp_mcp.scale import Scale
+from lfexp_mcp.scores.limits import Limit, parse_limit
 from lfexp_mcp.services.comparison.coverage import MOST_LACKING, Coverage
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 
@@ -24,25 +25,44 @@ _COMPARE: dict[Comparator, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_CONDITION = re.compile(r"(?P<measure>.*?)\s*(?P<comparator><=|>=|<|>)\s*(?P<limit>\S+)", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
+_WRITTEN: dict[str, Comparator] = {
+    "<": "<",
+    "<=": "<=",
+    ">": ">",
+    ">=": ">=",
+    "≤": "<=",
+    "≥": ">=",
+}
+_QUOTED = r"\"[^\"]*\"|'[^']*'|`[^`]*`"
+_NAME = rf"(?:{_QUOTED}|[^<>=\"'`≤≥][^<>=≤≥]*?)"
+_CONDITION = re.compile(
+    rf"(?P<name>{_NAME})(?P<delta>\.delta)?\s*(?P<comparator><=|>=|[<>≤≥])\s*(?P<limit>[^<>=]+)", re.DOTALL
+)
+_NOT_WORSE = re.compile(rf"(?P<name>{_NAME})\.worse", re.DOTALL)
 _FORMS = (
-    "Write `<score>`, `<score>.delta` or `error_rate` with <, <=, > or >= and a number, or `worse`, or `<score>.worse`."
+    "Write `<score>`, `<score>.delta` or `error_rate` with <, <=, > or >= and a limit, or `worse`, or `<score>.worse`."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Fails where a measure is on the wrong side of a number."""
+    """Fails where a measure is on the wrong side of a limit."""
 
     expression: str
-    measure: str
+    name: str
     """A score's name, or `error_rate`."""
     delta: bool
     """Whether the difference to the baseline is meant."""
     comparator: Comparator
-    limit: float
-    """As it was written, a percentage divided by 100."""
+    limit: Limit
+    whole_name: str | None = None
+    """The text before the comparator where it ends in `.delta` without quotes, which may be a score's own name."""
+
+    def among(self, known: Sequence[str]) -> "Threshold":
+        """Tell a difference from a score whose own name ends in `.delta`, given the names that there are."""
+        if self.whole_name is not None and self.whole_name in known and self.name not in known:
+            return Threshold(self.expression, self.whole_name, False, self.comparator, self.limit)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +70,8 @@ class NotWorse:
     """Fails where a score is shown to be worse than the baseline's."""
 
     expression: str
-    score: str | None
-    """None: any score."""
+    name: str | None
+    """The score's; None: any score."""
 
 
 Condition = Threshold | NotWorse
@@ -63,11 +83,14 @@ class RunMeasures:
 
     run: str
     status: RunStatus
+    baseline_status: RunStatus
     values: Mapping[str, float]
     """Canonical mean per score, and `error_rate`."""
+    scales: Mapping[str, Scale]
+    """Of each of the scores that have one, and of `error_rate`."""
     deltas: Mapping[str, float]
     verdicts: Mapping[str, ComparedVerdict]
-    """Each adjusted for the others, for a condition on any score."""
+    """Of the scores that are judged together, each adjusted for the others: for a condition on any score."""
     verdicts_alone: Mapping[str, ComparedVerdict]
     """Each at its own level, for a condition that names the score."""
     unusable: Mapping[str, str]
@@ -82,72 +105,66 @@ def parse_condition(expression: str) -> Condition:
     """Read one condition.
 
     Raises:
-        UsageError: It is none; the text names it and says which forms there are.
+        UsageError: It cannot be read; the text names it and says which forms there are.
     """
     text = expression.strip()
     if text == "worse":
         return NotWorse(expression, None)
+    named = _NOT_WORSE.fullmatch(text)
+    if named is not None and (score := _unquoted(named["name"])):
+        return NotWorse(expression, score)
     match = _CONDITION.fullmatch(text)
-    if match is None:
-        score = _unquoted(text.removesuffix(".worse"))
-        if text.endswith(".worse") and score:
-            return NotWorse(expression, score)
-        raise UsageError(f"fail_if {expression!r} is no condition. {_FORMS}")
-    measure = match["measure"]
-    delta = measure.endswith(".delta")
-    name = _unquoted(measure.removesuffix(".delta"))
-    if not name:
-        raise UsageError(f"fail_if {expression!r} names no score before {match['comparator']!r}. {_FORMS}")
-    comparator: Comparator = next(known for known in _COMPARE if known == match["comparator"])
-    return Threshold(expression, name, delta, comparator, _number(match["limit"], expression))
+    name = _unquoted(match["name"]) if match is not None else ""
+    if match is None or not name:
+        raise UsageError(f"fail_if {expression!r} is not a condition. {_FORMS}")
+    try:
+        limit = parse_limit(match["limit"])
+    except ValueError as error:
+        raise UsageError(f"fail_if {expression!r}: {error}.") from None
+    is_bare = name == match["name"].strip()
+    whole_name = f"{name}.delta" if match["delta"] and is_bare else None
+    return Threshold(expression, name, bool(match["delta"]), _WRITTEN[match["comparator"]], limit, whole_name)
 
 
 def _unquoted(name: str) -> str:
     name = name.strip()
-    quoted = len(name) >= 2 and name[0] == name[-1] and name[0] in "\"'`"
-    return name[1:-1] if quoted else name
-
-
-def _number(text: str, expression: str) -> float:
-    if _NUMBER.fullmatch(text) is None:
-        raise UsageError(f"fail_if {expression!r}: {text!r} is no number. {_FORMS}")
-    number = float(text.removesuffix("%"))
-    if text.endswith("%") and abs(number) > 100:
-        raise UsageError(f"fail_if {expression!r}: {text} is beyond 100%.")
-    return number / (100 if text.endswith("%") else 1)
+    return name[1:-1] if re.fullmatch(_QUOTED, name) else name
 
 
 def check_gate(conditions: Sequence[Condition], runs: Sequence[RunMeasures], known: Sequence[str]) -> Gate:
     """Check every condition for every run.
 
-    A gate never passes for want of numbers. A condition cannot be decided, and fails, where the run is not completed,
-    where it lacks the measure or that cannot be compared fairly, where more than `MOST_LACKING` of the results lack a
-    value because they failed, were not run or were not scored, and where too few pairs allow no verdict.
+    A gate never passes for want of numbers. A condition is undecided, and the gate does not pass, where the run (or
+    the baseline, for a difference) is not completed, where it lacks the measure or that cannot be compared fairly,
+    where a result is still pending or more than `MOST_LACKING` of them lack a value because they failed, were not
+    scored or are not in both runs, and where too few pairs allow no verdict.
 
     Args:
         conditions: What makes a run fail.
         runs: The runs that are checked, without the baseline.
-        known: All score names, for the error.
+        known: All score names.
 
     Raises:
         UsageError: A condition names a score that no run has, asks for a verdict on the error rate, or names a limit
-            that no value can reach.
+            that is on another scale than the score, or that no value can reach.
     """
-    unusable = {score for run in runs for score in run.unusable}
-    for condition in conditions:
-        _check_name(condition, known)
-    limits = [None if isinstance(condition, NotWorse) else _limit(condition, unusable) for condition in conditions]
-    checks = [
-        _check(condition, limit, run) for condition, limit in zip(conditions, limits, strict=True) for run in runs
-    ]
-    return Gate(passed=all(check.passed for check in checks), checks=checks)
+    meant = [one.among(known) if isinstance(one, Threshold) else one for one in conditions]
+    for condition in meant:
+        _check_name(condition, runs, known)
+        if isinstance(condition, Threshold):
+            _check_limit(condition, runs)
+    checks = [_check(condition, run) for condition in meant for run in runs]
+    return Gate(passed=all(check.outcome == "passed" for check in checks), checks=checks)
 
 
-def _check_name(condition: Condition, known: Sequence[str]) -> None:
-    name = condition.measure if isinstance(condition, Threshold) else condition.score
+def _check_name(condition: Condition, runs: Sequence[RunMeasures], known: Sequence[str]) -> None:
+    name = condition.name
     if name is None or name in known:
         return
     if name != ERROR_RATE:
+        # A run without any score may have been meant to have this one.
+        if any(not run.values.keys() - {ERROR_RATE} and not run.unusable for run in runs):
+            return
         listed = ", ".join(sorted(known)) or "none"
         raise UsageError(f"fail_if {condition.expression!r}: no run has a score {name!r}. Scores: {listed}.")
     if isinstance(condition, NotWorse):
@@ -157,77 +174,80 @@ def _check_name(condition: Condition, known: Sequence[str]) -> None:
         )
 
 
-def _limit(condition: Threshold, unusable: Collection[str]) -> float:
-    """The limit on 0-1: that of a mean is read as `score_threshold` is, above 1 on 0-10."""
-    limit = condition.limit
-    if condition.measure in unusable:
-        return limit
-    if condition.delta and abs(limit) > 1:
-        raise _out_of_reach(condition, "a difference lies between -1 and 1: write -0.02 or -2%, say")
-    if condition.delta:
-        return limit
-    if condition.measure == ERROR_RATE and not 0 <= limit <= 1:
-        raise _out_of_reach(condition, "a rate lies between 0 and 1: write 0.05 or 5%, say")
+def _check_limit(condition: Threshold, runs: Sequence[RunMeasures]) -> None:
+    """Refuse a limit that fits the score's scale in no run."""
+    wrong = [_misfit(condition, run) for run in runs if condition.name in run.scales]
+    if wrong and None not in wrong:
+        raise UsageError(f"fail_if {condition.expression!r}: {wrong[0]}.")
+
+
+def _misfit(condition: Threshold, run: RunMeasures) -> str | None:
+    """Why the limit does not fit the score's scale in a run; None where it does."""
+    scale, limit = run.scales[condition.name], condition.limit
     try:
-        return on_unit(limit)
-    except ValueError:
-        raise _out_of_reach(condition, "scores lie between 0 and 1: write 0.8 or 80%, or 8 on 0-10, say") from None
+        limit.check_difference(scale) if condition.delta else limit.check(scale)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
-def _out_of_reach(condition: Threshold, why: str) -> UsageError:
-    return UsageError(f"fail_if {condition.expression!r}: {condition.limit:g} is no limit here; {why}.")
-
-
-def _check(condition: Condition, limit: float | None, run: RunMeasures) -> GateCheck:
+def _check(condition: Condition, run: RunMeasures) -> GateCheck:
     if run.status != "completed":
         return _undecided(condition, run, f"the run is {run.status}; a gate needs a completed one.")
-    if isinstance(condition, NotWorse) or limit is None:
-        return _check_worse(condition, run)
-    return _check_threshold(condition, limit, run)
+    if (isinstance(condition, NotWorse) or condition.delta) and run.baseline_status != "completed":
+        return _undecided(condition, run, f"the baseline is {run.baseline_status}; a gate needs a completed one.")
+    return _check_worse(condition, run) if isinstance(condition, NotWorse) else _check_threshold(condition, run)
 
 
-def _check_threshold(condition: Threshold, limit: float, run: RunMeasures) -> GateCheck:
-    name = condition.measure
+def _check_threshold(condition: Threshold, run: RunMeasures) -> GateCheck:
+    name, limit = condition.name, condition.limit
     what = f"{name}{' delta' if condition.delta else ''}"
-    value = (run.deltas if condition.delta else run.values).get(name)
+    canonical = (run.deltas if condition.delta else run.values).get(name)
     coverage = (run.pairs if condition.delta else run.coverage).get(name)
     if name in run.unusable:
         return _undecided(condition, run, f"{what}: {run.unusable[name]}")
-    if value is None or coverage is None:
+    scale = run.scales.get(name)
+    if canonical is None or coverage is None or scale is None:
         return _undecided(condition, run, f"{what} has no value in {run.run!r}.")
+    if (misfit := _misfit(condition, run)) is not None:
+        return _undecided(condition, run, f"{what}: {misfit}.")
+    value = (limit.measure_difference if condition.delta else limit.measure)(canonical, scale)
+    unit = _unit(condition, scale)
     if not coverage.is_enough:
-        return _undecided(condition, run, f"{what} {_too_little(coverage)}", value)
+        return _undecided(condition, run, f"{what} {_too_little(coverage)}", value, unit)
     # What is left of a zero may be a negative one.
     rounded = round(value, DIGITS) + 0.0
-    failed = _COMPARE[condition.comparator](rounded, round(limit, DIGITS))
+    failed = _COMPARE[condition.comparator](rounded, round(limit.value, DIGITS))
     relation = f"is {condition.comparator}" if failed else f"is not {condition.comparator}"
-    read = "" if limit == condition.limit else f" ({condition.limit:g} on 0-10)"
-    message = f"{what} {rounded:.4f} {relation} {limit:g}{read}, over {coverage.share}."
-    return GateCheck(
-        expression=condition.expression, run=run.run, passed=not failed, decided=True, value=value, message=message
-    )
+    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}), over {coverage.share}."
+    return _checked(condition, run, "failed" if failed else "passed", message, value, unit)
 
 
-def _check_worse(condition: Condition, run: RunMeasures) -> GateCheck:
-    named = condition.score if isinstance(condition, NotWorse) else None
-    verdicts = run.verdicts_alone if named else run.verdicts
-    scores = [named] if named else sorted(verdicts)
+def _unit(condition: Threshold, scale: Scale) -> str:
+    if condition.name == ERROR_RATE and condition.limit.is_canonical:
+        return "share of items"
+    return "canonical 0-1" if condition.limit.is_canonical else f"own scale {scale.name}"
+
+
+def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
+    verdicts = run.verdicts_alone if condition.name else run.verdicts
+    scores = [condition.name] if condition.name else sorted(verdicts)
     if not scores:
         return _undecided(condition, run, f"there is no score of {run.run!r} to compare.")
-    worse = [score for score in scores if verdicts.get(score) == "worse"]
+    worse = [score for score in scores if verdicts.get(score) == "worse" and _no_verdict(score, verdicts, run) is None]
     undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, verdicts, run))]
     if undecided and not worse:
         return _undecided(condition, run, " ".join(undecided))
     over = ", ".join(f"{score} over {run.pairs[score].share}" for score in worse or scores)
     message = f"Worse than the baseline: {over}." if worse else f"No score is shown to be worse: {over}."
-    return GateCheck(
-        expression=condition.expression, run=run.run, passed=not worse, decided=True, value=None, message=message
-    )
+    return _checked(condition, run, "failed" if worse else "passed", message)
 
 
 def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMeasures) -> str | None:
     """Why nothing can be said of a score; None where something can."""
     coverage = run.pairs.get(score)
+    if score in run.unusable:
+        return f"cannot be compared: {run.unusable[score]}"
     if coverage is None or verdicts.get(score) in (None, "not comparable"):
         return "cannot be compared."
     if not coverage.is_enough:
@@ -239,13 +259,25 @@ def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMea
 
 def _too_little(coverage: Coverage) -> str:
     return (
-        f"has a value on {coverage.share} only ({coverage.lacking}): "
-        f"a gate lets {MOST_LACKING:.0%} of them be without one."
+        f"has a value on {coverage.share} only ({coverage.lacking}): a gate needs all results, of which "
+        f"{MOST_LACKING:.0%} may lack a value."
     )
 
 
-def _undecided(condition: Condition, run: RunMeasures, why: str, value: float | None = None) -> GateCheck:
-    message = f"Cannot be decided: {why}"
+def _undecided(
+    condition: Condition, run: RunMeasures, why: str, value: float | None = None, unit: str | None = None
+) -> GateCheck:
+    return _checked(condition, run, "undecided", f"Cannot be decided: {why}", value, unit)
+
+
+def _checked(
+    condition: Condition,
+    run: RunMeasures,
+    outcome: CheckOutcome,
+    message: str,
+    value: float | None = None,
+    unit: str | None = None,
+) -> GateCheck:
     return GateCheck(
-        expression=condition.expression, run=run.run, passed=False, decided=False, value=value, message=message
+        expression=condition.expression, run=run.run, outcome=outcome, value=value, unit=unit, message=message
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
-from lfexp_mcp.scores.pass_mark import PASS_MARK
+from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case

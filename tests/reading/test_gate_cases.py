@@ -1,0 +1,129 @@
+"""Gates on cases that were written, with the careful answer, by someone who had not seen the rules."""
+
+import json
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import pytest
+
+from lfexp_mcp.answers.comparison import ComparedVerdict
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.records import RunStatus
+from lfexp_mcp.scale import UNIT, Scale, parse_scale_name
+from lfexp_mcp.services.comparison.coverage import Coverage
+from lfexp_mcp.services.comparison.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.statistics.paired import PairedResult, judge
+
+
+class _Score(TypedDict, total=False):
+    name: str
+    scale: str
+    lower_is_better: bool
+
+
+class _Run(TypedDict, total=False):
+    items_planned: int | None
+    items_done: int
+    failed: int
+    unscored: int
+    ended: RunStatus
+    mean_canonical: float | None
+
+
+class _Case(TypedDict, total=False):
+    id: str
+    condition: str
+    score: _Score
+    run: _Run
+    baseline: _Run
+    shared_items: int
+    verdict: Literal["better", "worse", "no difference shown", "inconclusive", "not comparable"]
+    p_alone: float
+    p_adjusted: float
+    expect: str
+    accept: list[str]
+    why: str
+
+
+_LINES = (Path(__file__).parent / "gates.jsonl").read_text(encoding="utf-8").splitlines()
+CASES: list[_Case] = [json.loads(line) for line in _LINES]
+_ACCURACY: _Score = {"name": "accuracy", "scale": "0-1"}
+
+
+def _status(run: _Run) -> RunStatus:
+    """A run of which nobody knows how many items it was to have is never read as completed."""
+    return "unknown" if run.get("items_planned") is None else run["ended"]
+
+
+def _coverage(run: _Run) -> Coverage:
+    failed, unscored = run.get("failed", 0), run.get("unscored", 0)
+    return Coverage("items", run["items_done"] - failed - unscored, failed, _pending(run), unscored)
+
+
+def _pending(run: _Run) -> int:
+    return max((run.get("items_planned") or 0) - run["items_done"], 0)
+
+
+def _pairs(case: _Case) -> Coverage | None:
+    if "baseline" not in case or "shared_items" not in case:
+        return None
+    larger = max(case["run"]["items_done"], case["baseline"]["items_done"])
+    return Coverage("items", case["shared_items"], unshared=larger - case["shared_items"])
+
+
+def _verdict(case: _Case, p: float | None, delta: float) -> ComparedVerdict | None:
+    if p is None:
+        verdict = case.get("verdict")
+        return verdict if verdict != "no difference shown" else "inconclusive"
+    mean = case["run"]["mean_canonical"] or 0.0
+    result = PairedResult(100, mean - delta, mean, delta, None, p, "", 0, 0, 100, False, (delta,) * 100, 1.0)
+    return judge(result, p, 0.05).verdict
+
+
+def _rate(run: _Run) -> float | None:
+    return run.get("failed", 0) / run["items_done"] if run["items_done"] else None
+
+
+def _measures(case: _Case) -> RunMeasures:
+    run, baseline = case["run"], case.get("baseline")
+    score = case.get("score", _ACCURACY)
+    name, scale = score["name"], parse_scale_name(score["scale"])
+    assert scale is not None
+    mean, before = run.get("mean_canonical"), baseline.get("mean_canonical") if baseline else None
+    pairs, coverage = _pairs(case), {name: _coverage(run)}
+    values = {name: mean} if mean is not None else {}
+    deltas = {name: mean - before} if pairs and mean is not None and before is not None else {}
+    rate, rate_before = _rate(run), _rate(baseline) if baseline else None
+    if rate is not None:
+        values[ERROR_RATE] = rate
+        coverage[ERROR_RATE] = Coverage("items", run["items_done"], pending=_pending(run))
+    if rate is not None and rate_before is not None:
+        deltas[ERROR_RATE] = rate - rate_before
+    unfair = {name: "not comparable."} if case.get("verdict") == "not comparable" else {}
+    delta = deltas.get(name, 0.0)
+    together, alone = _verdict(case, case.get("p_adjusted"), delta), _verdict(case, case.get("p_alone"), delta)
+    return RunMeasures(
+        run="new",
+        status=_status(run),
+        baseline_status=_status(baseline) if baseline else "completed",
+        values=values,
+        scales={ERROR_RATE: UNIT, name: Scale(scale.low, scale.high, score.get("lower_is_better", False))},
+        deltas=deltas,
+        verdicts={name: together} if together else {},
+        verdicts_alone={name: alone} if alone else {},
+        unusable=unfair,
+        coverage=coverage,
+        pairs={name: pairs, ERROR_RATE: pairs} if pairs else {},
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_a_gate_decides_as_a_careful_reader_would(case: _Case) -> None:
+    measures = _measures(case)
+    known = [case.get("score", _ACCURACY)["name"]]
+    try:
+        (check,) = check_gate([parse_condition(case["condition"])], [measures], known).checks
+        outcome: str = check.outcome
+    except UsageError:
+        outcome = "usage error"
+    assert outcome in case.get("accept", [case["expect"]]), case["why"]
