@@ -223,6 +223,7 @@ class Results(Reader):
         root_only: bool = False,
         filter: Sequence[dict[str, JsonValue]] | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         page_size: int = OBSERVATION_PAGE,
         most: int | None = None,
     ) -> list[Observation]:
@@ -233,6 +234,7 @@ class Results(Reader):
             root_only: Only roots of traces.
             filter: Langfuse's filter conditions; they take the place of the other arguments.
             since: Only those started from this time on.
+            until: Only those started before this time.
             page_size: How many to read with one request, at most 1,000.
             most: Stop reading pages once so many are there.
         """
@@ -245,6 +247,7 @@ class Results(Reader):
                 "isRootObservation": "true" if root_only else None,
                 "filter": json.dumps(filter) if filter else None,
                 "fromStartTime": _time(since),
+                "toStartTime": _time(until),
                 "limit": str(page_size),
             },
             Page[ObservationRow],

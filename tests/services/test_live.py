@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from langfuse import Langfuse
 from langfuse.experiment import LocalExperimentItem
-from pydantic import SecretStr
+from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.experiments.live import store_live
+from lfexp_mcp.services.experiments.live import sample_live, store_live
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.workspace import Workspace, open_workspace
@@ -77,6 +77,38 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     roots = {root.trace_id for root in await quiet.gateway.observations(root_only=True)}
     assert {item.source_trace_id for item in items} <= roots
     assert await store_live(quiet, "first", 5) == dataset
+
+
+async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
+    quiet: Workspace, quiet_store: StoreConnection
+) -> None:
+    sdk = Langfuse(public_key=quiet_store.public_key, secret_key=quiet_store.secret_key, base_url=quiet_store.base_url)
+
+    def trace(number: int) -> None:
+        with sdk.start_as_current_observation(name="answer", input={"q": number}):
+            pass
+        _next_millisecond()
+
+    for number in range(8):
+        trace(number)
+    sdk.flush()
+    sample = await sample_live(quiet, "cut", 5)
+    await quiet.gateway.upsert_dataset(sample.dataset.name, sample.dataset.description, sample.dataset.metadata)
+    for item in sample.missing[1:3]:
+        await quiet.gateway.upsert_dataset_item(
+            "live-cut", id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
+        )
+    trace(8)
+    sdk.flush()
+    dataset = await store_live(quiet, "cut", 5)
+    items = await quiet.gateway.dataset_items("live-cut")
+    assert sorted(str(item.input) for item in items) == [str({"q": number}) for number in range(3, 8)]
+    assert dataset.metadata == {"source": "live"}
+    assert await store_live(quiet, "cut", 5) == dataset
+    lacking: dict[str, JsonValue] = {"copying": {"traces": 99, "until": "2026-01-01T00:00:00Z"}}
+    await quiet.gateway.upsert_dataset("live-cut", None, lacking)
+    with pytest.raises(UsageError, match="interrupted at 5 of 99"):
+        await store_live(quiet, "cut", 5)
 
 
 def _next_millisecond() -> None:

@@ -1,15 +1,27 @@
 """Live mode: recent production traces become the dataset of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
 from lfexp_mcp.services.definitions.items import NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.definitions.storing import derived_id
 from lfexp_mcp.services.workspace import Workspace
+
+LIVE: dict[str, JsonValue] = {"source": "live"}
+"""The metadata of a dataset that was copied as a whole."""
+COPYING = "copying"
+"""The metadata key of one that is not, under which stands what belongs to it."""
+
+
+class _Copying(BaseModel):
+    traces: int
+    until: datetime
+    """Traces that began later are none of the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +30,26 @@ class LiveSample:
 
     dataset: Dataset
     items: list[DatasetItem]
-    is_stored: bool
-    """Whether Langfuse has the dataset; if not, its id is none of Langfuse's."""
+    missing: list[DatasetItem]
+    """Those of the items that Langfuse does not have; where it has none, the dataset's id is none of Langfuse's."""
 
 
 async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
-    """Make dataset `live-<run_name>` of the newest production traces; one that has items is left as it is.
+    """Make dataset `live-<run_name>` of the newest production traces; one that has them all is left as it is.
 
     Raises:
-        UsageError: There is no trace to sample.
+        UsageError: There is no trace to sample, or what an interrupted copy lacks is gone.
     """
     sample = await sample_live(ws, run_name, sample_size)
-    if sample.is_stored:
+    if not sample.missing:
         return sample.dataset
-    name = sample.dataset.name
-    dataset = await ws.gateway.upsert_dataset(name, sample.dataset.description, sample.dataset.metadata)
-    for item in sample.items:
+    name, description = sample.dataset.name, sample.dataset.description
+    await ws.gateway.upsert_dataset(name, description, sample.dataset.metadata)
+    for item in sample.missing:
         await ws.gateway.upsert_dataset_item(
             name, id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
         )
-    return dataset
+    return await ws.gateway.upsert_dataset(name, description, LIVE)
 
 
 async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSample:
@@ -46,31 +58,58 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     A trace counts when its root observation has an input and is not an experiment's; one that is nested too deeply to
     be an item is left out. What production answered is kept in the item's metadata as `production_output`: it is a
     reference, not a truth, so it is no expected output. A dataset of that name which has items is used as it is, so
-    that a resumed run sees the same items.
+    that a resumed run sees the same items; one whose copying was interrupted is completed with the traces of then.
 
     Raises:
-        UsageError: There is no trace to sample.
+        UsageError: There is no trace to sample, or what an interrupted copy lacks is gone.
     """
     name = f"live-{run_name}"
     existing = next((dataset for dataset in await ws.gateway.datasets() if dataset.name == name), None)
     if existing is not None:
         items = await ws.gateway.dataset_items(name)
+        copying = _copying(existing)
+        if copying is not None:
+            return await _complete(ws, existing, items, copying)
         if items:
-            return LiveSample(existing, items, is_stored=True)
+            return LiveSample(existing, items, [])
     traces = await _newest_traces(ws, sample_size)
     if not traces:
         raise UsageError(
             "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
             "or run over a dataset: source_type='dataset'."
         )
+    copying = _Copying(traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1))
     dataset = Dataset(
         id=name,
         name=name,
         created=datetime.now(UTC),
         description=f"The newest {len(traces)} production traces, sampled for run {run_name!r}.",
-        metadata={"source": "live"},
+        metadata={**LIVE, COPYING: copying.model_dump(mode="json")},
     )
-    return LiveSample(dataset, [_item(name, trace) for trace in reversed(traces)], is_stored=False)
+    sampled = [_item(name, trace) for trace in reversed(traces)]
+    return LiveSample(dataset, sampled, sampled)
+
+
+def _copying(dataset: Dataset) -> _Copying | None:
+    try:
+        return _Copying.model_validate(dataset.metadata[COPYING]) if COPYING in dataset.metadata else None
+    except ValidationError:
+        # Somebody else's metadata.
+        return None
+
+
+async def _complete(ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], copying: _Copying) -> LiveSample:
+    """Find what an interrupted copy lacks."""
+    traces = await _newest_traces(ws, copying.traces, copying.until)
+    known = {item.id for item in stored}
+    sampled = [_item(dataset.name, trace) for trace in reversed(traces)]
+    missing = [item for item in sampled if item.id not in known]
+    if len(known) + len(missing) != copying.traces:
+        raise UsageError(
+            f"Copying production traces into dataset {dataset.name!r} was interrupted at {len(known)} of "
+            f"{copying.traces}, and the others are not to be found any more. Use another run name."
+        )
+    return LiveSample(dataset, [*stored, *missing], missing)
 
 
 def _item(dataset_name: str, trace: Observation) -> DatasetItem:
@@ -85,12 +124,12 @@ def _item(dataset_name: str, trace: Observation) -> DatasetItem:
     )
 
 
-async def _newest_traces(ws: Workspace, sample_size: int) -> list[Observation]:
+async def _newest_traces(ws: Workspace, sample_size: int, until: datetime | None = None) -> list[Observation]:
     """Return roots of production traces that have an input, newest first, reading on until there are enough."""
     page = min(max(4 * sample_size, 50), 1000)
     wanted = page
     while True:
-        roots = await ws.gateway.observations(root_only=True, page_size=page, most=wanted)
+        roots = await ws.gateway.observations(root_only=True, until=until, page_size=page, most=wanted)
         usable = [root for root in roots if _is_usable(root)]
         if len(usable) >= sample_size or len(roots) < wanted:
             return usable[:sample_size]
