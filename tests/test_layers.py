@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lfexp_mcp"
 
 PURE = {
+    "clock",
     "disk",
     "errors",
     "groups",
@@ -27,6 +28,7 @@ PURE = {
 """Know nobody but each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "clock": set(),
     "disk": set(),
     "errors": set(),
     "groups": {"errors"},

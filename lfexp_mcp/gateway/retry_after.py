@@ -1,8 +1,9 @@
 """How long a server asks to wait before the next request."""
 
 import math
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from lfexp_mcp.clock import CLOCK
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -20,7 +21,7 @@ def read_retry_after(value: str | None) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(value) - CLOCK.now()).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None

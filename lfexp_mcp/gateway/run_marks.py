@@ -7,10 +7,10 @@ never replaced is of a run that is at work, or that died.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway.score_makers import MAKER_KEY
 from lfexp_mcp.records import RunMark, RunPlan, Score
 
@@ -50,7 +50,7 @@ def mark_score(mark: RunMark, experiment_id: str) -> Score:
         data_type="CATEGORICAL",
         comment=f"{mark.succeeded + mark.failed} of {mark.plan.results} results, {mark.failed} of them failed.",
         metadata={MAKER_KEY: _MARK.dump_json(mark, exclude_none=True).decode()},
-        timestamp=datetime.now(UTC),
+        timestamp=CLOCK.now(),
     )
 
 

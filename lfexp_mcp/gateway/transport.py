@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from random import random
+from random import Random
 from typing import TypeVar
 
 import anyio
@@ -29,6 +29,8 @@ SHORTEST_WAIT = 0.1
 """Seconds; a server that answers 429 and asks for no wait at all would be asked without end."""
 UNSAID_WAIT = 1.0
 """Seconds, where a 429 does not say how long to wait."""
+_JITTER = Random()  # noqa: S311
+"""One of our own, since the user's code may have seeded Python's and rely on its sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,13 @@ class Transport:
                 if failure.retry_after > patience:
                     raise failure.error
                 patience -= failure.retry_after
-                await anyio.sleep(failure.retry_after * (1 + 0.1 * random()))  # noqa: S311
+                await anyio.sleep(failure.retry_after * (1 + 0.1 * _JITTER.random()))
                 continue
             attempt += 1
             if attempt >= failure.attempts:
                 raise failure.error
             delay = min(policy.first_delay * 2 ** (attempt - 1), policy.longest_delay)
-            await anyio.sleep(delay * (0.75 + 0.5 * random()))  # noqa: S311
+            await anyio.sleep(delay * (0.75 + 0.5 * _JITTER.random()))
 
     def _failure_of_answer(self, what: str, answer: ApiError, policy: RetryPolicy) -> _Failure:
         status = answer.status_code or 0

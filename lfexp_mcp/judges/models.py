@@ -1,7 +1,6 @@
 """Asking models: with a pace for each provider, retries, a budget, and every call counted."""
 
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway.location import host_of
 from lfexp_mcp.judges.budget import Budget
@@ -25,6 +25,8 @@ from lfexp_mcp.masking import mask
 from lfexp_mcp.records import ModelUsage
 from lfexp_mcp.settings import Settings
 
+_JITTER = random.Random()  # noqa: S311
+"""One of our own, since the user's code may have seeded Python's and rely on its sequence."""
 KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 
@@ -50,7 +52,7 @@ class Patience:
 
     def delay(self, failures: int) -> float:
         """How long to wait after so many failures in a row, with up to a quarter less at random."""
-        return min(self.first_delay * 2.0 ** (failures - 1), self.longest_delay) * random.uniform(0.75, 1)  # noqa: S311
+        return min(self.first_delay * 2.0 ** (failures - 1), self.longest_delay) * _JITTER.uniform(0.75, 1)
 
 
 class Models:
@@ -179,7 +181,7 @@ class _Line:
 
     async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:
         async with self._pace.turn():
-            began = time.perf_counter()
+            began = CLOCK.monotonic()
             meter.add(ModelUsage(calls=1, retries=int(repeated)))
             refused = self._refused.get(request.model, frozenset())
             outcome = await self.provider.send(request, refused)
@@ -190,7 +192,7 @@ class _Line:
                     unmetered=int(not outcome.metered),
                     input_tokens=outcome.input_tokens,
                     output_tokens=outcome.output_tokens,
-                    seconds=time.perf_counter() - began,
+                    seconds=CLOCK.monotonic() - began,
                 )
                 meter.add(answered)
         return outcome

@@ -1,10 +1,11 @@
 """How fast one provider is called: so many calls at once, and all of them slower when it says so."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+
+from lfexp_mcp.clock import CLOCK
 
 
 class Pace:
@@ -26,13 +27,13 @@ class Pace:
         """Wait for a turn, and hold it for one call."""
         async with self._limiter:
             # Whoever is throttled meanwhile puts the time off for those who wait, too.
-            while (wait := self._open_at - time.monotonic()) > 0:  # noqa: ASYNC110
+            while (wait := self._open_at - CLOCK.monotonic()) > 0:  # noqa: ASYNC110
                 await anyio.sleep(wait)
             yield
 
     def slow_down(self, seconds: float) -> None:
         """Let nobody call for some seconds, then half as many at once; it counts once for all throttled together."""
-        now = time.monotonic()
+        now = CLOCK.monotonic()
         if now >= self._open_at:
             self._limiter.total_tokens = max(1, int(self._limiter.total_tokens) // 2)
             self._went_through = 0

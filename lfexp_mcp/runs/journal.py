@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import IO, Annotated, Literal
@@ -18,6 +18,7 @@ from typing import IO, Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp import __version__
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.makers import ScriptMaker, recorded_maker
@@ -31,7 +32,7 @@ FORMAT = 2
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = Field(default_factory=CLOCK.now)
 
 
 class JournalOpened(BaseModel):

@@ -7,12 +7,12 @@ are sent together. Files of version 0.1 (`.otlp`) hold the batches without frame
 """
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.disk import make_folder_durably, sync_folder, write_durably
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.framing import AppendedFile, Frames, frame, read_frames
@@ -64,7 +64,7 @@ class Outbox:
         with self._lock:
             if self._file is None:
                 return False
-            return self._file.size_bytes >= size or time.monotonic() - self._opened >= seconds
+            return self._file.size_bytes >= size or CLOCK.monotonic() - self._opened >= seconds
 
     def seal(self) -> None:
         """Close the newest file, so that it can be sent."""
@@ -117,7 +117,7 @@ class Outbox:
         self._number += 1
         make_folder_durably(self._folder)
         self._file = AppendedFile(self._path(self._number))
-        self._opened = time.monotonic()
+        self._opened = CLOCK.monotonic()
         return self._file
 
     @contextmanager

@@ -5,9 +5,20 @@ user's code does. What it returns is read where it ran, since its objects run co
 too long is given up: a thread cannot be stopped, so it is left behind.
 """
 
-import asyncio
 import contextvars
 import inspect
+
+# By name, since the user's code may replace what the module holds.
+from asyncio import (
+    AbstractEventLoop,
+    Event,
+    Semaphore,
+    get_running_loop,
+    new_event_loop,
+    run_coroutine_threadsafe,
+    wait,
+    wrap_future,
+)
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -59,7 +70,7 @@ class UserCode:
         """
         self._most_threads = threads
         self._threads = self._open_threads()
-        self._free_thread = asyncio.Semaphore(threads)
+        self._free_thread = Semaphore(threads)
         self._loop = loop
 
     async def call(
@@ -110,7 +121,7 @@ class UserCode:
         # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
         # another would wait for all that have just ended.
         run = contextvars.copy_context().run
-        ours = asyncio.get_running_loop()
+        ours = get_running_loop()
         outcome = await ours.run_in_executor(self._threads, run, _invoke, function, read)
         if isinstance(outcome, Returned | Raised):
             return outcome
@@ -146,18 +157,18 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.has_ended = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: AbstractEventLoop | None = None
         self._pending: set[Future[Any]] = set()
 
     async def run(self, coroutine: Coroutine[Any, Any, Outcome[T]]) -> Outcome[T]:
         """Run a coroutine, and cancel it when the caller is cancelled."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._begun())
+        future = run_coroutine_threadsafe(coroutine, self._begun())
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
-        waiting = asyncio.wrap_future(future)
+        waiting = wrap_future(future)
         try:
             # Raises no cancellation but the caller's own: one that the user's code asks for only ends `waiting`.
-            await asyncio.wait([waiting])
+            await wait([waiting])
         finally:
             waiting.cancel()
         return Raised(CANCELLED) if waiting.cancelled() else waiting.result()
@@ -166,19 +177,19 @@ class LoopThread:
         """Tell whether the loop reacts; one that has not begun is no hindrance."""
         if self._loop is None:
             return True
-        answered = asyncio.Event()
-        self._loop.call_soon_threadsafe(asyncio.get_running_loop().call_soon_threadsafe, answered.set)
+        answered = Event()
+        self._loop.call_soon_threadsafe(get_running_loop().call_soon_threadsafe, answered.set)
         with anyio.move_on_after(ANSWER_TIME):
             await answered.wait()
         return answered.is_set()
 
-    def _begun(self) -> asyncio.AbstractEventLoop:
+    def _begun(self) -> AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = new_event_loop()
             Thread(target=self._serve, args=[self._loop], name="user-code", daemon=True).start()
         return self._loop
 
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, loop: AbstractEventLoop) -> None:
         try:
             while not loop.is_closed():
                 # A child task that calls `sys.exit()`, or code that stops the loop, ends nobody else's work.

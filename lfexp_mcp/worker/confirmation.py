@@ -1,11 +1,11 @@
 """Whether Langfuse shows what it acknowledged: counted result by result before a run is called completed."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import anyio
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, RunScored, WriteRefused
@@ -140,7 +140,7 @@ class Confirmation:
 
     async def run(self) -> Outcome:
         """Count, wait and send again; takes at most about three times the visibility delay, and the time to read."""
-        least, news, pause, resends = None, time.monotonic(), FIRST_PAUSE_S, 0
+        least, news, pause, resends = None, CLOCK.monotonic(), FIRST_PAUSE_S, 0
         while True:
             try:
                 with anyio.fail_after(READING_BUDGET_S):
@@ -152,13 +152,13 @@ class Confirmation:
             if not missing:
                 return Outcome()
             if least is None or len(missing) < least:
-                least, news, pause = len(missing), time.monotonic(), FIRST_PAUSE_S
-            is_overdue = time.monotonic() - news >= self._delay
+                least, news, pause = len(missing), CLOCK.monotonic(), FIRST_PAUSE_S
+            is_overdue = CLOCK.monotonic() - news >= self._delay
             if self._is_cancelled() or (is_overdue and resends == MOST_RESENDS):
                 return Outcome(missing)
             if is_overdue:
                 await self._resend(missing)
-                resends, news = resends + 1, time.monotonic()
+                resends, news = resends + 1, CLOCK.monotonic()
                 continue
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)

@@ -1,7 +1,6 @@
 """Sending to Langfuse what a run made, until Langfuse has acknowledged it."""
 
 import random
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
@@ -73,7 +73,7 @@ class Delivery:
         self.refusals: list[WriteRefused] = []
         self.trouble: str | None = None
         self._scores: deque[tuple[float, ScoreWrite]] = deque()
-        self._started = time.monotonic()
+        self._started = CLOCK.monotonic()
         self._progressed = self._started
         self._limited_until = self._started
         self._span_requests = 0
@@ -82,7 +82,7 @@ class Delivery:
 
     def add_scores(self, scores: list[ScoreWrite]) -> None:
         """Send scores that are in the journal."""
-        now = time.monotonic()
+        now = CLOCK.monotonic()
         self._scores.extend((now, score) for score in scores)
 
     async def run(self) -> None:
@@ -107,9 +107,9 @@ class Delivery:
             Whether everything is acknowledged.
         """
         self._closing = True
-        self._progressed = time.monotonic()
+        self._progressed = CLOCK.monotonic()
         while not self._is_idle():
-            now, allowed = time.monotonic(), patience()
+            now, allowed = CLOCK.monotonic(), patience()
             is_limited = now < self._limited_until
             if now - self._progressed > (allowed.limited_s if is_limited else allowed.quiet_s):
                 return False
@@ -121,7 +121,7 @@ class Delivery:
         return not requests and not self._scores and self._outbox.is_empty()
 
     def _gathering(self) -> float:
-        elapsed = time.monotonic() - self._started
+        elapsed = CLOCK.monotonic() - self._started
         return min(max(elapsed / 10, SHORTEST_GATHERING), LONGEST_GATHERING)
 
     def _send_spans(self, group: TaskGroup) -> None:
@@ -160,7 +160,7 @@ class Delivery:
     def _send_scores(self, group: TaskGroup) -> None:
         while self._scores and self._score_requests < REQUESTS_AT_ONCE:
             full = len(self._scores) >= SCORES_A_REQUEST
-            ripe = time.monotonic() - self._scores[0][0] >= self._gathering()
+            ripe = CLOCK.monotonic() - self._scores[0][0] >= self._gathering()
             if not (full or ripe or self._closing):
                 return
             count = min(len(self._scores), SCORES_A_REQUEST)
@@ -204,11 +204,11 @@ class Delivery:
                 # The server is there and says when: that is no sign that it is away.
                 self.trouble = str(limited)
                 delay = max(delay, min(limited.retry_after, LONGEST_WAIT))
-                self._limited_until = time.monotonic() + delay * MOST_JITTER
+                self._limited_until = CLOCK.monotonic() + delay * MOST_JITTER
             except BackendError as error:
                 self.trouble = str(error)
             else:
-                self._progressed = time.monotonic()
+                self._progressed = CLOCK.monotonic()
                 self.trouble = None
                 return answer
             await anyio.sleep(delay * _JITTER.uniform(1.0, MOST_JITTER))

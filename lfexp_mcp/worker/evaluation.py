@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 from pydantic import JsonValue
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
@@ -266,7 +266,7 @@ def make_score(identity: str, result: Evaluated, maker: RunMaker) -> Score:
         raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
         config_id=result.config_id,
         metadata=result.metadata,
-        timestamp=datetime.now(UTC),
+        timestamp=CLOCK.now(),
         maker=maker,
     )
 

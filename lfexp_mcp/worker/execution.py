@@ -1,12 +1,12 @@
 """Working through the items of a run, so many at once, until there are none or there is a reason to stop."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.manifest import Limits
@@ -82,17 +82,17 @@ class Execution:
 
     async def _watch(self, at_work: anyio.CancelScope) -> None:
         """Stop for a cancel or the run's time-out, and give up what is still at work after the grace period."""
-        started = time.monotonic()
+        started = CLOCK.monotonic()
         limit = self.limits.run_timeout
         while True:
             self.log.trim()
             if self.folder.cancel_requested():
                 self.stop.request("cancelled", CANCELLED)
-            if limit is not None and time.monotonic() - started > limit:
+            if limit is not None and CLOCK.monotonic() - started > limit:
                 self.stop.request(
                     "failed", f"The run took longer than run_timeout={limit:g} s; resume=true goes on from here."
                 )
-            if self.stop.status is not None and time.monotonic() - self.stop.since > self.limits.cancel_grace:
+            if self.stop.status is not None and CLOCK.monotonic() - self.stop.since > self.limits.cancel_grace:
                 at_work.cancel()
             await anyio.sleep(WATCH_EVERY)
 

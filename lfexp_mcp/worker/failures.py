@@ -25,6 +25,11 @@ def describe_error(error: BaseException) -> str:
         return f"{type(error).__name__}, whose text fails with {type(failure).__name__}"
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return the first error of a group of them, which says more than the group."""
+    return cause_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
 def exception_attributes(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception event, as OpenTelemetry's semantic conventions name them."""
     try:

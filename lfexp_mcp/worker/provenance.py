@@ -21,7 +21,10 @@ MOST_PACKAGES = 30
 
 
 def collect_provenance(
-    manifest: Manifest, evaluators: Sequence[dict[str, JsonValue]], imported: Iterable[str]
+    manifest: Manifest,
+    evaluators: Sequence[dict[str, JsonValue]],
+    imported: Iterable[str],
+    git: dict[str, JsonValue] | None,
 ) -> dict[str, JsonValue]:
     """Collect the provenance of a run.
 
@@ -29,6 +32,7 @@ def collect_provenance(
         manifest: The run's order.
         evaluators: What is known of its evaluators and judges, as `answers.run.EvaluatorInfo` has it.
         imported: Names of the modules that the scripts imported.
+        git: See `git_state`.
 
     Returns:
         Small enough to go with every span.
@@ -51,10 +55,8 @@ def collect_provenance(
     if manifest.task_prompt is not None:
         prompt = manifest.task_prompt
         provenance["task"] = {key: prompt[key] for key in ("name", "version", "provider", "model") if key in prompt}
-    if manifest.task_script is not None:
-        git = _git(manifest.task_script.parent)
-        if git is not None:
-            provenance["git"] = git
+    if git is not None:
+        provenance["git"] = git
     return provenance
 
 
@@ -101,8 +103,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(folder: Path) -> dict[str, JsonValue] | None:
-    """Return commit and cleanness of the work tree that a folder lies in, None where there is none."""
+def git_state(manifest: Manifest) -> dict[str, JsonValue] | None:
+    """Return commit and cleanness of the work tree that the task's script lies in, None where there is none.
+
+    Ask before the user's code is loaded, which may replace what it takes to wait for another process.
+    """
+    if manifest.task_script is None:
+        return None
+    folder = manifest.task_script.parent
     commit = _ask_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,6 +1,7 @@
 """The order of writing: spans into the outbox, then events into the journal, then on."""
 
-import asyncio
+from asyncio import Event as Signal
+from asyncio import get_running_loop
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.journal import Event, JournalWriter
@@ -27,14 +28,14 @@ class Recorder:
         self._tracer = tracer
         self._expected = expected
         self._gathered: list[Event] = []
-        self._written = asyncio.Event()
+        self._written = Signal()
         self._failure: StateError | None = None
 
     def submit(self, event: Event) -> None:
         """Record an event that speaks of spans, within this round of the event loop; `record` waits for it."""
         if not self._gathered:
-            self._written = asyncio.Event()
-            asyncio.get_running_loop().call_soon(self._write)
+            self._written = Signal()
+            get_running_loop().call_soon(self._write)
         self._gathered.append(event)
 
     async def record(self, event: Event) -> None:

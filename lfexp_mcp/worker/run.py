@@ -33,6 +33,7 @@ from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer
 from lfexp_mcp.worker.execution import Execution
+from lfexp_mcp.worker.failures import cause_of, describe_error
 from lfexp_mcp.worker.item_spans import ItemSpans
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
@@ -55,6 +56,10 @@ CANCEL_MARGIN_S = 2.0
 """What a cancelled run has, beyond its grace and its patience for deliveries, to end in order."""
 GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
+BROKE_OFF = (
+    "The run broke off: {}. If the user's code replaces parts of Python or of packages, let it do so only within the "
+    "task; else this is a defect of lfexp-mcp. The run's log tells more. What is done is kept; resume=true goes on."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,11 @@ class Run:
         try:
             undelivered = await self._work(stop, sdk)
         except LfexpError as error:
-            self.folder.leave_last_words(str(error))
-            with suppress(StateError):
-                self.journal.append(RunEnded(status="failed", reason=str(error)))
+            self._say_why(str(error))
             return
+        except BaseException as error:
+            self._say_why(BROKE_OFF.format(describe_error(cause_of(error))))
+            raise
         ended = RunEnded(status=stop.status, reason=stop.reason) if stop.status is not None else end_of(undelivered)
         try:
             self.journal.sync()
@@ -99,6 +105,12 @@ class Run:
             self.journal.close()
         except StateError as error:
             self.folder.leave_last_words(str(error))
+
+    def _say_why(self, reason: str) -> None:
+        """Leave the reason why the run ends, where the disk takes it."""
+        self.folder.leave_last_words(reason)
+        with suppress(StateError):
+            self.journal.append(RunEnded(status="failed", reason=reason))
 
     async def _work(self, stop: Stop, sdk: Sdk) -> str | None:
         """Execute and deliver; return why Langfuse does not have everything, None where it has."""

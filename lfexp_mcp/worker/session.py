@@ -1,6 +1,5 @@
 """One worker's life with one run: check the order, carry it out, tell how it ended."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +21,9 @@ from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.freshness import import_from_source
+from lfexp_mcp.worker.control import run_apart
 from lfexp_mcp.worker.output import RunLog
-from lfexp_mcp.worker.provenance import collect_provenance
+from lfexp_mcp.worker.provenance import collect_provenance, git_state
 from lfexp_mcp.worker.run import Run, Scripts, deliver
 from lfexp_mcp.worker.tracing import Sdk
 
@@ -73,7 +73,7 @@ def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     else:
         answer(Reply())
         # `anyio.run` would mark the context that the user's threads inherit, and no `anyio.run` of theirs could begin.
-        asyncio.run(run.carry_out(sdk))
+        run_apart(run.carry_out(sdk))
 
 
 def _refusal(before: RunState, error: LfexpError) -> list[Event]:
@@ -90,8 +90,9 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     log = RunLog(folder.log_path)
     os.chdir(manifest.working_folder)
     import_from_source()
+    git = git_state(manifest)
     scripts, imported = _load_scripts(manifest)
-    provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported)
+    provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported, git)
     provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
     drop_unrecorded(folder.outbox_path, manifest, state)
     outbox = Outbox(folder.outbox_path)

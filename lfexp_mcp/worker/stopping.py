@@ -1,10 +1,10 @@
 """Why and when a run stops before its end."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.journal import ItemEnded
 
 HOPELESS = 20
@@ -21,7 +21,7 @@ class Stop:
     Attributes:
         status: How the run ends then; None while there is no reason to stop.
         reason: A sentence for the user.
-        since: `time.monotonic()` of the reason.
+        since: `CLOCK.monotonic()` of the reason.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Stop:
     def request(self, status: Literal["failed", "cancelled"], reason: str) -> None:
         """Stop, unless there is a reason already."""
         if self.status is None:
-            self.status, self.reason, self.since = status, reason, time.monotonic()
+            self.status, self.reason, self.since = status, reason, CLOCK.monotonic()
 
 
 class ErrorPolicy:

@@ -1,12 +1,11 @@
 """Running the task on one item."""
 
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import anyio
 from pydantic import JsonValue
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
@@ -61,10 +60,10 @@ class TaskRunner:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
-        started, clock = datetime.now(UTC), time.perf_counter()
+        started, clock = CLOCK.now(), CLOCK.monotonic()
         with self._tracer.task(item, repeat, attempt, started) as span:
             outcome, attempts = await self._attempt(item)
-            seconds = time.perf_counter() - clock
+            seconds = CLOCK.monotonic() - clock
             output: JsonValue = None
             if isinstance(outcome, Returned):
                 output = outcome.value.stored

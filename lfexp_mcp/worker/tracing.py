@@ -6,15 +6,18 @@ the outbox together with that record, so that what a kill leaves unrecorded was 
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from random import Random
 from threading import Lock
 from typing import Literal, TypeVar
 
+import opentelemetry.sdk.trace
 from langfuse import Langfuse, LangfuseOtelSpanAttributes
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.resources import Resource
@@ -24,6 +27,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan
 from pydantic import JsonValue
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
@@ -162,6 +166,22 @@ class _LastingProvider(TracerProvider):
         """Do nothing; what has ended is flushed by `RunTracer.flush`."""
 
 
+def _time_spans_by_our_clock() -> None:
+    """Time all spans, the user's too, by a clock that nobody freezes; OpenTelemetry takes its own by name."""
+    vars(opentelemetry.sdk.trace)["time_ns"] = CLOCK.time_ns
+
+
+def _list_only_what_is_loaded() -> None:
+    """Let Langfuse's API name only those of its modules that are loaded.
+
+    It loads them on use, and lists them all. Freezegun asks every module for every name that it lists, and these would
+    be loaded with dates which Pydantic does not know.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "langfuse" and "__dir__" in vars(module):
+            vars(module)["__dir__"] = partial(list, vars(module))
+
+
 class Sdk:
     """The Langfuse SDK, taken over so that the user's code finds this very client; a spare worker opens it ahead.
 
@@ -170,6 +190,8 @@ class Sdk:
     """
 
     def __init__(self) -> None:
+        _time_spans_by_our_clock()
+        _list_only_what_is_loaded()
         self.exporter = _OutboxExporter()
         self.settings = load_settings()
         self.provider = _LastingProvider(
