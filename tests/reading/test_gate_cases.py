@@ -76,7 +76,9 @@ def _verdict(case: _Case, p: float | None, delta: float) -> ComparedVerdict | No
         verdict = case.get("verdict")
         return verdict if verdict != "no difference shown" else "inconclusive"
     mean = case["run"]["mean_canonical"] or 0.0
-    result = PairedResult(100, mean - delta, mean, delta, None, p, "", 0, 0, 100, False, (delta,) * 100, 1.0)
+    result = PairedResult(
+        100, mean - delta, mean, delta, None, p, "", 0, 0, 100, False, (delta,) * 100, width=1.0, spread=1.0
+    )
     return judge(result, p, 0.05).verdict
 
 
