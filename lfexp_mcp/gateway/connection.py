@@ -41,7 +41,7 @@ async def connect(settings: Settings, policy: RetryPolicy | None = None) -> Asyn
         store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
         location = Location("embedded", store.base_url, EMBEDDED_NOTE)
         public_key, secret_key = store.public_key, SecretStr(store.secret_key)
-        transport = EmbeddedStoreTransport(settings.store_folder, LIMITS, location)
+        transport = EmbeddedStoreTransport(settings.store_folder, store.secret_key, LIMITS, location)
     else:
         location = parse_location(settings.langfuse_url)
         public_key = settings.langfuse_public_key or ""

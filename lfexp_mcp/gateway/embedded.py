@@ -6,26 +6,28 @@ import anyio.to_thread
 import httpx
 
 from lfexp_mcp.gateway.location import Location
+from lfexp_mcp.gateway.proven import ProvenTransport
 from lfexp_mcp.store.process import ensure_store
 
 
 class EmbeddedStoreTransport(httpx.AsyncBaseTransport):
     """Sends requests to the store of a folder, and starts it where it has stopped."""
 
-    def __init__(self, folder: Path, limits: httpx.Limits, location: Location) -> None:
+    def __init__(self, folder: Path, secret_key: str, limits: httpx.Limits, location: Location) -> None:
         """Set the way up.
 
         Args:
             folder: The store's.
+            secret_key: The store's, which whoever answers has to have.
             limits: Of the connections.
             location: Where the store is; kept true when a store that was started again is elsewhere.
         """
         self._folder = folder
-        self._inner = httpx.AsyncHTTPTransport(limits=limits)
+        self._inner = ProvenTransport(secret_key, limits)
         self._location = location
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; start the store and send it once more where nobody listens."""
+        """Send a request; start the store and send it once more where nobody listens, or somebody else."""
         try:
             return await self._inner.handle_async_request(self._addressed(request))
         except httpx.ConnectError:

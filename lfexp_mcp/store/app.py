@@ -15,12 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lfexp_mcp.store.address import API, HEALTH, INSTANCE_HEADER, LOOPBACK
+from lfexp_mcp.store.address import API, HEALTH, LOOPBACK
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.http_errors import UnauthorizedError
 from lfexp_mcp.store.keys import StoreKeys
+from lfexp_mcp.store.proof import CHALLENGE_HEADER, PROOF_HEADER, prove
 from lfexp_mcp.store.routes import (
     annotation_queues,
     comments,
@@ -64,20 +65,22 @@ class _Authentication:
         return kind.lower() == "basic" and hmac.compare_digest(given, self._expected)
 
 
-class _Instance:
-    """Adds the instance to every answer."""
+class _Proof:
+    """Answers a challenge in a header, so that a client learns whether this is the store before it sends its keys."""
 
-    def __init__(self, app: ASGIApp, instance: str) -> None:
+    def __init__(self, app: ASGIApp, keys: StoreKeys) -> None:
         self._app = app
-        self._header = (INSTANCE_HEADER.encode(), instance.encode())
+        self._secret_key = keys.secret_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_instance(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), self._header]
+        async def send_with_proof(message: Message) -> None:
+            if message["type"] == "http.response.start" and proof is not None:
+                message["headers"] = [*message.get("headers", []), (PROOF_HEADER.encode(), proof.encode())]
             await send(message)
 
-        await self._app(scope, receive, send_with_instance if scope["type"] == "http" else send)
+        challenge = Headers(scope=scope).get(CHALLENGE_HEADER) if scope["type"] == "http" else None
+        proof = prove(self._secret_key, challenge, scope["server"][1]) if challenge is not None else None
+        await self._app(scope, receive, send if proof is None else send_with_proof)
 
 
 _OPEN = frozenset({HEALTH, f"{API}/ready"})
@@ -159,7 +162,6 @@ def build_app(
     keys: StoreKeys,
     *,
     deployment: Deployment = CURRENT,
-    instance: str = "",
 ) -> ASGIApp:
     """Build the application.
 
@@ -167,13 +169,12 @@ def build_app(
         database: The store file, open; the caller closes it.
         keys: The only keys that are let in.
         deployment: Which Langfuse server to answer as.
-        instance: The name of this process, told in a header.
     """
     routes = [Route(f"{API}{path}", endpoint(handler), methods=[method]) for method, path, handler in _ROUTES]
     routes += [Route(f"{API}{path}", endpoint(system.legacy)) for path in _LEGACY]
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_HOSTS)),
-        Middleware(_Instance, instance=instance),
+        Middleware(_Proof, keys=keys),
         Middleware(_Authentication, keys=keys),
     ]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _unrouted})

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.store.address import HEALTH, INSTANCE_HEADER, LOOPBACK
+from lfexp_mcp.store.address import ANNOUNCEMENT, HEALTH, LOOPBACK, PORT_FILE
+from lfexp_mcp.store.proof import CHALLENGE_HEADER, PROOF_HEADER, is_proven, new_challenge
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 IDLE_EXIT_S = 900.0
 _POLL_S = 0.02
-_ANNOUNCEMENT = "server.json"
+PROBE_TIMEOUT_S = 15.0
 _LOG = "store.log"
 
 
@@ -36,9 +36,7 @@ class StoreConnection:
 @dataclass(frozen=True, slots=True)
 class _Announcement:
     pid: int
-    instance: str
     port: int
-    version: str
 
     @property
     def base_url(self) -> str:
@@ -48,8 +46,9 @@ class _Announcement:
 def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_lists: bool = False) -> StoreConnection:
     """Find the running server of a store folder, or start one.
 
-    Processes that call this at the same time get the same server. It outlives its caller, and stops by itself when
-    nobody asks any more; so a caller that was quiet for long calls this again before it sends requests.
+    Processes that call this at the same time get the same server, also those of other versions of lfexp-mcp as long
+    as the format is the same. It outlives its caller, and stops by itself when nobody asks any more; whoever listens at
+    its address then has to prove itself before anything secret is sent (see `store.proof`).
 
     Args:
         folder: The store folder; made when it does not exist.
@@ -83,12 +82,12 @@ def stop_store(folder: Path) -> bool:
     Raises:
         StoreError: It did not stop.
     """
-    found = _running(folder, any_version=True)
+    found = _running(folder)
     if found is None:
         return False
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while _answers(found):
+    while _announced(folder) == found and _answers(folder, found):
         if time.monotonic() > deadline:
             raise StoreError(f"The embedded store (process {found.pid}) does not stop. End that process by hand.")
         time.sleep(_POLL_S)
@@ -102,39 +101,44 @@ def _connection(folder: Path, found: _Announcement) -> StoreConnection:
     return StoreConnection(found.base_url, keys.public_key, keys.secret_key)
 
 
-def _running(folder: Path, *, any_version: bool = False) -> _Announcement | None:
+def _running(folder: Path) -> _Announcement | None:
     found = _announced(folder)
-    if found is None or not (any_version or found.version == __version__) or not _answers(found):
-        return None
-    return found
+    return found if found is not None and _answers(folder, found) else None
 
 
 def _announced(folder: Path) -> _Announcement | None:
     try:
-        content = json.loads((folder / _ANNOUNCEMENT).read_text(encoding="utf-8"))
-        return _Announcement(
-            int(content["pid"]), str(content["instance"]), int(content["port"]), str(content["version"])
-        )
+        content = json.loads((folder / ANNOUNCEMENT).read_text(encoding="utf-8"))
+        return _Announcement(int(content["pid"]), int(content["port"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _answers(found: _Announcement) -> bool:
+def _answers(folder: Path, found: _Announcement) -> bool:
+    """Whether the store of the folder, and nobody else, answers where it was announced."""
     import httpx
 
+    from lfexp_mcp.store.keys import folder_keys
+
+    challenge = new_challenge()
     try:
-        answer = httpx.get(f"{found.base_url}{HEALTH}", timeout=5.0, trust_env=False)
+        answer = httpx.get(
+            f"{found.base_url}{HEALTH}",
+            headers={CHALLENGE_HEADER: challenge},
+            timeout=PROBE_TIMEOUT_S,
+            trust_env=False,
+        )
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200 and answer.headers.get(INSTANCE_HEADER) == found.instance
+    proof = answer.headers.get(PROOF_HEADER)
+    return answer.status_code == 200 and is_proven(folder_keys(folder).secret_key, challenge, found.port, proof)
 
 
 def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announcement:
-    before = _announced(folder)
-    announcement = folder / _ANNOUNCEMENT
+    announcement = folder / ANNOUNCEMENT
     announcement.unlink(missing_ok=True)
     command = [sys.executable, "-P", "-m", "lfexp_mcp.store", "--folder", str(folder), "--idle-exit", str(idle_exit)]
-    command += ["--announce", str(announcement), "--port", str(before.port if before else 0)]
+    command += ["--announce", str(announcement), "--port", str(_last_port(folder))]
     if before_score_lists:
         command.append("--before-score-lists")
     log = folder / _LOG
@@ -143,7 +147,8 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         found = _announced(folder)
-        if found is not None and _answers(found):
+        if found is not None and _answers(folder, found):
+            (folder / PORT_FILE).write_text(str(found.port), encoding="utf-8")
             # The server is to outlive us; should it end first, somebody has to take note of its end.
             threading.Thread(target=process.wait, name="store-process", daemon=True).start()
             return found
@@ -153,6 +158,15 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
     process.kill()
     process.wait()
     raise StoreError(f"The embedded store did not start within {START_TIMEOUT_S:.0f} s. Look into {log}.")
+
+
+def _last_port(folder: Path) -> int:
+    """The port of the store before, so that clients with a fixed address find the next one; 0 where none is known."""
+    try:
+        port = int((folder / PORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 2**16 else 0
 
 
 def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Popen[bytes]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -75,7 +74,7 @@ def serve(
         folder: The store folder; made, with keys and file, when it does not exist.
         port: The port to prefer; another one is taken when it is not free. 0 takes any.
         idle_exit: After how many seconds without a request to stop; `None` never.
-        announce: A file to write once the server listens: JSON of `pid`, `instance`, `port` and `version`.
+        announce: A file to write once the server listens: JSON of `pid`, `port` and `version`. It goes with the server.
         deployment: Which Langfuse server to answer as.
         listening: Called with the base URL once the server listens.
 
@@ -85,18 +84,19 @@ def serve(
     make_private_folder(folder)
     keys = folder_keys(folder)
     database = Database(folder / DATABASE_NAME)
-    instance = secrets.token_hex(8)
     listener = _listen(port)
-    watch = _IdleWatch(build_app(database, keys, deployment=deployment, instance=instance))
+    watch = _IdleWatch(build_app(database, keys, deployment=deployment))
     config = uvicorn.Config(watch, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=10)
     server = _Server(config)
     if announce is not None:
-        _announce(announce, instance, listener.getsockname()[1])
+        _announce(announce, listener.getsockname()[1])
     if listening is not None:
         listening(f"http://{LOOPBACK}:{listener.getsockname()[1]}")
     try:
         asyncio.run(_run(server, listener, watch, idle_exit))
     finally:
+        if announce is not None:
+            _withdraw(announce)
         listener.close()
         database.close()
 
@@ -141,8 +141,15 @@ def _bound(port: int) -> socket.socket:
     return listener
 
 
-def _announce(path: Path, instance: str, port: int) -> None:
-    content = {"pid": os.getpid(), "instance": instance, "port": port, "version": __version__}
+def _announce(path: Path, port: int) -> None:
+    content = {"pid": os.getpid(), "port": port, "version": __version__}
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(content), encoding="utf-8")
     draft.replace(path)
+
+
+def _withdraw(path: Path) -> None:
+    """Remove the announcement, unless it is already that of another process."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid():
+            path.unlink()

@@ -1,12 +1,19 @@
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
+import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.proven import ProvenTransport
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import stop_store
+from lfexp_mcp.store.process import ensure_store, stop_store
+from tests.store.thief import thief_at
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +44,7 @@ async def test_a_store_that_comes_back_at_another_address_is_found(embedded: Gat
     await embedded.upsert_dataset("kept")
     assert stop_store(home / "store")
     url = embedded.backend.url
-    (home / "store" / "server.json").unlink(missing_ok=True)
+    (home / "store" / "port").unlink()
     assert (await embedded.dataset("kept")).name == "kept"
     assert embedded.backend.url != url
 
@@ -46,6 +53,41 @@ async def test_an_answer_given_before_the_store_moved_stays_as_it_was(embedded: 
     given = embedded.backend
     url = given.url
     assert stop_store(home / "store")
-    (home / "store" / "server.json").unlink(missing_ok=True)
+    (home / "store" / "port").unlink()
     await embedded.health()
     assert given.url == url
+
+
+@pytest.mark.parametrize("relays", [False, True], ids=["invents a proof", "relays the challenge"])
+async def test_whoever_takes_the_port_of_a_store_that_ended_gets_no_keys(
+    embedded: Gateway, home: Path, relays: bool
+) -> None:
+    await embedded.upsert_dataset("before")
+    folder, port = home / "store", int(embedded.backend.url.rpartition(":")[2])
+    assert stop_store(folder)
+    with thief_at(port) as thief:
+        if relays:
+            thief.relay_to = (await anyio.to_thread.run_sync(ensure_store, folder)).base_url
+        assert (await embedded.dataset("before")).name == "before"
+        await embedded.upsert_dataset("after")
+        assert embedded.backend.url != f"http://127.0.0.1:{port}"
+        assert thief.requests > 0
+        assert not thief.heard(embedded.secret_key.get_secret_value(), embedded.public_key, "before", "after")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100_000, b"\xff\r\n\r\n"])
+async def test_what_is_no_store_is_not_connected_to(answer: bytes) -> None:
+    async def speak(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, speak)
+        async with httpx.AsyncClient(transport=ProvenTransport("sk", httpx.Limits()), auth=("pk", "sk")) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"http://127.0.0.1:{port}/api/public/health")
+        tasks.cancel_scope.cancel()

@@ -18,8 +18,10 @@ import httpx
 import pytest
 
 from lfexp_mcp.errors import StoreError
+from lfexp_mcp.store.address import ANNOUNCEMENT, PORT_FILE
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.store.conftest import client_of
+from tests.store.thief import thief_at
 from tests.waiting import PATIENCE_S, until
 
 START = """
@@ -36,7 +38,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def _announced(folder: Path) -> dict[str, str | int]:
-    content: dict[str, str | int] = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+    content: dict[str, str | int] = json.loads((folder / ANNOUNCEMENT).read_text(encoding="utf-8"))
     return content
 
 
@@ -89,8 +91,8 @@ def test_another_address_is_taken_when_the_old_one_is_not_free(
     first = ensure_store(folder)
     stop_store(folder)
     other = start_store("other")
-    content = {**_announced(folder), "port": int(other.base_url.rpartition(":")[2])}
-    (folder / "server.json").write_text(json.dumps(content), encoding="utf-8")
+    port = int(other.base_url.rpartition(":")[2])
+    (folder / PORT_FILE).write_text(str(port), encoding="utf-8")
     second = ensure_store(folder)
     assert second.base_url != other.base_url
     assert (second.public_key, second.secret_key) == (first.public_key, first.secret_key)
@@ -104,21 +106,49 @@ def test_a_server_that_was_killed_is_replaced_and_nothing_stored_is_lost(folder:
     assert _datasets(ensure_store(folder)) == ["kept"]
 
 
-def test_a_server_of_another_version_of_the_package_is_not_used(folder: Path) -> None:
+def test_versions_that_agree_on_the_format_share_the_server_that_was_first(folder: Path) -> None:
     first = ensure_store(folder)
-    before = _announced(folder)
-    (folder / "server.json").write_text(json.dumps({**before, "version": "0.0.0"}), encoding="utf-8")
-    second = ensure_store(folder)
-    assert second.base_url != first.base_url
-    os.kill(int(before["pid"]), signal.SIGTERM)
+    older = {**_announced(folder), "version": "0.0.0"}
+    (folder / ANNOUNCEMENT).write_text(json.dumps(older), encoding="utf-8")
+    assert ensure_store(folder) == first
+    assert _announced(folder) == older
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "instance": 1, "port": 2, "version": 3}']
-)
+def test_a_server_of_another_format_is_left_alone(folder: Path, start_store: Callable[[str], StoreConnection]) -> None:
+    other = start_store("other")
+    folder.mkdir()
+    foreign = (folder.parent / "other" / ANNOUNCEMENT).read_text(encoding="utf-8")
+    (folder / "server.json").write_text(foreign, encoding="utf-8")
+    assert ensure_store(folder).base_url != other.base_url
+    assert (folder / "server.json").read_text(encoding="utf-8") == foreign
+    assert _is_up(other)
+
+
+def test_the_announcement_goes_with_the_server(folder: Path) -> None:
+    ensure_store(folder)
+    stop_store(folder)
+    assert not (folder / ANNOUNCEMENT).exists()
+    ensure_store(folder, idle_exit=0.5)
+    until(lambda: not (folder / ANNOUNCEMENT).exists())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed process of Windows cannot be told from a stopped one")
+def test_a_stranger_at_the_port_of_a_killed_server_is_not_taken_for_it(folder: Path) -> None:
+    first = ensure_store(folder)
+    pid = int(_announced(folder)["pid"])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not _listens(first))
+    with thief_at(int(first.base_url.rpartition(":")[2])) as thief:
+        second = ensure_store(folder)
+        assert second.base_url != first.base_url
+        assert thief.requests > 0
+        assert not thief.heard(second.secret_key, second.public_key)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "port": 2}', '{"pid": 1, "port": 1}'])
 def test_an_announcement_that_makes_no_sense_is_passed_over(folder: Path, content: str) -> None:
     folder.mkdir()
-    (folder / "server.json").write_text(content, encoding="utf-8")
+    (folder / ANNOUNCEMENT).write_text(content, encoding="utf-8")
     assert _is_up(ensure_store(folder))
 
 
@@ -175,7 +205,7 @@ def test_the_secret_key_is_kept_out_of_sight(folder: Path) -> None:
     with client_of(connection) as client:
         client.get("/api/public/projects", auth=("wrong", "wrong"))
     assert connection.secret_key not in repr(connection)
-    for name in ("store.log", "server.json"):
+    for name in ("store.log", ANNOUNCEMENT):
         assert connection.secret_key not in (folder / name).read_text(encoding="utf-8")
     if os.name == "posix":
         assert stat.S_IMODE((folder / "keys.json").stat().st_mode) == 0o600
