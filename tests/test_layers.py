@@ -57,13 +57,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 SERVICES_MAY_IMPORT: dict[str, set[str]] = {
-    "workspace": set(),
+    "starts": set(),
+    "snapshots": set(),
+    "workspace": {"starts", "snapshots"},
     "requests": set(),
     "answering": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace"},
-    "reading": {"workspace", "answering"},
-    "experiments": {"workspace", "definitions", "reading"},
+    "reading": {"workspace", "starts", "snapshots", "answering"},
+    "experiments": {"workspace", "starts", "definitions", "reading"},
     "comparison": {"workspace", "answering", "reading"},
     "annotations": {"workspace", "answering", "reading"},
     "analysis": {"workspace", "answering", "reading", "annotations"},

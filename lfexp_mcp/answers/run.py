@@ -116,7 +116,7 @@ class RunAnswer(Answer):
     backend: Backend
     dataset: str
     run_name: str
-    experiment_id: str
+    experiment_id: str | None = Field(description="Null while the run is being prepared.")
     experiment_url: str | None
     description: str | None = None
     total_items: int = Field(description="With repeats, results: items times repeats; so are all counts.")

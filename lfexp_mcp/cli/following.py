@@ -21,7 +21,6 @@ from lfexp_mcp.reports.runs import progress_line
 from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.reading.following import find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -47,12 +46,14 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
 
 
 async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:
-    dataset = request.dataset or "" if request.source_type == "dataset" else f"live-{request.run_name}"
+    dataset = request.dataset_name
     await interrupts.get()
-    folder = await find_run_folder(workspace, dataset, request.run_name)
-    if folder is None or not folder.is_at_work():
-        raise UsageError(f"Stopped: run {request.run_name!r} is not at work.")
-    note("Cancelling: items at work get a moment to end, what is done is kept. Ctrl-C again kills the run.")
+    start = workspace.starts.find(dataset, request.run_name)
+    if start is not None:
+        await start.cancel()
+        if start.folder is None:
+            raise UsageError(f"Stopped: run {request.run_name!r} had not begun.")
+    note("Cancelling: running items get a moment to end, results are kept. Ctrl-C again kills the run.")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cancel_run, workspace, dataset, request.run_name)
         await interrupts.get()

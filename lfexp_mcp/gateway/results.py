@@ -300,12 +300,17 @@ class Results(Reader):
         )
         return [QueueItem(id=row.id, object_type=row.object_type.value, object_id=row.object_id) for row in rows]
 
-    async def experiment_url(self, experiment_id: str) -> str | None:
-        """Return the page of a run; None on the embedded store, which has no pages."""
+    async def experiment_url(self, experiment_id: str, project_id: str | None = None) -> str | None:
+        """Return the page of a run; None on the embedded store, which has no pages.
+
+        Args:
+            experiment_id: The run's.
+            project_id: Its project's, where that is known; else Langfuse is asked.
+        """
         if self.backend.kind == "embedded":
             return None
         return (
-            f"{self.backend.url}/project/{await self.project_id()}/experiments/results"
+            f"{self.backend.url}/project/{project_id or await self.project_id()}/experiments/results"
             f"?baseline={quote(experiment_id, safe='')}"
         )
 

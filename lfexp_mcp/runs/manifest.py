@@ -66,6 +66,8 @@ class Manifest(BaseModel):
     created: datetime
     project_id: str
     base_url: str
+    public_key: str | None = None
+    """Tells the project where Langfuse does not answer; None in a manifest of version 0.1."""
     dataset_id: str
     dataset_name: str
     dataset_version: datetime

@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
+from lfexp_mcp.runs.replays import Replays
+from lfexp_mcp.services.snapshots import Snapshots
+from lfexp_mcp.services.starts import Starts
 from lfexp_mcp.settings import Settings
 
 
@@ -19,6 +22,9 @@ class Workspace:
     gateway: Gateway
     runs: RunsFolder
     workers: Workers
+    starts: Starts = field(default_factory=Starts)
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    replays: Replays = field(default_factory=Replays)
 
 
 @asynccontextmanager
@@ -31,8 +37,12 @@ async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
         StateError: The folder of the runs cannot be used.
     """
     async with connect(settings) as gateway:
-        workers = Workers()
+        workspace = Workspace(
+            settings=settings, gateway=gateway, runs=RunsFolder(settings.runs_folder), workers=Workers()
+        )
         try:
-            yield Workspace(settings=settings, gateway=gateway, runs=RunsFolder(settings.runs_folder), workers=workers)
+            yield workspace
         finally:
-            workers.close()
+            await workspace.starts.close()
+            await workspace.snapshots.close()
+            workspace.workers.close()

@@ -26,6 +26,8 @@ class Offer:
     """Whether it changes nothing."""
     destroys: bool = False
     """Whether it may overwrite or end something, itself or by the code that it runs."""
+    bounded: bool = True
+    """Whether a call ends soon after its wait; storing the items of a large dataset takes as long as it takes."""
     repeatable: bool = False
     """Whether calling it twice is the same as calling it once."""
 
@@ -45,7 +47,11 @@ class Offer:
         )
         description = inspect.cleandoc(self.call.__doc__ or "")
         tool = OfferedTool.from_function(
-            outcome(self.call), title=self.title, description=description, annotations=hints, structured_output=False
+            outcome(self.call, bounded=self.bounded),
+            title=self.title,
+            description=description,
+            annotations=hints,
+            structured_output=False,
         )
         arguments = tool.fn_metadata.arg_model
         arguments.model_config["extra"] = "forbid"
@@ -65,7 +71,7 @@ OFFERS = (
     Offer(analyze_run, "Analyze a run", reads=True),
     Offer(fetch_annotation_comments, "Read human comments", reads=True),
     Offer(cancel_run, "Cancel a run", destroys=True, repeatable=True),
-    Offer(create_dataset, "Create or extend a dataset", destroys=True, repeatable=True),
+    Offer(create_dataset, "Create or extend a dataset", destroys=True, repeatable=True, bounded=False),
     Offer(create_judge, "Create a judge", destroys=True),
 )
 """In the order in which an agent needs them, the loop first."""

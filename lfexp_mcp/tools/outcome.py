@@ -1,9 +1,11 @@
 """What a tool hands back: an answer twice, for reading and as data, or an error that says what to do."""
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -16,9 +18,21 @@ from lfexp_mcp.reports.foreign import as_utf8, paragraph
 
 Arguments = ParamSpec("Arguments")
 
+MIN_LIMIT_S = 45.0
+"""What a call may take that is given no longer wait."""
+GRACE_S = 5.0
+"""What it may take beyond that."""
 
-def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments, Awaitable[CallToolResult]]:
+
+def outcome(
+    call: Callable[Arguments, Awaitable[Answer]], *, bounded: bool = True
+) -> Callable[Arguments, Awaitable[CallToolResult]]:
     """Shape what a tool returns and raises.
+
+    Args:
+        call: Does the tool's work.
+        bounded: Whether a call ends soon after its `wait_seconds`, or after 45 s, whatever Langfuse does: several
+            clients give up at 60 s.
 
     The answer becomes a short text and the structured content that holds everything; the SDK checks the latter
     against the answer's model, which it takes from the signature of `call`. An error of ours reaches the model with
@@ -28,9 +42,15 @@ def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments,
     @wraps(call)
     async def shaped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> CallToolResult:
         try:
-            answer = await call(*args, **kwargs)
+            with anyio.move_on_after(limit := _limit(kwargs) if bounded else math.inf) as scope:
+                answer = await call(*args, **kwargs)
         except LfexpError as error:
             raise ToolError(paragraph(str(error))) from error
+        if scope.cancelled_caught:
+            raise ToolError(
+                f"The call did not end within {limit:.0f} s: Langfuse answers slowly, or not at all. A run that was "
+                "being read is read on: repeat the call in a minute. `lfexp-mcp doctor` tells about the server."
+            )
 
         from lfexp_mcp.reports.answers import report_text
 
@@ -40,6 +60,12 @@ def outcome(call: Callable[Arguments, Awaitable[Answer]]) -> Callable[Arguments,
         )
 
     return shaped
+
+
+def _limit(arguments: Mapping[str, object]) -> float:
+    """Seconds that a call with these arguments may take."""
+    wait = arguments.get("wait_seconds")
+    return max(float(wait) if isinstance(wait, int | float) else 0.0, MIN_LIMIT_S) + GRACE_S
 
 
 class OfferedTool(Tool):

@@ -84,7 +84,7 @@ async def kills(bench: Bench) -> AsyncIterator[Row]:
     scene = Scene(bench.ws, Path(bench.folder) / "killed")
     await scene.fill(ITEMS)
     survived = await survive_kills(scene, KILLS, max_concurrency=5, longest=0.3)
-    results = await bench.gateway.experiment_items(survived.answer.experiment_id)
+    results = await bench.gateway.experiment_items(str(survived.answer.experiment_id))
     once = sum(count == 1 for count in Counter(result.item_id for result in results).values())
     again, in_flight = survived.called_again, survived.in_flight
     yield Row(

@@ -33,7 +33,7 @@ async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
     begun = time.perf_counter()
     answer = await run_experiment(ws, request, wait_seconds=3600)
     seconds = time.perf_counter() - begun
-    events = list(JournalReader(ws.runs.folder(answer.experiment_id).journal_path).read())
+    events = list(JournalReader(ws.runs.folder(str(answer.experiment_id)).journal_path).read())
     started = [event.at for event in events if isinstance(event, ItemStarted)]
     ended = [event.at for event in events if isinstance(event, ItemEnded | ItemScored)]
     return {

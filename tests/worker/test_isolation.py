@@ -37,7 +37,7 @@ async def test_a_script_that_changes_the_environment_does_not_redirect_the_run(s
     """)
     answer = await scene.run(task, evaluator_script=scene.script("def one(**k):\n    return 1.0\n", "one.py"))
     assert (answer.status, answer.undelivered) == ("completed", 0)
-    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
     assert [len(item.scores) for item in items] == [1, 1]
 
 
@@ -52,7 +52,7 @@ async def test_user_code_that_shuts_tracing_down_loses_no_span(scene: Scene) -> 
     """)
     answer = await scene.run(task, max_concurrency=1)
     assert answer.status == "completed"
-    assert len(await scene.ws.gateway.experiment_items(answer.experiment_id)) == 3
+    assert len(await scene.ws.gateway.experiment_items(str(answer.experiment_id))) == 3
 
 
 async def test_a_module_edited_within_a_second_is_measured_as_it_is_now(

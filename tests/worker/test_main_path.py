@@ -163,7 +163,7 @@ async def test_a_task_that_raises_is_a_failed_item_and_stops_nobody_else(scene: 
     assert "ValueError: no such thing (task.py, line 6)" in errors[scene.item_id(1)]
     assert "sys.exit(3)" in errors[scene.item_id(2)]
     assert {score.count for score in answer.scores} == {2}
-    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
     assert {item.item_id for item in items if item.failed} == {scene.item_id(1), scene.item_id(2)}
     assert len(items) == 4
 

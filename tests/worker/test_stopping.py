@@ -65,7 +65,7 @@ async def test_cancel_keeps_what_is_done_and_resume_runs_only_the_rest(scene: Sc
     assert set(calls) == set(range(8))
     assert len(calls) == 8 + 1 + 2, "the failed one and the two that were given up are called again"
     assert [(score.name, score.count) for score in answer.scores] == [("one", 8)]
-    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
     assert {item.item_id for item in items if not item.failed} == {scene.item_id(number) for number in range(8)}
 
 
@@ -112,7 +112,7 @@ async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_tas
     answer = await scene.run(task, evaluator_script=broken, resume=True)
     assert {score.name: (score.count, score.unscored) for score in answer.scores} == {"one": (3, 0), "two": (3, 0)}
     assert len((scene.folder / "task.py.calls").read_text().split()) == 3
-    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
     assert [sorted(score.name for score in item.scores) for item in items] == [["one", "two"]] * 3
 
 
@@ -158,7 +158,9 @@ async def test_results_that_langfuse_has_are_read_whatever_became_of_the_journal
     await until(lambda: not folder.is_held())
     whole = folder.journal_path.read_bytes()
     [ended] = [line for line in whole.splitlines() if b'"ended"' in line and scene.item_id(1).encode() in line]
-    folder.journal_path.write_bytes(whole.replace(ended, ended[:40] + b"?" + ended[41:]))
+    broken = folder.path / "broken.jsonl"
+    broken.write_bytes(whole.replace(ended, ended[:40] + b"?" + ended[41:]))
+    broken.replace(folder.journal_path)
     damaged = await get_run(scene.ws, scene.dataset, "run")
     assert (damaged.succeeded, damaged.status) == (3, "completed")
     assert any("1 records of the run's journal are damaged" in warning for warning in damaged.warnings)

@@ -6,8 +6,9 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import kill_worker
-from lfexp_mcp.services.reading.describe import describe_run
-from lfexp_mcp.services.reading.following import Follower, find_run_folder
+from lfexp_mcp.services.reading.describe import describe_run, describe_start
+from lfexp_mcp.services.reading.following import follow
+from lfexp_mcp.services.reading.local import find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
 ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
@@ -16,13 +17,18 @@ CANCEL_PATIENCE = 15.0
 
 
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
-    """Stop a run at work on this machine: no new items, a grace period for those at work, all that is done is kept.
+    """Stop a run that is running on this machine: no new items, a grace period for those running, results are kept.
 
-    A run that has ended already is left as it is.
+    One that is being prepared is stopped before it begins. A run that has ended already is left as it is.
 
     Raises:
         NotFoundError: There is no such dataset, or no such run on this machine.
     """
+    start = ws.starts.find(dataset, run_name)
+    if start is not None and start.is_pending:
+        await start.cancel()
+        if start.folder is None:
+            return describe_start(ws, start, cancelled=True)
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
         raise NotFoundError(
@@ -32,7 +38,8 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
     if folder.is_at_work():
         folder.request_cancel()
         grace = folder.manifest().limits.cancel_grace
-        if not await Follower(folder).wait(grace + CANCEL_PATIENCE):
+        follower = await follow(ws, folder)
+        if not await follower.wait(grace + CANCEL_PATIENCE):
             await _kill(folder)
         return await _describe(ws, folder)
     answer = await _describe(ws, folder)
@@ -40,7 +47,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
 
 
 async def _describe(ws: Workspace, folder: RunFolder) -> RunAnswer:
-    follower = Follower(folder)
+    follower = await follow(ws, folder)
     return await describe_run(ws, follower.record(), follower)
 
 

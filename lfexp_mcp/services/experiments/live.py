@@ -10,6 +10,7 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
 from lfexp_mcp.services.definitions.items import NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.definitions.storing import derived_id
+from lfexp_mcp.services.experiments.request import live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
 LIVE: dict[str, JsonValue] = {"source": "live"}
@@ -63,7 +64,7 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     Raises:
         UsageError: There is no trace to sample, or what an interrupted copy lacks is gone.
     """
-    name = f"live-{run_name}"
+    name = live_dataset_name(run_name)
     existing = next((dataset for dataset in await ws.gateway.datasets() if dataset.name == name), None)
     if existing is not None:
         items = await ws.gateway.dataset_items(name)

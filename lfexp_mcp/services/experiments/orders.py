@@ -141,6 +141,7 @@ async def _new_manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
         base_url=ws.gateway.backend.url,
+        public_key=ws.gateway.public_key,
         dataset_id=dataset.id,
         dataset_name=dataset.name,
         dataset_version=_version_of(dataset, items),

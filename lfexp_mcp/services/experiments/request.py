@@ -35,6 +35,11 @@ MaxCost = Annotated[
 ]
 
 
+def live_dataset_name(run_name: str) -> str:
+    """Name the dataset that a run in live mode makes."""
+    return f"live-{run_name}"
+
+
 class RunRequest(BaseModel):
     """What to run. A resume keeps the task, the evaluator script and the judges of before where it names none."""
 
@@ -64,6 +69,11 @@ class RunRequest(BaseModel):
     task_prompt: str | None = None
     model: str | None = None
     provider: Literal["openai", "anthropic"] | None = None
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name; that of live mode is made of the run's."""
+        return live_dataset_name(self.run_name) if self.source_type == "live" else self.dataset or ""
 
     @property
     def failure_limit(self) -> int | float | None:

@@ -1,26 +1,31 @@
 """Starting a run, and staying with it for a while."""
 
 from contextlib import suppress
+from functools import partial
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import RunAnswer, RunEstimate
+from lfexp_mcp.answers.run import Progress, RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_worker
 from lfexp_mcp.runs.protocol import Order
 from lfexp_mcp.services.experiments.estimate import estimate_whole
 from lfexp_mcp.services.experiments.orders import PreparedOrder, prepare_order
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
-from lfexp_mcp.services.reading.describe import describe_run
-from lfexp_mcp.services.reading.following import Follower, OnProgress
+from lfexp_mcp.services.reading.describe import describe_run, describe_start
+from lfexp_mcp.services.reading.following import OnProgress, follow
+from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
-SHORTEST_LOADING = 20.0
-"""Seconds that a call at least lets the worker load the scripts."""
+START_GRACE_S = 5.0
+"""How long a call waits, beyond its time, for the run to begin: what is wrong with the scripts is best told by it."""
+REPORT_S = 2.0
 
 
 async def run_experiment(
@@ -28,7 +33,8 @@ async def run_experiment(
 ) -> RunAnswer:
     """Run a task on every item of a dataset, score what comes out, and store it in Langfuse.
 
-    The run goes on when the wait is over or the caller goes away; a dry one ends with the call, and leaves nothing.
+    The run goes on, also while it is only being prepared, when the wait is over or the caller goes away; a dry one ends
+    with the call, and leaves nothing.
 
     Args:
         ws: The workspace.
@@ -51,84 +57,100 @@ async def run_experiment(
         BackendError: Langfuse did not answer.
     """
     deadline = anyio.current_time() + wait_seconds
-    order, follower = await _start(ws, request, deadline, on_progress)
     if request.dry_run:
-        return await _finish_dry_run(ws, request, order, follower, deadline)
+        return await _dry_run(ws, request, deadline)
+    start = ws.starts.begin(request.dataset_name, request.run_name, request, partial(_start, ws, request))
+    folder = await _wait_for_start(start, deadline, on_progress)
+    if folder is None:
+        return describe_start(ws, start)
+    follower = await follow(ws, folder, on_progress)
     await follower.wait(max(deadline - anyio.current_time(), 0))
     answer = await describe_run(ws, follower.record(), follower)
     await _tidy_up(ws)
     return answer
 
 
-async def _finish_dry_run(
-    ws: Workspace, request: RunRequest, order: PreparedOrder, follower: Follower, deadline: float
-) -> RunAnswer:
-    """Wait for the end of a dry run, and leave nothing of it, whatever happens."""
+async def _wait_for_start(start: Start, deadline: float, on_progress: OnProgress | None) -> RunFolder | None:
+    """Wait until a run has begun.
+
+    Returns:
+        Its folder, also where its scripts are still being loaded when the time is over; None where no worker has it.
+
+    Raises:
+        LfexpError: It could not be started.
+    """
+    async with open_group() as group:
+        if on_progress is not None:
+            group.start_soon(_report_start, start, on_progress)
+        if await start.wait(deadline + START_GRACE_S - anyio.current_time(), until_taken=True):
+            await start.wait(deadline + START_GRACE_S - anyio.current_time())
+        group.cancel_scope.cancel()
+    return start.folder
+
+
+async def _report_start(start: Start, on_progress: OnProgress) -> None:
+    """Report that a run is being started, until cancelled, so that a client sees the call alive."""
+    while True:
+        await anyio.sleep(REPORT_S)
+        total = start.manifest.total_items if start.manifest else 0
+        await on_progress(Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None))
+
+
+async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAnswer:
+    """Carry a dry run out, and leave nothing of it, whatever happens."""
+    name = f"{request.run_name} (dry run {uuid4()})"
+    start = ws.starts.begin(request.dataset_name, name, request, partial(_start, ws, request))
     try:
-        if not await follower.wait(max(deadline - anyio.current_time(), 0)):
-            raise UsageError(
-                f"The dry run's {order.manifest.item_count} items did not end in time. Pass a longer wait_seconds, or "
-                "an item_timeout."
-            )
+        folder = await _wait_for_start(start, deadline, None)
+        follower = await follow(ws, folder) if folder else None
+        if follower is None or not await follower.wait(max(deadline - anyio.current_time(), 0)):
+            raise UsageError("The dry run did not end in time. Pass a longer wait_seconds, or an item_timeout.")
         answer = await describe_run(ws, follower.record(), follower)
-        estimate = await estimate_whole(ws, follower.record(), order.manifest.dry_run_of or 0)
+        estimate = await estimate_whole(ws, follower.record(), follower.manifest.dry_run_of or 0)
         return _of_dry_run(answer, request, estimate)
     finally:
-        await _remove(order)
+        with anyio.CancelScope(shield=True):
+            await start.cancel()
+            if start.folder is not None:
+                await anyio.to_thread.run_sync(kill_worker, start.folder)
+                await anyio.to_thread.run_sync(start.folder.delete)
 
 
-async def _remove(order: PreparedOrder) -> None:
-    """End a run of which nothing shall stay, and delete its folder."""
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(kill_worker, order.folder)
-        await anyio.to_thread.run_sync(order.folder.delete)
-
-
-async def _start(
-    ws: Workspace, request: RunRequest, deadline: float, on_progress: OnProgress | None
-) -> tuple[PreparedOrder, Follower]:
+async def _start(ws: Workspace, request: RunRequest, start: Start) -> None:
     """Prepare the order while a worker starts, and hand it over."""
     # A resumed run is started by the interpreter that it was begun with, which its order tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
         order = await prepare_order(ws, request)
+        start.manifest = order.manifest
         worker = worker or await start_worker(ws, order.manifest.python)
-        follower = await _hand_over(order, worker, deadline, on_progress)
+        await _hand_over(order, worker, start)
     finally:
         if worker is not None:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(worker.dismiss)
-    return order, follower
 
 
-async def _hand_over(
-    order: PreparedOrder, worker: WorkerProcess, deadline: float, on_progress: OnProgress | None
-) -> Follower:
-    """Give a worker the order, and see it begin, unless the scripts take too long to load."""
+async def _hand_over(order: PreparedOrder, worker: WorkerProcess, start: Start) -> None:
+    """Give a worker the order, and see it load the scripts."""
     folder = order.folder
     with folder.starting():
         order.write()
         try:
-            await worker.give(Order(run=folder.path))
-            follower = Follower(folder, on_progress)
-            async with open_group() as group:
-                group.cancel_scope.deadline = max(deadline, anyio.current_time() + SHORTEST_LOADING)
-                group.start_soon(follower.report)
-                await worker.begin()
-                group.cancel_scope.cancel()
+            # Once the worker may have read the order, only its folder tells whether the run has begun.
+            with anyio.CancelScope(shield=True):
+                await worker.give(Order(run=folder.path))
+                start.folder = folder
+            await worker.begin()
         except RunExistsError:
             # Another worker has the folder.
             raise
         except LfexpError:
-            # A worker that died while it loaded the scripts has left a log, which may say why.
-            if order.is_new and not folder.read_state().loading:
+            # What went wrong stays in the folder where nobody is left to be told, and where a worker that died while it
+            # loaded the scripts has left a log.
+            if order.is_new and start.is_awaited and not folder.read_state().loading:
                 folder.delete()
             raise
-        except anyio.get_cancelled_exc_class():
-            if order.manifest.dry_run_of is not None:
-                await _remove(order)
-            raise
-    return follower
 
 
 def _of_dry_run(answer: RunAnswer, request: RunRequest, estimate: RunEstimate) -> RunAnswer:

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 
+import anyio
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
+from lfexp_mcp.errors import UnreachableError
+from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.runs.manifest import Manifest
@@ -17,12 +21,17 @@ from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.reading.following import Follower
+from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
+PRICES_PATIENCE_S = 2.0
 ERRORS_SHOWN = 5
 ERROR_LENGTH = 300
 
 RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_error", "max_cost"}
+READS_DATASET = "The run is being prepared: its dataset and judges are being read from Langfuse. No item has begun."
+WAITS_FOR_WORKER = "The run is being prepared: its worker process is starting. No item has begun."
+NOT_BEGUN = "The run was cancelled before it had begun; nothing was run or stored."
 _EVALUATORS = TypeAdapter(list[EvaluatorInfo])
 
 
@@ -54,7 +63,9 @@ async def describe_run(
         dataset=record.dataset,
         run_name=record.run_name,
         experiment_id=record.experiment_ids[0],
-        experiment_url=await ws.gateway.experiment_url(record.experiment_ids[0]),
+        experiment_url=await ws.gateway.experiment_url(
+            record.experiment_ids[0], follower.manifest.project_id if follower else None
+        ),
         description=record.description,
         total_items=record.total_items,
         repeats=len(record.experiment_ids),
@@ -73,6 +84,30 @@ async def describe_run(
         warnings=run_warnings(record, readings),
         log=follower.log() if follower else None,
         next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None),
+    )
+
+
+def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> RunAnswer:
+    """Describe a run that no worker has yet: it is being prepared, or was cancelled before it had begun."""
+    manifest = start.manifest
+    run: dict[str, JsonValue] = {"dataset": start.dataset, "run_name": start.run_name}
+    step = NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end.")
+    return RunAnswer(
+        status="cancelled" if cancelled else "running",
+        backend=ws.gateway.backend,
+        dataset=start.dataset,
+        run_name=start.run_name,
+        experiment_id=manifest.experiments[0].id if manifest else None,
+        experiment_url=None,
+        total_items=manifest.total_items if manifest else 0,
+        succeeded=0,
+        failed=0,
+        pending=manifest.total_items if manifest else 0,
+        scores=[],
+        evaluators=[],
+        errors=[],
+        warnings=[NOT_BEGUN if cancelled else WAITS_FOR_WORKER if manifest else READS_DATASET],
+        next=[] if cancelled else [step],
     )
 
 
@@ -102,7 +137,7 @@ def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
 async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
     if not record.model_usage:
         return []
-    prices = PriceTable(await ws.gateway.model_prices())
+    prices = PriceTable(await _model_prices(ws))
     return [
         ModelUse(
             name=user.name,
@@ -116,6 +151,13 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
         )
         for user, used in record.model_usage.items()
     ]
+
+
+async def _model_prices(ws: Workspace) -> list[ModelPrice]:
+    """Langfuse's model table; empty where it does not come in time: a cost is unknown then, rather than waited for."""
+    with anyio.move_on_after(PRICES_PATIENCE_S), suppress(UnreachableError):
+        return await ws.gateway.model_prices()
+    return []
 
 
 def _total_cost(models: list[ModelUse]) -> float | None:

@@ -1,18 +1,21 @@
-"""Following a run at work by its journal."""
+"""Following a running run by its journal."""
 
 import math
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.answers.run import Progress
+from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.services.reading.results import find_folder
+from lfexp_mcp.runs.replays import Replay
+from lfexp_mcp.services.reading.local import find_run_folder
+from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -43,45 +46,68 @@ class _Reporter:
             await self._on_progress(progress)
 
 
-async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
-    """Return the folder of a run that was started on this machine, None for others.
-
-    Raises:
-        NotFoundError: There is no such dataset.
-    """
-    found = await ws.gateway.dataset(dataset)
-    return await find_folder(ws, found.id, run_name)
-
-
 async def wait_for_run(
     ws: Workspace, dataset: str, run_name: str, seconds: float, on_progress: OnProgress | None = None
-) -> None:
-    """Wait until a run at work on this machine ends, or the time is over; return at once for all others.
+) -> Start | None:
+    """Wait until a run that is running on this machine ends, or the time is over; return at once for all others.
+
+    Returns:
+        The start of a run that is still being prepared when the time is over, None for all others.
 
     Raises:
         NotFoundError: There is no such dataset.
+        LfexpError: The run was asked for, and could not be started.
     """
-    folder = await find_run_folder(ws, dataset, run_name)
-    if folder is not None and folder.is_at_work():
-        await Follower(folder, on_progress).wait(seconds)
+    deadline = anyio.current_time() + seconds
+    start = ws.starts.find(dataset, run_name)
+    if start is not None and not await _wait_for_worker(ws, start, seconds):
+        return start
+    if seconds > 0:
+        folder = await find_run_folder(ws, dataset, run_name)
+        if folder is not None and folder.is_at_work():
+            follower = await follow(ws, folder, on_progress)
+            await follower.wait(max(deadline - anyio.current_time(), 0))
+    return None
+
+
+async def _wait_for_worker(ws: Workspace, start: Start, seconds: float) -> bool:
+    """Wait until a run that is being prepared has a worker, and tell whether it has."""
+    try:
+        return await start.wait(seconds, until_taken=True)
+    except LfexpError:
+        ws.starts.forget(start)
+        raise
+
+
+async def follow(ws: Workspace, folder: RunFolder, on_progress: OnProgress | None = None) -> "Follower":
+    """Return a follower of a run whose journal has been read as far as it goes.
+
+    Args:
+        ws: The workspace.
+        folder: The run's.
+        on_progress: Told how far the run has come, at most once a second and at least every ten.
+
+    Raises:
+        StateError: The folder cannot be read.
+    """
+    replay = ws.replays.of(folder)
+    await anyio.to_thread.run_sync(replay.refresh)
+    return Follower(replay, on_progress)
 
 
 class Follower:
-    """Reads the journal of one run as it grows."""
+    """Reads the journal of one run as it grows; `follow` opens one."""
 
-    def __init__(self, folder: RunFolder, on_progress: OnProgress | None = None) -> None:
-        """Read what there is.
-
-        Args:
-            folder: The run's.
-            on_progress: Told how far the run has come, at most once a second and at least every ten.
-        """
-        self._folder = folder
+    def __init__(self, replay: Replay, on_progress: OnProgress | None = None) -> None:
+        self._replay = replay
+        self._folder = replay.folder
         self._reporter = _Reporter(on_progress)
-        self.manifest: Manifest = folder.manifest()
-        self._reader = JournalReader(folder.journal_path)
-        self.state = RunState()
-        self.state.apply(self._reader.read())
+        self.manifest: Manifest = replay.folder.manifest()
+
+    @property
+    def state(self) -> RunState:
+        """The run as far as its journal has been read."""
+        return self._replay.state
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
@@ -94,7 +120,7 @@ class Follower:
         """
         begun = time.monotonic()
         looked = begun
-        self.state.apply(self._reader.read())
+        self._replay.refresh()
         while self.state.run_ended is None:
             await self._reporter.report(self.progress())
             now = time.monotonic()
@@ -104,17 +130,11 @@ class Follower:
                 looked = now
                 if not self._folder.is_at_work():
                     # Its last events may have come between the last look at the journal and its death.
-                    self.state.apply(self._reader.read())
+                    self._replay.refresh()
                     return True
             await anyio.sleep(min(SHORTEST_POLL + (now - begun) / 20, LONGEST_POLL, max(begun + seconds - now, 0.001)))
-            self.state.apply(self._reader.read())
+            self._replay.refresh()
         return True
-
-    async def report(self) -> None:
-        """Tell how far the run has come, until cancelled, while there is nothing to wait for in its journal."""
-        while True:
-            await self._reporter.report(self.progress())
-            await anyio.sleep(SHORTEST_REPORT)
 
     def progress(self) -> Progress:
         """Return how far the run has come."""

@@ -1,59 +1,98 @@
 """Reading a run: Langfuse's results, one per dataset item, and the journal's where Langfuse does not show them yet."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from lfexp_mcp.errors import NotFoundError, StateError
+import anyio
+
+from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
 from lfexp_mcp.gateway.results import EMBEDDED_SCORES
 from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
 from lfexp_mcp.makers import JudgeMaker, ScriptMaker
 from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.reading.attribution import KnownMakers, attribute_scores
+from lfexp_mcp.services.reading.local import find_run_folder, read_journal
 from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance, repeats_of
 from lfexp_mcp.services.reading.whole import complete, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
+ANSWER_RESERVE_S = 3.0
+"""What is left of a call's time for its answer when Langfuse has used up the rest."""
+LANGFUSE_PATIENCE_S = 60.0
+"""How long Langfuse may take, where no call's time ends before, for a run that the journal tells too."""
+MIN_PATIENCE_S = 2.0
 
-async def read_run(ws: Workspace, dataset: str, run_name: str) -> RunRecord:
+
+async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0) -> RunRecord:
     """Read any run of a dataset, also one that others recorded.
 
-    A run at work on this machine is read from its journal. Else Langfuse's results count, and the journal adds what
-    Langfuse does not show yet, with a warning that says so. A journal that cannot be read hides nothing of Langfuse's.
+    A run that is running on this machine is read from its journal. Else Langfuse's results count, and the journal adds
+    what Langfuse does not show yet. A journal that cannot be read hides nothing of Langfuse's, and a Langfuse that does
+    not answer in time hides nothing of the journal's. Warnings say which of these it was.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset's name.
+        run_name: The run's name.
+        max_age_s: How old what was read from Langfuse may be, as long as the run has no new results there.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names those nearest.
         StateError: Only this machine knows the run, and its folder cannot be read.
+        BackendError: Langfuse did not answer, and this machine does not know the run.
     """
-    found = await ws.gateway.dataset(dataset)
-    folder = await find_folder(ws, found.id, run_name)
+    folder = await find_run_folder(ws, dataset, run_name)
+    if folder is None:
+        shown = await _read_langfuse(ws, dataset, run_name, _read_elsewhere, max_age_s)
+        return shown or await _refuse_unknown(ws, dataset, run_name)
+    running = folder.is_at_work()
     try:
-        return await _read_known(ws, found, run_name, folder)
+        journal = await read_journal(ws, folder)
     except StateError as unreadable:
-        experiment = await ws.gateway.experiment(found.id, run_name)
-        if experiment is None:
+        shown = await _read_langfuse(ws, dataset, run_name, _read_elsewhere, max_age_s)
+        if shown is None:
             raise
-        record = await _read_elsewhere(ws, found, experiment)
-        return _with_warning(record, f"This is what Langfuse has of the run. {unreadable}")
+        return _with_warning(shown, f"This is what Langfuse has of the run. {unreadable}")
+    if running:
+        return _with_warning(journal, "The run is running: this is its journal on this machine.")
+
+    async def read(ws: Workspace, found: Dataset, head: Experiment) -> RunRecord:
+        return await _read_experiment(ws, found, head, _known_here(head, journal))
+
+    try:
+        with anyio.fail_after(_time_left()):
+            shown = await _read_langfuse(ws, dataset, run_name, read, max_age_s)
+    except (UnreachableError, TimeoutError) as unanswered:
+        reason = str(unanswered) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
+        return _with_warning(journal, f"This is the run's journal on this machine, without human scores. {reason}")
+    if shown is None:
+        return _with_warning(journal, "Langfuse shows nothing of this run yet: this is its journal on this machine.")
+    return fill_in(shown, journal)
 
 
-async def _read_known(ws: Workspace, found: Dataset, run_name: str, folder: RunFolder | None) -> RunRecord:
-    if folder is not None and folder.is_at_work():
-        return _with_warning(folder.read_record(), "The run is at work: this is its journal on this machine.")
-    experiment = await ws.gateway.experiment(found.id, run_name)
-    if experiment is None:
-        if folder is None:
-            raise await _unknown_run(ws, found, run_name)
-        return _with_warning(
-            folder.read_record(), "Langfuse shows nothing of this run yet: this is its journal on this machine."
-        )
-    if folder is not None:
-        journal = folder.read_record()
-        return fill_in(await _read_experiment(ws, found, experiment, _known_here(experiment, journal)), journal)
-    return await _read_elsewhere(ws, found, experiment)
+def _time_left() -> float:
+    """Seconds that Langfuse may take for a run that this machine knows too."""
+    left = anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S
+    return max(min(left, LANGFUSE_PATIENCE_S), MIN_PATIENCE_S)
+
+
+async def _read_langfuse(
+    ws: Workspace,
+    dataset: str,
+    run_name: str,
+    read: Callable[[Workspace, Dataset, Experiment], Awaitable[RunRecord]],
+    max_age_s: float,
+) -> RunRecord | None:
+    """Read what Langfuse has of a run; None where it has nothing."""
+    found = await ws.gateway.dataset(dataset)
+    head = await ws.gateway.experiment(found.id, run_name)
+    if head is None:
+        return None
+    return await ws.snapshots.get(head, lambda: read(ws, found, head), max_age_s=max_age_s)
 
 
 async def _read_elsewhere(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
@@ -75,11 +114,6 @@ def _known_here(head: Experiment, journal: RunRecord) -> KnownMakers:
     return KnownMakers(makers=plan.makers if plan else (), ids=own)
 
 
-async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
-    """Return the folder of a run that was started on this machine, None for others."""
-    return ws.runs.find(await ws.gateway.experiment_id(dataset_id, run_name))
-
-
 async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[ItemResult]:
     """Add the comments of scores, which Langfuse leaves out of items, to the few items that an answer shows."""
     traces = [item.trace_id for item in items if item.trace_id and any(score.comment is None for score in item.scores)]
@@ -97,10 +131,11 @@ def _commented(score: Score, full: Score | None) -> Score:
     return replace(full, value=score.value, data_type=score.data_type, maker=score.maker)
 
 
-async def _unknown_run(ws: Workspace, dataset: Dataset, run_name: str) -> NotFoundError:
-    experiments, _ = await ws.gateway.experiments(dataset.id)
-    return NotFoundError.of(
-        f"run of dataset {dataset.name!r}",
+async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoReturn:
+    found = await ws.gateway.dataset(dataset)
+    experiments, _ = await ws.gateway.experiments(found.id)
+    raise NotFoundError.of(
+        f"run of dataset {dataset!r}",
         run_name,
         [experiment.name for experiment in experiments],
         "list_runs names all runs of the dataset; run_experiment makes one.",

@@ -16,11 +16,11 @@ from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.describe import describe_run
-from lfexp_mcp.services.reading.following import Follower, OnProgress, wait_for_run
+from lfexp_mcp.services.reading.describe import describe_run, describe_start
+from lfexp_mcp.services.reading.following import Follower, OnProgress, follow, wait_for_run
 from lfexp_mcp.services.reading.human_scales import human_scales_of
 from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance
-from lfexp_mcp.services.reading.results import find_folder, read_run, with_comments
+from lfexp_mcp.services.reading.results import read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.reading.whole import listed_status
 from lfexp_mcp.services.workspace import Workspace
@@ -28,6 +28,8 @@ from lfexp_mcp.services.workspace import Workspace
 PAGES = 5
 """Pages of a listing that are read in search of a run, since one's repetitions may fill some."""
 
+SNAPSHOT_AGE_S = 300.0
+"""How long the pages of a run, and single items, are shown from what its first page was read from."""
 BAD_REQUEST = 400
 """How Langfuse answers a cursor that it did not give."""
 
@@ -199,9 +201,10 @@ async def get_run(
         UsageError: The cursor is none of this list.
     """
     start = read_cursor(cursor)
-    if wait_seconds > 0:
-        await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
-    record = await read_run(ws, dataset, run_name)
+    preparing = await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
+    if preparing is not None:
+        return RunDetail(**describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=STRANGERS)
+    record = await read_run(ws, dataset, run_name, max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0)
     scales = await human_scales_of(ws, record)
     answer = await describe_read(ws, record, scales)
     values = read_values(record, scales)
@@ -219,13 +222,13 @@ async def get_run(
 
 async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
-    folder = await find_folder(ws, record.dataset_id, record.run_name)
-    return await describe_run(ws, record, _follower(folder), human_scales=human_scales)
+    follower = await _follower(ws, ws.runs.find(record.experiment_ids[0]))
+    return await describe_run(ws, record, follower, human_scales=human_scales)
 
 
-def _follower(folder: RunFolder | None) -> Follower | None:
+async def _follower(ws: Workspace, folder: RunFolder | None) -> Follower | None:
     try:
-        return Follower(folder) if folder else None
+        return await follow(ws, folder) if folder else None
     except StateError:
         # The record, which was read from Langfuse then, says so.
         return None

@@ -1,0 +1,62 @@
+"""Journals that are asked about again and again: each is replayed once, and after that only what was added to it."""
+
+from collections import OrderedDict
+from threading import Lock
+
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.replay import RunState
+
+MAX_KEPT = 4
+"""Replays in memory; one of 100,000 items takes some 100 MB."""
+
+
+class Replay:
+    """The state of one run, kept up to date with its journal; safe to use from threads."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.state = RunState()
+        self._reader = JournalReader(folder.journal_path)
+        self._seen: tuple[int, int] | None = None
+        self._lock = Lock()
+
+    def refresh(self) -> RunState:
+        """Take in what was added to the journal, and return the run's state.
+
+        Raises:
+            StateError: The journal cannot be read.
+        """
+        with self._lock:
+            seen = self._look()
+            if self._seen is not None and (seen is None or seen[0] != self._seen[0] or seen[1] < self._seen[1]):
+                # The folder was deleted, and perhaps begun anew under the same name.
+                self.state, self._reader = RunState(), JournalReader(self.folder.journal_path)
+            self._seen = seen
+            self.state.apply(self._reader.read())
+            return self.state
+
+    def _look(self) -> tuple[int, int] | None:
+        """Inode and size of the journal; None where there is none."""
+        try:
+            found = self.folder.journal_path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size
+
+
+class Replays:
+    """The replays of the runs that were asked about last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Replay] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, folder: RunFolder) -> Replay:
+        """Return the replay of a run; its first `refresh` reads the whole journal."""
+        with self._lock:
+            replay = self._kept.pop(folder.path.name, None) or Replay(folder)
+            self._kept[folder.path.name] = replay
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+            return replay

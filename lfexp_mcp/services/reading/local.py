@@ -1,0 +1,61 @@
+"""Runs of this machine: their folders, and what their journals tell."""
+
+import anyio
+import anyio.to_thread
+
+from lfexp_mcp.errors import UnreachableError
+from lfexp_mcp.records import RunRecord
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.workspace import Workspace
+
+LOOKUP_PATIENCE_S = 5.0
+"""How long Langfuse may take to tell which run is meant, before a run of the same names on this machine is taken."""
+
+
+async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
+    """Return the folder of a run that was started on this machine, None for others.
+
+    Where Langfuse does not answer, the run is found by its names, among those that were begun with the same keys on the
+    same server.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+        BackendError: Langfuse did not answer, and no run of these names was begun here.
+    """
+    try:
+        with anyio.move_on_after(LOOKUP_PATIENCE_S):
+            return await _find_by_id(ws, dataset, run_name)
+    except UnreachableError:
+        folder = _find_by_names(ws, dataset, run_name)
+        if folder is None:
+            raise
+        return folder
+    return _find_by_names(ws, dataset, run_name) or await _find_by_id(ws, dataset, run_name)
+
+
+async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
+    """Return the folder of a run that was started on this machine, None for others."""
+    return ws.runs.find(await ws.gateway.experiment_id(dataset_id, run_name))
+
+
+async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
+    found = await ws.gateway.dataset(dataset)
+    return await find_folder(ws, found.id, run_name)
+
+
+def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
+    for folder, manifest in ws.runs.orders():
+        here = (manifest.base_url, manifest.public_key) == (ws.gateway.backend.url, ws.gateway.public_key)
+        if here and (manifest.dataset_name, manifest.run_name) == (dataset, run_name):
+            return folder
+    return None
+
+
+async def read_journal(ws: Workspace, folder: RunFolder) -> RunRecord:
+    """Return a run as its journal on this machine tells it.
+
+    Raises:
+        StateError: The folder cannot be read.
+    """
+    replay = ws.replays.of(folder)
+    return await anyio.to_thread.run_sync(lambda: folder.record_of(replay.refresh()))

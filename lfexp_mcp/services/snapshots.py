@@ -1,0 +1,83 @@
+"""Runs as they were read from Langfuse, kept for the further pages of an answer.
+
+Reading a large run takes many requests. It goes on when the call that began it is over, and the next call joins it.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.records import RunRecord
+
+MAX_ITEMS = 20_000
+"""Results in memory, of all runs together; the run that was read last is kept whatever its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    head: Experiment
+    record: RunRecord
+    taken: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    head: Experiment
+    task: asyncio.Task[RunRecord]
+
+
+class Snapshots:
+    """The runs that one process has read last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Snapshot] = OrderedDict()
+        self._reading: dict[str, _Reading] = {}
+
+    async def get(
+        self, head: Experiment, read: Callable[[], Awaitable[RunRecord]], *, max_age_s: float = 0
+    ) -> RunRecord:
+        """Return a run, from memory or by reading it; who stops waiting does not stop the reading.
+
+        Args:
+            head: The run as Langfuse lists it now; a snapshot of another count of results is not used.
+            read: Reads it.
+            max_age_s: How old a snapshot may be; scores that were added to its items since are not in it.
+
+        Raises:
+            LfexpError: As `read`.
+        """
+        kept = self._kept.get(head.id)
+        if kept is not None and kept.head == head and time.monotonic() - kept.taken <= max_age_s:
+            return kept.record
+        reading = self._reading.get(head.id)
+        if reading is None or reading.head != head:
+            reading = self._reading[head.id] = _Reading(head, asyncio.create_task(self._read(head, read)))
+            # If nobody is left to hear of a failure, the next call reads anew.
+            reading.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({reading.task})
+        return reading.task.result()
+
+    async def _read(self, head: Experiment, read: Callable[[], Awaitable[RunRecord]]) -> RunRecord:
+        try:
+            record = await read()
+        finally:
+            if (reading := self._reading.get(head.id)) is not None and reading.head == head:
+                del self._reading[head.id]
+        self._keep(_Snapshot(head, record, time.monotonic()))
+        return record
+
+    def _keep(self, snapshot: _Snapshot) -> None:
+        self._kept.pop(snapshot.head.id, None)
+        self._kept[snapshot.head.id] = snapshot
+        while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_ITEMS:
+            self._kept.popitem(last=False)
+
+    async def close(self) -> None:
+        """End what is still being read."""
+        tasks = [reading.task for reading in self._reading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,143 @@
+"""Runs that are being started, from the call that asks for one to the worker that has loaded its scripts.
+
+A start is a task of its own, so that a run that was asked for begins although its call was cancelled or its wait is
+over: reading a large dataset, or the start of a process on a busy machine, may take longer than a client waits.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from lfexp_mcp.errors import LfexpError, RunExistsError
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.manifest import Manifest
+
+POLL_S = 0.02
+CLOSE_GRACE_S = 10.0
+"""How long a process that ends waits for the runs that it is starting."""
+
+
+class Start:
+    """One run that is being started."""
+
+    def __init__(
+        self, dataset: str, run_name: str, request: object, work: Callable[["Start"], Awaitable[None]]
+    ) -> None:
+        self.dataset = dataset
+        self.run_name = run_name
+        self.request = request
+        self.manifest: Manifest | None = None
+        """What the run is to do; None while that is read from Langfuse."""
+        self.folder: RunFolder | None = None
+        """Set when the worker has the run; from then on the journal there tells about it."""
+        self._scope = anyio.CancelScope()
+        self._failure: LfexpError | None = None
+        self._waiting = 0
+        self._task = asyncio.create_task(self._carry_out(work))
+
+    async def _carry_out(self, work: Callable[["Start"], Awaitable[None]]) -> None:
+        with self._scope:
+            try:
+                await work(self)
+            except LfexpError as failure:
+                self._failure = failure
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it goes on."""
+        return not self._task.done()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a call waits for it, and will tell what goes wrong."""
+        return self._waiting > 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without a worker that has the run."""
+        return self._failure is not None and self.folder is None
+
+    async def wait(self, seconds: float, *, until_taken: bool = False) -> bool:
+        """Wait until the start has ended; who stops waiting stops nothing.
+
+        Args:
+            seconds: How long, at most.
+            until_taken: Return as soon as a worker has the run, while it still loads the scripts.
+
+        Returns:
+            Whether what was waited for has come.
+
+        Raises:
+            LfexpError: The run could not be started.
+        """
+        self._waiting += 1
+        try:
+            with anyio.move_on_after(max(seconds, 0)):
+                while self.is_pending and not (until_taken and self.folder is not None):
+                    await asyncio.wait({self._task}, timeout=POLL_S if until_taken else None)
+        finally:
+            self._waiting -= 1
+        if self._failure is not None:
+            raise self._failure
+        return not self.is_pending or (until_taken and self.folder is not None)
+
+    async def cancel(self) -> None:
+        """End the start, unless a worker has the run by then: then `folder` is set, and the run is cancelled there."""
+        self._scope.cancel()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait until the start has ended, in one way or another."""
+        await asyncio.wait({self._task})
+
+
+class Starts:
+    """The runs that one process is starting, or could not start."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[str, str], Start] = {}
+
+    def begin(self, dataset: str, run_name: str, request: object, work: Callable[[Start], Awaitable[None]]) -> Start:
+        """Begin to start a run, or join the start that an equal call has left behind.
+
+        Args:
+            dataset: The dataset's name.
+            run_name: The run's name.
+            request: What was asked for.
+            work: Does it, and fills in the start's `manifest` and `folder` on the way.
+
+        Raises:
+            RunExistsError: Another call is starting it, and no worker has it yet.
+        """
+        known = self.find(dataset, run_name)
+        if known is not None and known.is_pending:
+            if known.request == request and not known.is_awaited:
+                return known
+            raise RunExistsError(
+                f"Run {run_name!r} of dataset {dataset!r} is being started by another call. Wait for it with get_run, "
+                "stop it with cancel_run, or use another run name."
+            )
+        self._starts = {key: start for key, start in self._starts.items() if start.is_pending or start.has_failed}
+        start = self._starts[dataset, run_name] = Start(dataset, run_name, request, work)
+        return start
+
+    def find(self, dataset: str, run_name: str) -> Start | None:
+        """Return the start of a run that no worker has yet: one that goes on, or one that failed."""
+        start = self._starts.get((dataset, run_name))
+        return start if start is not None and start.folder is None and (start.is_pending or start.has_failed) else None
+
+    def forget(self, start: Start) -> None:
+        """Drop a start that has ended, when its failure was told."""
+        if self._starts.get((start.dataset, start.run_name)) is start:
+            del self._starts[start.dataset, start.run_name]
+
+    async def close(self) -> None:
+        """Let the starts that go on come to their end, for a while, and end the others."""
+        pending = [start for start in self._starts.values() if start.is_pending]
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(CLOSE_GRACE_S):
+                for start in pending:
+                    await start.ended()
+            for start in pending:
+                await start.cancel()
