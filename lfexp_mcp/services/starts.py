@@ -34,6 +34,8 @@ class Start:
         self._scope = anyio.CancelScope()
         self._failure: LfexpError | None = None
         self._waiting = 0
+        self.has_untold_failure = False
+        """Whether it failed when no call waited for it any longer."""
         self._task = asyncio.create_task(self._carry_out(work))
 
     async def _carry_out(self, work: Callable[["Start"], Awaitable[None]]) -> None:
@@ -42,6 +44,8 @@ class Start:
                 await work(self)
             except LfexpError as failure:
                 self._failure = failure
+                # That the run exists is no news of that run.
+                self.has_untold_failure = not self.is_awaited and not isinstance(failure, RunExistsError)
 
     @property
     def is_pending(self) -> bool:
@@ -52,11 +56,6 @@ class Start:
     def is_awaited(self) -> bool:
         """Whether a call waits for it, and will tell what goes wrong."""
         return self._waiting > 0
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it ended without a worker that has the run."""
-        return self._failure is not None and self.folder is None
 
     async def wait(self, seconds: float, *, until_taken: bool = False) -> bool:
         """Wait until the start has ended; who stops waiting stops nothing.
@@ -118,14 +117,18 @@ class Starts:
                 f"Run {run_name!r} of dataset {dataset!r} is being started by another call. Wait for it with get_run, "
                 "stop it with cancel_run, or use another run name."
             )
-        self._starts = {key: start for key, start in self._starts.items() if start.is_pending or start.has_failed}
+        self._starts = {
+            key: start for key, start in self._starts.items() if start.is_pending or start.has_untold_failure
+        }
         start = self._starts[dataset, run_name] = Start(dataset, run_name, request, work)
         return start
 
     def find(self, dataset: str, run_name: str) -> Start | None:
-        """Return the start of a run that no worker has yet: one that goes on, or one that failed."""
+        """Return the start of a run that no worker has yet: one that goes on, or one whose failure nobody was told."""
         start = self._starts.get((dataset, run_name))
-        return start if start is not None and start.folder is None and (start.is_pending or start.has_failed) else None
+        if start is None or start.folder is not None:
+            return None
+        return start if start.is_pending or start.has_untold_failure else None
 
     def forget(self, start: Start) -> None:
         """Drop a start that has ended, when its failure was told."""
