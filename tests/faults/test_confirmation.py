@@ -42,7 +42,7 @@ async def test_what_a_server_acknowledged_and_lost_is_sent_again_before_the_run_
     answer = await run(scene)
     assert lost == {"spans": 1, "scores": 1}
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
-    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+    await assert_results_and_scores_are_there(scene, direct, str(answer.experiment_id))
 
 
 async def test_a_server_that_loses_all_leaves_the_run_undelivered_and_a_resume_mends_it(
@@ -60,7 +60,7 @@ async def test_a_server_that_loses_all_leaves_the_run_undelivered_and_a_resume_m
     proxy.faults = no_faults
     answer = await run(scene, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)
-    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+    await assert_results_and_scores_are_there(scene, direct, str(answer.experiment_id))
 
 
 async def test_an_outbox_that_was_deleted_costs_no_result(scene: Scene, direct: Workspace, proxy: FaultProxy) -> None:
@@ -73,7 +73,7 @@ async def test_an_outbox_that_was_deleted_costs_no_result(scene: Scene, direct: 
     proxy.faults = no_faults
     answer = await run(scene, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)
-    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+    await assert_results_and_scores_are_there(scene, direct, str(answer.experiment_id))
 
 
 async def test_code_that_empties_the_span_processors_costs_no_result(scene: Scene, direct: Workspace) -> None:
@@ -88,7 +88,7 @@ async def test_code_that_empties_the_span_processors_costs_no_result(scene: Scen
     )
     answer = await scene.run(scene.script(task), evaluator_script=scene.script(EVALUATORS, "ev.py"))
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
-    await assert_results_and_scores_are_there(scene, direct, answer.experiment_id)
+    await assert_results_and_scores_are_there(scene, direct, str(answer.experiment_id))
 
 
 async def test_what_a_kill_left_between_outbox_and_journal_makes_no_second_row(
