@@ -39,7 +39,7 @@ async def check_all_is_there(scene: Scene, answer: RunAnswer) -> None:
     """Check that each item has one result and one score in Langfuse, under today's date."""
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
     assert [(score.name, score.count) for score in answer.scores] == [("found", ITEMS)]
-    stored = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    stored = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
     assert sorted(item.item_id for item in stored) == sorted(map(scene.item_id, range(ITEMS)))
     record = await scene.record()
     assert record.created is not None
