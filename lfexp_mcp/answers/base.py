@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+BackendKind = Literal["embedded", "cloud", "self-hosted"]
+
 
 class Answer(BaseModel):
     """Base of all answers."""
@@ -15,7 +17,7 @@ class Answer(BaseModel):
 class Backend(Answer):
     """Where the results live."""
 
-    kind: Literal["embedded", "cloud", "self-hosted"]
+    kind: BackendKind
     url: str
     note: str | None = Field(
         default=None, description="Set for the embedded store: how to use a Langfuse account instead."

@@ -1,12 +1,11 @@
 """Where Langfuse is."""
 
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
 
-from lfexp_mcp.answers.base import Backend
+from lfexp_mcp.answers.base import Backend, BackendKind
 from lfexp_mcp.errors import CredentialsError
 
 
@@ -18,7 +17,7 @@ class Location:
         url: Without a slash at its end. The embedded store's changes when the store comes back at another port.
     """
 
-    kind: Literal["embedded", "cloud", "self-hosted"]
+    kind: BackendKind
     url: str
     note: str | None = None
 

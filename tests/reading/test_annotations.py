@@ -1,12 +1,15 @@
 """fetch_annotation_comments on the real store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.annotations import fetch
+from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
 from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
 from lfexp_mcp.services.answering.allowance import TOKENS, tokens
 from lfexp_mcp.services.requests import build
@@ -184,7 +187,40 @@ async def test_names_that_nothing_has_are_said_to_be_unknown(workspace: Workspac
     traces = [run.traces["i00"], "f" * 32]
     (warning,) = (await fetch_annotation_comments(workspace, CommentsRequest(trace_ids=traces[1:]))).warnings
     assert "f" * 32 in warning
-    assert (await fetch_annotation_comments(workspace, CommentsRequest(trace_ids=traces[:1]))).warnings == []
+    known = await fetch_annotation_comments(workspace, CommentsRequest(trace_ids=traces[:1]))
+    assert "has no trace" not in " ".join(known.warnings)
+
+
+async def test_scores_given_a_moment_ago_are_said_to_be_perhaps_not_all(
+    workspace: Workspace, humans: Humans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "VISIBLE_AFTER", timedelta(hours=1))
+    run = await _run(workspace, "comments-recent", [1.0])
+    asked = CommentsRequest(dataset="comments-recent", run_name="run")
+    assert (await fetch_annotation_comments(workspace, asked)).warnings == []
+    config = humans.config("recent-human-tone", 0, 1)
+    humans.annotate("recent-human-tone", 1, config, run.traces["i00"], run.observations["i00"])
+    (warning,) = (await fetch_annotation_comments(workspace, asked)).warnings
+    assert "there may be more" in warning
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "kind", "warned"),
+    [
+        (3, "cloud", True),
+        (14.9, "self-hosted", True),
+        (-2, "cloud", True),
+        (16, "cloud", False),
+        (3, "embedded", False),
+    ],
+)
+def test_only_the_newest_of_the_last_seconds_tells_of_more_to_come(
+    seconds_ago: float, kind: BackendKind, warned: bool
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    older = HumanWords("1", "trace", "fine", None, now - timedelta(hours=1), trace_id="t")
+    newest = replace(older, id="2", created=now - timedelta(seconds=seconds_ago))
+    assert bool(_may_be_more(kind, [older, newest], [], now)) == warned
 
 
 async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +15,7 @@ from lfexp_mcp.answers.annotations import (
     Quote,
     ThemeKind,
 )
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.base import BackendKind, NextStep
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
 from lfexp_mcp.records import RunRecord, Score
@@ -47,6 +47,8 @@ COUNTED_IDS = 20
 """Comment ids listed per theme."""
 NAMES = 20
 """Names listed where one was asked for that does not exist."""
+VISIBLE_AFTER = timedelta(seconds=15)
+"""Within which Langfuse shows a score: 3 to 10 s were seen."""
 RUNS_OF_DATASET = 20
 """Newest runs whose traces are searched when only a dataset is named."""
 
@@ -102,6 +104,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     words = newest_first([*words_of_scores(entries), *comments])
     check_place(start, len(words), "comments")
     nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
+    recent = _may_be_more(ws.gateway.backend.kind, words, entries, datetime.now(UTC))
     scales = await human_scales(ws, (entry.score for entry in entries))
     humans = read_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
@@ -123,7 +126,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
             themes=themes,
             agreement=_agreement(pairs, asked.record, allowance),
             notice=STRANGERS,
-            warnings=[*asked.warnings, *nothing],
+            warnings=[*asked.warnings, *nothing, *recent],
             next=_next_steps(request, words, end),
         )
 
@@ -143,6 +146,19 @@ async def _why_nothing(ws: Workspace, request: CommentsRequest, scope: Scope) ->
         listed = ", ".join(map(repr, unknown[:NAMES]))
         found += [f"Langfuse has no trace {listed}: get_run gives the trace_id of each item."] if unknown else []
     return tuple(found)
+
+
+def _may_be_more(
+    kind: BackendKind, words: Sequence[HumanWords], entries: Sequence[ScoreEntry], now: datetime
+) -> tuple[str, ...]:
+    """Say that scores may be missing while people are at it: Langfuse shows them some seconds after they are given."""
+    given = [one.created for one in words] + [entry.score.timestamp for entry in entries]
+    newest = max((moment for moment in given if moment is not None), default=None)
+    if newest is None or now - newest > VISIBLE_AFTER or kind == "embedded":
+        return ()
+    age, late = max((now - newest).total_seconds(), 0), VISIBLE_AFTER.total_seconds()
+    said = f"The newest of these was given {age:.0f} s ago, and Langfuse shows human scores up to {late:.0f} s late"
+    return (f"{said}: there may be more. Fetch again in a moment.",)
 
 
 async def _resolve(ws: Workspace, request: CommentsRequest) -> _Asked:
