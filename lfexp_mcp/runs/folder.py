@@ -57,8 +57,13 @@ class RunFolder:
         self._next_path = path / "manifest.next.json"
 
     def has_started(self) -> bool:
-        """Tell whether a worker has ever begun here."""
-        return self.journal_path.exists() and self.journal_path.stat().st_size > 0
+        """Tell whether a worker has ever begun here.
+
+        Raises:
+            StateError: The folder cannot be read.
+        """
+        with self._reading():
+            return self.journal_path.exists() and self.journal_path.stat().st_size > 0
 
     def write_order(self, manifest: Manifest, items: Iterable[RunItem] | None) -> None:
         """Write what the run shall do.
@@ -182,7 +187,9 @@ class RunFolder:
 
     def is_at_work(self) -> bool:
         """Tell whether a worker carries the run out: not one that has told its end, nor one that only delivers."""
-        return self._is_carried_out() and read_run_end(self.journal_path) is None
+        # The end is read first: what has ended is read without a lock, also in a folder that nobody can write.
+        has_ended = self.has_started() and read_run_end(self.journal_path) is not None
+        return not has_ended and self._is_carried_out()
 
     def _is_carried_out(self) -> bool:
         return self.is_held() and not self._read_worker().delivers
@@ -192,10 +199,11 @@ class RunFolder:
         if not self.path.exists():
             return False
         lock = self._lock("worker.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
+        with _writing(self.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return True
         lock.release()
         return False
 
@@ -212,10 +220,11 @@ class RunFolder:
             StateError: The folder cannot be written.
         """
         lock = self._lock("worker.lock")
-        try:
-            lock.acquire(timeout=patience)
-        except Timeout as error:
-            raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
+        with _writing(self.path):
+            try:
+                lock.acquire(timeout=patience)
+            except Timeout as error:
+                raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
         try:
             with _writing(self.path):
                 words = self.last_words() if delivers else None
@@ -343,8 +352,9 @@ class RunsFolder:
             raise StateError(f"The runs' folder {self.root} cannot be read ({error.strerror}).") from error
         for path in paths:
             folder = RunFolder(path)
-            if folder.has_started():
-                yield folder
+            with suppress(StateError):
+                if folder.has_started():
+                    yield folder
 
     def prepare(self) -> None:
         """Create the folder, private to the user.

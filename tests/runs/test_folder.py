@@ -1,6 +1,8 @@
 """The folder of a run: who may work on it, and what it tells."""
 
 import os
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -139,3 +141,72 @@ def test_the_same_score_by_another_judge_has_another_id() -> None:
     ids = {score_id("e", "i", "o", "tone", maker) for maker in (None, first, second, ScriptMaker("tone"))}
     assert len(ids) == 4
     assert score_id("e", "i", "o", "tone", first) == score_id("e", "i", "o", "tone", replace(first))
+
+
+def test_a_run_that_has_ended_is_read_from_a_folder_that_nobody_can_lock(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1), ended("a"), RunEnded(status="completed"))
+    (folder.path / "worker.lock").mkdir()
+    assert not folder.is_at_work()
+    assert folder.read_record().status == "completed"
+
+
+def test_a_folder_that_cannot_be_locked_is_an_error_of_ours(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    (folder.path / "worker.lock").mkdir()
+    with pytest.raises(StateError, match="cannot be written"):
+        folder.is_at_work()
+    with pytest.raises(StateError, match="cannot be written"), folder.held():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    program = """
+import os, sys, time
+from pathlib import Path
+from lfexp_mcp.runs.folder import RunFolder
+
+with RunFolder(Path(sys.argv[1])).held():
+    child = os.fork()
+    if child == 0:
+        os.close(1)
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    os._exit(0)
+"""
+    ran = subprocess.run([sys.executable, "-c", program, folder.path], capture_output=True, check=True, text=True)
+    try:
+        assert not folder.is_held()
+    finally:
+        os.kill(int(ran.stdout), signal.SIGKILL)
+
+
+def test_an_order_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    content = '{"format": 7, "version": "9.1.0"}'
+    folder.manifest_path.write_text(content, encoding="utf-8")
+    with pytest.raises(StateError, match=r"lfexp-mcp 9\.1\.0 wrote it \(format 7\)") as refused:
+        folder.manifest()
+    assert "delete" not in str(refused.value)
+    assert folder.manifest_path.read_text(encoding="utf-8") == content
+
+
+def test_an_order_and_items_of_version_0_1_are_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    manifest = folder.manifest()
+    folder.manifest_path.write_text(manifest.model_dump_json(exclude={"version"}, indent=2), encoding="utf-8")
+    folder.items_path.write_text('{"id":"a","input":1}\n{"id":"b","input":"x"}\n', encoding="utf-8")
+    assert folder.manifest() == manifest.model_copy(update={"version": None})
+    assert [item.input for item in folder.items()] == [1, "x"]
+
+
+@pytest.mark.parametrize("position", range(0, 60, 7))
+def test_a_flipped_bit_in_an_item_is_never_read_as_another_item(tmp_path: Path, position: int) -> None:
+    folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
+    content = bytearray(folder.items_path.read_bytes())
+    content[position % len(content)] ^= 1
+    folder.items_path.write_bytes(content)
+    with pytest.raises(StateError, match=r"item [12] is damaged"):
+        list(folder.items())

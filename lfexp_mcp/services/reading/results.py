@@ -45,18 +45,18 @@ async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: flo
         StateError: Only this machine knows the run, and its folder cannot be read.
         BackendError: Langfuse did not answer, and this machine does not know the run.
     """
-    folder = await find_run_folder(ws, dataset, run_name)
-    if folder is None:
-        shown = await _read_langfuse(ws, dataset, run_name, _read_elsewhere, max_age_s)
-        return shown or await _refuse_unknown(ws, dataset, run_name)
-    running = folder.is_at_work()
     try:
-        journal = await read_journal(ws, folder)
+        folder = await find_run_folder(ws, dataset, run_name)
+        running = folder is not None and folder.is_at_work()
+        journal = await read_journal(ws, folder) if folder is not None else None
     except StateError as unreadable:
         shown = await _read_langfuse(ws, dataset, run_name, _read_elsewhere, max_age_s)
         if shown is None:
             raise
         return _with_warning(shown, f"This is what Langfuse has of the run. {unreadable}")
+    if journal is None:
+        shown = await _read_langfuse(ws, dataset, run_name, _read_elsewhere, max_age_s)
+        return shown or await _refuse_unknown(ws, dataset, run_name)
     if running:
         return _with_warning(journal, "The run is running: this is its journal on this machine.")
 

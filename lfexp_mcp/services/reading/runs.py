@@ -43,7 +43,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
     """
     found = await ws.gateway.dataset(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
-    entries = [_entry(experiment, ws.runs.find(experiment.id)) for experiment in experiments if _is_head(experiment)]
+    entries = [_entry(experiment, _find(ws, experiment.id)) for experiment in experiments if _is_head(experiment)]
     entries.sort(key=lambda entry: entry.created, reverse=True)
     if cursor is None:
         entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
@@ -106,6 +106,14 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
     )
 
 
+def _find(ws: Workspace, experiment_id: str) -> RunFolder | None:
+    try:
+        return ws.runs.find(experiment_id)
+    except StateError:
+        # Whoever asks for that run is told.
+        return None
+
+
 def _status(folder: RunFolder | None) -> RunStatus | None:
     try:
         return folder.status() if folder else None
@@ -130,7 +138,8 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
     entries = []
     for folder, manifest in ws.runs.orders():
         hidden = manifest.dataset_id == dataset_id and manifest.experiments[0].id not in shown
-        if not hidden or (next_cursor and not folder.is_at_work()):
+        status = _status(folder)
+        if not hidden or (next_cursor and status != "running"):
             continue
         entries.append(
             RunListEntry(
@@ -139,7 +148,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
                 description=manifest.description,
                 results=0,
                 metadata=manifest.metadata,
-                status=_status(folder),
+                status=status,
                 planned=manifest.total_items,
             )
         )
@@ -222,12 +231,12 @@ async def get_run(
 
 async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
-    follower = await _follower(ws, ws.runs.find(record.experiment_ids[0]))
-    return await describe_run(ws, record, follower, human_scales=human_scales)
+    return await describe_run(ws, record, await _follower(ws, record), human_scales=human_scales)
 
 
-async def _follower(ws: Workspace, folder: RunFolder | None) -> Follower | None:
+async def _follower(ws: Workspace, record: RunRecord) -> Follower | None:
     try:
+        folder = ws.runs.find(record.experiment_ids[0])
         return await follow(ws, folder) if folder else None
     except StateError:
         # The record, which was read from Langfuse then, says so.
