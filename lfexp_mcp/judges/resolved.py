@@ -52,17 +52,3 @@ def describe_judge(judge: ResolvedJudge) -> dict[str, JsonValue]:
         "scale": judge.scale.name,
         "scale_source": judge.scale_source,
     }
-
-
-def describe_scale(judge: ResolvedJudge) -> dict[str, JsonValue]:
-    """Describe a judge's scale as `scores.read_scores` finds it in the run's provenance, at `scales.<score name>`."""
-    scale = judge.scale
-    return {
-        "low": scale.low,
-        "high": scale.high,
-        "lower_is_better": scale.lower_is_better,
-        "kind": scale.kind,
-        "categories": [{"label": known.label, "value": known.value} for known in scale.categories],
-        "source": judge.scale_source,
-        "prompt": judge.name,
-    }

@@ -130,6 +130,13 @@ class RunScored(_Event):
     unscored: tuple[Unscored, ...] = ()
 
 
+class RunMarked(_Event):
+    """How the run stands is to be told to Langfuse, in the place of what was told before."""
+
+    event: Literal["marked"] = "marked"
+    score: Score
+
+
 class ScoresStored(_Event):
     """Langfuse acknowledged these scores."""
 
@@ -193,6 +200,7 @@ Event = Annotated[
     | ItemEnded
     | ItemScored
     | RunScored
+    | RunMarked
     | ScoresStored
     | ScoresMissing
     | WriteRefused

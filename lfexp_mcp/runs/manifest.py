@@ -105,6 +105,11 @@ class Manifest(BaseModel):
         return len(self.experiments)
 
     @property
+    def judged_scores(self) -> tuple[str, ...]:
+        """Names of the judges' scores."""
+        return tuple(str(judge["score_name"]) for judge in self.judges)
+
+    @property
     def total_items(self) -> int:
         """Results that the whole run has in the end, repetitions included."""
         return self.item_count * self.repeats

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, RunStatus, Score, Unscored
+from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunPlan, RunRecord, RunStatus, Score, Unscored
 from lfexp_mcp.runs.journal import (
     Damaged,
     Event,
@@ -17,6 +17,7 @@ from lfexp_mcp.runs.journal import (
     ItemStarted,
     ModelsCalled,
     RunEnded,
+    RunMarked,
     RunScored,
     ScoresMissing,
     ScoresStored,
@@ -53,6 +54,8 @@ class RunState:
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
+    mark: Score | None = None
+    """What Langfuse is to say of how the run stands."""
     accepted: WorkerAccepted | None = None
     """The newest worker's beginning."""
     first_accepted: datetime | None = None
@@ -90,6 +93,9 @@ class RunState:
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
+            case RunMarked():
+                self.mark = event.score
+                self.stored.discard(event.score.id)
             case ScoresStored():
                 self.stored.update(event.ids)
             case ScoresMissing():
@@ -150,6 +156,8 @@ class RunState:
             for score in run_scored.scores:
                 if score.id not in settled:
                     yield score, None, repeat
+        if self.mark is not None and self.mark.id not in settled:
+            yield self.mark, None, 0
 
 
 def build_record(
@@ -182,6 +190,7 @@ def build_record(
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*manifest.warnings, *_warnings(state, status, last_words)),
+        plan=RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores),
     )
 
 

@@ -13,12 +13,13 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.records import ModelUsage, ModelUser
+from lfexp_mcp.records import ModelUsage, ModelUser, RunPlan
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.manifest import Manifest, RunItem
@@ -26,12 +27,13 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
+from lfexp_mcp.worker import marking
 from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode, UserLoop
 from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer
+from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.failures import cause_of, describe_error
 from lfexp_mcp.worker.item_spans import ItemSpans
@@ -42,7 +44,7 @@ from lfexp_mcp.worker.prompting import prompt_caller
 from lfexp_mcp.worker.provenance import experiment_metadata, script_maker, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
-from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, Settlement, unstored_writes
+from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, UNDELIVERED, Settlement, unstored_writes
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 from lfexp_mcp.worker.tracing import RunTracer, Sdk
@@ -81,6 +83,7 @@ class Run:
     state: RunState
     """As earlier workers left it."""
     scripts: Scripts
+    plan: RunPlan
     provenance: dict[str, JsonValue]
     journal: JournalWriter
     outbox: Outbox
@@ -125,16 +128,31 @@ class Run:
             group.start_soon(self._end_when_cancelled, stop, group)
             if self.manifest.dry_run_of is None:
                 group.start_soon(delivery.run)
+                begun = marking.begun(self.manifest, self.plan)
+                self.journal.append(begun)
+                delivery.add_scores([score_write(begun.score, None, self.manifest.experiments[0].id)])
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)
             settlement = Settlement(gateway, delivery, self.folder, self.manifest, self.journal, self.outbox, sdk)
-            if self.manifest.dry_run_of is None and stop.status is None:
-                undelivered = await settlement.settle(expected)
-            elif self.manifest.dry_run_of is None:
-                await delivery.finish(settlement.patience)
+            if self.manifest.dry_run_of is None:
+                undelivered = await self._settle(settlement, stop, expected)
             group.cancel_scope.cancel()
         return undelivered
+
+    async def _settle(self, settlement: Settlement, stop: Stop, expected: Expected) -> str | None:
+        """Send all that is left, and at last how the run ended; return why not everything is, where that is the end."""
+        undelivered = None
+        if stop.status is None:
+            undelivered = await settlement.settle(expected)
+            if undelivered is not None:
+                return undelivered
+        else:
+            await settlement.delivery.finish(settlement.patience)
+        end = RunEnded(status=stop.status, reason=stop.reason) if stop.status else end_of(undelivered)
+        state = await anyio.to_thread.run_sync(self.folder.read_state)
+        told = await settlement.tell(marking.ended(self.manifest, self.plan, state, end))
+        return None if told or stop.status else UNDELIVERED
 
     async def _execute(
         self,
@@ -253,8 +271,14 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         group.start_soon(delivery.run)
         settlement = Settlement(gateway, delivery, folder, manifest, journal, outbox, sdk)
         undelivered = await settlement.settle(Expected(manifest, state))
+        is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
+        if undelivered is None:
+            plan = decode_plan(state.accepted.provenance if state.accepted else {})
+            plan = plan or RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores)
+            end = RunEnded(status="completed") if is_done else state.run_ended or marking.DIED
+            undelivered = None if await settlement.tell(marking.ended(manifest, plan, state, end)) else UNDELIVERED
         group.cancel_scope.cancel()
-    if state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered"):
+    if is_done:
         journal.append(end_of(undelivered))
     journal.close()
 

@@ -4,14 +4,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
+from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
-from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge, describe_scale
+from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
+from lfexp_mcp.makers import RunMaker
+from lfexp_mcp.records import RunPlan
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.manifest import Manifest
@@ -23,7 +27,7 @@ from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.freshness import import_from_source
 from lfexp_mcp.worker.control import run_apart
 from lfexp_mcp.worker.output import RunLog
-from lfexp_mcp.worker.provenance import collect_provenance, git_state
+from lfexp_mcp.worker.provenance import collect_provenance, git_state, script_maker
 from lfexp_mcp.worker.run import Run, Scripts, deliver
 from lfexp_mcp.worker.tracing import Sdk
 
@@ -93,7 +97,8 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     git = git_state(manifest)
     scripts, imported = _load_scripts(manifest)
     provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported, git)
-    provenance["scales"] = {judge.score_name: describe_scale(judge) for judge in scripts.judges}
+    plan = RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores, _makers(scripts, provenance))
+    provenance[PLAN_KEY] = encode_plan(plan)
     drop_unrecorded(folder.outbox_path, manifest, state)
     outbox = Outbox(folder.outbox_path)
     # A resume asks once more: a proxy may have refused in Langfuse's name.
@@ -104,7 +109,15 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
         *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(manifest, imported))),
     )
-    return Run(folder, manifest, items, state, scripts, provenance, journal, outbox, log)
+    return Run(folder, manifest, items, state, scripts, plan, provenance, journal, outbox, log)
+
+
+def _makers(scripts: Scripts, provenance: dict[str, JsonValue]) -> tuple[RunMaker, ...]:
+    script = script_maker(provenance)
+    return (
+        *(judge.maker for judge in scripts.judges),
+        *(replace(script, function=evaluator.name) for evaluator in scripts.evaluators.evaluators),
+    )
 
 
 def _shared_names(manifest: Manifest, imported: Iterable[str]) -> Iterator[str]:

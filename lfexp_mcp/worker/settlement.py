@@ -8,7 +8,7 @@ import anyio.to_thread
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Event, JournalWriter, ScoresMissing, Warned, WriteRefused
+from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
@@ -76,6 +76,17 @@ class Settlement:
         if not outcome.missing:
             return None
         return await anyio.to_thread.run_sync(self._give_up, outcome.missing)
+
+    async def tell(self, marked: RunMarked | None) -> bool:
+        """Journal and send how the run stands; return whether everything is acknowledged.
+
+        Args:
+            marked: None where Langfuse has been told already.
+        """
+        if marked is not None:
+            self.journal.append(marked)
+            self.delivery.add_scores([score_write(marked.score, None, self.manifest.experiments[0].id)])
+        return await self.delivery.finish(self.patience)
 
     def patience(self) -> Patience:
         """How long to wait for a Langfuse that takes nothing: less once the run is cancelled."""

@@ -121,7 +121,7 @@ async def _begin_order(
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
     manifest = await _new_manifest(ws, request, dataset, items, heads)
-    earlier = await read_results(ws, heads) if experiment is not None else ()
+    earlier = await read_results(ws, experiment, heads) if experiment is not None else ()
     if earlier and (manifest.evaluator_script or manifest.judges):
         manifest = manifest.model_copy(update={"warnings": (*manifest.warnings, SCORED_ELSEWHERE)})
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)

@@ -2,27 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 
-from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.gateway.records import Experiment, ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.manifest import ExperimentHead
+from lfexp_mcp.services.reading.attribution import attribute_scores
 from lfexp_mcp.services.reading.results import item_result, newest_good
+from lfexp_mcp.services.reading.whole import Whole, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
 
-async def read_results(ws: Workspace, experiments: Sequence[ExperimentHead]) -> list[Event]:
+async def read_results(ws: Workspace, head: Experiment, experiments: Sequence[ExperimentHead]) -> list[Event]:
     """Read what Langfuse has of a run as events of a journal.
 
-    Good results without any score of an evaluator or judge are left to be scored; the others count as scored, since
-    Langfuse does not tell which evaluators failed.
+    Good results without any score of an evaluator or judge of the run are left to be scored; of the others the run's
+    mark tells what failed, and they count as scored where it does not. What others wrote is none of the run's.
     """
+    whole = await read_whole(ws, head)
     events: list[Event] = []
     for repeat, experiment in enumerate(experiments):
         results = newest_good(await ws.gateway.experiment_items(experiment.id))
-        events += (event for result in results for event in _events(result, repeat))
+        results = await attribute_scores(ws, results, whole.known_makers())
+        events += (event for result in results for event in _events(result, repeat, whole))
     return events
 
 
-def _events(result: ExperimentItem, repeat: int) -> Iterator[Event]:
+def _events(result: ExperimentItem, repeat: int, whole: Whole) -> Iterator[Event]:
     item = item_result(result, repeat)
     yield ItemEnded(
         item_id=result.item_id,
@@ -37,6 +41,8 @@ def _events(result: ExperimentItem, repeat: int) -> Iterator[Event]:
         started=result.started,
         seconds=(result.ended - result.started).total_seconds() if result.ended else 0.0,
     )
-    if not result.failed and any(score.source != "ANNOTATION" for score in result.scores):
-        yield ItemScored(item_id=result.item_id, repeat=repeat, scores=result.scores)
-        yield ScoresStored(ids=tuple(score.id for score in result.scores))
+    own = tuple(score for score in item.scores if score.maker.origin == "run")
+    if not result.failed and own:
+        unscored = whole.unscored_of(item)
+        yield ItemScored(item_id=result.item_id, repeat=repeat, scores=own, unscored=unscored)
+        yield ScoresStored(ids=tuple(score.id for score in own))

@@ -1,7 +1,7 @@
 """How much of a run Langfuse has, for a run whose journal is not on this machine: never a part for the whole."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from pydantic import JsonValue
@@ -22,6 +22,22 @@ NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
 
 
 @dataclass(frozen=True, slots=True)
+class _Lacking:
+    """Which results an evaluator failed on."""
+
+    results: frozenset[tuple[int, str]]
+    are_all: bool
+
+    @classmethod
+    def of(cls, missing: MissingScores) -> "_Lacking":
+        return cls(frozenset(missing.results), missing.count <= len(missing.results))
+
+    def may_hold(self, item: ItemResult) -> bool:
+        """Whether the evaluator failed on an item, or may have, where not all are listed."""
+        return not self.are_all or (item.repeat, item.item_id) in self.results
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     """What Langfuse tells of the whole of a run."""
 
@@ -29,6 +45,10 @@ class Whole:
     plan: RunPlan | None = None
     """None for runs of others, and of version 0.1."""
     mark: RunMark | None = None
+    expected: tuple[str, ...] = ()
+    """Names of the scores that every good result is to have."""
+    lacking: Mapping[str, _Lacking] = field(default_factory=dict)
+    """By what failed, the results that lack its scores."""
 
     @property
     def has_ended(self) -> bool:
@@ -41,6 +61,17 @@ class Whole:
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
         recorded = RecordedMakers.of(self.provenance) if self.provenance and self.plan is None else None
         return KnownMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
+
+    def unscored_of(self, item: ItemResult) -> tuple[Unscored, ...]:
+        """The scores that a good result was to have, and lacks."""
+        scored = {score.name for score in item.scores if score.maker.origin == "run"}
+        failed = [name for name, lacking in self.lacking.items() if lacking.may_hold(item)]
+        names = dict.fromkeys((*self.expected, *failed))
+        return tuple(Unscored(name, NOT_IN_LANGFUSE) for name in names if name not in scored)
+
+
+def _lacking_scores(mark: RunMark | None) -> dict[str, _Lacking]:
+    return {name: _Lacking.of(missing) for name, missing in mark.unscored.items()} if mark else {}
 
 
 def listed_status(experiment: Experiment) -> RunStatus | None:
@@ -68,7 +99,10 @@ async def read_whole(ws: Workspace, head: Experiment) -> Whole:
         entries = await ws.gateway.scores(experiment_id=head.id, name=MARK_NAME)
         score = find_mark((entry.score for entry in entries), head.id)
         mark = decode_mark(score) if score is not None else None
-    return Whole(provenance, mark.plan if mark else decode_plan(provenance), mark)
+    plan = mark.plan if mark else decode_plan(provenance)
+    scales = provenance.get("scales")
+    recorded = tuple(scales) if isinstance(scales, dict) else ()
+    return Whole(provenance, plan, mark, plan.scores if plan else recorded, _lacking_scores(mark))
 
 
 async def complete(ws: Workspace, record: RunRecord, whole: Whole) -> RunRecord:
@@ -107,41 +141,10 @@ async def _of_unknown_plan(ws: Workspace, record: RunRecord) -> RunRecord:
 
 def _with_unscored(record: RunRecord, whole: Whole) -> RunRecord:
     """Mark the scores that the run was to have and that an item lacks."""
-    scales = whole.provenance.get("scales")
-    recorded = tuple(scales) if isinstance(scales, dict) else ()
-    expected = whole.plan.scores if whole.plan else recorded
-    unscored = {name: _Lacking.of(missing) for name, missing in (whole.mark.unscored if whole.mark else {}).items()}
-    if not expected and not unscored:
-        return record
     items = tuple(
-        replace(item, unscored=tuple(_missing(item, expected, unscored))) if item.status == "succeeded" else item
-        for item in record.items
+        replace(item, unscored=whole.unscored_of(item)) if item.status == "succeeded" else item for item in record.items
     )
     return replace(record, items=items)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lacking:
-    """Which results an evaluator failed on."""
-
-    results: frozenset[tuple[int, str]]
-    are_all: bool
-
-    @classmethod
-    def of(cls, missing: MissingScores) -> "_Lacking":
-        return cls(frozenset(missing.results), missing.count <= len(missing.results))
-
-    def may_hold(self, item: ItemResult) -> bool:
-        """Whether the evaluator failed on an item, or may have, where not all are listed."""
-        return not self.are_all or (item.repeat, item.item_id) in self.results
-
-
-def _missing(item: ItemResult, expected: Iterable[str], unscored: Mapping[str, _Lacking]) -> Iterator[Unscored]:
-    scored = {score.name for score in item.scores if score.maker.origin == "run"}
-    failed = [name for name, lacking in unscored.items() if lacking.may_hold(item)]
-    for name in dict.fromkeys((*expected, *failed)):
-        if name not in scored:
-            yield Unscored(name, NOT_IN_LANGFUSE)
 
 
 def _warned(record: RunRecord, warning: str) -> RunRecord:

@@ -1,0 +1,63 @@
+"""Telling every machine, through Langfuse, what a run was to do and how it ended."""
+
+from datetime import UTC, datetime
+
+from lfexp_mcp.gateway.run_marks import mark_score
+from lfexp_mcp.makers import JudgeMaker, RunMaker, ScriptMaker
+from lfexp_mcp.records import MissingScores, RunMark, RunPlan
+from lfexp_mcp.runs.journal import RunEnded, RunMarked
+from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.replay import ItemKey, RunState
+
+DIED = RunEnded(status="failed", reason="The process of the run died.")
+MAX_LISTED = 200
+"""Results that one evaluator failed on which are listed one by one."""
+
+
+def begun(manifest: Manifest, plan: RunPlan) -> RunMarked:
+    """Mark a run as running."""
+    return _marked(manifest, RunMark("running", datetime.now(UTC), plan, makers=plan.makers))
+
+
+def ended(manifest: Manifest, plan: RunPlan, state: RunState, end: RunEnded) -> RunMarked | None:
+    """Mark a run as ended.
+
+    Args:
+        manifest: The run's order.
+        plan: What it was to do.
+        state: What it has done.
+        end: How it ended.
+
+    Returns:
+        None where the newest mark says so already.
+    """
+    if state.mark is not None and state.mark.value == end.status:
+        return None
+    mark = RunMark(
+        status=end.status,
+        at=datetime.now(UTC),
+        plan=plan,
+        succeeded=len(state.ended) - state.failed_count,
+        failed=state.failed_count,
+        unscored=_unscored(state),
+        makers=tuple(_makers(state)),
+        reason=end.reason,
+    )
+    return _marked(manifest, mark)
+
+
+def _marked(manifest: Manifest, mark: RunMark) -> RunMarked:
+    return RunMarked(score=mark_score(mark, manifest.experiments[0].id))
+
+
+def _makers(state: RunState) -> dict[RunMaker, None]:
+    scores = (score for scored in state.scored.values() for score in scored.scores)
+    return {score.maker: None for score in scores if isinstance(score.maker, JudgeMaker | ScriptMaker)}
+
+
+def _unscored(state: RunState) -> dict[str, MissingScores]:
+    failed: dict[str, list[ItemKey]] = {}
+    for key, scored in state.scored.items():
+        for missing in scored.unscored:
+            failed.setdefault(missing.name, []).append(key)
+    return {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}
