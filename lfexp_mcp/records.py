@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lfexp_mcp.makers import OTHERS, HumanMaker, RunMaker, ScoreMaker
+from lfexp_mcp.makers import OTHERS, HumanMaker, JudgeMaker, RunMaker, ScoreMaker
 
 ScoreDataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
 ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
@@ -93,9 +93,15 @@ class RunPlan:
     """Names of the scores that every good result is to have: those of the judges, since a script names its scores only
     when it gives them."""
     makers: tuple[RunMaker, ...] = ()
-    """What scores it, as known at its beginning."""
+    """What scores it, as known at its beginning: the judges in the order of `scores`, then the scripts' functions."""
     part: str | None = None
     """Which part of the dataset was chosen; None for the whole of it."""
+
+    @property
+    def judges(self) -> dict[str, JudgeMaker]:
+        """The judges, by the names of their scores."""
+        judges = (maker for maker in self.makers if isinstance(maker, JudgeMaker))
+        return dict(zip(self.scores, judges, strict=False))
 
     @property
     def results(self) -> int:
@@ -165,6 +171,7 @@ class ModelUser:
     name: str
     """The judge's score, or the task's prompt."""
     model: str
+    role: Literal["judge", "task"] = "judge"
 
 
 @dataclass(frozen=True, slots=True)

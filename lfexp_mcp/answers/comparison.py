@@ -90,7 +90,7 @@ class RunFigures(Answer):
     seconds_p95: float | None
     input_tokens: int | None = Field(description="Of the task's model calls, where they were traced.")
     output_tokens: int | None
-    cost_usd: float | None
+    cost_usd: float | None = Field(description="Of the task's model calls; judges' are not counted.")
     url: str | None
 
 

@@ -89,6 +89,7 @@ class ModelUse(Answer):
     """What a judge, or a task that is a prompt, used of its model."""
 
     name: str = Field(description="The judge's score, or the task's prompt.")
+    role: Literal["judge", "task"]
     model: str
     calls: int = Field(description="Requests made, failed and repeated ones included.")
     retries: int = Field(description="Those of them that repeated a failed one.")
@@ -138,8 +139,10 @@ class RunAnswer(Answer):
         "own code calls is not counted.",
     )
     cost_usd: float | None = Field(
-        default=None, description="Of all `models` together; null when there are none or a price is unknown."
+        default=None, description="Of all `models` together, as Langfuse shows it; null if none or a price is unknown."
     )
+    judge_cost_usd: float | None = Field(default=None, description="Of the judges alone.")
+    task_cost_usd: float | None = Field(default=None, description="Of the prompt that is the task alone.")
     estimate: RunEstimate | None = Field(
         default=None, description="Set by a dry run, of which nothing was stored: what the whole run would use."
     )

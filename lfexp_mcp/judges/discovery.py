@@ -1,7 +1,7 @@
 """Find the judges of a run: those named, else those of the dataset, else all prompts named `judge-*`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.client import Gateway
@@ -33,6 +33,7 @@ async def find_judges(
     names: Sequence[str] | None,
     use_langfuse_judges: bool,
     samples: int = 1,
+    versions: Mapping[str, int] | None = None,
 ) -> FoundJudges:
     """Find and resolve the judges of a run.
 
@@ -44,6 +45,7 @@ async def find_judges(
         names: Prompts by name, `name@label` or `name:version`; they win over discovery.
         use_langfuse_judges: Whether to look for judges where none are named.
         samples: Votes per judge and item.
+        versions: Versions that stand for prompts named without one: those that a run was begun with.
 
     Returns:
         The judges; none where none were asked for.
@@ -55,7 +57,11 @@ async def find_judges(
     if not names and not use_langfuse_judges:
         return FoundJudges((), ())
     known = {info.name: info for info in await gateway.prompts()}
-    references = _references(names, dataset, known)
+    pinned = versions or {}
+    references = [
+        replace(one, version=pinned.get(one.name)) if one.version is None and one.label is None else one
+        for one in _references(names, dataset, known)
+    ]
     score_configs = await gateway.score_configs()
     prompts = [await read_prompt(gateway, reference, known) for reference in references]
     judges = [resolve_judge(prompt, score_configs, settings, samples) for prompt in prompts]

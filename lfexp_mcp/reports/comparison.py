@@ -63,7 +63,7 @@ def _figures(runs: list[RunFigures]) -> Table:
         )
         for run in runs
     ]
-    return Table(("run", "status", "succeeded", "failed", "median s", "USD"), rows, "Runs:")
+    return Table(("run", "status", "succeeded", "failed", "median s", "task USD"), rows, "Runs:")
 
 
 def _changes(changes: ChangeList) -> tuple[Block, ...]:

@@ -119,7 +119,7 @@ def _models(answer: RunAnswer) -> tuple[Block, ...]:
         return ()
     rows = [
         (
-            use.name,
+            f"{use.name} ({use.role})",
             use.model,
             str(use.calls),
             f"{use.input_tokens}+{use.output_tokens}",
@@ -129,7 +129,11 @@ def _models(answer: RunAnswer) -> tuple[Block, ...]:
         for use in answer.models
     ]
     table = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
-    return (table, f"All models together: {_usd(answer.cost_usd)}.") if len(rows) > 1 else (table,)
+    if len(rows) < 2:
+        return (table,)
+    roles = {use.role for use in answer.models}
+    both = f" (task {_usd(answer.task_cost_usd)}, judges {_usd(answer.judge_cost_usd)})" if len(roles) > 1 else ""
+    return (table, f"All models together: {_usd(answer.cost_usd)}{both}.")
 
 
 def _usd(cost: float | None) -> str:

@@ -43,10 +43,12 @@ def _unscored(record: RunRecord) -> Iterator[str]:
     for name, errors in sorted(reasons.items(), key=lambda entry: -entry[1].total())[:MOST_NAMES]:
         ((reason, count),) = errors.most_common(1)
         shown = reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
+        judged = record.plan is not None and name in record.plan.scores
+        judge = ", asking a new version of the judge if `judges` names it" if judged else ""
         yield (
-            f"{errors.total()} of {len(record.items)} results were not scored by {name!r}, which counts for no zero; "
+            f"{errors.total()} of {len(record.items)} results were not scored by {name!r}, which is not a zero; "
             f"the most common reason, of {count}: {shown} Once it is mended, resume=true scores them without running "
-            "the task."
+            f"the task{judge}."
         )
 
 

@@ -111,6 +111,7 @@ class ItemEvaluation:
         self._recorder = recorder
         self._delivery = delivery
         self.names = tuple(scorer.name for scorer in scorers)
+        self.answerable = {*self.names, *(scorer.score_name for scorer in scorers)}
 
     async def run(self, work: Work, ended: ItemEnded, output: object) -> ItemScored:
         """Evaluate a good result; when this returns, its scores are journaled.
@@ -141,11 +142,16 @@ class ItemEvaluation:
             repeat=ended.repeat,
             evaluators=self._asked(work),
             scores=tuple(collected.scores),
-            unscored=tuple(collected.unscored),
+            unscored=(*self._still_missing(work), *collected.unscored),
         )
         await self._recorder.record(event)
         self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(kept) :]])
         return event
+
+    def _still_missing(self, work: Work) -> tuple[Unscored, ...]:
+        """What evaluators failed on before that the run does not have any more."""
+        before = work.scored.unscored if work.scored else ()
+        return tuple(missing for missing in before if missing.name not in self.answerable)
 
     def _asked(self, work: Work) -> tuple[str, ...] | None:
         """Name all that have scored the item by now; not known where nobody knows of the scores it had."""

@@ -27,7 +27,11 @@ class Work:
 
 
 def plan_work(
-    manifest: Manifest, items: Iterable[RunItem], state: RunState, evaluators: Collection[str]
+    manifest: Manifest,
+    items: Iterable[RunItem],
+    state: RunState,
+    evaluators: Collection[str],
+    answerable: Collection[str],
 ) -> Iterator[Work]:
     """Yield what is to do, in the order of repetitions and items.
 
@@ -39,13 +43,14 @@ def plan_work(
         items: The dataset items.
         state: What has been done.
         evaluators: Names of the evaluators and judges of now; one that is new scores what the others have scored.
+        answerable: Names under which those report a missing score; what other evaluators failed on stays missing.
     """
     known = list(items)
     suspects = state.suspects | state.at_work
     late: list[Work] = []
     for repeat in range(manifest.repeats):
         for item in known:
-            work = _work(item, repeat, state, evaluators)
+            work = _work(item, repeat, state, evaluators, answerable)
             if work is None:
                 continue
             if (repeat, item.id) in suspects:
@@ -55,7 +60,9 @@ def plan_work(
     yield from late
 
 
-def _work(item: RunItem, repeat: int, state: RunState, evaluators: Collection[str]) -> Work | None:
+def _work(
+    item: RunItem, repeat: int, state: RunState, evaluators: Collection[str], answerable: Collection[str]
+) -> Work | None:
     key = (repeat, item.id)
     if not state.succeeded(key):
         return Work(item, repeat, attempt=state.attempts[key])
@@ -63,7 +70,7 @@ def _work(item: RunItem, repeat: int, state: RunState, evaluators: Collection[st
     scored = state.scored.get(key)
     if scored is None:
         return Work(item, repeat, ended)
-    missing = {each.name for each in scored.unscored}
+    missing = {each.name for each in scored.unscored} & set(answerable)
     if scored.evaluators is not None:
         missing |= set(evaluators).difference(scored.evaluators)
     if not missing:

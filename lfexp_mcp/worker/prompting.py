@@ -29,7 +29,7 @@ def prompt_caller(
         ledger: Told what the calls use.
     """
     timeout = manifest.limits.item_timeout
-    user = ModelUser(task.name, task.model)
+    user = ModelUser(task.name, task.model, "task")
 
     async def call(item: RunItem) -> Outcome[TaskOutput]:
         # One for each item, so that its usage is the item's.

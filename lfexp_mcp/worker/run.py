@@ -175,7 +175,8 @@ class Run:
         )
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
-        await execution.run(plan_work(self.manifest, self.items, self.state, execution.evaluation.names))
+        scoring = execution.evaluation
+        await execution.run(plan_work(self.manifest, self.items, self.state, scoring.names, scoring.answerable))
         self.log.trim()
         await self._flush_sdk(tracer)
         tracer.flush()

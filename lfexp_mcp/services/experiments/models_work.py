@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
+from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.resumed_judges import check_versions, judges_so_far
 from lfexp_mcp.services.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ async def find_models_work(
     dataset: Dataset,
     items: Sequence[DatasetItem],
     before: Manifest | None = None,
+    state: RunState | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> ModelsWork:
     """Find the judges and the prompt that a run is asked to have.
 
@@ -46,7 +51,10 @@ async def find_models_work(
         request: What is asked for.
         dataset: The run's dataset.
         items: Its items.
-        before: The order that the run was begun with; what the request does not name is that of before.
+        before: The order that the run was begun with; what the request does not name is that of before, and so are
+            the versions of the judges that it names without one.
+        state: What the run has done under that order.
+        versions: Versions of the judges of a run that another machine began.
 
     Raises:
         NotFoundError: There is no such prompt.
@@ -54,6 +62,7 @@ async def find_models_work(
     """
     kept = ModelsWork(before.judges, before.warnings, before.task_prompt) if before is not None else ModelsWork()
     judges, warnings = kept.judges, kept.warnings
+    so_far = judges_so_far(before, state) if before is not None and before.judges and state is not None else {}
     if request.names_judges:
         # Imported here, since most runs need no model.
         from lfexp_mcp.judges.discovery import find_judges
@@ -66,8 +75,12 @@ async def find_models_work(
             names=request.judges,
             use_langfuse_judges=request.use_langfuse_judges,
             samples=request.judge_samples,
+            versions={name: known.judge.version for name, known in so_far.items()} or versions,
         )
         judges, warnings = tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
+    if so_far:
+        resolved = [ResolvedJudge.model_validate(judge) for judge in judges]
+        warnings = tuple(dict.fromkeys((*warnings, *await check_versions(ws, request, resolved, so_far))))
     prompt = kept.task_prompt
     if request.names_task:
         task = await _resolve_task(ws, request, items)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
@@ -19,6 +20,7 @@ from lfexp_mcp.services.experiments.models_work import find_models_work
 from lfexp_mcp.services.experiments.other_machine import read_results
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import working_folder
+from lfexp_mcp.services.reading.whole import Whole, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
@@ -120,8 +122,9 @@ async def _begin_order(
             f"Run {request.run_name!r} was begun on another machine, so that its task is not known here. Pass "
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
-    manifest = await _new_manifest(ws, request, dataset, items, heads)
-    earlier = await read_results(ws, experiment, heads) if experiment is not None else ()
+    whole = await read_whole(ws, experiment) if experiment is not None else None
+    manifest = await _new_manifest(ws, request, dataset, items, heads, whole)
+    earlier = await read_results(ws, whole, heads) if whole is not None else ()
     if earlier and (manifest.evaluator_script or manifest.judges):
         manifest = manifest.model_copy(update={"warnings": (*manifest.warnings, SCORED_ELSEWHERE)})
     return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
@@ -133,10 +136,11 @@ async def _new_manifest(
     dataset: Dataset,
     items: Sequence[DatasetItem],
     heads: Sequence[ExperimentHead],
+    whole: Whole | None = None,
 ) -> Manifest:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
-    work = await find_models_work(ws, request, dataset, items)
+    work = await find_models_work(ws, request, dataset, items, versions=whole.judge_versions if whole else None)
     return Manifest(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -179,7 +183,8 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
             "out, or use another run name."
         )
     items = [_dataset_item(item, dataset) for item in folder.items()]
-    work = await find_models_work(ws, request, dataset, items, before)
+    state = await anyio.to_thread.run_sync(folder.read_state)
+    work = await find_models_work(ws, request, dataset, items, before, state)
     changes = {
         "task_script": _absolute(request.task_script) if request.names_task else before.task_script,
         "task_prompt": work.task_prompt,

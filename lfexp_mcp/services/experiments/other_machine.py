@@ -2,22 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 
-from lfexp_mcp.gateway.records import Experiment, ExperimentItem
+from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.manifest import ExperimentHead
 from lfexp_mcp.services.reading.attribution import attribute_scores
 from lfexp_mcp.services.reading.results import item_result, newest_good
-from lfexp_mcp.services.reading.whole import Whole, read_whole
+from lfexp_mcp.services.reading.whole import Whole
 from lfexp_mcp.services.workspace import Workspace
 
 
-async def read_results(ws: Workspace, head: Experiment, experiments: Sequence[ExperimentHead]) -> list[Event]:
+async def read_results(ws: Workspace, whole: Whole, experiments: Sequence[ExperimentHead]) -> list[Event]:
     """Read what Langfuse has of a run as events of a journal.
 
     Good results without any score of an evaluator or judge of the run are left to be scored; of the others the run's
     mark tells what failed, and they count as scored where it does not. What others wrote is none of the run's.
     """
-    whole = await read_whole(ws, head)
     events: list[Event] = []
     for repeat, experiment in enumerate(experiments):
         results = newest_good(await ws.gateway.experiment_items(experiment.id))

@@ -1,7 +1,7 @@
 """From a run's record to the answer that tools and shell give of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import anyio
@@ -11,7 +11,9 @@ from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.scale import Scale
@@ -21,6 +23,7 @@ from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.reading.following import Follower
+from lfexp_mcp.services.reading.newer_judges import NewerJudge, newer_judges_of
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
@@ -57,6 +60,7 @@ async def describe_run(
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
     readings = read_scores(record, human_scales or {})
+    newer = await newer_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,
         backend=ws.gateway.backend,
@@ -80,10 +84,12 @@ async def describe_run(
         evaluators=_evaluators(record),
         models=models,
         cost_usd=_total_cost(models),
+        judge_cost_usd=_total_cost([use for use in models if use.role == "judge"]),
+        task_cost_usd=_total_cost([use for use in models if use.role == "task"]),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
-        warnings=run_warnings(record, readings),
+        warnings=[*run_warnings(record, readings), *(judge.advice for judge in newer)],
         log=follower.log() if follower else None,
-        next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None),
+        next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None, newer),
     )
 
 
@@ -127,11 +133,26 @@ def _cut(text: str) -> str:
 
 
 def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
-    """The evaluators as the runner recorded them; none for runs that others made."""
+    """The evaluators as the newest worker recorded them, and the judges that scored before; none for runs of others."""
     try:
-        return _EVALUATORS.validate_python(record.provenance.get("evaluators", []))
+        found = _EVALUATORS.validate_python(record.provenance.get("evaluators", []))
     except ValidationError:
-        return []
+        found = []
+    known = {(info.name, info.version, info.model) for info in found}
+    makers = dict.fromkeys(score.maker for item in record.items for score in item.scores)
+    earlier = [
+        EvaluatorInfo(
+            name=maker.prompt,
+            kind="judge",
+            version=maker.version,
+            model=maker.model,
+            scale=maker.scale.name if maker.scale else None,
+            scale_source=maker.scale_source,
+        )
+        for maker in makers
+        if isinstance(maker, JudgeMaker) and (maker.prompt, maker.version, maker.model) not in known
+    ]
+    return [*found, *earlier]
 
 
 async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
@@ -141,6 +162,7 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
     return [
         ModelUse(
             name=user.name,
+            role=user.role,
             model=user.model,
             calls=used.calls,
             retries=used.retries,
@@ -165,7 +187,9 @@ def _total_cost(models: list[ModelUse]) -> float | None:
     return math.fsum(costs) if models and len(costs) == len(models) else None
 
 
-def _next_steps(record: RunRecord, failed: int, undelivered: int, order: Manifest | None) -> list[NextStep]:
+def _next_steps(
+    record: RunRecord, failed: int, undelivered: int, order: Manifest | None, newer: Sequence[NewerJudge]
+) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
         return [
@@ -175,8 +199,10 @@ def _next_steps(record: RunRecord, failed: int, undelivered: int, order: Manifes
     steps = []
     unscored = any(item.unscored for item in record.items)
     bare = nothing_scores(record)
-    if record.status in ("failed", "cancelled") or undelivered or unscored or bare:
-        steps.append(_resume_step(run, order, bare=bare))
+    # One that may be running on another machine is not to be run here as well.
+    ended = record.status != "unknown"
+    if ended and (record.status in ("failed", "cancelled") or undelivered or unscored or bare):
+        steps.append(_resume_step(run, order, _versions_to_ask(record, newer), bare=bare))
     if failed or any(item.scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
@@ -185,7 +211,22 @@ def _next_steps(record: RunRecord, failed: int, undelivered: int, order: Manifes
     return steps
 
 
-def _resume_step(run: dict[str, JsonValue], order: Manifest | None, *, bare: bool) -> NextStep:
+def _versions_to_ask(record: RunRecord, newer: Sequence[NewerJudge]) -> list[str]:
+    """The judges to name where the version of one scored nothing and has a newer one; else none, which keeps all."""
+    asked = {
+        (score.maker.prompt, score.maker.version)
+        for item in record.items
+        for score in item.scores
+        if isinstance(score.maker, JudgeMaker)
+    }
+    instead = {judge.name: judge.reference for judge in newer if (judge.name, judge.version) not in asked}
+    plan = decode_plan(record.provenance)
+    if not instead or plan is None:
+        return []
+    return [instead.get(judge.prompt, f"{judge.prompt}:{judge.version}") for judge in plan.judges.values()]
+
+
+def _resume_step(run: dict[str, JsonValue], order: Manifest | None, judges: list[str], *, bare: bool) -> NextStep:
     """The call that goes on with a run: its order on this machine holds the scripts and judges, but not the limits."""
     why = "Go on: runs what is missing or failed, scores what is not, and sends what Langfuse has not acknowledged."
     if order is None:
@@ -195,6 +236,8 @@ def _resume_step(run: dict[str, JsonValue], order: Manifest | None, *, bare: boo
         # A time-out of the whole run may be why it ended; the resumed one has none unless it is given one.
         kept = order.limits.model_dump(mode="json", exclude_defaults=True, include=RESUMED_LIMITS)
         known = kept | ({"python": str(order.python)} if order.python else {})
+    if judges:
+        known["judges"] = [*judges]
     if bare:
         known["evaluator_script"] = "<path>.py"
         why += " With an evaluator script, or `judges`, it is scored."

@@ -55,6 +55,12 @@ class Whole:
         """Whether the run left its end."""
         return self.mark is not None and self.mark.status != "running"
 
+    @property
+    def judge_versions(self) -> dict[str, int]:
+        """The versions of the prompts that judged it."""
+        judges = self.plan.judges.values() if self.plan else ()
+        return {judge.prompt: judge.version for judge in judges if judge.version is not None}
+
     def known_makers(self) -> KnownMakers:
         """What is known of the makers of its scores."""
         makers: dict[RunMaker, None] = dict.fromkeys(self.mark.makers if self.mark else ())

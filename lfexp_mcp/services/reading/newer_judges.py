@@ -1,0 +1,57 @@
+"""Judges that left results of a run unscored, and have a newer version than the one that was asked."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lfexp_mcp.errors import BackendError, NotFoundError
+from lfexp_mcp.gateway.run_marks import decode_plan
+from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.records import RunRecord
+from lfexp_mcp.services.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class NewerJudge:
+    """A judge of a run with a newer version."""
+
+    name: str
+    version: int
+    """The run's."""
+    latest: int
+
+    @property
+    def reference(self) -> str:
+        """The newer version, as `judges` names it."""
+        return f"{self.name}:{self.latest}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return (
+            f"Judge {self.name!r} was asked in version {self.version}, and has version {self.latest} now. To ask that "
+            f'one about what is unscored, name it: run_experiment with resume=true and judges=["{self.reference}"].'
+        )
+
+
+async def newer_judges_of(ws: Workspace, record: RunRecord) -> list[NewerJudge]:
+    """Find the judges of a run that left results unscored and have a newer version; asks nothing where none did.
+
+    A Langfuse that does not answer has none.
+    """
+    unscored = {missing.name for item in record.items for missing in item.unscored}
+    plan = decode_plan(record.provenance)
+    if not unscored or plan is None:
+        return []
+    return await newer_versions(ws, (judge for score, judge in plan.judges.items() if score in unscored))
+
+
+async def newer_versions(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[NewerJudge]:
+    """Find which of some judges have a newer version."""
+    found = []
+    for judge in judges:
+        with suppress(BackendError, NotFoundError):
+            latest = (await ws.gateway.prompt(judge.prompt, label="latest")).version
+            if judge.version is not None and latest > judge.version:
+                found.append(NewerJudge(judge.prompt, judge.version, latest))
+    return found

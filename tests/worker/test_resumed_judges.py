@@ -1,0 +1,122 @@
+"""Resuming a run after its judge got a new version: each score keeps who made it, and no call is spent for nothing."""
+
+import pytest
+
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.services.definitions.judges import create_judge
+from lfexp_mcp.services.reading.results import read_run
+from lfexp_mcp.services.reading.runs import get_run
+from lfexp_mcp.services.workspace import open_workspace
+from lfexp_mcp.settings import Settings
+from tests.providers.server import ProviderServer, Reply
+from tests.worker.scene import Scene
+from tests.worker.test_judges import PROMPT, UPPER, scene_settings
+
+pytestmark = pytest.mark.anyio
+
+FIRST = {"scale": "0-10", "model": "gpt-one", "provider": "openai"}
+SECOND = {"scale": "1-5", "model": "gpt-two", "provider": "openai"}
+UNREADABLE = Reply(text="I would rather not say.")
+
+
+@pytest.fixture(autouse=True)
+def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+
+
+async def versions_of(scene: Scene) -> list[int | None]:
+    """The version of the judge that made each score, in the order of the items."""
+    record = await read_run(scene.ws, scene.dataset, scene.run_name)
+    makers = [score.maker for item in record.items for score in item.scores]
+    return [maker.version for maker in makers if isinstance(maker, JudgeMaker)]
+
+
+async def test_a_new_version_relabels_nothing_and_scores_only_what_has_no_score(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(3)
+    openai_server.respond = lambda call: UNREADABLE if "INPUT 2" in call.text else Reply(text='{"score": 8}')
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name, task = f"judge-{scene.dataset}", judged.script(UPPER)
+        await create_judge(ws, name, PROMPT, config={**FIRST})
+        answer = await judged.run(task, judges=[name])
+        assert [(score.count, score.unscored) for score in answer.scores] == [(2, 1)]
+        await create_judge(ws, name, PROMPT, config={**SECOND})
+        advice = f'judges=["{name}:2"]'
+        answer = await get_run(ws, scene.dataset, "run")
+        assert any(advice in warning for warning in answer.warnings)
+        assert "judges" not in answer.next[0].arguments, "a score of version 1 speaks for going on with it"
+
+        # The same call again asks the version that the run has.
+        answer = await judged.run(task, judges=[name], resume=True)
+        assert [call.body["model"] for call in openai_server.calls[-2:]] == ["gpt-one"] * 2
+        assert any(advice in warning for warning in answer.warnings)
+
+        openai_server.respond = lambda _call: Reply(text='{"score": 5}')
+        answer = await judged.run(None, judges=[f"{name}:2"], resume=True)
+        assert openai_server.calls[-1].body["model"] == "gpt-two"
+        assert sum(call.body["model"] == "gpt-two" for call in openai_server.calls) == 1
+        (summary,) = answer.scores
+        assert (summary.mean, summary.count) == (None, 3)
+        assert [(share.count, share.mean) for share in summary.makers] == [(2, 0.8), (1, 1.0)]
+        assert {(info.name, info.version, info.scale) for info in answer.evaluators} == {
+            (name, 1, "0-10"),
+            (name, 2, "1-5"),
+        }
+        assert await versions_of(judged) == [1, 1, 2]
+
+        calls = len(openai_server.calls)
+        await judged.run(None, judges=[name], resume=True)
+        assert (len(openai_server.calls), await versions_of(judged)) == (calls, [1, 1, 2])
+
+
+async def test_a_version_that_scored_nothing_is_asked_again_only_when_it_is_named(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(2)
+    openai_server.respond = lambda _call: UNREADABLE
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name, task = f"judge-{scene.dataset}", judged.script(UPPER)
+        await create_judge(ws, name, PROMPT, config={**FIRST})
+        answer = await judged.run(task, judges=[name])
+        assert [(score.count, score.unscored) for score in answer.scores] == [(0, 2)]
+        await create_judge(ws, name, PROMPT, config={**SECOND})
+        calls = len(openai_server.calls)
+        for named in (None, [name]):
+            with pytest.raises(JudgeError) as refusal:
+                await judged.run(None, resume=True, judges=named)
+            assert f'judges=["{name}:2"]' in str(refusal.value)
+        assert len(openai_server.calls) == calls
+        step = (await get_run(ws, scene.dataset, "run")).next[0]
+        assert (step.tool, step.arguments["judges"]) == ("run_experiment", [f"{name}:2"])
+
+        openai_server.respond = lambda _call: Reply(text='{"score": 5}')
+        answer = await judged.run(None, judges=[f"{name}:2"], resume=True)
+        assert [(score.mean, score.count, score.unscored, score.scale) for score in answer.scores] == [
+            (1.0, 2, 0, "1-5")
+        ]
+        assert await versions_of(judged) == [2, 2]
+
+
+async def test_another_judge_leaves_the_first_one_its_scale_and_what_it_failed_on(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(2)
+    openai_server.respond = lambda call: UNREADABLE if "INPUT 1" in call.text else Reply(text='{"score": 8}')
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        first, second = f"judge-{scene.dataset}", f"judge-second-{scene.dataset}"
+        await create_judge(ws, first, PROMPT, config={**FIRST})
+        await create_judge(ws, second, PROMPT, config={**SECOND})
+        await judged.run(judged.script(UPPER), judges=[first])
+        openai_server.respond = lambda _call: Reply(text='{"score": 3}')
+        answer = await judged.run(None, judges=[second], resume=True)
+        assert [(score.mean, score.count, score.unscored, score.scale) for score in answer.scores] == [
+            (0.8, 1, 1, "0-10"),
+            (0.5, 2, 0, "1-5"),
+        ]
+        assert {info.name for info in answer.evaluators} == {first, second}
