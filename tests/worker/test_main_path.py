@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import Progress
+from lfexp_mcp.gateway.run_marks import MARK_NAME
 from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
@@ -216,7 +217,7 @@ async def test_evaluators_of_the_whole_run_score_the_experiment(scene: Scene) ->
     answer = await scene.run(scene.script(UPPER), evaluator_script=evaluators)
     assert answer.run_scores == {"total": 3.0}
     stored = await scene.ws.gateway.scores(experiment_id=answer.experiment_id)
-    assert [(entry.score.name, entry.score.value) for entry in stored] == [("total", 3.0)]
+    assert {entry.score.name: entry.score.value for entry in stored} == {"total": 3.0, MARK_NAME: "completed"}
 
 
 async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_told(scene: Scene) -> None:
