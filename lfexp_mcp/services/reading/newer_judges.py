@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio
+
 from lfexp_mcp.errors import BackendError, NotFoundError
 from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.services.workspace import Workspace
+
+PATIENCE_S = 2.0
+"""How long Langfuse may take to tell of one judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class NewerJudge:
 async def newer_judges_of(ws: Workspace, record: RunRecord) -> list[NewerJudge]:
     """Find the judges of a run that left results unscored and have a newer version; asks nothing where none did.
 
-    A Langfuse that does not answer has none.
+    A Langfuse that does not answer in time has none.
     """
     unscored = {missing.name for item in record.items for missing in item.unscored}
     plan = decode_plan(record.provenance)
@@ -50,7 +55,7 @@ async def newer_versions(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[Ne
     """Find which of some judges have a newer version."""
     found = []
     for judge in judges:
-        with suppress(BackendError, NotFoundError):
+        with suppress(BackendError, NotFoundError), anyio.move_on_after(PATIENCE_S):
             latest = (await ws.gateway.prompt(judge.prompt, label="latest")).version
             if judge.version is not None and latest > judge.version:
                 found.append(NewerJudge(judge.prompt, judge.version, latest))
