@@ -44,7 +44,6 @@ class ScoreComparison(Answer):
         description="`equivalent`: shown to lie within `margin` of the baseline. `higher`, `lower`: of a score without "
         "a scale, of which nobody knows what is better."
     )
-    verdict_alone: ComparedVerdict = Field(description="Unadjusted: what a gate that names this score goes by.")
     reason: str
     pairs: int = Field(description="Items scored in both runs; with repeats, an item counts once, with its mean.")
     baseline_mean: float | None = Field(description="Over the pairs, canonical 0-1; null when not comparable.")

@@ -347,11 +347,27 @@ async def test_a_primary_score_and_a_gate_that_names_one_are_not_weakened_by_sco
         request = CompareRequest(dataset=dataset.name, runs=runs, primary_score=primary, fail_if=gates)
         answer = await compare_runs(workspace, request)
         line = next(line for line in answer.scores if (line.run, line.score) == ("slightly", "accuracy"))
-        assert (line.p, line.verdict, line.verdict_alone) == (0.015625, verdict, "worse")
+        assert (line.p, line.verdict) == (0.015625, verdict)
         assert (line.p_adjusted == line.p) is (primary is not None)
         assert answer.gate is not None
         named, unnamed = (check for check in answer.gate.checks if check.run == "slightly")
         assert (named.outcome, unnamed.outcome) == ("failed", "failed" if verdict == "worse" else "passed")
+
+
+async def test_a_gate_fails_on_a_loss_that_rare_gains_could_make_up_for_and_the_verdict_stays_open(
+    workspace: Workspace,
+) -> None:
+    dataset = await make_dataset(workspace, "compare-small-loss")
+    await record_run(workspace, dataset, "old", _results([0.5 + n / 100 for n in range(12)]))
+    await record_run(workspace, dataset, "new", _results([0.4 + n / 200 for n in range(12)]))
+    request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=["accuracy.worse", "worse"])
+    answer = await compare_runs(workspace, request)
+    (line,) = answer.scores
+    assert line.p is not None
+    assert line.p < 0.001
+    assert (line.verdict, line.interval is not None and line.interval.high > 0) == ("inconclusive", True)
+    assert answer.gate is not None
+    assert [check.outcome for check in answer.gate.checks] == ["failed", "failed"]
 
 
 async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone(workspace: Workspace) -> None:

@@ -7,7 +7,16 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.comparison import ChangeList, Comparison, Contrast, Finding, Gate, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import (
+    ChangeList,
+    ComparedVerdict,
+    Comparison,
+    Contrast,
+    Finding,
+    Gate,
+    RunFigures,
+    ScoreComparison,
+)
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.scale import UNIT
 from lfexp_mcp.scores.limits import PASS_MARK
@@ -34,6 +43,7 @@ from lfexp_mcp.services.reading.results import read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.reading.usage import Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 
 LINES_A_ROW = 5
@@ -249,12 +259,17 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
         values=values,
         scales={ERROR_RATE: UNIT, **scales},
         deltas=deltas,
-        verdicts={line.score: line.verdict for line in judged},
-        verdicts_alone={line.score: line.verdict_alone for line in judged},
+        verdicts={line.score: _tested(line, line.p_adjusted) for line in judged},
+        verdicts_alone={line.score: _tested(line, line.p) for line in judged},
         unusable=raw,
         coverage=coverage,
         pairs=pairs,
     )
+
+
+def _tested(line: ScoreComparison, p: float | None) -> ComparedVerdict:
+    """What a gate goes by: the test alone, as rare large gains that may be unseen are no reason to pass a loss."""
+    return "worse" if p is not None and p < ALPHA and line.delta is not None and line.delta < 0 else line.verdict
 
 
 async def _shown(ws: Workspace, changes: Sequence[Changes], start: int, limit: int) -> ShownItems:

@@ -11,7 +11,7 @@ from lfexp_mcp.services.comparison.worst_case import worst_case
 from lfexp_mcp.services.reading.run_values import RunValues
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm
-from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge, verdict_of
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,11 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
     if result is None:
         return _not_comparable(line, scale)
     judgement = judge(result, adjusted.p, line.margin, adjusted.tests)
-    alone = verdict_of(result, result.p, line.margin)
     failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
     return ScoreComparison(
         score=line.score,
         run=line.run.name,
         verdict=_verdict(judgement.verdict, on_scale=line.on_scale),
-        verdict_alone=_verdict(alone, on_scale=line.on_scale),
         reason=" ".join(filter(None, (judgement.reason, _missing(line), line.doubt))),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
@@ -197,7 +195,6 @@ def _not_comparable(line: _Line, scale: str | None) -> ScoreComparison:
         score=line.score,
         run=line.run.name,
         verdict="not comparable",
-        verdict_alone="not comparable",
         reason=line.unfair or "No item is scored in both runs.",
         pairs=len(line.pairs),
         baseline_mean=None,
