@@ -32,8 +32,12 @@ class Judged:
     usage: ModelUsage
 
     def evaluated(self, judge: ResolvedJudge) -> Evaluated:
-        """The score in the form that evaluators' scores have."""
+        """The score in the form that evaluators' scores have.
+
+        Its metadata says that the judge saw what it judged fenced off as data, as earlier versions did not.
+        """
         metadata: dict[str, JsonValue] = {
+            "fenced": True,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "seconds": round(self.usage.seconds, 3),

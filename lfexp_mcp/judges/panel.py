@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.judged import Judged, count_votes
 from lfexp_mcp.judges.models import Models
-from lfexp_mcp.judges.prompting import answer_schema, judge_messages, once_more
+from lfexp_mcp.judges.prompting import JudgeQuestion, answer_schema, judge_question
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import ReadReply, read_reply
 from lfexp_mcp.judges.resolved import ResolvedJudge
@@ -98,14 +98,14 @@ class JudgePanel:
             metadata=metadata,
             missing=judge.missing_expected_output,
         )
-        messages = judge_messages(judge, values)
+        question = judge_question(judge, values)
         meter = Meter()
         votes: list[ReadReply] = []
         errors: list[LfexpError] = []
 
         async def vote() -> None:
             try:
-                votes.append(await self._vote(judge, messages, meter))
+                votes.append(await self._vote(judge, question, meter))
             except LfexpError as error:
                 errors.append(error)
 
@@ -123,9 +123,9 @@ class JudgePanel:
             raise hopeless or errors[0]
         return count_votes(judge, votes, meter.usage)
 
-    async def _vote(self, judge: ResolvedJudge, messages: tuple[Message, ...], meter: Meter) -> ReadReply:
+    async def _vote(self, judge: ResolvedJudge, question: JudgeQuestion, meter: Meter) -> ReadReply:
         parameters = {**judge.defaults, **judge.parameters}
-        answer = await self._ask(judge, _request(judge, messages, parameters), meter)
+        answer = await self._ask(judge, _request(judge, question.messages, parameters), meter)
         try:
             return self._read(answer, judge)
         except JudgeReplyError:
@@ -133,7 +133,7 @@ class JudgePanel:
                 given = parameters.get("max_tokens")
                 limit = given if isinstance(given, int) else TOKENS_OF_A_CUT_OFF_ANSWER
                 parameters = {**parameters, "max_tokens": limit * LONGER}
-            again = _request(judge, once_more(messages, answer, judge.scale), parameters)
+            again = _request(judge, question.once_more(answer), parameters)
             meter.add(ModelUsage(asked_again=1))
             return self._read(await self._ask(judge, again, meter), judge)
 

@@ -1,7 +1,7 @@
 """The placeholders of prompts, of judges and of tasks, and filling them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -18,15 +18,16 @@ def placeholders(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for text in texts for match in PLACEHOLDER.finditer(text)))
 
 
-def fill(text: str, values: Mapping[str, object]) -> str:
+def fill(text: str, values: Mapping[str, object], enclose: Callable[[str], str] = str) -> str:
     """Replace the placeholders of a text in one pass: a value is never read as a template.
 
     Args:
         text: The template.
         values: What to put in by name. Strings go in as they are, None as nothing, all else as JSON. A name that is
             missing is replaced by nothing, see `missing_keys`.
+        enclose: What to put around each value.
     """
-    return PLACEHOLDER.sub(lambda match: as_text(values.get(match[1])), text)
+    return PLACEHOLDER.sub(lambda match: enclose(as_text(values.get(match[1]))), text)
 
 
 def as_text(value: object) -> str:

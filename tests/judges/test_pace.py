@@ -1,3 +1,4 @@
+import re
 import time
 
 import anyio
@@ -62,7 +63,7 @@ FAULTS: list[Outcome] = [
 
 def one_in_five_fails(call: Call) -> Outcome:
     """Of four items, one fails at first, so that a fifth of all answers does; each fault has its turn."""
-    item = int(call.messages[1][1].split("<")[1].split(">")[0])
+    item = int(re.findall(r"<(\d+)>", call.messages[1][1])[0])
     return FAULTS[(item // 4) % len(FAULTS)] if item % 4 == 0 else Reply()
 
 
@@ -74,7 +75,7 @@ class FailsAtFirst:
         self._seen: set[str] = set()
 
     def __call__(self, call: Call) -> Outcome:
-        key = call.messages[1][1]
+        key = re.sub(r"data-[0-9a-f]{16}", "data", call.messages[1][1])
         outcome = Reply() if key in self._seen else one_in_five_fails(call)
         self._seen.add(key)
         self.faults += outcome != Reply()

@@ -29,6 +29,10 @@ _QUOTED = re.compile(
     r"\"[^\"\n]{1,400}\"|\u201c[^\u201d\n]{1,400}\u201d|\u201e[^\u201c\u201d\n]{1,400}[\u201c\u201d]"
     r"|\u00ab[^\u00bb\n]{1,400}\u00bb|`[^`\n]{1,400}`|\u2018[^\u2019\n]{1,400}\u2019(?!\w)|(?<!\w)'[^'\n]{1,400}'(?!\w)|\u300c[^\u300d\n]{1,400}\u300d"
 )
+_LONG_QUOTED = re.compile(
+    r"\b(?:sa(?:ys|id)|reads?|stat(?:es|ed)|writes?|wrote|contain(?:s|ed)|with|is|was|claim(?:s|ed))[:,]?\s+"
+    r"(?:\"[^\"]{1,2000}\"|\u201c[^\u201d]{1,2000}\u201d)(?=[\s.,;:)]|$)"
+)
 _OTHERS_BLOCK = re.compile(
     r"<(output|candidate|submission|input|example|rubric|quote)\b[^>\n]{0,80}>.*?(?:</\1>|\Z)",
     re.DOTALL | re.IGNORECASE,
@@ -157,6 +161,7 @@ class Context:
             if not self._is_whole_line(quotation):
                 yield _Span(quotation.start(), quotation.end(), Standing.OTHERS)
         for pattern, standing in (
+            (_LONG_QUOTED, Standing.OTHERS),
             (_OTHERS_BLOCK, Standing.OTHERS),
             (_WORKING_BLOCK, Standing.WEAK),
             (_QUOTE_BLOCK, Standing.WEAK),

@@ -19,7 +19,9 @@ from lfexp_mcp.scale import Scale
 _MAX_LENGTH = 100_000
 
 _THINKING = re.compile(r"<(think|thinking|reasoning_content)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_BEFORE_ANSWER = re.compile(r"\A.*(?:</(?:think|thinking)>|<\|channel\|>final<\|message\|>)", re.DOTALL | re.IGNORECASE)
+_END_OF_THINKING = re.compile(r"\A\s*(?![{`\s]).*?</(?:think|thinking)>", re.DOTALL | re.IGNORECASE)
+_OTHER_CHANNELS = re.compile(r"\A\s*<\|(?:channel|start)\|>.*<\|channel\|>final<\|message\|>", re.DOTALL)
+_BLOCK_START = re.compile(r"\s*(?:```\w*\s*)?")
 _CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>(?:(?:assistant|analysis|final)\b)?")
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0xA0: 0x20}
@@ -51,15 +53,16 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
     Raises:
         JudgeReplyError: The reply states no score, one outside the scale, or several that differ.
     """
-    text = _answer_of(reply)
-    if not text.strip():
+    if not reply.strip():
         raise JudgeReplyError("The judge's reply is empty.")
-    if len(text) > _MAX_LENGTH:
-        raise JudgeReplyError(f"The judge's reply is too long to be read: {len(text):,} characters.")
+    if len(reply) > _MAX_LENGTH:
+        raise JudgeReplyError(f"The judge's reply is too long to be read: {len(reply):,} characters.")
+    only = _only_object(reply)
+    text = reply if only else _answer_of(reply)
     whole = read_value(text, scale)
     if whole is not None:
         return ReadReply(_on_scale(whole, scale), None)
-    verdict = _choose(_statements(text, scale, score_name))
+    verdict = _choose(_held(only, scale, score_name) if only else _statements(text, scale, score_name))
     if verdict is None:
         raise JudgeReplyError(f"The judge's reply states no score on {scale.name}.")
     if verdict.value is None:
@@ -68,10 +71,19 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
     return ReadReply(_on_scale(verdict.value, scale), reason or None)
 
 
+def _only_object(reply: str) -> FoundObject | None:
+    """The object that a reply consists of, be it in a code block; what its strings quote needs no further look."""
+    start = _BLOCK_START.match(reply)
+    at = start.end() if start else 0
+    found = next(objects_in(reply[at:]), None)
+    alone = found is not None and found.start == 0 and not reply[at + found.end :].strip(" \t\r\n`")
+    return found if alone else None
+
+
 def _answer_of(reply: str) -> str:
     """Leave out a model's thinking and control tokens, and write digits and punctuation in one way."""
-    text = _BEFORE_ANSWER.sub("", _THINKING.sub("", reply.translate(_INVISIBLE)))
-    text = _CONTROL_TOKEN.sub("\n", text.translate(_FULL_WIDTH)).lstrip()
+    text = _END_OF_THINKING.sub("", _THINKING.sub("", reply.translate(_INVISIBLE)))
+    text = _CONTROL_TOKEN.sub("\n", _OTHER_CHANNELS.sub("", text).translate(_FULL_WIDTH)).lstrip()
     if text.startswith('"{'):
         try:
             inner = json.loads(text)
@@ -88,13 +100,19 @@ def _statements(text: str, scale: Scale, score_name: str) -> list[Statement]:
     context = Context(blanked)
     statements = list(statements_in(blanked, scale, score_name, context))
     for found in objects:
-        standing = context.standing(found.start, found.end)
-        finality = context.finality(found.start)
-        for held in scores_held(found.value, scale, score_name):
-            most = max(finality, held.finality)
-            statements.append(Statement(found.start, held.value, standing, most, held.reason or ""))
+        standing, finality = context.standing(found.start, found.end), context.finality(found.start)
+        statements += _held(found, scale, score_name, standing, finality)
     withdrawn = context.withdrawn_before()
     return [statement for statement in statements if statement.at >= withdrawn]
+
+
+def _held(
+    found: FoundObject, scale: Scale, score_name: str, standing: Standing = Standing.STATED, finality: int = 0
+) -> list[Statement]:
+    return [
+        Statement(found.start, held.value, standing, max(finality, held.finality), held.reason or "")
+        for held in scores_held(found.value, scale, score_name)
+    ]
 
 
 def _choose(statements: Sequence[Statement]) -> Statement | None:
@@ -111,6 +129,12 @@ def _choose(statements: Sequence[Statement]) -> Statement | None:
     best = [statement for statement in marked if statement.standing == standing]
     if not best:
         return None
+    # Words that are marked as final may be quoted in a way that is not seen; an object is what was asked for.
+    best += [
+        statement
+        for statement in own
+        if statement.is_object and statement.standing is Standing.STATED and not best[0].is_object
+    ]
     if len({statement.value for statement in best}) > 1:
         return Statement(best[-1].at, None, standing, final)
     return next((statement for statement in best if statement.reason), best[-1])

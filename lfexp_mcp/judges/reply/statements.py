@@ -79,6 +79,11 @@ class Statement:
     reason: str | None = None
     """That of the object which states it, empty where it has none; None for a statement in words."""
 
+    @property
+    def is_object(self) -> bool:
+        """Whether an object states it."""
+        return self.reason is not None
+
 
 def statements_in(text: str, scale: Scale, score_name: str, context: Context) -> Iterator[Statement]:
     """Find what a reply states in words.
