@@ -32,7 +32,11 @@ class Clock:
 
     def now(self) -> datetime:
         """The date and time, in UTC."""
-        return self._datetime.fromtimestamp(self.time_ns() / 1e9, self._utc)
+        return self.date(self.time_ns())
+
+    def date(self, time_ns: int) -> datetime:
+        """The date and time of what `time_ns` said, in UTC."""
+        return self._datetime.fromtimestamp(time_ns / 1e9, self._utc)
 
 
 def _ticks_ns() -> Callable[[], int]:
@@ -41,7 +45,7 @@ def _ticks_ns() -> Callable[[], int]:
         return partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
     if sys.platform == "darwin":
         return partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
-    return time.monotonic_ns
+    return time.perf_counter_ns
 
 
 CLOCK = Clock()

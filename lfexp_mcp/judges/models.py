@@ -2,8 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import anyio
@@ -92,6 +92,12 @@ class Models:
         """Keep the keys that this process knows out of a text that a model wrote."""
         keys = (self._settings.openai_api_key, self._settings.anthropic_api_key, self._settings.langfuse_secret_key)
         return mask(text, *(key.get_secret_value() for key in keys if key is not None))
+
+    def open_ways(self, providers: Iterable[ProviderName]) -> None:
+        """Open the ways to some providers ahead, which takes a moment; one that cannot be opened fails when asked."""
+        for provider in providers:
+            with suppress(JudgeError):
+                self._line(provider)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -91,7 +91,9 @@ class ItemEnded(_Event):
     observation_id: str
     """Span `experiment-item-task`, which the scores attach to."""
     started: datetime
+    """When the last call of the task began."""
     seconds: float
+    """How long it took, without the time that it waited for a thread, for the runner, or for its turn at a provider."""
 
 
 def _with_makers(scores: object) -> object:

@@ -22,12 +22,13 @@ from asyncio import (
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.worker.failures import describe_error, error_text, exception_attributes
 
@@ -40,10 +41,26 @@ BLOCKED = "an async function, this one or another, blocks the event loop that al
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """When the code itself ran, by `CLOCK.time_ns`."""
+
+    started_ns: int
+    ended_ns: int
+    waited_ns: int = 0
+    """How much of that went by while a provider was waited for that had to answer others first."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the code took."""
+        return (self.ended_ns - self.started_ns - self.waited_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
 class Returned(Generic[T]):
     """A call that returned, and what was read."""
 
     value: T
+    timing: Timing | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,16 @@ class Raised:
     error: str
     cause: Mapping[str, str] | None = None
     """The exception as attributes of a span's event."""
+    timing: Timing | None = field(default=None, compare=False)
+    """None for a call that was given up, or not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Promised:
+    """What a sync function returned to be awaited."""
+
+    value: Awaitable[object]
+    started_ns: int
 
 
 Outcome: TypeAlias = Returned[T] | Raised
@@ -123,9 +150,10 @@ class UserCode:
         run = contextvars.copy_context().run
         ours = get_running_loop()
         outcome = await ours.run_in_executor(self._threads, run, _invoke, function, read)
-        if isinstance(outcome, Returned | Raised):
+        if not isinstance(outcome, _Promised):
             return outcome
-        return await loop.run(_invoke_async(lambda: outcome, read))
+        promised = outcome.value
+        return await loop.run(_invoke_async(lambda: promised, read, outcome.started_ns))
 
     def _open_threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._most_threads, thread_name_prefix="user-code")
@@ -201,33 +229,41 @@ class LoopThread:
                 future.cancel()
 
 
-def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T] | Awaitable[object]:
+def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T] | _Promised:
+    started_ns = CLOCK.time_ns()
     try:
         value = function()
         if inspect.isawaitable(value):
-            return value
+            return _Promised(value, started_ns)
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does concerns this one call only
-        return _raised(error)
-    return _read(value, read)
+        return _raised(error, _timing(started_ns))
+    return _read(value, read, _timing(started_ns))
 
 
-async def _invoke_async(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T]:
+async def _invoke_async(
+    function: Callable[[], object], read: Callable[[object], T], started_ns: int | None = None
+) -> Outcome[T]:
+    started_ns = CLOCK.time_ns() if started_ns is None else started_ns
     try:
         value = function()
         value = await value if inspect.isawaitable(value) else value
     except BaseException as error:  # noqa: BLE001 - see `_invoke`
-        return _raised(error)
-    return _read(value, read)
+        return _raised(error, _timing(started_ns))
+    return _read(value, read, _timing(started_ns))
 
 
-def _read(value: object, read: Callable[[object], T]) -> Outcome[T]:
+def _timing(started_ns: int) -> Timing:
+    return Timing(started_ns, CLOCK.time_ns())
+
+
+def _read(value: object, read: Callable[[object], T], timing: Timing) -> Outcome[T]:
     try:
-        return Returned(read(value))
+        return Returned(read(value), timing)
     except LfexpError as error:
-        return Raised(error_text(str(error)))
+        return Raised(error_text(str(error)), timing=timing)
     except BaseException as error:  # noqa: BLE001 - see `_invoke`
-        return _raised(error, "What the code returned cannot be read: ")
+        return _raised(error, timing, "What the code returned cannot be read: ")
 
 
-def _raised(error: BaseException, what: str = "") -> Raised:
-    return Raised(error_text(what + describe_error(error)), exception_attributes(error))
+def _raised(error: BaseException, timing: Timing, what: str = "") -> Raised:
+    return Raised(error_text(what + describe_error(error)), exception_attributes(error), timing)

@@ -15,7 +15,7 @@ from langfuse import __version__ as sdk_version
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Span, Tracer, format_span_id, format_trace_id
+from opentelemetry.trace import Span, Tracer, format_span_id, format_trace_id, use_span
 from pydantic import JsonValue
 
 SCOPE = "langfuse-sdk"
@@ -24,10 +24,15 @@ _NAMES = LangfuseOtelSpanAttributes
 
 
 class Observation:
-    """A span while it runs."""
+    """A span while it runs.
+
+    Attributes:
+        ended_ns: When it ended, to be set before it is left; None for the moment in which it is.
+    """
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self.ended_ns: int | None = None
         context = span.get_span_context()
         self.id = format_span_id(context.span_id)
         self.trace_id = format_trace_id(context.trace_id)
@@ -72,8 +77,12 @@ class ObservationMaker:
         given: dict[str, str | bool] = {_NAMES.OBSERVATION_TYPE: kind, **(attributes or {})}
         if input is not None:
             given[_NAMES.OBSERVATION_INPUT] = attribute_text(input)
-        with self._tracer.start_as_current_span(name, context=parent, attributes=given, start_time=start_ns) as span:
-            yield Observation(span)
+        observation = Observation(self._tracer.start_span(name, parent, attributes=given, start_time=start_ns))
+        try:
+            with use_span(observation.span):
+                yield observation
+        finally:
+            observation.span.end(observation.ended_ns)
 
 
 def sdk_scope(public_key: str) -> InstrumentationScope:

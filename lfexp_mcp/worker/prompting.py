@@ -3,13 +3,14 @@
 import anyio
 from langfuse import Langfuse, propagate_attributes
 
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
 from lfexp_mcp.records import ModelUser
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.costs import UsageLedger
 from lfexp_mcp.worker.failures import error_text
 from lfexp_mcp.worker.stopping import GO_ON, Stop
@@ -40,6 +41,7 @@ def prompt_caller(
                 name=task.name, as_type="generation", model=task.model, input=item.input
             ) as generation,
         ):
+            started_ns = CLOCK.time_ns()
             outcome: Outcome[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
                 with anyio.move_on_after(timeout):
@@ -51,11 +53,18 @@ def prompt_caller(
             tokens = {"input": used.input_tokens, "output": used.output_tokens}
             if isinstance(outcome, Returned):
                 generation.update(output=outcome.value, usage_details=None if used.unmetered else tokens)
-                return Returned(read_output(outcome.value))
+                return Returned(read_output(outcome.value), _timing(started_ns, used.seconds))
             generation.update(level="ERROR", status_message=outcome.error)
             return outcome
 
     return call
+
+
+def _timing(started_ns: int, answering_seconds: float) -> Timing:
+    """Time an answer by the call that brought it: others of the run were before it in the queue for the provider."""
+    ended_ns = CLOCK.time_ns()
+    waited_ns = ended_ns - started_ns - round(answering_seconds * 1e9)
+    return Timing(started_ns, ended_ns, max(waited_ns, 0))
 
 
 async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome[str]:

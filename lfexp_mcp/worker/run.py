@@ -18,6 +18,7 @@ from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
+from lfexp_mcp.judges.providers.messages import ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.records import ModelUsage, ModelUser, RunPlan
 from lfexp_mcp.runs.folder import RunFolder
@@ -71,6 +72,11 @@ class Scripts:
     task: Task | ResolvedTaskPrompt
     evaluators: EvaluatorSet
     judges: tuple[ResolvedJudge, ...]
+
+    def providers(self) -> set[ProviderName]:
+        """Those whose models the run calls."""
+        asked = {judge.provider for judge in self.judges}
+        return asked | {self.task.provider} if isinstance(self.task, ResolvedTaskPrompt) else asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,8 @@ class Run:
                 delivery.add_scores([score_write(begun.score, None, self.manifest.experiments[0].id)])
             budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
             async with open_models(settings, budget=budget) as models:
+                # Before the first item: to import a provider's SDK holds everything up for a moment.
+                models.open_ways(self.scripts.providers())
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)
             settlement = Settlement(gateway, delivery, self.folder, self.manifest, self.journal, self.outbox, sdk)
             if self.manifest.dry_run_of is None:

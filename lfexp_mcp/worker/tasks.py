@@ -9,7 +9,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned
+from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
 
@@ -60,10 +60,9 @@ class TaskRunner:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
-        started, clock = CLOCK.now(), CLOCK.monotonic()
-        with self._tracer.task(item, repeat, attempt, started) as span:
-            outcome, attempts = await self._attempt(item)
-            seconds = CLOCK.monotonic() - clock
+        with self._tracer.task(item, repeat, attempt, CLOCK.now()) as span:
+            outcome, timing, attempts = await self._attempt(item)
+            span.ended_at(timing.ended_ns)
             output: JsonValue = None
             if isinstance(outcome, Returned):
                 output = outcome.value.stored
@@ -82,24 +81,27 @@ class TaskRunner:
             trace_id=span.span.trace_id,
             root_id=span.root.id,
             observation_id=span.span.id,
-            started=started,
-            seconds=seconds,
+            started=CLOCK.date(timing.started_ns),
+            seconds=timing.seconds,
         )
         self._recorder.submit(event)
         return Ended(event, outcome.value.value if isinstance(outcome, Returned) else None)
 
-    async def _attempt(self, item: RunItem) -> tuple[Outcome[TaskOutput], int]:
-        """Call the task until it returns, as often as the run allows."""
+    async def _attempt(self, item: RunItem) -> tuple[Outcome[TaskOutput], Timing, int]:
+        """Call the task until it returns, as often as the run allows; tell when the last of the calls ran."""
+        started_ns = CLOCK.time_ns()
         if item.input is None:
-            return Raised("The dataset item has no input, so the task was not called."), 0
+            refused = Raised("The dataset item has no input, so the task was not called.")
+            return refused, Timing(started_ns, started_ns), 0
         delay = FIRST_RETRY_DELAY
         attempt = 1
         while True:
             outcome = await self._call(item)
             if isinstance(outcome, Returned) or attempt > self._retries:
-                return outcome, attempt
+                return outcome, outcome.timing or Timing(started_ns, CLOCK.time_ns()), attempt
             attempt += 1
             await anyio.sleep(delay)
+            started_ns = CLOCK.time_ns()
             delay = min(delay * 2, LONGEST_RETRY_DELAY)
 
     def _warn_of(self, changed: frozenset[str], item: RunItem) -> None:

@@ -224,6 +224,10 @@ class TaskSpan:
     root: Observation
     span: Observation
 
+    def ended_at(self, time_ns: int) -> None:
+        """Note when the task ended, which is before the runner learned of it."""
+        self.span.ended_ns = self.root.ended_ns = time_ns
+
     def succeed(self, output: JsonValue) -> None:
         """Note the task's output."""
         self.span.end_with(output)

@@ -91,6 +91,61 @@ def scene_settings(settings: Settings) -> Settings:
 
 
 @pytest.mark.usefixtures("_with_openai")
+async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(settings: Settings, scene: Scene) -> None:
+    task = scene.script("""
+        import threading, time
+        from openai.resources.chat.completions import AsyncCompletions
+
+        is_held_up = threading.Event()
+        ask = AsyncCompletions.create
+
+        async def hold_up(self, **kwargs):
+            if not is_held_up.is_set():
+                is_held_up.set()
+                time.sleep(2)
+            return await ask(self, **kwargs)
+
+        AsyncCompletions.create = hold_up
+
+        def task(*, item, **kwargs):
+            began = time.perf_counter()
+            if item.metadata["number"]:
+                is_held_up.wait()
+            return time.perf_counter() - began
+    """)
+    await scene.fill(4)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        answer = await judged.run(task, judges=[name], max_concurrency=4)
+        assert (answer.status, answer.succeeded) == ("completed", 4)
+        record = await judged.record()
+        for item in record.items:
+            assert isinstance(item.output, float)
+            assert item.seconds == pytest.approx(item.output, abs=0.5)
+        for stored in await ws.gateway.experiment_items(answer.experiment_id):
+            assert stored.ended is not None
+            seconds = (stored.ended - stored.started).total_seconds()
+            assert seconds == pytest.approx(float(str(stored.output)), abs=0.5)
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queue(
+    settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFEXP_JUDGE_CONCURRENCY", "1")
+    openai_server.script(Failure(429, "Slow down.", headers={"retry-after-ms": "1500"}), Reply())
+    await scene.fill(3)
+    async with open_workspace(scene_settings(settings)) as ws:
+        prompted = Scene(ws, scene.folder, scene.dataset)
+        name = f"task-{prompted.dataset}"
+        await ws.gateway.create_prompt(name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"})
+        answer = await prompted.run(None, task_prompt=name, max_concurrency=3)
+        assert answer.succeeded == 3
+        assert all(0 < (item.seconds or 0) < 1 for item in (await prompted.record()).items)
+
+
+@pytest.mark.usefixtures("_with_openai")
 async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai_server: ProviderServer) -> None:
     await scene.fill(3)
     openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
