@@ -123,7 +123,7 @@ async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(set
         for item in record.items:
             assert isinstance(item.output, float)
             assert item.seconds == pytest.approx(item.output, abs=0.5)
-        for stored in await ws.gateway.experiment_items(answer.experiment_id):
+        for stored in await ws.gateway.experiment_items(str(answer.experiment_id)):
             assert stored.ended is not None
             seconds = (stored.ended - stored.started).total_seconds()
             assert seconds == pytest.approx(float(str(stored.output)), abs=0.5)
