@@ -42,12 +42,13 @@ class FailingItem(ItemAnswer):
 
     failed_scores: list[str] = Field(description="The scores that are below the threshold, lowest first.")
     lowest: float = Field(description="The lowest of them, on 0-1.")
-    metadata: dict[str, str] = Field(description="The item's metadata, in short; what is no text as JSON.")
     trace_url: str | None = None
 
 
 class FailureList(Answer):
     """The failing items, lowest first; with repeats, each failing result of an item."""
+
+    paged = frozenset({"items"})
 
     total: int
     items: list[FailingItem]

@@ -96,6 +96,8 @@ class JudgeAgreement(Answer):
 class AnnotationComments(Answer):
     """Human comments, what they have in common, and how judges agree with human scores."""
 
+    paged = frozenset({"comments"})
+
     backend: Backend
     scope: str = Field(description="Which comments were asked for.")
     total: int

@@ -1,6 +1,6 @@
 """What every answer carries."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -12,6 +12,9 @@ class Answer(BaseModel):
 
     # Built on first use: the server that lists its tools pays for none of them.
     model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    paged: ClassVar[frozenset[str]] = frozenset()
+    """Its lists whose further entries a cursor gives."""
 
 
 class Backend(Answer):

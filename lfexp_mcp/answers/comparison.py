@@ -130,6 +130,8 @@ class ChangedItem(Answer):
 class ChangeList(Answer):
     """Items that changed in one way, the largest changes first."""
 
+    paged = frozenset({"items"})
+
     kind: ChangeKind = Field(description="`lower` and `higher` for a score without a scale.")
     run: str
     score: str | None = Field(description="Null for errors.")

@@ -173,6 +173,7 @@ class ItemAnswer(Answer):
     expected_output: JsonValue
     error: str | None = None
     scores: list[ItemScore]
+    metadata: dict[str, JsonValue] | None = Field(default=None, description="The item's; null in a list of items.")
     trace_id: str | None
     seconds: float | None = None
     repeat: int | None = Field(default=None, description="Which repetition, from 0; null for a run without repeats.")
@@ -180,6 +181,8 @@ class ItemAnswer(Answer):
 
 class RunDetail(RunAnswer):
     """A run, with a page of its items."""
+
+    paged = frozenset({"items"})
 
     items: list[ItemAnswer]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last.")
@@ -206,8 +209,11 @@ class RunListEntry(Answer):
 class RunList(Answer):
     """The runs of a dataset, newest first."""
 
+    paged = frozenset({"runs"})
+
     backend: Backend
     dataset: str
     runs: list[RunListEntry]
     next_cursor: str | None
+    warnings: list[str] = Field(default_factory=list)
     next: list[NextStep]

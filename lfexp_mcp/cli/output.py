@@ -4,14 +4,15 @@ import sys
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import command_line
 from lfexp_mcp.reports.answers import report_of
-from lfexp_mcp.reports.foreign import escaped_json, one_line
-from lfexp_mcp.reports.layout import Notice, Report, Table, line, plain, table_cells
+from lfexp_mcp.reports.foreign import escaped_json, lines_of, one_line
+from lfexp_mcp.reports.layout import Notice, Passage, Report, Table, line, plain, table_cells
 
 
 def emit(answer: Answer, as_json: bool) -> None:
@@ -39,6 +40,9 @@ def show(report: Report) -> None:
                 # A title that Rich folds into its table could begin a line with a stranger's words.
                 console.print(Text(line(block.title), style="bold"), soft_wrap=True)
             console.print(_rich_table(block) if _least_width(block) <= console.width else _stacked(block))
+        elif isinstance(block, Passage):
+            console.print(Text(line(block.heading), style="bold"), soft_wrap=True)
+            console.print(Padding(Text("\n".join(lines_of(block.text))), (0, 0, 0, GAP)))
         else:
             console.print(_styled(block), soft_wrap=True)
     for proposal in _next_lines(report):

@@ -1,6 +1,6 @@
 """Report on one run explained."""
 
-from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem, ScoreDistribution
+from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem
 from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value, warnings
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -15,7 +15,7 @@ def analysis_report(answer: Analysis) -> Report:
                 f"{results(answer.total_items, answer.repeats)} succeeded, "
                 f"{answer.failed} failed, {answer.pending} pending."
             ),
-            *_distributions(answer.scores),
+            *_distributions(answer),
             *_failures(answer),
             *_errors(answer),
             *_slices(answer),
@@ -28,9 +28,10 @@ def analysis_report(answer: Analysis) -> Report:
     )
 
 
-def _distributions(scores: list[ScoreDistribution]) -> tuple[Block, ...]:
+def _distributions(answer: Analysis) -> tuple[Block, ...]:
+    scores = answer.scores
     if not scores:
-        return ("No scores.",)
+        return () if answer.failures.items else ("No scores.",)
     rows = [
         (
             score.name,

@@ -14,9 +14,12 @@ from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.doctor import diagnosis_report
-from lfexp_mcp.reports.layout import Report, plain
+from lfexp_mcp.reports.layout import Passage, Report, plain
 from lfexp_mcp.reports.preparing import dataset_report, judge_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
+
+LEAST_TEXT = 6_000
+"""Characters that the text of an answer may take in any case."""
 
 
 @singledispatch
@@ -41,5 +44,11 @@ report_of.register(Diagnosis, diagnosis_report)
 
 
 def report_text(answer: Answer) -> str:
-    """Report on an answer as plain text."""
-    return plain(report_of(answer))
+    """Report on an answer as plain text, which says the most of the structured content in fewer characters.
+
+    An item shown whole is so in both.
+    """
+    report = report_of(answer)
+    structured = len(answer.model_dump_json())
+    has_passages = any(isinstance(block, Passage) for block in report.blocks)
+    return plain(report, limit=max(LEAST_TEXT, structured if has_passages else structured // 3))

@@ -16,6 +16,9 @@ Mark = Literal["Warning", "Note", "Gate"]
 """How a line of a report begins that a reader acts on."""
 MARKS = (*get_args(Mark), "Next", "Error")
 
+MAX_INDENT = 40
+"""Spaces that a line keeps before its text."""
+
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]"
 )
@@ -46,12 +49,17 @@ def quoted_mark(text: str) -> str:
 
 def paragraph(text: str) -> str:
     """Keep the line breaks of a text such as an error with a traceback, and indent every line but the first."""
-    first, *rest = (line for line in text.splitlines() or [""])
-    return "\n".join([one_line(first), *(f"  {_indent(line)}{one_line(line)}" for line in rest if line.strip())])
+    first, *rest = lines_of(text) or [""]
+    return "\n".join([first.lstrip(), *(f"  {line}" for line in rest)])
 
 
-def _indent(line: str) -> str:
-    return " " * (len(line) - len(line.lstrip(" ")))
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text that are not empty, each fit to be shown behind an indent, with its own."""
+    return [f"{' ' * _indent(line)}{one_line(line)}" for line in text.splitlines() if line.strip()]
+
+
+def _indent(line: str) -> int:
+    return min(len(line) - len(line.lstrip(" ")), MAX_INDENT)
 
 
 def json_text(value: JsonValue) -> str:

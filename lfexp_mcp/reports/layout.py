@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.reports.foreign import Mark, json_text, one_line, quoted_mark
+from lfexp_mcp.reports.foreign import Mark, json_text, lines_of, one_line, quoted_mark
 
+ROWS = (50, 20, 10, 5, 2)
+"""Rows of a table that a text keeps where all of them are too long."""
+LEFT_OUT = "The text is cut here; the structured content goes on."
 CELL_WIDTH = 60
 """Characters that a cell of free text shows."""
 
@@ -33,8 +36,16 @@ class Notice:
         return one_line(f"{self.mark}: {self.text}")
 
 
-Block = str | Notice | Table
-"""A line, or several as a table."""
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stranger's text shown whole, under a heading of ours."""
+
+    heading: str
+    text: str
+
+
+Block = str | Notice | Table | Passage
+"""A line, several as a table, or a text."""
 
 
 def warnings(texts: Iterable[str]) -> Iterator[Notice]:
@@ -85,10 +96,29 @@ def score_value(value: float | bool | str | None, width: int = CELL_WIDTH) -> st
     return cell(value, width) if isinstance(value, str) else number(value)
 
 
-def plain(report: Report) -> str:
-    """Lay a report out as text without colours, columns aligned by spaces, the next steps as calls of tools."""
-    lines = [_plain_table(block) if isinstance(block, Table) else line(block) for block in report.blocks]
-    return "\n".join([*lines, *(f"Next: {_call(step)}: {one_line(step.why)}" for step in report.next)])
+def plain(report: Report, limit: int | None = None) -> str:
+    """Lay a report out as text without colours, columns aligned by spaces, the next steps as calls of tools.
+
+    Args:
+        report: What to lay out.
+        limit: Characters that it may take; longer tables lose rows, and then the last lines before the next steps.
+    """
+    steps = [f"Next: {_call(step)}: {one_line(step.why)}" for step in report.next]
+    for rows in (None, *ROWS):
+        lines = [_plain_block(block, rows) for block in report.blocks]
+        if limit is None or sum(map(len, lines)) + sum(map(len, steps)) <= limit:
+            break
+    else:
+        lines = [f"{chr(10).join(lines)[:limit]}…", LEFT_OUT]
+    return "\n".join([*lines, *steps])
+
+
+def _plain_block(block: Block, rows: int | None) -> str:
+    if isinstance(block, Table):
+        return _plain_table(block, rows)
+    if isinstance(block, Passage):
+        return "\n".join([quoted_mark(block.heading), *(f"  {text}" for text in lines_of(block.text))])
+    return line(block)
 
 
 def line(block: str | Notice) -> str:
@@ -106,9 +136,15 @@ def _call(step: NextStep) -> str:
     return f"{step.tool}({', '.join(arguments)})"
 
 
-def _plain_table(table: Table) -> str:
+def _plain_table(table: Table, most: int | None) -> str:
     """Lay a table out; its rows are indented, so that no cell begins a line."""
-    rows = [table.columns, *table_cells(table)]
+    cells = table_cells(table)
+    rows = [table.columns, *cells[:most]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     lines = ["  ".join(("", *map(str.ljust, row, widths))).rstrip() for row in rows]
+    lines += (
+        [f"  ({len(cells) - most} further rows are in the structured content.)"]
+        if most is not None and most < len(cells)
+        else []
+    )
     return "\n".join([quoted_mark(table.title), *lines] if table.title else lines)

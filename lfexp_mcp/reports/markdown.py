@@ -2,7 +2,8 @@
 
 import re
 
-from lfexp_mcp.reports.layout import Report, Table, line, table_cells
+from lfexp_mcp.reports.foreign import lines_of
+from lfexp_mcp.reports.layout import Block, Passage, Report, Table, line, table_cells
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#@!~&$])")
 _REFERENCE = re.compile(r"([@#])(?=\w)")
@@ -13,7 +14,16 @@ _ADDRESS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 def markdown(report: Report) -> str:
     """Write a report as Markdown; what it quotes is escaped, so that it stays text."""
-    return "\n\n".join(_table(block) if isinstance(block, Table) else _escaped(line(block)) for block in report.blocks)
+    return "\n\n".join(map(_block, report.blocks))
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Passage):
+        quoted = (f"> {_escaped(text.strip())}" for text in lines_of(block.text))
+        return "\n".join([f"**{_escaped(line(block.heading))}**", "", *quoted])
+    return _escaped(line(block))
 
 
 def _table(table: Table) -> str:

@@ -1,5 +1,7 @@
 """Reports on runs."""
 
+from collections.abc import Iterator
+
 from lfexp_mcp.answers.run import (
     EvaluatorInfo,
     ItemAnswer,
@@ -11,7 +13,19 @@ from lfexp_mcp.answers.run import (
     RunList,
     ScoreSummary,
 )
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value, warnings
+from lfexp_mcp.reports.foreign import json_text, one_line
+from lfexp_mcp.reports.layout import (
+    Block,
+    Passage,
+    Report,
+    Table,
+    cell,
+    number,
+    repeated,
+    results,
+    score_value,
+    warnings,
+)
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -27,6 +41,7 @@ def run_detail_report(answer: RunDetail) -> Report:
 def run_list_report(answer: RunList) -> Report:
     """Report on the runs of a dataset."""
     more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
+    more = (*warnings(answer.warnings), *more)
     if not answer.runs:
         none = "has only repetitions of runs on this page" if answer.next_cursor else "has no runs yet"
         return Report((f"Dataset {answer.dataset!r} {none}.", *more), answer.next)
@@ -157,10 +172,35 @@ def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
 def _items(answer: RunDetail) -> tuple[Block, ...]:
     if not answer.items:
         return ()
+    if answer.items[0].metadata is not None:
+        return (*(block for item in answer.items for block in _whole_item(item)), answer.notice)
     rows = [_item_row(item) for item in answer.items]
     more = (f"There are more items: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
     table = Table(("item", "status", "input", "output", "expected", "scores"), rows, "Items:")
     return (table, *more, answer.notice)
+
+
+def _whole_item(item: ItemAnswer) -> Iterator[Block]:
+    """Show all of an item."""
+    seconds = "" if item.seconds is None else f" after {number(item.seconds)} s"
+    trace = f"; trace {item.trace_id}" if item.trace_id else ""
+    yield f"Item {repeated(item.item_id, item.repeat)}: {item.status}{seconds}{trace}"
+    texts = {
+        "Input": item.input,
+        "Output": item.output,
+        "Expected output": item.expected_output,
+        "Error": item.error,
+        "Metadata": dict(item.metadata) if item.metadata else None,
+    }
+    for heading, value in texts.items():
+        if value is not None:
+            yield Passage(f"{heading} of the item", value if isinstance(value, str) else json_text(value))
+    for score in item.scores:
+        raw = "" if score.raw is None else f", {number(score.raw)} on its own scale"
+        yield Passage(
+            f"Score {one_line(score.name)} = {_item_score(score)} ({score.source}{raw})",
+            score.error or score.comment or "",
+        )
 
 
 def _item_row(item: ItemAnswer) -> tuple[str, ...]:

@@ -53,6 +53,11 @@ def outcome(
             )
 
         from lfexp_mcp.reports.answers import report_text
+        from lfexp_mcp.services.answering.allowance import BUDGETS
+        from lfexp_mcp.services.answering.ceiling import within
+
+        # Services keep to it by pages; what stands beside those can be of any size, too.
+        answer = within(answer, BUDGETS["full" if kwargs.get("detail") == "full" else "summary"])
 
         return CallToolResult(
             content=[TextContent(type="text", text=report_text(answer))],

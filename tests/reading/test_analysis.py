@@ -9,7 +9,8 @@ from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.scale import Scale
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.analysis.outputs import error_kind
-from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.answering.allowance import TOKENS
+from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.reading.runs import get_run
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace

@@ -11,7 +11,8 @@ from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.services.annotations import fetch
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
 from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
-from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.answering.allowance import TOKENS
+from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans

@@ -15,7 +15,8 @@ from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.scale import TEN
-from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.answering.allowance import TOKENS
+from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import findings, shared_items
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs

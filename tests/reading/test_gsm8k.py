@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.services.answering.allowance import TOKENS, tokens
+from lfexp_mcp.services.answering.allowance import TOKENS
+from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run

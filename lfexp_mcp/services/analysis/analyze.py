@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.answers.analysis import (
     Analysis,
@@ -37,6 +37,19 @@ from lfexp_mcp.services.reading.runs import describe_read, repeat_of
 from lfexp_mcp.services.reading.usage import RunUsage, Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 
+OF_THE_RUN = {
+    "backend",
+    "dataset",
+    "run_name",
+    "status",
+    "experiment_url",
+    "total_items",
+    "repeats",
+    "succeeded",
+    "failed",
+    "pending",
+}
+"""What an analysis says of its run as every answer on one does."""
 FEW = 3
 """Failing items shown when they were not asked for."""
 EXTREMES = 5
@@ -122,6 +135,9 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     failures = find_failures(values, scores, threshold)
     check_place(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
+    if request.cursor is not None:
+        page = await read_page(ws, failures[start : start + rows])
+        return _Findings(described, values, [], failures, start, page, [], [], RunUsage({}), [])
     pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
     return _Findings(
         described=described,
@@ -160,8 +176,10 @@ def _threshold(request: AnalyzeRequest, values: RunValues) -> float:
 def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> Analysis:
     described, record = found.described, found.values.record
     shown = found.page[: allowance.rows]
-    splits = judge_disagreements(record)
     end = found.start + len(shown)
+    if request.cursor is not None:
+        return _further_page(found, shown, end, request, allowance)
+    splits = judge_disagreements(record)
     most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
     warnings = [*described.warnings, *found.usage.warnings]
     if len(found.scores) > most:
@@ -178,11 +196,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         failed=described.failed,
         pending=described.pending,
         scores=found.scores[:most],
-        failures=FailureList(
-            total=len(found.failures),
-            items=[show_failure(failure, found.values, allowance) for failure in shown],
-            next_cursor=write_cursor(end) if end < len(found.failures) else None,
-        ),
+        failures=_failure_list(found, shown, end, allowance),
         errors=group_errors(record.items, allowance)[: allowance.rows],
         slices=_slices_shown(found.slices, allowance.rows, request.detail),
         slices_tested=len(found.slices),
@@ -200,6 +214,39 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         split_votes_total=len(splits),
         warnings=warnings,
         notice=STRANGERS,
+        next=_next_steps(request, found, end),
+    )
+
+
+def _failure_list(found: _Findings, shown: Sequence[Failure], end: int, allowance: Allowance) -> FailureList:
+    return FailureList(
+        total=len(found.failures),
+        items=[show_failure(failure, found.values, allowance) for failure in shown],
+        next_cursor=write_cursor(end) if end < len(found.failures) else None,
+    )
+
+
+def _further_page(
+    found: _Findings, shown: Sequence[Failure], end: int, request: AnalyzeRequest, allowance: Allowance
+) -> Analysis:
+    """A later page of the failing items: what the first answer said of the run is not said again."""
+    described = found.described
+    return Analysis(
+        **described.model_dump(include=OF_THE_RUN),
+        scores=[],
+        failures=_failure_list(found, shown, end, allowance),
+        errors=[],
+        slices=[],
+        slices_tested=0,
+        correlations=[],
+        outputs=[],
+        slowest=[],
+        dearest=[],
+        disagreements=[],
+        split_votes=[],
+        split_votes_total=0,
+        warnings=[],
+        notice=f"A later page of the failing items; all else is in the answer without a cursor. {STRANGERS}",
         next=_next_steps(request, found, end),
     )
 
@@ -288,14 +335,11 @@ def _next_steps(request: AnalyzeRequest, found: _Findings, end: int) -> list[Nex
     steps = []
     if end < len(failures):
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
-        further = {"cursor": write_cursor(end)} if request.show_failures else {}
-        why = "List the further failing items." if request.show_failures else "List the failing items."
-        steps.append(
-            NextStep(tool="analyze_run", arguments={**given, "show_failures": True, **further}, why=why),
-        )
+        arguments: dict[str, JsonValue] = {**given, "show_failures": True, "cursor": write_cursor(end)}
+        steps.append(NextStep(tool="analyze_run", arguments=arguments, why="List the further failing items."))
     if failures:
-        arguments = {**run, "item_id": failures[0].item.item_id}
-        steps.append(NextStep(tool="get_run", arguments={**arguments}, why="Read the lowest item whole."))
+        lowest: dict[str, JsonValue] = {**run, "item_id": failures[0].item.item_id}
+        steps.append(NextStep(tool="get_run", arguments=lowest, why="Read the lowest item whole."))
     why = "Read what humans wrote before digging into single items."
     if found.disagreements:
         why = "Humans and judges differ: read what the humans wrote."

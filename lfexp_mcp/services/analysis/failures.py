@@ -63,7 +63,7 @@ def show_failure(failure: Failure, values: RunValues, allowance: Allowance) -> F
     shown = item_answer(item, values, allowance)
     brief = Allowance(min(allowance.text, METADATA_LENGTH), allowance.rows)
     return FailingItem(
-        **shown.model_dump(),
+        **shown.model_dump(exclude={"metadata"}),
         failed_scores=[name for _, name in failure.scores],
         lowest=failure.scores[0][0],
         metadata={

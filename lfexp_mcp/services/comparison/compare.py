@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.comparison import (
+    ChangeKind,
     ChangeList,
     ComparedVerdict,
     Comparison,
@@ -46,6 +47,8 @@ from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 
+LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
+"""Changes that a reader looks at before all others."""
 LINES_A_ROW = 5
 """Score comparisons shown for each entry that a list of changes may have."""
 
@@ -290,7 +293,9 @@ def _next_steps(request: CompareRequest, last: str, changes: Sequence[ChangeList
             why="See what fails in it, and which kinds of items do worse.",
         )
     ]
-    changed = next((listed for listed in changes if listed.items), None)
+    changed = min(
+        (listed for listed in changes if listed.items), key=lambda listed: listed.kind not in LOSSES, default=None
+    )
     if changed is not None:
         item_id = changed.items[0].item_id
         steps.append(
@@ -300,7 +305,11 @@ def _next_steps(request: CompareRequest, last: str, changes: Sequence[ChangeList
                 why="Read an item that changed, whole.",
             )
         )
-    longer = next((listed for listed in changes if listed.next_cursor is not None), None)
+    longer = min(
+        (listed for listed in changes if listed.next_cursor is not None),
+        key=lambda listed: listed.kind not in LOSSES,
+        default=None,
+    )
     if longer is not None:
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"fail_if"})
         steps.append(

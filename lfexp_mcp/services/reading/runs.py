@@ -13,7 +13,8 @@ from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.readings import ScoreReading
-from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
+from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_BUDGETS, Allowance, Detail, fit
+from lfexp_mcp.services.answering.ceiling import within
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
 from lfexp_mcp.services.reading.describe import describe_run, describe_start
@@ -30,6 +31,10 @@ PAGES = 5
 
 SNAPSHOT_AGE_S = 300.0
 """How long the pages of a run, and single items, are shown from what its first page was read from."""
+
+RUN_TOKENS = 3_000
+"""What the description of a run may cost beside a page of its items."""
+
 BAD_REQUEST = 400
 """How Langfuse answers a cursor that it did not give."""
 
@@ -202,7 +207,7 @@ async def get_run(
         limit: Items in a page; fewer are shown where their texts would take too much room.
         cursor: Where the page begins.
         wait_seconds: How long to wait for a run at work on this machine to end.
-        detail: `full` gives texts uncut.
+        detail: `full` cuts texts only where a single item is too long for an answer.
         on_progress: Told how far the run has come while waiting.
 
     Raises:
@@ -215,11 +220,18 @@ async def get_run(
         return RunDetail(**describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=STRANGERS)
     record = await read_run(ws, dataset, run_name, max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0)
     scales = await human_scales_of(ws, record)
-    answer = await describe_read(ws, record, scales)
+    answer = within(await describe_read(ws, record, scales), RUN_TOKENS)
     values = read_values(record, scales)
     if item_id is not None:
-        items = await with_comments(ws, _items_named(record, item_id))
-        return _detail(answer, items, values, 0, len(items), Allowance.whole(len(items)))
+        named = _items_named(record, item_id)
+        check_place(start, len(named), "results of this item")
+        items = await with_comments(ws, named[start:])
+        return fit(
+            lambda allowance: _whole_items(answer, items, values, start, allowance),
+            len(items),
+            "full",
+            WHOLE_ITEM_BUDGETS[detail],
+        )
     check_place(start, len(record.items), "results")
     page = await with_comments(ws, record.items[start : start + limit])
 
@@ -267,6 +279,16 @@ def _detail(
         next_cursor=write_cursor(end) if end < total else None,
         notice=STRANGERS,
     )
+
+
+def _whole_items(
+    answer: RunAnswer, items: Sequence[ItemResult], values: RunValues, start: int, allowance: Allowance
+) -> RunDetail:
+    """The results of one item, with its metadata."""
+    detail = _detail(answer, items, values, start, start + len(items), allowance)
+    for shown, item in zip(detail.items, items, strict=False):
+        shown.metadata = {key: allowance.cut(value) for key, value in item.metadata.items()}
+    return detail
 
 
 def item_answer(item: ItemResult, values: RunValues, allowance: Allowance) -> ItemAnswer:
