@@ -57,7 +57,8 @@ def outcome(
         from lfexp_mcp.services.answering.ceiling import within
 
         # Services keep to it by pages; what stands beside those can be of any size, too.
-        answer = within(answer, BUDGETS["full" if kwargs.get("detail") == "full" else "summary"])
+        has_room = kwargs.get("detail") == "full" or kwargs.get("item_id") is not None
+        answer = within(answer, BUDGETS["full" if has_room else "summary"])
 
         return CallToolResult(
             content=[TextContent(type="text", text=report_text(answer))],

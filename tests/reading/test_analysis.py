@@ -93,8 +93,9 @@ async def test_the_next_page_of_failures_is_of_the_same_score_and_threshold(work
     results = [Recorded(f"i{n:02}", scores={"s": n / 100, "t": 0.0}) for n in range(25)]
     await record_run(workspace, dataset, "run", results)
     request = AnalyzeRequest(dataset="analyze-next", run_name="run", score_name="s", score_threshold=0.2)
-    seen: list[str] = []
-    step = (await analyze_run(workspace, request)).next[0]
+    answer = await analyze_run(workspace, request)
+    seen = [item.item_id for item in answer.failures.items]
+    step = answer.next[0]
     while step.tool == "analyze_run":
         answer = await analyze_run(workspace, build(AnalyzeRequest, **step.arguments))
         assert answer.failures.total == 20

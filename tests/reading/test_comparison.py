@@ -15,7 +15,7 @@ from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.scale import TEN
-from lfexp_mcp.services.answering.allowance import TOKENS
+from lfexp_mcp.services.answering.allowance import FULL_TOKENS, TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import findings, shared_items
@@ -459,7 +459,8 @@ async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Worksp
     assert tokens(answer) <= TOKENS
     assert "characters in all" in str(answer.changes[0].items[0].input)
     full = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"], detail="full"))
-    assert full.changes[0].items[0].input == "question " * 2000
+    assert len(str(full.changes[0].items[0].input)) > 2 * len(str(answer.changes[0].items[0].input))
+    assert tokens(full) <= FULL_TOKENS
 
 
 async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -> None:

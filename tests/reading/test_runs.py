@@ -99,11 +99,11 @@ async def test_a_run_is_shown_with_items_comments_and_pages(workspace: Workspace
 
 async def test_a_page_of_long_texts_is_cut_and_one_item_is_whole(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-long")
-    results = [Recorded(f"i{n}", input="word " * 5000, output="字" * 9000, scores={"ok": True}) for n in range(30)]
+    results = [Recorded(f"i{n}", input="word " * 2000, output="字" * 3000, scores={"ok": True}) for n in range(30)]
     await record_run(workspace, dataset, "run", results)
     answer = await get_run(workspace, "get-long", "run", limit=30)
     assert tokens(answer) <= TOKENS
-    assert "25,000 characters in all" in str(answer.items[0].input)
+    assert "10,000 characters in all" in str(answer.items[0].input)
     seen = [item.item_id for item in answer.items]
     cursor = answer.next_cursor
     while cursor is not None:
@@ -112,9 +112,9 @@ async def test_a_page_of_long_texts_is_cut_and_one_item_is_whole(workspace: Work
         cursor = page.next_cursor
     assert seen == [f"i{n}" for n in range(30)]
     (whole,) = (await get_run(workspace, "get-long", "run", item_id="i7")).items
-    assert whole.input == "word " * 5000
+    assert whole.input == "word " * 2000
     full = await get_run(workspace, "get-long", "run", limit=2, detail="full")
-    assert [item.output for item in full.items] == ["字" * 9000] * 2
+    assert [item.output for item in full.items] == ["字" * 3000] * 2
 
 
 async def test_a_name_used_twice_shows_the_newest_good_results(workspace: Workspace) -> None:

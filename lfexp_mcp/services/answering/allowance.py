@@ -18,8 +18,8 @@ FULL_TOKENS = 20_000
 """What an answer with detail `full` may cost, its text part included."""
 BUDGETS: dict[Detail, int] = {"summary": TOKENS - TEXT, "full": 14_000}
 """What the structured part may cost."""
-WHOLE_ITEM_BUDGETS: dict[Detail, int] = {"summary": 4_500, "full": 9_500}
-"""What it may cost where the text part says all of it again."""
+WHOLE_ITEM_TOKENS = 9_500
+"""What the structured part may cost of an item asked for whole, of which the text part says all again."""
 _WHOLE = 1_000_000_000
 
 A = TypeVar("A", bound=Answer)

@@ -13,7 +13,7 @@ from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scale import Scale
 from lfexp_mcp.scores.readings import ScoreReading
-from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_BUDGETS, Allowance, Detail, fit
+from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_TOKENS, Allowance, Detail, fit
 from lfexp_mcp.services.answering.ceiling import within
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
@@ -230,7 +230,7 @@ async def get_run(
             lambda allowance: _whole_items(answer, items, values, start, allowance),
             len(items),
             "full",
-            WHOLE_ITEM_BUDGETS[detail],
+            WHOLE_ITEM_TOKENS,
         )
     check_place(start, len(record.items), "results")
     page = await with_comments(ws, record.items[start : start + limit])
