@@ -25,6 +25,7 @@ class EmbeddedStoreTransport(httpx.AsyncBaseTransport):
         self._folder = folder
         self._inner = ProvenTransport(secret_key, limits)
         self._location = location
+        self._first_url = location.url
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; start the store and send it once more where nobody listens, or somebody else."""
@@ -36,6 +37,9 @@ class EmbeddedStoreTransport(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(self._addressed(request))
 
     def _addressed(self, request: httpx.Request) -> httpx.Request:
+        # Parsing addresses takes a good part of a request's time, and a store seldom moves.
+        if self._location.url == self._first_url == f"{request.url.scheme}://{request.url.netloc.decode('ascii')}":
+            return request
         store = httpx.URL(self._location.url)
         request.url = request.url.copy_with(host=store.host, port=store.port)
         request.headers["Host"] = store.netloc.decode("ascii")

@@ -12,7 +12,7 @@ from filelock import FileLock
 from lfexp_mcp.disk import make_folder_durably, sync_folder
 from lfexp_mcp.errors import StoreError
 from lfexp_mcp.store.commits import GroupCommit
-from lfexp_mcp.store.schema import MIGRATIONS, migrate
+from lfexp_mcp.store.schema import INDEXES, MIGRATIONS, migrate
 
 BUSY_TIMEOUT_S = 60.0
 """How long a statement waits for another process's write."""
@@ -50,6 +50,8 @@ class Database:
                 connection = self._connect()
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection, path, MIGRATIONS)
+                for index in INDEXES:
+                    connection.execute(index)
                 sync_folder(path.parent)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(

@@ -195,6 +195,16 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
+_ACTIVE = "WHERE valid_to IS NULL AND status = 'ACTIVE'"
+INDEXES: tuple[str, ...] = tuple(
+    f"CREATE INDEX IF NOT EXISTS {name} ON dataset_item_versions ({columns}) {_ACTIVE}"
+    for name, columns in (
+        ("active_items", "valid_from, seq"),
+        ("active_items_of_dataset", "dataset_id, valid_from, seq"),
+    )
+)
+"""Indexes made when a store is opened: no migration, so that versions from before them can still open the file."""
+
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
     """Bring a store file to the schema of the last migration.

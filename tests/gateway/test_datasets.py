@@ -54,7 +54,8 @@ async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
     server: ScriptedServer, gateway: Gateway
 ) -> None:
     def stored(text: str) -> Reply:
-        row: dict[str, JsonValue] = {"id": "i", "datasetId": "d", "updatedAt": "2026-01-01T00:00:00Z"}
+        moment = "2026-01-01T00:00:00Z"
+        row: dict[str, JsonValue] = {"id": "i", "datasetId": "d", "createdAt": moment, "updatedAt": moment}
         return Reply(body={**row, "input": text, "expectedOutput": "free text"})
 
     server.replies = [stored('"7500"'), stored("7500"), stored("12")]

@@ -11,7 +11,7 @@ from lfexp_mcp.groups import for_each
 from lfexp_mcp.services.definitions.items import NewItem
 from lfexp_mcp.services.workspace import Workspace
 
-REQUESTS_AT_ONCE = 16
+REQUESTS_AT_ONCE = 8
 """Langfuse takes one item a request."""
 REPORT_EVERY_S = 1.0
 
