@@ -151,16 +151,21 @@ class RunFolder:
 
     def status(self) -> RunStatus:
         """Tell how the run stands, by the end of its journal."""
-        ended = read_run_end(self.journal_path)
-        if ended is not None:
-            return ended.status
-        return "running" if self._is_carried_out() else "failed"
+        return self._status_by(read_run_end(self.journal_path))
 
     def status_of(self, state: RunState) -> RunStatus:
         """Tell how a run stands whose journal has been read."""
-        if state.run_ended is not None:
-            return state.run_ended.status
-        return "running" if self._is_carried_out() else "failed"
+        return self._status_by(state.run_ended)
+
+    def _status_by(self, ended: RunEnded | None) -> RunStatus:
+        """The one rule: what a worker told of its end, unless what it left is being sent just now."""
+        if ended is None and self._is_carried_out():
+            return "running"
+        # A worker may have told its end between the look at the journal and the one at its lock.
+        ended = ended or read_run_end(self.journal_path)
+        if ended is not None and ended.cause == "undelivered" and self._is_delivered():
+            return "running"
+        return ended.status if ended is not None else "failed"
 
     def undelivered(self, state: RunState | None = None) -> int:
         """Count the scores and spans that Langfuse has not acknowledged, refused ones left out."""
@@ -193,6 +198,10 @@ class RunFolder:
 
     def _is_carried_out(self) -> bool:
         return self.is_held() and not self._read_worker().delivers
+
+    def _is_delivered(self) -> bool:
+        """Tell whether a process sends what the run has left."""
+        return self._read_worker().delivers and self.is_held()
 
     def is_held(self) -> bool:
         """Tell whether any process has the run in its hands."""

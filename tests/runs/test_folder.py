@@ -210,3 +210,22 @@ def test_a_flipped_bit_in_an_item_is_never_read_as_another_item(tmp_path: Path, 
     folder.items_path.write_bytes(content)
     with pytest.raises(StateError, match=r"item [12] is damaged"):
         list(folder.items())
+
+
+def test_a_run_whose_leftovers_are_being_sent_has_not_failed(tmp_path: Path) -> None:
+    end = RunEnded(status="failed", cause="undelivered", reason="Langfuse was away.")
+    folder = make_folder(tmp_path / "run", ended("a"), end)
+    assert (folder.status(), folder.read_record().status) == ("failed", "failed")
+    with folder.held(delivers=True):
+        assert (folder.status(), folder.read_record().status) == ("running", "running")
+        assert not folder.is_at_work(), "nothing of it is run"
+    assert folder.status() == "failed"
+
+
+def test_an_end_that_came_after_the_journal_was_read_counts(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "run", ended("a"))
+    state = folder.read_state()
+    journal = folder.open_journal()
+    journal.append(RunEnded(status="completed"))
+    journal.close()
+    assert folder.status_of(state) == folder.status() == "completed"
