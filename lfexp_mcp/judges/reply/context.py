@@ -24,6 +24,7 @@ _BEFORE = 300
 _AFTER = 120
 
 _FENCE = re.compile(r"^[^\S\n]*(```+|~~~+)[^\S\n]*([\w+#-]*)[^\n]*\n(.*?)(?:^[^\S\n]*\1|\Z)", re.DOTALL | re.MULTILINE)
+_SIMPLE_TAG = re.compile(r"</?\w{1,40}>[^<>\n]{0,60}</\w{1,40}>|</?\w{1,40}>")
 _FENCE_LINE = re.compile(r"\s*(?:```|~~~)")
 _QUOTED = re.compile(
     r"\"[^\"\n]{1,400}\"|\u201c[^\u201d\n]{1,400}\u201d|\u201e[^\u201c\u201d\n]{1,400}[\u201c\u201d]"
@@ -99,7 +100,7 @@ class Context:
 
     def clause(self, start: int) -> str:
         """The part of its clause that stands before a statement."""
-        return last_clause(self._text[max(0, start - _BEFORE) : start])
+        return last_clause(_SIMPLE_TAG.sub(" ", self._text[max(0, start - _BEFORE) : start]))
 
     def sentence(self, start: int) -> str:
         """The part of its sentence that stands before a statement."""

@@ -9,10 +9,12 @@ _TRUE = frozenset(
     "true pass passed passes yes bestanden ja aprobado sí sim oui réussi да 通过 合格 是 はい".split()  # noqa: SIM905
 )
 _FALSE = frozenset(
-    "false fail failed fails no durchgefallen nein suspenso non échoué нет 不通过 不合格 否 いいえ".split()  # noqa: SIM905
+    "false fail failed fails no durchgefallen nein suspenso non échoué échec нет 不通过 不合格 否 いいえ".split()  # noqa: SIM905
 )
 _NOT = re.compile(r"(?:(?:does|do|did|is|was)(?:\s++not|n['\u2019]t)|not|nicht)\s++(?:an?\s++)?(.+)", re.IGNORECASE)
 _DECORATION = " \t\r\n*_`$\"'[](){}\u201c\u201d\u2018\u2019"
+_CHECK = re.compile("[✅✔👍]")
+_CROSS = re.compile("[❌✗✘👎]")
 _RUN = re.compile(
     r"[^\W_][\w@'\u2019-]*(?: [\w@'\u2019-]+){0,3}?"
     r"(?=[*_`\"')\]]*\s*(?:$|[.!;](?=\s|$)|,(?=\s)|\(|:|\s[-\u2013\u2014]\s|[\u2013\u2014]|\|\W*$"
@@ -45,16 +47,17 @@ def leading_label(text: str, scale: Scale, *, own_only: bool = False) -> bool | 
         exact = any(run[0] == category.label for category in scale.categories)
         if remark is None or not (exact or (remark["set_apart"] and scale.category(run[0]))):
             return None
-    return read_label(run[0], scale)
+    # With the symbols before it, which may say the opposite.
+    return read_label(text[: text.find(run[0])] + run[0], scale)
 
 
 def _truth(text: str, scale: Scale) -> bool | None:
     true, false = (category.label.casefold() for category in scale.categories)
     word = _without_symbols(text).rstrip(".!").strip(_DECORATION).casefold()
     if word in _TRUE | {true, "1"}:
-        return True
+        return None if _CROSS.search(text) else True
     if word in _FALSE | {false, "0"}:
-        return False
+        return None if _CHECK.search(text) else False
     # What is not failed need not be passed.
     negated = _NOT.fullmatch(word)
     return False if negated and negated[1] in _TRUE | {true} else None
@@ -67,8 +70,14 @@ def _category(text: str, scale: Scale) -> str | None:
 
 
 def _without_symbols(text: str) -> str:
-    """Strip what decorates a label: markup, quotation marks, and symbols such as a check mark before it."""
+    """Strip what decorates a label: markup, quotation marks, and symbols such as a check mark."""
     stripped = text.strip(_DECORATION)
-    while stripped and (unicodedata.category(stripped[0]) in {"So", "Mn", "Sk"}):
+    while stripped and _is_symbol(stripped[0]):
         stripped = stripped[1:].lstrip(_DECORATION)
+    while stripped and _is_symbol(stripped[-1]):
+        stripped = stripped[:-1].rstrip(_DECORATION)
     return stripped
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character) in {"So", "Mn", "Sk"}

@@ -40,7 +40,7 @@ _STATED = re.compile(
     rf"(?P<number>{_AMOUNT})(?:\s*+{_numbered(_UNIT, 1)})?"
     r"(?:\s*+(?P<percent>%|percent\b|per\s++cent\b)"
     rf"|\s*+[(\[]?\s*+{_OF}\s*+(?P<whole>{_WHOLE})(?:\s*+{_numbered(_UNIT, 2)})?(?:\s*+[)\]])?"
-    rf"|\s*+\((?:on\s++)?(?:an?\s++|the\s++)?(?:scale\s*+(?:of|from|:)?\s*+)?{_numbered(_TO, 1)}(?:\s++scale)?\)"
+    rf"|\s*+\((?:on\s++)?(?:an?\s++|the\s++)?(?:scale\s*+(?:of|from|:)?\s*+)?{_numbered(_TO, 1)}(?:\s++scale)?(?:\)|$)"
     rf"|,?\s++on\s++(?:an?|the)\s++(?:scale\s++(?:of|from)\s++)?{_numbered(_TO, 2)}(?:\s++scale)?)?",
     re.IGNORECASE,
 )
@@ -56,6 +56,7 @@ _OWN_RANGE = re.compile(
     rf"|^\W*+{_numbered(_TO, 3)}\W*+$",
     re.IGNORECASE,
 )
+_OWN_POINTS = re.compile(r"\b(\d{1,3})[\s-]points?\s++scale", re.IGNORECASE)
 _OWN_END = re.compile(
     r"^\W*+(?:out\s++of|of|/|max(?:imum)?\.?:?)?\s*+(\d{1,6}(?:\.\d{1,6})?)(?:[\s-]++points?)?\W*+$", re.IGNORECASE
 )
@@ -113,7 +114,7 @@ def own_scale_in(text: str) -> OwnScale | None:
     if match := _OWN_RANGE.search(text):
         low, high = next((match[f"low{n}"], match[f"high{n}"]) for n in "123" if match[f"low{n}"])
         return OwnScale(_float(low), _float(high))
-    match = _OWN_END.match(text)
+    match = _OWN_POINTS.search(text) or _OWN_END.match(text)
     return OwnScale(None, float(match[1])) if match else None
 
 

@@ -19,7 +19,17 @@ _OF_OTHERS = frozenset(
 """Keys of what is not the judge's own verdict."""
 _PART_KEYS = frozenset({"criterion", "criteria", "aspect", "dimension", "metric", "item", "sample", "step"})
 """Keys of one score among several."""
-_HIGH_KEYS = ("max_score", "max", "maximum", "maximum_score", "max_value", "out_of", "max_points", "max_rating")
+_HIGH_KEYS = (
+    "max_score",
+    "max",
+    "maximum",
+    "maximum_score",
+    "max_value",
+    "out_of",
+    "max_points",
+    "max_rating",
+    "points_possible",
+)
 _LOW_KEYS = ("min_score", "min", "minimum", "minimum_score", "min_value")
 _SCALE_KEYS = ("scale", "score_scale", "rating_scale", "range", "score_range", "unit")
 _ARGUMENTS = frozenset({"arguments", "parameters", "input", "content"})
@@ -86,7 +96,7 @@ class _Search:
     ) -> HeldScore | None:
         refused: HeldScore | None = None
         for key, finality in self._keys(members):
-            value = members[key]
+            value = _single(members[key])
             if isinstance(value, dict):
                 inner = _members(value)
                 held = self._own_score(inner, _own_scale(inner) or own, _reason_in(inner) or reason)
@@ -162,6 +172,11 @@ def _key(name: str) -> str:
 
 def _is_refusal(value: JsonValue) -> bool:
     return value is None or (isinstance(value, str) and _REFUSAL.fullmatch(value) is not None)
+
+
+def _single(value: JsonValue) -> JsonValue:
+    """The entry of a list of one, such as `[8]`."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict | list) else value
 
 
 def _states_several(value: JsonValue) -> bool:

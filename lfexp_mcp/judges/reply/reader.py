@@ -23,8 +23,17 @@ _END_OF_THINKING = re.compile(r"\A\s*(?![{`\s]).*?</(?:think|thinking)>", re.DOT
 _OTHER_CHANNELS = re.compile(r"\A\s*<\|(?:channel|start)\|>.*<\|channel\|>final<\|message\|>", re.DOTALL)
 _BLOCK_START = re.compile(r"\s*(?:```\w*\s*)?")
 _CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>(?:(?:assistant|analysis|final)\b)?")
-_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0xA0: 0x20}
+_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD, 0x20E3])
+_WRITTEN_OTHERWISE: dict[int, str] = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+    **{0x2460 + number: str(number + 1) for number in range(10)},
+    0x3000: " ",
+    0xA0: " ",
+    0xBC: ".25",
+    0xBD: ".5",
+    0xBE: ".75",
+}
+"""Full-width characters, circled numbers and fractions, by what they are written like in ASCII."""
 _BLANK = "\ufffc"
 
 _REASON_LABEL = re.compile(
@@ -83,7 +92,7 @@ def _only_object(reply: str) -> FoundObject | None:
 def _answer_of(reply: str) -> str:
     """Leave out a model's thinking and control tokens, and write digits and punctuation in one way."""
     text = _END_OF_THINKING.sub("", _THINKING.sub("", reply.translate(_INVISIBLE)))
-    text = _CONTROL_TOKEN.sub("\n", _OTHER_CHANNELS.sub("", text).translate(_FULL_WIDTH)).lstrip()
+    text = _CONTROL_TOKEN.sub("\n", _OTHER_CHANNELS.sub("", text).translate(_WRITTEN_OTHERWISE)).lstrip()
     if text.startswith('"{'):
         try:
             inner = json.loads(text)

@@ -31,6 +31,7 @@ _SENTENCE = (
     r"\b(?:I(?:['\u2019](?:d|ll|m))?\s+(?:(?:would|will|shall|therefore|thus|hereby|now|have\s+to|am|going\s+to|can)\s+){0,3}"
     r"(?:giv(?:e|ing)|rat(?:e|ing)|scor(?:e|ing)|assign(?:ing)?|grad(?:e|ing)|award(?:ing)?|mark|evaluate|judge|say|"
     r"settle\s+on|go\s+with|classify|label)"
+    r"|ich\s+(?:ver)?gebe|je\s+(?:donne|mets|attribue)|(?:le\s+doy|otorgo|asigno|atribuo|assegno|attribuisco|ставлю)"
     r"|(?:it|(?:this|the)\s+(?:response|answer|output|submission|reply|translation|summary|code|essay))\s+"
     r"(?:deserves|earns|gets|receives|merits|warrants)"
     rf"|(?:the|my|our)\s+(?:(?:{_MARKS})\s+)?(?:NAMES)(?:\s+(?:score|rating|grade|verdict))?"
@@ -59,6 +60,11 @@ _THEREFORE = re.compile(
     r"(?P<value>[^\n]{1,80})",
     re.IGNORECASE | re.MULTILINE,
 )
+_DECLARED = re.compile(
+    r"^[^\w\n]{0,20}(?:(?:rating\s|score\s)?scale|max(?:imum)?(?:\s(?:score|points|rating))?)[*_]*\s*[:=][*_]*\s*([^\n]{1,40})$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line that names the scale of what the reply states, such as `Scale: 1-5`."""
 _OPENING = re.compile(r"\W*\d[\d.,]*\s*(?:/|%|out of|points?\b|\s[-\u2013\u2014]\s)")
 _BARE = re.compile(r"\W*\d+(?:[.,]\d+)?\W*")
 _PARTS = frozenset({"criterion", "criteria", "aspect", "dimension"})
@@ -110,6 +116,8 @@ class _Finder:
         named = re.escape(score_name).replace("_", r"[\s_]").replace(r"\-", r"[\s_-]")
         kinds = NUMBER_NAMES if scale.kind == "NUMERIC" else (*NUMBER_NAMES, *LABEL_NAMES)
         self._named = named
+        declared = _DECLARED.search(text)
+        self._declared = own_scale_in(declared[1]) if declared else None
         self._names = "|".join((named, *kinds))
 
     def labelled(self) -> Iterator[Statement]:
@@ -213,7 +221,7 @@ class _Finder:
         if bracketed and (own := own_scale_in(bracketed)):
             return own
         sentence = self._context.sentence(at)
-        return own_scale_in(sentence) if "scale" in sentence.lower() else None
+        return (own_scale_in(sentence) if "scale" in sentence.lower() else None) or self._declared
 
     def _statement(self, start: int, end: int, value: Value, most: Standing, finality: int = 0) -> Statement:
         standing = min(most, self._context.standing(start, end))
