@@ -27,9 +27,9 @@ KILLED = "The run did not react to the cancel, so its process was killed; resume
 DRY_PREFIX = "dry-"
 DRY_LIFETIME = 3600.0
 """Seconds after which what a dry run left behind, since its caller died, is deleted."""
-WORKER_ROOM = 900
+WORKER_ROOM = 2500
 """Bytes of the note on a run's worker."""
-LAST_WORDS = 400
+LAST_WORDS = 900
 
 
 class _Worker(BaseModel):
@@ -303,9 +303,15 @@ class RunFolder:
         """Return why the newest worker gave up, where it could not journal it."""
         return self._read_worker().last_words
 
-    def leave_last_words(self, words: str) -> None:
-        """Note why the worker gives up; this needs no more room than the file has, so that a full disk takes it."""
-        self._note_worker(_Worker(pid=os.getpid(), last_words=words[:LAST_WORDS]))
+    def leave_last_words(self, words: str, pid: int | None = None) -> None:
+        """Note why a worker gives up; this needs no more room than the file has, so that a full disk takes it.
+
+        Args:
+            words: The reason.
+            pid: The worker's process id, None for this process.
+        """
+        words = words.encode()[:LAST_WORDS].decode(errors="ignore")
+        self._note_worker(_Worker(pid=pid or os.getpid(), last_words=words))
 
     def _note_worker(self, worker: "_Worker") -> None:
         note = worker.model_dump_json().encode().ljust(WORKER_ROOM)[:WORKER_ROOM]

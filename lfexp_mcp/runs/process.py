@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,11 +20,13 @@ from pydantic import ValidationError
 
 from lfexp_mcp import __version__
 from lfexp_mcp.errors import LfexpError, WorkerError
+from lfexp_mcp.masking import mask
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.protocol import Hello, Order, Reply
 
 Message = TypeVar("Message", Hello, Reply)
 
+OUTPUT_TAIL_BYTES = 400
 ERROR_TAIL = 1500
 """Characters of a dead worker's last words that an error repeats."""
 
@@ -150,7 +153,11 @@ class WorkerProcess:
                 break
             answer.set_result(None)
         self._close_pipes()
-        self._process.wait()
+        code = self._process.wait()
+        if code and self._order is not None and self._order.run is not None:
+            # The folder may be gone, or another worker's by now.
+            with suppress(LfexpError, OSError):
+                _note_death(RunFolder(self._order.run), self.pid, code)
 
     def _read(self, message: type[Message]) -> Message:
         line = self._stdout.readline()
@@ -168,9 +175,10 @@ class WorkerProcess:
         self._stderr.seek(0)
         words = self._stderr.read().decode("utf-8", "replace").strip()
         if self._order is not None and self._order.run is not None:
+            log = RunFolder(self._order.run).log_path
             return WorkerError(
-                f"The worker died with code {code} while it loaded the scripts. What they printed is in "
-                f"{RunFolder(self._order.run).log_path}; mend them, then call again with resume=true."
+                f"The worker {describe_exit(code)} while it loaded the scripts. {_last_output(log)}"
+                "Mend them, then call again with resume=true."
             )
         if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
             return WorkerError(
@@ -178,13 +186,43 @@ class WorkerProcess:
                 f"({__version__}) there too, from where this one was installed."
             )
         return WorkerError(
-            f"The worker ({self.interpreter.python}) died with code {code} before it took its order: "
+            f"The worker ({self.interpreter.python}) {describe_exit(code)} before it took its order: "
             f"{words[-ERROR_TAIL:] or 'it said nothing'}"
         )
 
     def _close_pipes(self) -> None:
         for pipe in (self._stdin, self._stdout, self._stderr):
             pipe.close()
+
+
+def describe_exit(code: int) -> str:
+    """Say how a process ended: by which exit code, or killed by which signal."""
+    if code >= 0:
+        return f"died with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else "")
+
+
+def _note_death(folder: RunFolder, pid: int, code: int) -> None:
+    """Leave in a run's folder how its worker died, unless it said so itself."""
+    is_newest = folder.worker_pid() == pid and not folder.is_held()
+    if is_newest and folder.last_words() is None and folder.read_state().run_ended is None:
+        words = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
+        folder.leave_last_words(f"{words}resume=true goes on from there.", pid)
+
+
+def _last_output(log: Path) -> str:
+    """Quote the end of what the user's code printed, and say where the whole is."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - OUTPUT_TAIL_BYTES, 0))
+            tail = " ".join(mask(file.read().decode(errors="ignore")).split())
+    except OSError:
+        return ""
+    return f"Its last output: {tail!r}; all of it is in {log}. " if tail else ""
 
 
 def _answer() -> "Future[None]":

@@ -1,9 +1,11 @@
 """Code of the user that replaces parts of Python: the run goes on with those it began with, or says why it ends."""
 
+import sys
+
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
-from tests.worker.scene import Scene
+from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
 
@@ -195,3 +197,33 @@ httpx.AsyncClient.send = refuse
         scene.script(PLAIN), evaluator_script=scene.script(EVALUATORS, "evaluators.py"), resume=True
     )
     await check_all_is_there(scene, again)
+
+
+DEATHS = {
+    "exit code 3": "os._exit(3)",
+    "SIGSEGV": "os.kill(os.getpid(), signal.SIGSEGV)",
+}
+
+
+@pytest.mark.parametrize("how", DEATHS)
+async def test_a_worker_that_a_task_kills_is_reported_with_how_it_died_and_what_it_printed(
+    scene: Scene, how: str
+) -> None:
+    if sys.platform == "win32" and how == "SIGSEGV":
+        pytest.skip("Windows has no such signal")
+    await scene.fill(1)
+    task = scene.script(f"""
+        import os, signal
+
+        def task(*, item, **kwargs):
+            print("about to die", flush=True)
+            {DEATHS[how]}
+    """)
+    answer = await scene.run(task)
+    assert answer.status == "failed"
+    folder = await scene.run_folder()
+    await until(lambda: folder.last_words() is not None)
+    warning = folder.read_record().warnings[0]
+    assert how in warning
+    assert "about to die" in warning
+    assert str(folder.log_path) in warning
