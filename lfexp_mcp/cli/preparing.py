@@ -10,6 +10,7 @@ from lfexp_mcp.cli.options import AsJson, json_object, json_or_text
 from lfexp_mcp.cli.output import emit, note
 from lfexp_mcp.cli.session import in_workspace
 from lfexp_mcp.errors import UsageError
+from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
 from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.services.requests import build
 
@@ -123,6 +124,7 @@ def _prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
     if prompt_file is None:
         return prompt or ""
     try:
-        return prompt_file.read_text(encoding="utf-8")
+        with open_regular(prompt_file, "prompt file", MAX_PROMPT_BYTES) as file:
+            return file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The prompt file {prompt_file} cannot be read: {error}.") from None

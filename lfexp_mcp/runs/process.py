@@ -82,10 +82,12 @@ class WorkerProcess:
                 start_new_session=sys.platform != "win32",
                 creationflags=_creation_flags(),
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # A path with NUL is a ValueError.
             self._stderr.close()
+            reason = error.strerror if isinstance(error, OSError) else error
             raise WorkerError(
-                f"The interpreter {interpreter.python} cannot be started ({error.strerror or error}). "
+                f"The interpreter {str(interpreter.python)!r} cannot be started ({reason or error}). "
                 "Pass another one as `python`, or set LFEXP_PYTHON."
             ) from error
         self._stdin = cast("IO[bytes]", self._process.stdin)

@@ -20,8 +20,8 @@ async def create_dataset(
     items_file: Annotated[
         str | None,
         Field(
-            description="Absolute path of a .jsonl or .csv file with `input`, and optionally `expected_output`, "
-            "`metadata`, `id`, as keys or columns; other keys go into the item's metadata."
+            description="Absolute path of a .jsonl or .csv file (up to 1 GiB) with `input`, and optionally "
+            "`expected_output`, `metadata`, `id`, as keys or columns; other keys go into the item's metadata."
         ),
     ] = None,
     fields: Annotated[

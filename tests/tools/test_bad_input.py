@@ -343,3 +343,21 @@ async def test_no_judges_found_is_said_with_how_to_make_one(home: Path, write_sc
 @pytest.mark.anyio
 async def test_a_judges_name_has_to_be_one_that_is_found(caller: Caller) -> None:
     assert "judge-" in await caller.refusal("create_judge", name="accuracy", prompt="Rate {{output}}.")
+
+
+@pytest.mark.parametrize("path", ["nul\0.py", "x" * 5_000 + ".py", "~no-such-user-here/x.py"])
+@pytest.mark.anyio
+async def test_a_path_that_no_file_can_have_is_refused_by_every_argument(
+    caller: Caller, dataset: str, write_script: WriteScript, path: str
+) -> None:
+    task = str(write_script("task.py", GOOD))
+    said = [
+        await caller.refusal("create_dataset", name=dataset, items_file=path.replace(".py", ".jsonl")),
+        await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script=path),
+        await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script=task, evaluator_script=path),
+        await caller.refusal(
+            "run_experiment", run_name="r", dataset=dataset, task_script=task, evaluator_script=task, python=path
+        ),
+    ]
+    assert all("cannot be" in text for text in said)
+    assert all(len(text) < 1_000 for text in said[:3])

@@ -3,11 +3,13 @@
 import csv
 import difflib
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import DataFileError
+from lfexp_mcp.files import MAX_DATA_BYTES, open_regular
 from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.strict_json import strict_loads
 
@@ -41,12 +43,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     if reader is None:
         raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items as one of the two.")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            open_regular(path, "file of items", MAX_DATA_BYTES, DataFileError) as content,
+            TextIOWrapper(content, encoding="utf-8-sig", newline="") as file,
+        ):
             yield from reader(path, file)
-    except FileNotFoundError:
-        raise DataFileError(
-            f"There is no file {path}. Pass an absolute path, or one relative to {Path.cwd()}."
-        ) from None
     except (OSError, UnicodeDecodeError) as broken:
         raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
 

@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
+from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
@@ -260,17 +261,13 @@ def _run_item(item: DatasetItem) -> RunItem:
 
 def _check_script(script: Path, kind: str) -> None:
     """Refuse early what needs no worker to see."""
-    path = _absolute(script)
-    if path is None or not path.is_file():
-        raise ScriptError(
-            f"There is no {kind} script {path}. Pass the absolute path of a file, or one from {working_folder()}."
-        )
-    if path.suffix != ".py":
-        raise ScriptError(f"The {kind} script {path} is no Python file: its name must end in .py.")
+    open_regular(script, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
+    if locate(script, f"{kind} script", ScriptError).suffix != ".py":
+        raise ScriptError(f"The {kind} script {script} is not a Python file: its name must end in .py.")
 
 
 def _absolute(path: Path | None) -> Path | None:
-    return path.expanduser().resolve() if path is not None else None
+    return locate(path, "script", ScriptError) if path is not None else None
 
 
 def _exists(run_name: str, dataset: str, *, at_work: bool) -> RunExistsError:

@@ -1,0 +1,80 @@
+"""Files that a caller names: the one place that finds and opens them.
+
+A name may come from a model: it may be of a pipe that never ends, of a device, of a folder, or of nothing a file system
+can hold.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from lfexp_mcp.errors import UsageError
+
+MAX_SCRIPT_BYTES = 10 * 1024**2
+MAX_PROMPT_BYTES = 1024**2
+MAX_DATA_BYTES = 1024**3
+"""Bytes of a file of items: it is read as a stream, but one line of it may be all of it."""
+
+
+def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
+    """Make a path absolute, `~` and links resolved.
+
+    Args:
+        path: As the caller gave it.
+        what: What it is to be, such as `task script`.
+        error: What to raise.
+
+    Raises:
+        UsageError: No file can have this path: it holds NUL, is too long, goes in a circle, or `~` names no user.
+    """
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as impossible:
+        raise error(
+            f"The path of the {what} cannot be used ({_reason(impossible)}): {_short(path)}. Pass an absolute path."
+        ) from None
+
+
+def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] = UsageError) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: As the caller gave it.
+        what: What it is, such as `task script`.
+        max_bytes: The largest size.
+        error: What to raise.
+
+    Raises:
+        UsageError: There is no such file, it is a folder, a pipe or a device, it is too large, or it cannot be opened.
+    """
+    where = locate(path, what, error)
+    try:
+        # A pipe without a writer would hold the call for ever; elsewhere there are none by path.
+        descriptor = os.open(where, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        raise error(f"There is no {what} {_short(where)}. Pass the absolute path of a file.") from None
+    except (OSError, ValueError) as refused:
+        # `Path.is_dir` raises for a name that is too long.
+        if os.path.isdir(where):  # noqa: PTH112
+            raise error(f"The {what} {_short(where)} is a folder. Pass the path of a file.") from None
+        raise error(f"The {what} {_short(where)} cannot be opened ({_reason(refused)}).") from None
+    found = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is not a regular file but a folder, a pipe or a device"
+    elif found.st_size > max_bytes:
+        problem = f"has {found.st_size:,} bytes, and may have {max_bytes:,}"
+    if problem is not None:
+        os.close(descriptor)
+        raise error(f"The {what} {_short(where)} {problem}. Pass another file.")
+    return os.fdopen(descriptor, "rb")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return repr(text) if len(text) <= 300 else f"{text[:300]!r}… ({len(text):,} characters)"
