@@ -91,6 +91,9 @@ def stop_store(folder: Path) -> bool:
         if time.monotonic() > deadline:
             raise StoreError(f"The embedded store (process {found.pid}) does not stop. End that process by hand.")
         time.sleep(_POLL_S)
+    if _announced(folder) == found:
+        # A process of Windows is ended before it can do so itself.
+        (folder / ANNOUNCEMENT).unlink(missing_ok=True)
     return True
 
 
