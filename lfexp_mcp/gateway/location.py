@@ -29,17 +29,21 @@ class Location:
 def parse_location(url: str) -> Location:
     """Read the address of a Langfuse server.
 
+    A user and password in it are left out: requests carry Langfuse's keys in their place, and answers show the address.
+
     Raises:
         CredentialsError: It is none.
     """
     host = host_of(url)
     if host is None:
         raise CredentialsError(
-            f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url!r}, which is no address. "
+            f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url.rpartition('@')[2]!r}, which is not an address. "
             "Set it to one such as https://cloud.langfuse.com or http://localhost:3000."
         )
     cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
-    return Location("cloud" if cloud else "self-hosted", url.rstrip("/"))
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return Location("cloud" if cloud else "self-hosted", bare.rstrip("/"))
 
 
 def host_of(url: str) -> str | None:

@@ -1,5 +1,6 @@
 """What reading Langfuse shares: requests repeated as the transport says, and pages read to their end."""
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -48,7 +49,9 @@ class Reader:
         self.secret_key = secret_key
         self._api = api
         self._http = http
-        self._transport = Transport(location, policy or RetryPolicy())
+        secret = secret_key.get_secret_value()
+        basic = base64.b64encode(f"{public_key}:{secret}".encode()).decode()
+        self._transport = Transport(location, policy or RetryPolicy(), secrets=(basic, secret))
         self._project_id: str | None = None
 
     @property

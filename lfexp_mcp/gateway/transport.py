@@ -1,6 +1,6 @@
 """One request to Langfuse: waits and repeats where that helps, and says in our own errors what failed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -20,6 +20,7 @@ from lfexp_mcp.errors import (
 from lfexp_mcp.gateway.acknowledgement import NotAnAnswerError
 from lfexp_mcp.gateway.location import Location
 from lfexp_mcp.gateway.retry_after import read_retry_after
+from lfexp_mcp.masking import mask
 
 T = TypeVar("T")
 
@@ -66,9 +67,17 @@ class _Failure:
 class Transport:
     """Sends requests under one retry policy."""
 
-    def __init__(self, location: Location, policy: RetryPolicy) -> None:
+    def __init__(self, location: Location, policy: RetryPolicy, secrets: Sequence[str] = ()) -> None:
+        """Make one.
+
+        Args:
+            location: Where the server is.
+            policy: How to repeat requests.
+            secrets: What requests carry and no error may quote, though a server or a proxy may echo it.
+        """
         self._location = location
         self._policy = policy
+        self._secrets = secrets
 
     async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
         """Send one request, and repeat it as the policy says.
@@ -96,9 +105,9 @@ class Transport:
             except httpx.RequestError as broken:
                 failure = self._failure_of_connection(what, broken, policy)
             except ValidationError as misfit:
-                failure = self._misfit(what, _first_misfit(misfit))
+                failure = self._misfit(what, _first_misfit(misfit, self._secrets))
             except NotAnAnswerError as strange:
-                failure = self._misfit(what, str(strange))
+                failure = self._misfit(what, mask(str(strange), *self._secrets))
             if failure.retry_after is not None:
                 if failure.retry_after > patience:
                     raise failure.error
@@ -113,7 +122,7 @@ class Transport:
 
     def _failure_of_answer(self, what: str, answer: ApiError, policy: RetryPolicy) -> _Failure:
         status = answer.status_code or 0
-        message = _message(answer.body)
+        message = _message(answer.body, self._secrets)
         if status < 400:
             return self._misfit(what, f"status {status}: {message}")
         if status in (401, 403):
@@ -155,7 +164,7 @@ class Transport:
 
     def _failure_of_connection(self, what: str, broken: httpx.RequestError, policy: RetryPolicy) -> _Failure:
         connecting = isinstance(broken, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
-        reason = str(broken) or type(broken).__name__
+        reason = mask(str(broken), *self._secrets) or type(broken).__name__
         return _Failure(
             UnreachableError(
                 f"Langfuse at {self._location.url} cannot be reached ({reason}) while trying to {what}. "
@@ -188,16 +197,16 @@ def _wait_asked_for(headers: dict[str, str] | None) -> float:
     return UNSAID_WAIT if asked is None else max(asked, SHORTEST_WAIT)
 
 
-def _first_misfit(misfit: ValidationError) -> str:
+def _first_misfit(misfit: ValidationError, secrets: Sequence[str]) -> str:
     """What of an answer does not fit first, and what stands there."""
     issue = misfit.errors(include_url=False, include_context=False)[0]
-    found = repr(issue["input"])
+    found = mask(repr(issue["input"]), *secrets)
     shown = found if len(found) <= QUOTE_LIMIT else f"{found[:QUOTE_LIMIT]}…"
     where = ".".join(str(part) for part in issue["loc"]) or "the whole"
     return f"{where}: {issue['msg']}; it is {shown}"
 
 
-def _message(body: object) -> str:
+def _message(body: object, secrets: Sequence[str]) -> str:
     """What the server says of the failure, in one line."""
     if isinstance(body, dict):
         parts = [str(body.get("message") or "no message")]
@@ -211,4 +220,6 @@ def _message(body: object) -> str:
         text = "; ".join(parts)
     else:
         text = " ".join(str(body).split()) or "no message"
+    # Before it is cut, lest a part of a secret be left.
+    text = mask(text, *secrets)
     return text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}…"

@@ -1,3 +1,4 @@
+import base64
 import re
 import socket
 from pathlib import Path
@@ -117,7 +118,7 @@ async def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path: 
 )
 async def test_an_address_that_is_none_is_refused_before_any_request(tmp_path: Path, url: str) -> None:
     settings = Settings(langfuse_public_key="pk", langfuse_secret_key=SecretStr("sk"), langfuse_url=url, home=tmp_path)
-    refusal = rf"LANGFUSE_HOST .*{re.escape(repr(url))}.* no address.* such as https://cloud\.langfuse\.com"
+    refusal = rf"LANGFUSE_HOST .*{re.escape(repr(url))}.* not an address.* such as https://cloud\.langfuse\.com"
     with pytest.raises(CredentialsError, match=refusal):
         async with connect(settings):
             pass
@@ -128,3 +129,34 @@ def test_one_key_without_the_other_is_an_error_that_names_the_missing_one(tmp_pa
         _ = Settings(langfuse_public_key="pk", home=tmp_path).embedded
     with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY is missing"):
         _ = Settings(langfuse_secret_key=SecretStr("sk"), home=tmp_path).embedded
+
+
+async def test_keys_that_a_server_echoes_are_masked_in_every_error(gateway: Gateway, server: ScriptedServer) -> None:
+    basic = base64.b64encode(b"pk-lf-test:sk-lf-very-secret").decode()
+    echo = f"got Authorization: Basic {basic} with sk-lf-very-secret {'x' * 400} sk-lf-very-secret"
+    for reply in (Reply(400, {"message": echo}), Reply(401, {"message": echo}), Reply(200, {"version": [echo]})):
+        server.replies = [reply]
+        with pytest.raises(BackendError) as raised:
+            await gateway.health()
+        assert "very-secret" not in str(raised.value)
+        assert basic not in str(raised.value)
+        assert "<key>" in str(raised.value)
+
+
+async def test_a_password_in_the_address_is_never_shown(server: ScriptedServer, tmp_path: Path) -> None:
+    address = server.url.replace("http://", "http://someone:pa55-word@")
+    settings = Settings(
+        langfuse_public_key="pk-lf-test",
+        langfuse_secret_key=SecretStr("sk-lf-very-secret"),
+        langfuse_url=address,
+        home=tmp_path,
+    )
+    server.replies = [HEALTHY]
+    async with connect(settings, QUICK) as gateway:
+        assert await gateway.health() == "4.59.0"
+        assert gateway.backend.url == server.url
+    broken = settings.model_copy(update={"langfuse_url": "htp://someone:pa55-word@host"})
+    with pytest.raises(CredentialsError) as refused:
+        async with connect(broken, QUICK):
+            pass
+    assert "pa55-word" not in str(refused.value)
