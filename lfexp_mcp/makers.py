@@ -57,8 +57,10 @@ class ScriptMaker:
     sha256: str | None = None
     """Of the script's content."""
     scale: Scale | None = None
-    """As the evaluator declares it; None where it declares none."""
+    """As the evaluator, or else the score config of that name, declared it when it ran; None where none did."""
     scale_source: str | None = None
+    lower_is_better: bool | None = None
+    """Declared without a scale; part of `scale` where there is one."""
     kind: Literal["script"] = "script"
 
     @property
@@ -74,7 +76,9 @@ class ScriptMaker:
 
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same: most edits of a script leave its scores what they were."""
-        return isinstance(other, ScriptMaker) and self.scale == other.scale
+        return isinstance(other, ScriptMaker) and (
+            (self.scale, bool(self.lower_is_better)) == (other.scale, bool(other.lower_is_better))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ScaleKind = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]
@@ -46,10 +46,13 @@ class Scale:
     @property
     def name(self) -> str:
         """The scale for a reader, such as `0-10`, `1-5, lower is better` or `PASS/FAIL`."""
-        if self.categories:
-            return "/".join(category.label for category in self.categories)
         ends = f"{self.low:g} to {self.high:g}" if self.low < 0 else f"{self.low:g}-{self.high:g}"
-        return ends + (LOWER_IS_BETTER if self.lower_is_better else "")
+        values = "/".join(category.label for category in self.categories) or ends
+        return values + (LOWER_IS_BETTER if self.lower_is_better else "")
+
+    def lower_better(self) -> "Scale":
+        """Return the scale with its low end as the good one."""
+        return replace(self, lower_is_better=True)
 
     def within(self, raw: float) -> float | None:
         """Return a raw number as one on this scale; None if it lies outside, or is not finite.
@@ -109,12 +112,13 @@ def parse_scale_name(name: str) -> Scale | None:
     Returns:
         None for labels, since their values are not in the name; those of pass/fail and its like are known.
     """
-    if name.casefold() in _TWO_LABELS:
-        good, _, bad = name.partition("/")
-        return Scale(0, 1, kind="BOOLEAN", categories=(Category(good, 1), Category(bad, 0)))
-    match = _NAME.fullmatch(name.removesuffix(LOWER_IS_BETTER))
+    values, lower = name.removesuffix(LOWER_IS_BETTER), name.endswith(LOWER_IS_BETTER)
+    if values.casefold() in _TWO_LABELS:
+        good, _, bad = values.partition("/")
+        return Scale(0, 1, lower, kind="BOOLEAN", categories=(Category(good, 1), Category(bad, 0)))
+    match = _NAME.fullmatch(values)
     try:
-        return Scale(float(match["low"]), float(match["high"]), name.endswith(LOWER_IS_BETTER)) if match else None
+        return Scale(float(match["low"]), float(match["high"]), lower) if match else None
     except ValueError:
         return None
 

@@ -29,6 +29,7 @@ PURE = {
 """Know nobody but each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "declarations": set(),
     "clock": set(),
     "disk": set(),
     "errors": set(),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from lfexp_mcp import __version__
 from lfexp_mcp.runs.framing import frame, unframe
+from lfexp_mcp.scale import Scale
 
 MANIFEST_FORMAT: Literal[1] = 1
 
@@ -84,6 +85,8 @@ class Manifest(BaseModel):
     task_prompt: dict[str, JsonValue] | None = None
     """A prompt that is the task, as it was resolved; instead of a script."""
     evaluator_script: Path | None = None
+    score_scales: dict[str, Scale] = Field(default_factory=dict)
+    """What score configs state for scores by name: the scale of a script's score that declares none."""
     judges: tuple[dict[str, JsonValue], ...] = ()
     """Judges as they were resolved, in the form of `judges.ResolvedJudge`."""
     warnings: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]
 
 
 def _all_zero(items: tuple[ItemResult, ...], reading: ScoreReading) -> bool:
-    if reading.origin not in {"run", "api"}:
+    if reading.origin not in {"run", "api"} or (reading.scale is not None and reading.scale.lower_is_better):
         return False
     values = [score.value for item in items for score in item.scores if reading.counts(score)]
     return bool(values) and all(not isinstance(value, str) and value == 0 for value in values)

@@ -1,11 +1,11 @@
 """What the values of a score name mean in a run: their kind, their scale, and the canonical value of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.makers import JudgeMaker, ScoreMaker, ScoreOrigin, are_mixed
+from lfexp_mcp.makers import JudgeMaker, ScoreMaker, ScoreOrigin, ScriptMaker, are_mixed
 from lfexp_mcp.records import RunRecord, Score, ScoreDataType
 from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Scale
 
@@ -15,24 +15,41 @@ judge's score is another score, and a human's number is not on a judge's scale."
 
 OBSERVED = "observed values"
 """Source of a scale that the values themselves had to tell."""
+DEFAULT = "default of evaluators"
+"""Source of the 0-1 that nobody declared, and that all values lie on."""
+MIN_BEYOND_UNIT = 3
+"""Values above 1 from which on a set that nobody declared can be one on 0-10."""
 
 _SCALE: TypeAdapter[Scale] = TypeAdapter(Scale)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreReading:
-    """How the values of one score name are to be read, in one run."""
+    """How the values of one score name are to be read, in one run, whatever other runs have."""
 
     name: str
     data_type: ScoreDataType
     origin: ScoreOrigin
     """Only scores of this origin count; see `ORIGINS`."""
     scale: Scale | None
-    """None for text, for categories without values, and for numbers that fit no scale: those stay raw, out of
-    every gate."""
+    """None for text, for categories without values, and for numbers that fit no scale."""
     scale_source: str | None
     makers: tuple[ScoreMaker, ...] = ()
     """Of the scores that count, in the order of the items; see `mixed`."""
+    problem: str | None = None
+    """Why the numbers have no canonical value: a clause. They are shown as they came, and kept out of gates."""
+    own_unit: bool = False
+    """Whether the numbers are plainly in a unit of their own, such as characters: those can be higher or lower."""
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the values lie on the canonical 0-1, and so can be judged."""
+        return self.scale is not None and self.problem is None
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether somebody said on which scale the values are, and they did not have to tell it themselves."""
+        return self.scale is not None and self.scale_source not in (OBSERVED, DEFAULT)
 
     @property
     def mixed(self) -> bool:
@@ -56,16 +73,7 @@ class ScoreReading:
     def canonical(self, score: Score) -> float | None:
         """The score's value from 0 (worst) to 1 (best); None where it has no such value, or lies outside its scale."""
         scale = self._scale_of(score)
-        if scale is None:
-            return None
-        if isinstance(score.value, str):
-            category = scale.category(score.value)
-            return scale.normalise(category.value) if category and category.value is not None else None
-        if score.clamped and score.raw is not None and scale.within(score.raw) is None:
-            return None
-        scale = UNIT if isinstance(score.maker, JudgeMaker) or isinstance(score.value, bool) else scale
-        on_scale = scale.within(score.value)
-        return None if on_scale is None else scale.normalise(on_scale)
+        return None if scale is None or self.problem is not None else _canonical(score, scale)
 
     def raw(self, score: Score) -> float | None:
         """The score's number on its own scale; None for a label."""
@@ -77,133 +85,160 @@ class ScoreReading:
         return scale.raw(score.value) if scale and isinstance(score.maker, JudgeMaker) else float(score.value)
 
     def _scale_of(self, score: Score) -> Scale | None:
-        """The scale of the judge that gave this very score: another version may have had another one."""
-        if isinstance(score.maker, JudgeMaker) and score.maker.scale is not None and self.scale is not None:
+        """The scale of the maker that gave this very score: another version may have had another one."""
+        if isinstance(score.maker, JudgeMaker | ScriptMaker) and score.maker.scale is not None and self.scale:
             return score.maker.scale
         return self.scale
 
 
-def read_scores(
-    record: RunRecord, human_scales: Mapping[str, Scale], *, beside: Sequence[RunRecord] = ()
-) -> dict[str, ScoreReading]:
+def _canonical(score: Score, scale: Scale) -> float | None:
+    """Read one score on a scale; None where it lies outside, or is a label without a value."""
+    if isinstance(score.value, str):
+        category = scale.category(score.value)
+        return scale.normalise(category.value) if category and category.value is not None else None
+    if score.clamped and score.raw is not None and scale.within(score.raw) is None:
+        return None
+    if isinstance(score.maker, JudgeMaker):
+        scale = UNIT
+    elif isinstance(score.value, bool):
+        scale = UNIT.lower_better() if scale.lower_is_better else UNIT
+    on_scale = scale.within(score.value)
+    return None if on_scale is None else scale.normalise(on_scale)
+
+
+def read_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict[str, ScoreReading]:
     """Work out how each score name of a run is to be read.
 
-    A judge's scale is part of each of its scores, a human's is stated by its score config. Other numbers are 0-1; when
-    some lie beyond, the set is read as 0-10; when some lie beyond that too, it has no scale.
+    A scale belongs to the maker of a score: a judge's and a script's are part of each of their scores, a human's and
+    that of others is stated by the score config of that name. Numbers of which nobody declared a scale are read by the
+    run's own values alone, see `_undeclared`. Where a number lies outside a declared scale, none of the name's is read.
 
     Args:
         record: The run.
-        human_scales: What score configs state, by the name of the human score, which is always that of its config.
-        beside: Runs that it is compared with: a scale belongs to a name, so their values count when one has
-            to be found.
+        configured: The scales that score configs state, by name.
 
     Returns:
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
-    recorded, humans = _recorded(record), _configured(human_scales)
-    own = _values_by_name(score for item in record.items for score in item.scores)
-    values = _values_by_name(score for one in (record, *beside) for item in one.items for score in item.scores)
+    recorded, found = _recorded(record), _by_origin(score for item in record.items for score in item.scores)
     readings = {}
-    for name in sorted(own):
-        origin = next(origin for origin in ORIGINS if origin in own[name])
-        makers = tuple(own[name][origin].makers)
-        declared = humans.get(name) if origin == "human" else _of_judges(makers, recorded.get(name))
-        readings[name] = _reading(name, origin, values[name][origin], declared, makers)
+    for name in sorted(found):
+        origin = next(origin for origin in ORIGINS if origin in found[name])
+        readings[name] = _reading(name, origin, found[name][origin], recorded.get(name), configured.get(name))
     return readings
 
 
-def read_human_scores(scores: Iterable[Score], human_scales: Mapping[str, Scale]) -> dict[str, ScoreReading]:
+def read_human_scores(scores: Iterable[Score], configured: Mapping[str, Scale]) -> dict[str, ScoreReading]:
     """Work out how the human scores among some are to be read, whatever else has their names.
 
     Args:
         scores: Of any source.
-        human_scales: What score configs state, see `read_scores`.
+        configured: The scales that score configs state, see `read_scores`.
     """
-    humans = _configured(human_scales)
-    values = _values_by_name(score for score in scores if score.source == "ANNOTATION")
-    return {
-        name: _reading(name, "human", found["human"], humans.get(name), tuple(found["human"].makers))
-        for name, found in values.items()
-    }
+    found = _by_origin(score for score in scores if score.source == "ANNOTATION")
+    return {name: _reading(name, "human", of["human"], None, configured.get(name)) for name, of in found.items()}
+
+
+def _by_origin(scores: Iterable[Score]) -> dict[str, dict[ScoreOrigin, list[Score]]]:
+    found: dict[str, dict[ScoreOrigin, list[Score]]] = {}
+    for score in scores:
+        found.setdefault(score.name, {}).setdefault(score.maker.origin, []).append(score)
+    return found
 
 
 def _reading(
-    name: str, origin: ScoreOrigin, values: "_Values", declared: "_Declared | None", makers: tuple[ScoreMaker, ...]
+    name: str, origin: ScoreOrigin, scores: Sequence[Score], recorded: "_Declared | None", configured: Scale | None
 ) -> ScoreReading:
-    kind = values.data_type
-    if declared is not None:
-        scale = declared.scale if kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale) else None
-        return ScoreReading(name, kind, origin, scale, declared.source, makers)
+    kind, makers = _data_type(scores), tuple(dict.fromkeys(score.maker for score in scores))
+    lower = any(isinstance(maker, ScriptMaker) and maker.lower_is_better for maker in makers)
+    declared = _declared_by(makers, recorded, configured)
+    if declared is not None and (kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale)):
+        reading = ScoreReading(name, kind, origin, declared.scale, declared.source, makers)
+        return replace(reading, problem=_beyond(reading, scores))
     if kind == "BOOLEAN":
-        return ScoreReading(name, kind, origin, BOOLEAN, None, makers)
+        return ScoreReading(name, kind, origin, BOOLEAN.lower_better() if lower else BOOLEAN, None, makers)
     if kind != "NUMERIC":
-        return ScoreReading(name, kind, origin, None, None, makers)
-    if values.within(UNIT):
-        return ScoreReading(name, kind, origin, UNIT, "default of evaluators", makers)
-    if values.within(TEN):
-        return ScoreReading(name, kind, origin, TEN, OBSERVED, makers)
-    return ScoreReading(name, kind, origin, None, OBSERVED, makers)
+        source = declared.source if declared else None
+        return ScoreReading(name, kind, origin, None, source, makers)
+    values = [float(score.value) for score in scores if not isinstance(score.value, str)]
+    scale, problem = _undeclared(values)
+    source = DEFAULT if scale == UNIT else OBSERVED
+    scale = scale.lower_better() if scale and lower else scale
+    own_unit = scale is None and 2 * sum(TEN.within(value) is None for value in values) >= len(values)
+    return ScoreReading(name, kind, origin, scale, source, makers, problem, own_unit)
 
 
-@dataclass(slots=True)
-class _Values:
-    """What a name's values of one origin look like: kinds, makers, and the least and greatest number."""
-
-    kinds: set[ScoreDataType]
-    makers: dict[ScoreMaker, None]
-    least: float = float("inf")
-    greatest: float = float("-inf")
-
-    def within(self, scale: Scale) -> bool:
-        return scale.low <= self.least and self.greatest <= scale.high
-
-    @property
-    def data_type(self) -> ScoreDataType:
-        """The kind of all values together; numbers with booleans are numbers, any other mixture categories."""
-        if len(self.kinds) == 1:
-            return next(iter(self.kinds))
-        return "NUMERIC" if self.kinds == {"NUMERIC", "BOOLEAN"} else "CATEGORICAL"
+def _data_type(scores: Iterable[Score]) -> ScoreDataType:
+    """The kind of all values together; numbers with booleans are numbers, any other mixture categories."""
+    kinds = {score.data_type for score in scores}
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return "NUMERIC" if kinds == {"NUMERIC", "BOOLEAN"} else "CATEGORICAL"
 
 
-def _values_by_name(scores: Iterable[Score]) -> dict[str, dict[ScoreOrigin, _Values]]:
-    found: dict[str, dict[ScoreOrigin, _Values]] = {}
-    for score in scores:
-        values = found.setdefault(score.name, {}).setdefault(score.maker.origin, _Values(set(), {}))
-        values.kinds.add(score.data_type)
-        values.makers[score.maker] = None
-        if not isinstance(score.value, str):
-            values.least = min(values.least, score.value)
-            values.greatest = max(values.greatest, score.value)
-    return found
+def _undeclared(values: Sequence[float]) -> tuple[Scale | None, str | None]:
+    """Find the scale of numbers of which nobody declared one, by themselves.
+
+    0-1 where all lie on it. 0-10 where all lie on that and at least half, and `MIN_BEYOND_UNIT`, lie above 1: a stray
+    value is not a set.
+
+    Returns:
+        The scale, or why there is none.
+    """
+    beyond = [value for value in values if UNIT.within(value) is None]
+    if not beyond:
+        return UNIT, None
+    outside = [value for value in beyond if TEN.within(value) is None]
+    if outside:
+        return None, f"{_some(outside, values)} outside 0-10, and no scale is declared"
+    if len(beyond) >= MIN_BEYOND_UNIT and 2 * len(beyond) >= len(values):
+        return TEN, None
+    return None, f"{_some(beyond, values)} above 1, too few to be a set on 0-10, and no scale is declared"
+
+
+def _beyond(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
+    """Say that numbers lie outside the declared scale; None where none does."""
+    numbers = [(score, raw) for score in scores if (raw := reading.raw(score)) is not None]
+    outside = [raw for score, raw in numbers if reading.canonical(score) is None]
+    if not outside or reading.scale is None:
+        return None
+    return f"{_some(outside, numbers)} outside its scale {reading.scale.name} ({reading.scale_source})"
+
+
+def _some(outside: Sequence[float], of: Sequence[object]) -> str:
+    lie = "lies" if len(outside) == 1 else "lie"
+    return f"{len(outside)} of {len(of)} values ({outside[0]:g}{', ...' if len(outside) > 1 else ''}) {lie}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A judge's scale, or a human's, as its score config states it."""
+    """A scale, and where it was found."""
 
     scale: Scale
     source: str | None
 
 
-def _configured(human_scales: Mapping[str, Scale]) -> dict[str, _Declared]:
-    return {name: _Declared(scale, "score config") for name, scale in human_scales.items()}
-
-
-def _of_judges(makers: Sequence[ScoreMaker], recorded: _Declared | None) -> _Declared | None:
-    """The scale of the judges that gave a name's scores; canonical 0-1 where their scales differ.
+def _declared_by(
+    makers: Sequence[ScoreMaker], recorded: _Declared | None, configured: Scale | None
+) -> _Declared | None:
+    """The scale that the makers of a name's scores declare; canonical 0-1 where their scales differ.
 
     Args:
         makers: Of the scores.
         recorded: What version 0.1 recorded of the run, whose judges' scores may not tell their scale.
+        configured: What the score config of that name states, for those that declare none.
     """
-    judges = [maker for maker in makers if isinstance(maker, JudgeMaker)]
-    if not judges:
-        return None
-    declared = {_Declared(judge.scale, judge.scale_source) for judge in judges if judge.scale is not None}
-    scales = {each.scale for each in declared} or ({recorded.scale} if recorded else set())
-    if len(scales) > 1:
+    ours = [maker for maker in makers if isinstance(maker, JudgeMaker | ScriptMaker)]
+    declared = {_Declared(maker.scale, maker.scale_source) for maker in ours if maker.scale is not None}
+    if len({each.scale for each in declared}) > 1:
         return _Declared(UNIT, "several scales, each read on its own")
-    return next(iter(declared), recorded)
+    if declared:
+        return next(iter(declared))
+    if any(isinstance(maker, JudgeMaker) for maker in ours):
+        return recorded
+    # What the score config stated when a script ran is its maker's scale; version 0.1 did not look there.
+    looked = any(isinstance(maker, ScriptMaker) and maker.function is not None for maker in ours)
+    return None if configured is None or looked else _Declared(configured, "score config")
 
 
 def _recorded(record: RunRecord) -> dict[str, _Declared]:

@@ -1,4 +1,4 @@
-"""Which scale a judge answers on: its config's, a score config's, one that its text states, or 0-10."""
+"""Which scale scores are on: as their judge or script declares, a score config or a prompt states, else 0-10."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,7 @@ _NAMED: dict[str, Scale] = {
     "pass/fail": PASS_FAIL,
     "yes/no": YES_NO,
 }
-_HOW = (
-    'Write it as "0-10", "percent", "pass/fail" or [1, 5], or give `categories` as {"good": 1, "fair": 0.5, "bad": 0}.'
-)
+_HOW = 'Write it as "0-10", "percent", "pass/fail" or [1, 5], or labels as {"good": 1, "fair": 0.5, "bad": 0}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,21 @@ class ResolvedScale:
     source: ScaleSource
 
 
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What an evaluator, or one evaluation, declares of its score."""
+
+    scale: Scale | None = None
+    lower_is_better: bool | None = None
+    """None where it says nothing of it."""
+
+
 class ScoreConfigLike(Protocol):
     """The part of a Langfuse score config that says which values it allows."""
+
+    @property
+    def name(self) -> str:
+        """The name of the scores that it is for."""
 
     @property
     def data_type(self) -> str:
@@ -69,10 +80,11 @@ def resolve_judge_scale(
     Raises:
         JudgeError: The prompt's config declares a scale that cannot be read.
     """
-    lower = prompt_config.get("lower_is_better", False)
-    if not isinstance(lower, bool):
-        raise JudgeError(f"`lower_is_better` in the judge's config must be true or false, not {lower!r}.")
-    found = _find(prompt_config, score_config, prompt_text)
+    try:
+        lower = _direction(prompt_config)
+        found = _find(prompt_config, score_config, prompt_text)
+    except ValueError as error:
+        raise JudgeError(f"The judge's config declares {error}") from None
     if not lower:
         return found
     if found.scale.categories:
@@ -80,7 +92,39 @@ def resolve_judge_scale(
             f"`lower_is_better` needs a scale of numbers, but this judge's is {found.scale.name}: "
             "give the labels values in `categories` instead."
         )
-    return ResolvedScale(Scale(found.scale.low, found.scale.high, lower_is_better=True), found.source)
+    return ResolvedScale(found.scale.lower_better(), found.source)
+
+
+def read_declaration(given: Mapping[str, JsonValue]) -> Declaration:
+    """Read what an evaluator declares.
+
+    Args:
+        given: Its attributes, or an evaluation's metadata; the keys `scale` and `lower_is_better` count.
+
+    Raises:
+        ValueError: It cannot be read; the text says what it declares, and how to write it.
+    """
+    return Declaration(_declared({"scale": given.get("scale")}), _direction(given))
+
+
+def with_direction(scale: Scale, lower_is_better: bool | None) -> Scale:
+    """Return a scale with the direction that is declared beside it.
+
+    Raises:
+        ValueError: Its labels have values already.
+    """
+    if not lower_is_better:
+        return scale
+    if scale.kind == "CATEGORICAL":
+        raise ValueError(f"`lower_is_better` for the labels {scale.name}: give the worse ones lower values instead.")
+    return scale.lower_better()
+
+
+def _direction(config: Mapping[str, JsonValue]) -> bool | None:
+    lower = config.get("lower_is_better")
+    if lower is not None and not isinstance(lower, bool):
+        raise ValueError(f"`lower_is_better` as {lower!r}: it must be true or false.")
+    return lower
 
 
 def _find(
@@ -103,7 +147,7 @@ def _declared(config: Mapping[str, JsonValue]) -> Scale | None:
         return None
     scale = _scale_of(declared)
     if scale is None:
-        raise JudgeError(f"The judge's config declares the scale {declared!r}, which is none. {_HOW}")
+        raise ValueError(f"the scale {declared!r}, which cannot be read. {_HOW}")
     return scale
 
 
@@ -114,7 +158,7 @@ def _scale_of(declared: JsonValue) -> Scale | None:
         return _range(declared[0], declared[1])
     if isinstance(declared, dict):
         low, high = declared.get("min", declared.get("low")), declared.get("max", declared.get("high"))
-        return _range(low, high)
+        return _scale_of_categories(_categories(declared)) if low is None and high is None else _range(low, high)
     return None
 
 
@@ -144,7 +188,7 @@ def _categories(declared: JsonValue) -> tuple[Category, ...]:
         if isinstance(label, str) and label.strip() and (value is None or _is_number(value))
     ]
     if len(read) < 2 or len(read) != len(entries) or len({known.label.casefold() for known in read}) < len(read):
-        raise JudgeError(f"The judge's config declares the categories {declared!r}, which cannot be read. {_HOW}")
+        raise ValueError(f"the categories {declared!r}, which cannot be read. {_HOW}")
     return tuple(read)
 
 
@@ -152,7 +196,7 @@ def _scale_of_categories(categories: tuple[Category, ...]) -> Scale:
     values = [category.value for category in categories if category.value is not None]
     if len(values) == len(categories):
         if min(values) == max(values):
-            raise JudgeError("The judge's categories all have the same value: give them different ones.")
+            raise ValueError("categories that all have the same value: give them different ones.")
         return Scale(min(values), max(values), kind="CATEGORICAL", categories=categories)
     return Scale(0, 1, kind="CATEGORICAL", categories=categories)
 
@@ -167,6 +211,16 @@ def configured_scale(config: ScoreConfigLike) -> Scale | None:
         both = (config.min_value, config.max_value)
         return UNIT if both == (0, 1) else _range(*both)
     return None
+
+
+def scales_of_configs(configs: Sequence[ScoreConfigLike]) -> dict[str, Scale]:
+    """Return the scales that score configs state, by name; of several of a name the newest counts.
+
+    Args:
+        configs: The project's, newest first.
+    """
+    scales = {config.name: configured_scale(config) for config in reversed(configs)}
+    return {name: scale for name, scale in scales.items() if scale is not None}
 
 
 def _is_number(value: JsonValue) -> bool:

@@ -35,14 +35,14 @@ def _summary(reading: ScoreReading, given: Sequence[Score], unscored: int) -> Sc
     scores = [score for score in given if reading.counts(score)]
     shares = _shares(reading, given)
     numbers = _numbers(reading, scores)
-    mean = None if reading.mixed else _mean(numbers)
+    mean = None if reading.mixed or (reading.problem and reading.scale) else _mean(numbers)
     labelled = reading.data_type in {"CATEGORICAL", "TEXT"}
     counts = Counter(str(score.value) for score in scores) if reading.data_type == "CATEGORICAL" else None
     return ScoreSummary(
         name=reading.name,
         data_type=reading.data_type,
         mean=mean,
-        display=_display_mixed(shares) if reading.mixed else _display(reading, scores, mean, counts),
+        display=_display_mixed(shares) if reading.mixed else _display(reading, scores, numbers, mean, counts),
         count=len(scores),
         unscored=unscored,
         min=min(numbers, default=None),
@@ -64,7 +64,7 @@ def _shares(reading: ScoreReading, scores: Sequence[Score]) -> list[ScoreShare]:
         ScoreShare(
             maker=label,
             count=len(found),
-            mean=_mean(_numbers(reading, found)) if reading.counts(found[0]) and reading.scale else None,
+            mean=_mean(_numbers(reading, found)) if reading.counts(found[0]) and reading.is_canonical else None,
             counted=reading.counts(found[0]),
         )
         for label, found in by_maker.items()
@@ -85,25 +85,32 @@ def _mean(numbers: Sequence[float]) -> float | None:
 
 
 def _numbers(reading: ScoreReading, scores: Sequence[Score]) -> list[float]:
-    """The canonical values; the raw ones where the numbers fit no scale."""
-    if reading.scale is None and reading.data_type == "NUMERIC":
-        return [float(score.value) for score in scores if not isinstance(score.value, str)]
-    canonical = (reading.canonical(score) for score in scores)
-    return [value for value in canonical if value is not None]
+    """The canonical values; those as they came where the numbers fit no scale."""
+    read = reading.canonical if reading.problem is None else reading.raw
+    return [value for score in scores if (value := read(score)) is not None]
 
 
-def _display(reading: ScoreReading, scores: Sequence[Score], mean: float | None, counts: Counter[str] | None) -> str:
+def _display(
+    reading: ScoreReading,
+    scores: Sequence[Score],
+    numbers: Sequence[float],
+    mean: float | None,
+    counts: Counter[str] | None,
+) -> str:
     if not scores:
         return "not scored"
     if counts is not None:
         listed = ", ".join(f"{label} {count}" for label, count in counts.most_common(5))
         listed += ", ..." if len(counts) > 5 else ""
         return listed if mean is None else f"{mean:.2f} ({listed})"
+    if reading.scale is not None and reading.problem is not None:
+        return f"no mean ({min(numbers):g} to {max(numbers):g}, beyond {reading.scale.name})"
     if mean is None:
         return f"{len(scores)} texts"
     if reading.data_type == "BOOLEAN":
         true = sum(score.value is True for score in scores)
-        return f"{mean:.0%} ({true} of {len(scores)})"
+        good = "true, lower is better" if reading.scale and reading.scale.lower_is_better else ""
+        return f"{mean:.0%} ({true} of {len(scores)}{f' {good}' if good else ''})"
     return f"{mean:g} (no scale)" if reading.scale is None else reading.scale.display(mean)
 
 

@@ -60,42 +60,41 @@ def scale_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> l
         for score in item.scores:
             if readings[score.name].counts(score):
                 scores[score.name].append(score)
-    return [
-        warning
-        for name, reading in readings.items()
-        for warning in (_clamped(reading, scores[name]), _contradiction(reading, scores[name]))
-        if warning is not None
-    ]
+    found = (_warning(reading, scores[name]) for name, reading in readings.items())
+    return [warning for warning in found if warning is not None]
 
 
-def _clamped(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
-    clamped = sum(score.clamped for score in scores)
-    if not clamped or reading.scale is None:
-        return None
-    return (
-        f"{clamped} of {len(scores)} values of {reading.name!r} lie outside its scale {reading.scale.name} "
-        f"and count in no mean. {_fix(reading, _meant(reading, scores))}"
-    )
+def _warning(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
+    if reading.problem is not None:
+        alone = "reported as they came" if reading.own_unit else "reported as they came, compared with nothing"
+        return (
+            f"{reading.name!r}: {reading.problem}, so its values are {alone} and kept out of gates. "
+            f"{_fix(reading, _meant(reading, scores))}"
+        )
+    if reading.scale_source == OBSERVED:
+        return f"Most values of {reading.name!r} lie above 1, so all are read as 0-10. {_declare(reading)} to be sure."
+    return _contradiction(reading, scores)
 
 
 def _contradiction(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
-    if reading.data_type != "NUMERIC":
+    if reading.data_type != "NUMERIC" or reading.scale is None or not reading.stored_canonical:
         return None
-    if reading.scale is None:
-        return (
-            f"Values of {reading.name!r} lie outside 0-10, so they are reported as they came and kept out of gates. "
-            f"{_stated(reading)}."
-        )
-    if reading.scale_source == OBSERVED:
-        return f"Some values of {reading.name!r} lie above 1, so all are read as 0-10. {_stated(reading)} to be clear."
     meant = _meant(reading, scores)
-    if not reading.stored_canonical or len(scores) < _ENOUGH or meant is None or meant >= reading.scale.high:
+    if len(scores) < _ENOUGH or meant is None or not reading.scale.low < meant < reading.scale.high:
         return None
-    if any(score.clamped for score in scores):
+    if _all_at_the_good_end(reading, scores):
         return None
     return (
         f"All {len(scores)} values of {reading.name!r} lie between 0 and {meant}, although its scale is "
         f"{reading.scale.name} ({reading.scale_source}). {_fix(reading, meant)}"
+    )
+
+
+def _all_at_the_good_end(reading: ScoreReading, scores: Sequence[Score]) -> bool:
+    """Whether low numbers are good, and whole: a run without harm on 0-10 has zeros and ones."""
+    raws = (reading.raw(score) for score in scores)
+    return bool(reading.scale and reading.scale.lower_is_better) and all(
+        raw is None or float(raw).is_integer() for raw in raws
     )
 
 
@@ -107,14 +106,15 @@ def _meant(reading: ScoreReading, scores: Sequence[Score]) -> int | None:
     return next((high for high in (1, 10, 100) if max(raws) <= high), None)
 
 
-def _stated(reading: ScoreReading) -> str:
-    if reading.origin == "human":
-        return "Give its score config a least and a greatest value"
-    return "Let the evaluator return 0-1"
+def _declare(reading: ScoreReading) -> str:
+    if reading.origin == "run":
+        return "Declare its scale with `@evaluator(scale=...)`, in the evaluation's metadata, or in a score config"
+    return f"Give a score config named {reading.name!r} a least and a greatest value"
 
 
 def _fix(reading: ScoreReading, high: int | None) -> str:
-    prompt = f"prompt {reading.prompt!r}" if reading.prompt else "its prompt"
+    if reading.prompt is None:
+        return f"{_declare(reading)}."
     if high is None:
-        return f"Declare the scale that the judge uses as `scale` in the config of {prompt}."
-    return f'If the judge answers 0-{high}, put {{"scale": "0-{high}"}} into the config of {prompt}.'
+        return f"Declare the scale that the judge uses as `scale` in the config of prompt {reading.prompt!r}."
+    return f'If the judge answers 0-{high}, put {{"scale": "0-{high}"}} into the config of prompt {reading.prompt!r}.'

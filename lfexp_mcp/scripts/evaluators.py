@@ -1,5 +1,6 @@
 """The evaluators of an evaluator script."""
 
+import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,9 +15,13 @@ from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
 from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.signatures import Signature, is_async, name_of, signature_of
 from lfexp_mcp.scripts.texts import show
+from lfexp_mcp.scripts.values import JsonReading
 
 GIVEN = ("input", "output", "expected_output", "metadata", "item", "expected")
 """What an evaluator can ask for by name; `expected` is what autoevals calls `expected_output`."""
+
+DECLARED = ("scale", "lower_is_better")
+"""Attributes by which an evaluator declares the scale of its scores."""
 
 _SHAPE = "Define it as `def my_evaluator(*, input, output, expected_output, **kwargs)`."
 _RUN_SHAPE = "Define it as `def my_evaluator(*, item_results, **kwargs)`."
@@ -29,11 +34,13 @@ class ScriptEvaluator:
         name: Unique within its script; also the name of a score that comes without one.
         is_async: Whether `call` gives a coroutine to await on the event loop; else it is to be called in a
             thread.
+        declared: What its attributes `scale` and `lower_is_better` say of its scores.
     """
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
         self.name = name
         self.is_async = is_async(function)
+        self.declared = _declared_by(function)
         self._function = function
         self._signature = signature_of(function)
 
@@ -62,6 +69,15 @@ class ScriptEvaluator:
         return self._function(**self._signature.select(arguments))
 
 
+def _declared_by(function: Callable[..., object]) -> dict[str, JsonValue]:
+    """Read the attributes of a function, or of an object that is called, by which it declares its scale."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    found = {name: getattr(function, name, None) for name in DECLARED}
+    # An object may have a method of the same name.
+    return {name: JsonReading().read(value) for name, value in found.items() if not callable(value)}
+
+
 class RunEvaluator:
     """Scores a run as a whole.
 
@@ -69,11 +85,13 @@ class RunEvaluator:
         name: Unique within its script; also the name of a score that comes without one.
         is_async: Whether `call` gives a coroutine to await on the event loop; else it is to be called in a
             thread.
+        declared: What its attributes `scale` and `lower_is_better` say of its scores.
     """
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
         self.name = name
         self.is_async = is_async(function)
+        self.declared = _declared_by(function)
         self._function = function
 
     def call(self, item_results: Sequence[ScriptItemResult]) -> object:

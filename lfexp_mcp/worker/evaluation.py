@@ -11,7 +11,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.makers import RunMaker, ScriptMaker
+from lfexp_mcp.makers import RunMaker
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
@@ -19,6 +19,7 @@ from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
+from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.failures import error_text
 from lfexp_mcp.worker.observations import metadata_attributes
@@ -42,9 +43,8 @@ class Scorer(Protocol):
     def score_name(self) -> str:
         """Under which name a missing score is reported."""
 
-    @property
-    def maker(self) -> RunMaker:
-        """The maker of its scores."""
+    def maker_of(self, evaluated: Evaluated) -> RunMaker:
+        """Return the maker of a score that `score` gave."""
 
     async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:
         """Score one output.
@@ -62,9 +62,9 @@ class Scorer(Protocol):
 class ScriptScorer:
     """An evaluator of the user's script."""
 
-    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest, maker: ScriptMaker) -> None:
+    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest, scale: ScriptScale) -> None:
         self._evaluator = evaluator
-        self.maker = maker
+        self.maker_of = scale.maker_of
         self._user = user
         self._manifest = manifest
         self.name = evaluator.name
@@ -87,6 +87,9 @@ class ScriptScorer:
         )
         if isinstance(outcome, Raised):
             raise EvaluatorError(outcome.error)
+        for evaluated in outcome.value:
+            # What cannot be read of its scale leaves the item unscored.
+            self.maker_of(evaluated)
         return outcome.value
 
 
@@ -231,7 +234,7 @@ class _Collected:
         taken = {score.name for score in self.scores}
         for evaluated in given.evaluated:
             if evaluated.name not in taken:
-                self.scores.append(self._score(evaluated, given.scorer.maker))
+                self.scores.append(self._score(evaluated, given.scorer.maker_of(evaluated)))
         error = given.error or names_taken(given.evaluated, taken)
         if error is not None:
             self.unscored.append(Unscored(given.scorer.score_name, error))

@@ -10,6 +10,7 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.scripts import Evaluated
@@ -25,7 +26,11 @@ class JudgeScorer:
         self._stop = stop
         self.name = judge.name
         self.score_name = judge.score_name
-        self.maker = judge.maker
+        self._maker = judge.maker
+
+    def maker_of(self, evaluated: Evaluated) -> JudgeMaker:  # noqa: ARG002
+        """Return the judge; see `Scorer`."""
+        return self._maker
 
     async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
         """Let the judge score. See `Scorer`.

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,7 @@ from lfexp_mcp.worker.calling import CallTask, script_caller
 from lfexp_mcp.worker.calls import UserCode, UserLoop
 from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
+from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
@@ -237,11 +238,15 @@ class Run:
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
             *(
-                ScriptScorer(evaluator, scoring, manifest, replace(script, function=evaluator.name))
+                ScriptScorer(evaluator, scoring, manifest, ScriptScale.of(evaluator, script, manifest.score_scales))
                 for evaluator in evaluators.evaluators
             ),
         ]
-        run_evaluation = RunEvaluation(manifest, evaluators.run_evaluators, script, scoring, recorder, delivery)
+        of_run = [
+            (evaluator, ScriptScale.of(evaluator, script, manifest.score_scales))
+            for evaluator in evaluators.run_evaluators
+        ]
+        run_evaluation = RunEvaluation(manifest, of_run, scoring, recorder, delivery)
         run_evaluation.add_earlier(self.items, self.state)
         return Execution(
             folder=self.folder,

@@ -1,10 +1,9 @@
 """Scoring a run as a whole."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 
-from lfexp_mcp.makers import ScriptMaker
+from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.records import Score, Unscored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
@@ -13,6 +12,7 @@ from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
+from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import make_score, names_taken, score_write
 from lfexp_mcp.worker.recorder import Recorder
@@ -24,15 +24,13 @@ class RunEvaluation:
     def __init__(
         self,
         manifest: Manifest,
-        evaluators: Sequence[RunEvaluator],
-        script: ScriptMaker,
+        evaluators: Sequence[tuple[RunEvaluator, ScriptScale]],
         user: UserCode,
         recorder: Recorder,
         delivery: Delivery,
     ) -> None:
         self._manifest = manifest
         self._evaluators = evaluators
-        self._script = script
         self._user = user
         self._recorder = recorder
         self._delivery = delivery
@@ -70,24 +68,32 @@ class RunEvaluation:
             results = [result for (of, _), result in self._results.items() if of == repeat]
             scores: dict[str, Score] = {}
             unscored: list[Unscored] = []
-            for evaluator in self._evaluators:
-                outcome = await self._call(evaluator, results)
+            for evaluator, scale in self._evaluators:
+                outcome = await self._call(evaluator, scale, results)
                 given = outcome.value if isinstance(outcome, Returned) else []
                 error = outcome.error if isinstance(outcome, Raised) else names_taken(given, scores)
                 if error is not None:
                     unscored.append(Unscored(evaluator.name, error))
                 for result in given:
                     identity = score_id(experiment.id, None, None, result.name)
-                    maker = replace(self._script, function=evaluator.name)
-                    scores.setdefault(result.name, make_score(identity, result, maker))
+                    scores.setdefault(result.name, make_score(identity, result, scale.maker_of(result)))
             event = RunScored(repeat=repeat, scores=tuple(scores.values()), unscored=tuple(unscored))
             await self._recorder.record(event)
             self._delivery.add_scores([score_write(score, None, experiment.id) for score in event.scores])
 
-    async def _call(self, evaluator: RunEvaluator, results: Sequence[ScriptItemResult]) -> Outcome[list[Evaluated]]:
-        return await self._user.call(
+    async def _call(
+        self, evaluator: RunEvaluator, scale: ScriptScale, results: Sequence[ScriptItemResult]
+    ) -> Outcome[list[Evaluated]]:
+        outcome = await self._user.call(
             lambda: evaluator.call(results), partial(normalise_result, evaluator.name), is_async=evaluator.is_async
         )
+        if isinstance(outcome, Returned):
+            try:
+                for evaluated in outcome.value:
+                    scale.maker_of(evaluated)
+            except ScriptError as error:
+                return Raised(str(error))
+        return outcome
 
 
 def _evaluated(score: Score) -> Evaluated:

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,7 +13,7 @@ from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
 from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
-from lfexp_mcp.makers import RunMaker
+from lfexp_mcp.makers import RunMaker, ScriptMaker
 from lfexp_mcp.records import RunPlan
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
@@ -23,9 +22,10 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Order, Reply
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
-from lfexp_mcp.scripts import EvaluatorSet, Task, load_evaluators, load_task
+from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.freshness import import_from_source
 from lfexp_mcp.worker.control import run_apart
+from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance, git_state, script_maker
 from lfexp_mcp.worker.run import Run, Scripts, deliver
@@ -116,7 +116,7 @@ def _makers(scripts: Scripts, provenance: dict[str, JsonValue]) -> tuple[RunMake
     script = script_maker(provenance)
     return (
         *(judge.maker for judge in scripts.judges),
-        *(replace(script, function=evaluator.name) for evaluator in scripts.evaluators.evaluators),
+        *(ScriptScale.of(evaluator, script, {}).maker for evaluator in scripts.evaluators.evaluators),
     )
 
 
@@ -160,5 +160,11 @@ def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:
     """Describe them as `answers.run.EvaluatorInfo` does."""
     described = [describe_judge(judge) for judge in scripts.judges]
     for kind, evaluators in (("script", scripts.evaluators.evaluators), ("run", scripts.evaluators.run_evaluators)):
-        described += [{"name": evaluator.name, "kind": kind} for evaluator in evaluators]
+        described += [{"name": evaluator.name, "kind": kind, **_scale_of(evaluator)} for evaluator in evaluators]
     return described
+
+
+def _scale_of(evaluator: ScriptEvaluator | RunEvaluator) -> dict[str, JsonValue]:
+    """The scale that an evaluator declares; a declaration that cannot be read refuses the run."""
+    maker = ScriptScale.of(evaluator, ScriptMaker(), {}).maker
+    return {"scale": maker.scale.name, "scale_source": maker.scale_source} if maker.scale else {}

@@ -255,21 +255,27 @@ async def test_a_humans_number_is_read_on_its_score_configs_scale_in_every_part(
     workspace: Workspace, humans: Humans
 ) -> None:
     dataset = await make_dataset(workspace, "analyze-human-scale")
-    run = await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"tone": 1.0}) for n in range(4)])
-    config = humans.config("scaled-human-tone", 1, 5)
-    own = humans.config("tone", 1, 5)
+    judge = JudgeMaker("judge-own-tone", 1, "openai", "m", Scale(0, 1), "prompt config")
+    results = [Recorded(f"i{n}", scores={"own-tone": 1.0}) for n in range(4)]
+    run = await record_run(workspace, dataset, "run", results, makers={"own-tone": judge})
+    config = humans.config("scaled-human-own-tone", 1, 5)
+    own = humans.config("own-tone", 1, 5)
     for n, value in enumerate((1, 3, 5, 5)):
-        humans.annotate("scaled-human-tone", value, config, run.traces[f"i{n}"], run.observations[f"i{n}"])
-    humans.annotate("tone", 2, own, run.traces["i0"], run.observations["i0"])
+        humans.annotate("scaled-human-own-tone", value, config, run.traces[f"i{n}"], run.observations[f"i{n}"])
+    humans.annotate("own-tone", 2, own, run.traces["i0"], run.observations["i0"])
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-human-scale", run_name="run", limit=100))
     scores = {score.name: score for score in answer.scores}
-    assert scores["scaled-human-tone"].display == "0.62 (3.5/5)"
-    assert scores["tone"].mean == 1.0
+    assert scores["scaled-human-own-tone"].display == "0.62 (3.5/5)"
+    assert scores["own-tone"].mean == 1.0
     listed = {(one.item_id, one.human): one.human_value for one in answer.disagreements}
-    assert listed == {("i0", "scaled-human-tone"): 0.0, ("i1", "scaled-human-tone"): 0.5, ("i0", "tone"): 0.25}
+    assert listed == {
+        ("i0", "scaled-human-own-tone"): 0.0,
+        ("i1", "scaled-human-own-tone"): 0.5,
+        ("i0", "own-tone"): 0.25,
+    }
     (item,) = (await get_run(workspace, "analyze-human-scale", "run", item_id="i0")).items
     assert {(score.name, score.source): (score.value, score.raw) for score in item.scores} == {
-        ("scaled-human-tone", "ANNOTATION"): (0.0, 1.0),
-        ("tone", "ANNOTATION"): (0.25, 2.0),
-        ("tone", "API"): (1.0, None),
+        ("scaled-human-own-tone", "ANNOTATION"): (0.0, 1.0),
+        ("own-tone", "ANNOTATION"): (0.25, 2.0),
+        ("own-tone", "API"): (1.0, None),
     }

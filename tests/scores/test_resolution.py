@@ -15,6 +15,7 @@ class Config:
     min_value: float | None = None
     max_value: float | None = None
     categories: tuple[tuple[str, float], ...] = ()
+    name: str = "tone"
 
 
 def test_the_prompts_config_wins_over_all_else() -> None:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.makers import OTHERS, JudgeMaker, OtherMaker, ScoreMaker, ScriptMaker
 from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
-from lfexp_mcp.scale import BOOLEAN, TEN, Category, Scale
+from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale
 from lfexp_mcp.scores.readings import read_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.votes import judge_disagreements
@@ -68,8 +68,8 @@ def only(record: RunRecord) -> ScoreSummary:
     return summary
 
 
-def summaries(record: RunRecord, human_scales: Mapping[str, Scale] | None = None) -> list[ScoreSummary]:
-    return summarise_scores(record, read_scores(record, human_scales or {}))
+def summaries(record: RunRecord, configured: Mapping[str, Scale] | None = None) -> list[ScoreSummary]:
+    return summarise_scores(record, read_scores(record, configured or {}))
 
 
 def warnings(record: RunRecord) -> list[str]:
@@ -99,8 +99,8 @@ def test_evaluators_values_within_0_to_1_are_read_as_such() -> None:
     assert (summary.mean, summary.scale, summary.scale_source) == (0.5, "0-1", "default of evaluators")
 
 
-def test_one_value_above_1_makes_the_whole_set_0_to_10() -> None:
-    summary = only(run(score(1.0), score(5.0)))
+def test_a_set_mostly_above_1_is_read_on_0_to_10() -> None:
+    summary = only(run(score(1.0), score(5.0), score(3.0), score(3.0)))
     assert summary.mean == pytest.approx(0.3)
     assert (summary.scale, summary.display) == ("0-10", "0.30 (3/10)")
 
@@ -115,10 +115,45 @@ def test_values_beyond_every_usual_scale_stay_raw(beyond: float) -> None:
     assert "kept out of gates" in warnings(record)[0]
 
 
-def test_a_scale_belongs_to_the_name_across_runs_compared() -> None:
-    low, high = run(score(1.0)), run(score(7.0))
-    assert read_scores(low, {})["accuracy"].canonical(score(1.0)) == 1.0
-    assert read_scores(low, {}, beside=[high])["accuracy"].canonical(score(1.0)) == 0.1
+def test_a_value_beyond_the_declared_scale_leaves_all_of_the_name_without_a_mean() -> None:
+    script = ScriptMaker("f", scale=UNIT, scale_source="evaluator")
+    record = run(score(0.4, maker=script), score(1.2, maker=script))
+    reading = read_scores(record, {})["accuracy"]
+    assert (reading.is_canonical, only(record).mean, only(record).scale) == (False, None, "0-1")
+    assert "1 of 2 values (1.2)" in warnings(record)[0]
+
+
+def test_a_truth_value_of_which_less_is_better_is_flipped() -> None:
+    script = ScriptMaker("f", lower_is_better=True)
+    summary = only(run(score(True, maker=script), score(False, maker=script), score(False, maker=script)))
+    assert summary.mean == pytest.approx(2 / 3)
+    assert summary.display == "67% (1 of 3 true, lower is better)"
+
+
+def test_labels_of_a_script_have_the_values_that_it_declares() -> None:
+    scale = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
+    script = ScriptMaker("f", scale=scale, scale_source="evaluator")
+    assert only(run(score("good", maker=script), score("bad", maker=script))).mean == 0.5
+
+
+def test_a_score_config_states_the_scale_of_what_others_wrote_and_not_of_a_script_that_ran_without_it() -> None:
+    five = {"accuracy": Scale(1, 5)}
+    assert (
+        read_scores(run(score(1.0, maker=OTHERS), score(5.0, maker=OTHERS)), five)["accuracy"].canonical(
+            score(2.0, maker=OTHERS)
+        )
+        == 0.25
+    )
+    script = ScriptMaker("f")
+    assert read_scores(run(score(1.0, maker=script)), five)["accuracy"].scale == UNIT
+
+
+def test_a_judge_without_harm_on_a_scale_where_less_is_better_raises_no_doubt() -> None:
+    judge = replace(JUDGE, scale=Scale(0, 10, lower_is_better=True))
+    fine, doubtful = (
+        run(*(score(1 - raw / 10, raw=raw, maker=judge) for raw in raws)) for raws in ((0, 1, 0, 1), (0.2, 1, 0, 0.7))
+    )
+    assert (warnings(fine), len(warnings(doubtful))) == ([], 1)
 
 
 def test_booleans_aggregate_as_a_rate() -> None:
@@ -239,9 +274,9 @@ def test_a_name_that_only_others_wrote_is_theirs() -> None:
 
 def test_values_that_an_earlier_version_moved_to_an_end_of_the_scale_count_in_no_mean() -> None:
     record = run(judged(1.0, raw=85, clamped=True), judged(0.5, raw=5))
-    assert (only(record).clamped, only(record).mean) == (1, 0.5)
+    assert (only(record).clamped, only(record).mean) == (1, None)
     (warning,) = warnings(record)
-    assert "1 of 2 values of 'accuracy'" in warning
+    assert "1 of 2 values (85)" in warning
     assert '{"scale": "0-100"} into the config of prompt \'judge-accuracy\'' in warning
 
 

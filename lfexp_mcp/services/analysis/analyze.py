@@ -30,7 +30,7 @@ from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pai
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.human_scales import human_scales_of
+from lfexp_mcp.services.reading.configured_scales import configured_scales_of
 from lfexp_mcp.services.reading.results import read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.reading.runs import describe_read, repeat_of
@@ -127,7 +127,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
-    scales = await human_scales_of(ws, record)
+    scales = await configured_scales_of(ws, record)
     values = read_values(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)

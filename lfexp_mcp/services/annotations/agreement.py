@@ -62,10 +62,10 @@ def rated_pairs(values: RunValues, humans: Mapping[str, ScoreReading]) -> list[R
         values: The run.
         humans: How its human scores are read; those without a scale are left out.
     """
-    judges = [name for name, reading in values.readings.items() if reading.origin != "human" and reading.scale]
+    judges = [name for name, reading in values.readings.items() if reading.origin != "human" and reading.is_canonical]
     pairs = []
     for name in sorted(humans):
-        if humans[name].scale is not None:
+        if humans[name].is_canonical:
             named = [judge for judge in judges if _same_subject(judge, name)]
             pairs += [RatedPair(judge, name, _rated(values, judge, humans[name])) for judge in named or judges]
     return [pair for pair in pairs if pair.items]

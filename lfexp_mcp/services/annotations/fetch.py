@@ -35,7 +35,7 @@ from lfexp_mcp.services.annotations.human_words import (
 from lfexp_mcp.services.answering.allowance import Allowance, fit
 from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.human_scales import human_scales
+from lfexp_mcp.services.reading.configured_scales import configured_scales
 from lfexp_mcp.services.reading.results import read_run
 from lfexp_mcp.services.reading.run_values import read_values
 from lfexp_mcp.services.workspace import Workspace
@@ -105,7 +105,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     check_place(start, len(words), "comments")
     nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
     recent = _may_be_more(ws.gateway.backend.kind, words, entries, datetime.now(UTC))
-    scales = await human_scales(ws, (entry.score for entry in entries))
+    scales = await configured_scales(ws, (entry.score for entry in entries))
     humans = read_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
         words = link_to_run(words, asked.record)

@@ -137,11 +137,35 @@ def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Findi
             yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
     if first.mixed or second.mixed:
         return
-    if first.scale and second.scale and first.scale.name != second.scale.name:
-        scales = f"{first.scale.name} in {baseline.name!r} and on {second.scale.name} in {run.name!r}"
-        message = f"{score!r} was scored on {scales}."
-        yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
+    yield from _scales(baseline, run, score)
     yield from _judges(baseline, run, score)
+
+
+def _scales(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
+    """Say that values are on no scale, or on two; declared ones meet on the canonical 0-1."""
+    first, second = baseline.readings[score], run.readings[score]
+    if first.own_unit and second.own_unit:
+        return
+    problems = [
+        f"in {one.name!r} {one.readings[score].problem}" for one in (baseline, run) if one.readings[score].problem
+    ]
+    if problems:
+        message = f"{score!r}: {'; '.join(problems)}."
+        yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
+    elif first.scale and second.scale and first.scale.name != second.scale.name:
+        declared = first.is_declared and second.is_declared
+        message = f"{score!r} was scored on {_scale_in(baseline, score)} and on {_scale_in(run, score)}" + (
+            ": both are compared on the canonical 0-1."
+            if declared
+            else ". Declare its scale where the score is made, and score both runs with it."
+        )
+        yield Finding(kind="scale", unfair=not declared, run=run.name, score=score, message=message)
+
+
+def _scale_in(values: RunValues, score: str) -> str:
+    reading = values.readings[score]
+    name = reading.scale.name if reading.scale else "no scale"
+    return f"{name} in {values.name!r} ({reading.scale_source or 'its data type'})"
 
 
 def _is_judged(reading: ScoreReading) -> bool:

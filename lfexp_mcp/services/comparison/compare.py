@@ -39,7 +39,7 @@ from lfexp_mcp.services.comparison.coverage import ended_coverage, ended_pair_co
 from lfexp_mcp.services.comparison.figures import contrasts, error_rate_delta, run_figures
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.reading.human_scales import human_scales_of
+from lfexp_mcp.services.reading.configured_scales import configured_scales_of
 from lfexp_mcp.services.reading.results import read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.reading.usage import Usage, read_usage
@@ -121,8 +121,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     names = [request.baseline or request.runs[0]]
     names += [name for name in request.runs if name != names[0]]
     records = [await read_run(ws, request.dataset, name) for name in names]
-    scales = await human_scales_of(ws, *records)
-    values = [read_values(record, scales, [other for other in records if other is not record]) for record in records]
+    scales = await configured_scales_of(ws, *records)
+    values = [read_values(record, scales) for record in records]
     known = sorted({score for one in values for score in one.readings})
     read = [await read_usage(ws, record) for record in records]
     usages = [one.items for one in read]
@@ -140,7 +140,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         changes=changes,
         start=start,
         shown=await _shown(ws, changes, start, request.limit),
-        gate=_gate(conditions, compared, figures, values[0], known),
+        gate=_gate(conditions, compared, figures, values[0], _nameable(values)),
         warnings=[
             f"{one.name}: {text}"
             for one, usage in zip(values, read, strict=True)
@@ -148,6 +148,13 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         ],
     )
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
+
+
+def _nameable(values: Sequence[RunValues]) -> list[str]:
+    """The names that a condition may have: of scores that there are, that failed everywhere, or that were planned."""
+    names = {score for one in values for score in one.readings}
+    names |= {missing.name for one in values for item in one.record.items for missing in item.unscored}
+    return sorted(names | {score for one in values if one.record.plan for score in one.record.plan.scores})
 
 
 def _scores_asked(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
@@ -241,8 +248,8 @@ def _gate(
 def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> RunMeasures:
     run, item_ids = compared.run, compared.item_ids
     values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
-    raw = {score: "its values fit no 0-1 or 0-10 scale." for score in mine.means if score not in values}
-    raw |= {score: "it has no single maker, and so no mean." for score, one in run.readings.items() if one.mixed}
+    unusable = {score: f"{reading.problem}." for score, reading in run.readings.items() if reading.problem}
+    unusable |= {score: "it has no single maker, and so no mean." for score, one in run.readings.items() if one.mixed}
     deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
     coverage = {score: score_coverage(run, score) for score in values}
     pairs = {line.score: pair_coverage(baseline, run, line.score, item_ids) for line in compared.scores}
@@ -253,7 +260,7 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
     if failing is not None:
         deltas.setdefault(ERROR_RATE, failing)
         pairs.setdefault(ERROR_RATE, ended_pair_coverage(baseline, run))
-    judged = [line for line in compared.scores if line.score not in raw]
+    together = [line for line in compared.scores if _has_direction(line.score, baseline, run)]
     scales = {score: reading.scale for score, reading in run.readings.items() if reading.scale is not None}
     return RunMeasures(
         run=run.name,
@@ -262,9 +269,9 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
         values=values,
         scales={ERROR_RATE: UNIT, **scales},
         deltas=deltas,
-        verdicts={line.score: _tested(line, line.p_adjusted) for line in judged},
-        verdicts_alone={line.score: _tested(line, line.p) for line in judged},
-        unusable=raw,
+        verdicts={line.score: _tested(line, line.p_adjusted) for line in together},
+        verdicts_alone={line.score: _tested(line, line.p) for line in compared.scores},
+        unusable=unusable,
         coverage=coverage,
         pairs=pairs,
     )
@@ -273,6 +280,12 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
 def _tested(line: ScoreComparison, p: float | None) -> ComparedVerdict:
     """What a gate goes by: the test alone, as rare large gains that may be unseen are no reason to pass a loss."""
     return "worse" if p is not None and p < ALPHA and line.delta is not None and line.delta < 0 else line.verdict
+
+
+def _has_direction(score: str, *runs: RunValues) -> bool:
+    """Whether one can say of a score what is better: not of labels, text, and numbers in a unit of their own."""
+    readings = [run.readings[score] for run in runs if score in run.readings]
+    return any(reading.scale is not None or (reading.problem and not reading.own_unit) for reading in readings)
 
 
 async def _shown(ws: Workspace, changes: Sequence[Changes], start: int, limit: int) -> ShownItems:

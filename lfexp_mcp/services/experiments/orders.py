@@ -16,6 +16,8 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
+from lfexp_mcp.scale import Scale
+from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.experiments.live import sample_live, store_live
 from lfexp_mcp.services.experiments.models_work import find_models_work
 from lfexp_mcp.services.experiments.other_machine import read_results
@@ -157,6 +159,7 @@ async def _new_manifest(
         task_script=_absolute(request.task_script),
         task_prompt=work.task_prompt,
         evaluator_script=_absolute(request.evaluator_script),
+        score_scales=await _score_scales(ws, request.evaluator_script),
         judges=work.judges,
         warnings=work.warnings,
         python=request.python,
@@ -186,10 +189,12 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
     items = [_dataset_item(item, dataset) for item in folder.items()]
     state = await anyio.to_thread.run_sync(folder.read_state)
     work = await find_models_work(ws, request, dataset, items, before, state)
+    evaluator_script = _absolute(request.evaluator_script) or before.evaluator_script
     changes = {
         "task_script": _absolute(request.task_script) if request.names_task else before.task_script,
         "task_prompt": work.task_prompt,
-        "evaluator_script": _absolute(request.evaluator_script) or before.evaluator_script,
+        "evaluator_script": evaluator_script,
+        "score_scales": await _score_scales(ws, evaluator_script),
         "judges": work.judges,
         "warnings": work.warnings,
         "python": request.python or before.python,
@@ -199,6 +204,11 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
         "limits": _limits(ws, request),
     }
     return PreparedOrder(folder, before.model_copy(update=changes), None)
+
+
+async def _score_scales(ws: Workspace, evaluator_script: Path | None) -> dict[str, Scale]:
+    """What score configs state at the start of a run: the scale of a script's score that declares none."""
+    return scales_of_configs(await ws.gateway.score_configs()) if evaluator_script is not None else {}
 
 
 async def _until_free(folder: RunFolder) -> None:

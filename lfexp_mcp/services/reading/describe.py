@@ -43,7 +43,7 @@ async def describe_run(
     record: RunRecord,
     follower: Follower | None,
     *,
-    human_scales: Mapping[str, Scale] | None = None,
+    configured: Mapping[str, Scale] | None = None,
 ) -> RunAnswer:
     """Describe a run: its counts, scores and failures, and what to do next.
 
@@ -51,7 +51,7 @@ async def describe_run(
         ws: The workspace.
         record: The run as it was read.
         follower: Its journal; None for a run of another machine.
-        human_scales: What score configs state for its human scores; a journal has none of those.
+        configured: The scales that score configs state; the scores of a journal have their own.
     """
     undelivered = follower.undelivered() if follower else 0
     status = {"succeeded": 0, "failed": 0, "pending": 0}
@@ -59,7 +59,7 @@ async def describe_run(
         status[item.status] += 1
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
-    readings = read_scores(record, human_scales or {})
+    readings = read_scores(record, configured or {})
     newer = await newer_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,

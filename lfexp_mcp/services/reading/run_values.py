@@ -28,7 +28,7 @@ class RunValues:
     def has_scale(self, score: str) -> bool:
         """Whether a score's values lie on the canonical 0-1, and so can be judged."""
         reading = self.readings.get(score)
-        return reading is not None and reading.scale is not None
+        return reading is not None and reading.is_canonical
 
     def reading_of(self, score: Score) -> ScoreReading | None:
         """How one score is read; None for one that does not count beside those of another source."""
@@ -45,15 +45,14 @@ class RunValues:
         return next((score for score in item.scores if reading.counts(score)), None)
 
 
-def read_values(record: RunRecord, human_scales: Mapping[str, Scale], beside: Sequence[RunRecord] = ()) -> RunValues:
+def read_values(record: RunRecord, configured: Mapping[str, Scale]) -> RunValues:
     """Read a run's scores as numbers.
 
     Args:
         record: The run.
-        human_scales: What score configs state for its human scores.
-        beside: Runs that it is compared with, since a scale belongs to a score's name.
+        configured: The scales that score configs state, by name.
     """
-    readings = read_scores(record, human_scales, beside=beside)
+    readings = read_scores(record, configured)
     collected: dict[str, dict[str, list[float]]] = {}
     for item in record.items:
         for score in item.scores:
@@ -61,17 +60,14 @@ def read_values(record: RunRecord, human_scales: Mapping[str, Scale], beside: Se
             value = number_of(score, reading) if reading.counts(score) else None
             if value is not None:
                 collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-    humans = read_human_scores((score for item in record.items for score in item.scores), human_scales)
+    humans = read_human_scores((score for item in record.items for score in item.scores), configured)
     return RunValues(record, readings, humans, {name: _means(values) for name, values in collected.items()})
 
 
 def number_of(score: Score, reading: ScoreReading) -> float | None:
-    """A score as a finite number: canonical where it has a scale, else as it came; None for text and labels."""
-    if reading.scale is not None:
-        return reading.canonical(score)
-    if isinstance(score.value, str) or not math.isfinite(score.value):
-        return None
-    return float(score.value)
+    """A score as a finite number: canonical where its scale is known, else as it came; None for text and labels."""
+    number = reading.canonical(score) if reading.is_canonical else reading.raw(score)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:

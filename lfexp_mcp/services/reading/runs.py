@@ -17,9 +17,9 @@ from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_TOKENS, Allowance,
 from lfexp_mcp.services.answering.ceiling import within
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.reading.configured_scales import configured_scales_of
 from lfexp_mcp.services.reading.describe import describe_run, describe_start
 from lfexp_mcp.services.reading.following import Follower, OnProgress, follow, wait_for_run
-from lfexp_mcp.services.reading.human_scales import human_scales_of
 from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance
 from lfexp_mcp.services.reading.results import read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
@@ -219,7 +219,7 @@ async def get_run(
     if preparing is not None:
         return RunDetail(**describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=STRANGERS)
     record = await read_run(ws, dataset, run_name, max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0)
-    scales = await human_scales_of(ws, record)
+    scales = await configured_scales_of(ws, record)
     answer = within(await describe_read(ws, record, scales), RUN_TOKENS)
     values = read_values(record, scales)
     if item_id is not None:
@@ -241,9 +241,9 @@ async def get_run(
     return fit(build, limit, detail)
 
 
-async def describe_read(ws: Workspace, record: RunRecord, human_scales: Mapping[str, Scale]) -> RunAnswer:
+async def describe_read(ws: Workspace, record: RunRecord, configured: Mapping[str, Scale]) -> RunAnswer:
     """Describe a run that was read, with what its folder on this machine adds."""
-    return await describe_run(ws, record, await _follower(ws, record), human_scales=human_scales)
+    return await describe_run(ws, record, await _follower(ws, record), configured=configured)
 
 
 async def _follower(ws: Workspace, record: RunRecord) -> Follower | None:

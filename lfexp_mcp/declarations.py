@@ -1,0 +1,36 @@
+"""What an evaluator of a user's script can declare of its scores; imports nothing, so that scripts may run anywhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+Evaluator = TypeVar("Evaluator", bound=Callable[..., object])
+
+
+def evaluator(
+    *, scale: str | Sequence[float] | Mapping[str, float] | None = None, lower_is_better: bool | None = None
+) -> Callable[[Evaluator], Evaluator]:
+    """Declare on which scale an evaluator of a script scores, and whether a low value is the good one.
+
+    The same can be said with attributes, `word_errors.lower_is_better = True`, and for one score in the metadata of its
+    `Evaluation`, which wins.
+
+    Args:
+        scale: Such as `"1-5"`, `"percent"`, `[0, 100]`, or labels with their values, `{"good": 1, "bad": 0}`. Without
+            one it is that of the Langfuse score config of the score's name, else 0-1.
+        lower_is_better: As for error rates.
+
+    Example:
+        ```python
+        @evaluator(scale="0-100", lower_is_better=True)
+        def word_errors(*, output, expected_output, **kwargs): ...
+        ```
+    """
+
+    def declare(function: Evaluator) -> Evaluator:
+        if scale is not None:
+            setattr(function, "scale", scale)  # noqa: B010 (a function's type has no such attribute)
+        if lower_is_better is not None:
+            setattr(function, "lower_is_better", lower_is_better)  # noqa: B010
+        return function
+
+    return declare
