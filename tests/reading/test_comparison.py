@@ -1,6 +1,7 @@
 """compare_runs on the real store."""
 
 import json
+import secrets
 from dataclasses import replace
 from typing import cast
 
@@ -14,7 +15,7 @@ from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
-from lfexp_mcp.scale import TEN
+from lfexp_mcp.scale import TEN, Scale
 from lfexp_mcp.services.answering.allowance import FULL_TOKENS, TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.changes import error_changes
@@ -307,6 +308,46 @@ async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(works
     assert answer.scores[0].verdict == "higher"
     assert answer.gate is not None
     assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        # On 0-1 and on a guessed 0-10: nothing to compare. Both declared: the canonical values are.
+        ((None, 0.5), (None, 7.0), "not comparable"),
+        ((Scale(1, 5), 3.0), (None, 0.5), "not comparable"),
+        ((Scale(1, 5), 3.0), (Scale(0, 100), 50.0), "inconclusive"),
+        ((Scale(0, 1), 0.5), (Scale(0, 10, lower_is_better=True), 1.0), "better"),
+        ((Scale(0, 1), 0.5), (Scale(0, 1), 1.5), "not comparable"),
+    ],
+)
+async def test_runs_on_two_scales_meet_on_the_canonical_one_where_both_are_declared(
+    workspace: Workspace, first: tuple[Scale | None, float], second: tuple[Scale | None, float], verdict: str
+) -> None:
+    dataset = await make_dataset(workspace, f"compare-scales-{secrets.token_hex(4)}")
+    for name, (scale, value) in (("old", first), ("new", second)):
+        maker = ScriptMaker("accuracy", "checks.py", "0", scale, "evaluator" if scale else None)
+        await record_run(workspace, dataset, name, _results([value] * 40), makers={"accuracy": maker})
+    request = CompareRequest(dataset=dataset.name, runs=["old", "new"], fail_if=["worse", "accuracy.delta<0"])
+    answer = await compare_runs(workspace, request)
+    assert answer.scores[0].verdict == verdict
+    assert answer.gate is not None
+    expected = "undecided" if verdict == "not comparable" else "passed"
+    assert [check.outcome for check in answer.gate.checks] == [expected, expected]
+
+
+async def test_a_stray_value_makes_no_other_of_its_run_or_of_another_something_else(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-stray")
+    await record_run(workspace, dataset, "old", _results([0.77] * 12))
+    await record_run(workspace, dataset, "hair", _results([0.77] * 11 + [1.0000001]))
+    await record_run(workspace, dataset, "stray", _results([0.77] * 11 + [7.0]))
+    request = CompareRequest(dataset=dataset.name, runs=["old", "hair", "stray"], fail_if=["accuracy<0.7", "worse"])
+    answer = await compare_runs(workspace, request)
+    assert [run.means["accuracy"] for run in answer.runs[:2]] == pytest.approx([0.77, (0.77 * 11 + 1) / 12])
+    assert [line.verdict for line in answer.scores] == ["inconclusive", "not comparable"]
+    assert "1 of 12 values (7)" in answer.scores[1].reason
+    assert answer.gate is not None
+    assert [check.outcome for check in answer.gate.checks] == ["passed", "undecided", "passed", "undecided"]
 
 
 async def test_many_runs_are_adjusted_together(workspace: Workspace) -> None:
