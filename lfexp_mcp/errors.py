@@ -51,11 +51,13 @@ class NotFoundError(UsageError):
             advice: What to do next, a full sentence.
         """
         names = list(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=LIKENESS)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {name_some(names)}."
         return cls(f"There is no {kind} named {name!r}. {hint} {advice}")
 
 
+LIKENESS = 0.7
+"""Ratio of `difflib` from which a name may be meant: a slip of one or two letters, not one number for another."""
 NAMED_AT_MOST = 5
 
 

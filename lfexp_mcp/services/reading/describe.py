@@ -206,7 +206,7 @@ def _next_steps(
     if failed or any(item.scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
-    why = "Find an earlier run, and see with compare_runs whether this one is better."
+    why = "See which runs there are to compare this one with."
     steps.append(NextStep(tool="list_runs", arguments={"dataset": record.dataset}, why=why))
     return steps
 
