@@ -21,7 +21,8 @@ _SAYING = (
     r"add(?:s|ed)|append(?:s|ed)|embed(?:s|ded)|tells?|told|instruct(?:s|ed|ing)|tri(?:es|ed)|attempt(?:s|ed)|"
     r"suggest(?:s|ed)|demand(?:s|ed|ing)|request(?:s|ed|ing)|show(?:s|ed)|display(?:s|ed)|emit(?:s|ted)|g(?:ives|ave)\s+itself|"
     r"declar(?:es|ed)|assert(?:s|ed)|insist(?:s|ed)|inject(?:s|ed)|follows|puts?|repeat(?:s|ed)|"
-    r"carr(?:ies|ied)|propos(?:es|ed)|announc(?:es|ed)|ordere?(?:s|d)|wants?|wanted|hides|hid)"
+    r"carr(?:ies|ied)|consist(?:s|ed)|produc(?:es|ed)|generat(?:es|ed)|repl(?:ies|ied)|respond(?:s|ed)|answered|"
+    r"propos(?:es|ed)|announc(?:es|ed)|ordere?(?:s|d)|wants?|wanted|hides|hid)"
 )
 _ATTRIBUTED = re.compile(rf"\b{_THEIRS}\b[^.!?\n]{{0,60}}?\b(?:{_SAYING}\b|(?:is|was|were|has|had)\W*$)", re.IGNORECASE)
 _UNCLEAR = re.compile(r"^\W*(?:response|answer|reply|output)\W*:\W*$", re.IGNORECASE)
@@ -37,7 +38,7 @@ _EXAMPLE = re.compile(
     r"\b(?:for\s+example|e\.g\.|for\s+instance|as\s+an\s+example|such\s+as|something\s+like"
     r"|(?:respond|reply|answer|return|write|use)\s+(?:with|in|as|only|exactly))(?!\w)"
     r"|(?<!the )\b(?:examples?|formats?|schemas?|templates?|placeholders?|expected(?:\s+\w+)?|"
-    r"reference(?:\s+\w+)?|quotation|quote)\b[^:\n]{0,30}:\W*$|\brubric\W*:\W*$",
+    r"reference(?:\s+\w+)?|got|actual(?:\s+\w+)?|received|quotation|quote)\b[^:\n]{0,30}:\W*$|\brubric\W*:\W*$",
     re.IGNORECASE,
 )
 _DRAFT = re.compile(
@@ -70,9 +71,9 @@ _WITHDRAWN = re.compile(
     r"|\bI\s+(?:cannot|can['\u2019]?t|can\s+not|am\s+(?:not\s+able|unable)\s+to)\s+(?:judge|score|rate|evaluate|grade)\s+(?:this|it)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"[.!?;]\s|\n|\u3002")
+_SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)[.!?;]\s|\n|\u3002")
 _CLAUSE_END = re.compile(
-    r"[.!?;]\s|\n|\u3002|,\s(?:(?:but|yet|however|so|and|therefore)\b|(?=I\b|my\b))|\b(?:but|however),?\s",
+    r"(?<!e\.g)(?<!i\.e)[.!?;]\s|\n|\u3002|,\s(?:(?:but|yet|however|so|and|therefore)\b|(?=I\b|my\b))|\b(?:but|however),?\s",
     re.IGNORECASE,
 )
 

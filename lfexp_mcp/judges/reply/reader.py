@@ -34,6 +34,8 @@ _WRITTEN_OTHERWISE: dict[int, str] = {
     0xBE: ".75",
 }
 """Full-width characters, circled numbers and fractions, by what they are written like in ASCII."""
+_INLINE_TAG = re.compile(r"</?(?:b|em|i|span|strong|u)\s*>|\\text\{([^{}\n]{1,60})\}", re.IGNORECASE)
+_BLOCK_TAG = re.compile(r"</?(?:br|div|h[1-6]|li|ol|p|ul)\s*/?>", re.IGNORECASE)
 _BLANK = "\ufffc"
 
 _REASON_LABEL = re.compile(
@@ -100,7 +102,9 @@ def _answer_of(reply: str) -> str:
             return text
         return inner if isinstance(inner, str) else text
     # An object that lost its braces.
-    return f"{{{text}" if re.match(r'"[\w ]{1,40}"\s*:', text) else text
+    if re.match(r'"[\w ]{1,40}"\s*:', text):
+        return f"{{{text}"
+    return _BLOCK_TAG.sub("\n", _INLINE_TAG.sub(lambda tag: tag[1] or "", text))
 
 
 def _statements(text: str, scale: Scale, score_name: str) -> list[Statement]:

@@ -54,7 +54,18 @@ LABEL_NAMES = (
 """What a label may be called beside; a number called so is as likely one that the answer is about."""
 
 FINAL = (
-    *("final", "finale?", "revised", "corrected", "updated", "adjusted", "definitive", "endgültige", "end-?"),
+    *(
+        r"(?:revised|corrected|updated|new)\s+final",
+        "final",
+        "finale?",
+        "revised",
+        "corrected",
+        "updated",
+        "adjusted",
+        "definitive",
+        "endgültige",
+        "end-?",
+    ),
     *("最终", "最終", "最后", "итоговая", "итоговый", "最終的な", "최종"),
 )
 """What marks a score as the one that counts."""
