@@ -1,4 +1,4 @@
-"""Prints the project's figures: `python -m tests.benchmarks [part ...]`, parts as `PARTS` names them."""
+"""Prints the project's figures: `python -m tests.benchmarks [part ...]`, as `PARTS` and `LONG_PARTS` name them."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
-from tests.benchmarks import execution, faults, reading, simulation, startup
+from tests.benchmarks import execution, faults, reading, schedules, simulation, startup
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
 
@@ -33,6 +33,11 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "slices": simulation.slices,
     "power": simulation.power,
 }
+LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
+    "schedules": schedules.schedules,
+    "answers": schedules.answers,
+}
+"""Measured only if named: they take hours."""
 
 
 async def main(names: list[str]) -> None:
@@ -41,7 +46,7 @@ async def main(names: list[str]) -> None:
     async with open_bench() as bench:
         for name in names or PARTS:
             sys.stderr.write(f"measuring {name} ...\n")
-            rows += [row async for row in PARTS[name](bench)]
+            rows += [row async for row in (PARTS | LONG_PARTS)[name](bench)]
     show(rows)
 
 
