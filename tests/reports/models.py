@@ -89,7 +89,7 @@ class _Maker:
     def _scalar(self, annotation: object) -> object:
         scalars: dict[object, Callable[[], object]] = {
             str: self._text,
-            int: lambda: self._random.randrange(1000),
+            int: lambda: self._random.randrange(1, 1000),
             float: self._random.random,
             bool: lambda: self._random.random() < 0.5,
             datetime: lambda: datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
