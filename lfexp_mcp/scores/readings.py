@@ -47,6 +47,11 @@ class ScoreReading:
         return self.scale is not None and self.problem is None
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether the values can be held against each other, be it only as higher and lower."""
+        return self.problem is None or self.own_unit
+
+    @property
     def is_declared(self) -> bool:
         """Whether somebody said on which scale the values are, and they did not have to tell it themselves."""
         return self.scale is not None and self.scale_source not in (OBSERVED, DEFAULT)

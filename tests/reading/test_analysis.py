@@ -122,6 +122,19 @@ async def test_the_kind_of_item_that_does_worse_is_found(workspace: Workspace) -
     assert "row" not in {one.key for one in answer.slices}
 
 
+async def test_a_score_with_a_stray_value_is_sliced_by_nothing(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-stray-slices")
+    results = [
+        Recorded(f"i{n}", metadata={"kind": "a" if n < 12 else "b"}, scores={"s": 0.1 if n < 12 else 0.9, "t": n / 24})
+        for n in range(24)
+    ]
+    stray = Recorded("stray", metadata={"kind": "b"}, scores={"s": 7.0, "t": 1.0})
+    await record_run(workspace, dataset, "run", [*results, stray])
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-stray-slices", run_name="run"))
+    assert {one.score for one in answer.slices} == {"t"}
+    assert answer.correlations == []
+
+
 async def test_a_slice_of_a_score_without_a_scale_is_lower_or_higher(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-raw-slices")
     results = [

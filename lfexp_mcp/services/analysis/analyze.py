@@ -131,6 +131,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     values = read_values(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)
+    comparable = [score for score in scores if values.readings[score].is_comparable]
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
     check_place(start, len(failures), "failing results")
@@ -148,8 +149,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         failures=failures,
         start=start,
         page=await read_page(ws, failures[start : start + rows]),
-        slices=await anyio.to_thread.run_sync(slice_run, values, scores),
-        correlations=await anyio.to_thread.run_sync(correlate_scores, values, scores),
+        slices=await anyio.to_thread.run_sync(slice_run, values, comparable),
+        correlations=await anyio.to_thread.run_sync(correlate_scores, values, comparable),
         usage=await read_usage(ws, record),
         disagreements=await _disagreements(ws, pairs, request.limit),
     )

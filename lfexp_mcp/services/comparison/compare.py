@@ -274,6 +274,7 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
         unusable=unusable,
         coverage=coverage,
         pairs=pairs,
+        unfair={line.score: line.reason for line in compared.scores if line.verdict == "not comparable"},
     )
 
 

@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lfexp_mcp.answers.comparison import CheckOutcome, ComparedVerdict, Gate, GateCheck
@@ -99,6 +99,8 @@ class RunMeasures:
     """Of each of the values."""
     pairs: Mapping[str, Coverage]
     """Of each of the deltas and verdicts."""
+    unfair: Mapping[str, str] = field(default_factory=dict)
+    """Scores that cannot be compared with the baseline's, and why."""
 
 
 def parse_condition(expression: str) -> Condition:
@@ -204,8 +206,9 @@ def _check_threshold(condition: Threshold, run: RunMeasures) -> GateCheck:
     what = f"{name}{' delta' if condition.delta else ''}"
     canonical = (run.deltas if condition.delta else run.values).get(name)
     coverage = (run.pairs if condition.delta else run.coverage).get(name)
-    if name in run.unusable:
-        return _undecided(condition, run, f"{what}: {run.unusable[name]}")
+    reasons = {**run.unusable, **run.unfair} if condition.delta else run.unusable
+    if name in reasons:
+        return _undecided(condition, run, f"{what}: {reasons[name]}")
     scale = run.scales.get(name)
     if canonical is None or coverage is None or scale is None:
         return _undecided(condition, run, f"{what} has no value in {run.run!r}.")
@@ -246,8 +249,9 @@ def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
 def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMeasures) -> str | None:
     """Why nothing can be said of a score; None where something can."""
     coverage = run.pairs.get(score)
-    if score in run.unusable:
-        return f"cannot be compared: {run.unusable[score]}"
+    reasons = {**run.unusable, **run.unfair}
+    if score in reasons:
+        return f"cannot be compared: {reasons[score]}"
     if coverage is None or verdicts.get(score) in (None, "not comparable"):
         return "cannot be compared."
     if not coverage.is_enough:
