@@ -5,7 +5,8 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway.run_marks import MARK_NAME
-from tests.worker.scene import Scene
+from lfexp_mcp.services.reading.following import wait_for_run
+from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
 
@@ -237,16 +238,14 @@ async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_
     async def tell(progress: Progress) -> None:
         told.append(progress)
 
-    answer = await scene.run(task, wait_seconds=0.5, on_progress=tell)
+    answer = await scene.run(task, wait_seconds=0.5)
     assert answer.status == "running"
     assert answer.progress is not None
     assert [step.tool for step in answer.next] == ["get_run", "cancel_run"]
-    assert told
-    assert told[0].total == 4
-    gate.touch()
-    from lfexp_mcp.services.reading.following import wait_for_run
-
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_for_run, scene.ws, scene.dataset, scene.run_name, 60, tell)
+        await until(lambda: any(progress.total == 4 for progress in told))
+        gate.touch()
     assert (await scene.run_folder()).status() == "completed"
 
 

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import Progress, RunAnswer, RunEstimate
+from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
@@ -18,7 +18,7 @@ from lfexp_mcp.services.experiments.estimate import estimate_whole
 from lfexp_mcp.services.experiments.orders import PreparedOrder, prepare_order
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
-from lfexp_mcp.services.reading.describe import describe_run, describe_start
+from lfexp_mcp.services.reading.describe import describe_run, describe_start, start_progress
 from lfexp_mcp.services.reading.following import OnProgress, follow
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
@@ -92,8 +92,7 @@ async def _report_start(start: Start, on_progress: OnProgress) -> None:
     """Report that a run is being started, until cancelled, so that a client sees the call alive."""
     while True:
         await anyio.sleep(REPORT_S)
-        total = start.manifest.total_items if start.manifest else 0
-        await on_progress(Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None))
+        await on_progress(start_progress(start))
 
 
 async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAnswer:

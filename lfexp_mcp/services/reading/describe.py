@@ -8,7 +8,7 @@ import anyio
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.answers.base import NextStep
-from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, RunAnswer
+from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.gateway.run_marks import decode_plan
@@ -97,7 +97,6 @@ def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> R
     """Describe a run that no worker has yet: it is being prepared, or was cancelled before it had begun."""
     manifest = start.manifest
     run: dict[str, JsonValue] = {"dataset": start.dataset, "run_name": start.run_name}
-    step = NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end.")
     return RunAnswer(
         status="cancelled" if cancelled else "running",
         backend=ws.gateway.backend,
@@ -109,12 +108,26 @@ def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> R
         succeeded=0,
         failed=0,
         pending=manifest.total_items if manifest else 0,
+        progress=None if cancelled else start_progress(start),
         scores=[],
         evaluators=[],
         errors=[],
         warnings=[NOT_BEGUN if cancelled else WAITS_FOR_WORKER if manifest else READS_DATASET],
-        next=[] if cancelled else [step],
+        next=[] if cancelled else _steps_while_running(run),
     )
+
+
+def start_progress(start: Start) -> Progress:
+    """How far a run has come that no worker has yet; its total is 0 while the dataset is being read."""
+    total = start.manifest.total_items if start.manifest else 0
+    return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
+
+
+def _steps_while_running(run: dict[str, JsonValue]) -> list[NextStep]:
+    return [
+        NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end."),
+        NextStep(tool="cancel_run", arguments=run, why="Stop it; what is done is kept."),
+    ]
 
 
 def item_errors(items: tuple[ItemResult, ...]) -> list[ItemError]:
@@ -192,10 +205,7 @@ def _next_steps(
 ) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
-        return [
-            NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end."),
-            NextStep(tool="cancel_run", arguments=run, why="Stop it; what is done is kept."),
-        ]
+        return _steps_while_running(run)
     steps = []
     unscored = any(item.unscored for item in record.items)
     bare = nothing_scores(record)
