@@ -75,7 +75,18 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
 }
 """The parts of the services among each other."""
 
-HEAVY = {"langfuse", "openai", "anthropic", "scipy", "numpy", "rich", "typer", "opentelemetry", "uvicorn"}
+HEAVY = {
+    "anthropic",
+    "genai_prices",
+    "langfuse",
+    "numpy",
+    "openai",
+    "opentelemetry",
+    "rich",
+    "scipy",
+    "typer",
+    "uvicorn",
+}
 ALREADY_IN_MCP = {"opentelemetry", "uvicorn"}
 
 

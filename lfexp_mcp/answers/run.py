@@ -96,7 +96,8 @@ class ModelUse(Answer):
     input_tokens: int
     output_tokens: int
     seconds_per_call: float = Field(description="Mean time of the calls that were answered.")
-    cost_usd: float | None = Field(description="Null where Langfuse's model table has no price of the model.")
+    cost_usd: float | None = Field(description="Null where the model's price, or its tokens, are not known.")
+    price_source: str | None = Field(default=None, description="Langfuse's model table, else a library by its version.")
 
 
 class RunEstimate(Answer):
@@ -107,7 +108,8 @@ class RunEstimate(Answer):
     input_tokens: int
     output_tokens: int
     cost_usd: float | None = Field(description="Null where a price is unknown.")
-    unknown_prices: list[str] = Field(description="Models of which Langfuse knows no price, or no tokens.")
+    unknown_prices: list[str] = Field(description="Models whose price, or tokens, are not known.")
+    price_sources: list[str] = Field(default_factory=list)
 
 
 class RunAnswer(Answer):

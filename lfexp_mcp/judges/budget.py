@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import anyio
 
 from lfexp_mcp.errors import BudgetError, JudgeError
-from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.prices import PriceTable, published_source
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 
 CHARACTERS_PER_TOKEN = 3
@@ -56,8 +56,9 @@ class Budget:
         unknown = sorted({model for model in models if self._prices.price_of(model) is None})
         if unknown:
             raise JudgeError(
-                f"max_cost cannot be kept: Langfuse's model table has no price of {', '.join(map(repr, unknown))}. "
-                "Add a model definition with prices in the project's settings, or leave max_cost out."
+                f"max_cost cannot be kept: neither Langfuse's model table nor {published_source()} has a price of "
+                f"{', '.join(map(repr, unknown))}. Add a model definition with prices in the project's settings, or "
+                "leave max_cost out."
             )
 
     async def reserve(self, request: ModelRequest) -> Reservation:

@@ -29,6 +29,8 @@ class Estimate:
     """USD; None when a price is unknown."""
     unknown_prices: tuple[str, ...]
     """Models whose price is not known, or whose tokens the provider did not tell."""
+    price_sources: tuple[str, ...]
+    """Who tells the prices that are known."""
 
 
 def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, total: int, prices: PriceTable) -> Estimate:
@@ -50,4 +52,5 @@ def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, total: int, pri
         output_tokens=round(factor * sum(used.output_tokens for used in sample.values())),
         cost=None if unknown else factor * sum(known),
         unknown_prices=unknown,
+        price_sources=tuple(sorted({price.source for price in map(prices.price_of, sample) if price is not None})),
     )

@@ -1,6 +1,6 @@
 """Reports on runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lfexp_mcp.answers.run import (
     EvaluatorInfo,
@@ -75,7 +75,8 @@ def _head(answer: RunAnswer) -> tuple[Block, ...]:
     scored_by = (f"Scored by {'; '.join(map(_evaluator, answer.evaluators))}.",) if answer.evaluators else ()
     where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
     if answer.estimate is not None:
-        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
+        sources = _price_sources(answer.estimate.price_sources)
+        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate), *sources)
     return (head, *progress, *scored_by, where)
 
 
@@ -144,11 +145,18 @@ def _models(answer: RunAnswer) -> tuple[Block, ...]:
         for use in answer.models
     ]
     table = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
+    sources = _price_sources(use.price_source for use in answer.models)
     if len(rows) < 2:
-        return (table,)
+        return (table, *sources)
     roles = {use.role for use in answer.models}
     both = f" (task {_usd(answer.task_cost_usd)}, judges {_usd(answer.judge_cost_usd)})" if len(roles) > 1 else ""
-    return (table, f"All models together: {_usd(answer.cost_usd)}{both}.")
+    return (table, f"All models together: {_usd(answer.cost_usd)}{both}.", *sources)
+
+
+def _price_sources(sources: Iterable[str | None]) -> tuple[str, ...]:
+    """Say where prices are from, unless all are the project's own."""
+    named = sorted({source for source in sources if source is not None})
+    return (f"Prices: {', '.join(named)}.",) if set(named) - {"Langfuse"} else ()
 
 
 def _usd(cost: float | None) -> str:

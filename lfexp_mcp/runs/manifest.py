@@ -1,6 +1,6 @@
 """What a run was asked to do: all that its worker needs to know, without any secret."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -113,9 +113,20 @@ class Manifest(BaseModel):
         return tuple(str(judge["score_name"]) for judge in self.judges)
 
     @property
+    def models(self) -> list[str]:
+        """The models that judges and a prompt task call."""
+        return models_of(self.judges, self.task_prompt)
+
+    @property
     def total_items(self) -> int:
         """Results that the whole run has in the end, repetitions included."""
         return self.item_count * self.repeats
+
+
+def models_of(judges: Iterable[Mapping[str, JsonValue]], task_prompt: Mapping[str, JsonValue] | None) -> list[str]:
+    """Return the models that judges and a prompt call, in the forms that a manifest keeps."""
+    prompts = [task_prompt] if task_prompt is not None else []
+    return [str(prompt["model"]) for prompt in (*judges, *prompts)]
 
 
 class _Stamp(BaseModel):

@@ -138,7 +138,7 @@ class Run:
                 begun = marking.begun(self.manifest, self.plan)
                 self.journal.append(begun)
                 delivery.add_scores([score_write(begun.score, None, self.manifest.experiments[0].id)])
-            budget = await open_budget(gateway, self.manifest.limits.max_cost, self.state)
+            budget = await open_budget(gateway, self.manifest, self.state)
             async with open_models(settings, budget=budget) as models:
                 # Before the first item: to import a provider's SDK holds everything up for a moment.
                 models.open_ways(self.scripts.providers())

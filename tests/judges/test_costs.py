@@ -1,5 +1,9 @@
+import subprocess
+import sys
 import time
 from collections import Counter
+from importlib.metadata import version
+from textwrap import dedent
 
 import anyio
 import pytest
@@ -9,7 +13,7 @@ from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel
-from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.usage import Meter, estimate_run
 from lfexp_mcp.records import ModelUsage
@@ -48,6 +52,53 @@ def test_the_first_row_that_matches_wins() -> None:
     assert price.input == 2.0
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("model", "input_price", "output_price"),
+    [("gpt-4o", 2.5e-6, 10e-6), ("gpt-4o-2024-08-06", 2.5e-6, 10e-6), ("claude-haiku-4-5-20251001", 1e-6, 5e-6)],
+)
+async def test_a_model_that_langfuse_has_no_price_of_costs_what_is_published(
+    model: str, input_price: float, output_price: float
+) -> None:
+    price = (await open_prices([], [model])).price_of(model)
+    assert price is not None
+    assert price.input == pytest.approx(input_price)
+    assert price.output == pytest.approx(output_price)
+    assert price.source == f"genai-prices {version('genai-prices')}"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-4o-mini-of-mine", "ft:gpt-4o:me", "gpt-test", "mistral-large", "text-embedding-3-small", "", "a" * 5000],
+)
+async def test_what_is_not_published_under_just_this_name_is_not_guessed(model: str) -> None:
+    assert (await open_prices([], [model])).price_of(model) is None
+
+
+@pytest.mark.anyio
+async def test_langfuses_price_overrides_the_published_one() -> None:
+    rows = [ModelPrice("gpt-4o", "(?i)^(gpt-4o)$", 1.0, 2.0), ModelPrice("gpt-5", "^gpt-5$", None, None)]
+    table = await open_prices(rows, ["gpt-4o", "gpt-5"])
+    assert table.price_of("gpt-4o") == Price(1.0, 2.0, "Langfuse")
+    unpriced = table.price_of("gpt-5")
+    assert unpriced is not None
+    assert unpriced.source != "Langfuse"
+
+
+def test_published_prices_are_found_without_a_socket() -> None:
+    program = """
+        import sys
+        opened = []
+        sys.addaudithook(lambda event, _: opened.append(event) if event.startswith("socket.") else None)
+        from lfexp_mcp.judges.prices import published_prices
+        imported_early = "genai_prices" in sys.modules
+        print(list(published_prices(["gpt-4o", "mystery"])), imported_early, "genai_prices" in sys.modules, opened)
+    """
+    ran = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[0] == "['gpt-4o'] False True []"
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -81,7 +132,7 @@ def test_a_run_is_estimated_from_a_sample_of_it() -> None:
     estimate = estimate_run(sample, sampled=2, total=100, prices=TABLE)
     assert (estimate.calls, estimate.input_tokens, estimate.output_tokens) == (300, 150_000, 10_000)
     assert estimate.cost == pytest.approx(50 * (0.0024 + 0.0045))
-    assert estimate.unknown_prices == ()
+    assert (estimate.unknown_prices, estimate.price_sources) == ((), ("Langfuse",))
 
 
 def test_an_estimate_names_the_models_whose_price_is_unknown() -> None:
@@ -128,7 +179,7 @@ async def test_a_call_without_an_answer_costs_nothing_and_one_without_tokens_wha
 
 
 def test_a_limit_that_cannot_be_kept_is_refused_before_the_run() -> None:
-    with pytest.raises(JudgeError, match="no price of 'gpt-free', 'mystery'"):
+    with pytest.raises(JudgeError, match="has a price of 'gpt-free', 'mystery'"):
         Budget(1, TABLE).check(["mystery", "gpt-test", "gpt-free", "mystery"])
 
 

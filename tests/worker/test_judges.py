@@ -2,7 +2,10 @@
 
 import httpx
 import pytest
+from pydantic import JsonValue
 
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.judges.prices import published_source
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.reading.usage import read_usage
@@ -183,7 +186,44 @@ async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
         assert 1 <= answer.cost_usd <= 3.5
         answer = await judged.run(judged.script(UPPER), max_cost=100, resume=True, judges=[name])
         assert (answer.status, answer.succeeded, answer.cost_usd) == ("completed", 6, 6.0)
+        assert [use.price_source for use in answer.models] == ["Langfuse"]
     assert len(openai_server.calls) == 6
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_published_price_bounds_a_run_on_a_store_without_prices(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(6)
+    openai_server.respond = lambda _call: Reply(output_tokens=1000)
+    config: dict[str, JsonValue] = {"scale": "0-10", "model": "gpt-4o", "provider": "openai"}
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = f"judge-{scene.dataset}"
+        await create_judge(ws, name, PROMPT, config=config)
+        estimate = (await judged.run(judged.script(UPPER), dry_run=True, judges=[name])).estimate
+        assert estimate is not None
+        assert estimate.cost_usd == pytest.approx(6 * (100 * 2.5e-6 + 1000 * 10e-6))
+        assert estimate.price_sources == [published_source()]
+        openai_server.calls.clear()
+        answer = await judged.run(judged.script(UPPER), max_cost=0.035, judges=[name], max_concurrency=1)
+    # Three calls of 0.01025 USD: a fourth would pass the limit.
+    assert (answer.status, len(openai_server.calls)) == ("failed", 3)
+    assert answer.cost_usd == pytest.approx(0.03075)
+    assert [use.price_source for use in answer.models] == [published_source()]
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(1)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        name = await make_judge(judged)
+        with pytest.raises(JudgeError, match="has a price of 'gpt-test'"):
+            await judged.run(judged.script(UPPER), max_cost=1, judges=[name])
+    assert openai_server.calls == []
 
 
 @pytest.mark.usefixtures("_with_openai")

@@ -1,7 +1,7 @@
 """What a whole run would use of models, by its dry run."""
 
 from lfexp_mcp.answers.run import RunEstimate
-from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.judges.usage import estimate_run
 from lfexp_mcp.records import ModelUsage, RunRecord
 from lfexp_mcp.services.workspace import Workspace
@@ -18,7 +18,7 @@ async def estimate_whole(ws: Workspace, dry_run: RunRecord, total: int) -> RunEs
     by_model: dict[str, ModelUsage] = {}
     for user, usage in dry_run.model_usage.items():
         by_model[user.model] = by_model.get(user.model, ModelUsage()) + usage
-    prices = PriceTable(await ws.gateway.model_prices() if by_model else [])
+    prices = await open_prices(await ws.gateway.model_prices() if by_model else [], by_model)
     estimate = estimate_run(by_model, dry_run.total_items, total, prices)
     return RunEstimate(
         results=total,
@@ -27,4 +27,5 @@ async def estimate_whole(ws: Workspace, dry_run: RunRecord, total: int) -> RunEs
         output_tokens=estimate.output_tokens,
         cost_usd=estimate.cost,
         unknown_prices=list(estimate.unknown_prices),
+        price_sources=list(estimate.price_sources),
     )

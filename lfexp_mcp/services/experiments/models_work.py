@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.manifest import Manifest, models_of
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.resumed_judges import check_versions, judges_so_far
@@ -31,8 +31,7 @@ class ModelsWork:
     @property
     def models(self) -> list[str]:
         """The models that are called."""
-        prompts = [self.task_prompt] if self.task_prompt is not None else []
-        return [str(prompt["model"]) for prompt in (*self.judges, *prompts)]
+        return models_of(self.judges, self.task_prompt)
 
 
 async def find_models_work(
@@ -88,9 +87,10 @@ async def find_models_work(
     work = ModelsWork(judges, warnings, prompt)
     if request.max_cost is not None and work.models:
         from lfexp_mcp.judges.budget import Budget
-        from lfexp_mcp.judges.prices import PriceTable
+        from lfexp_mcp.judges.prices import open_prices
 
-        Budget(request.max_cost, PriceTable(await ws.gateway.model_prices())).check(work.models)
+        prices = await open_prices(await ws.gateway.model_prices(), work.models)
+        Budget(request.max_cost, prices).check(work.models)
     return work
 
 

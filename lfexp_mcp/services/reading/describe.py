@@ -12,7 +12,7 @@ from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, 
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.gateway.run_marks import decode_plan
-from lfexp_mcp.judges.prices import PriceTable
+from lfexp_mcp.judges.prices import PriceTable, open_prices
 from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.records import ItemResult, RunRecord
 from lfexp_mcp.runs.manifest import Manifest
@@ -171,7 +171,7 @@ def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
 async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
     if not record.model_usage:
         return []
-    prices = PriceTable(await _model_prices(ws))
+    prices = await _prices(ws, record)
     return [
         ModelUse(
             name=user.name,
@@ -183,16 +183,18 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
             output_tokens=used.output_tokens,
             seconds_per_call=round(used.seconds / max(used.calls - used.retries, 1), 3),
             cost_usd=prices.cost(user.model, used),
+            price_source=price.source if (price := prices.price_of(user.model)) else None,
         )
         for user, used in record.model_usage.items()
     ]
 
 
-async def _model_prices(ws: Workspace) -> list[ModelPrice]:
-    """Langfuse's model table; empty where it does not come in time: a cost is unknown then, rather than waited for."""
+async def _prices(ws: Workspace, record: RunRecord) -> PriceTable:
+    """What the run's models cost; unknown where Langfuse's own prices do not come in time, since they may differ."""
+    rows: list[ModelPrice] | None = None
     with anyio.move_on_after(PRICES_PATIENCE_S), suppress(UnreachableError):
-        return await ws.gateway.model_prices()
-    return []
+        rows = await ws.gateway.model_prices()
+    return PriceTable([]) if rows is None else await open_prices(rows, {user.model for user in record.model_usage})
 
 
 def _total_cost(models: list[ModelUse]) -> float | None:
