@@ -90,6 +90,8 @@ class ItemEnded(_Event):
     """Span `experiment-item-run`, the parent of the evaluation."""
     observation_id: str
     """Span `experiment-item-task`, which the scores attach to."""
+    begun: datetime | None = None
+    """When its spans began, which wait with the item for a free place; None in journals of version 0.1."""
     started: datetime
     """When the last call of the task began."""
     seconds: float
@@ -368,6 +370,8 @@ def read_run_end(path: Path) -> RunEnded | None:
     Raises:
         StateError: The journal cannot be read.
     """
+    if not path.exists():
+        return None
     size = TAIL
     with _reading(path) as file:
         end = file.seek(0, os.SEEK_END)

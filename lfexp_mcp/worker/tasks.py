@@ -60,7 +60,8 @@ class TaskRunner:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
-        with self._tracer.task(item, repeat, attempt, CLOCK.now()) as span:
+        begun = CLOCK.now()
+        with self._tracer.task(item, repeat, attempt, begun) as span:
             outcome, timing, attempts = await self._attempt(item)
             span.ended_at(timing.ended_ns)
             output: JsonValue = None
@@ -81,6 +82,7 @@ class TaskRunner:
             trace_id=span.span.trace_id,
             root_id=span.root.id,
             observation_id=span.span.id,
+            begun=begun,
             started=CLOCK.date(timing.started_ns),
             seconds=timing.seconds,
         )
