@@ -73,10 +73,19 @@ class _OutboxExporter(SpanExporter):
         self._units: dict[int, _Unit] = {}
         """By the ids of spans that have begun and not ended."""
         self._closed: list[_Unit] = []
+        self._is_fork = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_fork)
+
+    def _begin_fork(self) -> None:
+        """In a process that the user's code has forked, hand on each span that ends: no record will be made here."""
+        self._is_fork, self._lock = True, Lock()
+        self._units.clear()
 
     def claim(self, span: Span, unit: _Unit) -> None:
         """Keep a span that has begun for its unit."""
-        self._units[span.get_span_context().span_id] = unit
+        if not self._is_fork:
+            self._units[span.get_span_context().span_id] = unit
 
     def close(self, unit: _Unit) -> None:
         """Let a unit be written with the next `write`."""
