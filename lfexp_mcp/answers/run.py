@@ -60,14 +60,28 @@ class EvaluatorInfo(Answer):
     scale_source: str | None = None
 
 
+class ProviderRetries(Answer):
+    """Calls to a model provider that failed and were made again."""
+
+    provider: str
+    retries: int
+    rate_limited: int = Field(description="Those of them that a rate limit had turned away (429, 529).")
+
+
 class Progress(Answer):
-    """How far a run at work has come."""
+    """How far a run at work has come; what a resume runs again is not done."""
 
     done: int = Field(description="Items whose task has ended, well or not.")
     total: int
     failed: int
+    running: int = Field(default=0, description="Items whose task runs now.")
+    scoring: int = Field(default=0, description="Items whose scores are awaited.")
+    longest_wait: float | None = Field(
+        default=None, description="Seconds for which the oldest of the running items, else of those in scoring, has."
+    )
     items_per_second: float | None
-    seconds_left: float | None
+    seconds_left: float | None = Field(description="Null also where only running items are left.")
+    provider_retries: list[ProviderRetries] = Field(default_factory=list)
 
 
 class RepeatedScore(Answer):
@@ -151,6 +165,9 @@ class RunAnswer(Answer):
     errors: list[ItemError] = Field(description="A few of the failures.")
     warnings: list[str]
     log: str | None = Field(default=None, description="File with what the user's code printed.")
+    worker_exit_code: int | None = Field(
+        default=None, description="Of a worker that died; minus the number of the signal that killed it."
+    )
     next: list[NextStep]
 
 

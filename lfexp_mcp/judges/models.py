@@ -2,9 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 import anyio
 
@@ -55,13 +57,26 @@ class Patience:
         return min(self.first_delay * 2.0 ** (failures - 1), self.longest_delay) * _JITTER.uniform(0.75, 1)
 
 
+class OnRetry(Protocol):
+    """Told of each call that failed and is made again."""
+
+    def __call__(self, provider: ProviderName, *, rate_limited: bool) -> None:
+        """Take note.
+
+        Args:
+            provider: Who failed.
+            rate_limited: Whether it turned the call away because of a rate limit.
+        """
+
+
 class Models:
     """Asks the models of all providers, for all judges and prompt tasks of a run."""
 
-    def __init__(self, settings: Settings, patience: Patience, budget: Budget | None) -> None:
+    def __init__(self, settings: Settings, patience: Patience, budget: Budget | None, on_retry: OnRetry | None) -> None:
         self._settings = settings
         self._patience = patience
         self._budget = budget
+        self._on_retry = on_retry
         self._lines: dict[ProviderName, _Line] = {}
 
     async def ask(self, provider: ProviderName, request: ModelRequest, meter: Meter) -> ModelAnswer:
@@ -107,13 +122,18 @@ class Models:
     def _line(self, provider: ProviderName) -> "_Line":
         if provider not in self._lines:
             client = open_provider(provider, self._settings, self._patience.timeout)
-            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._patience)
+            on_retry = partial(self._on_retry, provider) if self._on_retry else None
+            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._patience, on_retry)
         return self._lines[provider]
 
 
 @asynccontextmanager
 async def open_models(
-    settings: Settings, *, patience: Patience | None = None, budget: Budget | None = None
+    settings: Settings,
+    *,
+    patience: Patience | None = None,
+    budget: Budget | None = None,
+    on_retry: OnRetry | None = None,
 ) -> AsyncIterator[Models]:
     """Open the way to the models; connections are made on use, and closed at the end.
 
@@ -121,8 +141,9 @@ async def open_models(
         settings: The keys, base URLs and `judge_concurrency`.
         patience: How long a call is tried for.
         budget: What all calls together may cost; None for no limit.
+        on_retry: Told of calls that failed and are made again.
     """
-    models = Models(settings, patience or Patience(), budget)
+    models = Models(settings, patience or Patience(), budget, on_retry)
     try:
         yield models
     finally:
@@ -158,8 +179,11 @@ def open_provider(name: ProviderName, settings: Settings, timeout: float) -> Pro
 class _Line:
     """The way to one provider, with its pace, and what its models were seen to refuse."""
 
-    def __init__(self, provider: Provider, pace: Pace, patience: Patience) -> None:
+    def __init__(
+        self, provider: Provider, pace: Pace, patience: Patience, on_retry: Callable[..., None] | None
+    ) -> None:
         self.provider = provider
+        self._on_retry = on_retry
         self._pace = pace
         self._patience = patience
         self._refused: dict[str, frozenset[str]] = {}
@@ -183,6 +207,8 @@ class _Line:
                 raise ProviderError(outcome.message)
             if failures[outcome.kind] >= most:
                 raise ProviderError(f"{outcome.message} Given up after {most} attempts; resume the run later.")
+            if self._on_retry is not None:
+                self._on_retry(rate_limited=outcome.kind == "throttled")
             await self._wait(outcome, failures[outcome.kind])
 
     async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:

@@ -7,6 +7,7 @@ from lfexp_mcp.answers.run import (
     ItemAnswer,
     ItemScore,
     Progress,
+    ProviderRetries,
     RunAnswer,
     RunDetail,
     RunEstimate,
@@ -26,6 +27,9 @@ from lfexp_mcp.reports.layout import (
     score_value,
     warnings,
 )
+
+LONG_WAIT_S = 30.0
+"""From which on the time of the longest running item is told also where others are still to begin."""
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -62,7 +66,26 @@ def progress_line(progress: Progress) -> str:
         parts.append(f"{progress.items_per_second:.1f}/s")
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left:.0f} s left")
+    parts += [*_awaited(progress), *map(_retries, progress.provider_retries)]
     return ", ".join(parts)
+
+
+def _awaited(progress: Progress) -> tuple[str, ...]:
+    """Say what is being waited for, where there is no time left to tell, or an item takes long."""
+    waited = progress.longest_wait
+    if waited is None:
+        return ()
+    if progress.seconds_left is not None:
+        return (f"longest running for {waited:.0f} s",) if progress.running and waited >= LONG_WAIT_S else ()
+    count, doing = (progress.running, "waiting for") if progress.running else (progress.scoring, "scoring")
+    if count > 1:
+        return (f"{doing} {count} items, the longest for {waited:.0f} s",)
+    return (f"{doing} 1 item{', running' if progress.running else ''} for {waited:.0f} s",)
+
+
+def _retries(retries: ProviderRetries) -> str:
+    limited = f" ({retries.rate_limited} rate-limited)" if retries.rate_limited else ""
+    return f"{retries.provider}: {retries.retries} {'retry' if retries.retries == 1 else 'retries'}{limited}"
 
 
 def _head(answer: RunAnswer) -> tuple[Block, ...]:

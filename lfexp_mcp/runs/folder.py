@@ -37,6 +37,7 @@ class _Worker(BaseModel):
     delivers: bool = False
     """Whether it only sends what the run has left."""
     last_words: str | None = None
+    exit_code: int | None = None
 
 
 class RunFolder:
@@ -236,8 +237,8 @@ class RunFolder:
                 raise RunExistsError(f"Another process is at work on this run ({self.path}).") from error
         try:
             with _writing(self.path):
-                words = self.last_words() if delivers else None
-                self._note_worker(_Worker(pid=os.getpid(), delivers=delivers, last_words=words))
+                before = self._read_worker() if delivers else _Worker()
+                self._note_worker(before.model_copy(update={"pid": os.getpid(), "delivers": delivers}))
             yield
         finally:
             lock.release()
@@ -303,15 +304,20 @@ class RunFolder:
         """Return why the newest worker gave up, where it could not journal it."""
         return self._read_worker().last_words
 
-    def leave_last_words(self, words: str, pid: int | None = None) -> None:
+    def worker_exit_code(self) -> int | None:
+        """Return how the newest worker's process died: its exit code, or minus the number of the signal."""
+        return self._read_worker().exit_code
+
+    def leave_last_words(self, words: str, pid: int | None = None, exit_code: int | None = None) -> None:
         """Note why a worker gives up; this needs no more room than the file has, so that a full disk takes it.
 
         Args:
             words: The reason.
             pid: The worker's process id, None for this process.
+            exit_code: How its process died, where it did.
         """
         words = words.encode()[:LAST_WORDS].decode(errors="ignore")
-        self._note_worker(_Worker(pid=pid or os.getpid(), last_words=words))
+        self._note_worker(_Worker(pid=pid or os.getpid(), last_words=words, exit_code=exit_code))
 
     def _note_worker(self, worker: "_Worker") -> None:
         note = worker.model_dump_json().encode().ljust(WORKER_ROOM)[:WORKER_ROOM]

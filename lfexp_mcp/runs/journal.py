@@ -186,6 +186,16 @@ class ModelsCalled(_Event):
     usage: ModelUsage
 
 
+class ProviderRetried(_Event):
+    """Calls to a provider failed and were made again; how often since the last such event of it."""
+
+    event: Literal["provider_retried"] = "provider_retried"
+    provider: str
+    retries: int
+    rate_limited: int
+    """Those of them that the provider had turned away because of a rate limit."""
+
+
 class RunEnded(_Event):
     """The worker is done, in one way or another."""
 
@@ -210,6 +220,7 @@ Event = Annotated[
     | WriteRefused
     | Warned
     | ModelsCalled
+    | ProviderRetried
     | Executed
     | RunEnded
     | Damaged,

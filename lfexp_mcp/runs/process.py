@@ -213,7 +213,7 @@ def _note_death(folder: RunFolder, pid: int, code: int) -> None:
     is_newest = folder.worker_pid() == pid and not folder.is_held()
     if is_newest and folder.last_words() is None and folder.read_state().run_ended is None:
         words = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
-        folder.leave_last_words(f"{words}resume=true goes on from there.", pid)
+        folder.leave_last_words(f"{words}resume=true goes on from there.", pid, code)
 
 
 def _last_output(log: Path) -> str:

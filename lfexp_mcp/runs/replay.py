@@ -16,6 +16,7 @@ from lfexp_mcp.runs.journal import (
     ItemScored,
     ItemStarted,
     ModelsCalled,
+    ProviderRetried,
     RunEnded,
     RunMarked,
     RunScored,
@@ -42,8 +43,12 @@ class RunState:
     ended: dict[ItemKey, ItemEnded] = field(default_factory=dict)
     scored: dict[ItemKey, ItemScored] = field(default_factory=dict)
     run_scored: dict[int, RunScored] = field(default_factory=dict)
-    at_work: set[ItemKey] = field(default_factory=set)
-    """Begun by the newest worker and not ended: at work now, or when it died."""
+    at_work: dict[ItemKey, datetime] = field(default_factory=dict)
+    """Begun by the newest worker and not ended: at work now, or when it died; since when."""
+    in_scoring: dict[ItemKey, datetime] = field(default_factory=dict)
+    """Ended well under the newest worker and not scored; since when."""
+    retried: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By provider, how many calls of the newest worker were made again, and how many of them for a rate limit."""
     attempts: Counter[ItemKey] = field(default_factory=Counter)
     """How many results each item has had."""
     evaluations: Counter[ItemKey] = field(default_factory=Counter)
@@ -69,6 +74,9 @@ class RunState:
     """Lines of the journal of which something is lost."""
     failed_count: int = 0
     ended_since_accepted: int = 0
+    failed_anew: int = 0
+    kept: int = 0
+    """Good results that there were when the newest worker began."""
 
     def apply(self, events: Iterable[Event]) -> None:
         """Take in further events, in their order."""
@@ -79,13 +87,15 @@ class RunState:
         match event:
             case WorkerLoading():
                 self.loading, self.executed, self.run_ended = True, False, None
+                self._count_anew()
             case WorkerAccepted():
                 self._apply_accepted(event)
             case ItemStarted():
-                self.at_work.add((event.repeat, event.item_id))
+                self.at_work[event.repeat, event.item_id] = event.at
             case ItemEnded():
                 self._apply_ended(event)
             case ItemScored():
+                self.in_scoring.pop((event.repeat, event.item_id), None)
                 # Without its result, which a damaged line may have told, a score has nothing to be of.
                 if (event.repeat, event.item_id) in self.ended:
                     self.scored[event.repeat, event.item_id] = event
@@ -107,6 +117,9 @@ class RunState:
                     self.warnings.append(event.text)
             case ModelsCalled():
                 self.model_usage[event.user] = self.model_usage.get(event.user, ModelUsage()) + event.usage
+            case ProviderRetried():
+                retries, rate_limited = self.retried.get(event.provider, (0, 0))
+                self.retried[event.provider] = (retries + event.retries, rate_limited + event.rate_limited)
             case Executed():
                 self.executed = True
             case RunEnded():
@@ -120,9 +133,16 @@ class RunState:
         self.loading = False
         self.warnings.clear()
         self.refused.clear()
-        self.suspects |= self.at_work
+        self.suspects |= self.at_work.keys()
         self.at_work.clear()
-        self.ended_since_accepted = 0
+        self.in_scoring.clear()
+        self.retried.clear()
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Begin to count what a new worker does; it runs again what has failed."""
+        self.ended_since_accepted = self.failed_anew = 0
+        self.kept = len(self.ended) - self.failed_count
 
     def _apply_ended(self, event: ItemEnded) -> None:
         key = (event.repeat, event.item_id)
@@ -132,9 +152,12 @@ class RunState:
         self.attempts[key] += 1
         self.evaluations.pop(key, None)
         self.scored.pop(key, None)
-        self.at_work.discard(key)
+        self.at_work.pop(key, None)
         self.suspects.discard(key)
         self.ended_since_accepted += 1
+        self.failed_anew += event.status == "failed"
+        if event.status == "succeeded":
+            self.in_scoring[key] = event.at
 
     def succeeded(self, key: ItemKey) -> bool:
         """Tell whether the item's newest result is a good one."""

@@ -1,10 +1,12 @@
 """What models cost a run: its budget, and what it has used."""
 
+from collections import Counter
+
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.records import ModelUsage, ModelUser
-from lfexp_mcp.runs.journal import JournalWriter, ModelsCalled
+from lfexp_mcp.runs.journal import Event, JournalWriter, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import RunState
 
@@ -15,20 +17,34 @@ class UsageLedger:
     def __init__(self, journal: JournalWriter) -> None:
         self._journal = journal
         self._unwritten: dict[ModelUser, ModelUsage] = {}
+        self._retries: Counter[str] = Counter()
+        self._rate_limited: Counter[str] = Counter()
 
     def add(self, user: ModelUser, used: ModelUsage) -> None:
         """Add what some calls used."""
         self._unwritten[user] = self._unwritten.get(user, ModelUsage()) + used
 
+    def add_retry(self, provider: str, *, rate_limited: bool) -> None:
+        """Count a call that failed and is made again."""
+        self._retries[provider] += 1
+        self._rate_limited[provider] += rate_limited
+
     def write(self) -> None:
-        """Journal what has been used since the last time.
+        """Journal what has been used, and retried, since the last time.
 
         Raises:
             StateError: The journal cannot be written.
         """
-        unwritten, self._unwritten = self._unwritten, {}
-        if unwritten:
-            self._journal.append(*(ModelsCalled(user=user, usage=usage) for user, usage in unwritten.items()))
+        used: list[Event] = [ModelsCalled(user=user, usage=usage) for user, usage in self._unwritten.items()]
+        retried = [
+            ProviderRetried(provider=provider, retries=retries, rate_limited=self._rate_limited[provider])
+            for provider, retries in self._retries.items()
+        ]
+        self._unwritten.clear()
+        self._retries.clear()
+        self._rate_limited.clear()
+        if used or retried:
+            self._journal.append(*used, *retried)
 
 
 async def open_budget(gateway: Gateway, manifest: Manifest, state: RunState) -> Budget | None:

@@ -46,7 +46,7 @@ def plan_work(
         answerable: Names under which those report a missing score; what other evaluators failed on stays missing.
     """
     known = list(items)
-    suspects = state.suspects | state.at_work
+    suspects = state.suspects | state.at_work.keys()
     late: list[Work] = []
     for repeat in range(manifest.repeats):
         for item in known:

@@ -139,7 +139,7 @@ class Run:
                 self.journal.append(begun)
                 delivery.add_scores([score_write(begun.score, None, self.manifest.experiments[0].id)])
             budget = await open_budget(gateway, self.manifest, self.state)
-            async with open_models(settings, budget=budget) as models:
+            async with open_models(settings, budget=budget, on_retry=ledger.add_retry) as models:
                 # Before the first item: to import a provider's SDK holds everything up for a moment.
                 models.open_ways(self.scripts.providers())
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)

@@ -8,11 +8,12 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.prices import published_source
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
+from lfexp_mcp.services.reading.following import follow, wait_for_run
 from lfexp_mcp.services.reading.usage import read_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
-from tests.worker.scene import Scene
+from tests.worker.scene import PATIENCE, Scene, until
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +212,28 @@ async def test_a_published_price_bounds_a_run_on_a_store_without_prices(
     assert (answer.status, len(openai_server.calls)) == ("failed", 3)
     assert answer.cost_usd == pytest.approx(0.03075)
     assert [use.price_source for use in answer.models] == [published_source()]
+
+
+@pytest.mark.usefixtures("_with_openai")
+async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_it_does(
+    settings: Settings, scene: Scene, openai_server: ProviderServer
+) -> None:
+    await scene.fill(1)
+    openai_server.respond = lambda _call: Failure(429, headers={"retry-after-ms": "200"})
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        answer = await judged.run(judged.script(UPPER), judges=[await make_judge(judged)], wait_seconds=0)
+        folder = await judged.run_folder()
+        await until(lambda: bool(folder.read_state().retried))
+        progress = (await follow(ws, folder)).progress()
+        openai_server.respond = lambda _call: Reply()
+        await wait_for_run(ws, scene.dataset, scene.run_name, PATIENCE)
+        assert answer.status == "running"
+        assert folder.status() == "completed"
+    assert (progress.done, progress.scoring, progress.seconds_left) == (1, 1, None)
+    [retries] = progress.provider_retries
+    assert retries.provider == "openai"
+    assert retries.retries == retries.rate_limited > 0
 
 
 @pytest.mark.usefixtures("_with_openai")

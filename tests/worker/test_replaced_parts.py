@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
-from tests.worker.scene import Scene, until
+from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 
@@ -200,8 +200,8 @@ httpx.AsyncClient.send = refuse
 
 
 DEATHS = {
-    "exit code 3": "os._exit(3)",
-    "SIGSEGV": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "exit code 3": ("os._exit(3)", 3),
+    "SIGSEGV": ("os.kill(os.getpid(), signal.SIGSEGV)", -11),
 }
 
 
@@ -217,13 +217,12 @@ async def test_a_worker_that_a_task_kills_is_reported_with_how_it_died_and_what_
 
         def task(*, item, **kwargs):
             print("about to die", flush=True)
-            {DEATHS[how]}
+            {DEATHS[how][0]}
     """)
     answer = await scene.run(task)
-    assert answer.status == "failed"
+    assert (answer.status, answer.worker_exit_code) == ("failed", DEATHS[how][1])
     folder = await scene.run_folder()
-    await until(lambda: folder.last_words() is not None)
-    warning = folder.read_record().warnings[0]
-    assert how in warning
-    assert "about to die" in warning
-    assert str(folder.log_path) in warning
+    assert answer.log == str(folder.log_path)
+    assert how in answer.warnings[0]
+    assert "about to die" in answer.warnings[0]
+    assert answer.log in answer.warnings[0]

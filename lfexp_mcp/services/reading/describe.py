@@ -89,6 +89,7 @@ async def describe_run(
         errors=item_errors(record.items)[:ERRORS_SHOWN],
         warnings=[*run_warnings(record, readings), *(judge.advice for judge in newer)],
         log=follower.log() if follower else None,
+        worker_exit_code=follower.worker_exit_code() if follower and record.status == "failed" else None,
         next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None, newer),
     )
 

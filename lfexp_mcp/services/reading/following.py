@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.answers.run import Progress
+from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.manifest import Manifest
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
 from lfexp_mcp.services.reading.local import find_run_folder
 from lfexp_mcp.services.starts import Start
@@ -25,6 +26,7 @@ LONGEST_POLL = 0.2
 """Seconds between two looks at the journal: often in the beginning, since many runs are short."""
 LIFE_POLL = 0.5
 """Seconds between two looks whether the worker lives."""
+LAST_WORDS_PATIENCE_S = 2.0
 SHORTEST_REPORT = 1.0
 LONGEST_REPORT = 10.0
 """Seconds between two reports of the progress: not more often, and when nothing moves not more seldom."""
@@ -131,22 +133,39 @@ class Follower:
                 if not self._folder.is_at_work():
                     # Its last events may have come between the last look at the journal and its death.
                     self._replay.refresh()
+                    await self._wait_for_last_words()
                     return True
             await anyio.sleep(min(SHORTEST_POLL + (now - begun) / 20, LONGEST_POLL, max(begun + seconds - now, 0.001)))
             self._replay.refresh()
         return True
 
+    async def _wait_for_last_words(self) -> None:
+        """Give whoever started the worker a moment to note how it died."""
+        with anyio.move_on_after(LAST_WORDS_PATIENCE_S):
+            while self.state.run_ended is None and self._folder.last_words() is None:  # noqa: ASYNC110 - in a file
+                await anyio.sleep(SHORTEST_POLL)
+
     def progress(self) -> Progress:
         """Return how far the run has come."""
-        done, total = len(self.state.ended), self.manifest.total_items
+        state = self.state
+        done, total = state.kept + state.ended_since_accepted, self.manifest.total_items
+        running = len(state.at_work)
         rate = self._rate()
-        left = total - done
+        # How long the last items will run is not known from those that have ended: one of them may hang.
+        has_more = total - done > running
         return Progress(
             done=done,
             total=total,
-            failed=self.state.failed_count,
+            failed=state.failed_anew,
+            running=running,
+            scoring=len(state.in_scoring),
+            longest_wait=_age_of_oldest(state.at_work or state.in_scoring),
             items_per_second=rate,
-            seconds_left=left / rate if rate else None,
+            seconds_left=(total - done) / rate if rate and has_more else None,
+            provider_retries=[
+                ProviderRetries(provider=provider, retries=retries, rate_limited=rate_limited)
+                for provider, (retries, rate_limited) in tuple(state.retried.items())
+            ],
         )
 
     def record(self) -> RunRecord:
@@ -159,6 +178,10 @@ class Follower:
             return 0
         return self._folder.undelivered(self.state)
 
+    def worker_exit_code(self) -> int | None:
+        """Return how the newest worker's process died, None where it did not, or nobody saw it."""
+        return self._folder.worker_exit_code()
+
     def log(self) -> str | None:
         """Return the path of what the user's code printed, None where it printed nothing."""
         return str(self._folder.log_path) if self._folder.has_log() else None
@@ -169,3 +192,10 @@ class Follower:
             return None
         seconds = time.time() - accepted.at.timestamp()
         return self.state.ended_since_accepted / seconds if seconds > 0 else None
+
+
+def _age_of_oldest(begun: Mapping[ItemKey, datetime]) -> float | None:
+    """Return for how many seconds the first has been under way, None where there is none."""
+    # The copy is one step, since another thread may read the journal on.
+    first = min(tuple(begun.values()), default=None)
+    return None if first is None else max(time.time() - first.timestamp(), 0.0)
