@@ -26,6 +26,7 @@ shell into one line and an exit code.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -51,14 +52,22 @@ class NotFoundError(UsageError):
             advice: What to do next, a full sentence.
         """
         names = list(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=LIKENESS)
+        # Of many that are numbered alike, none is likelier than the others to be meant.
+        numbered = {each for each in names if _without_numbers(each) == _without_numbers(name)}
+        candidates = [each for each in names if each not in numbered] if len(numbered) > PROPOSED_AT_MOST else names
+        near = difflib.get_close_matches(name, candidates, n=PROPOSED_AT_MOST, cutoff=LIKENESS)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {name_some(names)}."
         return cls(f"There is no {kind} named {name!r}. {hint} {advice}")
 
 
 LIKENESS = 0.7
 """Ratio of `difflib` from which a name may be meant: a slip of one or two letters, not one number for another."""
+PROPOSED_AT_MOST = 3
 NAMED_AT_MOST = 5
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def name_some(names: Sequence[object]) -> str:

@@ -11,6 +11,9 @@ ITEMS = [f"t{number:03}" for number in range(80)]
     ("name", "known", "proposed"),
     [
         ("t999", ITEMS, False),
+        ("question-0999", [f"question-{number:04}" for number in range(80)], False),
+        ("qestion-0079", [f"question-{number:04}" for number in range(80)], True),
+        ("night 9", ["night 1", "night 2", "nightly"], True),
         ("accurcy", ["accuracy", "tone"], True),
         ("baseline-v2", ["baseline-v1"], True),
         ("Accuracy", ["accuracy"], True),
