@@ -60,6 +60,9 @@ _OWN_POINTS = re.compile(r"\b(\d{1,3})[\s-]points?\s++scale", re.IGNORECASE)
 _OWN_END = re.compile(
     r"^\W*+(?:out\s++of|of|/|max(?:imum)?\.?:?)?\s*+(\d{1,6}(?:\.\d{1,6})?)(?:[\s-]++points?)?\W*+$", re.IGNORECASE
 )
+_OWN_OPENING = re.compile(r"^\W*+out\s++of\s++(\d{1,6}(?:\.\d{1,6})?)(?:\s++points)?,", re.IGNORECASE)
+BARE_NUMBER = re.compile(rf"\W*(?:\d+(?:[.,]\d+)?|{'|'.join(_WORDS)})\W*", re.IGNORECASE)
+"""A line that is a number and nothing else."""
 _BRACKETS = " \t\r\n\"'[](){}\u201c\u201d\u2018\u2019"
 
 
@@ -110,11 +113,11 @@ def leading_number(text: str, scale: Scale, own: OwnScale | None = None) -> floa
 
 
 def own_scale_in(text: str) -> OwnScale | None:
-    """Find the scale that a text names, such as `on a scale of 1 to 5`, `1-5` or `out of 5`; None without one."""
+    """Find the scale that a text names, such as `a scale of 1 to 5`, `1-5`, `out of 5` or `Out of 5, ...`; or None."""
     if match := _OWN_RANGE.search(text):
         low, high = next((match[f"low{n}"], match[f"high{n}"]) for n in "123" if match[f"low{n}"])
         return OwnScale(_float(low), _float(high))
-    match = _OWN_POINTS.search(text) or _OWN_END.match(text)
+    match = _OWN_POINTS.search(text) or _OWN_END.match(text) or _OWN_OPENING.match(text)
     return OwnScale(None, float(match[1])) if match else None
 
 

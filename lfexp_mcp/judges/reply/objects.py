@@ -21,6 +21,7 @@ _PART_KEYS = frozenset({"criterion", "criteria", "aspect", "dimension", "metric"
 """Keys of one score among several."""
 _HIGH_KEYS = (
     "max_score",
+    "score_max",
     "max",
     "maximum",
     "maximum_score",
@@ -30,7 +31,7 @@ _HIGH_KEYS = (
     "max_rating",
     "points_possible",
 )
-_LOW_KEYS = ("min_score", "min", "minimum", "minimum_score", "min_value")
+_LOW_KEYS = ("min_score", "score_min", "min", "minimum", "minimum_score", "min_value")
 _SCALE_KEYS = ("scale", "score_scale", "rating_scale", "range", "score_range", "unit")
 _ARGUMENTS = frozenset({"arguments", "parameters", "input", "content"})
 """Keys under which a tool call holds what it is called with, perhaps as a text of JSON."""
@@ -167,7 +168,8 @@ def _members(holder: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip().lower())
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\s_-]+", "_", words.lower())
 
 
 def _is_refusal(value: JsonValue) -> bool:

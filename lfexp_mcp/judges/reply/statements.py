@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from lfexp_mcp.judges.reply.context import Context, Standing
 from lfexp_mcp.judges.reply.labels import leading_label
-from lfexp_mcp.judges.reply.numbers import OwnScale, leading_number, numbers_in, own_scale_in
+from lfexp_mcp.judges.reply.numbers import BARE_NUMBER, OwnScale, leading_number, numbers_in, own_scale_in
 from lfexp_mcp.judges.reply.values import Value, leading_value, read_value
 from lfexp_mcp.judges.reply.words import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL
 from lfexp_mcp.scale import Scale
@@ -65,8 +65,8 @@ _DECLARED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that names the scale of what the reply states, such as `Scale: 1-5`."""
+_NAMES_SCALE = re.compile(r"scale|^\W*out\s+of\b", re.IGNORECASE)
 _OPENING = re.compile(r"\W*\d[\d.,]*\s*(?:/|%|out of|points?\b|\s[-\u2013\u2014]\s)")
-_BARE = re.compile(r"\W*\d+(?:[.,]\d+)?\W*")
 _PARTS = frozenset({"criterion", "criteria", "aspect", "dimension"})
 _LAST_SENTENCE = re.compile(r"(?:^|(?<=[.!?])\s|\n)([^.!?\n]{1,60}(?:\.\d[^.!?\n]{0,20})?[.!]?)\s*+\Z")
 
@@ -197,7 +197,7 @@ class _Finder:
 
     def _line(self, at: int, line: str, value: Value | None) -> Iterator[Statement]:
         if value is not None:
-            standing = Standing.WEAK if _BARE.fullmatch(line) else Standing.STATED
+            standing = Standing.WEAK if BARE_NUMBER.fullmatch(line) else Standing.STATED
             yield self._statement(at, at + len(line), value, standing)
 
     def _said(self, at: int, rest: str) -> Value | None:
@@ -221,7 +221,7 @@ class _Finder:
         if bracketed and (own := own_scale_in(bracketed)):
             return own
         sentence = self._context.sentence(at)
-        return (own_scale_in(sentence) if "scale" in sentence.lower() else None) or self._declared
+        return (own_scale_in(sentence) if _NAMES_SCALE.search(sentence) else None) or self._declared
 
     def _statement(self, start: int, end: int, value: Value, most: Standing, finality: int = 0) -> Statement:
         standing = min(most, self._context.standing(start, end))
