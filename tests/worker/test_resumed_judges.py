@@ -120,3 +120,31 @@ async def test_another_judge_leaves_the_first_one_its_scale_and_what_it_failed_o
             (0.5, 2, 0, "1-5"),
         ]
         assert {info.name for info in answer.evaluators} == {first, second}
+
+
+SCRIPT = "def taken(*, output, **kwargs):\n    return 1.0\n"
+
+
+@pytest.mark.parametrize("by", ["another judge", "a script"])
+async def test_a_judge_is_not_asked_for_a_score_that_the_run_has_of_another_maker(
+    settings: Settings, scene: Scene, openai_server: ProviderServer, by: str
+) -> None:
+    await scene.fill(2)
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        first, second = f"judge-{scene.dataset}", f"judge-second-{scene.dataset}"
+        await create_judge(ws, first, PROMPT, config={**FIRST, "score_name": "taken"})
+        await create_judge(ws, second, PROMPT, config={**SECOND, "score_name": "taken"})
+        task = judged.script(UPPER)
+        if by == "a script":
+            before = await judged.run(task, evaluator_script=judged.script(SCRIPT, "checks.py"))
+        else:
+            before = await judged.run(task, judges=[first])
+        calls = len(openai_server.calls)
+        with pytest.raises(JudgeError, match="score_name"):
+            await judged.run(None, judges=[second], resume=True)
+        assert len(openai_server.calls) == calls
+        after = await get_run(ws, scene.dataset, "run")
+        assert [(score.name, score.mean, score.unscored) for score in after.scores] == [
+            (score.name, score.mean, 0) for score in before.scores
+        ]

@@ -13,7 +13,7 @@ from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.manifest import Manifest, models_of
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.resumed_judges import check_versions, judges_so_far
+from lfexp_mcp.services.experiments.resumed_judges import check_score_names, check_versions, judges_so_far
 from lfexp_mcp.services.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ async def find_models_work(
 
     Raises:
         NotFoundError: There is no such prompt.
-        JudgeError: A prompt cannot be used, or the price of a model, which `max_cost` needs, is not known.
+        JudgeError: A prompt cannot be used, a judge gives a score that the run has of another maker, or the price of a
+            model, which `max_cost` needs, is not known.
     """
     kept = ModelsWork(before.judges, before.warnings, before.task_prompt) if before is not None else ModelsWork()
     judges, warnings = kept.judges, kept.warnings
@@ -76,6 +77,8 @@ async def find_models_work(
             samples=request.judge_samples,
             versions={name: known.judge.version for name, known in so_far.items()} or versions,
         )
+        if state is not None:
+            check_score_names(found.judges, state)
         judges, warnings = tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
     if so_far:
         resolved = [ResolvedJudge.model_validate(judge) for judge in judges]

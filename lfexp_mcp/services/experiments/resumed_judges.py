@@ -80,6 +80,27 @@ async def check_versions(
     return warnings
 
 
+def check_score_names(judges: Sequence[ResolvedJudge], state: RunState) -> None:
+    """Check that no judge of a resume is to give scores under a name that those of another maker have.
+
+    Raises:
+        JudgeError: One is; its calls would be spent for scores that cannot be kept.
+    """
+    for judge in judges:
+        others = Counter(
+            score.maker.label
+            for item in state.scored.values()
+            for score in item.scores
+            if score.name == judge.score_name
+            and not (isinstance(score.maker, JudgeMaker) and score.maker.prompt == judge.name)
+        )
+        for label, count in others.most_common(1):
+            raise JudgeError(
+                f"Judge {judge.name!r} gives the score {judge.score_name!r}, of which the run has {count} by {label}. "
+                "Set another `score_name` in the config of its prompt, or score all with it under a new run name."
+            )
+
+
 def _same(judge: ResolvedJudge, known: JudgeSoFar) -> bool:
     return judge.version == known.judge.version
 
