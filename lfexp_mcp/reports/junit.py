@@ -10,8 +10,8 @@ from lfexp_mcp.reports.foreign import one_line
 def junit(comparison: Comparison) -> str:
     """Write a comparison as JUnit XML.
 
-    A condition of the gate is a test that passes or fails; a score compared is one that passes and says its verdict,
-    since only the gate decides.
+    A condition of the gate is a test that passes or fails, and says what it found; a score compared is one that passes
+    and says its verdict, since only the gate decides.
     """
     suites = ET.Element("testsuites", name="lfexp-mcp")
     for run in comparison.runs:
@@ -39,6 +39,8 @@ def _add_check(suite: ET.Element, check: GateCheck) -> None:
     case = ET.SubElement(suite, "testcase", classname="gate", name=one_line(check.expression))
     if check.outcome != "passed":
         ET.SubElement(case, "failure", type=check.outcome, message=one_line(check.message))
+    else:
+        ET.SubElement(case, "system-out").text = one_line(check.message)
 
 
 def _add_score(suite: ET.Element, score: ScoreComparison) -> None:

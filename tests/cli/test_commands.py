@@ -77,13 +77,15 @@ def test_a_gate_decides_the_exit_code(shell: Shell, compared: Compared, gate: st
     assert comparison.gate.passed is (code == 0)
 
 
-def test_junit_tells_ci_what_failed(shell: Shell, compared: Compared) -> None:
+def test_junit_tells_ci_what_failed_and_every_value_checked(shell: Shell, compared: Compared) -> None:
     ran = _compare(shell, compared, "--output", "junit", "--fail-if", "right<0.8", "right<0.5")
     assert ran.code == 1
     suites = ET.fromstring(ran.out)
     (suite,) = suites
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["right<0.8"]
+    (passed,) = [case for case in suite if case.get("name") == "right<0.5"]
+    assert "canonical 0-1" in (passed.findtext("system-out") or "")
 
 
 def test_markdown_is_a_table_without_commands(shell: Shell, compared: Compared) -> None:

@@ -198,6 +198,21 @@ def test_a_check_shows_its_value_on_the_scale_that_its_limit_is_on() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("expression", "own"), [("my score>0.6", "7 on 0-10"), ("my score.delta>0.1", "-2 on 0-10"), ("accuracy<0.5", "")]
+)
+def test_a_canonical_check_of_a_score_of_which_more_is_worse_tells_its_own_value_too(expression: str, own: str) -> None:
+    run = replace(RUN, values={**RUN.values, "my score": 0.3}, deltas={"my score": 0.2})
+    (check,) = check_gate([parse_condition(expression)], [run], KNOWN).checks
+    assert own in check.message
+    assert ("lower is better" in check.message) is bool(own)
+
+
+def test_a_check_for_worse_tells_the_difference_that_it_goes_by() -> None:
+    (check,) = check_gate([parse_condition("accuracy.worse")], [RUN], KNOWN).checks
+    assert "delta -0.0500" in check.message
+
+
 def test_a_limit_that_fits_the_scale_of_one_run_alone_leaves_the_other_undecided() -> None:
     other = replace(RUN, run="other", scales={**RUN.scales, "my score": Scale(1, 5)})
     checks = check_gate([parse_condition("my score>6/10")], [RUN, other], KNOWN).checks

@@ -222,7 +222,8 @@ def _check_threshold(condition: Threshold, run: RunMeasures) -> GateCheck:
     rounded = round(value, DIGITS) + 0.0
     failed = _COMPARE[condition.comparator](rounded, round(limit.value, DIGITS))
     relation = f"is {condition.comparator}" if failed else f"is not {condition.comparator}"
-    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}), over {coverage.share}."
+    own = _own_value(condition, canonical, scale)
+    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}{own}), over {coverage.share}."
     return _checked(condition, run, "failed" if failed else "passed", message, value, unit)
 
 
@@ -230,6 +231,15 @@ def _unit(condition: Threshold, scale: Scale) -> str:
     if condition.name == ERROR_RATE and condition.limit.is_canonical:
         return "share of items"
     return "canonical 0-1" if condition.limit.is_canonical else f"own scale {scale.name}"
+
+
+def _own_value(condition: Threshold, canonical: float, scale: Scale) -> str:
+    """What a canonical value is on the score's own scale, for scores of which more is worse."""
+    if not (condition.limit.is_canonical and scale.lower_is_better):
+        return ""
+    own = Limit(condition.limit.value, scale.high)
+    value = (own.measure_difference if condition.delta else own.measure)(canonical, scale) + 0.0
+    return f", where 1 is best; {value:.4g} on {scale.name}"
 
 
 def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
@@ -241,9 +251,13 @@ def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
     undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, verdicts, run))]
     if undecided and not worse:
         return _undecided(condition, run, " ".join(undecided))
-    over = ", ".join(f"{score} over {run.pairs[score].share}" for score in worse or scores)
+    over = ", ".join(f"{score}{_delta(score, run)} over {run.pairs[score].share}" for score in worse or scores)
     message = f"Worse than the baseline: {over}." if worse else f"No score is shown to be worse: {over}."
     return _checked(condition, run, "failed" if worse else "passed", message)
+
+
+def _delta(score: str, run: RunMeasures) -> str:
+    return f" (delta {run.deltas[score]:+.4f})" if score in run.deltas else ""
 
 
 def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMeasures) -> str | None:
