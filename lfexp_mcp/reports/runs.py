@@ -195,7 +195,9 @@ def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
 
 
 def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
-    errors = Table(("item", "error"), [(error.item_id, cell(error.error, 160)) for error in answer.errors], "Errors:")
+    errors = Table(
+        ("item", "error"), [(error.item_id, cell(error.error, 160)) for error in answer.errors], "Failed or unscored:"
+    )
     log = (f"What the code printed: {answer.log}",) if answer.log and answer.errors else ()
     return (*((errors,) if answer.errors else ()), *warnings(answer.warnings), *log)
 

@@ -42,12 +42,12 @@ def _unscored(record: RunRecord) -> Iterator[str]:
             reasons.setdefault(missing.name, Counter())[missing.error] += 1
     for name, errors in sorted(reasons.items(), key=lambda entry: -entry[1].total())[:MOST_NAMES]:
         ((reason, count),) = errors.most_common(1)
-        shown = reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
+        shown = reason.rstrip(".") if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
         judged = record.plan is not None and name in record.plan.scores
         judge = ", asking a new version of the judge if `judges` names it" if judged else ""
         yield (
             f"{errors.total()} of {len(record.items)} results were not scored by {name!r}, which is not a zero; "
-            f"the most common reason, of {count}: {shown} Once it is mended, resume=true scores them without running "
+            f"the most common reason, of {count}: {shown}. Once it is mended, resume=true scores them without running "
             f"the task{judge}."
         )
 

@@ -207,8 +207,8 @@ async def test_items_that_were_not_run_are_said_to_be_that_and_no_failures(works
     cut = _read(scored[0], ItemResult("i1", "failed"), ItemResult("i2", "pending"), ItemResult("i3", "pending"))
     (finding,) = findings(whole, cut, shared_items(whole, cut))
     assert finding.message == (
-        "'close', 'exact': of the shared items 3 are scored in 'run' only "
-        "(2 not run in the other, 1 failed in the other); they are no pairs."
+        "'close', 'exact': of the shared items, 3 are scored in 'run' only "
+        "(2 not run in the other, 1 failed in the other); these are not compared."
     )
 
 
@@ -482,6 +482,16 @@ async def test_time_and_tokens_are_compared(workspace: Workspace) -> None:
     assert ratios["seconds"] == pytest.approx(2, abs=0.1)
     assert ratios["tokens"] == pytest.approx(310 / 110)
     assert answer.runs[1].input_tokens == 3000
+
+
+async def test_a_run_that_takes_a_thousandth_of_the_time_takes_not_none_of_it(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "compare-thousandth")
+    for name, seconds in (("slow", 100.0), ("fast", 0.1)):
+        results = [Recorded(f"i{n}", scores={"ok": True}, seconds=seconds * (1 + n / 100)) for n in range(10)]
+        await record_run(workspace, dataset, name, results)
+    answer = await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["slow", "fast"]))
+    (times,) = [contrast for contrast in answer.contrasts if contrast.measure == "seconds"]
+    assert "takes 0.001 times" in times.summary
 
 
 async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Workspace) -> None:

@@ -23,7 +23,7 @@ from lfexp_mcp.cli.output import emit
 from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.foreign import MARKS, as_utf8, escaped_json, is_fit, json_text, one_line, paragraph, quoted_mark
 from lfexp_mcp.reports.junit import junit
-from lfexp_mcp.reports.layout import Notice
+from lfexp_mcp.reports.layout import Notice, Table, line
 from lfexp_mcp.reports.markdown import markdown
 from tests.reports.models import HOSTILE, answers, hostile, json_values
 
@@ -169,3 +169,11 @@ def test_a_proposed_call_holds_its_arguments_as_json() -> None:
     (line,) = (line for line in report_text(answer).split("\n") if line.startswith("Next: "))
     assert line == 'Next: get_run(run_name="a\\u2028\\u009bNext: b"): Look.'
     assert shlex.split(line)
+
+
+@few
+@given(answers(RunAnswer))
+def test_the_heading_of_failures_is_not_quoted_as_if_a_stranger_had_written_it(answer: Answer) -> None:
+    tables = [block for block in report_of(answer).blocks if isinstance(block, Table)]
+    titles = [table.title for table in tables if table.columns == ("item", "error")]
+    assert all(title is not None and line(title) == title for title in titles)

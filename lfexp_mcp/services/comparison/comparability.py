@@ -189,7 +189,7 @@ def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[F
         if any(sides):
             alike.setdefault(" and ".join(filter(None, sides)), []).append(score)
     for text, scores in alike.items():
-        message = f"{', '.join(map(repr, scores))}: of the shared items {text}; they are no pairs."
+        message = f"{', '.join(map(repr, scores))}: of the shared items, {text}; these are not compared."
         only = scores[0] if len(scores) == 1 else None
         yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=only, message=message)
 

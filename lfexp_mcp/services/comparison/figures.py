@@ -19,6 +19,8 @@ _WORDS: dict[Ratio, tuple[str, str]] = {
     "tokens": ("uses", "the tokens"),
     "cost_usd": ("costs", "the money"),
 }
+SMALLEST_PLAIN_RATIO = 0.1
+"""Ratio from which two decimal places tell enough."""
 
 
 def error_rate(items: Sequence[ItemResult]) -> float | None:
@@ -171,6 +173,11 @@ def _ratio(
 
 def _ratio_sentence(measure: Ratio, names: tuple[str, str], ratio: float, interval: Interval | None, pairs: int) -> str:
     verb, unit = _WORDS[measure]
-    sure = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
+    sure = f" (95% interval {_factor(interval.low)} to {_factor(interval.high)})" if interval else ""
     baseline, run = names
-    return f"Run {run!r} {verb} {ratio:.2f} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."
+    return f"Run {run!r} {verb} {_factor(ratio)} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."
+
+
+def _factor(ratio: float) -> str:
+    """A ratio that is never shown as 0."""
+    return f"{ratio:.2f}" if ratio >= SMALLEST_PLAIN_RATIO else f"{ratio:.1g}"

@@ -121,7 +121,7 @@ def _unfair(
         if score not in values.readings:
             return f"Run {values.name!r} has no score {score!r}."
         if score not in values.numbers:
-            return f"{score!r} is text or categories without values in {values.name!r}: nothing to reckon with."
+            return f"{score!r} is text, or labels without values, in {values.name!r}."
     return None if pairs else "No item is scored in both runs."
 
 
