@@ -29,7 +29,8 @@ class Location:
 def parse_location(url: str) -> Location:
     """Read the address of a Langfuse server.
 
-    A user and password in it are left out: requests carry Langfuse's keys in their place, and answers show the address.
+    A user and password in it, a query and a fragment are left out: requests carry Langfuse's keys in their place, and
+    answers show the address.
 
     Raises:
         CredentialsError: It is none.
@@ -42,7 +43,7 @@ def parse_location(url: str) -> Location:
         )
     cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
     parts = urlsplit(url)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     return Location("cloud" if cloud else "self-hosted", bare.rstrip("/"))
 
 

@@ -16,6 +16,7 @@ from lfexp_mcp.errors import (
     RateLimitError,
     RejectedError,
     UnreachableError,
+    UsageError,
 )
 from lfexp_mcp.gateway.acknowledgement import NotAnAnswerError
 from lfexp_mcp.gateway.location import Location
@@ -93,6 +94,7 @@ class Transport:
             UnreachableError: No answer, or only errors of the server.
             RejectedError: The request is refused as wrong; `status` says how.
             BackendError: What came is no answer of a Langfuse server to this request.
+            UsageError: No address can hold what is asked for.
         """
         policy = policy or self._policy
         attempt = 0
@@ -104,6 +106,8 @@ class Transport:
                 failure = self._failure_of_answer(what, answer, policy)
             except httpx.RequestError as broken:
                 failure = self._failure_of_connection(what, broken, policy)
+            except httpx.InvalidURL as impossible:
+                raise UsageError(f"Cannot {what}: {impossible}. Pass shorter names.") from impossible
             except ValidationError as misfit:
                 failure = self._misfit(what, _first_misfit(misfit, self._secrets))
             except NotAnAnswerError as strange:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError
+from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError, UsageError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.settings import Settings
@@ -144,7 +144,7 @@ async def test_keys_that_a_server_echoes_are_masked_in_every_error(gateway: Gate
 
 
 async def test_a_password_in_the_address_is_never_shown(server: ScriptedServer, tmp_path: Path) -> None:
-    address = server.url.replace("http://", "http://someone:pa55-word@")
+    address = server.url.replace("http://", "http://someone:pa55-word@") + "/?token=pa55-word#pa55-word"
     settings = Settings(
         langfuse_public_key="pk-lf-test",
         langfuse_secret_key=SecretStr("sk-lf-very-secret"),
@@ -160,3 +160,8 @@ async def test_a_password_in_the_address_is_never_shown(server: ScriptedServer, 
         async with connect(broken, QUICK):
             pass
     assert "pa55-word" not in str(refused.value)
+
+
+async def test_names_that_no_address_holds_are_refused_in_our_words(gateway: Gateway) -> None:
+    with pytest.raises(UsageError, match="Pass shorter names"):
+        await gateway.scores(name="x" * 100_000)
