@@ -60,7 +60,9 @@ async def _refuse(error: ValidationError, answer: Send) -> None:
     details = error.errors(include_url=False, include_context=False)
     is_json = details[0]["type"] != "json_invalid"
     reason = "It is not a JSON-RPC message" if is_json else details[0]["msg"]
-    request_id = _id_of(next((each["input"] for each in details if isinstance(each["input"], str | dict)), ""))
+    # A wrong member is told with that member as its input, one that lacks with the whole message.
+    whole = (each["input"] for each in details if each["type"] in ("json_invalid", "missing"))
+    request_id = _id_of(next(whole, ""))
     if request_id is None:
         logger.warning("Dropped a line on stdin that has no id to answer to. %s.", reason)
         return

@@ -166,6 +166,13 @@ def test_the_server_starts_without(module: str) -> None:
 
 UNREADABLE = ('"\\ud800"', "[" * 250 + "]" * 250, '{"id":' * 100_000 + "1" + "}" * 100_000, "9" * 5_000, "")
 """A lone surrogate, nesting, an integer of 5,000 digits, and no value."""
+MISFITS = (
+    '"jsonrpc": "2.0", "params": [1]',
+    '"jsonrpc": "2.0", "params": 3',
+    '"jsonrpc": "2.0", "params": "{\\"id\\": 5, \\"method\\": \\"x\\"}"',
+    '"jsonrpc": "1.0"',
+    '"params": {"id": 5}',
+)
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 
@@ -176,8 +183,8 @@ def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path)
             params = f'{{"a": {value}, "id": 5}}'
             server.write(f'{{"jsonrpc": "2.0", "method": "tools/call", "params": {params}, "id": {written_id}}}')
             assert _refused(server.read()) == (json.loads(written_id), PARSE_ERROR)
-        for params in ("[1]", "3"):
-            server.write(f'{{"jsonrpc": "2.0", "id": 71, "method": "tools/list", "params": {params}}}')
+        for members in MISFITS:
+            server.write(f'{{"id": 71, "method": "tools/list", {members}}}')
             assert _refused(server.read()) == (71, INVALID_REQUEST)
         assert "result" in server.request("tools/list", {})
 
