@@ -33,7 +33,9 @@ def serve(
     token = None if no_auth else known or new_token()
 
     def announce(url: str) -> None:
-        callers = "every program on this machine, which can run code as you" if token is None else "who sends the token"
+        callers = (
+            "any program on this machine, which can run code as you" if token is None else "callers with the token"
+        )
         note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
         if token is not None and known is None:
             note(f"Header: Authorization: Bearer {token.get_secret_value()}")

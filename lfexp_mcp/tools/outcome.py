@@ -22,6 +22,8 @@ MIN_LIMIT_S = 45.0
 """What a call may take that is given no longer wait."""
 GRACE_S = 5.0
 """What it may take beyond that."""
+MAX_ERROR_CHARS = 8_000
+"""Of an error's text, which may quote an argument or a server's answer of any length."""
 
 
 def outcome(
@@ -45,7 +47,7 @@ def outcome(
             with anyio.move_on_after(limit := _limit(kwargs) if bounded else math.inf) as scope:
                 answer = await call(*args, **kwargs)
         except LfexpError as error:
-            raise ToolError(paragraph(str(error))) from error
+            raise ToolError(_error_text(str(error))) from error
         if scope.cancelled_caught:
             raise ToolError(
                 f"The call did not end within {limit:.0f} s: Langfuse answers slowly, or not at all. A run that was "
@@ -66,6 +68,15 @@ def outcome(
         )
 
     return shaped
+
+
+def _error_text(text: str) -> str:
+    """Render an error; a long one loses its middle, since its end says what to do."""
+    shown = paragraph(text)
+    if len(shown) <= MAX_ERROR_CHARS:
+        return shown
+    half = MAX_ERROR_CHARS // 2
+    return f"{shown[:half]}… [{len(shown) - 2 * half:,} characters left out] …{shown[-half:]}"
 
 
 def _limit(arguments: Mapping[str, object]) -> float:
@@ -93,4 +104,4 @@ class OfferedTool(Tool):
 
             from lfexp_mcp.services.requests import refusal
 
-            raise ToolError(paragraph(refusal(error.__cause__, self.fn_metadata.arg_model.model_fields))) from error
+            raise ToolError(_error_text(refusal(error.__cause__, self.fn_metadata.arg_model.model_fields))) from error

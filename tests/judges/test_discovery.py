@@ -268,6 +268,7 @@ async def test_a_version_kept_out_of_production_is_offered_by_its_number(ws: Wor
         ("accuracy", TEXT, {}, "name it 'judge-accuracy'"),
         ("judge-", TEXT, {}, "name it 'judge-accuracy'"),
         ("judge-a:1", TEXT, {}, "leave out `:` and `@`"),
+        ("judge-" + "a" * 250, TEXT, {}, "may have 255"),
         ("judge-a", "  ", {}, "is empty"),
         ("judge-a", [], {}, "is empty"),
         ("judge-a", [PromptMessage("tool", "x")], {}, "role 'tool'"),

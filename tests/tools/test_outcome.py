@@ -7,7 +7,7 @@ from mcp.server import MCPServer
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.tools.outcome import outcome
+from lfexp_mcp.tools.outcome import MAX_ERROR_CHARS, outcome
 from tests.tools.conftest import text_of
 
 
@@ -15,6 +15,8 @@ async def diagnose(kind: str) -> Answer:
     """Answer, refuse or break."""
     if kind == "refuse":
         raise UsageError("Pass another kind.")
+    if kind == "refuse at length":
+        raise UsageError(f"There is no kind {'x' * 400_000}. Pass another kind.")
     if kind == "break":
         raise RuntimeError("a detail for nobody")
     return Diagnosis(healthy=True, checks=[Check(name="all", status="ok", found="well")])
@@ -44,6 +46,17 @@ async def test_an_error_of_ours_reaches_the_model_with_its_text() -> None:
         result = await client.call_tool("diagnose", {"kind": "refuse"})
     assert result.is_error
     assert text_of(result).endswith("Pass another kind.")
+
+
+@pytest.mark.anyio
+async def test_an_error_of_any_length_keeps_to_a_ceiling_and_to_what_it_advises() -> None:
+    async with Client(_server()) as client:
+        result = await client.call_tool("diagnose", {"kind": "refuse at length"})
+    assert result.is_error
+    text = text_of(result)
+    assert len(text) < MAX_ERROR_CHARS + 200
+    assert "There is no kind xxx" in text
+    assert text.endswith("Pass another kind.")
 
 
 @pytest.mark.anyio

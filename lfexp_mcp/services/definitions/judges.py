@@ -16,6 +16,8 @@ from lfexp_mcp.services.definitions.items import refuse_what_json_has_not
 from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace
 
+MAX_NAME_LENGTH = 255
+"""Characters of a prompt's name in Langfuse."""
 LABELS = ("production",)
 """Of a judge whose labels are not given, so that runs use the version just made."""
 
@@ -73,6 +75,8 @@ def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, J
             f"A judge's name begins with `{PREFIX}`, by which it is found: "
             f"name it {PREFIX + (name.removeprefix(PREFIX) or 'accuracy')!r}."
         )
+    if len(name) > MAX_NAME_LENGTH:
+        raise JudgeError(f"The judge's name has {len(name):,} characters, and may have {MAX_NAME_LENGTH}. Shorten it.")
     if parse_reference(name).name != name:
         raise JudgeError(f"The judge's name {name!r} reads as a name with a version or label: leave out `:` and `@`.")
     if isinstance(prompt, str):
