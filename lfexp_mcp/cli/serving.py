@@ -34,7 +34,7 @@ def serve(
 
     def announce(url: str) -> None:
         callers = (
-            "any program on this machine, which can run code as you" if token is None else "callers with the token"
+            "every program on this machine, which can run code as you" if token is None else "callers with the token"
         )
         note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
         if token is not None and known is None:
