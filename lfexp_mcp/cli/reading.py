@@ -11,6 +11,7 @@ from lfexp_mcp.cli.options import AsJson, Cursor, Dataset, Detail, Limit, RunNam
 from lfexp_mcp.cli.output import emit, write_line
 from lfexp_mcp.cli.session import in_workspace
 from lfexp_mcp.reports.answers import report_of
+from lfexp_mcp.reports.foreign import escaped_json
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
@@ -81,7 +82,8 @@ async def _print_comparison(workspace: "Workspace", comparison: Comparison, form
         from lfexp_mcp.services.reading.results import read_run
 
         records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
-        write_line(json.dumps(result_json(comparison, records), ensure_ascii=False, indent=2))
+        document = json.dumps(result_json(comparison, records), ensure_ascii=False, indent=2)
+        write_line(escaped_json(document))
     else:
         emit(comparison, as_json=form == "json")
 

@@ -17,6 +17,7 @@ from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.next_steps import in_shell_words
+from lfexp_mcp.reports.foreign import is_fit
 from lfexp_mcp.store.process import stop_store
 from tests.cli.conftest import TASK, Compared, Ran, Shell
 
@@ -159,6 +160,22 @@ def test_result_json_has_the_form_of_langfuses_action(shell: Shell, compared: Co
     assert entry.experiment_result is not None
     assert len(entry.experiment_result.item_results) == 12
     assert {score.name for item in entry.experiment_result.item_results for score in item.evaluations} == {"right"}
+
+
+def test_result_json_holds_no_raw_characters_that_steer_a_terminal(
+    shell: Shell, script: Callable[..., str], tmp_path: Path
+) -> None:
+    name, text = f"raw {tmp_path.name}", "a\u202eb\u2028c\x9bd"
+    shell("dataset", "create", "--name", name)
+    shell("dataset", "add-items", "--dataset", name, "--input", text)
+    task = script("task.py", "def task(*, item, **kwargs):\n    return item.input\n")
+    for run in ("one", "two"):
+        assert shell("run", "--dataset", name, "--run-name", run, "--task-script", task).code == 0
+    ran = shell("compare", "--dataset", name, "--runs", "one", "two", "--output", "result-json")
+    assert all(map(is_fit, ran.out.splitlines()))
+    (entry,) = _ResultJson.model_validate(ran.json).results
+    assert entry.experiment_result is not None
+    assert entry.experiment_result.item_results[0].output == text
 
 
 def test_an_analysis_shows_failures_lowest_first(shell: Shell, compared: Compared) -> None:
