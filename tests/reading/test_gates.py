@@ -259,9 +259,20 @@ def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_
     assert ended_coverage(run) == Coverage("items", 5, pending=1)
     whole = _values(*(_item(number, given) for number in range(6)))
     shared = [f"i{number}" for number in range(6)]
-    expected = Coverage("items", 1, failed=1, pending=1, unscored=2)
+    expected = Coverage("items", 1, failed=1, pending=1, unscored=2, one_sided=1)
     assert pair_coverage(whole, run, "accuracy", shared) == expected
     assert pair_coverage(run, whole, "accuracy", shared) == expected
+
+
+def test_what_only_one_runs_evaluator_left_out_is_lacking_in_a_difference() -> None:
+    given = Score("id", "accuracy", 1.0, "NUMERIC")
+    whole, half = (_values(*(_item(at, *[given] * (at % step == 0)) for at in range(40))) for step in (1, 2))
+    shared = [f"i{number}" for number in range(40)]
+    assert score_coverage(half, "accuracy") == Coverage("items", 20)
+    coverage = pair_coverage(whole, half, "accuracy", shared)
+    assert coverage == Coverage("items", 20, one_sided=20)
+    assert not coverage.is_enough
+    assert pair_coverage(half, half, "accuracy", shared) == Coverage("items", 20)
 
 
 def test_items_that_only_one_run_has_leave_a_difference_without_a_value() -> None:

@@ -8,8 +8,9 @@ from typing import Literal
 from lfexp_mcp.records import ItemResult
 from lfexp_mcp.services.reading.run_values import RunValues, first_results
 
-Lack = Literal["failed", "pending", "unscored", "left out"]
-"""Why a result has no value; one that its evaluator left out on purpose is none that should have one."""
+Lack = Literal["failed", "pending", "unscored", "one-sided", "left out"]
+"""Why there is no value. One that its evaluator left out on purpose is none that should be there, unless the same item
+has one in the other run: what an evaluator chose not to score may be what became worse."""
 MOST_LACKING = 0.1
 """Share of results without a value up to which a number stands for its run."""
 
@@ -24,13 +25,15 @@ class Coverage:
     failed: int = 0
     pending: int = 0
     unscored: int = 0
+    one_sided: int = 0
+    """Items that one run's evaluator scored, and the other's left out."""
     unshared: int = 0
     """Items of the larger run that the other does not have with the same content."""
 
     @property
     def of(self) -> int:
         """How many should have a value."""
-        return self.have + self.failed + self.pending + self.unscored + self.unshared
+        return self.have + self.failed + self.pending + self.unscored + self.one_sided + self.unshared
 
     @property
     def is_enough(self) -> bool:
@@ -49,6 +52,7 @@ class Coverage:
             "failed": self.failed,
             "pending": self.pending,
             "unscored": self.unscored,
+            "given a value in one run only": self.one_sided,
             "not in both runs": self.unshared,
         }
         return ", ".join(f"{count} {why}" for why, count in counts.items() if count)
@@ -100,7 +104,8 @@ def _pair_lacks(baseline: RunValues, run: RunValues, score: str, item_ids: Itera
 
     def lack(item_id: str) -> Lack | None:
         lacks = [_lack(values, results[item_id], score) for values, results, numbers in shown if item_id not in numbers]
-        return next((lack for lack in lacks if lack != "left out"), lacks[0] if lacks else None)
+        found = next((lack for lack in lacks if lack != "left out"), None)
+        return found or (("one-sided" if len(lacks) == 1 else "left out") if lacks else None)
 
     return {item_id: lack(item_id) for item_id in item_ids}
 
@@ -143,5 +148,10 @@ def _unlisted(values: RunValues) -> int:
 def _counted(noun: str, reasons: Iterable[Lack | None], pending: int = 0) -> Coverage:
     found = list(reasons)
     return Coverage(
-        noun, found.count(None), found.count("failed"), found.count("pending") + pending, found.count("unscored")
+        noun,
+        found.count(None),
+        found.count("failed"),
+        found.count("pending") + pending,
+        found.count("unscored"),
+        found.count("one-sided"),
     )

@@ -23,7 +23,7 @@ def worst_case(baseline: RunValues, run: RunValues, score: str, item_ids: Sequen
 
     Returns:
         The delta were every missing value the worst for the run, and were it the best; None where at most
-        `MOST_MISSING` of the items lack one. An item that its evaluator left out on purpose lacks none.
+        `MOST_MISSING` of the items lack one. An item that evaluators left out in both runs lacks none.
     """
     first, second = baseline.numbers.get(score, {}), run.numbers.get(score, {})
     missing = missing_items(baseline, run, score, item_ids)
