@@ -138,6 +138,12 @@ def are_mixed(makers: Iterable[ScoreMaker]) -> bool:
     return not all(first.scores_like(other) for other in others)
 
 
+def scaled_label(maker: ScoreMaker) -> str:
+    """Name a maker with the scale of its values, which may be all that tells it from another."""
+    scale = maker.scale if isinstance(maker, JudgeMaker | ScriptMaker) else None
+    return f"{maker.label} on {scale.name}" if scale is not None else maker.label
+
+
 def recorded_maker(metadata: Mapping[str, JsonValue]) -> JudgeMaker | None:
     """Read the judge that version 0.1 recorded, in keys of its own, in the metadata of a score.
 

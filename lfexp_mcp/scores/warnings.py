@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lfexp_mcp.makers import scaled_label
 from lfexp_mcp.records import RunRecord, Score
 from lfexp_mcp.scores.gaps import gap_warnings
 from lfexp_mcp.scores.readings import OBSERVED, ScoreReading
@@ -27,7 +28,9 @@ def maker_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> l
     for item in record.items:
         for score in item.scores:
             if score.maker.origin != "human":
-                (counted if readings[score.name].counts(score) else others)[score.name][score.maker.label] += 1
+                reading = readings[score.name]
+                label = scaled_label(score.maker) if reading.mixed else score.maker.label
+                (counted if reading.counts(score) else others)[score.name][label] += 1
     mixed = (
         f"{name!r} has no single maker, so that no mean stands for it: {_listed(counted[name])}."
         for name, reading in readings.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker
+from lfexp_mcp.makers import JudgeMaker, ScriptMaker, scaled_label
 from lfexp_mcp.records import RunRecord
 from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
@@ -173,7 +173,8 @@ def _is_judged(reading: ScoreReading) -> bool:
 
 
 def _made_in(values: RunValues, score: str) -> str:
-    labels = dict.fromkeys(maker.label for maker in values.readings[score].makers)
+    reading = values.readings[score]
+    labels = dict.fromkeys(scaled_label(maker) if reading.mixed else maker.label for maker in reading.makers)
     return f"{' and '.join(labels)} in {values.name!r}"
 
 
