@@ -235,7 +235,8 @@ def _declared_by(
     """
     ours = [maker for maker in makers if isinstance(maker, JudgeMaker | ScriptMaker)]
     declared = {_Declared(maker.scale, maker.scale_source) for maker in ours if maker.scale is not None}
-    if len({each.scale for each in declared}) > 1:
+    undeclared = any(isinstance(maker, ScriptMaker) and maker.scale is None for maker in ours)
+    if len({each.scale for each in declared}) + undeclared > 1:
         return _Declared(UNIT, "several scales, each read on its own")
     if declared:
         return next(iter(declared))

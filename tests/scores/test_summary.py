@@ -248,6 +248,15 @@ def test_no_mean_stands_for_two_versions_of_a_judge() -> None:
     assert "no single maker" in maker_warnings(record, read_scores(record, {}))[0]
 
 
+def test_scores_given_before_a_script_declared_its_scale_are_not_read_on_that() -> None:
+    declaring = ScriptMaker("accuracy", "checks.py", "b" * 64, Scale(1, 5), "evaluator")
+    record = run(score(0.5), score(4.0, maker=declaring))
+    reading, summary = read_scores(record, {})["accuracy"], only(record)
+    assert (reading.problem, summary.mean) == (None, None)
+    assert [reading.canonical(item.scores[0]) for item in record.items] == [0.5, 0.75]
+    assert [share.mean for share in summary.makers] == [0.5, 0.75]
+
+
 def test_an_edited_script_is_named_and_its_mean_stays() -> None:
     edited = replace(SCRIPT, sha256="b" * 64)
     summary = only(run(score(1.0), score(0.0, maker=edited)))
