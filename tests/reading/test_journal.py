@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lfexp_mcp.makers import JudgeMaker
 from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, Score, Unscored
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments.request import RunRequest
@@ -78,6 +79,16 @@ def test_a_newer_result_of_another_machine_counts() -> None:
     elsewhere = _item("a", "x", observation="newer")
     merged = fill_in(_record(elsewhere), _record(_item("a", "x", observation="older", age=5)))
     assert merged.items == (elsewhere,)
+
+
+def test_what_a_resume_on_another_machine_scored_is_missing_no_more() -> None:
+    unscored = (Unscored("y", "unreadable"), Unscored("z", "unreadable"))
+    given = Score("elsewhere", "y", 1.0, "NUMERIC", maker=JudgeMaker("judge-y", 1))
+    shown, kept = _item("a", "x"), replace(_item("a", "x"), unscored=unscored)
+    (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, given))), _record(kept)).items
+    assert [missing.name for missing in item.unscored] == ["z"]
+    (item,) = fill_in(_record(shown), _record(kept)).items
+    assert item.unscored == unscored
 
 
 def test_a_pending_item_stays_pending() -> None:

@@ -310,8 +310,11 @@ def _filled(shown: ItemResult | None, kept: ItemResult, filled: _Filled) -> Item
     filled.scores += len(missing)
     own = {score.id: score for score in kept.scores}
     scores = tuple(_commented(score, own.get(score.id)) for score in shown.scores)
+    # What a resume on another machine has scored since is missing no more.
+    since = {score.name for score in shown.scores if score.id not in own and score.maker.origin == "run"}
+    unscored = tuple(lost for lost in kept.unscored if lost.name not in since)
     # The journal has values as the task gave them, where Langfuse has text.
-    return replace(kept, scores=newest_scores((*scores, *missing)))
+    return replace(kept, scores=newest_scores((*scores, *missing)), unscored=unscored)
 
 
 def _supersedes(kept: ItemResult, shown: ItemResult) -> bool:
