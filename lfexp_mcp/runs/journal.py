@@ -90,8 +90,6 @@ class ItemEnded(_Event):
     """Span `experiment-item-run`, the parent of the evaluation."""
     observation_id: str
     """Span `experiment-item-task`, which the scores attach to."""
-    begun: datetime | None = None
-    """When its spans began, which wait with the item for a free place; None in journals of version 0.1."""
     started: datetime
     """When the last call of the task began."""
     seconds: float

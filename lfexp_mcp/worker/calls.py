@@ -46,13 +46,11 @@ class Timing:
 
     started_ns: int
     ended_ns: int
-    waited_ns: int = 0
-    """How much of that went by while a provider was waited for that had to answer others first."""
 
     @property
     def seconds(self) -> float:
         """How long the code took."""
-        return (self.ended_ns - self.started_ns - self.waited_ns) / 1e9
+        return (self.ended_ns - self.started_ns) / 1e9
 
 
 @dataclass(frozen=True, slots=True)

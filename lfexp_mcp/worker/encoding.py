@@ -19,10 +19,22 @@ def encode(spans: Sequence[ReadableSpan]) -> bytes:
     return data
 
 
+def begun_at(span: ReadableSpan, start_ns: int | None) -> ReadableSpan:
+    """Return a span as one that did not begin before a moment; one that had ended by then stays as it is."""
+    if start_ns is None or not (span.start_time or 0) < start_ns <= (span.end_time or 0):
+        return span
+    return _copy(span, span.name, span.status, start_ns)
+
+
 def _with_clean_texts(span: ReadableSpan) -> ReadableSpan:
     description = span.status.description
+    status = Status(span.status.status_code, None if description is None else clean(description))
+    return _copy(span, clean(span.name), status, span.start_time)
+
+
+def _copy(span: ReadableSpan, name: str, status: Status, start_ns: int | None) -> ReadableSpan:
     return ReadableSpan(
-        name=clean(span.name),
+        name=name,
         context=span.context,
         parent=span.parent,
         resource=span.resource,
@@ -30,8 +42,8 @@ def _with_clean_texts(span: ReadableSpan) -> ReadableSpan:
         events=span.events,
         links=span.links,
         kind=span.kind,
-        status=Status(span.status.status_code, None if description is None else clean(description)),
-        start_time=span.start_time,
+        status=status,
+        start_time=start_ns,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )

@@ -84,7 +84,7 @@ class ItemSpans:
         elif ended.output is not None:
             attributes[_NAMES.OBSERVATION_OUTPUT] = attribute_text(ended.output)
         # Langfuse may tell rows of one id apart by the time at which they began.
-        start = nanoseconds(ended.begun or ended.started)
+        start = nanoseconds(ended.started)
         ids = ItemIds(ended.trace_id, ended.root_id, ended.observation_id)
         # A result that another machine made is known without its root.
         has_root = ids.root_id != ids.observation_id
@@ -98,7 +98,7 @@ class ItemSpans:
                 resource=resource,
                 attributes=attributes if parent else {**attributes, _NAMES.IS_APP_ROOT: True},
                 start_time=start,
-                end_time=nanoseconds(ended.started) + round(ended.seconds * 1e9),
+                end_time=start + round(ended.seconds * 1e9),
                 instrumentation_scope=sdk_scope(public_key),
             )
             for name, span_id, parent in spans

@@ -63,8 +63,7 @@ def prompt_caller(
 def _timing(started_ns: int, answering_seconds: float) -> Timing:
     """Time an answer by the call that brought it: others of the run were before it in the queue for the provider."""
     ended_ns = CLOCK.time_ns()
-    waited_ns = ended_ns - started_ns - round(answering_seconds * 1e9)
-    return Timing(started_ns, ended_ns, max(waited_ns, 0))
+    return Timing(max(started_ns, ended_ns - round(answering_seconds * 1e9)), ended_ns)
 
 
 async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome[str]:

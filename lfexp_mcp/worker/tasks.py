@@ -60,10 +60,10 @@ class TaskRunner:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
-        begun = CLOCK.now()
-        with self._tracer.task(item, repeat, attempt, begun) as span:
+        with self._tracer.task(item, repeat, attempt, CLOCK.now()) as span:
             outcome, timing, attempts = await self._attempt(item)
-            span.ended_at(timing.ended_ns)
+            started = CLOCK.date(timing.started_ns)
+            span.ran(started, timing.ended_ns)
             output: JsonValue = None
             if isinstance(outcome, Returned):
                 output = outcome.value.stored
@@ -82,8 +82,7 @@ class TaskRunner:
             trace_id=span.span.trace_id,
             root_id=span.root.id,
             observation_id=span.span.id,
-            begun=begun,
-            started=CLOCK.date(timing.started_ns),
+            started=started,
             seconds=timing.seconds,
         )
         self._recorder.submit(event)

@@ -35,7 +35,7 @@ from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.settings import load_settings
-from lfexp_mcp.worker.encoding import encode
+from lfexp_mcp.worker.encoding import begun_at, encode
 from lfexp_mcp.worker.item_spans import ROOT_OBSERVATION, ROOT_SPAN, TASK_SPAN, ItemSpans, nanoseconds, span_context
 from lfexp_mcp.worker.observations import Observation, ObservationMaker
 
@@ -57,6 +57,8 @@ class _Unit:
     own: list[Span] = field(default_factory=list)
     """Those that the runner made: they are kept whatever the user's code does to OpenTelemetry."""
     ended: list[ReadableSpan] = field(default_factory=list)
+    begun_ns: int | None = None
+    """When what they trace began, after whatever it had to wait for; None for the beginning of the spans."""
     state: Literal["open", "written", "dropped"] = "open"
 
 
@@ -110,8 +112,8 @@ class _OutboxExporter(SpanExporter):
             for unit in closed:
                 unit.state = "written"
                 ended = {span.context.span_id for span in unit.ended if span.context}
-                spans += unit.ended
-                spans += (span for span in unit.own if span.get_span_context().span_id not in ended)
+                own = (span for span in unit.own if span.get_span_context().span_id not in ended)
+                spans += (begun_at(span, unit.begun_ns) for span in (*unit.ended, *own))
                 unit.ended, unit.own = [], []
         self._keep(spans)
 
@@ -232,10 +234,12 @@ class TaskSpan:
 
     root: Observation
     span: Observation
+    unit: _Unit
 
-    def ended_at(self, time_ns: int) -> None:
-        """Note when the task ended, which is before the runner learned of it."""
-        self.span.ended_ns = self.root.ended_ns = time_ns
+    def ran(self, started: datetime, ended_ns: int) -> None:
+        """Note when the task itself ran: it may have waited for its turn, and ended before the runner learned of it."""
+        self.unit.begun_ns = nanoseconds(started)
+        self.span.ended_ns = self.root.ended_ns = ended_ns
 
     def succeed(self, output: JsonValue) -> None:
         """Note the task's output."""
@@ -309,7 +313,7 @@ class RunTracer:
             span = opened.enter_context(self._open_own(unit, (task_id,), TASK_SPAN, item.input, attributes, start))
             shared = self._spans.shared(item, repeat)
             opened.enter_context(_set(_item_attributes, {**shared, ROOT_OBSERVATION: span.id}))
-            yield TaskSpan(root, span)
+            yield TaskSpan(root, span, unit)
 
     @contextmanager
     def evaluation(self, item: RunItem, ended: ItemEnded, round: int) -> Iterator[Observation]:

@@ -146,7 +146,14 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
         await ws.gateway.create_prompt(name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"})
         answer = await prompted.run(None, task_prompt=name, max_concurrency=3)
         assert answer.succeeded == 3
-        assert all(0 < (item.seconds or 0) < 1 for item in (await prompted.record()).items)
+        items = {item.item_id: item for item in (await prompted.record()).items}
+        assert all(0 < (item.seconds or 0) < 1 for item in items.values())
+        for stored in await ws.gateway.experiment_items(str(answer.experiment_id)):
+            assert stored.ended is not None
+            seconds = (stored.ended - stored.started).total_seconds()
+            assert seconds == pytest.approx(items[stored.item_id].seconds, abs=0.01)
+            spans = await ws.gateway.observations(trace_id=stored.trace_id)
+            assert all(span.started >= stored.started for span in spans)
 
 
 @pytest.mark.usefixtures("_with_openai")
