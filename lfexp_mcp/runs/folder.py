@@ -146,9 +146,10 @@ class RunFolder:
         state = self.read_state()
         return self.record_of(state)
 
-    def record_of(self, state: RunState) -> RunRecord:
-        """Return the run as it stands, whose journal has been read."""
-        return build_record(self.manifest(), self.items(), state, self.status_of(state), self.last_words())
+    def record_of(self, state: RunState, items: Iterable[RunItem] | None = None) -> RunRecord:
+        """Return the run as it stands, whose journal has been read, and perhaps its items."""
+        items = self.items() if items is None else items
+        return build_record(self.manifest(), items, state, self.status_of(state), self.last_words())
 
     def status(self) -> RunStatus:
         """Tell how the run stands, by the end of its journal."""

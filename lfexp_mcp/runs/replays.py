@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from threading import Lock
 
+from lfexp_mcp.records import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.runs.replay import RunState
 
 MAX_KEPT = 4
@@ -19,7 +21,19 @@ class Replay:
         self.state = RunState()
         self._reader = JournalReader(folder.journal_path)
         self._seen: tuple[int, int] | None = None
+        self._items: tuple[RunItem, ...] | None = None
         self._lock = Lock()
+
+    def record(self) -> RunRecord:
+        """Return the run as far as `refresh` has read it.
+
+        Raises:
+            StateError: The folder cannot be read.
+        """
+        if self._items is None:
+            # A run keeps the items that it began with.
+            self._items = tuple(self.folder.items())
+        return self.folder.record_of(self.state, self._items)
 
     def refresh(self) -> RunState:
         """Take in what was added to the journal, and return the run's state.
@@ -32,6 +46,7 @@ class Replay:
             if self._seen is not None and (seen is None or seen[0] != self._seen[0] or seen[1] < self._seen[1]):
                 # The folder was deleted, and perhaps begun anew under the same name.
                 self.state, self._reader = RunState(), JournalReader(self.folder.journal_path)
+                self._items = None
             self._seen = seen
             self.state.apply(self._reader.read())
             return self.state

@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.definitions.items import FieldNames, NewItem
 from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
+
+STALL_S = 50.0
+"""How long storing a dataset may go on without an item stored: several clients give up at 60 s."""
 
 
 async def create_dataset(
@@ -40,17 +45,23 @@ async def create_dataset(
     from lfexp_mcp.services.definitions.datasets import create_dataset
 
     async def report(stored: int, total: int) -> None:
+        stall.deadline = anyio.current_time() + STALL_S
         await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
 
-    return await create_dataset(
-        await workspace_of(ctx),
-        name,
-        description=description,
-        items=items,
-        items_file=Path(items_file) if items_file else None,
-        fields=fields,
-        metadata=metadata,
-        on_progress=report,
+    with anyio.move_on_after(STALL_S) as stall:
+        return await create_dataset(
+            await workspace_of(ctx),
+            name,
+            description=description,
+            items=items,
+            items_file=Path(items_file) if items_file else None,
+            fields=fields,
+            metadata=metadata,
+            on_progress=report,
+        )
+    raise UnreachableError(
+        f"Langfuse has stored no item of dataset {name!r} for {STALL_S:.0f} s. What it stored before is kept; repeat "
+        "the call, which stores no item twice. `lfexp-mcp doctor` tells about the server."
     )
 
 

@@ -21,6 +21,9 @@ from lfexp_mcp.services.experiments.request import RunName as NewRunName
 from lfexp_mcp.tools.arguments import Cursor, DatasetName, Detail, Limit, RunName, ScriptPath
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
+JOURNAL_AFTER_S = 5.0
+"""How long `get_run` lets Langfuse keep it beyond its wait, before the journal of a run of this machine answers."""
+
 
 async def run_experiment(
     ctx: ToolContext,
@@ -156,6 +159,7 @@ async def get_run(
         cursor=cursor,
         wait_seconds=wait_seconds,
         detail=detail,
+        patience_s=JOURNAL_AFTER_S,
         on_progress=progress_reporter(ctx),
     )
 

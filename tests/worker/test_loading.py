@@ -135,7 +135,7 @@ async def test_a_worker_that_dies_while_it_loads_the_scripts_names_its_log(scene
     assert "out of cheese" in folder.log_path.read_text()
     record = await scene.record()
     assert record.status == "failed"
-    assert "died while it loaded" in record.warnings[0]
+    assert "exit code 3" in record.warnings[0]
     answer = await scene.run(scene.script(GOOD), resume=True)
     assert (answer.status, answer.succeeded) == ("completed", 1)
 

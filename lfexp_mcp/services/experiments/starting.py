@@ -64,7 +64,7 @@ async def run_experiment(
     if folder is None:
         return describe_start(ws, start)
     follower = await follow(ws, folder, on_progress)
-    await follower.wait(max(deadline - anyio.current_time(), 0))
+    await follower.wait(deadline - anyio.current_time() - follower.telling_s)
     answer = await describe_run(ws, follower.record(), follower)
     await _tidy_up(ws)
     return answer

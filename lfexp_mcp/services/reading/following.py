@@ -21,6 +21,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
+TELLING_S_PER_RESULT = 0.0001
 SHORTEST_POLL = 0.02
 LONGEST_POLL = 0.2
 """Seconds between two looks at the journal: often in the beginning, since many runs are short."""
@@ -68,7 +69,7 @@ async def wait_for_run(
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_at_work():
             follower = await follow(ws, folder, on_progress)
-            await follower.wait(max(deadline - anyio.current_time(), 0))
+            await follower.wait(deadline - anyio.current_time() - follower.telling_s)
     return None
 
 
@@ -111,11 +112,16 @@ class Follower:
         """The run as far as its journal has been read."""
         return self._replay.state
 
+    @property
+    def telling_s(self) -> float:
+        """About what it takes to put the whole run into an answer, for which a wait leaves time."""
+        return self.manifest.total_items * TELLING_S_PER_RESULT
+
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
 
         Args:
-            seconds: How long, at most.
+            seconds: How long, at most; below zero is as zero.
 
         Returns:
             Whether it ended.
@@ -170,7 +176,7 @@ class Follower:
 
     def record(self) -> RunRecord:
         """Return the run as it stands."""
-        return self._folder.record_of(self.state)
+        return self._replay.record()
 
     def undelivered(self) -> int:
         """Count what Langfuse has not acknowledged; 0 for a run that ended well, without looking."""

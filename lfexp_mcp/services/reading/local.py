@@ -58,4 +58,9 @@ async def read_journal(ws: Workspace, folder: RunFolder) -> RunRecord:
         StateError: The folder cannot be read.
     """
     replay = ws.replays.of(folder)
-    return await anyio.to_thread.run_sync(lambda: folder.record_of(replay.refresh()))
+
+    def read() -> RunRecord:
+        replay.refresh()
+        return replay.record()
+
+    return await anyio.to_thread.run_sync(read)

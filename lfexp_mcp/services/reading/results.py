@@ -23,11 +23,13 @@ from lfexp_mcp.services.workspace import Workspace
 ANSWER_RESERVE_S = 3.0
 """What is left of a call's time for its answer when Langfuse has used up the rest."""
 LANGFUSE_PATIENCE_S = 60.0
-"""How long Langfuse may take, where no call's time ends before, for a run that the journal tells too."""
+"""How long Langfuse may take for a run that the journal tells too, where a caller names no other time."""
 MIN_PATIENCE_S = 2.0
 
 
-async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0) -> RunRecord:
+async def read_run(
+    ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, patience_s: float = LANGFUSE_PATIENCE_S
+) -> RunRecord:
     """Read any run of a dataset, also one that others recorded.
 
     A run that is running on this machine is read from its journal. Else Langfuse's results count, and the journal adds
@@ -39,6 +41,7 @@ async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: flo
         dataset: The dataset's name.
         run_name: The run's name.
         max_age_s: How old what was read from Langfuse may be, as long as the run has no new results there.
+        patience_s: How long Langfuse may take for a run that the journal tells too, where the call's time allows it.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names those nearest.
@@ -64,7 +67,7 @@ async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: flo
         return await _read_experiment(ws, found, head, _known_here(head, journal))
 
     try:
-        with anyio.fail_after(_time_left()):
+        with anyio.fail_after(min(patience_s, _time_left())):
             shown = await _read_langfuse(ws, dataset, run_name, read, max_age_s)
     except (UnreachableError, TimeoutError) as unanswered:
         reason = str(unanswered) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
@@ -75,9 +78,8 @@ async def read_run(ws: Workspace, dataset: str, run_name: str, *, max_age_s: flo
 
 
 def _time_left() -> float:
-    """Seconds that Langfuse may take for a run that this machine knows too."""
-    left = anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S
-    return max(min(left, LANGFUSE_PATIENCE_S), MIN_PATIENCE_S)
+    """Seconds of the call's time that Langfuse may take for a run that this machine knows too."""
+    return max(anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S, MIN_PATIENCE_S)
 
 
 async def _read_langfuse(

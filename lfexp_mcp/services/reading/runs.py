@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import NextStep
@@ -21,7 +22,7 @@ from lfexp_mcp.services.reading.configured_scales import configured_scales_of
 from lfexp_mcp.services.reading.describe import describe_run, describe_start
 from lfexp_mcp.services.reading.following import Follower, OnProgress, follow, wait_for_run
 from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance
-from lfexp_mcp.services.reading.results import read_run, with_comments
+from lfexp_mcp.services.reading.results import LANGFUSE_PATIENCE_S, read_run, with_comments
 from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.reading.whole import listed_status
 from lfexp_mcp.services.workspace import Workspace
@@ -195,6 +196,7 @@ async def get_run(
     cursor: str | None = None,
     wait_seconds: float = 0,
     detail: Detail = "summary",
+    patience_s: float = LANGFUSE_PATIENCE_S,
     on_progress: OnProgress | None = None,
 ) -> RunDetail:
     """Look at a run, with a page of its items.
@@ -208,6 +210,7 @@ async def get_run(
         cursor: Where the page begins.
         wait_seconds: How long to wait for a run at work on this machine to end.
         detail: `full` cuts texts only where a single item is too long for an answer.
+        patience_s: How long Langfuse may take, beyond the wait, for a run that the journal of this machine tells too.
         on_progress: Told how far the run has come while waiting.
 
     Raises:
@@ -215,10 +218,17 @@ async def get_run(
         UsageError: The cursor is none of this list.
     """
     start = read_cursor(cursor)
+    deadline = anyio.current_time() + wait_seconds + patience_s
     preparing = await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     if preparing is not None:
         return RunDetail(**describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=STRANGERS)
-    record = await read_run(ws, dataset, run_name, max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0)
+    record = await read_run(
+        ws,
+        dataset,
+        run_name,
+        max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0,
+        patience_s=deadline - anyio.current_time(),
+    )
     scales = await configured_scales_of(ws, record)
     answer = within(await describe_read(ws, record, scales), RUN_TOKENS)
     values = read_values(record, scales)
