@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot delete or cut files that a process has open"),
 ]
 
-SEEDS = range(12)
+SEEDS = range(5)
 """`python -m tests.benchmarks schedules` plays a thousand."""
 
 

@@ -29,7 +29,8 @@ def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch)
 async def versions_of(scene: Scene) -> list[int | None]:
     """The version of the judge that made each score, in the order of the items."""
     record = await read_run(scene.ws, scene.dataset, scene.run_name)
-    makers = [score.maker for item in record.items for score in item.scores]
+    items = sorted(record.items, key=lambda item: item.item_id)
+    makers = [score.maker for item in items for score in item.scores]
     return [maker.version for maker in makers if isinstance(maker, JudgeMaker)]
 
 
