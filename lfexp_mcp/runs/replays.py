@@ -22,6 +22,8 @@ class Replay:
         self._reader = JournalReader(folder.journal_path)
         self._seen: tuple[int, int] | None = None
         self._items: tuple[RunItem, ...] | None = None
+        self._ended: tuple[object, RunRecord] | None = None
+        """The record of an ended run, behind what it was made of."""
         self._lock = Lock()
 
     def record(self) -> RunRecord:
@@ -33,7 +35,12 @@ class Replay:
         if self._items is None:
             # A run keeps the items that it began with.
             self._items = tuple(self.folder.items())
-        return self.folder.record_of(self.state, self._items)
+        if self.state.run_ended is None:
+            return self.folder.record_of(self.state, self._items)
+        made_of = (self._seen, self.folder.status_of(self.state), self.folder.last_words())
+        if self._ended is None or self._ended[0] != made_of:
+            self._ended = made_of, self.folder.record_of(self.state, self._items)
+        return self._ended[1]
 
     def refresh(self) -> RunState:
         """Take in what was added to the journal, and return the run's state.

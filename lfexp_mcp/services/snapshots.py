@@ -4,13 +4,18 @@ Reading a large run takes many requests. It goes on when the call that began it 
 """
 
 import asyncio
+import operator
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.records import RunRecord
+
+Value = TypeVar("Value")
 
 MAX_ITEMS = 20_000
 """Results in memory, of all runs together; the run that was read last is kept whatever its size."""
@@ -29,12 +34,34 @@ class _Reading:
     task: asyncio.Task[RunRecord]
 
 
+class LastWorkedOut(Generic[Value]):
+    """What was worked out last of large inputs, for the next call with the very same ones."""
+
+    def __init__(self) -> None:
+        self._inputs: tuple[object, ...] = ()
+        self._value: Value | None = None
+
+    def find(self, *inputs: object) -> Value | None:
+        """Return what was kept for these inputs, the same objects; None where it was for others."""
+        same = len(inputs) == len(self._inputs) and all(map(operator.is_, inputs, self._inputs))
+        return self._value if same else None
+
+    def keep(self, value: Value, *inputs: object) -> Value:
+        """Keep a value for its inputs, and return it."""
+        self._inputs, self._value = inputs, value
+        return value
+
+
 class Snapshots:
     """The runs that one process has read last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Snapshot] = OrderedDict()
         self._reading: dict[str, _Reading] = {}
+        self.filled_in: LastWorkedOut[RunRecord] = LastWorkedOut()
+        """Langfuse's results with what only the journal has, of both."""
+        self.described: LastWorkedOut[RunAnswer] = LastWorkedOut()
+        """What an answer says of a whole run, of its record."""
 
     async def get(
         self, head: Experiment, read: Callable[[], Awaitable[RunRecord]], *, max_age_s: float = 0

@@ -16,12 +16,12 @@ from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
 from lfexp_mcp.services.reading.local import find_run_folder
+from lfexp_mcp.services.reading.results import TELLING_S_PER_RESULT
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
-TELLING_S_PER_RESULT = 0.0001
 SHORTEST_POLL = 0.02
 LONGEST_POLL = 0.2
 """Seconds between two looks at the journal: often in the beginning, since many runs are short."""

@@ -24,7 +24,9 @@ ANSWER_RESERVE_S = 3.0
 """What is left of a call's time for its answer when Langfuse has used up the rest."""
 LANGFUSE_PATIENCE_S = 60.0
 """How long Langfuse may take for a run that the journal tells too, where a caller names no other time."""
-MIN_PATIENCE_S = 2.0
+MIN_PATIENCE_S = 0.5
+TELLING_S_PER_RESULT = 0.0001
+"""About what it takes to put a result into an answer, for which a wait leaves time."""
 
 
 async def read_run(
@@ -67,19 +69,21 @@ async def read_run(
         return await _read_experiment(ws, found, head, _known_here(head, journal))
 
     try:
-        with anyio.fail_after(min(patience_s, _time_left())):
+        patience_s = min(patience_s - journal.total_items * TELLING_S_PER_RESULT, _time_left())
+        with anyio.fail_after(max(patience_s, MIN_PATIENCE_S)):
             shown = await _read_langfuse(ws, dataset, run_name, read, max_age_s)
     except (UnreachableError, TimeoutError) as unanswered:
         reason = str(unanswered) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
         return _with_warning(journal, f"This is the run's journal on this machine, without human scores. {reason}")
     if shown is None:
         return _with_warning(journal, "Langfuse shows nothing of this run yet: this is its journal on this machine.")
-    return fill_in(shown, journal)
+    filled_in = ws.snapshots.filled_in
+    return filled_in.find(shown, journal) or filled_in.keep(fill_in(shown, journal), shown, journal)
 
 
 def _time_left() -> float:
     """Seconds of the call's time that Langfuse may take for a run that this machine knows too."""
-    return max(anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S, MIN_PATIENCE_S)
+    return anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S
 
 
 async def _read_langfuse(

@@ -230,7 +230,7 @@ async def get_run(
         patience_s=deadline - anyio.current_time(),
     )
     scales = await configured_scales_of(ws, record)
-    answer = within(await describe_read(ws, record, scales), RUN_TOKENS)
+    answer = within(await _describe_once(ws, record, scales), RUN_TOKENS)
     values = read_values(record, scales)
     if item_id is not None:
         named = _items_named(record, item_id)
@@ -249,6 +249,13 @@ async def get_run(
         return _detail(answer, page, values, start, len(record.items), allowance)
 
     return fit(build, limit, detail)
+
+
+async def _describe_once(ws: Workspace, record: RunRecord, scales: Mapping[str, Scale]) -> RunAnswer:
+    """Describe a run that was read; the further pages of one that has ended need not work that out again."""
+    described = ws.snapshots.described
+    answer = None if scales else described.find(record)
+    return answer or described.keep(await describe_read(ws, record, scales), *(() if scales else (record,)))
 
 
 async def describe_read(ws: Workspace, record: RunRecord, configured: Mapping[str, Scale]) -> RunAnswer:
