@@ -30,6 +30,8 @@ DRY_LIFETIME = 3600.0
 WORKER_ROOM = 2500
 """Bytes of the note on a run's worker."""
 LAST_WORDS = 900
+DELETE_PAUSES_S = (0.0, 0.05, 0.2, 0.5)
+"""Who notes just now how the folder's worker died may put a file back, and then it is deleted again."""
 
 
 class _Worker(BaseModel):
@@ -207,9 +209,10 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Tell whether any process has the run in its hands."""
-        if not self.path.exists():
-            return False
         lock = self._lock("worker.lock")
+        # Acquiring would make the file, and the folder, anew.
+        if not Path(lock.lock_file).exists():
+            return False
         with _writing(self.path):
             try:
                 lock.acquire(timeout=0)
@@ -267,7 +270,11 @@ class RunFolder:
 
     def delete(self) -> None:
         """Delete the folder, as far as the system lets us."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for pause in DELETE_PAUSES_S:
+            time.sleep(pause)
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                return
 
     def has_log(self) -> bool:
         """Tell whether the user's code has printed anything."""

@@ -37,7 +37,8 @@ class Replay:
             self._items = tuple(self.folder.items())
         if self.state.run_ended is None:
             return self.folder.record_of(self.state, self._items)
-        made_of = (self._seen, self.folder.status_of(self.state), self.folder.last_words())
+        manifest = self.folder.manifest()
+        made_of = (self._seen, manifest, self.folder.status_of(self.state), self.folder.last_words())
         if self._ended is None or self._ended[0] != made_of:
             self._ended = made_of, self.folder.record_of(self.state, self._items)
         return self._ended[1]
