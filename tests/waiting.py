@@ -15,7 +15,7 @@ def until(read: Callable[[], T], enough: Callable[[T], bool] = bool, *, every: f
     Args:
         read: Reads, or asks for a condition.
         enough: Whether what was read will do; by default, whether it is true.
-        every: Seconds between two readings.
+        every: Seconds between two interpretations.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not enough(found := read()):

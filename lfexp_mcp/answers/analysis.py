@@ -7,7 +7,7 @@ from pydantic import Field
 from lfexp_mcp.answers.base import Answer, Backend, NextStep
 from lfexp_mcp.answers.comparison import Range
 from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
-from lfexp_mcp.records import RunStatus
+from lfexp_mcp.model import RunStatus
 
 SliceVerdict = Literal[
     "worse than the rest",
@@ -100,7 +100,7 @@ class OutputGroup(Answer):
 
 
 class ExtremeItem(Answer):
-    """One of the slowest or dearest items."""
+    """One of the slowest or most_expensive items."""
 
     item_id: str
     trace_id: str | None
@@ -154,7 +154,7 @@ class Analysis(Answer):
     correlations: list[ScoreCorrelation]
     outputs: list[OutputGroup]
     slowest: list[ExtremeItem]
-    dearest: list[ExtremeItem] = Field(description="Empty where no model calls were traced.")
+    most_expensive: list[ExtremeItem] = Field(description="Empty where no model calls were traced.")
     disagreements: list[DisagreementItem] = Field(description="Where judge and human differ most.")
     split_votes: list[SplitVote] = Field(
         description="Where a judge disagrees with itself most; for runs made on this machine with judge_samples."

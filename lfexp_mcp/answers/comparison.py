@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.records import RunStatus
+from lfexp_mcp.model import RunStatus
 
 ComparedVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
 Ratio = Literal["seconds", "tokens", "cost_usd"]

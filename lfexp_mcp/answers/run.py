@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.records import ItemStatus, RunStatus, ScoreDataType, ScoreSource
+from lfexp_mcp.model import ItemStatus, RunStatus, ScoreDataType, ScoreSource
 
 
 class ScoreShare(Answer):

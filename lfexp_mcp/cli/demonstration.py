@@ -16,7 +16,7 @@ from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.reading.runs import list_runs
+from lfexp_mcp.services.runs.looking import list_runs
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 

@@ -91,7 +91,7 @@ def run(
 
 def list_runs(dataset: Dataset, limit: Limit = 20, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List the runs of a dataset, newest first."""
-    from lfexp_mcp.services.reading.runs import list_runs
+    from lfexp_mcp.services.runs.looking import list_runs
 
     emit(in_workspace(lambda workspace: list_runs(workspace, dataset, limit=limit, cursor=cursor)), as_json)
 
@@ -109,7 +109,7 @@ def get_run(
     as_json: AsJson = False,
 ) -> None:
     """Show a run, its scores and its items."""
-    from lfexp_mcp.services.reading.runs import get_run
+    from lfexp_mcp.services.runs.looking import get_run
 
     answer = in_workspace(
         lambda workspace: get_run(

@@ -33,7 +33,7 @@ from lfexp_mcp.gateway.records import (
 )
 from lfexp_mcp.gateway.rows import DatasetItemRow, ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
 from lfexp_mcp.gateway.score_makers import split_maker
-from lfexp_mcp.records import Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model import Score, ScoreDataType, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
 
 _SOURCES: dict[str, ScoreSource] = {"API": "API", "EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}

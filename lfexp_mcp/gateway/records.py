@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lfexp_mcp.makers import OTHERS, ScoreMaker
-from lfexp_mcp.records import Score, ScoreDataType
+from lfexp_mcp.model import OTHERS, Score, ScoreDataType, ScoreMaker
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"

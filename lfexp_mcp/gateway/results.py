@@ -21,7 +21,7 @@ from lfexp_mcp.gateway.records import (
     ScoreEntry,
 )
 from lfexp_mcp.gateway.rows import ExperimentItemRow, ExperimentRow, ObservationRow, Page, ScoreRow
-from lfexp_mcp.records import ScoreSource
+from lfexp_mcp.model import ScoreSource
 
 OBSERVATION_PAGE = 1000
 TRACE_IDS_A_REQUEST = 50

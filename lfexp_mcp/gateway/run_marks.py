@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway.score_makers import MAKER_KEY
-from lfexp_mcp.records import RunMark, RunPlan, Score
+from lfexp_mcp.model import RunMark, RunPlan, Score
 
 PLAN_KEY = "plan"
 """Where the plan stands in the provenance."""

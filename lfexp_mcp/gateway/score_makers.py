@@ -8,17 +8,17 @@ from contextlib import suppress
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.makers import (
+from lfexp_mcp.model import (
     OTHERS,
     HumanMaker,
     JudgeMaker,
     OtherMaker,
     RunMaker,
     ScoreMaker,
+    ScoreSource,
     ScriptMaker,
     recorded_maker,
 )
-from lfexp_mcp.records import ScoreSource
 
 MAKER_KEY = "lfexp"
 _MAKER: TypeAdapter[JudgeMaker | ScriptMaker] = TypeAdapter(RunMaker)

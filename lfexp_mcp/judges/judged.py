@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.judges.reply import ReadReply
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.records import ModelUsage, ScoreDataType
+from lfexp_mcp.model import ModelUsage, ScoreDataType
 from lfexp_mcp.scripts.results import Evaluated
 
 

@@ -24,7 +24,7 @@ from lfexp_mcp.judges.providers.messages import (
 )
 from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.masking import mask
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 from lfexp_mcp.settings import Settings
 
 _JITTER = random.Random()  # noqa: S311

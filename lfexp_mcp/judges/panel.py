@@ -16,7 +16,7 @@ from lfexp_mcp.judges.reply import ReadReply, read_reply
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import item_values
 from lfexp_mcp.judges.usage import Meter
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 
 QUOTED_CHARACTERS = 200
 """Of a reply without a score, that its error quotes."""

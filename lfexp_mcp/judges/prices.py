@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway.records import ModelPrice
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 
 LONGEST_PATTERN = 1000
 LONGEST_NAME = 100

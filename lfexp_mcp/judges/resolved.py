@@ -1,11 +1,11 @@
-"""A judge with everything settled that its calls need, as the run's manifest keeps it."""
+"""A judge with everything settled that its calls need, as the run's spec keeps it."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lfexp_mcp.judges.providers.messages import Message, ProviderName
-from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.scores import Scale, ScaleSource
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lfexp_mcp.judges.prices import PriceTable
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 
 
 @dataclass(slots=True)

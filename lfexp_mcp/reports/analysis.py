@@ -110,7 +110,7 @@ def _correlations(answer: Analysis) -> tuple[Block, ...]:
 def _oddities(answer: Analysis) -> tuple[Block, ...]:
     outputs = [f"Outputs {group.kind}: {group.count} ({', '.join(group.item_ids)})" for group in answer.outputs]
     slowest = [f"{repeated(item.item_id, item.repeat)} {number(item.seconds)} s" for item in answer.slowest]
-    dearest = [f"{item.item_id} {_price(item)}" for item in answer.dearest]
+    most_expensive = [f"{item.item_id} {_price(item)}" for item in answer.most_expensive]
     rows = [
         (
             repeated(item.item_id, item.repeat),
@@ -125,7 +125,7 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
     return (
         *outputs,
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
-        *([f"Dearest: {', '.join(dearest)}"] if dearest else []),
+        *([f"Dearest: {', '.join(most_expensive)}"] if most_expensive else []),
         *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
         *_split_votes(answer),
     )

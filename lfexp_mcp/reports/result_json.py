@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Comparison, RunFigures
-from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.model import ItemResult, RunRecord, Score
 
 JsonObject = dict[str, JsonValue]
 

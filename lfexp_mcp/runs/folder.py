@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import RunExistsError, StateError
-from lfexp_mcp.records import RunRecord, RunStatus
+from lfexp_mcp.model import RunRecord, RunStatus
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
-from lfexp_mcp.runs.manifest import Manifest, RunItem, decode_manifest, encode_items, encode_manifest, read_items
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.replay import RunState, build_record
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec, decode_run_spec, encode_items, encode_run_spec, read_items
 
 HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
@@ -50,7 +50,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest_path = path / "manifest.json"
+        self.run_spec_path = path / "manifest.json"
         self.items_path = path / "items.jsonl"
         self.journal_path = path / "journal.jsonl"
         self.outbox_path = path / "outbox"
@@ -68,11 +68,11 @@ class RunFolder:
         with self._reading():
             return self.journal_path.exists() and self.journal_path.stat().st_size > 0
 
-    def write_order(self, manifest: Manifest, items: Iterable[RunItem] | None) -> None:
+    def write_run_spec(self, run_spec: RunSpec, items: Iterable[RunItem] | None) -> None:
         """Write what the run shall do.
 
         Args:
-            manifest: The order; it replaces an older one.
+            run_spec: The order; it replaces an older one.
             items: None leaves the items as they are, and the older order until a worker takes the new one over.
         """
         with _writing(self.path):
@@ -80,16 +80,16 @@ class RunFolder:
             if items is not None:
                 self._next_path.unlink(missing_ok=True)
                 write_durably(self.items_path, encode_items(items))
-            write_durably(self.manifest_path if items is not None else self._next_path, [encode_manifest(manifest)])
+            write_durably(self.run_spec_path if items is not None else self._next_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
 
-    def next_manifest(self) -> Manifest:
+    def next_run_spec(self) -> RunSpec:
         """Read the order that a worker is to take over.
 
         Raises:
             StateError: It is missing, broken, or from another version.
         """
-        return self._read_manifest(self._next_path if self._next_path.exists() else self.manifest_path)
+        return self._read_run_spec(self._next_path if self._next_path.exists() else self.run_spec_path)
 
     def adopt_next(self) -> None:
         """Let the order that was taken over be the run's.
@@ -99,19 +99,19 @@ class RunFolder:
         """
         if self._next_path.exists():
             with _writing(self.path):
-                move_durably(self._next_path, self.manifest_path)
+                move_durably(self._next_path, self.run_spec_path)
 
-    def manifest(self) -> Manifest:
+    def run_spec(self) -> RunSpec:
         """Read the order.
 
         Raises:
             StateError: It is missing, broken, or from another version.
         """
-        return self._read_manifest(self.manifest_path)
+        return self._read_run_spec(self.run_spec_path)
 
-    def _read_manifest(self, path: Path) -> Manifest:
+    def _read_run_spec(self, path: Path) -> RunSpec:
         with self._reading():
-            return decode_manifest(path.read_bytes())
+            return decode_run_spec(path.read_bytes())
 
     def items(self) -> Iterator[RunItem]:
         """Read the items in their order.
@@ -151,7 +151,7 @@ class RunFolder:
     def record_of(self, state: RunState, items: Iterable[RunItem] | None = None) -> RunRecord:
         """Return the run as it stands, whose journal has been read, and perhaps its items."""
         items = self.items() if items is None else items
-        return build_record(self.manifest(), items, state, self.status_of(state), self.last_words())
+        return build_record(self.run_spec(), items, state, self.status_of(state), self.last_words())
 
     def status(self) -> RunStatus:
         """Tell how the run stands, by the end of its journal."""
@@ -361,7 +361,7 @@ class RunsFolder:
         folder = self.folder(experiment_id)
         return folder if folder.has_started() else None
 
-    def orders(self) -> Iterator[tuple[RunFolder, Manifest]]:
+    def orders(self) -> Iterator[tuple[RunFolder, RunSpec]]:
         """Yield all runs that were started with their orders; one that cannot be read is left to whoever asks for it.
 
         Raises:
@@ -370,7 +370,7 @@ class RunsFolder:
         for folder in self._folders():
             if not folder.path.name.startswith(DRY_PREFIX):
                 with suppress(StateError):
-                    yield folder, folder.manifest()
+                    yield folder, folder.run_spec()
 
     def _folders(self) -> Iterator[RunFolder]:
         try:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter
 
-from lfexp_mcp.makers import RunMaker
+from lfexp_mcp.model import RunMaker
 
 _MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 

@@ -21,8 +21,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.makers import ScriptMaker, recorded_maker
-from lfexp_mcp.records import ModelUsage, ModelUser, Score, Unscored
+from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Score, ScriptMaker, recorded_maker
 from lfexp_mcp.runs.framing import AppendedFile, frame, read_frames, unframe
 
 FORMAT = 2
@@ -120,7 +119,7 @@ class ItemScored(_Event):
     evaluators: tuple[str, ...] | None = None
     """Names of all that have scored the item, or tried to; None where that is not known."""
     scores: Scores = ()
-    unscored: tuple[Unscored, ...] = ()
+    unscored: tuple[EvaluatorFailure, ...] = ()
 
 
 class RunScored(_Event):
@@ -129,7 +128,7 @@ class RunScored(_Event):
     event: Literal["run_scored"] = "run_scored"
     repeat: int = 0
     scores: Scores = ()
-    unscored: tuple[Unscored, ...] = ()
+    unscored: tuple[EvaluatorFailure, ...] = ()
 
 
 class RunMarked(_Event):
@@ -180,7 +179,7 @@ class ModelsCalled(_Event):
     """A judge, or a task that is a prompt, has called its model; what that used since the last such event."""
 
     event: Literal["models_called"] = "models_called"
-    user: ModelUser
+    user: ModelCaller
     usage: ModelUsage
 
 

@@ -22,7 +22,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.errors import LfexpError, WorkerError
 from lfexp_mcp.masking import mask
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.protocol import Hello, Order, Reply
+from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 
 Message = TypeVar("Message", Hello, Reply)
 
@@ -67,7 +67,7 @@ class WorkerProcess:
         """
         self.interpreter = interpreter
         self.started = time.monotonic()
-        self._order: Order | None = None
+        self._order: WorkerCommand | None = None
         # A file and no pipe: nobody reads while the worker starts, and it must not wait for a reader.
         self._stderr = TemporaryFile()  # noqa: SIM115 - closed with the pipes
         self._taken, self._begun = _answer(), _answer()
@@ -102,7 +102,7 @@ class WorkerProcess:
         """Return the code that the process ended with, None while it lives."""
         return self._process.poll()
 
-    async def give(self, order: Order) -> None:
+    async def give(self, order: WorkerCommand) -> None:
         """Give the worker its order; from then on it goes on whatever becomes of this call and this process.
 
         Raises:
@@ -130,7 +130,7 @@ class WorkerProcess:
             self._process.wait()
         self._close_pipes()
 
-    def _give(self, order: Order) -> None:
+    def _give(self, order: WorkerCommand) -> None:
         hello = self._read(Hello)
         if hello.version != __version__:
             raise WorkerError(

@@ -19,7 +19,7 @@ class Hello(BaseModel):
     """Of lfexp-mcp in the worker's interpreter."""
 
 
-class Order(BaseModel):
+class WorkerCommand(BaseModel):
     """What the worker shall do."""
 
     run: Path | None = None

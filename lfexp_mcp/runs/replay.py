@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunPlan, RunRecord, RunStatus, Score, Unscored
+from lfexp_mcp.model import EvaluatorFailure, ItemResult, ModelCaller, ModelUsage, RunPlan, RunRecord, RunStatus, Score
 from lfexp_mcp.runs.journal import (
     Damaged,
     Event,
@@ -27,7 +27,7 @@ from lfexp_mcp.runs.journal import (
     WorkerLoading,
     WriteRefused,
 )
-from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 
 AT_WORK_SHOWN = 10
 DAMAGED_SHOWN = 5
@@ -58,7 +58,7 @@ class RunState:
     stored: set[str] = field(default_factory=set)
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    model_usage: dict[ModelUser, ModelUsage] = field(default_factory=dict)
+    model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
     mark: Score | None = None
     """What Langfuse is to say of how the run stands."""
     accepted: WorkerAccepted | None = None
@@ -184,36 +184,36 @@ class RunState:
 
 
 def build_record(
-    manifest: Manifest, items: Iterable[RunItem], state: RunState, status: RunStatus, last_words: str | None = None
+    run_spec: RunSpec, items: Iterable[RunItem], state: RunState, status: RunStatus, last_words: str | None = None
 ) -> RunRecord:
     """Put order and journal together to the run as it is read.
 
     Args:
-        manifest: The order.
+        run_spec: The order.
         items: The dataset items.
         state: The journal.
         status: How the run stands.
         last_words: Why its worker gave up, where the journal cannot tell.
     """
     known = list(items)
-    results = tuple(_result(item, repeat, state) for repeat in range(manifest.repeats) for item in known)
+    results = tuple(_result(item, repeat, state) for repeat in range(run_spec.repeats) for item in known)
     provenance: dict[str, JsonValue] = state.accepted.provenance if state.accepted else {}
     return RunRecord(
-        dataset=manifest.dataset_name,
-        dataset_id=manifest.dataset_id,
-        run_name=manifest.run_name,
-        experiment_ids=tuple(experiment.id for experiment in manifest.experiments),
+        dataset=run_spec.dataset_name,
+        dataset_id=run_spec.dataset_id,
+        run_name=run_spec.run_name,
+        experiment_ids=tuple(experiment.id for experiment in run_spec.experiments),
         status=status,
         items=results,
-        total_items=manifest.total_items,
-        description=manifest.description,
-        created=state.first_accepted or manifest.created,
-        metadata=manifest.metadata,
+        total_items=run_spec.total_items,
+        description=run_spec.description,
+        created=state.first_accepted or run_spec.created,
+        metadata=run_spec.metadata,
         provenance=provenance,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
-        warnings=(*manifest.warnings, *_warnings(state, status, last_words)),
-        plan=RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores),
+        warnings=(*run_spec.warnings, *_warnings(state, status, last_words)),
+        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores),
     )
 
 
@@ -231,7 +231,7 @@ def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
         )
     scored = state.scored.get(key)
     scores: tuple[Score, ...] = scored.scores if scored else ()
-    unscored: tuple[Unscored, ...] = scored.unscored if scored else ()
+    unscored: tuple[EvaluatorFailure, ...] = scored.unscored if scored else ()
     return ItemResult(
         item_id=item.id,
         status=ended.status,

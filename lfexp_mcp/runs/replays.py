@@ -3,11 +3,11 @@
 from collections import OrderedDict
 from threading import Lock
 
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
-from lfexp_mcp.runs.manifest import RunItem
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunItem
 
 MAX_KEPT = 4
 """Replays in memory; one of 100,000 items takes some 100 MB."""
@@ -37,8 +37,8 @@ class Replay:
             self._items = tuple(self.folder.items())
         if self.state.run_ended is None:
             return self.folder.record_of(self.state, self._items)
-        manifest = self.folder.manifest()
-        made_of = (self._seen, manifest, self.folder.status_of(self.state), self.folder.last_words())
+        run_spec = self.folder.run_spec()
+        made_of = (self._seen, run_spec, self.folder.status_of(self.state), self.folder.last_words())
         if self._ended is None or self._ended[0] != made_of:
             self._ended = made_of, self.folder.record_of(self.state, self._items)
         return self._ended[1]

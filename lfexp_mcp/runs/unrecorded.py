@@ -6,17 +6,17 @@ from lfexp_mcp.disk import write_durably
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import SUFFIX, read_batches, waiting_files
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 
 
-def drop_unrecorded(outbox: Path, manifest: Manifest, state: RunState) -> None:
+def drop_unrecorded(outbox: Path, run_spec: RunSpec, state: RunState) -> None:
     """Remove the spans of results and evaluations that the journal lacks: they are made again under the same ids.
 
     Args:
         outbox: The folder; nobody else works on it.
-        manifest: The run's order.
+        run_spec: The run's order.
         state: The journal.
 
     Raises:
@@ -24,13 +24,13 @@ def drop_unrecorded(outbox: Path, manifest: Manifest, state: RunState) -> None:
     """
     from lfexp_mcp.runs.otlp import drop_spans
 
-    repeats = {experiment.id: repeat for repeat, experiment in enumerate(manifest.experiments)}
+    repeats = {experiment.id: repeat for repeat, experiment in enumerate(run_spec.experiments)}
 
     def next_ids(experiment_id: str, item_id: str) -> tuple[str, str]:
         """The trace of the item's next result, and the span of the next evaluation of the one that it has."""
         key = (repeats.get(experiment_id, -1), item_id)
         ended = state.ended.get(key)
-        trace_id = item_ids(experiment_id, manifest.created, item_id, state.attempts[key]).trace_id
+        trace_id = item_ids(experiment_id, run_spec.created, item_id, state.attempts[key]).trace_id
         evaluation = evaluation_id(ended.observation_id, state.evaluations[key]) if ended else ""
         return trace_id, evaluation
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.model import ItemResult, RunRecord
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 
 REASON_LENGTH = 200
 MOST_NAMES = 5
@@ -18,12 +18,12 @@ def nothing_scores(record: RunRecord) -> bool:
     return ended and not scored and not record.provenance.get("evaluators")
 
 
-def gap_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[str]:
+def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
     """Say what the scores of a run cannot tell.
 
     Args:
         record: The run.
-        readings: How its scores are read, see `read_scores`.
+        interpretations: How its scores are read, see `interpret_scores`.
 
     Returns:
         One sentence or two per finding; empty when there is nothing to say.
@@ -32,7 +32,7 @@ def gap_warnings(record: RunRecord, readings: Mapping[str, ScoreReading]) -> lis
         advice = "Call run_experiment again with `judges` or `evaluator_script`"
         what = "Nothing scores this run: it has neither judges nor an evaluator script."
         return [f"{what} {advice}, and with resume=true to score these results without running the task."]
-    return [*_unscored(record), *_without_expectation(record, readings)]
+    return [*_unscored(record), *_without_expectation(record, interpretations)]
 
 
 def _unscored(record: RunRecord) -> Iterator[str]:
@@ -52,10 +52,10 @@ def _unscored(record: RunRecord) -> Iterator[str]:
         )
 
 
-def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]) -> Iterator[str]:
+def _without_expectation(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> Iterator[str]:
     if any(item.expected_output not in (None, "") for item in record.items):
         return
-    zero = [name for name, reading in readings.items() if _all_zero(record.items, reading)]
+    zero = [name for name, reading in interpretations.items() if _all_zero(record.items, reading)]
     if not zero:
         return
     live = any("production_output" in item.metadata for item in record.items)
@@ -66,7 +66,7 @@ def _without_expectation(record: RunRecord, readings: Mapping[str, ScoreReading]
     )
 
 
-def _all_zero(items: tuple[ItemResult, ...], reading: ScoreReading) -> bool:
+def _all_zero(items: tuple[ItemResult, ...], reading: ScoreInterpretation) -> bool:
     if reading.origin not in {"run", "api"} or (reading.scale is not None and reading.scale.lower_is_better):
         return False
     values = [score.value for item in items for score in item.scores if reading.counts(score)]

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 PASS_MARK = 0.7
 """Canonical value from which an item passes, unless the caller names another."""

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from lfexp_mcp.answers.run import RepeatedScore
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.scores.readings import ScoreReading
 
 FLIPS_SHOWN = 10
 
 
-def summarise_repeats(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[RepeatedScore]:
+def summarise_repeats(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[RepeatedScore]:
     """Summarise the scores of a run with repeats, over its items.
 
     A failed result is a result that did not pass. pass@k is the chance that at least one of k results passes, pass^k
@@ -21,19 +21,19 @@ def summarise_repeats(record: RunRecord, readings: Mapping[str, ScoreReading]) -
 
     Args:
         record: The run.
-        readings: How its scores are read, see `read_scores`.
+        interpretations: How its scores are read, see `interpret_scores`.
 
     Returns:
         One entry per score that has a 0-1 value, names in alphabetical order; empty for a run without repeats.
     """
     if len(record.experiment_ids) < 2:
         return []
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in readings}
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in interpretations}
     failed: dict[str, int] = {}
     for item in record.items:
         failed[item.item_id] = failed.get(item.item_id, 0) + (item.status == "failed")
         for score in item.scores:
-            reading = readings[score.name]
+            reading = interpretations[score.name]
             value = reading.canonical(score) if reading.counts(score) else None
             if value is not None:
                 values[score.name].setdefault(item.item_id, []).append(value)

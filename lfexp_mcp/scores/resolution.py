@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale
+from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, parse_range, stated_scale
 
 ScaleSource = Literal["prompt config", "score config", "prompt text", "default"]

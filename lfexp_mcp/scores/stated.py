@@ -2,7 +2,7 @@
 
 import re
 
-from lfexp_mcp.scale import BOOLEAN, Category, Scale
+from lfexp_mcp.model import BOOLEAN, Category, Scale
 
 PASS_FAIL = Scale(0, 1, kind="BOOLEAN", categories=(Category("PASS", 1), Category("FAIL", 0)))
 YES_NO = Scale(0, 1, kind="BOOLEAN", categories=(Category("yes", 1), Category("no", 0)))

@@ -5,33 +5,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lfexp_mcp.answers.run import ScoreShare, ScoreSummary
-from lfexp_mcp.records import RunRecord, Score
-from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.model import RunRecord, Score
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 
 
-def summarise_scores(record: RunRecord, readings: Mapping[str, ScoreReading]) -> list[ScoreSummary]:
+def summarise_scores(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[ScoreSummary]:
     """Summarise every score of a run, in one pass over its items.
 
     Args:
         record: The run; one without items or scores gives an empty list.
-        readings: How its scores are read, see `read_scores`.
+        interpretations: How its scores are read, see `interpret_scores`.
 
     Returns:
         One summary per score name, names in alphabetical order. Means are over what was scored; failures are
         counted beside them.
     """
-    scores: dict[str, list[Score]] = {name: [] for name in readings}
+    scores: dict[str, list[Score]] = {name: [] for name in interpretations}
     unscored: Counter[str] = Counter()
     for item in record.items:
         unscored.update(failure.name for failure in item.unscored)
         for score in item.scores:
             scores[score.name].append(score)
-    summaries = [_summary(readings[name], scores[name], unscored[name]) for name in readings]
-    summaries += [_never_scored(name, unscored[name]) for name in unscored if name not in readings]
+    summaries = [_summary(interpretations[name], scores[name], unscored[name]) for name in interpretations]
+    summaries += [_never_scored(name, unscored[name]) for name in unscored if name not in interpretations]
     return sorted(summaries, key=lambda summary: summary.name)
 
 
-def _summary(reading: ScoreReading, given: Sequence[Score], unscored: int) -> ScoreSummary:
+def _summary(reading: ScoreInterpretation, given: Sequence[Score], unscored: int) -> ScoreSummary:
     scores = [score for score in given if reading.counts(score)]
     shares = _shares(reading, given)
     numbers = _numbers(reading, scores)
@@ -55,7 +55,7 @@ def _summary(reading: ScoreReading, given: Sequence[Score], unscored: int) -> Sc
     )
 
 
-def _shares(reading: ScoreReading, scores: Sequence[Score]) -> list[ScoreShare]:
+def _shares(reading: ScoreInterpretation, scores: Sequence[Score]) -> list[ScoreShare]:
     """What each maker gave under one name, those that count first; all humans together are one."""
     by_maker: dict[str, list[Score]] = {}
     for score in scores:
@@ -84,14 +84,14 @@ def _mean(numbers: Sequence[float]) -> float | None:
     return math.fsum(numbers) / len(numbers) if numbers else None
 
 
-def _numbers(reading: ScoreReading, scores: Sequence[Score]) -> list[float]:
+def _numbers(reading: ScoreInterpretation, scores: Sequence[Score]) -> list[float]:
     """The canonical values; those as they came where the numbers fit no scale."""
     read = reading.canonical if reading.problem is None else reading.raw
     return [value for score in scores if (value := read(score)) is not None]
 
 
 def _display(
-    reading: ScoreReading,
+    reading: ScoreInterpretation,
     scores: Sequence[Score],
     numbers: Sequence[float],
     mean: float | None,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 
 
 @dataclass(frozen=True, slots=True)

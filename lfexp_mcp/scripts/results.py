@@ -9,7 +9,7 @@ from decimal import Decimal
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.records import ScoreDataType
+from lfexp_mcp.model import ScoreDataType
 from lfexp_mcp.scripts.texts import clean, describe, show
 from lfexp_mcp.scripts.values import JsonReading
 

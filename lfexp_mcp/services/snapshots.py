@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.gateway.records import Experiment
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ import anyio
 
 from lfexp_mcp.errors import LfexpError, RunExistsError
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.runs.run_spec import RunSpec
 
 POLL_S = 0.02
 CLOSE_GRACE_S = 10.0
@@ -27,14 +27,14 @@ class Start:
         self.dataset = dataset
         self.run_name = run_name
         self.request = request
-        self.manifest: Manifest | None = None
+        self.run_spec: RunSpec | None = None
         """What the run is to do; None while that is read from Langfuse."""
         self.folder: RunFolder | None = None
         """Set when the worker has the run; from then on the journal there tells about it."""
         self._scope = anyio.CancelScope()
         self._failure: LfexpError | None = None
         self._waiting = 0
-        self.has_untold_failure = False
+        self.has_unreported_failure = False
         """Whether it failed when no call waited for it any longer."""
         self._task = asyncio.create_task(self._carry_out(work))
 
@@ -45,7 +45,7 @@ class Start:
             except LfexpError as failure:
                 self._failure = failure
                 # That the run exists is no news of that run.
-                self.has_untold_failure = not self.is_awaited and not isinstance(failure, RunExistsError)
+                self.has_unreported_failure = not self.is_awaited and not isinstance(failure, RunExistsError)
 
     @property
     def is_pending(self) -> bool:
@@ -104,7 +104,7 @@ class Starts:
             dataset: The dataset's name.
             run_name: The run's name.
             request: What was asked for.
-            work: Does it, and fills in the start's `manifest` and `folder` on the way.
+            work: Does it, and fills in the start's `run_spec` and `folder` on the way.
 
         Raises:
             RunExistsError: Another call is starting it, and no worker has it yet.
@@ -118,7 +118,7 @@ class Starts:
                 "stop it with cancel_run, or use another run name."
             )
         self._starts = {
-            key: start for key, start in self._starts.items() if start.is_pending or start.has_untold_failure
+            key: start for key, start in self._starts.items() if start.is_pending or start.has_unreported_failure
         }
         start = self._starts[dataset, run_name] = Start(dataset, run_name, request, work)
         return start
@@ -128,7 +128,7 @@ class Starts:
         start = self._starts.get((dataset, run_name))
         if start is None or start.folder is not None:
             return None
-        return start if start.is_pending or start.has_untold_failure else None
+        return start if start.is_pending or start.has_unreported_failure else None
 
     def forget(self, start: Start) -> None:
         """Drop a start that has ended, when its failure was told."""

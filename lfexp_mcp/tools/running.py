@@ -148,7 +148,7 @@ async def get_run(
 
     Use it to follow a run that outlived its call, and to look at single items. Reads runs that others recorded, too.
     """
-    from lfexp_mcp.services.reading.runs import get_run
+    from lfexp_mcp.services.runs.looking import get_run
 
     return await get_run(
         await workspace_of(ctx),
@@ -166,7 +166,7 @@ async def get_run(
 
 async def list_runs(ctx: ToolContext, dataset: DatasetName, limit: Limit = 20, cursor: Cursor = None) -> RunList:
     """List the runs of a dataset, newest first: names, times, descriptions and how many results each has."""
-    from lfexp_mcp.services.reading.runs import list_runs
+    from lfexp_mcp.services.runs.looking import list_runs
 
     return await list_runs(await workspace_of(ctx), dataset, limit=limit, cursor=cursor)
 

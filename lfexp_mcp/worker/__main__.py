@@ -6,7 +6,7 @@ from contextlib import suppress
 from threading import Timer
 
 from lfexp_mcp import __version__
-from lfexp_mcp.runs.protocol import Hello, Order, Reply
+from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 
 SWITCH_INTERVAL = 0.001
 """Seconds; a thread that computes gives way sooner than by default, so that others answer in time."""
@@ -29,7 +29,7 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if not line:
         return
-    order = Order.model_validate_json(line)
+    order = WorkerCommand.model_validate_json(line)
     _detach_from_input()
 
     def answer(reply: Reply) -> None:

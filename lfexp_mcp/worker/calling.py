@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import ScriptItem, Task
 from lfexp_mcp.scripts.values import JsonReading
 from lfexp_mcp.worker.calls import Outcome, UserCode
@@ -27,13 +27,13 @@ CallTask = Callable[[RunItem], Awaitable[Outcome[TaskOutput]]]
 """Calls the task once on an item, within its time-out; raises nothing of what the task raises."""
 
 
-def script_caller(task: Task, user: UserCode, manifest: Manifest) -> CallTask:
+def script_caller(task: Task, user: UserCode, run_spec: RunSpec) -> CallTask:
     """Call the task of the user's script."""
 
     async def call(item: RunItem) -> Outcome[TaskOutput]:
-        given = script_item(item, manifest)
+        given = script_item(item, run_spec)
         return await user.call(
-            lambda: task.call(given), read_output, is_async=task.is_async, timeout=manifest.limits.item_timeout
+            lambda: task.call(given), read_output, is_async=task.is_async, timeout=run_spec.limits.item_timeout
         )
 
     return call
@@ -45,15 +45,15 @@ def read_output(value: object) -> TaskOutput:
     return TaskOutput(value, reading.read(value), frozenset(reading.changed))
 
 
-def script_item(item: RunItem, manifest: Manifest) -> ScriptItem:
+def script_item(item: RunItem, run_spec: RunSpec) -> ScriptItem:
     """Return the item as scripts are given it: a copy for each call, since scripts may change what they get."""
     return ScriptItem(
         id=item.id,
         input=_copy(item.input),
         expected_output=_copy(item.expected_output),
         metadata={key: _copy(value) for key, value in item.metadata.items()},
-        dataset_id=manifest.dataset_id,
-        dataset_name=manifest.dataset_name,
+        dataset_id=run_spec.dataset_id,
+        dataset_name=run_spec.dataset_name,
     )
 
 

@@ -9,8 +9,8 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, RunScored, WriteRefused
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 
 READING_BUDGET_S = 30.0
 """How long one count may take."""
@@ -23,14 +23,14 @@ LONGEST_PAUSE_S = 2.0
 class Expected:
     """What Langfuse has to show in the end: each item's newest result, and the scores that it did not refuse."""
 
-    def __init__(self, manifest: Manifest, state: RunState) -> None:
+    def __init__(self, run_spec: RunSpec, state: RunState) -> None:
         """Begin with what earlier workers recorded.
 
         Args:
-            manifest: The run's order.
+            run_spec: The run's order.
             state: As they left it.
         """
-        self.experiments = tuple(experiment.id for experiment in manifest.experiments)
+        self.experiments = tuple(experiment.id for experiment in run_spec.experiments)
         self._results: dict[ItemKey, str] = {}
         self._scores: dict[ItemKey, tuple[str, ...]] = {}
         self._run_scores: dict[int, tuple[str, ...]] = {}

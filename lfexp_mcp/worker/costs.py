@@ -5,10 +5,10 @@ from collections import Counter
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import open_prices
-from lfexp_mcp.records import ModelUsage, ModelUser
+from lfexp_mcp.model import ModelCaller, ModelUsage
 from lfexp_mcp.runs.journal import Event, JournalWriter, ModelsCalled, ProviderRetried
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 
 
 class UsageLedger:
@@ -16,11 +16,11 @@ class UsageLedger:
 
     def __init__(self, journal: JournalWriter) -> None:
         self._journal = journal
-        self._unwritten: dict[ModelUser, ModelUsage] = {}
+        self._unwritten: dict[ModelCaller, ModelUsage] = {}
         self._retries: Counter[str] = Counter()
         self._rate_limited: Counter[str] = Counter()
 
-    def add(self, user: ModelUser, used: ModelUsage) -> None:
+    def add(self, user: ModelCaller, used: ModelUsage) -> None:
         """Add what some calls used."""
         self._unwritten[user] = self._unwritten.get(user, ModelUsage()) + used
 
@@ -47,12 +47,12 @@ class UsageLedger:
             self._journal.append(*used, *retried)
 
 
-async def open_budget(gateway: Gateway, manifest: Manifest, state: RunState) -> Budget | None:
+async def open_budget(gateway: Gateway, run_spec: RunSpec, state: RunState) -> Budget | None:
     """Open the budget of a run, less what earlier workers of it have spent; None for a run without a limit."""
-    max_cost = manifest.limits.max_cost
+    max_cost = run_spec.limits.max_cost
     if max_cost is None:
         return None
     used = {user.model for user in state.model_usage}
-    prices = await open_prices(await gateway.model_prices(), used.union(manifest.models))
+    prices = await open_prices(await gateway.model_prices(), used.union(run_spec.models))
     spent = [prices.cost(user.model, usage) for user, usage in state.model_usage.items()]
     return Budget(max_cost, prices, sum(cost for cost in spent if cost is not None))

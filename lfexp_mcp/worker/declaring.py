@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.makers import ScriptMaker
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale, ScriptMaker
 from lfexp_mcp.scores.resolution import Declaration, read_declaration, with_direction
 from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptEvaluator
 

@@ -11,11 +11,10 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.makers import RunMaker
-from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.model import EvaluatorFailure, RunMaker, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
-from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Raised, UserCode
@@ -62,17 +61,17 @@ class Scorer(Protocol):
 class ScriptScorer:
     """An evaluator of the user's script."""
 
-    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, manifest: Manifest, scale: ScriptScale) -> None:
+    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, run_spec: RunSpec, scale: ScriptScale) -> None:
         self._evaluator = evaluator
         self.maker_of = scale.maker_of
         self._user = user
-        self._manifest = manifest
+        self._run_spec = run_spec
         self.name = evaluator.name
         self.score_name = evaluator.name
 
     async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
         """Call the evaluator; see `Scorer`."""
-        given = script_item(item, self._manifest)
+        given = script_item(item, self._run_spec)
         outcome = await self._user.call(
             lambda: self._evaluator.call(
                 input=given.input,
@@ -83,7 +82,7 @@ class ScriptScorer:
             ),
             partial(normalise_result, self.name),
             is_async=self._evaluator.is_async,
-            timeout=self._manifest.limits.item_timeout,
+            timeout=self._run_spec.limits.item_timeout,
         )
         if isinstance(outcome, Raised):
             raise EvaluatorError(outcome.error)
@@ -102,13 +101,13 @@ class ItemEvaluation:
 
     def __init__(
         self,
-        manifest: Manifest,
+        run_spec: RunSpec,
         scorers: Sequence[Scorer],
         tracer: RunTracer,
         recorder: Recorder,
         delivery: Delivery,
     ) -> None:
-        self._manifest = manifest
+        self._run_spec = run_spec
         self._scorers = scorers
         self._tracer = tracer
         self._recorder = recorder
@@ -129,7 +128,7 @@ class ItemEvaluation:
         """
         kept = work.scored.scores if work.scored else ()
         result = _Result(work.item, ended, output)
-        collected = _Collected(self._manifest.experiments[ended.repeat].id, ended, list(kept))
+        collected = _Collected(self._run_spec.experiments[ended.repeat].id, ended, list(kept))
         scorers = [
             scorer
             for scorer in self._scorers
@@ -151,7 +150,7 @@ class ItemEvaluation:
         self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(kept) :]])
         return event
 
-    def _still_missing(self, work: Work) -> tuple[Unscored, ...]:
+    def _still_missing(self, work: Work) -> tuple[EvaluatorFailure, ...]:
         """What evaluators failed on before that the run does not have any more."""
         before = work.scored.unscored if work.scored else ()
         return tuple(missing for missing in before if missing.name not in self.answerable)
@@ -224,7 +223,7 @@ class _Collected:
         self.experiment_id = experiment_id
         self.ended = ended
         self.scores = scores
-        self.unscored: list[Unscored] = []
+        self.unscored: list[EvaluatorFailure] = []
 
     def add(self, given: _Given) -> None:
         """Take in what a scorer gave; of two scores of one name the first stays.
@@ -237,7 +236,7 @@ class _Collected:
                 self.scores.append(self._score(evaluated, given.scorer.maker_of(evaluated)))
         error = given.error or names_taken(given.evaluated, taken)
         if error is not None:
-            self.unscored.append(Unscored(given.scorer.score_name, error))
+            self.unscored.append(EvaluatorFailure(given.scorer.score_name, error))
 
     def _score(self, evaluated: Evaluated, maker: RunMaker) -> Score:
         ended = self.ended

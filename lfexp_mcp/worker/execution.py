@@ -9,7 +9,7 @@ import anyio.to_thread
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.manifest import Limits
+from lfexp_mcp.runs.run_spec import Limits
 from lfexp_mcp.worker.evaluation import ItemEvaluation
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import Work

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.runs.identity import ItemIds
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
+from lfexp_mcp.runs.run_spec import ExperimentHead, RunItem, RunSpec
 from lfexp_mcp.worker.observations import attribute_text, failure_attributes, metadata_attributes, sdk_scope
 
 ROOT_SPAN = "experiment-item-run"
@@ -29,24 +29,24 @@ ROOT_OBSERVATION = _NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 class ItemSpans:
     """The attributes of one run's spans."""
 
-    def __init__(self, manifest: Manifest, metadata: Sequence[Mapping[str, JsonValue]]) -> None:
+    def __init__(self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue]]) -> None:
         """Prepare.
 
         Args:
-            manifest: The run's order.
+            run_spec: The run's order.
             metadata: What Langfuse shall keep as the metadata of each repetition.
         """
-        self._manifest = manifest
+        self._run_spec = run_spec
         self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
 
     def shared(self, item: RunItem, repeat: int) -> dict[str, str]:
         """Return what every span of an item carries."""
-        experiment = self._manifest.experiments[repeat]
+        experiment = self._run_spec.experiments[repeat]
         attributes = {
             _NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT,
             _NAMES.EXPERIMENT_ID: experiment.id,
             _NAMES.EXPERIMENT_NAME: experiment.name,
-            _NAMES.EXPERIMENT_DATASET_ID: self._manifest.dataset_id,
+            _NAMES.EXPERIMENT_DATASET_ID: self._run_spec.dataset_id,
             _NAMES.EXPERIMENT_ITEM_ID: item.id,
             _NAMES.EXPERIMENT_METADATA: self._metadata[repeat],
         }
@@ -56,9 +56,9 @@ class ItemSpans:
 
     def around_task(self, item: RunItem, repeat: int, observation_id: str) -> dict[str, str]:
         """Return what the two spans around the task carry, those attributes included that all spans do."""
-        attributes = metadata_attributes(self._observation_metadata(item, self._manifest.experiments[repeat]))
-        if self._manifest.description:
-            attributes[_NAMES.EXPERIMENT_DESCRIPTION] = self._manifest.description
+        attributes = metadata_attributes(self._observation_metadata(item, self._run_spec.experiments[repeat]))
+        if self._run_spec.description:
+            attributes[_NAMES.EXPERIMENT_DESCRIPTION] = self._run_spec.description
         if item.expected_output is not None:
             attributes[_NAMES.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = attribute_text(item.expected_output)
         return {**attributes, **self.shared(item, repeat), ROOT_OBSERVATION: observation_id}
@@ -107,10 +107,10 @@ class ItemSpans:
     def _observation_metadata(self, item: RunItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
         return {
             **item.metadata,
-            **self._manifest.metadata,
-            "experiment_name": self._manifest.run_name,
+            **self._run_spec.metadata,
+            "experiment_name": self._run_spec.run_name,
             "experiment_run_name": experiment.name,
-            "dataset_id": self._manifest.dataset_id,
+            "dataset_id": self._run_spec.dataset_id,
             "dataset_item_id": item.id,
         }
 

@@ -10,9 +10,9 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.manifest import RunItem
+from lfexp_mcp.runs.run_spec import RunItem
 from lfexp_mcp.scripts import Evaluated
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 

@@ -3,27 +3,26 @@
 from datetime import UTC, datetime
 
 from lfexp_mcp.gateway.run_marks import mark_score
-from lfexp_mcp.makers import JudgeMaker, RunMaker, ScriptMaker
-from lfexp_mcp.records import MissingScores, RunMark, RunPlan
+from lfexp_mcp.model import JudgeMaker, MissingScores, RunMaker, RunMark, RunPlan, ScriptMaker
 from lfexp_mcp.runs.journal import RunEnded, RunMarked
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 
 DIED = RunEnded(status="failed", reason="The process of the run died.")
 MAX_LISTED = 200
 """Results that one evaluator failed on which are listed one by one."""
 
 
-def begun(manifest: Manifest, plan: RunPlan) -> RunMarked:
+def begun(run_spec: RunSpec, plan: RunPlan) -> RunMarked:
     """Mark a run as running."""
-    return _marked(manifest, RunMark("running", datetime.now(UTC), plan, makers=plan.makers))
+    return _marked(run_spec, RunMark("running", datetime.now(UTC), plan, makers=plan.makers))
 
 
-def ended(manifest: Manifest, plan: RunPlan, state: RunState, end: RunEnded) -> RunMarked | None:
+def ended(run_spec: RunSpec, plan: RunPlan, state: RunState, end: RunEnded) -> RunMarked | None:
     """Mark a run as ended.
 
     Args:
-        manifest: The run's order.
+        run_spec: The run's order.
         plan: What it was to do.
         state: What it has done.
         end: How it ended.
@@ -43,11 +42,11 @@ def ended(manifest: Manifest, plan: RunPlan, state: RunState, end: RunEnded) -> 
         makers=tuple(_makers(state)),
         reason=end.reason,
     )
-    return _marked(manifest, mark)
+    return _marked(run_spec, mark)
 
 
-def _marked(manifest: Manifest, mark: RunMark) -> RunMarked:
-    return RunMarked(score=mark_score(mark, manifest.experiments[0].id))
+def _marked(run_spec: RunSpec, mark: RunMark) -> RunMarked:
+    return RunMarked(score=mark_score(mark, run_spec.experiments[0].id))
 
 
 def _makers(state: RunState) -> dict[RunMaker, None]:

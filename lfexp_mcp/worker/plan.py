@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
-from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Work:
 
 
 def plan_work(
-    manifest: Manifest,
+    run_spec: RunSpec,
     items: Iterable[RunItem],
     state: RunState,
     evaluators: Collection[str],
@@ -39,7 +39,7 @@ def plan_work(
     done before it can do so again.
 
     Args:
-        manifest: The run's order.
+        run_spec: The run's order.
         items: The dataset items.
         state: What has been done.
         evaluators: Names of the evaluators and judges of now; one that is new scores what the others have scored.
@@ -48,7 +48,7 @@ def plan_work(
     known = list(items)
     suspects = state.suspects | state.at_work.keys()
     late: list[Work] = []
-    for repeat in range(manifest.repeats):
+    for repeat in range(run_spec.repeats):
         for item in known:
             work = _work(item, repeat, state, evaluators, answerable)
             if work is None:

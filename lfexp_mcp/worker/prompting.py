@@ -7,8 +7,8 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
-from lfexp_mcp.records import ModelUser
-from lfexp_mcp.runs.manifest import Manifest, RunItem
+from lfexp_mcp.model import ModelCaller
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.costs import UsageLedger
@@ -17,7 +17,7 @@ from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
 def prompt_caller(
-    task: ResolvedTaskPrompt, models: Models, client: Langfuse, manifest: Manifest, stop: Stop, ledger: UsageLedger
+    task: ResolvedTaskPrompt, models: Models, client: Langfuse, run_spec: RunSpec, stop: Stop, ledger: UsageLedger
 ) -> CallTask:
     """Answer items with a prompt; a spent budget or a refused model stops the run, and leaves the item to a resume.
 
@@ -25,12 +25,12 @@ def prompt_caller(
         task: The prompt.
         models: The way to its model.
         client: Traces the calls.
-        manifest: The run's order.
+        run_spec: The run's order.
         stop: Told when the budget is spent.
         ledger: Told what the calls use.
     """
-    timeout = manifest.limits.item_timeout
-    user = ModelUser(task.name, task.model, "task")
+    timeout = run_spec.limits.item_timeout
+    user = ModelCaller(task.name, task.model, "task")
 
     async def call(item: RunItem) -> Outcome[TaskOutput]:
         # One for each item, so that its usage is the item's.
@@ -45,7 +45,7 @@ def prompt_caller(
             outcome: Outcome[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
                 with anyio.move_on_after(timeout):
-                    outcome = await _answer(prompt_task, item, manifest, stop)
+                    outcome = await _answer(prompt_task, item, run_spec, stop)
             finally:
                 # A call that a cancelled run gives up has been paid for, too.
                 ledger.add(user, prompt_task.usage)
@@ -66,9 +66,9 @@ def _timing(started_ns: int, answering_seconds: float) -> Timing:
     return Timing(max(started_ns, ended_ns - round(answering_seconds * 1e9)), ended_ns)
 
 
-async def _answer(task: PromptTask, item: RunItem, manifest: Manifest, stop: Stop) -> Outcome[str]:
+async def _answer(task: PromptTask, item: RunItem, run_spec: RunSpec, stop: Stop) -> Outcome[str]:
     try:
-        return Returned(await task.call(script_item(item, manifest)))
+        return Returned(await task.call(script_item(item, run_spec)))
     except (BudgetError, ModelRefusedError) as error:
         stop.request("failed", f"{error} {GO_ON}")
         return Raised(error_text(str(error)))

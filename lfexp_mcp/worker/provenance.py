@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from lfexp_mcp.makers import ScriptMaker
-from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.model import ScriptMaker
+from lfexp_mcp.runs.run_spec import RunSpec
 
 GIT_PATIENCE = 3.0
 """Seconds that git may take; a run does not wait longer for it."""
@@ -21,7 +21,7 @@ MOST_PACKAGES = 30
 
 
 def collect_provenance(
-    manifest: Manifest,
+    run_spec: RunSpec,
     evaluators: Sequence[dict[str, JsonValue]],
     imported: Iterable[str],
     git: dict[str, JsonValue] | None,
@@ -29,7 +29,7 @@ def collect_provenance(
     """Collect the provenance of a run.
 
     Args:
-        manifest: The run's order.
+        run_spec: The run's order.
         evaluators: What is known of its evaluators and judges, as `answers.run.EvaluatorInfo` has it.
         imported: Names of the modules that the scripts imported.
         git: See `git_state`.
@@ -39,21 +39,21 @@ def collect_provenance(
     """
     provenance: dict[str, JsonValue] = {
         "version": _version("lfexp-mcp"),
-        "dataset_version": manifest.dataset_version.isoformat(),
+        "dataset_version": run_spec.dataset_version.isoformat(),
         "evaluators": list(evaluators),
         "packages": _packages(imported),
         "limits": {
-            "item_timeout": manifest.limits.item_timeout,
-            "max_concurrency": manifest.limits.max_concurrency,
+            "item_timeout": run_spec.limits.item_timeout,
+            "max_concurrency": run_spec.limits.max_concurrency,
         },
     }
-    if manifest.description:
-        provenance["description"] = manifest.description
-    for name, path in (("task", manifest.task_script), ("evaluator_script", manifest.evaluator_script)):
+    if run_spec.description:
+        provenance["description"] = run_spec.description
+    for name, path in (("task", run_spec.task_script), ("evaluator_script", run_spec.evaluator_script)):
         if path is not None:
             provenance[name] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    if manifest.task_prompt is not None:
-        prompt = manifest.task_prompt
+    if run_spec.task_prompt is not None:
+        prompt = run_spec.task_prompt
         provenance["task"] = {key: prompt[key] for key in ("name", "version", "provider", "model") if key in prompt}
     if git is not None:
         provenance["git"] = git
@@ -77,12 +77,12 @@ def script_maker(provenance: dict[str, JsonValue]) -> ScriptMaker:
     return ScriptMaker(file=str(script["file"]), sha256=str(script["sha256"]))
 
 
-def experiment_metadata(manifest: Manifest, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:
+def experiment_metadata(run_spec: RunSpec, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:
     """Return what Langfuse keeps as the metadata of one repetition: the user's, and the provenance as one text."""
     own = dict(provenance)
-    if manifest.repeats > 1:
-        own["repeats"] = {"group": manifest.run_name, "index": repeat, "count": manifest.repeats}
-    return {**manifest.metadata, "lfexp": json.dumps(own, ensure_ascii=False)}
+    if run_spec.repeats > 1:
+        own["repeats"] = {"group": run_spec.run_name, "index": repeat, "count": run_spec.repeats}
+    return {**run_spec.metadata, "lfexp": json.dumps(own, ensure_ascii=False)}
 
 
 def _packages(imported: Iterable[str]) -> dict[str, JsonValue]:
@@ -103,14 +103,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def git_state(manifest: Manifest) -> dict[str, JsonValue] | None:
+def git_state(run_spec: RunSpec) -> dict[str, JsonValue] | None:
     """Return commit and cleanness of the work tree that the task's script lies in, None where there is none.
 
     Ask before the user's code is loaded, which may replace what it takes to wait for another process.
     """
-    if manifest.task_script is None:
+    if run_spec.task_script is None:
         return None
-    folder = manifest.task_script.parent
+    folder = run_spec.task_script.parent
     commit = _ask_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

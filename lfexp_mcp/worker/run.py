@@ -20,12 +20,12 @@ from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.providers.messages import ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.records import ModelUsage, ModelUser, RunPlan
+from lfexp_mcp.model import ModelCaller, ModelUsage, RunPlan
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
-from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.worker import marking
@@ -85,7 +85,7 @@ class Run:
     """A run that has been checked and may begin."""
 
     folder: RunFolder
-    manifest: Manifest
+    run_spec: RunSpec
     items: Sequence[RunItem]
     state: RunState
     """As earlier workers left it."""
@@ -127,24 +127,24 @@ class Run:
         settings = sdk.settings
         undelivered: str | None = None
         async with connect(settings) as gateway, open_group() as group:
-            delivery = Delivery(gateway, self.outbox, self.journal, self.manifest.limits.delivery_patience)
-            delivery.add_scores(unstored_writes(self.manifest, self.state))
-            expected = Expected(self.manifest, self.state)
+            delivery = Delivery(gateway, self.outbox, self.journal, self.run_spec.limits.delivery_patience)
+            delivery.add_scores(unstored_writes(self.run_spec, self.state))
+            expected = Expected(self.run_spec, self.state)
             ledger = UsageLedger(self.journal)
             group.start_soon(self._beat, gateway, ledger)
             group.start_soon(self._end_when_cancelled, stop, group)
-            if self.manifest.dry_run_of is None:
+            if self.run_spec.dry_run_of is None:
                 group.start_soon(delivery.run)
-                begun = marking.begun(self.manifest, self.plan)
+                begun = marking.begun(self.run_spec, self.plan)
                 self.journal.append(begun)
-                delivery.add_scores([score_write(begun.score, None, self.manifest.experiments[0].id)])
-            budget = await open_budget(gateway, self.manifest, self.state)
+                delivery.add_scores([score_write(begun.score, None, self.run_spec.experiments[0].id)])
+            budget = await open_budget(gateway, self.run_spec, self.state)
             async with open_models(settings, budget=budget, on_retry=ledger.add_retry) as models:
                 # Before the first item: to import a provider's SDK holds everything up for a moment.
                 models.open_ways(self.scripts.providers())
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)
-            settlement = Settlement(gateway, delivery, self.folder, self.manifest, self.journal, self.outbox, sdk)
-            if self.manifest.dry_run_of is None:
+            settlement = Settlement(gateway, delivery, self.folder, self.run_spec, self.journal, self.outbox, sdk)
+            if self.run_spec.dry_run_of is None:
                 undelivered = await self._settle(settlement, stop, expected)
             group.cancel_scope.cancel()
         return undelivered
@@ -160,7 +160,7 @@ class Run:
             await settlement.delivery.finish(settlement.patience)
         end = RunEnded(status=stop.status, reason=stop.reason) if stop.status else end_of(undelivered)
         state = await anyio.to_thread.run_sync(self.folder.read_state)
-        told = await settlement.tell(marking.ended(self.manifest, self.plan, state, end))
+        told = await settlement.tell(marking.ended(self.run_spec, self.plan, state, end))
         return None if told or stop.status else UNDELIVERED
 
     async def _execute(
@@ -176,7 +176,7 @@ class Run:
         recorder = Recorder(self.journal, self.outbox, tracer, expected)
 
         def note_usage(judge: ResolvedJudge, usage: ModelUsage) -> None:
-            ledger.add(ModelUser(judge.score_name, judge.model), usage)
+            ledger.add(ModelCaller(judge.score_name, judge.model), usage)
 
         panel = JudgePanel(models, GenerationTracer(tracer.client), note_usage)
         execution = self._assemble(
@@ -185,7 +185,7 @@ class Run:
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
         scoring = execution.evaluation
-        await execution.run(plan_work(self.manifest, self.items, self.state, scoring.names, scoring.answerable))
+        await execution.run(plan_work(self.run_spec, self.items, self.state, scoring.names, scoring.answerable))
         self.log.trim()
         await self._flush_sdk(tracer)
         tracer.flush()
@@ -210,16 +210,16 @@ class Run:
         """Give up whatever still waits for Langfuse or a model when a cancel's time is over."""
         while not self.folder.cancel_requested():  # noqa: ASYNC110 - a file tells of it
             await anyio.sleep(BEAT_EVERY)
-        stop_by = self.manifest.limits.cancel_grace + CANCELLED_PATIENCE_S + CANCEL_MARGIN_S
+        stop_by = self.run_spec.limits.cancel_grace + CANCELLED_PATIENCE_S + CANCEL_MARGIN_S
         await anyio.sleep(stop_by)
         stop.request("cancelled", CANCELLED)
         group.cancel_scope.cancel()
 
     def _open_tracer(self, sdk: Sdk) -> RunTracer:
         metadata = [
-            experiment_metadata(self.manifest, self.provenance, repeat) for repeat in range(self.manifest.repeats)
+            experiment_metadata(self.run_spec, self.provenance, repeat) for repeat in range(self.run_spec.repeats)
         ]
-        return RunTracer(sdk, self.manifest, ItemSpans(self.manifest, metadata), self.outbox)
+        return RunTracer(sdk, self.run_spec, ItemSpans(self.run_spec, metadata), self.outbox)
 
     def _assemble(
         self,
@@ -230,7 +230,7 @@ class Run:
         panel: JudgePanel,
         call: CallTask,
     ) -> Execution:
-        manifest, limits = self.manifest, self.manifest.limits
+        run_spec, limits = self.run_spec, self.run_spec.limits
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
         scoring = UserCode(min(calls, MOST_THREADS), self.user_loop)
@@ -238,35 +238,35 @@ class Run:
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
             *(
-                ScriptScorer(evaluator, scoring, manifest, ScriptScale.of(evaluator, script, manifest.score_scales))
+                ScriptScorer(evaluator, scoring, run_spec, ScriptScale.of(evaluator, script, run_spec.score_scales))
                 for evaluator in evaluators.evaluators
             ),
         ]
         of_run = [
-            (evaluator, ScriptScale.of(evaluator, script, manifest.score_scales))
+            (evaluator, ScriptScale.of(evaluator, script, run_spec.score_scales))
             for evaluator in evaluators.run_evaluators
         ]
-        run_evaluation = RunEvaluation(manifest, of_run, scoring, recorder, delivery)
+        run_evaluation = RunEvaluation(run_spec, of_run, scoring, recorder, delivery)
         run_evaluation.add_earlier(self.items, self.state)
         return Execution(
             folder=self.folder,
             limits=limits,
             log=self.log,
             tasks=TaskRunner(call, task_version(self.provenance), limits.task_retries, tracer, recorder),
-            evaluation=ItemEvaluation(manifest, scorers, tracer, recorder, delivery),
+            evaluation=ItemEvaluation(run_spec, scorers, tracer, recorder, delivery),
             run_evaluation=run_evaluation,
             recorder=recorder,
             stop=stop,
             policy=ErrorPolicy(
-                limits.fail_on_error, manifest.total_items, stop, lambda text: recorder.note(Warned(text=text))
+                limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
             ),
         )
 
     def _task_caller(self, tracer: RunTracer, models: Models, stop: Stop, ledger: UsageLedger) -> CallTask:
         task = self.scripts.task
         if isinstance(task, ResolvedTaskPrompt):
-            return prompt_caller(task, models, tracer.client, self.manifest, stop, ledger)
-        return script_caller(task, UserCode(self.manifest.limits.max_concurrency, self.user_loop), self.manifest)
+            return prompt_caller(task, models, tracer.client, self.run_spec, stop, ledger)
+        return script_caller(task, UserCode(self.run_spec.limits.max_concurrency, self.user_loop), self.run_spec)
 
     async def _flush_sdk(self, tracer: RunTracer) -> None:
         """Let the SDK send what the user's code gave it; it has no time-out of its own."""
@@ -276,21 +276,21 @@ class Run:
 
 async def deliver(folder: RunFolder, sdk: Sdk) -> None:
     """Send what a run has left behind, running nothing."""
-    manifest, state = folder.manifest(), folder.read_state()
-    drop_unrecorded(folder.outbox_path, manifest, state)
+    run_spec, state = folder.run_spec(), folder.read_state()
+    drop_unrecorded(folder.outbox_path, run_spec, state)
     journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
     async with connect(sdk.settings) as gateway, open_group() as group:
-        delivery = Delivery(gateway, outbox, journal, manifest.limits.delivery_patience)
-        delivery.add_scores(unstored_writes(manifest, state))
+        delivery = Delivery(gateway, outbox, journal, run_spec.limits.delivery_patience)
+        delivery.add_scores(unstored_writes(run_spec, state))
         group.start_soon(delivery.run)
-        settlement = Settlement(gateway, delivery, folder, manifest, journal, outbox, sdk)
-        undelivered = await settlement.settle(Expected(manifest, state))
+        settlement = Settlement(gateway, delivery, folder, run_spec, journal, outbox, sdk)
+        undelivered = await settlement.settle(Expected(run_spec, state))
         is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
         if undelivered is None:
             plan = decode_plan(state.accepted.provenance if state.accepted else {})
-            plan = plan or RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores)
+            plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores)
             end = RunEnded(status="completed") if is_done else state.run_ended or marking.DIED
-            undelivered = None if await settlement.tell(marking.ended(manifest, plan, state, end)) else UNDELIVERED
+            undelivered = None if await settlement.tell(marking.ended(run_spec, plan, state, end)) else UNDELIVERED
         group.cancel_scope.cancel()
     if is_done:
         journal.append(end_of(undelivered))

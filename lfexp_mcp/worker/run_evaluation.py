@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.model import EvaluatorFailure, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
-from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
@@ -23,13 +23,13 @@ class RunEvaluation:
 
     def __init__(
         self,
-        manifest: Manifest,
+        run_spec: RunSpec,
         evaluators: Sequence[tuple[RunEvaluator, ScriptScale]],
         user: UserCode,
         recorder: Recorder,
         delivery: Delivery,
     ) -> None:
-        self._manifest = manifest
+        self._run_spec = run_spec
         self._evaluators = evaluators
         self._user = user
         self._recorder = recorder
@@ -41,7 +41,7 @@ class RunEvaluation:
         if not self._evaluators:
             return
         for item in items:
-            for repeat in range(self._manifest.repeats):
+            for repeat in range(self._run_spec.repeats):
                 key = (repeat, item.id)
                 if state.succeeded(key) and key in state.scored:
                     self.add(item, state.ended[key], state.ended[key].output, state.scored[key])
@@ -50,7 +50,7 @@ class RunEvaluation:
         """Take in one good result."""
         if self._evaluators:
             self._results[ended.repeat, item.id] = ScriptItemResult(
-                item=script_item(item, self._manifest),
+                item=script_item(item, self._run_spec),
                 output=output,
                 evaluations=[_evaluated(score) for score in scored.scores],
                 trace_id=ended.trace_id,
@@ -64,16 +64,16 @@ class RunEvaluation:
         """
         if not self._evaluators:
             return
-        for repeat, experiment in enumerate(self._manifest.experiments):
+        for repeat, experiment in enumerate(self._run_spec.experiments):
             results = [result for (of, _), result in self._results.items() if of == repeat]
             scores: dict[str, Score] = {}
-            unscored: list[Unscored] = []
+            unscored: list[EvaluatorFailure] = []
             for evaluator, scale in self._evaluators:
                 outcome = await self._call(evaluator, scale, results)
                 given = outcome.value if isinstance(outcome, Returned) else []
                 error = outcome.error if isinstance(outcome, Raised) else names_taken(given, scores)
                 if error is not None:
-                    unscored.append(Unscored(evaluator.name, error))
+                    unscored.append(EvaluatorFailure(evaluator.name, error))
                 for result in given:
                     identity = score_id(experiment.id, None, None, result.name)
                     scores.setdefault(result.name, make_score(identity, result, scale.maker_of(result)))

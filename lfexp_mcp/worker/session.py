@@ -13,14 +13,13 @@ from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
 from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan
 from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
 from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
-from lfexp_mcp.makers import RunMaker, ScriptMaker
-from lfexp_mcp.records import RunPlan
+from lfexp_mcp.model import RunMaker, RunPlan, ScriptMaker
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.protocol import Order, Reply
+from lfexp_mcp.runs.protocol import Reply, WorkerCommand
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.freshness import import_from_source
@@ -32,7 +31,7 @@ from lfexp_mcp.worker.run import Run, Scripts, deliver
 from lfexp_mcp.worker.tracing import Sdk
 
 
-def carry_out(order: Order, answer: Callable[[Reply], None], sdk: Sdk) -> None:
+def carry_out(order: WorkerCommand, answer: Callable[[Reply], None], sdk: Sdk) -> None:
     """Carry an order out.
 
     Args:
@@ -89,17 +88,17 @@ def _refusal(before: RunState, error: LfexpError) -> list[Event]:
 
 def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     """Check all that can be checked before the first item; no event loop runs here, so that scripts may run theirs."""
-    manifest = folder.next_manifest()
+    run_spec = folder.next_run_spec()
     items = list(folder.items())
     log = RunLog(folder.log_path)
-    os.chdir(manifest.working_folder)
+    os.chdir(run_spec.working_folder)
     import_from_source()
-    git = git_state(manifest)
-    scripts, imported = _load_scripts(manifest)
-    provenance = collect_provenance(manifest, _describe_evaluators(scripts), imported, git)
-    plan = RunPlan(manifest.item_count, manifest.repeats, manifest.judged_scores, _makers(scripts, provenance))
+    git = git_state(run_spec)
+    scripts, imported = _load_scripts(run_spec)
+    provenance = collect_provenance(run_spec, _describe_evaluators(scripts), imported, git)
+    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, _makers(scripts, provenance))
     provenance[PLAN_KEY] = encode_plan(plan)
-    drop_unrecorded(folder.outbox_path, manifest, state)
+    drop_unrecorded(folder.outbox_path, run_spec, state)
     outbox = Outbox(folder.outbox_path)
     # A resume asks once more: a proxy may have refused in Langfuse's name.
     outbox.retry_refused()
@@ -107,9 +106,9 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     folder.adopt_next()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
-        *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(manifest, imported))),
+        *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(run_spec, imported))),
     )
-    return Run(folder, manifest, items, state, scripts, plan, provenance, journal, outbox, log)
+    return Run(folder, run_spec, items, state, scripts, plan, provenance, journal, outbox, log)
 
 
 def _makers(scripts: Scripts, provenance: dict[str, JsonValue]) -> tuple[RunMaker, ...]:
@@ -120,11 +119,11 @@ def _makers(scripts: Scripts, provenance: dict[str, JsonValue]) -> tuple[RunMake
     )
 
 
-def _shared_names(manifest: Manifest, imported: Iterable[str]) -> Iterator[str]:
+def _shared_names(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[str]:
     """Say of modules of one name in both scripts' folders which of them both scripts were given."""
-    if manifest.task_script is None or manifest.evaluator_script is None:
+    if run_spec.task_script is None or run_spec.evaluator_script is None:
         return
-    folders = {manifest.task_script.parent, manifest.evaluator_script.parent}
+    folders = {run_spec.task_script.parent, run_spec.evaluator_script.parent}
     for name in sorted(imported):
         file = getattr(sys.modules.get(name), "__file__", None)
         if len(folders) < 2 or file is None or Path(file).parent not in folders:
@@ -134,25 +133,25 @@ def _shared_names(manifest: Manifest, imported: Iterable[str]) -> Iterator[str]:
             yield f"Both scripts' folders have a module {name!r}: the task and the evaluators were given {file}."
 
 
-def _load_scripts(manifest: Manifest) -> tuple[Scripts, set[str]]:
+def _load_scripts(run_spec: RunSpec) -> tuple[Scripts, set[str]]:
     """Load the user's code; return it, and the names of the modules that came with it."""
     before = set(sys.modules)
-    for script in (manifest.evaluator_script, manifest.task_script):
+    for script in (run_spec.evaluator_script, run_spec.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
-    task = _load_task(manifest)
+    task = _load_task(run_spec)
     evaluators = EvaluatorSet((), ())
-    if manifest.evaluator_script is not None:
-        evaluators = load_evaluators(manifest.evaluator_script)
-    judges = tuple(ResolvedJudge.model_validate(judge) for judge in manifest.judges)
+    if run_spec.evaluator_script is not None:
+        evaluators = load_evaluators(run_spec.evaluator_script)
+    judges = tuple(ResolvedJudge.model_validate(judge) for judge in run_spec.judges)
     return Scripts(task, evaluators, judges), set(sys.modules) - before
 
 
-def _load_task(manifest: Manifest) -> Task | ResolvedTaskPrompt:
-    if manifest.task_script is not None:
-        return load_task(manifest.task_script)
-    if manifest.task_prompt is not None:
-        return ResolvedTaskPrompt.model_validate(manifest.task_prompt)
+def _load_task(run_spec: RunSpec) -> Task | ResolvedTaskPrompt:
+    if run_spec.task_script is not None:
+        return load_task(run_spec.task_script)
+    if run_spec.task_prompt is not None:
+        return ResolvedTaskPrompt.model_validate(run_spec.task_prompt)
     raise ScriptError("The run has no task. Pass task_script or task_prompt.")
 
 

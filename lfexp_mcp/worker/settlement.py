@@ -9,9 +9,9 @@ from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
 from lfexp_mcp.worker.delivery import Delivery, Patience
 from lfexp_mcp.worker.encoding import encode
@@ -43,7 +43,7 @@ class Settlement:
     gateway: Gateway
     delivery: Delivery
     folder: RunFolder
-    manifest: Manifest
+    run_spec: RunSpec
     journal: JournalWriter
     outbox: Outbox
     sdk: Sdk
@@ -69,7 +69,7 @@ class Settlement:
             await self._resend(missing)
             expected.note(*self.delivery.refusals)
 
-        delay = self.manifest.limits.visibility_delay
+        delay = self.run_spec.limits.visibility_delay
         outcome = await Confirmation(self.gateway, expected, delay, resend, self.folder.cancel_requested).run()
         if outcome.unknown is not None:
             self.journal.append(Warned(text=NOT_COUNTED.format(why=outcome.unknown)))
@@ -85,19 +85,19 @@ class Settlement:
         """
         if marked is not None:
             self.journal.append(marked)
-            self.delivery.add_scores([score_write(marked.score, None, self.manifest.experiments[0].id)])
+            self.delivery.add_scores([score_write(marked.score, None, self.run_spec.experiments[0].id)])
         return await self.delivery.finish(self.patience)
 
     def patience(self) -> Patience:
         """How long to wait for a Langfuse that takes nothing: less once the run is cancelled."""
-        seconds = self.manifest.limits.delivery_patience
+        seconds = self.run_spec.limits.delivery_patience
         if self.folder.cancel_requested():
             return Patience(*[min(seconds, CANCELLED_PATIENCE_S)] * 2)
         return Patience(seconds, seconds * LIMITED_FACTOR)
 
     async def _resend(self, missing: Missing) -> None:
         state = await anyio.to_thread.run_sync(self._requeue, missing)
-        self.delivery.add_scores(unstored_writes(self.manifest, state, missing.scores))
+        self.delivery.add_scores(unstored_writes(self.run_spec, state, missing.scores))
         await self.delivery.finish(self.patience)
 
     def _requeue(self, missing: Missing) -> RunState:
@@ -113,8 +113,8 @@ class Settlement:
 
     def _rebuild(self, missing: Missing, state: RunState) -> bytes:
         provenance = state.accepted.provenance if state.accepted else {}
-        repeats = range(self.manifest.repeats)
-        spans = ItemSpans(self.manifest, [experiment_metadata(self.manifest, provenance, each) for each in repeats])
+        repeats = range(self.run_spec.repeats)
+        spans = ItemSpans(self.run_spec, [experiment_metadata(self.run_spec, provenance, each) for each in repeats])
         resource, public_key = self.sdk.provider.resource, self.sdk.settings.langfuse_public_key or ""
         rebuilt = [
             span
@@ -138,16 +138,16 @@ class Settlement:
         return NOT_SHOWN.format(missing=missing) if missing else None
 
 
-def unstored_writes(manifest: Manifest, state: RunState, ids: Collection[str] | None = None) -> list[ScoreWrite]:
+def unstored_writes(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[ScoreWrite]:
     """Return the scores that the journal has and Langfuse did not acknowledge.
 
     Args:
-        manifest: The run's order.
+        run_spec: The run's order.
         state: The journal.
         ids: Only these.
     """
     return [
-        score_write(score, ended, None if ended else manifest.experiments[repeat].id)
+        score_write(score, ended, None if ended else run_spec.experiments[repeat].id)
         for score, ended, repeat in state.unstored_scores()
         if ids is None or score.id in ids
     ]

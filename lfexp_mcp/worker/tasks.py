@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
-from lfexp_mcp.runs.manifest import RunItem
+from lfexp_mcp.runs.run_spec import RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
 from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.recorder import Recorder

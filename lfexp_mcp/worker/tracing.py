@@ -32,8 +32,8 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.manifest import Manifest, RunItem
 from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.encoding import begun_at, encode
 from lfexp_mcp.worker.item_spans import ROOT_OBSERVATION, ROOT_SPAN, TASK_SPAN, ItemSpans, nanoseconds, span_context
@@ -257,16 +257,16 @@ class TaskSpan:
 class RunTracer:
     """Makes the spans of one run."""
 
-    def __init__(self, sdk: Sdk, manifest: Manifest, spans: ItemSpans, outbox: Outbox) -> None:
+    def __init__(self, sdk: Sdk, run_spec: RunSpec, spans: ItemSpans, outbox: Outbox) -> None:
         """Begin tracing.
 
         Args:
             sdk: Makes the spans.
-            manifest: The run's order.
+            run_spec: The run's order.
             spans: What the spans carry.
             outbox: Where spans go.
         """
-        self._manifest = manifest
+        self._run_spec = run_spec
         self._spans = spans
         self._exporter, self._provider = sdk.exporter, sdk.provider
         self.client, self.observations = sdk.client, sdk.observations
@@ -293,7 +293,7 @@ class RunTracer:
             attempt: How many results the journal has of the item already.
             started: When the two spans begin.
         """
-        ids = item_ids(self._manifest.experiments[repeat].id, self._manifest.created, item.id, attempt)
+        ids = item_ids(self._run_spec.experiments[repeat].id, self._run_spec.created, item.id, attempt)
         attributes = self._spans.around_task(item, repeat, ids.observation_id)
         start = nanoseconds(started)
         trace_id, root_id, task_id = (int(each, 16) for each in (ids.trace_id, ids.root_id, ids.observation_id))

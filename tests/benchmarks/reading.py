@@ -12,7 +12,7 @@ from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotati
 from lfexp_mcp.services.answering.allowance import TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.reading.recording import Recorded, make_dataset, record_run

@@ -8,7 +8,7 @@ from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.comparison.comparability import shared_items
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row

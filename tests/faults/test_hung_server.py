@@ -9,9 +9,9 @@ from mcp import Client
 from lfexp_mcp.errors import RunExistsError, UnreachableError
 from lfexp_mcp.services.experiments import starting
 from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.reading import local, results
-from lfexp_mcp.services.reading.following import wait_for_run
-from lfexp_mcp.services.reading.runs import get_run
+from lfexp_mcp.services.runs import local, results
+from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.looking import get_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.tools import outcome
 from lfexp_mcp.tools.server import build_server

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lfexp_mcp.services.reading.following import wait_for_run
+from lfexp_mcp.services.runs.following import wait_for_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.killing import COUNTED_TASK, survive_kills

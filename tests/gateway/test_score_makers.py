@@ -6,8 +6,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.score_makers import MAKER_KEY, split_maker, with_maker
-from lfexp_mcp.makers import OTHERS, HumanMaker, JudgeMaker, OtherMaker, RunMaker, ScriptMaker
-from lfexp_mcp.scale import TEN, Category, Scale
+from lfexp_mcp.model import OTHERS, TEN, Category, HumanMaker, JudgeMaker, OtherMaker, RunMaker, Scale, ScriptMaker
 
 LABELS = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
 MAKERS: list[RunMaker] = [

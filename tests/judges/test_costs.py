@@ -16,7 +16,7 @@ from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.usage import Meter, estimate_run
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Failure, ProviderServer, Reply
 

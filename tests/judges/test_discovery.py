@@ -9,8 +9,8 @@ from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace, open_workspace
@@ -89,7 +89,7 @@ async def test_a_judge_is_found_by_name_with_all_that_its_calls_need(ws: Workspa
     assert [(message.role, message.content) for message in judge.messages] == [("user", TEXT)]
 
 
-async def test_a_judge_survives_the_manifest_and_holds_no_key(ws: Workspace, name: str) -> None:
+async def test_a_judge_survives_the_run_spec_and_holds_no_key(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, TEXT, config={"categories": {"good": 1, "bad": 0}})
     judge = await only(ws, name)
     written = judge.model_dump_json()
@@ -110,7 +110,7 @@ async def test_a_score_tells_its_readers_the_judges_scale(ws: Workspace, name: s
         items=(ItemResult("i", "succeeded", scores=(score,)),),
         total_items=1,
     )
-    reading = read_scores(record, {})["tone"]
+    reading = interpret_scores(record, {})["tone"]
     assert (reading.scale, reading.scale_source, reading.prompt) == (judge.scale, "prompt config", name)
     assert reading.raw(score) == 85
 

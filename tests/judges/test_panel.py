@@ -11,7 +11,7 @@ from lfexp_mcp.judges.models import Patience, open_models
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest, ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.records import ModelUsage
+from lfexp_mcp.model import ModelUsage
 from lfexp_mcp.scores import Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL
 from tests.judges.asking import QUICK, SECRETS, UsageNotes, make_judge, settings_for

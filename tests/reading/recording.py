@@ -14,8 +14,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, ScoreWrite
 from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan, mark_score
-from lfexp_mcp.makers import JudgeMaker, RunMaker
-from lfexp_mcp.records import RunMark, RunPlan
+from lfexp_mcp.model import JudgeMaker, RunMaker, RunMark, RunPlan
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.worker.evaluation import score_write

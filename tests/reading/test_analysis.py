@@ -4,15 +4,14 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.model import JudgeMaker, Scale
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.scale import Scale
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.analysis.outputs import error_kind
 from lfexp_mcp.services.answering.allowance import TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
-from lfexp_mcp.services.reading.runs import get_run
 from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.runs.looking import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run
@@ -208,7 +207,7 @@ async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspa
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-extremes", run_name="run"))
     assert answer.correlations[0].rho == pytest.approx(-1)
     assert answer.slowest[0].item_id == "i19"
-    assert (answer.dearest[0].item_id, answer.dearest[0].tokens) == ("i0", 2005)
+    assert (answer.most_expensive[0].item_id, answer.most_expensive[0].tokens) == ("i0", 2005)
     assert "Dearest: i0 2005 tokens" in report_text(answer)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.records import ItemResult, RunRecord
+from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.services.annotations import fetch
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
 from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run

@@ -11,7 +11,7 @@ from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.answering.ceiling import within
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 from tests.reports.models import answers

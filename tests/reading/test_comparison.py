@@ -9,21 +9,19 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker
-from lfexp_mcp.records import ItemResult, ItemStatus, RunRecord, Score
+from lfexp_mcp.model import TEN, ItemResult, ItemStatus, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
-from lfexp_mcp.scale import TEN, Scale
 from lfexp_mcp.services.answering.allowance import FULL_TOKENS, TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import findings, shared_items
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
 from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run

@@ -8,8 +8,7 @@ import pytest
 
 from lfexp_mcp.answers.comparison import ComparedVerdict
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.records import RunStatus
-from lfexp_mcp.scale import UNIT, Scale, parse_scale_name
+from lfexp_mcp.model import UNIT, RunStatus, Scale, parse_scale_name
 from lfexp_mcp.services.comparison.coverage import Coverage
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.statistics.paired import PairedResult, judge

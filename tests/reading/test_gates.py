@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score, Unscored
-from lfexp_mcp.scale import UNIT, Scale
+from lfexp_mcp.model import UNIT, EvaluatorFailure, ItemResult, RunRecord, RunStatus, Scale, Score
 from lfexp_mcp.scores.limits import Limit
 from lfexp_mcp.services.comparison.coverage import (
     Coverage,
@@ -19,7 +18,7 @@ from lfexp_mcp.services.comparison.coverage import (
     score_coverage,
 )
 from lfexp_mcp.services.comparison.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
 
 WHOLE = Coverage("items", 12)
 TEN_SCALE = Scale(0, 10, lower_is_better=True)
@@ -232,12 +231,12 @@ def test_a_score_of_a_run_that_has_none_at_all_is_missing_and_not_misspelt() -> 
     assert check.outcome == "undecided"
 
 
-def _item(number: int, *parts: Score | Unscored) -> ItemResult:
+def _item(number: int, *parts: Score | EvaluatorFailure) -> ItemResult:
     return ItemResult(
         f"i{number}",
         "succeeded",
         scores=tuple(part for part in parts if isinstance(part, Score)),
-        unscored=tuple(part for part in parts if isinstance(part, Unscored)),
+        unscored=tuple(part for part in parts if isinstance(part, EvaluatorFailure)),
     )
 
 
@@ -249,8 +248,8 @@ def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_
     given = Score("id", "accuracy", 1.0, "NUMERIC")
     run = _values(
         _item(0, given),
-        _item(1, Unscored("accuracy", "timed out")),
-        _item(2, Unscored("my_evaluator", "raised")),
+        _item(1, EvaluatorFailure("accuracy", "timed out")),
+        _item(2, EvaluatorFailure("my_evaluator", "raised")),
         _item(3),
         ItemResult("i4", "failed"),
         ItemResult("i5", "pending"),

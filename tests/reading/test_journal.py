@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.makers import JudgeMaker
-from lfexp_mcp.records import ItemResult, ModelUsage, ModelUser, RunRecord, Score, Unscored
+from lfexp_mcp.model import EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.reading.results import fill_in
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.results import fill_in
 from lfexp_mcp.services.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,14 +62,16 @@ def test_a_run_that_is_fully_visible_has_no_such_warning() -> None:
 def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
     human = Score("h", "human-x", 0.0, "NUMERIC", source="ANNOTATION")
     shown = _item("a", "x")
-    kept = replace(shown, scores=(replace(shown.scores[0], comment="why"),), unscored=(Unscored("tone", "timed out"),))
+    kept = replace(
+        shown, scores=(replace(shown.scores[0], comment="why"),), unscored=(EvaluatorFailure("tone", "timed out"),)
+    )
     (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, human))), _record(kept)).items
     assert {score.name: score.comment for score in item.scores} == {"x": "why", "human-x": None}
-    assert item.unscored == (Unscored("tone", "timed out"),)
+    assert item.unscored == (EvaluatorFailure("tone", "timed out"),)
 
 
 def test_what_models_used_stays_known_once_langfuse_shows_the_run() -> None:
-    used = {ModelUser("tone", "model-1"): ModelUsage(calls=3, input_tokens=30, output_tokens=6)}
+    used = {ModelCaller("tone", "model-1"): ModelUsage(calls=3, input_tokens=30, output_tokens=6)}
     record = _record(_item("a", "x"))
     assert fill_in(record, replace(record, model_usage=used)).model_usage == used
 
@@ -82,7 +83,7 @@ def test_a_newer_result_of_another_machine_counts() -> None:
 
 
 def test_what_a_resume_on_another_machine_scored_is_missing_no_more() -> None:
-    unscored = (Unscored("y", "unreadable"), Unscored("z", "unreadable"))
+    unscored = (EvaluatorFailure("y", "unreadable"), EvaluatorFailure("z", "unreadable"))
     given = Score("elsewhere", "y", 1.0, "NUMERIC", maker=JudgeMaker("judge-y", 1))
     shown, kept = _item("a", "x"), replace(_item("a", "x"), unscored=unscored)
     (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, given))), _record(kept)).items

@@ -6,12 +6,12 @@ from pathlib import Path
 from lfexp_mcp.gateway.decoding import decode_experiment_item, decode_score_entry
 from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.gateway.rows import ExperimentItemRow, ScoreRow
-from lfexp_mcp.records import RunRecord
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.model import RunRecord
+from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.services.annotations.human_words import words_of_scores
 from lfexp_mcp.services.comparison.figures import error_rate
-from lfexp_mcp.services.reading.results import item_result, newest_good
+from lfexp_mcp.services.runs.results import item_result, newest_good
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -51,7 +51,7 @@ def test_inputs_outputs_and_metadata_are_decoded() -> None:
 def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
     items = tuple(map(item_result, _items("experiment-items.json")))
     record = RunRecord("capitals", "id", "run", ("e",), "completed", items, len(items))
-    summaries = {summary.name: summary for summary in summarise_scores(record, read_scores(record, {}))}
+    summaries = {summary.name: summary for summary in summarise_scores(record, interpret_scores(record, {}))}
     assert summaries["accuracy"].mean == 2 / 3
     assert summaries["is_ok"].data_type == "BOOLEAN"
     assert summaries["verdict"].categories == {"pass": 2, "fail": 1}

@@ -8,15 +8,14 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.scale import TEN
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
 from lfexp_mcp.services.answering.allowance import TOKENS
 from lfexp_mcp.services.answering.ceiling import tokens
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 

@@ -10,13 +10,22 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, ScoreWrite
 from lfexp_mcp.gateway.run_marks import MARK_NAME
-from lfexp_mcp.makers import OTHERS, JudgeMaker, RunMaker, ScriptMaker
-from lfexp_mcp.records import MissingScores, RunMark, RunPlan, RunStatus
+from lfexp_mcp.model import (
+    OTHERS,
+    TEN,
+    JudgeMaker,
+    MissingScores,
+    RunMaker,
+    RunMark,
+    RunPlan,
+    RunStatus,
+    Scale,
+    ScriptMaker,
+)
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.scale import TEN, Scale
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, RecordedRun, make_dataset, record_run
 

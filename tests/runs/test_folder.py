@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.errors import RunExistsError, StateError
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker
-from lfexp_mcp.records import Score
+from lfexp_mcp.model import TEN, JudgeMaker, Score, ScriptMaker
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
-from lfexp_mcp.runs.manifest import ExperimentHead, Manifest, RunItem
-from lfexp_mcp.scale import TEN
+from lfexp_mcp.runs.run_spec import ExperimentHead, RunItem, RunSpec
 
 
-def make_manifest(**changes: object) -> Manifest:
-    manifest = Manifest(
+def make_run_spec(**changes: object) -> RunSpec:
+    run_spec = RunSpec(
         created=datetime.now(UTC),
         project_id="p",
         base_url="http://127.0.0.1:1",
@@ -32,12 +30,12 @@ def make_manifest(**changes: object) -> Manifest:
         experiments=(ExperimentHead(id="e", name="run"),),
         working_folder=Path.cwd(),
     )
-    return manifest.model_copy(update=changes)
+    return run_spec.model_copy(update=changes)
 
 
 def make_folder(path: Path, *events: Event) -> RunFolder:
     folder = RunFolder(path)
-    folder.write_order(make_manifest(), [RunItem(id="a", input=1), RunItem(id="b", input=2)])
+    folder.write_run_spec(make_run_spec(), [RunItem(id="a", input=1), RunItem(id="b", input=2)])
     journal = folder.open_journal()
     journal.append(*events)
     journal.close()
@@ -113,9 +111,9 @@ def test_scores_count_as_undelivered_until_langfuse_said_so(tmp_path: Path) -> N
 
 def test_a_broken_order_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
-    folder.manifest_path.write_text('{"format": 2}', encoding="utf-8")
+    folder.run_spec_path.write_text('{"format": 2}', encoding="utf-8")
     with pytest.raises(StateError, match="run"):
-        folder.manifest()
+        folder.run_spec()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other users out of a user's folders by itself")
@@ -186,19 +184,19 @@ with RunFolder(Path(sys.argv[1])).held():
 def test_an_order_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     content = '{"format": 7, "version": "9.1.0"}'
-    folder.manifest_path.write_text(content, encoding="utf-8")
+    folder.run_spec_path.write_text(content, encoding="utf-8")
     with pytest.raises(StateError, match=r"lfexp-mcp 9\.1\.0 wrote it \(format 7\)") as refused:
-        folder.manifest()
+        folder.run_spec()
     assert "delete" not in str(refused.value)
-    assert folder.manifest_path.read_text(encoding="utf-8") == content
+    assert folder.run_spec_path.read_text(encoding="utf-8") == content
 
 
 def test_an_order_and_items_of_version_0_1_are_read(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
-    manifest = folder.manifest()
-    folder.manifest_path.write_text(manifest.model_dump_json(exclude={"version"}, indent=2), encoding="utf-8")
+    run_spec = folder.run_spec()
+    folder.run_spec_path.write_text(run_spec.model_dump_json(exclude={"version"}, indent=2), encoding="utf-8")
     folder.items_path.write_text('{"id":"a","input":1}\n{"id":"b","input":"x"}\n', encoding="utf-8")
-    assert folder.manifest() == manifest.model_copy(update={"version": None})
+    assert folder.run_spec() == run_spec.model_copy(update={"version": None})
     assert [item.input for item in folder.items()] == [1, "x"]
 
 

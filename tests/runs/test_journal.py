@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.makers import HumanMaker, JudgeMaker, ScriptMaker
-from lfexp_mcp.records import Score, Unscored
+from lfexp_mcp.model import TEN, EvaluatorFailure, HumanMaker, JudgeMaker, Score, ScriptMaker
 from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.journal import (
     Damaged,
@@ -28,7 +27,6 @@ from lfexp_mcp.runs.journal import (
     WorkerAccepted,
     read_run_end,
 )
-from lfexp_mcp.scale import TEN
 
 text = st.text(max_size=50)
 json_values = st.recursive(
@@ -63,7 +61,7 @@ events = st.lists(
             ),
             max_size=2,
         ).map(tuple),
-        unscored=st.lists(st.builds(Unscored, name=text, error=text), max_size=2).map(tuple),
+        unscored=st.lists(st.builds(EvaluatorFailure, name=text, error=text), max_size=2).map(tuple),
     )
     | st.builds(ScoresStored, ids=st.lists(text, max_size=3).map(tuple))
     | st.builds(Warned, text=text),

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, Unscored
+from lfexp_mcp.model import EvaluatorFailure, ItemResult, RunRecord, Score, ScoreDataType
 from lfexp_mcp.scores.gaps import gap_warnings
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.scores.interpretation import interpret_scores
 
 
 def run(*items: ItemResult) -> RunRecord:
@@ -18,7 +18,7 @@ def scored(value: float | bool, expected_output: str | None = None) -> ItemResul
 
 
 def warnings(record: RunRecord) -> list[str]:
-    return gap_warnings(record, read_scores(record, {}))
+    return gap_warnings(record, interpret_scores(record, {}))
 
 
 def test_a_run_that_nothing_scores_says_how_to_score_it() -> None:
@@ -37,7 +37,7 @@ def test_a_run_whose_scorers_were_not_asked_yet_is_not_said_to_have_none() -> No
 
 def test_what_was_not_scored_is_told_with_the_most_common_reason() -> None:
     reasons = ["rate limit", "timed out", "rate limit"]
-    items = [ItemResult("i", "succeeded", unscored=(Unscored("tone", reason),)) for reason in reasons]
+    items = [ItemResult("i", "succeeded", unscored=(EvaluatorFailure("tone", reason),)) for reason in reasons]
     (warning,) = warnings(run(*items, scored(1.0)))
     assert "3 of 4 results were not scored by 'tone'" in warning
     assert "of 2: rate limit" in warning

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime
 
 from lfexp_mcp.answers.run import RepeatedScore
-from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 
 
@@ -31,7 +31,7 @@ def _record(results: dict[str, list[float | None]]) -> RunRecord:
 
 
 def _summary(record: RunRecord) -> list[RepeatedScore]:
-    return summarise_repeats(record, read_scores(record, {}))
+    return summarise_repeats(record, interpret_scores(record, {}))
 
 
 def test_repeats_say_how_often_items_pass_and_which_flip() -> None:

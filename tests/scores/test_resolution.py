@@ -4,7 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale
+from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale
 from lfexp_mcp.scores.resolution import resolve_judge_scale
 from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, stated_scale
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale, parse_scale_name
+from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale, parse_scale_name
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,18 @@ from typing import Literal, TypedDict
 
 import pytest
 
-from lfexp_mcp.makers import OTHERS, JudgeMaker, ScoreMaker, ScriptMaker
-from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scale import Scale, parse_scale_name
-from lfexp_mcp.scores.readings import OBSERVED, read_scores
+from lfexp_mcp.model import (
+    OTHERS,
+    ItemResult,
+    JudgeMaker,
+    RunRecord,
+    Scale,
+    Score,
+    ScoreMaker,
+    ScriptMaker,
+    parse_scale_name,
+)
+from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import scale_warnings
 
@@ -75,8 +83,8 @@ def test_a_set_of_values_is_read_as_a_careful_reader_would(case: _Case) -> None:
     items = tuple(ItemResult(f"i{number}", "succeeded", scores=(score,)) for number, score in enumerate(scores))
     record = RunRecord("d", "id", "r", ("e",), "completed", items, len(items))
     scale = _declared(case) if case["source"] in {"human", "api"} else None
-    readings = read_scores(record, {"s": scale} if scale is not None else {})
-    reading, expected = readings["s"], case["expect"]
+    interpretations = interpret_scores(record, {"s": scale} if scale is not None else {})
+    reading, expected = interpretations["s"], case["expect"]
     found = [reading.canonical(score) for score in scores]
     assert [value is None for value in found] == [value is None for value in expected["canonical"]], case["why"]
     known = [value for value in expected["canonical"] if value is not None]
@@ -87,6 +95,6 @@ def test_a_set_of_values_is_read_as_a_careful_reader_would(case: _Case) -> None:
         assert reading.scale is not None
         assert reading.scale.name.startswith(expected["reading"])
     assert (reading.problem is not None or reading.scale_source == OBSERVED) is expected["warning"]
-    assert scale_warnings(record, readings) or not expected["warning"]
-    (summary,) = summarise_scores(record, readings)
+    assert scale_warnings(record, interpretations) or not expected["warning"]
+    (summary,) = summarise_scores(record, interpretations)
     assert (summary.mean is None) is (expected["reading"] == "declared" and not expected["comparable"])

@@ -6,10 +6,25 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ScoreSummary
-from lfexp_mcp.makers import OTHERS, JudgeMaker, OtherMaker, ScoreMaker, ScriptMaker
-from lfexp_mcp.records import ItemResult, RunRecord, Score, ScoreDataType, ScoreSource, Unscored
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Category, Scale
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.model import (
+    BOOLEAN,
+    OTHERS,
+    TEN,
+    UNIT,
+    Category,
+    EvaluatorFailure,
+    ItemResult,
+    JudgeMaker,
+    OtherMaker,
+    RunRecord,
+    Scale,
+    Score,
+    ScoreDataType,
+    ScoreMaker,
+    ScoreSource,
+    ScriptMaker,
+)
+from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import maker_warnings, scale_warnings
@@ -40,7 +55,7 @@ def judged(value: float | bool | str, *, raw: float | None = None, clamped: bool
 
 
 def run(
-    *items: Score | Unscored | tuple[Score | Unscored, ...], scales: dict[str, JsonValue] | None = None
+    *items: Score | EvaluatorFailure | tuple[Score | EvaluatorFailure, ...], scales: dict[str, JsonValue] | None = None
 ) -> RunRecord:
     return RunRecord(
         dataset="d",
@@ -54,12 +69,12 @@ def run(
     )
 
 
-def _item(number: int, parts: tuple[Score | Unscored, ...]) -> ItemResult:
+def _item(number: int, parts: tuple[Score | EvaluatorFailure, ...]) -> ItemResult:
     return ItemResult(
         item_id=f"item-{number}",
         status="succeeded",
         scores=tuple(part for part in parts if isinstance(part, Score)),
-        unscored=tuple(part for part in parts if isinstance(part, Unscored)),
+        unscored=tuple(part for part in parts if isinstance(part, EvaluatorFailure)),
     )
 
 
@@ -69,15 +84,15 @@ def only(record: RunRecord) -> ScoreSummary:
 
 
 def summaries(record: RunRecord, configured: Mapping[str, Scale] | None = None) -> list[ScoreSummary]:
-    return summarise_scores(record, read_scores(record, configured or {}))
+    return summarise_scores(record, interpret_scores(record, configured or {}))
 
 
 def warnings(record: RunRecord) -> list[str]:
-    return scale_warnings(record, read_scores(record, {}))
+    return scale_warnings(record, interpret_scores(record, {}))
 
 
 def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None:
-    summary = only(run(judged(0.8), judged(0.9), Unscored("accuracy", "no answer")))
+    summary = only(run(judged(0.8), judged(0.9), EvaluatorFailure("accuracy", "no answer")))
     assert summary.mean == pytest.approx(0.85)
     assert (summary.count, summary.unscored) == (2, 1)
     assert (summary.min, summary.max) == (0.8, 0.9)
@@ -85,7 +100,7 @@ def test_a_judges_mean_is_over_what_was_scored_with_failures_beside_it() -> None
 
 
 def test_a_score_that_failed_everywhere_is_unscored_and_not_zero() -> None:
-    summary = only(run(Unscored("accuracy", "x"), Unscored("accuracy", "x")))
+    summary = only(run(EvaluatorFailure("accuracy", "x"), EvaluatorFailure("accuracy", "x")))
     assert (summary.mean, summary.count, summary.unscored) == (None, 0, 2)
     assert summary.display == "not scored (2 failed)"
 
@@ -111,14 +126,14 @@ def test_values_beyond_every_usual_scale_stay_raw(beyond: float) -> None:
     summary = only(record)
     assert summary.mean == pytest.approx((1 + beyond) / 2)
     assert (summary.scale, summary.scale_source) == (None, "observed values")
-    assert read_scores(record, {})["accuracy"].canonical(score(1.0)) is None
+    assert interpret_scores(record, {})["accuracy"].canonical(score(1.0)) is None
     assert "kept out of gates" in warnings(record)[0]
 
 
 def test_a_value_beyond_the_declared_scale_leaves_all_of_the_name_without_a_mean() -> None:
     script = ScriptMaker("f", scale=UNIT, scale_source="evaluator")
     record = run(score(0.4, maker=script), score(1.2, maker=script))
-    reading = read_scores(record, {})["accuracy"]
+    reading = interpret_scores(record, {})["accuracy"]
     assert (reading.is_canonical, only(record).mean, only(record).scale) == (False, None, "0-1")
     assert "1 of 2 values (1.2)" in warnings(record)[0]
 
@@ -139,13 +154,13 @@ def test_labels_of_a_script_have_the_values_that_it_declares() -> None:
 def test_a_score_config_states_the_scale_of_what_others_wrote_and_not_of_a_script_that_ran_without_it() -> None:
     five = {"accuracy": Scale(1, 5)}
     assert (
-        read_scores(run(score(1.0, maker=OTHERS), score(5.0, maker=OTHERS)), five)["accuracy"].canonical(
+        interpret_scores(run(score(1.0, maker=OTHERS), score(5.0, maker=OTHERS)), five)["accuracy"].canonical(
             score(2.0, maker=OTHERS)
         )
         == 0.25
     )
     script = ScriptMaker("f")
-    assert read_scores(run(score(1.0, maker=script)), five)["accuracy"].scale == UNIT
+    assert interpret_scores(run(score(1.0, maker=script)), five)["accuracy"].scale == UNIT
 
 
 def test_a_judge_without_harm_on_a_scale_where_less_is_better_raises_no_doubt() -> None:
@@ -232,7 +247,7 @@ def test_labels_of_a_judge_whose_scale_version_0_1_kept_with_the_run_have_its_va
 
 def test_each_score_is_read_on_the_scale_of_the_judge_that_gave_it() -> None:
     record = run(score(0.79, maker=JUDGE), score(0.5, maker=SECOND))
-    reading = read_scores(record, {})["accuracy"]
+    reading = interpret_scores(record, {})["accuracy"]
     assert [reading.raw(item.scores[0]) for item in record.items] == [pytest.approx(7.9), 3.0]
     assert [reading.canonical(item.scores[0]) for item in record.items] == [0.79, 0.5]
 
@@ -245,13 +260,13 @@ def test_no_mean_stands_for_two_versions_of_a_judge() -> None:
         (JUDGE.label, 2, pytest.approx(0.7), True),
         (SECOND.label, 1, 0.5, True),
     ]
-    assert "no single maker" in maker_warnings(record, read_scores(record, {}))[0]
+    assert "no single maker" in maker_warnings(record, interpret_scores(record, {}))[0]
 
 
 def test_scores_given_before_a_script_declared_its_scale_are_not_read_on_that() -> None:
     declaring = ScriptMaker("accuracy", "checks.py", "b" * 64, Scale(1, 5), "evaluator")
     record = run(score(0.5), score(4.0, maker=declaring))
-    reading, summary = read_scores(record, {})["accuracy"], only(record)
+    reading, summary = interpret_scores(record, {})["accuracy"], only(record)
     assert (reading.problem, summary.mean) == (None, None)
     assert [reading.canonical(item.scores[0]) for item in record.items] == [0.5, 0.75]
     assert [share.mean for share in summary.makers] == [0.5, 0.75]
@@ -273,7 +288,7 @@ def test_what_others_write_under_the_name_of_a_score_is_shown_apart(own: ScoreMa
         (own.label, 1, True),
         (other.label, 2, False),
     ]
-    assert "Left out" in maker_warnings(record, read_scores(record, {}))[0]
+    assert "Left out" in maker_warnings(record, interpret_scores(record, {}))[0]
 
 
 def test_a_name_that_only_others_wrote_is_theirs() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from langfuse import Evaluation
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.records import ScoreDataType
+from lfexp_mcp.model import ScoreDataType
 from lfexp_mcp.scripts import Evaluated, normalise_result
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
+from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
 
 Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 

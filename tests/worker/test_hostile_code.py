@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.records import ItemResult
+from lfexp_mcp.model import ItemResult
 from lfexp_mcp.worker.calls import Returned, UserCode, UserLoop
 from tests.worker.scene import PATIENCE, Scene, until
 

@@ -55,9 +55,9 @@ async def test_the_spans_around_a_task_are_made_again_as_they_were(scene: Scene)
             folder = await scene.run_folder()
             await until(lambda: not folder.is_held())
     sent = [batch for path in waiting_files(folder.outbox_path) for batch in read_batches(path).contents]
-    manifest, state = folder.manifest(), folder.read_state()
+    run_spec, state = folder.run_spec(), folder.read_state()
     assert state.accepted is not None
-    spans = ItemSpans(manifest, [experiment_metadata(manifest, state.accepted.provenance, 0)])
+    spans = ItemSpans(run_spec, [experiment_metadata(run_spec, state.accepted.provenance, 0)])
     items = {item.id: item for item in folder.items()}
     public_key = through.langfuse_public_key or ""
     rebuilt = [

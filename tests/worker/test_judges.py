@@ -8,8 +8,8 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.prices import published_source
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.reading.following import follow, wait_for_run
-from lfexp_mcp.services.reading.usage import read_usage
+from lfexp_mcp.services.runs.following import follow, wait_for_run
+from lfexp_mcp.services.runs.usage import read_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply

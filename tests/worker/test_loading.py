@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerError
 from lfexp_mcp.services.experiments import starting
 from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.reading.following import wait_for_run
+from lfexp_mcp.services.runs.following import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -161,4 +161,4 @@ async def test_an_interpreter_without_our_package_leaves_no_folder(scene: Scene)
     bare.chmod(0o755)
     with pytest.raises(LfexpError):
         await scene.run(scene.script(GOOD), python=bare)
-    assert not (await scene.run_folder()).manifest_path.exists()
+    assert not (await scene.run_folder()).run_spec_path.exists()

@@ -3,10 +3,10 @@
 import pytest
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.makers import JudgeMaker
+from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.runs import get_run
+from lfexp_mcp.services.runs.looking import get_run
+from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply

@@ -14,9 +14,9 @@ from lfexp_mcp.services.experiments.delivering import deliver_pending
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.starting import run_experiment
 from lfexp_mcp.services.experiments.workers import keep_spare
-from lfexp_mcp.services.reading.following import wait_for_run
-from lfexp_mcp.services.reading.runs import get_run, list_runs
 from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.looking import get_run, list_runs
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -137,15 +137,15 @@ async def test_a_run_folder_that_cannot_be_read_is_in_nobody_elses_way(scene: Sc
     await scene.fill(1)
     await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
     broken = await scene.run_folder()
-    broken.manifest_path.write_text("{")
+    broken.run_spec_path.write_text("{")
     scene.run_name = "another"
     await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"))
     assert {run.name for run in (await list_runs(scene.ws, scene.dataset)).runs} == {"run", "another"}
     assert await deliver_pending(scene.ws) == 0
     found = await get_run(scene.ws, scene.dataset, "run")
     assert (found.succeeded, found.items[0].output) == (1, "1")
-    assert any("manifest is damaged" in warning for warning in found.warnings)
-    with pytest.raises(StateError, match="manifest is damaged"):
+    assert any("run spec is damaged" in warning for warning in found.warnings)
+    with pytest.raises(StateError, match="run spec is damaged"):
         await scene.run(None, resume=True, run_name="run")
 
 

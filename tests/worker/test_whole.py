@@ -7,10 +7,10 @@ import anyio
 import pytest
 
 from lfexp_mcp.gateway.run_marks import MARK_NAME
-from lfexp_mcp.makers import ScriptMaker
+from lfexp_mcp.model import ScriptMaker
 from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.runs import get_run, list_runs
+from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.worker.scene import PATIENCE, Scene, until

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 _TRUE = frozenset(
     "true pass passed passes yes bestanden ja aprobado sí sim oui réussi да 通过 合格 是 はい".split()  # noqa: SIM905

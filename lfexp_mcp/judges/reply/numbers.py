@@ -8,7 +8,7 @@ a number on a range of its own: `4 (on a scale of 1-5)` is 7.5 on 0-10.
 import re
 from dataclasses import dataclass
 
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 

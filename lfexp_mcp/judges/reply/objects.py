@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from lfexp_mcp.judges.reply.numbers import OwnScale, own_scale_in
 from lfexp_mcp.judges.reply.values import Value, leading_value, read_value
 from lfexp_mcp.judges.reply.words import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, REASON_KEYS
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 _OF_OTHERS = frozenset(
     {"output", "candidate", "submission", "example", "examples", "quote", "quoted", "expected", "expected_output"}

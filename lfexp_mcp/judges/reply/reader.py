@@ -14,7 +14,7 @@ from lfexp_mcp.judges.reply.objects import scores_held
 from lfexp_mcp.judges.reply.statements import Statement, statements_in
 from lfexp_mcp.judges.reply.values import Value, read_value
 from lfexp_mcp.judges.reply.words import REASON_KEYS
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 _MAX_LENGTH = 100_000
 

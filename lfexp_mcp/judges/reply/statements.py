@@ -10,7 +10,7 @@ from lfexp_mcp.judges.reply.labels import leading_label
 from lfexp_mcp.judges.reply.numbers import BARE_NUMBER, OwnScale, leading_number, numbers_in, own_scale_in
 from lfexp_mcp.judges.reply.values import Value, leading_value, read_value
 from lfexp_mcp.judges.reply.words import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 _MOST = 400
 """Matches of one kind that are looked at."""

@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.judges.reply.labels import leading_label, read_label
 from lfexp_mcp.judges.reply.numbers import OwnScale, leading_number, read_number
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import Scale
 
 Value = float | bool | str
 """A number on the judge's scale (perhaps outside it), a bool for a BOOLEAN scale, a label for a CATEGORICAL one."""

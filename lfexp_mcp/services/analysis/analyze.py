@@ -19,7 +19,7 @@ from lfexp_mcp.answers.analysis import (
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
@@ -30,11 +30,11 @@ from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pai
 from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
 from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.configured_scales import configured_scales_of
-from lfexp_mcp.services.reading.results import read_run, with_comments
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
-from lfexp_mcp.services.reading.runs import describe_read, repeat_of
-from lfexp_mcp.services.reading.usage import RunUsage, Usage, read_usage
+from lfexp_mcp.services.runs.configured_scales import configured_scales_of
+from lfexp_mcp.services.runs.looking import describe_read, repeat_of
+from lfexp_mcp.services.runs.results import read_run, with_comments
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.usage import RunUsage, Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 
 OF_THE_RUN = {
@@ -131,7 +131,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     values = read_values(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)
-    comparable = [score for score in scores if values.readings[score].is_comparable]
+    comparable = [score for score in scores if values.interpretations[score].is_comparable]
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
     check_place(start, len(failures), "failing results")
@@ -163,7 +163,7 @@ def _threshold(request: AnalyzeRequest, values: RunValues) -> float:
         UsageError: It is on another scale than the score.
     """
     limit = request.limit_of_scores
-    reading = values.readings.get(request.score_name or "")
+    reading = values.interpretations.get(request.score_name or "")
     if limit.is_canonical or reading is None:
         return limit.value
     if reading.scale is None:
@@ -204,7 +204,7 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         correlations=found.correlations[: allowance.rows],
         outputs=group_outputs(record.items, allowance),
         slowest=_slowest(record)[: allowance.rows],
-        dearest=_dearest(record, found.usage.items)[: allowance.rows],
+        most_expensive=_dearest(record, found.usage.items)[: allowance.rows],
         disagreements=[
             _disagreement(record, pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]
         ],
@@ -242,7 +242,7 @@ def _further_page(
         correlations=[],
         outputs=[],
         slowest=[],
-        dearest=[],
+        most_expensive=[],
         disagreements=[],
         split_votes=[],
         split_votes_total=0,
@@ -253,7 +253,9 @@ def _further_page(
 
 
 def _scores_asked(values: RunValues, score_name: str | None) -> list[str]:
-    names = sorted({*values.readings, *(missing.name for item in values.record.items for missing in item.unscored)})
+    names = sorted(
+        {*values.interpretations, *(missing.name for item in values.record.items for missing in item.unscored)}
+    )
     if score_name is None:
         return names
     if score_name not in names:

@@ -6,7 +6,7 @@ from itertools import combinations
 from lfexp_mcp.answers.analysis import HistogramBin, ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.services.answering.intervals import as_range
-from lfexp_mcp.services.reading.run_values import RunValues, number_of
+from lfexp_mcp.services.runs.run_values import RunValues, number_of
 from lfexp_mcp.statistics.correlation import spearman
 from lfexp_mcp.statistics.distribution import QUANTILES, histogram, mean_interval, quantile
 
@@ -30,10 +30,10 @@ def describe_distribution(summary: ScoreSummary, values: RunValues, threshold: f
 
 def _numbers(values: RunValues, name: str) -> list[float]:
     """The score's numbers over all results, repeats of an item each."""
-    if name not in values.readings:
+    if name not in values.interpretations:
         return []
     scores = (values.score_of(item, name) for item in values.record.items)
-    numbers = (number_of(score, values.readings[name]) for score in scores if score is not None)
+    numbers = (number_of(score, values.interpretations[name]) for score in scores if score is not None)
     return [number for number in numbers if number is not None]
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.analysis import FailingItem
-from lfexp_mcp.records import ItemResult
+from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.answering.allowance import Allowance
-from lfexp_mcp.services.reading.results import with_comments
-from lfexp_mcp.services.reading.run_values import RunValues
-from lfexp_mcp.services.reading.runs import item_answer
+from lfexp_mcp.services.runs.looking import item_answer
+from lfexp_mcp.services.runs.results import with_comments
+from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.services.workspace import Workspace
 
 METADATA_LENGTH = 60
@@ -42,7 +42,7 @@ def _low(values: RunValues, item: ItemResult, scores: Sequence[str], threshold: 
     found = []
     for name in scores:
         score = values.score_of(item, name)
-        value = values.readings[name].canonical(score) if score is not None else None
+        value = values.interpretations[name].canonical(score) if score is not None else None
         if value is not None and value < threshold:
             found.append((value, name))
     return tuple(sorted(found))

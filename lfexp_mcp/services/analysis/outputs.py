@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import ErrorGroup, OutputGroup
-from lfexp_mcp.records import ItemResult
+from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.answering.allowance import Allowance
 
 LONG_OUTPUT = 200

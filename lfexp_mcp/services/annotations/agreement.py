@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.records import ItemResult, Score
+from lfexp_mcp.model import ItemResult, Score
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.scores.readings import ScoreReading
 from lfexp_mcp.services.answering.intervals import as_range
-from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
 from lfexp_mcp.statistics.interval import Interval
@@ -52,7 +52,7 @@ class RatedPair:
     items: tuple[Rated, ...]
 
 
-def rated_pairs(values: RunValues, humans: Mapping[str, ScoreReading]) -> list[RatedPair]:
+def rated_pairs(values: RunValues, humans: Mapping[str, ScoreInterpretation]) -> list[RatedPair]:
     """Pair each human score with the judges' scores that it is about.
 
     A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
@@ -62,7 +62,9 @@ def rated_pairs(values: RunValues, humans: Mapping[str, ScoreReading]) -> list[R
         values: The run.
         humans: How its human scores are read; those without a scale are left out.
     """
-    judges = [name for name, reading in values.readings.items() if reading.origin != "human" and reading.is_canonical]
+    judges = [
+        name for name, reading in values.interpretations.items() if reading.origin != "human" and reading.is_canonical
+    ]
     pairs = []
     for name in sorted(humans):
         if humans[name].is_canonical:
@@ -81,11 +83,11 @@ def _subject(name: str) -> str:
     return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
 
 
-def _rated(values: RunValues, judge: str, human: ScoreReading) -> tuple[Rated, ...]:
+def _rated(values: RunValues, judge: str, human: ScoreInterpretation) -> tuple[Rated, ...]:
     rated = []
     for item in values.record.items:
         judged = values.score_of(item, judge)
-        judge_value = values.readings[judge].canonical(judged) if judged else None
+        judge_value = values.interpretations[judge].canonical(judged) if judged else None
         humans = [score for score in item.scores if human.counts(score)]
         given = [(value, score) for score in humans if (value := human.canonical(score)) is not None]
         if judged is None or judge_value is None or not given:

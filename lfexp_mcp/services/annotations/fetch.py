@@ -18,8 +18,8 @@ from lfexp_mcp.answers.annotations import (
 from lfexp_mcp.answers.base import BackendKind, NextStep
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
-from lfexp_mcp.records import RunRecord, Score
-from lfexp_mcp.scores.readings import ScoreReading, read_human_scores
+from lfexp_mcp.model import RunRecord, Score
+from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores
 from lfexp_mcp.services.annotations.agreement import RatedPair, describe_agreement, rated_pairs
 from lfexp_mcp.services.annotations.human_words import (
     HumanWords,
@@ -35,9 +35,9 @@ from lfexp_mcp.services.annotations.human_words import (
 from lfexp_mcp.services.answering.allowance import Allowance, fit
 from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.configured_scales import configured_scales
-from lfexp_mcp.services.reading.results import read_run
-from lfexp_mcp.services.reading.run_values import read_values
+from lfexp_mcp.services.runs.configured_scales import configured_scales
+from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.runs.run_values import read_values
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.themes import Theme, count_named, find_themes
 
@@ -106,7 +106,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
     recent = _may_be_more(ws.gateway.backend.kind, words, entries, datetime.now(UTC))
     scales = await configured_scales(ws, (entry.score for entry in entries))
-    humans = read_human_scores((entry.score for entry in entries), scales)
+    humans = interpret_human_scores((entry.score for entry in entries), scales)
     if asked.record is not None:
         words = link_to_run(words, asked.record)
     page = await link_to_items(ws, words[start : start + request.limit])
@@ -228,7 +228,7 @@ async def _of_dataset(ws: Workspace, dataset: Dataset, scope: Scope) -> tuple[Sc
 
 
 def _values(
-    words: Sequence[HumanWords], entries: Sequence[ScoreEntry], humans: Mapping[str, ScoreReading]
+    words: Sequence[HumanWords], entries: Sequence[ScoreEntry], humans: Mapping[str, ScoreInterpretation]
 ) -> list[float | None]:
     """The human score that goes with each comment, on 0-1: its own, else the mean of its trace's."""
     by_trace: dict[str, list[float]] = {}
@@ -242,7 +242,7 @@ def _values(
     ]
 
 
-def _canonical(score: Score, humans: Mapping[str, ScoreReading]) -> float | None:
+def _canonical(score: Score, humans: Mapping[str, ScoreInterpretation]) -> float | None:
     reading = humans.get(score.name)
     return reading.canonical(score) if reading is not None else None
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.annotations import WordsKind
 from lfexp_mcp.gateway.records import Comment, Observation, ScoreEntry
-from lfexp_mcp.records import RunRecord, Score
+from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKED_UP = 50

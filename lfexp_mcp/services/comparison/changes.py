@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.records import ItemResult, ItemStatus
+from lfexp_mcp.model import ItemResult, ItemStatus
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.answering.allowance import Allowance
 from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
-from lfexp_mcp.services.reading.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.run_values import RunValues, first_results
 
 
 @dataclass(frozen=True, slots=True)

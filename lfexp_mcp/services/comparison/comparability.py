@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker, scaled_label
-from lfexp_mcp.records import RunRecord
-from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.model import JudgeMaker, RunRecord, ScriptMaker, scaled_label
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
-from lfexp_mcp.services.reading.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.run_values import RunValues, first_results
 
 SHOWN = 40
 """Characters of a recorded value that a message shows."""
@@ -72,7 +71,7 @@ def _text(value: JsonValue) -> str:
 def findings(baseline: RunValues, run: RunValues, shared: Shared) -> list[Finding]:
     """List what makes two runs differ beside the task, and which scores cannot be compared fairly."""
     found = [*_of_runs(baseline, run, shared)]
-    for score in sorted(baseline.readings.keys() & run.readings.keys()):
+    for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
         found += _of_score(baseline, run, score)
     return [*found, *_unpaired(baseline, run, shared)]
 
@@ -126,13 +125,13 @@ def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Find
 
 
 def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
-    first, second = baseline.readings[score], run.readings[score]
+    first, second = baseline.interpretations[score], run.interpretations[score]
     if first.origin != second.origin:
         unfair = not {first.origin, second.origin} <= {"run", "api"} or _is_judged(first) or _is_judged(second)
         message = f"{score!r} is not from the same source: {_made_in(baseline, score)}, {_made_in(run, score)}."
         yield Finding(kind="source", unfair=unfair, run=run.name, score=score, message=message)
     for values in (baseline, run):
-        if values.readings[score].mixed:
+        if values.interpretations[score].mixed:
             message = f"{score!r} has no single maker: {_made_in(values, score)}. Their values are not one score's."
             yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
     if first.mixed or second.mixed:
@@ -143,11 +142,13 @@ def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Findi
 
 def _scales(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
     """Say that values are on no scale, or on two; declared ones meet on the canonical 0-1."""
-    first, second = baseline.readings[score], run.readings[score]
+    first, second = baseline.interpretations[score], run.interpretations[score]
     if first.own_unit and second.own_unit:
         return
     problems = [
-        f"in {one.name!r} {one.readings[score].problem}" for one in (baseline, run) if one.readings[score].problem
+        f"in {one.name!r} {one.interpretations[score].problem}"
+        for one in (baseline, run)
+        if one.interpretations[score].problem
     ]
     if problems:
         message = f"{score!r}: {'; '.join(problems)}."
@@ -163,17 +164,17 @@ def _scales(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
 
 
 def _scale_in(values: RunValues, score: str) -> str:
-    reading = values.readings[score]
+    reading = values.interpretations[score]
     name = reading.scale.name if reading.scale else "no scale"
     return f"{name} in {values.name!r} ({reading.scale_source or 'its data type'})"
 
 
-def _is_judged(reading: ScoreReading) -> bool:
+def _is_judged(reading: ScoreInterpretation) -> bool:
     return any(isinstance(maker, JudgeMaker) for maker in reading.makers)
 
 
 def _made_in(values: RunValues, score: str) -> str:
-    reading = values.readings[score]
+    reading = values.interpretations[score]
     labels = dict.fromkeys(scaled_label(maker) if reading.mixed else maker.label for maker in reading.makers)
     return f"{' and '.join(labels)} in {values.name!r}"
 
@@ -181,7 +182,7 @@ def _made_in(values: RunValues, score: str) -> str:
 def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
     """Say which scores lack a value on one side, once for all that lack it alike."""
     alike: dict[str, list[str]] = {}
-    for score in sorted(baseline.readings.keys() & run.readings.keys()):
+    for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
         scored = [values.numbers.get(score, {}).keys() & set(shared.item_ids) for values in (baseline, run)]
         sides = (
             _one_sided(baseline, run, score, scored[0] - scored[1]),
@@ -227,7 +228,7 @@ def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
 
 def _judge_of(values: RunValues, score: str) -> JudgeMaker | None:
     """The judge that gives a score, one for all; None for scripts and for runs of others."""
-    return next((maker for maker in values.readings[score].makers if isinstance(maker, JudgeMaker)), None)
+    return next((maker for maker in values.interpretations[score].makers if isinstance(maker, JudgeMaker)), None)
 
 
 def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None:
@@ -245,7 +246,7 @@ def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None
 
 
 def _script_hashes(values: RunValues, score: str) -> list[str]:
-    reading = values.readings.get(score)
+    reading = values.interpretations.get(score)
     makers = reading.makers if reading is not None else ()
     return sorted({maker.sha256[:HASH_SHOWN] for maker in makers if isinstance(maker, ScriptMaker) and maker.sha256})
 

@@ -19,7 +19,7 @@ from lfexp_mcp.answers.comparison import (
     ScoreComparison,
 )
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.scale import UNIT
+from lfexp_mcp.model import UNIT
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
@@ -39,10 +39,10 @@ from lfexp_mcp.services.comparison.coverage import ended_coverage, ended_pair_co
 from lfexp_mcp.services.comparison.figures import contrasts, error_rate_delta, run_figures
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.reading.configured_scales import configured_scales_of
-from lfexp_mcp.services.reading.results import read_run, with_comments
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
-from lfexp_mcp.services.reading.usage import Usage, read_usage
+from lfexp_mcp.services.runs.configured_scales import configured_scales_of
+from lfexp_mcp.services.runs.results import read_run, with_comments
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.usage import Usage, read_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -123,7 +123,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     records = [await read_run(ws, request.dataset, name) for name in names]
     scales = await configured_scales_of(ws, *records)
     values = [read_values(record, scales) for record in records]
-    known = sorted({score for one in values for score in one.readings})
+    known = sorted({score for one in values for score in one.interpretations})
     read = [await read_usage(ws, record) for record in records]
     usages = [one.items for one in read]
     asked = _scores_asked(request, known)
@@ -144,7 +144,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         warnings=[
             f"{one.name}: {text}"
             for one, usage in zip(values, read, strict=True)
-            for text in (*run_warnings(one.record, one.readings), *usage.warnings)
+            for text in (*run_warnings(one.record, one.interpretations), *usage.warnings)
         ],
     )
     return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
@@ -152,7 +152,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
 
 def _nameable(values: Sequence[RunValues]) -> list[str]:
     """The names that a condition may have: of scores that there are, that failed everywhere, or that were planned."""
-    names = {score for one in values for score in one.readings}
+    names = {score for one in values for score in one.interpretations}
     names |= {missing.name for one in values for item in one.record.items for missing in item.unscored}
     return sorted(names | {score for one in values if one.record.plan for score in one.record.plan.scores})
 
@@ -226,7 +226,7 @@ def _compare_all(
 async def _figures(ws: Workspace, values: Sequence[RunValues], usages: Sequence[dict[str, Usage]]) -> list[RunFigures]:
     figures = []
     for index, one in enumerate(values):
-        summaries = summarise_scores(one.record, one.readings)
+        summaries = summarise_scores(one.record, one.interpretations)
         url = await ws.gateway.experiment_url(one.record.experiment_ids[0])
         figures.append(run_figures(one, summaries, usages[index], url, baseline=index == 0))
     return figures
@@ -248,8 +248,10 @@ def _gate(
 def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> RunMeasures:
     run, item_ids = compared.run, compared.item_ids
     values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
-    unusable = {score: f"{reading.problem}." for score, reading in run.readings.items() if reading.problem}
-    unusable |= {score: "it has no single maker, and so no mean." for score, one in run.readings.items() if one.mixed}
+    unusable = {score: f"{reading.problem}." for score, reading in run.interpretations.items() if reading.problem}
+    unusable |= {
+        score: "it has no single maker, and so no mean." for score, one in run.interpretations.items() if one.mixed
+    }
     deltas = {line.score: line.delta for line in compared.scores if line.delta is not None}
     coverage = {score: score_coverage(run, score) for score in values}
     pairs = {line.score: pair_coverage(baseline, run, line.score, item_ids) for line in compared.scores}
@@ -261,7 +263,7 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> Run
         deltas.setdefault(ERROR_RATE, failing)
         pairs.setdefault(ERROR_RATE, ended_pair_coverage(baseline, run))
     together = [line for line in compared.scores if _has_direction(line.score, baseline, run)]
-    scales = {score: reading.scale for score, reading in run.readings.items() if reading.scale is not None}
+    scales = {score: reading.scale for score, reading in run.interpretations.items() if reading.scale is not None}
     return RunMeasures(
         run=run.name,
         status=run.record.status,
@@ -285,8 +287,8 @@ def _tested(line: ScoreComparison, p: float | None) -> ComparedVerdict:
 
 def _has_direction(score: str, *runs: RunValues) -> bool:
     """Whether one can say of a score what is better: not of labels, text, and numbers in a unit of their own."""
-    readings = [run.readings[score] for run in runs if score in run.readings]
-    return any(reading.scale is not None or (reading.problem and not reading.own_unit) for reading in readings)
+    interpretations = [run.interpretations[score] for run in runs if score in run.interpretations]
+    return any(reading.scale is not None or (reading.problem and not reading.own_unit) for reading in interpretations)
 
 
 async def _shown(ws: Workspace, changes: Sequence[Changes], start: int, limit: int) -> ShownItems:

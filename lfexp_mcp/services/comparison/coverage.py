@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lfexp_mcp.records import ItemResult
-from lfexp_mcp.services.reading.run_values import RunValues, first_results
+from lfexp_mcp.model import ItemResult
+from lfexp_mcp.services.runs.run_values import RunValues, first_results
 
 Lack = Literal["failed", "pending", "unscored", "one-sided", "left out"]
 """Why there is no value. One that its evaluator left out on purpose is none that should be there, unless the same item
@@ -132,7 +132,7 @@ def _lack(values: RunValues, item: ItemResult, score: str) -> Lack:
     if item.status != "succeeded":
         return item.status
     # A script that failed is listed under its own name, as that of its scores is not known.
-    lost = any(missing.name == score or missing.name not in values.readings for missing in item.unscored)
+    lost = any(missing.name == score or missing.name not in values.interpretations for missing in item.unscored)
     return "unscored" if lost else "left out"
 
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 from lfexp_mcp.answers.comparison import CheckOutcome, ComparedVerdict, Gate, GateCheck
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.records import RunStatus
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import RunStatus, Scale
 from lfexp_mcp.scores.limits import Limit, parse_limit
 from lfexp_mcp.services.comparison.coverage import MOST_LACKING, Coverage
 from lfexp_mcp.statistics.paired import MIN_PAIRS

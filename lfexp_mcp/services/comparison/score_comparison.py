@@ -8,7 +8,7 @@ from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case
-from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge
@@ -88,7 +88,7 @@ def _adjust(family: Sequence[_Line]) -> dict[tuple[str, str], _Adjusted]:
 
 
 def _present(baseline: RunValues, run: RunValues, scores: Sequence[str]) -> list[str]:
-    return [score for score in scores if score in baseline.readings or score in run.readings]
+    return [score for score in scores if score in baseline.interpretations or score in run.interpretations]
 
 
 def _line(
@@ -118,7 +118,7 @@ def _unfair(
     if found is not None:
         return found.message
     for values in (baseline, run):
-        if score not in values.readings:
+        if score not in values.interpretations:
             return f"Run {values.name!r} has no score {score!r}."
         if score not in values.numbers:
             return f"{score!r} is text, or labels without values, in {values.name!r}."
@@ -126,7 +126,7 @@ def _unfair(
 
 
 def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
-    reading = line.run.readings.get(line.score)
+    reading = line.run.interpretations.get(line.score)
     scale = reading.scale.name if reading and reading.scale else None
     result = line.result
     if result is None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lfexp_mcp.services.comparison.coverage import missing_items
-from lfexp_mcp.services.reading.run_values import RunValues
+from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.interval import Interval
 
 MOST_MISSING = 0.02

@@ -6,9 +6,9 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import kill_worker
-from lfexp_mcp.services.reading.describe import describe_run, describe_start
-from lfexp_mcp.services.reading.following import follow
-from lfexp_mcp.services.reading.local import find_run_folder
+from lfexp_mcp.services.runs.describe import describe_run, describe_start
+from lfexp_mcp.services.runs.following import follow
+from lfexp_mcp.services.runs.local import find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
 ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
@@ -37,7 +37,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
         )
     if folder.is_at_work():
         folder.request_cancel()
-        grace = folder.manifest().limits.cancel_grace
+        grace = folder.run_spec().limits.cancel_grace
         follower = await follow(ws, folder)
         if not await follower.wait(grace + CANCEL_PATIENCE):
             await _kill(folder)

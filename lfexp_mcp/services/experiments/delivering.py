@@ -6,7 +6,7 @@ import anyio
 
 from lfexp_mcp.errors import BackendError, StateError, WorkerError
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.protocol import Order
+from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
 from lfexp_mcp.services.workspace import Workspace
 
@@ -44,14 +44,14 @@ async def deliver_pending(ws: Workspace) -> int:
         StateError: The runs' folder cannot be read.
         WorkerError: The process cannot be started.
     """
-    waiting = [(folder, manifest) for folder, manifest in ws.runs.orders() if _waits(folder)]
+    waiting = [(folder, run_spec) for folder, run_spec in ws.runs.orders() if _waits(folder)]
     if not waiting:
         return 0
     project = await ws.gateway.project_id()
-    theirs = tuple(folder.path for folder, manifest in waiting if manifest.project_id == project)
+    theirs = tuple(folder.path for folder, run_spec in waiting if run_spec.project_id == project)
     if theirs:
         worker = await start_worker(ws, None)
-        await worker.give(Order(deliver=theirs))
+        await worker.give(WorkerCommand(deliver=theirs))
     return len(theirs)
 
 

@@ -3,7 +3,7 @@
 from lfexp_mcp.answers.run import RunEstimate
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.judges.usage import estimate_run
-from lfexp_mcp.records import ModelUsage, RunRecord
+from lfexp_mcp.model import ModelUsage, RunRecord
 from lfexp_mcp.services.workspace import Workspace
 
 

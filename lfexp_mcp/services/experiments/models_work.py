@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, DatasetItem
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.runs.manifest import Manifest, models_of
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec, models_of
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.resumed_judges import check_score_names, check_versions, judges_so_far
 from lfexp_mcp.services.workspace import Workspace
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelsWork:
-    """Judges and prompt as the manifest keeps them, resolved."""
+    """Judges and prompt as the run spec keeps them, resolved."""
 
     judges: tuple[dict[str, JsonValue], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ async def find_models_work(
     request: RunRequest,
     dataset: Dataset,
     items: Sequence[DatasetItem],
-    before: Manifest | None = None,
+    before: RunSpec | None = None,
     state: RunState | None = None,
     versions: Mapping[str, int] | None = None,
 ) -> ModelsWork:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
-from lfexp_mcp.runs.manifest import ExperimentHead
-from lfexp_mcp.services.reading.attribution import attribute_scores
-from lfexp_mcp.services.reading.results import item_result, newest_good
-from lfexp_mcp.services.reading.whole import Whole
+from lfexp_mcp.runs.run_spec import ExperimentHead
+from lfexp_mcp.services.runs.attribution import attribute_scores
+from lfexp_mcp.services.runs.results import item_result, newest_good
+from lfexp_mcp.services.runs.whole import Whole
 from lfexp_mcp.services.workspace import Workspace
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.makers import JudgeMaker
-from lfexp_mcp.runs.manifest import Manifest
+from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.reading.newer_judges import newer_versions
+from lfexp_mcp.services.runs.newer_judges import newer_versions
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -26,7 +26,7 @@ class JudgeSoFar:
     """Why it did not score others."""
 
 
-def judges_so_far(before: Manifest, state: RunState) -> dict[str, JudgeSoFar]:
+def judges_so_far(before: RunSpec, state: RunState) -> dict[str, JudgeSoFar]:
     """Read what the judges of a run have done so far, by the names of their prompts."""
     judges = [ResolvedJudge.model_validate(judge) for judge in before.judges]
     scored: Counter[tuple[str, int | None]] = Counter()

@@ -13,13 +13,13 @@ from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError,
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_worker
-from lfexp_mcp.runs.protocol import Order
+from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.estimate import estimate_whole
-from lfexp_mcp.services.experiments.orders import PreparedOrder, prepare_order
+from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
-from lfexp_mcp.services.reading.describe import describe_run, describe_start, start_progress
-from lfexp_mcp.services.reading.following import OnProgress, follow
+from lfexp_mcp.services.runs.describe import describe_run, describe_start, start_progress
+from lfexp_mcp.services.runs.following import OnProgress, follow
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
@@ -105,7 +105,7 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
         if follower is None or not await follower.wait(max(deadline - anyio.current_time(), 0)):
             raise UsageError("The dry run did not end in time. Pass a longer wait_seconds, or an item_timeout.")
         answer = await describe_run(ws, follower.record(), follower)
-        estimate = await estimate_whole(ws, follower.record(), follower.manifest.dry_run_of or 0)
+        estimate = await estimate_whole(ws, follower.record(), follower.run_spec.dry_run_of or 0)
         return _of_dry_run(answer, request, estimate)
     finally:
         with anyio.CancelScope(shield=True):
@@ -120,9 +120,9 @@ async def _start(ws: Workspace, request: RunRequest, start: Start) -> None:
     # A resumed run is started by the interpreter that it was begun with, which its order tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
-        order = await prepare_order(ws, request)
-        start.manifest = order.manifest
-        worker = worker or await start_worker(ws, order.manifest.python)
+        order = await prepare_run(ws, request)
+        start.run_spec = order.run_spec
+        worker = worker or await start_worker(ws, order.run_spec.python)
         await _hand_over(order, worker, start)
     finally:
         if worker is not None:
@@ -130,7 +130,7 @@ async def _start(ws: Workspace, request: RunRequest, start: Start) -> None:
                 await anyio.to_thread.run_sync(worker.dismiss)
 
 
-async def _hand_over(order: PreparedOrder, worker: WorkerProcess, start: Start) -> None:
+async def _hand_over(order: PreparedRun, worker: WorkerProcess, start: Start) -> None:
     """Give a worker the order, and see it load the scripts."""
     folder = order.folder
     with folder.starting():
@@ -138,7 +138,7 @@ async def _hand_over(order: PreparedOrder, worker: WorkerProcess, start: Start) 
         try:
             # Once the worker may have read the order, only its folder tells whether the run has begun.
             with anyio.CancelScope(shield=True):
-                await worker.give(Order(run=folder.path))
+                await worker.give(WorkerCommand(run=folder.path))
                 start.folder = folder
             await worker.begin()
         except RunExistsError:

@@ -8,8 +8,7 @@ import anyio
 
 from lfexp_mcp.errors import BackendError, NotFoundError
 from lfexp_mcp.gateway.run_marks import decode_plan
-from lfexp_mcp.makers import JudgeMaker
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import JudgeMaker, RunRecord
 from lfexp_mcp.services.workspace import Workspace
 
 PATIENCE_S = 2.0

@@ -10,13 +10,13 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.manifest import Manifest
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
-from lfexp_mcp.services.reading.local import find_run_folder
-from lfexp_mcp.services.reading.results import TELLING_S_PER_RESULT
+from lfexp_mcp.runs.run_spec import RunSpec
+from lfexp_mcp.services.runs.local import find_run_folder
+from lfexp_mcp.services.runs.results import TELLING_S_PER_RESULT
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
@@ -105,7 +105,7 @@ class Follower:
         self._replay = replay
         self._folder = replay.folder
         self._reporter = _Reporter(on_progress)
-        self.manifest: Manifest = replay.folder.manifest()
+        self.run_spec: RunSpec = replay.folder.run_spec()
 
     @property
     def state(self) -> RunState:
@@ -115,7 +115,7 @@ class Follower:
     @property
     def telling_s(self) -> float:
         """About what it takes to put the whole run into an answer, for which a wait leaves time."""
-        return self.manifest.total_items * TELLING_S_PER_RESULT
+        return self.run_spec.total_items * TELLING_S_PER_RESULT
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
@@ -154,7 +154,7 @@ class Follower:
     def progress(self) -> Progress:
         """Return how far the run has come."""
         state = self.state
-        done, total = state.kept + state.ended_since_accepted, self.manifest.total_items
+        done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
         running = len(state.at_work)
         rate = self._rate()
         # How long the last items will run is not known from those that have ended: one of them may hang.

@@ -5,9 +5,20 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.makers import JudgeMaker, ScoreMaker, ScoreOrigin, ScriptMaker, are_mixed
-from lfexp_mcp.records import RunRecord, Score, ScoreDataType
-from lfexp_mcp.scale import BOOLEAN, TEN, UNIT, Scale
+from lfexp_mcp.model import (
+    BOOLEAN,
+    TEN,
+    UNIT,
+    JudgeMaker,
+    RunRecord,
+    Scale,
+    Score,
+    ScoreDataType,
+    ScoreMaker,
+    ScoreOrigin,
+    ScriptMaker,
+    are_mixed,
+)
 
 ORIGINS: tuple[ScoreOrigin, ...] = ("run", "api", "langfuse", "human")
 """In a run a name's values are of one origin, the first of these that has any: what others wrote under the name of a
@@ -24,7 +35,7 @@ _SCALE: TypeAdapter[Scale] = TypeAdapter(Scale)
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreReading:
+class ScoreInterpretation:
     """How the values of one score name are to be read, in one run, whatever other runs have."""
 
     name: str
@@ -111,7 +122,7 @@ def _canonical(score: Score, scale: Scale) -> float | None:
     return None if on_scale is None else scale.normalise(on_scale)
 
 
-def read_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict[str, ScoreReading]:
+def interpret_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict[str, ScoreInterpretation]:
     """Work out how each score name of a run is to be read.
 
     A scale belongs to the maker of a score: a judge's and a script's are part of each of their scores, a human's and
@@ -126,19 +137,19 @@ def read_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict[str,
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
     recorded, found = _recorded(record), _by_origin(score for item in record.items for score in item.scores)
-    readings = {}
+    interpretations = {}
     for name in sorted(found):
         origin = next(origin for origin in ORIGINS if origin in found[name])
-        readings[name] = _reading(name, origin, found[name][origin], recorded.get(name), configured.get(name))
-    return readings
+        interpretations[name] = _reading(name, origin, found[name][origin], recorded.get(name), configured.get(name))
+    return interpretations
 
 
-def read_human_scores(scores: Iterable[Score], configured: Mapping[str, Scale]) -> dict[str, ScoreReading]:
+def interpret_human_scores(scores: Iterable[Score], configured: Mapping[str, Scale]) -> dict[str, ScoreInterpretation]:
     """Work out how the human scores among some are to be read, whatever else has their names.
 
     Args:
         scores: Of any source.
-        configured: The scales that score configs state, see `read_scores`.
+        configured: The scales that score configs state, see `interpret_scores`.
     """
     found = _by_origin(score for score in scores if score.source == "ANNOTATION")
     return {name: _reading(name, "human", of["human"], None, configured.get(name)) for name, of in found.items()}
@@ -153,24 +164,24 @@ def _by_origin(scores: Iterable[Score]) -> dict[str, dict[ScoreOrigin, list[Scor
 
 def _reading(
     name: str, origin: ScoreOrigin, scores: Sequence[Score], recorded: "_Declared | None", configured: Scale | None
-) -> ScoreReading:
+) -> ScoreInterpretation:
     kind, makers = _data_type(scores), tuple(dict.fromkeys(score.maker for score in scores))
     lower = any(isinstance(maker, ScriptMaker) and maker.lower_is_better for maker in makers)
     declared = _declared_by(makers, recorded, configured)
     if declared is not None and (kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale)):
-        reading = ScoreReading(name, kind, origin, declared.scale, declared.source, makers)
+        reading = ScoreInterpretation(name, kind, origin, declared.scale, declared.source, makers)
         return replace(reading, problem=_beyond(reading, scores))
     if kind == "BOOLEAN":
-        return ScoreReading(name, kind, origin, BOOLEAN.lower_better() if lower else BOOLEAN, None, makers)
+        return ScoreInterpretation(name, kind, origin, BOOLEAN.lower_better() if lower else BOOLEAN, None, makers)
     if kind != "NUMERIC":
         source = declared.source if declared else None
-        return ScoreReading(name, kind, origin, None, source, makers)
+        return ScoreInterpretation(name, kind, origin, None, source, makers)
     values = [float(score.value) for score in scores if not isinstance(score.value, str)]
     scale, problem = _undeclared(values)
     source = DEFAULT if scale == UNIT else OBSERVED
     scale = scale.lower_better() if scale and lower else scale
     own_unit = scale is None and 2 * sum(TEN.within(value) is None for value in values) >= len(values)
-    return ScoreReading(name, kind, origin, scale, source, makers, problem, own_unit)
+    return ScoreInterpretation(name, kind, origin, scale, source, makers, problem, own_unit)
 
 
 def _data_type(scores: Iterable[Score]) -> ScoreDataType:
@@ -201,7 +212,7 @@ def _undeclared(values: Sequence[float]) -> tuple[Scale | None, str | None]:
     return None, f"{_some(beyond, values)} above 1, too few to be a set on 0-10, and no scale is declared"
 
 
-def _beyond(reading: ScoreReading, scores: Sequence[Score]) -> str | None:
+def _beyond(reading: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
     """Say that numbers lie outside the declared scale; None where none does."""
     numbers = [(score, raw) for score in scores if (raw := reading.raw(score)) is not None]
     outside = [raw for score, raw in numbers if reading.canonical(score) is None]

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lfexp_mcp.records import ItemResult, RunRecord, Score
-from lfexp_mcp.scale import Scale
-from lfexp_mcp.scores.readings import ScoreReading, read_human_scores, read_scores
+from lfexp_mcp.model import ItemResult, RunRecord, Scale, Score
+from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +13,8 @@ class RunValues:
     """A run with its scores read as numbers."""
 
     record: RunRecord
-    readings: dict[str, ScoreReading]
-    humans: dict[str, ScoreReading]
+    interpretations: dict[str, ScoreInterpretation]
+    humans: dict[str, ScoreInterpretation]
     """How the scores that humans gave are read, also where a judge's of the same name count."""
     numbers: dict[str, dict[str, float]]
     """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
@@ -27,19 +26,19 @@ class RunValues:
 
     def has_scale(self, score: str) -> bool:
         """Whether a score's values lie on the canonical 0-1, and so can be judged."""
-        reading = self.readings.get(score)
+        reading = self.interpretations.get(score)
         return reading is not None and reading.is_canonical
 
-    def reading_of(self, score: Score) -> ScoreReading | None:
+    def interpretation_of(self, score: Score) -> ScoreInterpretation | None:
         """How one score is read; None for one that does not count beside those of another source."""
         if score.source == "ANNOTATION":
             return self.humans.get(score.name)
-        reading = self.readings.get(score.name)
+        reading = self.interpretations.get(score.name)
         return reading if reading is not None and reading.counts(score) else None
 
     def score_of(self, item: ItemResult, name: str) -> Score | None:
         """The score of an item that counts, None where it was not scored."""
-        reading = self.readings.get(name)
+        reading = self.interpretations.get(name)
         if reading is None:
             return None
         return next((score for score in item.scores if reading.counts(score)), None)
@@ -52,19 +51,19 @@ def read_values(record: RunRecord, configured: Mapping[str, Scale]) -> RunValues
         record: The run.
         configured: The scales that score configs state, by name.
     """
-    readings = read_scores(record, configured)
+    interpretations = interpret_scores(record, configured)
     collected: dict[str, dict[str, list[float]]] = {}
     for item in record.items:
         for score in item.scores:
-            reading = readings[score.name]
+            reading = interpretations[score.name]
             value = number_of(score, reading) if reading.counts(score) else None
             if value is not None:
                 collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-    humans = read_human_scores((score for item in record.items for score in item.scores), configured)
-    return RunValues(record, readings, humans, {name: _means(values) for name, values in collected.items()})
+    humans = interpret_human_scores((score for item in record.items for score in item.scores), configured)
+    return RunValues(record, interpretations, humans, {name: _means(values) for name, values in collected.items()})
 
 
-def number_of(score: Score, reading: ScoreReading) -> float | None:
+def number_of(score: Score, reading: ScoreInterpretation) -> float | None:
     """A score as a finite number: canonical where its scale is known, else as it came; None for text and labels."""
     number = reading.canonical(score) if reading.is_canonical else reading.raw(score)
     return number if number is not None and math.isfinite(number) else None

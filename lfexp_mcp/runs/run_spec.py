@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from lfexp_mcp import __version__
+from lfexp_mcp.model import Scale
 from lfexp_mcp.runs.framing import frame, unframe
-from lfexp_mcp.scale import Scale
 
-MANIFEST_FORMAT: Literal[1] = 1
+RUN_SPEC_FORMAT: Literal[1] = 1
 
 
 class ExperimentHead(BaseModel):
@@ -56,19 +56,19 @@ class Limits(BaseModel):
     """How long items at work may go on after a cancel or the run's time-out."""
 
 
-class Manifest(BaseModel):
+class RunSpec(BaseModel):
     """A run's order."""
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[1] = MANIFEST_FORMAT
+    format: Literal[1] = RUN_SPEC_FORMAT
     version: str | None = None
     """Of the lfexp-mcp that wrote it; None in those of version 0.1."""
     created: datetime
     project_id: str
     base_url: str
     public_key: str | None = None
-    """Tells the project where Langfuse does not answer; None in a manifest of version 0.1."""
+    """Tells the project where Langfuse does not answer; None in a run spec of version 0.1."""
     dataset_id: str
     dataset_name: str
     dataset_version: datetime
@@ -124,26 +124,26 @@ class Manifest(BaseModel):
 
 
 def models_of(judges: Iterable[Mapping[str, JsonValue]], task_prompt: Mapping[str, JsonValue] | None) -> list[str]:
-    """Return the models that judges and a prompt call, in the forms that a manifest keeps."""
+    """Return the models that judges and a prompt call, in the forms that a run spec keeps."""
     prompts = [task_prompt] if task_prompt is not None else []
     return [str(prompt["model"]) for prompt in (*judges, *prompts)]
 
 
 class _Stamp(BaseModel):
-    """What every version can read of a manifest."""
+    """What every version can read of a run spec."""
 
-    format: int = MANIFEST_FORMAT
+    format: int = RUN_SPEC_FORMAT
     version: str | None = None
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """Return a manifest as a file holds it: JSON behind its length and checksum."""
-    stamped = manifest.model_copy(update={"version": __version__})
+def encode_run_spec(run_spec: RunSpec) -> bytes:
+    """Return a run spec as a file holds it: JSON behind its length and checksum."""
+    stamped = run_spec.model_copy(update={"version": __version__})
     return frame(stamped.model_dump_json(indent=2).encode())
 
 
-def decode_manifest(content: bytes) -> Manifest:
-    """Read what `encode_manifest` wrote, or the plain JSON of version 0.1.
+def decode_run_spec(content: bytes) -> RunSpec:
+    """Read what `encode_run_spec` wrote, or the plain JSON of version 0.1.
 
     Raises:
         ValueError: It is damaged, or of a newer version; the text is a clause that says so.
@@ -151,18 +151,18 @@ def decode_manifest(content: bytes) -> Manifest:
     text = unframe(content.removesuffix(b"\n"))
     if text is None:
         if not content.startswith(b"{"):
-            raise ValueError("its manifest is damaged")
+            raise ValueError("its run spec is damaged")
         text = content
     try:
         stamp = _Stamp.model_validate_json(text)
-        if stamp.format > MANIFEST_FORMAT:
+        if stamp.format > RUN_SPEC_FORMAT:
             raise ValueError(
                 f"lfexp-mcp {stamp.version or 'of a newer version'} wrote it (format {stamp.format}), and this is "
-                f"{__version__} (format {MANIFEST_FORMAT}): use that version for this run"
+                f"{__version__} (format {RUN_SPEC_FORMAT}): use that version for this run"
             )
-        return Manifest.model_validate_json(text)
+        return RunSpec.model_validate_json(text)
     except ValidationError as error:
-        raise ValueError(f"its manifest is damaged: {error.errors()[0]['msg']}") from error
+        raise ValueError(f"its run spec is damaged: {error.errors()[0]['msg']}") from error
 
 
 def encode_items(items: Iterable[RunItem]) -> Iterator[bytes]:

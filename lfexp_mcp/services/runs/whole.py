@@ -8,10 +8,19 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.gateway.run_marks import MARK_NAME, decode_mark, decode_plan, find_mark
-from lfexp_mcp.makers import RunMaker
-from lfexp_mcp.records import EndStatus, ItemResult, MissingScores, RunMark, RunPlan, RunRecord, RunStatus, Unscored
-from lfexp_mcp.services.reading.attribution import KnownMakers, RecordedMakers
-from lfexp_mcp.services.reading.provenance import read_provenance, repeats_of
+from lfexp_mcp.model import (
+    EndStatus,
+    EvaluatorFailure,
+    ItemResult,
+    MissingScores,
+    RunMaker,
+    RunMark,
+    RunPlan,
+    RunRecord,
+    RunStatus,
+)
+from lfexp_mcp.services.runs.attribution import KnownMakers, RecordedMakers
+from lfexp_mcp.services.runs.provenance import read_provenance, repeats_of
 from lfexp_mcp.services.workspace import Workspace
 
 NO_END = (
@@ -68,12 +77,12 @@ class Whole:
         recorded = RecordedMakers.of(self.provenance) if self.provenance and self.plan is None else None
         return KnownMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
 
-    def unscored_of(self, item: ItemResult) -> tuple[Unscored, ...]:
+    def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
         """The scores that a good result was to have, and lacks."""
         scored = {score.name for score in item.scores if score.maker.origin == "run"}
         failed = [name for name, lacking in self.lacking.items() if lacking.may_hold(item)]
         names = dict.fromkeys((*self.expected, *failed))
-        return tuple(Unscored(name, NOT_IN_LANGFUSE) for name in names if name not in scored)
+        return tuple(EvaluatorFailure(name, NOT_IN_LANGFUSE) for name in names if name not in scored)
 
 
 def _lacking_scores(mark: RunMark | None) -> dict[str, _Lacking]:

@@ -12,18 +12,18 @@ from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageEr
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import Scale
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
-from lfexp_mcp.runs.manifest import ExperimentHead, Limits, Manifest, RunItem
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.runs.run_spec import ExperimentHead, Limits, RunItem, RunSpec
 from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.experiments.live import sample_live, store_live
 from lfexp_mcp.services.experiments.models_work import find_models_work
 from lfexp_mcp.services.experiments.other_machine import read_results
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import working_folder
-from lfexp_mcp.services.reading.whole import Whole, read_whole
+from lfexp_mcp.services.runs.whole import Whole, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
@@ -37,11 +37,11 @@ FREE_POLL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedOrder:
+class PreparedRun:
     """An order, ready to be written to its folder."""
 
     folder: RunFolder
-    manifest: Manifest
+    run_spec: RunSpec
     items: Sequence[RunItem] | None
     """None keeps the items that the folder has."""
     earlier: Sequence[Event] = ()
@@ -61,15 +61,15 @@ class PreparedOrder:
         """
         held = self.folder.is_held()
         if held or (self.is_new and self.folder.has_started()):
-            raise _exists(self.manifest.run_name, self.manifest.dataset_name, at_work=held)
-        self.folder.write_order(self.manifest, self.items)
+            raise _exists(self.run_spec.run_name, self.run_spec.dataset_name, at_work=held)
+        self.folder.write_run_spec(self.run_spec, self.items)
         if self.earlier:
             journal = self.folder.open_journal()
             journal.append(*self.earlier)
             journal.close()
 
 
-async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
+async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     """Check a request against Langfuse and this machine, and work its order out.
 
     Raises:
@@ -92,7 +92,7 @@ async def prepare_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
     return await _begin_order(ws, folder, request, dataset, heads)
 
 
-async def _dry_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
+async def _dry_order(ws: Workspace, request: RunRequest) -> PreparedRun:
     """The order of a run of a few items, of which nothing is stored."""
     if request.source_type == "live":
         sample = await sample_live(ws, request.run_name, request.sample_size)
@@ -101,15 +101,15 @@ async def _dry_order(ws: Workspace, request: RunRequest) -> PreparedOrder:
         dataset = await ws.gateway.dataset(request.dataset or "")
         items = await ws.gateway.dataset_items(dataset.name)
     heads = await _heads(ws, dataset, request)
-    whole = await _new_manifest(ws, request, dataset, items, heads)
+    whole = await _new_run_spec(ws, request, dataset, items, heads)
     few = items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
-    return PreparedOrder(ws.runs.dry_folder(), whole.model_copy(update=changes), [_run_item(item) for item in few])
+    return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), [_run_item(item) for item in few])
 
 
 async def _begin_order(
     ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
-) -> PreparedOrder:
+) -> PreparedRun:
     """The order of a run that this machine does not know: a new one, or one that another machine began."""
     items, taken = await _read(ws, dataset, heads)
     experiment = taken.get(request.run_name)
@@ -126,25 +126,25 @@ async def _begin_order(
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
     whole = await read_whole(ws, experiment) if experiment is not None else None
-    manifest = await _new_manifest(ws, request, dataset, items, heads, whole)
+    run_spec = await _new_run_spec(ws, request, dataset, items, heads, whole)
     earlier = await read_results(ws, whole, heads) if whole is not None else ()
-    if earlier and (manifest.evaluator_script or manifest.judges):
-        manifest = manifest.model_copy(update={"warnings": (*manifest.warnings, SCORED_ELSEWHERE)})
-    return PreparedOrder(folder, manifest, [_run_item(item) for item in items], earlier)
+    if earlier and (run_spec.evaluator_script or run_spec.judges):
+        run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
+    return PreparedRun(folder, run_spec, [_run_item(item) for item in items], earlier)
 
 
-async def _new_manifest(
+async def _new_run_spec(
     ws: Workspace,
     request: RunRequest,
     dataset: Dataset,
     items: Sequence[DatasetItem],
     heads: Sequence[ExperimentHead],
     whole: Whole | None = None,
-) -> Manifest:
+) -> RunSpec:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
     work = await find_models_work(ws, request, dataset, items, versions=whole.judge_versions if whole else None)
-    return Manifest(
+    return RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
         base_url=ws.gateway.backend.url,
@@ -174,13 +174,13 @@ async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[E
     return [ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name) for name in names]
 
 
-async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedOrder:
+async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
     """The order of a run that this machine knows: the same items, the limits of now, and what the request names."""
     at_work = folder.is_at_work()
     if at_work or not request.resume:
         raise _exists(request.run_name, dataset.name, at_work=at_work)
     await _until_free(folder)
-    before = folder.manifest()
+    before = folder.run_spec()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
             f"Run {request.run_name!r} has repeats={before.repeats}, and a resume cannot change that: leave `repeats` "
@@ -203,7 +203,7 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
         "working_folder": working_folder(),
         "limits": _limits(ws, request),
     }
-    return PreparedOrder(folder, before.model_copy(update=changes), None)
+    return PreparedRun(folder, before.model_copy(update=changes), None)
 
 
 async def _score_scales(ws: Workspace, evaluator_script: Path | None) -> dict[str, Scale]:

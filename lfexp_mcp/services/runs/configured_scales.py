@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker
-from lfexp_mcp.records import RunRecord, Score
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.workspace import Workspace
 

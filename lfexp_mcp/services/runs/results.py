@@ -11,13 +11,12 @@ from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
 from lfexp_mcp.gateway.results import EMBEDDED_SCORES
 from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
-from lfexp_mcp.makers import JudgeMaker, ScriptMaker
-from lfexp_mcp.records import ItemResult, RunRecord, Score
+from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.services.reading.attribution import KnownMakers, attribute_scores
-from lfexp_mcp.services.reading.local import find_run_folder, read_journal
-from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance, repeats_of
-from lfexp_mcp.services.reading.whole import complete, read_whole
+from lfexp_mcp.services.runs.attribution import KnownMakers, attribute_scores
+from lfexp_mcp.services.runs.local import find_run_folder, read_journal
+from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance, repeats_of
+from lfexp_mcp.services.runs.whole import complete, read_whole
 from lfexp_mcp.services.workspace import Workspace
 
 ANSWER_RESERVE_S = 3.0

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import ExperimentItem
-from lfexp_mcp.makers import JudgeMaker, RunMaker, ScriptMaker
-from lfexp_mcp.records import Score
+from lfexp_mcp.model import JudgeMaker, RunMaker, Score, ScriptMaker
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 

@@ -4,7 +4,7 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.records import RunRecord
+from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.workspace import Workspace
 
@@ -44,9 +44,9 @@ async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder |
 
 
 def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
-    for folder, manifest in ws.runs.orders():
-        here = (manifest.base_url, manifest.public_key) == (ws.gateway.backend.url, ws.gateway.public_key)
-        if here and (manifest.dataset_name, manifest.run_name) == (dataset, run_name):
+    for folder, run_spec in ws.runs.orders():
+        here = (run_spec.base_url, run_spec.public_key) == (ws.gateway.backend.url, ws.gateway.public_key)
+        if here and (run_spec.dataset_name, run_spec.run_name) == (dataset, run_name):
             return folder
     return None
 

@@ -13,17 +13,15 @@ from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.makers import JudgeMaker
-from lfexp_mcp.records import ItemResult, RunRecord
-from lfexp_mcp.runs.manifest import Manifest
-from lfexp_mcp.scale import Scale
+from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Scale
+from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.scores.gaps import nothing_scores
-from lfexp_mcp.scores.readings import read_scores
+from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.reading.following import Follower
-from lfexp_mcp.services.reading.newer_judges import NewerJudge, newer_judges_of
+from lfexp_mcp.services.runs.following import Follower
+from lfexp_mcp.services.runs.newer_judges import NewerJudge, newer_judges_of
 from lfexp_mcp.services.starts import Start
 from lfexp_mcp.services.workspace import Workspace
 
@@ -59,7 +57,7 @@ async def describe_run(
         status[item.status] += 1
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
-    readings = read_scores(record, configured or {})
+    interpretations = interpret_scores(record, configured or {})
     newer = await newer_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,
@@ -68,7 +66,7 @@ async def describe_run(
         run_name=record.run_name,
         experiment_id=record.experiment_ids[0],
         experiment_url=await ws.gateway.experiment_url(
-            record.experiment_ids[0], follower.manifest.project_id if follower else None
+            record.experiment_ids[0], follower.run_spec.project_id if follower else None
         ),
         description=record.description,
         total_items=record.total_items,
@@ -78,8 +76,8 @@ async def describe_run(
         pending=max(record.total_items - ended, 0),
         undelivered=undelivered,
         progress=follower.progress() if follower and record.status == "running" else None,
-        scores=summarise_scores(record, readings),
-        repeated_scores=summarise_repeats(record, readings),
+        scores=summarise_scores(record, interpretations),
+        repeated_scores=summarise_repeats(record, interpretations),
         run_scores={score.name: score.value for score in record.run_scores},
         evaluators=_evaluators(record),
         models=models,
@@ -87,40 +85,40 @@ async def describe_run(
         judge_cost_usd=_total_cost([use for use in models if use.role == "judge"]),
         task_cost_usd=_total_cost([use for use in models if use.role == "task"]),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
-        warnings=[*run_warnings(record, readings), *(judge.advice for judge in newer)],
+        warnings=[*run_warnings(record, interpretations), *(judge.advice for judge in newer)],
         log=follower.log() if follower else None,
         worker_exit_code=follower.worker_exit_code() if follower and record.status == "failed" else None,
-        next=_next_steps(record, status["failed"], undelivered, follower.manifest if follower else None, newer),
+        next=_next_steps(record, status["failed"], undelivered, follower.run_spec if follower else None, newer),
     )
 
 
 def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> RunAnswer:
     """Describe a run that no worker has yet: it is being prepared, or was cancelled before it had begun."""
-    manifest = start.manifest
+    run_spec = start.run_spec
     run: dict[str, JsonValue] = {"dataset": start.dataset, "run_name": start.run_name}
     return RunAnswer(
         status="cancelled" if cancelled else "running",
         backend=ws.gateway.backend,
         dataset=start.dataset,
         run_name=start.run_name,
-        experiment_id=manifest.experiments[0].id if manifest else None,
+        experiment_id=run_spec.experiments[0].id if run_spec else None,
         experiment_url=None,
-        total_items=manifest.total_items if manifest else 0,
+        total_items=run_spec.total_items if run_spec else 0,
         succeeded=0,
         failed=0,
-        pending=manifest.total_items if manifest else 0,
+        pending=run_spec.total_items if run_spec else 0,
         progress=None if cancelled else start_progress(start),
         scores=[],
         evaluators=[],
         errors=[],
-        warnings=[NOT_BEGUN if cancelled else WAITS_FOR_WORKER if manifest else READS_DATASET],
+        warnings=[NOT_BEGUN if cancelled else WAITS_FOR_WORKER if run_spec else READS_DATASET],
         next=[] if cancelled else _steps_while_running(run),
     )
 
 
 def start_progress(start: Start) -> Progress:
     """How far a run has come that no worker has yet; its total is 0 while the dataset is being read."""
-    total = start.manifest.total_items if start.manifest else 0
+    total = start.run_spec.total_items if start.run_spec else 0
     return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
 
 
@@ -204,7 +202,7 @@ def _total_cost(models: list[ModelUse]) -> float | None:
 
 
 def _next_steps(
-    record: RunRecord, failed: int, undelivered: int, order: Manifest | None, newer: Sequence[NewerJudge]
+    record: RunRecord, failed: int, undelivered: int, order: RunSpec | None, newer: Sequence[NewerJudge]
 ) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
@@ -239,7 +237,7 @@ def _versions_to_ask(record: RunRecord, newer: Sequence[NewerJudge]) -> list[str
     return [instead.get(judge.prompt, f"{judge.prompt}:{judge.version}") for judge in plan.judges.values()]
 
 
-def _resume_step(run: dict[str, JsonValue], order: Manifest | None, judges: list[str], *, bare: bool) -> NextStep:
+def _resume_step(run: dict[str, JsonValue], order: RunSpec | None, judges: list[str], *, bare: bool) -> NextStep:
     """The call that goes on with a run: its order on this machine holds the scripts and judges, but not the limits."""
     why = "Go on: runs what is missing or failed, scores what is not, and sends what Langfuse has not acknowledged."
     if order is None:

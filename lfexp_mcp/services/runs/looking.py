@@ -10,21 +10,20 @@ from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, R
 from lfexp_mcp.errors import NotFoundError, RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.gateway.run_marks import decode_plan
-from lfexp_mcp.records import ItemResult, RunRecord, RunStatus, Score
+from lfexp_mcp.model import ItemResult, RunRecord, RunStatus, Scale, Score
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.scale import Scale
-from lfexp_mcp.scores.readings import ScoreReading
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_TOKENS, Allowance, Detail, fit
 from lfexp_mcp.services.answering.ceiling import within
 from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.answering.notices import STRANGERS
-from lfexp_mcp.services.reading.configured_scales import configured_scales_of
-from lfexp_mcp.services.reading.describe import describe_run, describe_start
-from lfexp_mcp.services.reading.following import Follower, OnProgress, follow, wait_for_run
-from lfexp_mcp.services.reading.provenance import PROVENANCE_KEY, read_provenance
-from lfexp_mcp.services.reading.results import LANGFUSE_PATIENCE_S, read_run, with_comments
-from lfexp_mcp.services.reading.run_values import RunValues, read_values
-from lfexp_mcp.services.reading.whole import listed_status
+from lfexp_mcp.services.runs.configured_scales import configured_scales_of
+from lfexp_mcp.services.runs.describe import describe_run, describe_start
+from lfexp_mcp.services.runs.following import Follower, OnProgress, follow, wait_for_run
+from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance
+from lfexp_mcp.services.runs.results import LANGFUSE_PATIENCE_S, read_run, with_comments
+from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.whole import listed_status
 from lfexp_mcp.services.workspace import Workspace
 
 PAGES = 5
@@ -142,20 +141,20 @@ def _description(experiment: Experiment) -> str | None:
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
     """Runs of this machine that Langfuse does not list yet; a list that goes on may hold them on a later page."""
     entries = []
-    for folder, manifest in ws.runs.orders():
-        hidden = manifest.dataset_id == dataset_id and manifest.experiments[0].id not in shown
+    for folder, run_spec in ws.runs.orders():
+        hidden = run_spec.dataset_id == dataset_id and run_spec.experiments[0].id not in shown
         status = _status(folder)
         if not hidden or (next_cursor and status != "running"):
             continue
         entries.append(
             RunListEntry(
-                name=manifest.run_name,
-                created=manifest.created,
-                description=manifest.description,
+                name=run_spec.run_name,
+                created=run_spec.created,
+                description=run_spec.description,
                 results=0,
-                metadata=manifest.metadata,
+                metadata=run_spec.metadata,
                 status=status,
-                planned=manifest.total_items,
+                planned=run_spec.total_items,
             )
         )
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
@@ -310,7 +309,7 @@ def _whole_items(
 
 def item_answer(item: ItemResult, values: RunValues, allowance: Allowance) -> ItemAnswer:
     """Show one item of a run within an allowance."""
-    scores = [_item_score(score, values.reading_of(score), allowance) for score in item.scores]
+    scores = [_item_score(score, values.interpretation_of(score), allowance) for score in item.scores]
     scores += [
         ItemScore(name=missing.name, value=None, error=allowance.cut_text(missing.error)) for missing in item.unscored
     ]
@@ -333,7 +332,7 @@ def repeat_of(record: RunRecord, item: ItemResult) -> int | None:
     return item.repeat if len(record.experiment_ids) > 1 else None
 
 
-def _item_score(score: Score, reading: ScoreReading | None, allowance: Allowance) -> ItemScore:
+def _item_score(score: Score, reading: ScoreInterpretation | None, allowance: Allowance) -> ItemScore:
     value, raw = score.value, score.raw
     if reading is not None and not isinstance(value, bool | str):
         canonical = reading.canonical(score)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.scale import Scale, parse_scale_name
+from lfexp_mcp.model.scale import Scale, parse_scale_name
 
 ScoreOrigin = Literal["run", "api", "langfuse", "human"]
 """Where a score comes from: the run's own judges and scripts, others through the API, Langfuse's own evaluators, or

@@ -1,0 +1,66 @@
+"""What lfexp-mcp talks about: runs, results, scores, who made them, scales, and what models used."""
+
+from lfexp_mcp.model.maker import (
+    OTHERS,
+    HumanMaker,
+    JudgeMaker,
+    OtherMaker,
+    RunMaker,
+    ScoreMaker,
+    ScoreOrigin,
+    ScriptMaker,
+    are_mixed,
+    recorded_maker,
+    scaled_label,
+)
+from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, MissingScores, RunMark, RunPlan, RunRecord, RunStatus
+from lfexp_mcp.model.scale import (
+    BOOLEAN,
+    LOWER_IS_BETTER,
+    ROUNDING,
+    TEN,
+    UNIT,
+    Category,
+    Scale,
+    ScaleKind,
+    parse_scale_name,
+)
+from lfexp_mcp.model.score import EvaluatorFailure, Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model.usage import ModelCaller, ModelUsage
+
+__all__ = [
+    "BOOLEAN",
+    "LOWER_IS_BETTER",
+    "OTHERS",
+    "ROUNDING",
+    "TEN",
+    "UNIT",
+    "Category",
+    "EndStatus",
+    "EvaluatorFailure",
+    "HumanMaker",
+    "ItemResult",
+    "ItemStatus",
+    "JudgeMaker",
+    "MissingScores",
+    "ModelCaller",
+    "ModelUsage",
+    "OtherMaker",
+    "RunMaker",
+    "RunMark",
+    "RunPlan",
+    "RunRecord",
+    "RunStatus",
+    "Scale",
+    "ScaleKind",
+    "Score",
+    "ScoreDataType",
+    "ScoreMaker",
+    "ScoreOrigin",
+    "ScoreSource",
+    "ScriptMaker",
+    "are_mixed",
+    "parse_scale_name",
+    "recorded_maker",
+    "scaled_label",
+]

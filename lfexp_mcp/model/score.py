@@ -1,0 +1,48 @@
+"""A score of one item or of a whole run, and one that is missing."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from pydantic import JsonValue
+
+from lfexp_mcp.model.maker import OTHERS, HumanMaker, ScoreMaker
+
+ScoreDataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
+ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One score of one item, or of a whole run."""
+
+    id: str
+    name: str
+    value: float | bool | str
+    """As Langfuse stores it: a judge's number on the canonical 0-1 scale, a BOOLEAN as bool, a category as text."""
+    data_type: ScoreDataType
+    comment: str | None = None
+    """The judge's or human's reason; None where it was not read, since Langfuse leaves it out of items."""
+    source: ScoreSource = "API"
+    raw: float | None = None
+    """What the judge said on its own scale, where that differs from `value`."""
+    clamped: bool = False
+    """Whether `raw` lay outside its scale and `value` is the end next to it: so earlier versions scored it."""
+    config_id: str | None = None
+    author: str | None = None
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    timestamp: datetime | None = None
+    maker: ScoreMaker = OTHERS
+
+    def __post_init__(self) -> None:
+        if self.source == "ANNOTATION":
+            object.__setattr__(self, "maker", HumanMaker(self.author, self.config_id))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorFailure:
+    """A score that is missing because its evaluator or judge failed: neither zero nor nothing."""
+
+    name: str
+    """The score's name, or the evaluator's where the score's is not known."""
+    error: str
