@@ -9,8 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.judges.reply import ReadReply
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import ModelUsage, ScoreDataType
-from lfexp_mcp.scripts.results import Evaluated
+from lfexp_mcp.model import Evaluation, ModelUsage, ScoreDataType
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Judged:
     """How far the votes lie apart: greatest less least on the canonical scale; of labels, the share outvoted."""
     usage: ModelUsage
 
-    def evaluated(self, judge: ResolvedJudge) -> Evaluated:
+    def evaluated(self, judge: ResolvedJudge) -> Evaluation:
         """The score in the form that evaluators' scores have.
 
         Its metadata says that the judge saw what it judged fenced off as data, as earlier versions did not.
@@ -46,7 +45,7 @@ class Judged:
             metadata["raw"] = self.raw
         if judge.samples > 1:
             metadata |= {"samples": len(self.votes), "votes": list(self.votes), "spread": round(self.spread, 6)}
-        return Evaluated(judge.score_name, self.value, self.data_type, self.comment, metadata)
+        return Evaluation(judge.score_name, self.value, self.data_type, self.comment, metadata)
 
 
 def count_votes(judge: ResolvedJudge, votes: Sequence[ReadReply], usage: ModelUsage) -> Judged:

@@ -25,7 +25,7 @@ from lfexp_mcp.model.scale import (
     ScaleKind,
     parse_scale_name,
 )
-from lfexp_mcp.model.score import EvaluatorFailure, Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model.score import Evaluation, EvaluatorFailure, Score, ScoreDataType, ScoreSource
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "UNIT",
     "Category",
     "EndStatus",
+    "Evaluation",
     "EvaluatorFailure",
     "HumanMaker",
     "ItemResult",

@@ -13,6 +13,21 @@ ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one evaluator or judge said of one item, or of a whole run; a `Score` once it has an id and a maker.
+
+    The attributes are those of the Langfuse SDK's `Evaluation`.
+    """
+
+    name: str
+    value: float | bool | str
+    data_type: ScoreDataType
+    comment: str | None = None
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    config_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """One score of one item, or of a whole run."""
 

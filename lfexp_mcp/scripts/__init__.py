@@ -5,11 +5,10 @@ Imported only in the worker process, which runs the user's code.
 
 from lfexp_mcp.scripts.evaluators import EvaluatorSet, RunEvaluator, ScriptEvaluator, load_evaluators
 from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
-from lfexp_mcp.scripts.results import Evaluated, normalise_result
+from lfexp_mcp.scripts.results import normalise_result
 from lfexp_mcp.scripts.task import Task, load_task
 
 __all__ = [
-    "Evaluated",
     "EvaluatorSet",
     "RunEvaluator",
     "ScriptEvaluator",

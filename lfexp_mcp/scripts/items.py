@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from pydantic import JsonValue
 
-from lfexp_mcp.scripts.results import Evaluated
+from lfexp_mcp.model import Evaluation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,5 +42,5 @@ class ScriptItemResult:
 
     item: ScriptItem
     output: object
-    evaluations: list[Evaluated]
+    evaluations: list[Evaluation]
     trace_id: str | None

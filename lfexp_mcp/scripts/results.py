@@ -3,13 +3,12 @@
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.model import ScoreDataType
+from lfexp_mcp.model import Evaluation, ScoreDataType
 from lfexp_mcp.scripts.texts import clean, describe, show
 from lfexp_mcp.scripts.values import JsonReading
 
@@ -21,19 +20,7 @@ _COMMENTS = ("comment", "reasoning", "reason", "explanation", "rationale")
 _SHAPES = "Return an Evaluation, a dict with `name` and `value`, a number, a bool, a label or None."
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """One score that an evaluator gave, with the attributes of the SDK's `Evaluation`."""
-
-    name: str
-    value: float | bool | str
-    data_type: ScoreDataType
-    comment: str | None = None
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
-    config_id: str | None = None
-
-
-def normalise_result(evaluator_name: str, result: object) -> list[Evaluated]:
+def normalise_result(evaluator_name: str, result: object) -> list[Evaluation]:
     """Bring what an evaluator returned into one form.
 
     Args:
@@ -59,7 +46,7 @@ def normalise_result(evaluator_name: str, result: object) -> list[Evaluated]:
     return [_evaluated(evaluator_name, evaluator_name, result, None, None, None, None)]
 
 
-def _read_entry(evaluator_name: str, entry: object) -> list[Evaluated]:
+def _read_entry(evaluator_name: str, entry: object) -> list[Evaluation]:
     if entry is None:
         return []
     if isinstance(entry, Mapping):
@@ -77,7 +64,7 @@ def _is_scored(result: object) -> bool:
     return hasattr(result, "name") and (hasattr(result, "value") or hasattr(result, "score"))
 
 
-def _read(evaluator_name: str, fields: Mapping[object, object]) -> list[Evaluated]:
+def _read(evaluator_name: str, fields: Mapping[object, object]) -> list[Evaluation]:
     if "value" not in fields and "score" not in fields:
         raise ScriptError(f"The evaluator {evaluator_name!r} returned a dict without `value` (or `score`). {_SHAPES}")
     value = fields["value"] if "value" in fields else fields["score"]
@@ -112,13 +99,13 @@ def _evaluated(
     comment: str | None,
     metadata: object,
     config_id: object,
-) -> Evaluated:
+) -> Evaluation:
     try:
         plain, kind = _value(value, data_type)
     except ValueError as problem:
         raise ScriptError(f"The evaluator {evaluator_name!r} returned {show(value)} for {name!r}: {problem}") from None
     config = clean(config_id) if isinstance(config_id, str) else None
-    return Evaluated(name, plain, kind, comment, _metadata(metadata), config)
+    return Evaluation(name, plain, kind, comment, _metadata(metadata), config)
 
 
 def _value(value: object, data_type: object) -> tuple[float | bool | str, ScoreDataType]:

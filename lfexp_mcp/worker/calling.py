@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import ScriptItem, Task
 from lfexp_mcp.scripts.values import JsonReading
-from lfexp_mcp.worker.calls import Outcome, UserCode
+from lfexp_mcp.worker.user_code import CallResult, UserCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class TaskOutput:
     """What of it JSON cannot hold, and was replaced."""
 
 
-CallTask = Callable[[RunItem], Awaitable[Outcome[TaskOutput]]]
+CallTask = Callable[[RunItem], Awaitable[CallResult[TaskOutput]]]
 """Calls the task once on an item, within its time-out; raises nothing of what the task raises."""
 
 
 def script_caller(task: Task, user: UserCode, run_spec: RunSpec) -> CallTask:
     """Call the task of the user's script."""
 
-    async def call(item: RunItem) -> Outcome[TaskOutput]:
+    async def call(item: RunItem) -> CallResult[TaskOutput]:
         given = script_item(item, run_spec)
         return await user.call(
             lambda: task.call(given), read_output, is_async=task.is_async, timeout=run_spec.limits.item_timeout

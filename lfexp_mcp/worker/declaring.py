@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.model import Scale, ScriptMaker
+from lfexp_mcp.model import Evaluation, Scale, ScriptMaker
 from lfexp_mcp.scores.resolution import Declaration, read_declaration, with_direction
-from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptEvaluator
+from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ScriptScale:
             raise ScriptError(f"The evaluator `{evaluator.name}` declares {error}") from None
         return cls(maker, own, configured)
 
-    def maker_of(self, evaluated: Evaluated) -> ScriptMaker:
+    def maker_of(self, evaluated: Evaluation) -> ScriptMaker:
         """Return the maker of one score.
 
         Raises:

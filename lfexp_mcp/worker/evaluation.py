@@ -11,13 +11,12 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import EvaluatorFailure, RunMaker, Score
+from lfexp_mcp.model import Evaluation, EvaluatorFailure, RunMaker, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
-from lfexp_mcp.scripts import Evaluated, ScriptEvaluator, normalise_result
+from lfexp_mcp.scripts import ScriptEvaluator, normalise_result
 from lfexp_mcp.worker.calling import script_item
-from lfexp_mcp.worker.calls import Raised, UserCode
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.failures import error_text
@@ -25,6 +24,7 @@ from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.user_code import Raised, UserCode
 
 LONGEST_COMMENT = 5000
 """Characters that Langfuse keeps of a comment."""
@@ -42,10 +42,10 @@ class Scorer(Protocol):
     def score_name(self) -> str:
         """Under which name a missing score is reported."""
 
-    def maker_of(self, evaluated: Evaluated) -> RunMaker:
+    def maker_of(self, evaluated: Evaluation) -> RunMaker:
         """Return the maker of a score that `score` gave."""
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:
         """Score one output.
 
         Args:
@@ -69,7 +69,7 @@ class ScriptScorer:
         self.name = evaluator.name
         self.score_name = evaluator.name
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
         """Call the evaluator; see `Scorer`."""
         given = script_item(item, self._run_spec)
         outcome = await self._user.call(
@@ -212,7 +212,7 @@ class _Given:
     """What one scorer gave for an item."""
 
     scorer: Scorer
-    evaluated: list[Evaluated]
+    evaluated: list[Evaluation]
     error: str | None = None
 
 
@@ -238,7 +238,7 @@ class _Collected:
         if error is not None:
             self.unscored.append(EvaluatorFailure(given.scorer.score_name, error))
 
-    def _score(self, evaluated: Evaluated, maker: RunMaker) -> Score:
+    def _score(self, evaluated: Evaluation, maker: RunMaker) -> Score:
         ended = self.ended
         identity = score_id(self.experiment_id, ended.item_id, ended.observation_id, evaluated.name, maker)
         return make_score(identity, evaluated, maker)
@@ -251,7 +251,7 @@ class _Collected:
         }
 
 
-def names_taken(evaluated: Sequence[Evaluated], taken: Collection[str]) -> str | None:
+def names_taken(evaluated: Sequence[Evaluation], taken: Collection[str]) -> str | None:
     """Say which scores of an evaluator have names that are taken; None where none has."""
     names = [each.name for each in evaluated if each.name in taken]
     if not names:
@@ -259,7 +259,7 @@ def names_taken(evaluated: Sequence[Evaluated], taken: Collection[str]) -> str |
     return error_text(f"Scores of these names were given already: {', '.join(names)}. Give each a name of its own.")
 
 
-def make_score(identity: str, result: Evaluated, maker: RunMaker) -> Score:
+def make_score(identity: str, result: Evaluation, maker: RunMaker) -> Score:
     """Build the score that an evaluation stands for; a comment that is too long for Langfuse is cut."""
     comment = result.comment
     if comment is not None and len(comment) > LONGEST_COMMENT:
@@ -303,6 +303,6 @@ def score_write(score: Score, ended: ItemEnded | None, experiment_id: str | None
     )
 
 
-def _describe(result: Evaluated) -> dict[str, JsonValue]:
+def _describe(result: Evaluation) -> dict[str, JsonValue]:
     described: dict[str, JsonValue] = {"name": result.name, "value": result.value, "data_type": result.data_type}
     return described | ({"comment": result.comment} if result.comment else {})

@@ -9,7 +9,7 @@ from lfexp_mcp.scripts.texts import clean, cut, describe, show
 
 LONGEST_ERROR = 4000
 LONGEST_STACK = 20_000
-_CALLERS = {__file__, str(Path(__file__).with_name("calls.py"))}
+_CALLERS = {__file__, str(Path(__file__).with_name("user_code.py"))}
 
 
 def error_text(text: str) -> str:

@@ -10,10 +10,9 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import JudgeMaker
+from lfexp_mcp.model import Evaluation, JudgeMaker
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.run_spec import RunItem
-from lfexp_mcp.scripts import Evaluated
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
@@ -28,11 +27,11 @@ class JudgeScorer:
         self.score_name = judge.score_name
         self._maker = judge.maker
 
-    def maker_of(self, evaluated: Evaluated) -> JudgeMaker:  # noqa: ARG002
+    def maker_of(self, evaluated: Evaluation) -> JudgeMaker:  # noqa: ARG002
         """Return the judge; see `Scorer`."""
         return self._maker
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluated]:  # noqa: ARG002
+    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
         """Let the judge score. See `Scorer`.
 
         A spent budget, or a model that would refuse every further call, stops the run and leaves the score to a resume.

@@ -10,10 +10,10 @@ from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
 from lfexp_mcp.model import ModelCaller
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.costs import UsageLedger
 from lfexp_mcp.worker.failures import error_text
 from lfexp_mcp.worker.stopping import GO_ON, Stop
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing
 
 
 def prompt_caller(
@@ -32,7 +32,7 @@ def prompt_caller(
     timeout = run_spec.limits.item_timeout
     user = ModelCaller(task.name, task.model, "task")
 
-    async def call(item: RunItem) -> Outcome[TaskOutput]:
+    async def call(item: RunItem) -> CallResult[TaskOutput]:
         # One for each item, so that its usage is the item's.
         prompt_task = PromptTask(task, models)
         with (
@@ -42,7 +42,7 @@ def prompt_caller(
             ) as generation,
         ):
             started_ns = CLOCK.time_ns()
-            outcome: Outcome[str] = Raised(f"TimeoutError: no answer within {timeout} s")
+            outcome: CallResult[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
                 with anyio.move_on_after(timeout):
                     outcome = await _answer(prompt_task, item, run_spec, stop)
@@ -66,7 +66,7 @@ def _timing(started_ns: int, answering_seconds: float) -> Timing:
     return Timing(max(started_ns, ended_ns - round(answering_seconds * 1e9)), ended_ns)
 
 
-async def _answer(task: PromptTask, item: RunItem, run_spec: RunSpec, stop: Stop) -> Outcome[str]:
+async def _answer(task: PromptTask, item: RunItem, run_spec: RunSpec, stop: Stop) -> CallResult[str]:
     try:
         return Returned(await task.call(script_item(item, run_spec)))
     except (BudgetError, ModelRefusedError) as error:

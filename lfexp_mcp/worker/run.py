@@ -30,7 +30,6 @@ from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.worker import marking
 from lfexp_mcp.worker.calling import CallTask, script_caller
-from lfexp_mcp.worker.calls import UserCode, UserLoop
 from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.declaring import ScriptScale
@@ -50,6 +49,7 @@ from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, UNDELIVERED, Settl
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 from lfexp_mcp.worker.tracing import RunTracer, Sdk
+from lfexp_mcp.worker.user_code import UserCode, UserLoop
 
 MOST_THREADS = 256
 """For evaluators; tasks have as many as items may be at work."""

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.model import EvaluatorFailure, Score
+from lfexp_mcp.model import Evaluation, EvaluatorFailure, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
-from lfexp_mcp.scripts import Evaluated, RunEvaluator, ScriptItemResult, normalise_result
+from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, normalise_result
 from lfexp_mcp.worker.calling import script_item
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned, UserCode
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import make_score, names_taken, score_write
 from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, UserCode
 
 
 class RunEvaluation:
@@ -83,7 +83,7 @@ class RunEvaluation:
 
     async def _call(
         self, evaluator: RunEvaluator, scale: ScriptScale, results: Sequence[ScriptItemResult]
-    ) -> Outcome[list[Evaluated]]:
+    ) -> CallResult[list[Evaluation]]:
         outcome = await self._user.call(
             lambda: evaluator.call(results), partial(normalise_result, evaluator.name), is_async=evaluator.is_async
         )
@@ -96,8 +96,8 @@ class RunEvaluation:
         return outcome
 
 
-def _evaluated(score: Score) -> Evaluated:
-    return Evaluated(
+def _evaluated(score: Score) -> Evaluation:
+    return Evaluation(
         name=score.name,
         value=score.value,
         data_type=score.data_type,

@@ -9,9 +9,9 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.runs.run_spec import RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
-from lfexp_mcp.worker.calls import Outcome, Raised, Returned, Timing
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing
 
 FIRST_RETRY_DELAY = 0.5
 LONGEST_RETRY_DELAY = 10.0
@@ -88,7 +88,7 @@ class TaskRunner:
         self._recorder.submit(event)
         return Ended(event, outcome.value.value if isinstance(outcome, Returned) else None)
 
-    async def _attempt(self, item: RunItem) -> tuple[Outcome[TaskOutput], Timing, int]:
+    async def _attempt(self, item: RunItem) -> tuple[CallResult[TaskOutput], Timing, int]:
         """Call the task until it returns, as often as the run allows; tell when the last of the calls ran."""
         started_ns = CLOCK.time_ns()
         if item.input is None:

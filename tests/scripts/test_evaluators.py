@@ -6,8 +6,8 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.model import Evaluation
 from lfexp_mcp.scripts import (
-    Evaluated,
     ScriptEvaluator,
     ScriptItem,
     ScriptItemResult,
@@ -57,7 +57,7 @@ EVALUATORS = [exact_match, contains_expected, response_length]
 '''
 
 
-def apply(evaluator: ScriptEvaluator, output: str = "Paris", expected: JsonValue = "paris") -> list[Evaluated]:
+def apply(evaluator: ScriptEvaluator, output: str = "Paris", expected: JsonValue = "paris") -> list[Evaluation]:
     item = ScriptItem("item-1", "capital?", expected, {"level": 1})
     result = evaluator.call(
         input=item.input, output=output, expected_output=expected, metadata=item.metadata, item=item
@@ -69,9 +69,9 @@ def test_the_specifications_evaluators_run_as_printed(write_script: WriteScript)
     evaluators = load_evaluators(write_script(SPECIFICATION)).evaluators
     assert [evaluator.name for evaluator in evaluators] == ["exact_match", "contains_expected", "response_length"]
     assert [score for evaluator in evaluators for score in apply(evaluator)] == [
-        Evaluated("exact_match", 0.0, "NUMERIC", "No match"),
-        Evaluated("contains", 1.0, "NUMERIC"),
-        Evaluated("length", 0.025, "NUMERIC", "5 chars"),
+        Evaluation("exact_match", 0.0, "NUMERIC", "No match"),
+        Evaluation("contains", 1.0, "NUMERIC"),
+        Evaluation("length", 0.025, "NUMERIC", "5 chars"),
     ]
 
 
@@ -126,7 +126,7 @@ def test_an_async_evaluator_gives_a_coroutine(write_script: WriteScript) -> None
     path = write_script("async def good(*, output, **kwargs): return True\nEVALUATORS = [good]")
     (evaluator,) = load_evaluators(path).evaluators
     assert evaluator.is_async
-    assert apply(evaluator) == [Evaluated("good", True, "BOOLEAN")]
+    assert apply(evaluator) == [Evaluation("good", True, "BOOLEAN")]
 
 
 def test_every_evaluator_has_a_name_of_its_own(write_script: WriteScript) -> None:
@@ -154,8 +154,8 @@ def test_autoevals_evaluators_work(write_script: WriteScript) -> None:
         """
     )
     levenshtein, exact, numeric = load_evaluators(path).evaluators
-    assert apply(levenshtein, "Paris", "Pariz") == [Evaluated("Levenshtein", 0.8, "NUMERIC")]
-    assert apply(exact, "Paris", "Pariz") == [Evaluated("ExactMatch", 0.0, "NUMERIC")]
+    assert apply(levenshtein, "Paris", "Pariz") == [Evaluation("Levenshtein", 0.8, "NUMERIC")]
+    assert apply(exact, "Paris", "Pariz") == [Evaluation("ExactMatch", 0.0, "NUMERIC")]
     assert numeric.call(input=1, output=2, expected_output=2, metadata={}, item=ScriptItem("i", 1)) is not None
 
 
@@ -181,10 +181,10 @@ def test_run_evaluators_score_the_whole_run(write_script: WriteScript) -> None:
     assert found.evaluators == ()
     (average,) = found.run_evaluators
     results = [
-        ScriptItemResult(ScriptItem(str(value), "q"), "out", [Evaluated("match", value, "NUMERIC")], f"trace-{value}")
+        ScriptItemResult(ScriptItem(str(value), "q"), "out", [Evaluation("match", value, "NUMERIC")], f"trace-{value}")
         for value in (0.0, 1.0)
     ]
-    assert normalise_result(average.name, average.call(results)) == [Evaluated("average", 0.5, "NUMERIC", "q")]
+    assert normalise_result(average.name, average.call(results)) == [Evaluation("average", 0.5, "NUMERIC", "q")]
 
 
 def test_a_task_script_can_hold_its_evaluators_and_is_loaded_once(write_script: WriteScript) -> None:

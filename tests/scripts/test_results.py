@@ -2,15 +2,15 @@ import decimal
 import math
 from dataclasses import dataclass, field
 
+import langfuse
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langfuse import Evaluation
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.model import ScoreDataType
-from lfexp_mcp.scripts import Evaluated, normalise_result
+from lfexp_mcp.model import Evaluation, ScoreDataType
+from lfexp_mcp.scripts import normalise_result
 
 
 @dataclass
@@ -47,9 +47,9 @@ class Unspeakable:
         (np.array(0.5), 0.5, "NUMERIC"),
         ({"value": 0.5}, 0.5, "NUMERIC"),
         ({"score": True}, True, "BOOLEAN"),
-        (Evaluation(name="e", value=1, data_type="BOOLEAN"), True, "BOOLEAN"),
-        (Evaluation(name="e", value=3, data_type="CATEGORICAL"), "3", "CATEGORICAL"),
-        (Evaluation(name="e", value=False), False, "BOOLEAN"),
+        (langfuse.Evaluation(name="e", value=1, data_type="BOOLEAN"), True, "BOOLEAN"),
+        (langfuse.Evaluation(name="e", value=3, data_type="CATEGORICAL"), "3", "CATEGORICAL"),
+        (langfuse.Evaluation(name="e", value=False), False, "BOOLEAN"),
         (AutoevalsScore("e", 0.5), 0.5, "NUMERIC"),
     ],
 )
@@ -67,14 +67,16 @@ def test_nothing_to_say_is_no_score(result: object) -> None:
 
 
 def test_an_evaluation_keeps_all_it_says() -> None:
-    evaluation = Evaluation(
+    evaluation = langfuse.Evaluation(
         name="tone", value=0.5, comment="flat", metadata={"words": {3}}, config_id="c1", data_type="NUMERIC"
     )
-    assert normalise_result("e", evaluation) == [Evaluated("tone", 0.5, "NUMERIC", "flat", {"words": [3]}, "c1")]
+    assert normalise_result("e", evaluation) == [Evaluation("tone", 0.5, "NUMERIC", "flat", {"words": [3]}, "c1")]
 
 
 def test_a_list_gives_one_score_each() -> None:
-    scores = normalise_result("e", [Evaluation(name="a", value=1), {"name": "b", "value": True, "reasoning": "why"}])
+    scores = normalise_result(
+        "e", [langfuse.Evaluation(name="a", value=1), {"name": "b", "value": True, "reasoning": "why"}]
+    )
     assert [(score.name, score.value, score.comment) for score in scores] == [("a", 1.0, None), ("b", True, "why")]
 
 
@@ -88,7 +90,7 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
     [
         math.nan,
         math.inf,
-        Evaluation(name="e", value=-math.inf),
+        langfuse.Evaluation(name="e", value=-math.inf),
         np.float64("nan"),
         "",
         "x" * 501,
@@ -96,9 +98,9 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
         {"verdict": 1},
         {"value": [1]},
         [0.5],
-        [Evaluation(name="e", value=1), {"name": "e", "value": 2}],
-        Evaluation(name="e", value="high", data_type="NUMERIC"),
-        Evaluation(name="e", value=2, data_type="BOOLEAN"),
+        [langfuse.Evaluation(name="e", value=1), {"name": "e", "value": 2}],
+        langfuse.Evaluation(name="e", value="high", data_type="NUMERIC"),
+        langfuse.Evaluation(name="e", value=2, data_type="BOOLEAN"),
         {"value": 1, "data_type": "VECTOR"},
         np.array([1.0, 2.0]),
         b"1",
@@ -110,7 +112,7 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
         {"value": Unspeakable()},
         pytest.param([web_of_lists()], id="a web of lists"),
         {"value": 1, "data_type": Unspeakable()},
-        [Evaluation(name="x" * 1_000_000, value=1)] * 2,
+        [langfuse.Evaluation(name="x" * 1_000_000, value=1)] * 2,
         {"value": "x" * 1_000_000},
     ],
 )
@@ -123,7 +125,7 @@ def test_what_is_no_score_is_an_error_that_names_the_evaluator(result: object) -
 def test_texts_of_a_result_are_such_as_utf8_can_hold() -> None:
     texts = {"name": "\udcff", "value": "\ud800", "comment": "\ud83d\ude00", "config_id": "\udcff"}
     (score,) = normalise_result("e", {**texts, "metadata": {"\udfff": "\udfff"}})
-    assert score == Evaluated("\ufffd", "\ufffd", "CATEGORICAL", "\U0001f600", {"\ufffd": "\ufffd"}, "\ufffd")
+    assert score == Evaluation("\ufffd", "\ufffd", "CATEGORICAL", "\U0001f600", {"\ufffd": "\ufffd"}, "\ufffd")
 
 
 def test_metadata_in_circles_is_cut_where_it_closes() -> None:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.worker.calls import Returned, UserCode, UserLoop
+from lfexp_mcp.worker.user_code import Returned, UserCode, UserLoop
 from tests.worker.scene import PATIENCE, Scene, until
 
 pytestmark = pytest.mark.anyio

@@ -73,14 +73,14 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
-class _Promised:
+class _Awaitable:
     """What a sync function returned to be awaited."""
 
     value: Awaitable[object]
     started_ns: int
 
 
-Outcome: TypeAlias = Returned[T] | Raised
+CallResult: TypeAlias = Returned[T] | Raised
 
 
 class UserCode:
@@ -105,7 +105,7 @@ class UserCode:
         *,
         is_async: bool,
         timeout: float | None = None,
-    ) -> Outcome[T]:
+    ) -> CallResult[T]:
         """Call a function and wait for it, or until its time is over.
 
         Args:
@@ -124,7 +124,7 @@ class UserCode:
 
     async def _call(
         self, function: Callable[[], object], read: Callable[[object], T], *, is_async: bool, timeout: float | None
-    ) -> Outcome[T]:
+    ) -> CallResult[T]:
         loop = self._loop.current()
         if timeout is None:
             return await self._outcome(function, read, loop, is_async=is_async)
@@ -140,7 +140,7 @@ class UserCode:
 
     async def _outcome(
         self, function: Callable[[], object], read: Callable[[object], T], loop: "LoopThread", *, is_async: bool
-    ) -> Outcome[T]:
+    ) -> CallResult[T]:
         if is_async:
             return await loop.run(_invoke_async(function, read))
         # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
@@ -148,7 +148,7 @@ class UserCode:
         run = contextvars.copy_context().run
         ours = get_running_loop()
         outcome = await ours.run_in_executor(self._threads, run, _invoke, function, read)
-        if not isinstance(outcome, _Promised):
+        if not isinstance(outcome, _Awaitable):
             return outcome
         promised = outcome.value
         return await loop.run(_invoke_async(lambda: promised, read, outcome.started_ns))
@@ -186,7 +186,7 @@ class LoopThread:
         self._loop: AbstractEventLoop | None = None
         self._pending: set[Future[Any]] = set()
 
-    async def run(self, coroutine: Coroutine[Any, Any, Outcome[T]]) -> Outcome[T]:
+    async def run(self, coroutine: Coroutine[Any, Any, CallResult[T]]) -> CallResult[T]:
         """Run a coroutine, and cancel it when the caller is cancelled."""
         future = run_coroutine_threadsafe(coroutine, self._begun())
         self._pending.add(future)
@@ -227,12 +227,12 @@ class LoopThread:
                 future.cancel()
 
 
-def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outcome[T] | _Promised:
+def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> CallResult[T] | _Awaitable:
     started_ns = CLOCK.time_ns()
     try:
         value = function()
         if inspect.isawaitable(value):
-            return _Promised(value, started_ns)
+            return _Awaitable(value, started_ns)
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does concerns this one call only
         return _raised(error, _timing(started_ns))
     return _read(value, read, _timing(started_ns))
@@ -240,7 +240,7 @@ def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> Outc
 
 async def _invoke_async(
     function: Callable[[], object], read: Callable[[object], T], started_ns: int | None = None
-) -> Outcome[T]:
+) -> CallResult[T]:
     started_ns = CLOCK.time_ns() if started_ns is None else started_ns
     try:
         value = function()
@@ -254,7 +254,7 @@ def _timing(started_ns: int) -> Timing:
     return Timing(started_ns, CLOCK.time_ns())
 
 
-def _read(value: object, read: Callable[[object], T], timing: Timing) -> Outcome[T]:
+def _read(value: object, read: Callable[[object], T], timing: Timing) -> CallResult[T]:
     try:
         return Returned(read(value), timing)
     except LfexpError as error:
