@@ -60,14 +60,16 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "snapshots": set(),
     "workspace": {"starts", "snapshots"},
     "requests": set(),
-    "answering": set(),
+    "answer_size": set(),
+    "cursors": set(),
+    "intervals": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace"},
-    "runs": {"workspace", "starts", "snapshots", "answering"},
+    "runs": {"workspace", "starts", "snapshots", "answer_size", "cursors"},
     "experiments": {"workspace", "starts", "definitions", "runs"},
-    "comparison": {"workspace", "answering", "runs"},
-    "annotations": {"workspace", "answering", "runs"},
-    "analysis": {"workspace", "answering", "runs", "annotations"},
+    "comparison": {"workspace", "answer_size", "cursors", "intervals", "runs"},
+    "annotations": {"workspace", "answer_size", "cursors", "intervals", "runs"},
+    "analysis": {"workspace", "answer_size", "cursors", "intervals", "runs", "annotations"},
 }
 """The parts of the services among each other."""
 

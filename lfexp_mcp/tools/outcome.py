@@ -55,12 +55,11 @@ def outcome(
             )
 
         from lfexp_mcp.reports.answers import report_text
-        from lfexp_mcp.services.answering.allowance import BUDGETS
-        from lfexp_mcp.services.answering.ceiling import within
+        from lfexp_mcp.services.answer_size import MAX_STRUCTURED_TOKENS, truncate_answer
 
         # Services keep to it by pages; what stands beside those can be of any size, too.
         has_room = kwargs.get("detail") == "full" or kwargs.get("item_id") is not None
-        answer = within(answer, BUDGETS["full" if has_room else "summary"])
+        answer = truncate_answer(answer, MAX_STRUCTURED_TOKENS["full" if has_room else "summary"])
 
         return CallToolResult(
             content=[TextContent(type="text", text=report_text(answer))],

@@ -9,8 +9,7 @@ from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.answering.allowance import TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.looking import get_run, list_runs
 from tests.benchmarks.runners import Bench
@@ -87,5 +86,7 @@ async def reading(bench: Bench) -> AsyncIterator[Row]:
         most = runs * REQUESTS_PER_100 * ITEMS // 100 + A_FEW
         yield Row(f"{name}, {ITEMS} items", f"{seconds:.2f} s")
         yield Row("  requests", str(requests), "", "", f"<= {most}", requests <= most)
-        size, text = tokens(answer), len(report_text(answer)) // 4
-        yield Row("  tokens, structured and text", f"{size} + {text}", "", "", f"<= {TOKENS}", size + text <= TOKENS)
+        size, text = estimate_tokens(answer), len(report_text(answer)) // 4
+        yield Row(
+            "  tokens, structured and text", f"{size} + {text}", "", "", f"<= {MAX_TOKENS}", size + text <= MAX_TOKENS
+        )

@@ -8,8 +8,7 @@ from lfexp_mcp.model import JudgeMaker, Scale
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.analysis.outputs import error_kind
-from lfexp_mcp.services.answering.allowance import TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.looking import get_run
 from lfexp_mcp.services.workspace import Workspace
@@ -241,7 +240,7 @@ async def test_a_default_answer_stays_small(workspace: Workspace) -> None:
     await record_run(workspace, dataset, "run", results)
     request = AnalyzeRequest(dataset="analyze-large", run_name="run", show_failures=True, limit=50)
     answer = await analyze_run(workspace, request)
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS
     assert answer.slices_tested > len(answer.slices)
 
 
@@ -250,7 +249,7 @@ async def test_a_run_with_very_many_scores_stays_small_too(workspace: Workspace)
     results = [Recorded(f"i{n}", scores={f"quality-of-{k}": ((n * k) % 7) / 6 for k in range(40)}) for n in range(12)]
     await record_run(workspace, dataset, "run", results)
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-wide", run_name="run"))
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS
     assert any("of 40 scores are shown" in warning for warning in answer.warnings)
 
 

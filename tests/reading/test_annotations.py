@@ -11,8 +11,7 @@ from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.services.annotations import fetch
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
 from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
-from lfexp_mcp.services.answering.allowance import TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
@@ -158,7 +157,7 @@ async def test_all_comments_are_read_page_by_page_within_the_budget(workspace: W
     while True:
         request = CommentsRequest(dataset="comments-pages", run_name="run", cursor=cursor)
         answer = await fetch_annotation_comments(workspace, request)
-        assert tokens(answer) <= TOKENS
+        assert estimate_tokens(answer) <= MAX_TOKENS
         assert answer.total == 70
         seen += [one.untrusted_text[:2] for one in answer.comments]
         cursor = answer.next_cursor

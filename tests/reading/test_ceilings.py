@@ -8,8 +8,7 @@ from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.run import RunDetail
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.answering.ceiling import within
+from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.looking import get_run, list_runs
 from lfexp_mcp.services.workspace import Workspace
@@ -150,18 +149,16 @@ async def test_a_regression_is_proposed_to_be_read_before_an_improvement(workspa
     assert step.arguments["item_id"] == "worsened"
 
 
-def _page(lengths: list[int], allowance: Allowance) -> RunDetail:
-    items = [{"item_id": str(n), "text": allowance.cut_text("x" * length)} for n, length in enumerate(lengths)]
-    return RunDetail.model_construct(items=items[: allowance.rows])
+def _page(lengths: list[int], size: AnswerSize) -> RunDetail:
+    items = [{"item_id": str(n), "text": size.truncate_text("x" * length)} for n, length in enumerate(lengths)]
+    return RunDetail.model_construct(items=items[: size.rows])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 8_000), min_size=1, max_size=100), st.sampled_from(["summary", "full"]))
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_a_higher_limit_never_shows_fewer_entries(lengths: list[int], detail: Detail) -> None:
-    shown = [
-        len(fit(lambda allowance: _page(lengths, allowance), limit, detail).items) for limit in (1, 2, 5, 20, 50, 100)
-    ]
+    shown = [len(fit(lambda size: _page(lengths, size), limit, detail).items) for limit in (1, 2, 5, 20, 50, 100)]
     assert shown == sorted(shown)
     assert all(shown)
 
@@ -169,7 +166,7 @@ def test_a_higher_limit_never_shows_fewer_entries(lengths: list[int], detail: De
 @settings(max_examples=60, deadline=None)
 @given(answers(*MODELS), st.sampled_from([300, 2_000]))
 def test_what_is_cut_keeps_its_names_and_stays_an_answer(answer: Answer, budget: int) -> None:
-    cut = within(answer, budget)
+    cut = truncate_answer(answer, budget)
     assert type(answer).model_validate(cut.model_dump()) == cut
     assert getattr(cut, "next", None) == getattr(answer, "next", None)
     assert getattr(cut, "run_name", None) == getattr(answer, "run_name", None)

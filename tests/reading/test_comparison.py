@@ -14,8 +14,7 @@ from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
-from lfexp_mcp.services.answering.allowance import FULL_TOKENS, TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_FULL_TOKENS, MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import findings, shared_items
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
@@ -244,7 +243,7 @@ async def test_every_list_of_changes_is_read_to_its_end(workspace: Workspace) ->
     step = next(step for step in answer.next if step.tool == "compare_runs")
     while True:
         answer = await compare_runs(workspace, build(CompareRequest, **step.arguments))
-        assert tokens(answer) <= TOKENS
+        assert estimate_tokens(answer) <= MAX_TOKENS
         (page,) = answer.changes
         assert (page.kind, page.total) == ("better", 45)
         seen += [item.item_id for item in page.items]
@@ -261,7 +260,7 @@ async def test_a_cursor_of_no_list_of_changes_is_refused(workspace: Workspace, c
     dataset = await make_dataset(workspace, f"compare-cursor-{len(cursor)}")
     await record_run(workspace, dataset, "old", _results([0.0] * 12))
     await record_run(workspace, dataset, "new", _results([1.0] * 12))
-    with pytest.raises(UsageError, match="begin anew"):
+    with pytest.raises(UsageError, match="start over"):
         await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"], cursor=cursor))
 
 
@@ -507,11 +506,11 @@ async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Worksp
         ]
         await record_run(workspace, dataset, name, results)
     answer = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"]))
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS
     assert "characters in all" in str(answer.changes[0].items[0].input)
     full = await compare_runs(workspace, CompareRequest(dataset="compare-large", runs=["old", "new"], detail="full"))
     assert len(str(full.changes[0].items[0].input)) > 2 * len(str(answer.changes[0].items[0].input))
-    assert tokens(full) <= FULL_TOKENS
+    assert estimate_tokens(full) <= MAX_FULL_TOKENS
 
 
 async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -> None:
@@ -530,7 +529,7 @@ async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -
         ]
         await record_run(workspace, dataset, name, results)
     answer = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names))
-    assert tokens(answer) + len(report_text(answer)) // 4 <= TOKENS
+    assert estimate_tokens(answer) + len(report_text(answer)) // 4 <= MAX_TOKENS
     assert any("comparisons are shown" in warning for warning in answer.warnings)
     one = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names, score_name="quality-of-3"))
     assert [line.run for line in one.scores] == names[1:]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.services.answering.allowance import TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
@@ -48,4 +47,4 @@ async def test_the_comparison_gives_the_recorded_difference(workspace: Workspace
     assert (failing.total, failing.items[0].crossed) == (64, "newly failing")
     assert answer.gate is not None
     assert [check.outcome for check in answer.gate.checks] == ["failed", "passed", "passed"]
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS

@@ -12,8 +12,7 @@ from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
-from lfexp_mcp.services.answering.allowance import TOKENS
-from lfexp_mcp.services.answering.ceiling import tokens
+from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.runs.looking import get_run, list_runs
 from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.workspace import Workspace
@@ -47,7 +46,7 @@ async def test_long_metadata_of_many_runs_is_cut(workspace: Workspace) -> None:
         await record_run(workspace, dataset, f"run-{n}", [Recorded("i")], metadata={"prompt": "do this " * 500})
     answer = await list_runs(workspace, "list-long")
     assert len(answer.runs) == 20
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS
     assert "4,000 characters in all" in str(answer.runs[0].metadata["prompt"])
 
 
@@ -101,7 +100,7 @@ async def test_a_page_of_long_texts_is_cut_and_one_item_is_whole(workspace: Work
     results = [Recorded(f"i{n}", input="word " * 2000, output="字" * 3000, scores={"ok": True}) for n in range(30)]
     await record_run(workspace, dataset, "run", results)
     answer = await get_run(workspace, "get-long", "run", limit=30)
-    assert tokens(answer) <= TOKENS
+    assert estimate_tokens(answer) <= MAX_TOKENS
     assert "10,000 characters in all" in str(answer.items[0].input)
     seen = [item.item_id for item in answer.items]
     cursor = answer.next_cursor
@@ -206,7 +205,7 @@ async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace
 async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-stale")
     await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"ok": 0.0}) for n in range(3)])
-    with pytest.raises(UsageError, match=r"there are 3 results\. Leave cursor out"):
+    with pytest.raises(UsageError, match=r"there are 3 results\."):
         await get_run(workspace, "get-stale", "run", cursor="from-99")
     with pytest.raises(UsageError, match="there are 3 failing results"):
         await analyze_run(workspace, AnalyzeRequest(dataset="get-stale", run_name="run", cursor="from-3"))
@@ -214,7 +213,7 @@ async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspac
         await fetch_annotation_comments(
             workspace, CommentsRequest(dataset="get-stale", run_name="run", cursor="from-99")
         )
-    with pytest.raises(UsageError, match="'nonsense' is no cursor of this list"):
+    with pytest.raises(UsageError, match="Invalid cursor 'nonsense'"):
         await list_runs(workspace, "get-stale", cursor="nonsense")
 
 

@@ -16,7 +16,7 @@ from lfexp_mcp.answers.analysis import (
     SliceResult,
     SplitVote,
 )
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, NextStep
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import RunRecord
@@ -27,9 +27,8 @@ from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_pa
 from lfexp_mcp.services.analysis.outputs import group_errors, group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pairs
-from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
-from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
+from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.configured_scales import configured_scales_of
 from lfexp_mcp.services.runs.looking import describe_read, repeat_of
 from lfexp_mcp.services.runs.results import read_run, with_comments
@@ -98,7 +97,7 @@ class AnalyzeRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """All that was found, before it is cut to an allowance."""
+    """All that was found, before it is cut to an answer's size."""
 
     described: RunAnswer
     values: RunValues
@@ -123,7 +122,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
     start = read_cursor(request.cursor)
     record = await read_run(ws, request.dataset, request.run_name)
     found = await _find(ws, request, record, start)
-    return fit(lambda allowance: _answer(found, request, allowance), request.limit, request.detail)
+    return fit(lambda size: _answer(found, request, size), request.limit, request.detail)
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
@@ -134,7 +133,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     comparable = [score for score in scores if values.interpretations[score].is_comparable]
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
-    check_place(start, len(failures), "failing results")
+    check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
     if request.cursor is not None:
         page = await read_page(ws, failures[start : start + rows])
@@ -174,14 +173,14 @@ def _threshold(request: AnalyzeRequest, values: RunValues) -> float:
         raise UsageError(f"score_threshold {limit}: {error}.") from None
 
 
-def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> Analysis:
+def _answer(found: _Findings, request: AnalyzeRequest, size: AnswerSize) -> Analysis:
     described, record = found.described, found.values.record
-    shown = found.page[: allowance.rows]
+    shown = found.page[: size.rows]
     end = found.start + len(shown)
     if request.cursor is not None:
-        return _further_page(found, shown, end, request, allowance)
+        return _further_page(found, shown, end, request, size)
     splits = judge_disagreements(record)
-    most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * allowance.rows
+    most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * size.rows
     warnings = [*described.warnings, *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
@@ -197,45 +196,43 @@ def _answer(found: _Findings, request: AnalyzeRequest, allowance: Allowance) -> 
         failed=described.failed,
         pending=described.pending,
         scores=found.scores[:most],
-        failures=_failure_list(found, shown, end, allowance),
-        errors=group_errors(record.items, allowance)[: allowance.rows],
-        slices=_slices_shown(found.slices, allowance.rows, request.detail),
+        failures=_failure_list(found, shown, end, size),
+        errors=group_errors(record.items, size)[: size.rows],
+        slices=_slices_shown(found.slices, size.rows, request.detail),
         slices_tested=len(found.slices),
-        correlations=found.correlations[: allowance.rows],
-        outputs=group_outputs(record.items, allowance),
-        slowest=_slowest(record)[: allowance.rows],
-        most_expensive=_dearest(record, found.usage.items)[: allowance.rows],
-        disagreements=[
-            _disagreement(record, pair, rated, allowance) for pair, rated in found.disagreements[: allowance.rows]
-        ],
+        correlations=found.correlations[: size.rows],
+        outputs=group_outputs(record.items, size),
+        slowest=_slowest(record)[: size.rows],
+        most_expensive=_dearest(record, found.usage.items)[: size.rows],
+        disagreements=[_disagreement(record, pair, rated, size) for pair, rated in found.disagreements[: size.rows]],
         split_votes=[
             SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
-            for split in splits[: allowance.rows]
+            for split in splits[: size.rows]
         ],
         split_votes_total=len(splits),
         warnings=warnings,
-        notice=STRANGERS,
+        notice=UNTRUSTED_NOTICE,
         next=_next_steps(request, found, end),
     )
 
 
-def _failure_list(found: _Findings, shown: Sequence[Failure], end: int, allowance: Allowance) -> FailureList:
+def _failure_list(found: _Findings, shown: Sequence[Failure], end: int, size: AnswerSize) -> FailureList:
     return FailureList(
         total=len(found.failures),
-        items=[show_failure(failure, found.values, allowance) for failure in shown],
+        items=[show_failure(failure, found.values, size) for failure in shown],
         next_cursor=write_cursor(end) if end < len(found.failures) else None,
     )
 
 
 def _further_page(
-    found: _Findings, shown: Sequence[Failure], end: int, request: AnalyzeRequest, allowance: Allowance
+    found: _Findings, shown: Sequence[Failure], end: int, request: AnalyzeRequest, size: AnswerSize
 ) -> Analysis:
     """A later page of the failing items: what the first answer said of the run is not said again."""
     described = found.described
     return Analysis(
         **described.model_dump(include=OF_THE_RUN),
         scores=[],
-        failures=_failure_list(found, shown, end, allowance),
+        failures=_failure_list(found, shown, end, size),
         errors=[],
         slices=[],
         slices_tested=0,
@@ -247,7 +244,7 @@ def _further_page(
         split_votes=[],
         split_votes_total=0,
         warnings=[],
-        notice=f"A later page of the failing items; all else is in the answer without a cursor. {STRANGERS}",
+        notice=f"A later page of the failing items; all else is in the answer without a cursor. {UNTRUSTED_NOTICE}",
         next=_next_steps(request, found, end),
     )
 
@@ -318,15 +315,15 @@ async def _disagreements(ws: Workspace, pairs: Sequence[RatedPair], rows: int) -
     ]
 
 
-def _disagreement(record: RunRecord, pair: RatedPair, rated: Rated, allowance: Allowance) -> DisagreementItem:
+def _disagreement(record: RunRecord, pair: RatedPair, rated: Rated, size: AnswerSize) -> DisagreementItem:
     return DisagreementItem(
         item_id=rated.item.item_id,
         judge=pair.judge,
         judge_value=rated.judge_value,
         human=pair.human,
         human_value=rated.human_value,
-        untrusted_judge_reason=allowance.cut_note(rated.judge_score.comment),
-        untrusted_human_comment=allowance.cut_note(rated.human_score.comment),
+        untrusted_judge_reason=size.truncate_optional(rated.judge_score.comment),
+        untrusted_human_comment=size.truncate_optional(rated.human_score.comment),
         trace_id=rated.item.trace_id,
         repeat=repeat_of(record, rated.item),
     )

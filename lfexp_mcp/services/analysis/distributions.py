@@ -5,7 +5,7 @@ from itertools import combinations
 
 from lfexp_mcp.answers.analysis import HistogramBin, ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
-from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.run_values import RunValues, number_of
 from lfexp_mcp.statistics.correlation import spearman
 from lfexp_mcp.statistics.distribution import QUANTILES, histogram, mean_interval, quantile

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.analysis import FailingItem
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.services.answering.allowance import Allowance
+from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.looking import item_answer
 from lfexp_mcp.services.runs.results import with_comments
 from lfexp_mcp.services.runs.run_values import RunValues
@@ -57,17 +57,17 @@ async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]
     ]
 
 
-def show_failure(failure: Failure, values: RunValues, allowance: Allowance) -> FailingItem:
-    """Show one failing result within an allowance."""
+def show_failure(failure: Failure, values: RunValues, size: AnswerSize) -> FailingItem:
+    """Show one failing result at a given size."""
     item = failure.item
-    shown = item_answer(item, values, allowance)
-    brief = Allowance(min(allowance.text, METADATA_LENGTH), allowance.rows)
+    shown = item_answer(item, values, size)
+    brief = AnswerSize(min(size.text_chars, METADATA_LENGTH), size.rows)
     return FailingItem(
         **shown.model_dump(exclude={"metadata"}),
         failed_scores=[name for _, name in failure.scores],
         lowest=failure.scores[0][0],
         metadata={
-            key: brief.cut_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            key: brief.truncate_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for key, value in list(item.metadata.items())[:METADATA_KEYS]
         },
         trace_url=failure.trace_url,

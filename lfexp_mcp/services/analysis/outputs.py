@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import ErrorGroup, OutputGroup
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.services.answering.allowance import Allowance
+from lfexp_mcp.services.answer_size import AnswerSize
 
 LONG_OUTPUT = 200
 """Characters from which an output is long enough that its end tells whether it was cut off."""
@@ -30,10 +30,10 @@ _VARIABLE = re.compile(
 _KIND_LENGTH = 160
 
 
-def group_outputs(items: Sequence[ItemResult], allowance: Allowance) -> list[OutputGroup]:
+def group_outputs(items: Sequence[ItemResult], size: AnswerSize) -> list[OutputGroup]:
     """Find outputs of succeeded items that are empty, cut off, or the same for different inputs."""
     succeeded = [item for item in items if item.status == "succeeded"]
-    groups = [_empty(succeeded), _cut_off(succeeded, allowance), *_repeated(succeeded, allowance)]
+    groups = [_empty(succeeded), _cut_off(succeeded, size), *_repeated(succeeded, size)]
     return [group for group in groups if group is not None]
 
 
@@ -42,14 +42,14 @@ def _empty(items: Sequence[ItemResult]) -> OutputGroup | None:
     return OutputGroup(kind="empty", count=len(empty), item_ids=_ids(empty)) if empty else None
 
 
-def _cut_off(items: Sequence[ItemResult], allowance: Allowance) -> OutputGroup | None:
+def _cut_off(items: Sequence[ItemResult], size: AnswerSize) -> OutputGroup | None:
     """Texts that stop without an end, where most of the run's long texts have one."""
     long = [item for item in items if isinstance(item.output, str) and len(item.output) >= LONG_OUTPUT]
     cut = [item for item in long if not _ends_well(_text(item.output))]
     if not cut or len(long) - len(cut) < MOSTLY * len(long):
         return None
     example = _text(cut[0].output).rstrip()
-    ending = example[-min(80, allowance.text) :]
+    ending = example[-min(80, size.text_chars) :]
     return OutputGroup(kind="cut off", count=len(cut), item_ids=_ids(cut), example=f"…{ending}")
 
 
@@ -61,21 +61,21 @@ def _ends_well(text: str) -> bool:
     return closed and ending.count("```") % 2 == 0
 
 
-def _repeated(items: Sequence[ItemResult], allowance: Allowance) -> list[OutputGroup]:
+def _repeated(items: Sequence[ItemResult], size: AnswerSize) -> list[OutputGroup]:
     by_text: dict[str, list[ItemResult]] = {}
     for item in items:
         text = _text(item.output)
         if len(text) >= REPEATED_LENGTH:
             by_text.setdefault(text, []).append(item)
     groups = [
-        OutputGroup(kind="repeated", count=len(alike), item_ids=_ids(alike), example=allowance.cut_text(text))
+        OutputGroup(kind="repeated", count=len(alike), item_ids=_ids(alike), example=size.truncate_text(text))
         for text, alike in by_text.items()
         if len({_text(item.input) for item in alike}) > 1
     ]
-    return sorted(groups, key=lambda group: -group.count)[: max(1, allowance.rows)]
+    return sorted(groups, key=lambda group: -group.count)[: max(1, size.rows)]
 
 
-def group_errors(items: Sequence[ItemResult], allowance: Allowance) -> list[ErrorGroup]:
+def group_errors(items: Sequence[ItemResult], size: AnswerSize) -> list[ErrorGroup]:
     """Group the errors of tasks, evaluators and judges by kind, the most frequent first."""
     found: dict[tuple[str, str], list[tuple[str, ItemResult]]] = {}
     for item in items:
@@ -87,7 +87,7 @@ def group_errors(items: Sequence[ItemResult], allowance: Allowance) -> list[Erro
             kind=kind,
             where=where,
             count=len(errors),
-            example=allowance.cut_text(errors[0][0]),
+            example=size.truncate_text(errors[0][0]),
             item_ids=_ids([item for _, item in errors]),
         )
         for (where, kind), errors in found.items()

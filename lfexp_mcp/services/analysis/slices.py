@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
-from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.run_values import RunValues, first_results
 from lfexp_mcp.statistics.independent import GroupResult, compare_with_rest
 from lfexp_mcp.statistics.interval import ALPHA

@@ -8,7 +8,7 @@ from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, Judge
 from lfexp_mcp.model import ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.services.answering.intervals import as_range
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman

@@ -15,7 +15,7 @@ from lfexp_mcp.answers.annotations import (
     Quote,
     ThemeKind,
 )
-from lfexp_mcp.answers.base import BackendKind, NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, BackendKind, NextStep
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
 from lfexp_mcp.model import RunRecord, Score
@@ -32,9 +32,8 @@ from lfexp_mcp.services.annotations.human_words import (
     unknown_traces,
     words_of_scores,
 )
-from lfexp_mcp.services.answering.allowance import Allowance, fit
-from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
-from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.answer_size import AnswerSize, fit
+from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.configured_scales import configured_scales
 from lfexp_mcp.services.runs.results import read_run
 from lfexp_mcp.services.runs.run_values import read_values
@@ -102,7 +101,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     entries = await read_annotations(ws, asked.scope)
     comments = await read_comments(ws, asked.scope) if request.score_name is None else []
     words = newest_first([*words_of_scores(entries), *comments])
-    check_place(start, len(words), "comments")
+    check_cursor(start, len(words), "comments")
     nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
     recent = _may_be_more(ws.gateway.backend.kind, words, entries, datetime.now(UTC))
     scales = await configured_scales(ws, (entry.score for entry in entries))
@@ -114,18 +113,18 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     themes = _themes(words, request, _values(words, entries, humans))
     pairs = rated_pairs(read_values(asked.record, scales), humans) if asked.record else []
 
-    def build(allowance: Allowance) -> AnnotationComments:
-        shown = page[: allowance.rows]
+    def build(size: AnswerSize) -> AnnotationComments:
+        shown = page[: size.rows]
         end = start + len(shown)
         return AnnotationComments(
             backend=ws.gateway.backend,
             scope=asked.text,
             total=len(words),
-            comments=[_comment(one, urls.get(one.trace_id or ""), allowance) for one in shown],
+            comments=[_comment(one, urls.get(one.trace_id or ""), size) for one in shown],
             next_cursor=write_cursor(end) if end < len(words) else None,
             themes=themes,
-            agreement=_agreement(pairs, asked.record, allowance),
-            notice=STRANGERS,
+            agreement=_agreement(pairs, asked.record, size),
+            notice=UNTRUSTED_NOTICE,
             warnings=[*asked.warnings, *nothing, *recent],
             next=_next_steps(request, words, end),
         )
@@ -280,14 +279,14 @@ def _theme(theme: Theme, kind: ThemeKind, words: Sequence[HumanWords], values: S
 
 
 def _excerpt(text: str) -> str:
-    return Allowance(QUOTE_LENGTH, 1).cut_text(text)
+    return AnswerSize(QUOTE_LENGTH, 1).truncate_text(text)
 
 
-def _comment(one: HumanWords, url: str | None, allowance: Allowance) -> AnnotatedComment:
+def _comment(one: HumanWords, url: str | None, size: AnswerSize) -> AnnotatedComment:
     return AnnotatedComment(
         id=one.id,
         kind=one.kind,
-        untrusted_text=allowance.cut_text(one.text),
+        untrusted_text=size.truncate_text(one.text),
         author=one.author,
         created=one.created,
         score_name=one.score.name if one.score else None,
@@ -302,10 +301,10 @@ def _comment(one: HumanWords, url: str | None, allowance: Allowance) -> Annotate
     )
 
 
-def _agreement(pairs: Sequence[RatedPair], record: RunRecord | None, allowance: Allowance) -> list[JudgeAgreement]:
+def _agreement(pairs: Sequence[RatedPair], record: RunRecord | None, size: AnswerSize) -> list[JudgeAgreement]:
     if record is None:
         return []
-    return [describe_agreement(pair, record.run_name, min(allowance.rows, 5)) for pair in pairs]
+    return [describe_agreement(pair, record.run_name, min(size.rows, 5)) for pair in pairs]
 
 
 def _next_steps(request: CommentsRequest, words: Sequence[HumanWords], end: int) -> list[NextStep]:

@@ -8,8 +8,8 @@ from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Cr
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import ItemResult, ItemStatus
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.services.answering.allowance import Allowance
-from lfexp_mcp.services.answering.cursors import check_place, read_cursor, write_cursor
+from lfexp_mcp.services.answer_size import AnswerSize
+from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.run_values import RunValues, first_results
 
 
@@ -125,11 +125,11 @@ def find_page(changes: Sequence[Changes], cursor: str) -> tuple[Changes, int]:
         name, _, place = cursor.rpartition("/")
         if name == _name(listed):
             start = read_cursor(place)
-            check_place(start, len(listed.changes), f"items {listed.kind}")
+            check_cursor(start, len(listed.changes), f"items {listed.kind}")
             return listed, start
     raise UsageError(
-        f"{cursor!r} is no cursor of this comparison: pass the `next_cursor` of one of its `changes`, with the same "
-        "runs, or none to begin anew."
+        f"Invalid cursor {cursor!r}: pass `next_cursor` of one of the `changes`, with the same runs, or omit cursor to "
+        "start over."
     )
 
 
@@ -156,21 +156,21 @@ def _results(values: RunValues, *, failed_first: bool) -> dict[str, ItemResult]:
     return results
 
 
-def show_changes(changes: Changes, start: int, shown: ShownItems, allowance: Allowance) -> ChangeList:
-    """Show a list of changes from a place on, within an allowance."""
+def show_changes(changes: Changes, start: int, shown: ShownItems, size: AnswerSize) -> ChangeList:
+    """Show a list of changes from a place on, at a given size."""
     total = len(changes.changes)
-    end = min(start + allowance.rows, total)
+    end = min(start + size.rows, total)
     return ChangeList(
         kind=changes.kind,
         run=changes.run.name,
         score=changes.score,
         total=total,
-        items=[_show(change, changes, shown, allowance) for change in changes.changes[start:end]],
+        items=[_show(change, changes, shown, size) for change in changes.changes[start:end]],
         next_cursor=f"{_name(changes)}/{write_cursor(end)}" if end < total else None,
     )
 
 
-def _show(change: Change, changes: Changes, shown: ShownItems, allowance: Allowance) -> ChangedItem:
+def _show(change: Change, changes: Changes, shown: ShownItems, size: AnswerSize) -> ChangedItem:
     errors = changes.score is None
     before = shown.results[changes.baseline.name, errors][change.item_id]
     after = shown.results[changes.run.name, errors][change.item_id]
@@ -179,12 +179,12 @@ def _show(change: Change, changes: Changes, shown: ShownItems, allowance: Allowa
         baseline_value=change.baseline_value,
         value=change.value,
         crossed=change.crossed,
-        input=allowance.cut(after.input),
-        expected_output=allowance.cut(after.expected_output),
-        baseline_output=allowance.cut(before.output),
-        output=allowance.cut(after.output),
-        baseline_reason=allowance.cut_note(_reason(before, changes.score, changes.baseline)),
-        reason=allowance.cut_note(_reason(after, changes.score, changes.run)),
+        input=size.truncate(after.input),
+        expected_output=size.truncate(after.expected_output),
+        baseline_output=size.truncate(before.output),
+        output=size.truncate(after.output),
+        baseline_reason=size.truncate_optional(_reason(before, changes.score, changes.baseline)),
+        reason=size.truncate_optional(_reason(after, changes.score, changes.run)),
         baseline_trace_id=before.trace_id,
         trace_id=after.trace_id,
         baseline_trace_url=shown.trace_urls.get(before.trace_id or ""),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, NextStep
 from lfexp_mcp.answers.comparison import (
     ChangeKind,
     ChangeList,
@@ -23,8 +23,7 @@ from lfexp_mcp.model import UNIT
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.answering.allowance import Allowance, Detail, fit
-from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.comparison.changes import (
     Changes,
     ShownItems,
@@ -95,7 +94,7 @@ class _Compared:
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """All that was compared, before it is cut to an allowance."""
+    """All that was compared, before it is cut to an answer's size."""
 
     names: list[str]
     """The baseline's first."""
@@ -147,7 +146,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
             for text in (*run_warnings(one.record, one.interpretations), *usage.warnings)
         ],
     )
-    return fit(lambda allowance: _answer(ws, request, gathered, allowance), request.limit, request.detail)
+    return fit(lambda size: _answer(ws, request, gathered, size), request.limit, request.detail)
 
 
 def _nameable(values: Sequence[RunValues]) -> list[str]:
@@ -164,17 +163,17 @@ def _scores_asked(request: CompareRequest, known: Sequence[str]) -> Sequence[str
     return known if request.score_name is None else [request.score_name]
 
 
-def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowance: Allowance) -> Comparison:
+def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, size: AnswerSize) -> Comparison:
     lines = [line for one in gathered.compared for line in one.scores]
     found = [finding for one in gathered.compared for finding in one.findings]
     # Each comparison brings two lists of changes: with little room, fewer comparisons tell more.
-    most = len(lines) + len(found) if request.detail == "full" else LINES_A_ROW * allowance.rows
+    most = len(lines) + len(found) if request.detail == "full" else LINES_A_ROW * size.rows
     warnings = list(gathered.warnings)
     if len(lines) > most:
         warnings.append(f"{most} of {len(lines)} comparisons are shown: name a score_name, or ask for detail='full'.")
     shown = {(line.run, line.score) for line in lines[:most]}
     changes = [
-        show_changes(listed, gathered.start, gathered.shown, allowance)
+        show_changes(listed, gathered.start, gathered.shown, size)
         for listed in gathered.changes
         if request.cursor is not None or listed.score is None or (listed.run.name, listed.score) in shown
     ]
@@ -191,7 +190,7 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, allowan
         pass_mark=PASS_MARK,
         min_delta=request.min_delta or DEFAULT_MIN_DELTA,
         warnings=warnings,
-        notice=STRANGERS,
+        notice=UNTRUSTED_NOTICE,
         next=_next_steps(request, gathered.names[-1], changes),
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import ItemResult, RunRecord
-from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.comparison.comparability import concurrency_change
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.services.runs.usage import Usage
 from lfexp_mcp.statistics.distribution import quantile

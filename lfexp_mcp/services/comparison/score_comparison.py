@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.services.answering.intervals import as_range
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case
+from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.run_values import RunValues
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm

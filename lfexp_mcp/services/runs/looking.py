@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, NextStep
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunList, RunListEntry
 from lfexp_mcp.errors import NotFoundError, RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
@@ -13,10 +13,8 @@ from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.model import ItemResult, RunRecord, RunStatus, Scale, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
-from lfexp_mcp.services.answering.allowance import WHOLE_ITEM_TOKENS, Allowance, Detail, fit
-from lfexp_mcp.services.answering.ceiling import within
-from lfexp_mcp.services.answering.cursors import check_place, no_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.answering.notices import STRANGERS
+from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
+from lfexp_mcp.services.cursors import check_cursor, invalid_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.configured_scales import configured_scales_of
 from lfexp_mcp.services.runs.describe import describe_run, describe_start
 from lfexp_mcp.services.runs.following import Follower, OnProgress, follow, wait_for_run
@@ -53,11 +51,11 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
     if cursor is None:
         entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
 
-    def build(allowance: Allowance) -> RunList:
+    def build(size: AnswerSize) -> RunList:
         return RunList(
             backend=ws.gateway.backend,
             dataset=dataset,
-            runs=[_shortened(entry, allowance) for entry in entries],
+            runs=[_shortened(entry, size) for entry in entries],
             next_cursor=next_cursor,
             next=_next_of_list(dataset, entries, limit, next_cursor),
         )
@@ -74,7 +72,7 @@ async def _read_page(
     except RejectedError as error:
         if cursor is None or error.status != BAD_REQUEST:
             raise
-        raise no_cursor(cursor) from error
+        raise invalid_cursor(cursor) from error
     for _ in range(1, PAGES):
         if following is None or any(map(_is_head, experiments)):
             break
@@ -83,11 +81,11 @@ async def _read_page(
     return experiments, following
 
 
-def _shortened(entry: RunListEntry, allowance: Allowance) -> RunListEntry:
+def _shortened(entry: RunListEntry, size: AnswerSize) -> RunListEntry:
     return entry.model_copy(
         update={
-            "description": allowance.cut_note(entry.description),
-            "metadata": {key: allowance.cut(value) for key, value in entry.metadata.items()},
+            "description": size.truncate_optional(entry.description),
+            "metadata": {key: size.truncate(value) for key, value in entry.metadata.items()},
         }
     )
 
@@ -220,7 +218,9 @@ async def get_run(
     deadline = anyio.current_time() + wait_seconds + patience_s
     preparing = await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     if preparing is not None:
-        return RunDetail(**describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=STRANGERS)
+        return RunDetail(
+            **describe_start(ws, preparing).model_dump(), items=[], next_cursor=None, notice=UNTRUSTED_NOTICE
+        )
     record = await read_run(
         ws,
         dataset,
@@ -229,23 +229,23 @@ async def get_run(
         patience_s=deadline - anyio.current_time(),
     )
     scales = await configured_scales_of(ws, record)
-    answer = within(await _describe_once(ws, record, scales), RUN_TOKENS)
+    answer = truncate_answer(await _describe_once(ws, record, scales), RUN_TOKENS)
     values = read_values(record, scales)
     if item_id is not None:
         named = _items_named(record, item_id)
-        check_place(start, len(named), "results of this item")
+        check_cursor(start, len(named), "results of this item")
         items = await with_comments(ws, named[start:])
         return fit(
-            lambda allowance: _whole_items(answer, items, values, start, allowance),
+            lambda size: _whole_items(answer, items, values, start, size),
             len(items),
             "full",
-            WHOLE_ITEM_TOKENS,
+            MAX_WHOLE_ITEM_TOKENS,
         )
-    check_place(start, len(record.items), "results")
+    check_cursor(start, len(record.items), "results")
     page = await with_comments(ws, record.items[start : start + limit])
 
-    def build(allowance: Allowance) -> RunDetail:
-        return _detail(answer, page, values, start, len(record.items), allowance)
+    def build(size: AnswerSize) -> RunDetail:
+        return _detail(answer, page, values, start, len(record.items), size)
 
     return fit(build, limit, detail)
 
@@ -284,42 +284,42 @@ def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:
 
 
 def _detail(
-    answer: RunAnswer, page: Sequence[ItemResult], values: RunValues, start: int, total: int, allowance: Allowance
+    answer: RunAnswer, page: Sequence[ItemResult], values: RunValues, start: int, total: int, size: AnswerSize
 ) -> RunDetail:
-    shown = page[: allowance.rows]
-    items = [item_answer(item, values, allowance) for item in shown]
+    shown = page[: size.rows]
+    items = [item_answer(item, values, size) for item in shown]
     end = start + len(shown)
     return RunDetail(
         **answer.model_dump(),
         items=items,
         next_cursor=write_cursor(end) if end < total else None,
-        notice=STRANGERS,
+        notice=UNTRUSTED_NOTICE,
     )
 
 
 def _whole_items(
-    answer: RunAnswer, items: Sequence[ItemResult], values: RunValues, start: int, allowance: Allowance
+    answer: RunAnswer, items: Sequence[ItemResult], values: RunValues, start: int, size: AnswerSize
 ) -> RunDetail:
     """The results of one item, with its metadata."""
-    detail = _detail(answer, items, values, start, start + len(items), allowance)
+    detail = _detail(answer, items, values, start, start + len(items), size)
     for shown, item in zip(detail.items, items, strict=False):
-        shown.metadata = {key: allowance.cut(value) for key, value in item.metadata.items()}
+        shown.metadata = {key: size.truncate(value) for key, value in item.metadata.items()}
     return detail
 
 
-def item_answer(item: ItemResult, values: RunValues, allowance: Allowance) -> ItemAnswer:
-    """Show one item of a run within an allowance."""
-    scores = [_item_score(score, values.interpretation_of(score), allowance) for score in item.scores]
+def item_answer(item: ItemResult, values: RunValues, size: AnswerSize) -> ItemAnswer:
+    """Show one item of a run at a given size."""
+    scores = [_item_score(score, values.interpretation_of(score), size) for score in item.scores]
     scores += [
-        ItemScore(name=missing.name, value=None, error=allowance.cut_text(missing.error)) for missing in item.unscored
+        ItemScore(name=missing.name, value=None, error=size.truncate_text(missing.error)) for missing in item.unscored
     ]
     return ItemAnswer(
         item_id=item.item_id,
         status=item.status,
-        input=allowance.cut(item.input),
-        output=allowance.cut(item.output),
-        expected_output=allowance.cut(item.expected_output),
-        error=allowance.cut_note(item.error),
+        input=size.truncate(item.input),
+        output=size.truncate(item.output),
+        expected_output=size.truncate(item.expected_output),
+        error=size.truncate_optional(item.error),
         scores=scores,
         trace_id=item.trace_id,
         seconds=item.seconds,
@@ -332,7 +332,7 @@ def repeat_of(record: RunRecord, item: ItemResult) -> int | None:
     return item.repeat if len(record.experiment_ids) > 1 else None
 
 
-def _item_score(score: Score, reading: ScoreInterpretation | None, allowance: Allowance) -> ItemScore:
+def _item_score(score: Score, reading: ScoreInterpretation | None, size: AnswerSize) -> ItemScore:
     value, raw = score.value, score.raw
     if reading is not None and not isinstance(value, bool | str):
         canonical = reading.canonical(score)
@@ -340,8 +340,8 @@ def _item_score(score: Score, reading: ScoreInterpretation | None, allowance: Al
             value, raw = canonical, score.raw if score.raw is not None else float(value)
     return ItemScore(
         name=score.name,
-        value=allowance.cut_text(value) if isinstance(value, str) else value,
-        comment=allowance.cut_note(score.comment),
+        value=size.truncate_text(value) if isinstance(value, str) else value,
+        comment=size.truncate_optional(score.comment),
         raw=raw,
         source=score.source,
     )

@@ -1,1 +1,0 @@
-"""What all answers share: room, pages, intervals, and what is said of strangers' texts."""

@@ -1,0 +1,51 @@
+"""Cursors of lists that are read whole and shown in pages; opaque to the caller."""
+
+import re
+
+from lfexp_mcp.errors import UsageError
+
+_CURSOR = re.compile(r"from-(\d{1,9})")
+
+
+def write_cursor(start: int) -> str:
+    """Encode where in its list the next page begins."""
+    return f"from-{start}"
+
+
+def read_cursor(cursor: str | None) -> int:
+    """Decode a cursor; None is the start of the list.
+
+    Raises:
+        UsageError: `write_cursor` did not write it.
+    """
+    if cursor is None:
+        return 0
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise invalid_cursor(cursor)
+    return int(match[1])
+
+
+def check_cursor(start: int, total: int, what: str) -> None:
+    """Check that a list reaches as far as a cursor says; an empty page would hide that it does not.
+
+    Args:
+        start: What `read_cursor` returned.
+        total: Entries in the list.
+        what: Their name, such as `items`.
+
+    Raises:
+        UsageError: The list is shorter.
+    """
+    if start and start >= total:
+        raise UsageError(
+            f"Cursor {write_cursor(start)!r} is past the end: there are {total} {what}. Pass an earlier one, or omit "
+            "cursor to start over."
+        )
+
+
+def invalid_cursor(cursor: str) -> UsageError:
+    """Make the error for a cursor that its list did not return."""
+    return UsageError(
+        f"Invalid cursor {cursor!r}: pass `next_cursor` of the previous answer, or omit cursor to start over."
+    )
