@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
 from lfexp_mcp.gateway.location import Location, parse_location
-from lfexp_mcp.gateway.transport import RetryPolicy
+from lfexp_mcp.gateway.transport import POLICY
+from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store
 
@@ -25,7 +26,7 @@ EMBEDDED_NOTE = (
 
 
 @asynccontextmanager
-async def connect(settings: Settings, policy: RetryPolicy | None = None) -> AsyncIterator[Gateway]:
+async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIterator[Gateway]:
     """Open a gateway, starting the embedded store where no keys are set and none runs.
 
     Args:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.gateway.location import Location
 from lfexp_mcp.gateway.rows import Page
-from lfexp_mcp.gateway.transport import RetryPolicy, Transport, checked
+from lfexp_mcp.gateway.transport import Transport, checked
+from lfexp_mcp.retries import RetryPolicy
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -42,7 +43,7 @@ class Reader:
         secret_key: SecretStr,
         api: AsyncLangfuseAPI,
         http: httpx.AsyncClient,
-        policy: RetryPolicy | None = None,
+        policy: RetryPolicy,
     ) -> None:
         self._location = location
         self.public_key = public_key
@@ -51,7 +52,7 @@ class Reader:
         self._http = http
         secret = secret_key.get_secret_value()
         basic = base64.b64encode(f"{public_key}:{secret}".encode()).decode()
-        self._transport = Transport(location, policy or RetryPolicy(), secrets=(basic, secret))
+        self._transport = Transport(location, policy, secrets=(basic, secret))
         self._project_id: str | None = None
 
     @property

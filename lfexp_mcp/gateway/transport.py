@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import TypeVar
 
 import anyio
@@ -20,49 +19,35 @@ from lfexp_mcp.errors import (
 )
 from lfexp_mcp.gateway.acknowledgement import NotAnAnswerError
 from lfexp_mcp.gateway.location import Location
-from lfexp_mcp.gateway.retry_after import read_retry_after
 from lfexp_mcp.masking import mask
+from lfexp_mcp.retries import FailureKind, Retries, RetryPolicy, read_retry_after
 
 T = TypeVar("T")
 
-MESSAGE_LIMIT = 500
-QUOTE_LIMIT = 120
-SHORTEST_WAIT = 0.1
-"""Seconds; a server that answers 429 and asks for no wait at all would be asked without end."""
-UNSAID_WAIT = 1.0
-"""Seconds, where a 429 does not say how long to wait."""
-_JITTER = Random()  # noqa: S311
-"""One of our own, since the user's code may have seeded Python's and rely on its sequence."""
+MAX_MESSAGE_CHARS = 500
+MAX_QUOTE_CHARS = 120
+MIN_RETRY_AFTER_S = 0.1
+"""A server that answers 429 and asks for no wait at all would be asked without end."""
+DEFAULT_RETRY_AFTER_S = 1.0
+"""Where a 429 does not say how long to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long a request is repeated before it is given up.
-
-    A server that cannot be reached at all is given up soon, since a person may be waiting on a mistyped URL; one that
-    answers 429 is waited for as long as it asks, since it will answer.
-    """
-
-    attempts: int = 5
-    """Requests that may fail; those answered 429 have the patience of their own, and are not counted."""
-    connect_attempts: int = 3
-    first_delay: float = 0.3
-    """Seconds before the first repeat; doubled each time."""
-    longest_delay: float = 20.0
-    rate_limit_patience: float = 300.0
-    """Seconds that all waits for 429 together may take."""
-
-
-ONCE = RetryPolicy(attempts=1, connect_attempts=1, rate_limit_patience=0)
+POLICY = RetryPolicy(
+    # Soon given up, since a person may be waiting on a mistyped URL.
+    connect_attempts=3,
+    # A server that answers 429 is there, and is waited for as long as it asks.
+    throttled_patience_s=300,
+)
+ONCE = RetryPolicy(attempts=1, throttled_patience_s=0)
 """For callers that keep what they send and repeat it themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: BackendError
-    attempts: int
-    """How many attempts this kind of failure is worth."""
-    retry_after: float | None = None
+    kind: FailureKind | None = None
+    """None where repeating the request does not help."""
+    retry_after_s: float | None = None
 
 
 class Transport:
@@ -96,35 +81,26 @@ class Transport:
             BackendError: What came is no answer of a Langfuse server to this request.
             UsageError: No address can hold what is asked for.
         """
-        policy = policy or self._policy
-        attempt = 0
-        patience = policy.rate_limit_patience
+        retries = Retries(policy or self._policy)
         while True:
             try:
                 return await request()
             except ApiError as answer:
-                failure = self._failure_of_answer(what, answer, policy)
+                failure = self._failure_of_answer(what, answer)
             except httpx.RequestError as broken:
-                failure = self._failure_of_connection(what, broken, policy)
+                failure = self._failure_of_connection(what, broken)
             except httpx.InvalidURL as impossible:
                 raise UsageError(f"Cannot {what}: {impossible}. Pass shorter names.") from impossible
             except ValidationError as misfit:
                 failure = self._misfit(what, _first_misfit(misfit, self._secrets))
             except NotAnAnswerError as strange:
                 failure = self._misfit(what, mask(str(strange), *self._secrets))
-            if failure.retry_after is not None:
-                if failure.retry_after > patience:
-                    raise failure.error
-                patience -= failure.retry_after
-                await anyio.sleep(failure.retry_after * (1 + 0.1 * _JITTER.random()))
-                continue
-            attempt += 1
-            if attempt >= failure.attempts:
+            delay = retries.next_delay(failure.kind, retry_after_s=failure.retry_after_s) if failure.kind else None
+            if delay is None:
                 raise failure.error
-            delay = min(policy.first_delay * 2 ** (attempt - 1), policy.longest_delay)
-            await anyio.sleep(delay * (0.75 + 0.5 * _JITTER.random()))
+            await anyio.sleep(delay)
 
-    def _failure_of_answer(self, what: str, answer: ApiError, policy: RetryPolicy) -> _Failure:
+    def _failure_of_answer(self, what: str, answer: ApiError) -> _Failure:
         status = answer.status_code or 0
         message = _message(answer.body, self._secrets)
         if status < 400:
@@ -134,8 +110,7 @@ class Transport:
                 CredentialsError(
                     f"Langfuse at {self._location.url} refused the keys while trying to {what}: {message} "
                     "Check LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and that LANGFUSE_HOST is their server."
-                ),
-                1,
+                )
             )
         if status == 429:
             wait = _wait_asked_for(answer.headers)
@@ -144,19 +119,16 @@ class Transport:
                 "Wait a minute and try again.",
                 wait,
             )
-            return _Failure(error, policy.attempts, wait)
+            return _Failure(error, "throttled", wait)
         if status >= 500 or status == 408:
             return _Failure(
                 UnreachableError(
                     f"Langfuse at {self._location.url} answered {status} while trying to {what}: {message} "
                     "Try again, and look at the server if it goes on."
                 ),
-                policy.attempts,
+                "failed",
             )
-        return _Failure(
-            RejectedError(f"Langfuse refused to {what} ({status}): {message}", status),
-            1,
-        )
+        return _Failure(RejectedError(f"Langfuse refused to {what} ({status}): {message}", status))
 
     def _misfit(self, what: str, came: str) -> _Failure:
         error = BackendError(
@@ -164,9 +136,9 @@ class Transport:
             "Check that LANGFUSE_HOST is the address of a Langfuse server, and that no login page of a proxy "
             "answers in its place; else the server is of a version that lfexp-mcp does not know."
         )
-        return _Failure(error, 1)
+        return _Failure(error)
 
-    def _failure_of_connection(self, what: str, broken: httpx.RequestError, policy: RetryPolicy) -> _Failure:
+    def _failure_of_connection(self, what: str, broken: httpx.RequestError) -> _Failure:
         connecting = isinstance(broken, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
         reason = mask(str(broken), *self._secrets) or type(broken).__name__
         return _Failure(
@@ -174,7 +146,7 @@ class Transport:
                 f"Langfuse at {self._location.url} cannot be reached ({reason}) while trying to {what}. "
                 "Check LANGFUSE_HOST and that the server is up; `lfexp-mcp doctor` tells more."
             ),
-            policy.connect_attempts if connecting else policy.attempts,
+            "unreachable" if connecting else "failed",
         )
 
 
@@ -198,14 +170,14 @@ def checked(response: httpx.Response) -> httpx.Response:
 def _wait_asked_for(headers: dict[str, str] | None) -> float:
     """Seconds that a 429 asks to wait."""
     asked = read_retry_after({name.lower(): value for name, value in (headers or {}).items()}.get("retry-after"))
-    return UNSAID_WAIT if asked is None else max(asked, SHORTEST_WAIT)
+    return DEFAULT_RETRY_AFTER_S if asked is None else max(asked, MIN_RETRY_AFTER_S)
 
 
 def _first_misfit(misfit: ValidationError, secrets: Sequence[str]) -> str:
     """What of an answer does not fit first, and what stands there."""
     issue = misfit.errors(include_url=False, include_context=False)[0]
     found = mask(repr(issue["input"]), *secrets)
-    shown = found if len(found) <= QUOTE_LIMIT else f"{found[:QUOTE_LIMIT]}…"
+    shown = found if len(found) <= MAX_QUOTE_CHARS else f"{found[:MAX_QUOTE_CHARS]}…"
     where = ".".join(str(part) for part in issue["loc"]) or "the whole"
     return f"{where}: {issue['msg']}; it is {shown}"
 
@@ -226,4 +198,4 @@ def _message(body: object, secrets: Sequence[str]) -> str:
         text = " ".join(str(body).split()) or "no message"
     # Before it is cut, lest a part of a secret be left.
     text = mask(text, *secrets)
-    return text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}…"
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"

@@ -1,10 +1,8 @@
 """Asking models: with a pace for each provider, retries, a budget, and every call counted."""
 
-import random
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -25,36 +23,15 @@ from lfexp_mcp.judges.providers.messages import (
 from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.masking import mask
 from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.settings import Settings
 
-_JITTER = random.Random()  # noqa: S311
-"""One of our own, since the user's code may have seeded Python's and rely on its sequence."""
 KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a call is tried for; times in seconds."""
-
-    attempts: int = 8
-    """Calls for one answer that may fail; those that leave out what was refused are not counted."""
-    throttled: int = 40
-    """Calls for one answer that may be turned away because of a rate limit."""
-    first_delay: float = 0.5
-    """Before the second attempt; doubled with each further one."""
-    longest_delay: float = 30.0
-    timeout: float = 120.0
-    """Of one call."""
-
-    def most(self, failure: CallFailure) -> int:
-        """How many calls may fail in this way before there is no answer."""
-        if failure.kind == "throttled":
-            return self.throttled
-        return self.attempts if failure.kind == "passing" else 1
-
-    def delay(self, failures: int) -> float:
-        """How long to wait after so many failures in a row, with up to a quarter less at random."""
-        return min(self.first_delay * 2.0 ** (failures - 1), self.longest_delay) * _JITTER.uniform(0.75, 1)
+POLICY = RetryPolicy(attempts=8, throttled_attempts=40, first_delay_s=0.5, max_delay_s=30.0)
+TIMEOUT_S = 120.0
+"""Of one call."""
 
 
 class OnRetry(Protocol):
@@ -72,9 +49,12 @@ class OnRetry(Protocol):
 class Models:
     """Asks the models of all providers, for all judges and prompt tasks of a run."""
 
-    def __init__(self, settings: Settings, patience: Patience, budget: Budget | None, on_retry: OnRetry | None) -> None:
+    def __init__(
+        self, settings: Settings, policy: RetryPolicy, timeout_s: float, budget: Budget | None, on_retry: OnRetry | None
+    ) -> None:
         self._settings = settings
-        self._patience = patience
+        self._policy = policy
+        self._timeout_s = timeout_s
         self._budget = budget
         self._on_retry = on_retry
         self._lines: dict[ProviderName, _Line] = {}
@@ -121,9 +101,9 @@ class Models:
 
     def _line(self, provider: ProviderName) -> "_Line":
         if provider not in self._lines:
-            client = open_provider(provider, self._settings, self._patience.timeout)
+            client = open_provider(provider, self._settings, self._timeout_s)
             on_retry = partial(self._on_retry, provider) if self._on_retry else None
-            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._patience, on_retry)
+            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._policy, on_retry)
         return self._lines[provider]
 
 
@@ -131,7 +111,8 @@ class Models:
 async def open_models(
     settings: Settings,
     *,
-    patience: Patience | None = None,
+    policy: RetryPolicy = POLICY,
+    timeout_s: float = TIMEOUT_S,
     budget: Budget | None = None,
     on_retry: OnRetry | None = None,
 ) -> AsyncIterator[Models]:
@@ -139,11 +120,12 @@ async def open_models(
 
     Args:
         settings: The keys, base URLs and `judge_concurrency`.
-        patience: How long a call is tried for.
+        policy: How often a call is made, and how long to wait in between.
+        timeout_s: Seconds that one call may take.
         budget: What all calls together may cost; None for no limit.
         on_retry: Told of calls that failed and are made again.
     """
-    models = Models(settings, patience or Patience(), budget, on_retry)
+    models = Models(settings, policy, timeout_s, budget, on_retry)
     try:
         yield models
     finally:
@@ -180,16 +162,16 @@ class _Line:
     """The way to one provider, with its pace, and what its models were seen to refuse."""
 
     def __init__(
-        self, provider: Provider, pace: Pace, patience: Patience, on_retry: Callable[..., None] | None
+        self, provider: Provider, pace: Pace, policy: RetryPolicy, on_retry: Callable[..., None] | None
     ) -> None:
         self.provider = provider
         self._on_retry = on_retry
         self._pace = pace
-        self._patience = patience
+        self._policy = policy
         self._refused: dict[str, frozenset[str]] = {}
 
     async def ask(self, request: ModelRequest, meter: Meter) -> ModelAnswer:
-        failures: Counter[str] = Counter()
+        retries = Retries(self._policy)
         repeated = False
         while True:
             outcome = await self._call(request, meter, repeated=repeated)
@@ -199,17 +181,22 @@ class _Line:
             if outcome.parameter is not None:
                 self._refused[request.model] = self._refused.get(request.model, frozenset()) | {outcome.parameter}
                 continue
-            failures[outcome.kind] += 1
-            most = self._patience.most(outcome)
             if outcome.kind == "refused":
                 raise ModelRefusedError(outcome.message)
-            if most == 1:
+            if outcome.kind not in {"throttled", "passing"}:
                 raise ProviderError(outcome.message)
-            if failures[outcome.kind] >= most:
-                raise ProviderError(f"{outcome.message} Given up after {most} attempts; resume the run later.")
+            throttled = outcome.kind == "throttled"
+            delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=outcome.retry_after)
+            if delay is None:
+                raise ProviderError(
+                    f"{outcome.message} Given up after {retries.attempts} attempts; resume the run later."
+                )
             if self._on_retry is not None:
-                self._on_retry(rate_limited=outcome.kind == "throttled")
-            await self._wait(outcome, failures[outcome.kind])
+                self._on_retry(rate_limited=throttled)
+            if throttled:
+                self._pace.slow_down(delay)
+            else:
+                await anyio.sleep(delay)
 
     async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:
         async with self._pace.turn():
@@ -228,10 +215,3 @@ class _Line:
                 )
                 meter.add(answered)
         return outcome
-
-    async def _wait(self, failure: CallFailure, failures: int) -> None:
-        delay = failure.retry_after or self._patience.delay(failures)
-        if failure.kind == "throttled":
-            self._pace.slow_down(delay)
-        else:
-            await anyio.sleep(delay)

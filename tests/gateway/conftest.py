@@ -6,11 +6,11 @@ from pydantic import SecretStr
 
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
-from lfexp_mcp.gateway.transport import RetryPolicy
+from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from tests.gateway.scripted_server import ScriptedServer, scripted_server
 
-QUICK = RetryPolicy(attempts=4, connect_attempts=2, first_delay=0.001, rate_limit_patience=5)
+QUICK = RetryPolicy(attempts=4, connect_attempts=2, first_delay_s=0.001, throttled_patience_s=5)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Judges and settings for tests that ask loopback servers."""
 
+from dataclasses import replace
+
 from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.judges.models import Patience
+from lfexp_mcp.judges.models import POLICY
 from lfexp_mcp.judges.providers.messages import Message, ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import placeholders
@@ -12,7 +14,7 @@ from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer
 
 SECRETS = {"openai": "sk-proj-SECRETopenai0123456789", "anthropic": "sk-ant-SECRETanthropic0123456789"}
-QUICK = Patience(first_delay=0.01, longest_delay=0.05, timeout=10)
+QUICK = replace(POLICY, first_delay_s=0.01, max_delay_s=0.05)
 
 
 def settings_for(*servers: ProviderServer, judge_concurrency: int = 10) -> Settings:

@@ -83,7 +83,7 @@ async def test_no_attack_moves_the_score_of_a_judge_that_obeys_what_stands_outsi
     attacks = ATTACKS[chosen]
     raws: list[float | None] = []
     judge = make_judge(provider=provider, messages=TEMPLATE)
-    async with open_models(settings_for(server), patience=QUICK) as models, anyio.create_task_group() as group:
+    async with open_models(settings_for(server), policy=QUICK) as models, anyio.create_task_group() as group:
         panel = JudgePanel(models)
 
         async def score(attack: str) -> None:

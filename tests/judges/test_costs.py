@@ -189,7 +189,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
     budget = Budget(0.002, TABLE)
     judge = make_judge(parameters={"max_tokens": 20})
     scored = 0
-    async with open_models(settings_for(openai_server), patience=QUICK, budget=budget) as models:
+    async with open_models(settings_for(openai_server), policy=QUICK, budget=budget) as models:
         panel = JudgePanel(models)
 
         async def score_all() -> None:
@@ -209,7 +209,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
 async def ask_at_once(server: ProviderServer, budget: Budget, calls: int) -> Counter[str]:
     """Make calls side by side; count what became of them."""
     outcomes: Counter[str] = Counter()
-    async with open_models(settings_for(server), patience=QUICK, budget=budget) as models:
+    async with open_models(settings_for(server), policy=QUICK, budget=budget) as models:
 
         async def ask() -> None:
             try:

@@ -1,17 +1,19 @@
 import re
 import time
+from dataclasses import replace
 
 import anyio
 import pytest
 
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.judges.models import Patience, open_models
+from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.providers.failures import LONGEST_WAIT, retry_after
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.model import ModelUsage
-from tests.judges.asking import UsageNotes, make_judge, settings_for
+from lfexp_mcp.retries import RetryPolicy
+from tests.judges.asking import QUICK, UsageNotes, make_judge, settings_for
 from tests.providers.server import Call, Drop, Failure, Outcome, ProviderServer, Reply, rate_limited
 
 pytestmark = pytest.mark.anyio
@@ -23,13 +25,12 @@ async def judge_all(
     items: int,
     *,
     concurrency: int = 10,
-    patience: Patience | None = None,
+    policy: RetryPolicy = QUICK,
 ) -> tuple[dict[tuple[str, int], float], list[LfexpError], ModelUsage]:
     """Let all judges score all items, many at once."""
     scores: dict[tuple[str, int], float] = {}
     errors: list[LfexpError] = []
-    quick = patience or Patience(first_delay=0.01, longest_delay=0.05, timeout=20)
-    async with open_models(settings_for(*servers, judge_concurrency=concurrency), patience=quick) as models:
+    async with open_models(settings_for(*servers, judge_concurrency=concurrency), policy=policy) as models:
         notes = UsageNotes()
         panel = JudgePanel(models, on_usage=notes)
 
@@ -134,8 +135,8 @@ async def test_a_429_holds_all_calls_of_its_provider_back_for_as_long_as_it_says
 
 async def test_an_outage_leaves_all_unscored_and_nothing_zero(openai_server: ProviderServer) -> None:
     openai_server.script(Failure(503, "Down."))
-    patience = Patience(attempts=2, first_delay=0.01)
-    scores, errors, usage = await judge_all([openai_server], [make_judge()], 20, patience=patience)
+    policy = replace(QUICK, attempts=2)
+    scores, errors, usage = await judge_all([openai_server], [make_judge()], 20, policy=policy)
     assert scores == {}
     assert len(errors) == 20
     assert (usage.calls, usage.input_tokens) == (40, 0)

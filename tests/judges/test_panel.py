@@ -1,17 +1,19 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
 from lfexp_mcp.judges.judged import Judged
-from lfexp_mcp.judges.models import Patience, open_models
+from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest, ProviderName
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.scores import Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL
 from tests.judges.asking import QUICK, SECRETS, UsageNotes, make_judge, settings_for
@@ -21,17 +23,17 @@ pytestmark = pytest.mark.anyio
 
 
 async def ask(
-    server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK, output: object = "4"
+    server: ProviderServer, judge: ResolvedJudge, *, timeout_s: float = 10, output: object = "4"
 ) -> tuple[Judged, ModelUsage]:
-    async with open_models(settings_for(server), patience=patience) as models:
+    async with open_models(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
         notes = UsageNotes()
         panel = JudgePanel(models, on_usage=notes)
         judged = await panel.judge(judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"})
         return judged, notes.by_score[judge.score_name]
 
 
-async def fail(server: ProviderServer, judge: ResolvedJudge, *, patience: Patience = QUICK) -> tuple[str, ModelUsage]:
-    async with open_models(settings_for(server), patience=patience) as models:
+async def fail(server: ProviderServer, judge: ResolvedJudge, *, policy: RetryPolicy = QUICK) -> tuple[str, ModelUsage]:
+    async with open_models(settings_for(server), policy=policy) as models:
         notes = UsageNotes()
         panel = JudgePanel(models, on_usage=notes)
         with pytest.raises(ProviderError) as caught:
@@ -178,14 +180,14 @@ async def test_what_passes_is_tried_again_and_counted(server: ProviderServer, ou
 
 async def test_a_call_that_takes_too_long_is_made_again(server: ProviderServer) -> None:
     server.script(Hang(), Reply())
-    judged, usage = await ask(server, judge_on(server), patience=Patience(first_delay=0.01, timeout=0.5))
+    judged, usage = await ask(server, judge_on(server), timeout_s=0.5)
     assert judged.value == 0.8
     assert usage.calls == len(server.calls) == 2
 
 
 async def test_an_outage_is_given_up_after_the_stated_number_of_attempts(server: ProviderServer) -> None:
     server.script(Failure(500, "Down."))
-    text, usage = await fail(server, judge_on(server), patience=Patience(attempts=3, first_delay=0.01))
+    text, usage = await fail(server, judge_on(server), policy=replace(QUICK, attempts=3))
     assert "answered 500: Down. Given up after 3 attempts" in text
     assert (usage.calls, usage.retries, usage.output_tokens) == (3, 2, 0)
 
@@ -194,7 +196,7 @@ async def test_a_server_that_is_not_there_is_named_without_what_else_the_url_hol
     openai_server: ProviderServer,
 ) -> None:
     settings = settings_for(openai_server).model_copy(update={"openai_base_url": "http://me:hunter2@127.0.0.1:9/v1"})
-    async with open_models(settings, patience=Patience(attempts=2, first_delay=0.01)) as models:
+    async with open_models(settings, policy=replace(QUICK, attempts=2)) as models:
         with pytest.raises(ProviderError) as caught:
             await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
     assert "could not be reached at 127.0.0.1" in str(caught.value)
@@ -240,7 +242,7 @@ async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(
 
     server.respond = respond
     judge = judge_on(server, parameters={"top_p": 1}, defaults={"temperature": 0})
-    async with open_models(settings_for(server), patience=QUICK) as models:
+    async with open_models(settings_for(server), policy=QUICK) as models:
         notes = UsageNotes()
         panel = JudgePanel(models, on_usage=notes)
         for _ in range(3):
@@ -279,7 +281,7 @@ async def test_what_one_judge_declares_is_sent_though_the_same_was_refused_as_an
 ) -> None:
     refusal = "temperature: only 1 is supported."
     server.respond = lambda call: Failure(400, refusal) if call.body.get("temperature") == 0 else Reply()
-    async with open_models(settings_for(server), patience=QUICK) as models:
+    async with open_models(settings_for(server), policy=QUICK) as models:
         for judge in (judge_on(server, defaults={"temperature": 0}), judge_on(server, parameters={"temperature": 1})):
             await JudgePanel(models).judge(judge, input="", output="", expected_output="", metadata={})
     assert [call.body.get("temperature") for call in server.calls] == [0, None, 1]
@@ -438,7 +440,7 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
             seen.append("end")
 
     openai_server.script(Failure(500), Reply("hm"), Reply(), Failure(400, "No."))
-    async with open_models(settings_for(openai_server), patience=QUICK) as models:
+    async with open_models(settings_for(openai_server), policy=QUICK) as models:
         panel = JudgePanel(models, record)
         await panel.judge(make_judge(), input="", output="", expected_output="", metadata={})
         with pytest.raises(ProviderError):
@@ -453,6 +455,6 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
 
 async def test_a_judges_error_is_of_the_reply(openai_server: ProviderServer) -> None:
     openai_server.script(Reply("prose"))
-    async with open_models(settings_for(openai_server), patience=QUICK) as models:
+    async with open_models(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(JudgeReplyError):
             await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})

@@ -4,9 +4,9 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from lfexp_mcp.gateway.retry_after import read_retry_after
 from lfexp_mcp.judges.providers.messages import CallFailure
 from lfexp_mcp.masking import mask
+from lfexp_mcp.retries import read_retry_after
 
 LONGEST_WAIT = 300.0
 """Seconds; a provider that asks for more is not waited for longer."""
