@@ -58,17 +58,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 SERVICES_MAY_IMPORT: dict[str, set[str]] = {
-    "starts": set(),
-    "snapshots": set(),
-    "workspace": {"starts", "snapshots"},
+    "launches": set(),
+    "run_cache": set(),
+    "workspace": {"launches", "run_cache"},
     "requests": set(),
     "answer_size": set(),
     "cursors": set(),
     "intervals": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace"},
-    "runs": {"workspace", "starts", "snapshots", "answer_size", "cursors"},
-    "experiments": {"workspace", "starts", "definitions", "runs"},
+    "runs": {"workspace", "launches", "run_cache", "answer_size", "cursors"},
+    "experiments": {"workspace", "launches", "definitions", "runs"},
     "comparison": {"workspace", "answer_size", "cursors", "intervals", "runs"},
     "annotations": {"workspace", "answer_size", "cursors", "intervals", "runs"},
     "analysis": {"workspace", "answer_size", "cursors", "intervals", "runs", "annotations"},

@@ -15,8 +15,8 @@ from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.runs.looking import list_runs
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 

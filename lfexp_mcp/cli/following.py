@@ -18,9 +18,9 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.reports.foreign import one_line
 from lfexp_mcp.reports.runs import progress_line
-from lfexp_mcp.services.experiments.cancelling import cancel_run, kill_run
+from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -48,7 +48,7 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
 async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:
     dataset = request.dataset_name
     await interrupts.get()
-    start = workspace.starts.find(dataset, request.run_name)
+    start = workspace.launches.find(dataset, request.run_name)
     if start is not None:
         await start.cancel()
         if start.folder is None:

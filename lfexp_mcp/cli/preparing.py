@@ -11,7 +11,7 @@ from lfexp_mcp.cli.output import emit, note
 from lfexp_mcp.cli.session import in_workspace
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
-from lfexp_mcp.services.definitions.items import FieldNames, NewItem
+from lfexp_mcp.services.definitions import FieldNames, NewItem
 from lfexp_mcp.services.requests import build
 
 Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object.")]

@@ -79,7 +79,7 @@ async def _print_comparison(workspace: "Workspace", comparison: Comparison, form
     elif form == "markdown":
         write_line(markdown(report_of(comparison)))
     elif form == "result-json":
-        from lfexp_mcp.services.runs.results import read_run
+        from lfexp_mcp.services.runs.read_run import read_run
 
         records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
         document = json.dumps(result_json(comparison, records), ensure_ascii=False, indent=2)

@@ -91,7 +91,7 @@ def run(
 
 def list_runs(dataset: Dataset, limit: Limit = 20, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List the runs of a dataset, newest first."""
-    from lfexp_mcp.services.runs.looking import list_runs
+    from lfexp_mcp.services.runs.list_runs import list_runs
 
     emit(in_workspace(lambda workspace: list_runs(workspace, dataset, limit=limit, cursor=cursor)), as_json)
 
@@ -109,7 +109,7 @@ def get_run(
     as_json: AsJson = False,
 ) -> None:
     """Show a run, its scores and its items."""
-    from lfexp_mcp.services.runs.looking import get_run
+    from lfexp_mcp.services.runs.get_run import get_run
 
     answer = in_workspace(
         lambda workspace: get_run(
@@ -128,6 +128,6 @@ def get_run(
 
 def cancel(dataset: Dataset, run_name: RunName, as_json: AsJson = False) -> None:
     """Stop a run at work; what is done stays, and `run --resume` goes on."""
-    from lfexp_mcp.services.experiments.cancelling import cancel_run
+    from lfexp_mcp.services.experiments.cancel_run import cancel_run
 
     emit(in_workspace(lambda workspace: cancel_run(workspace, dataset, run_name)), as_json)

@@ -21,7 +21,7 @@ def in_workspace(work: Callable[[Workspace], Awaitable[Outcome]]) -> Outcome:
     Raises:
         LfexpError: What the work or the opening raised.
     """
-    from lfexp_mcp.services.experiments.delivering import send_leftovers
+    from lfexp_mcp.services.experiments.maintenance import send_leftovers
     from lfexp_mcp.services.workspace import open_workspace
 
     async def session() -> Outcome:

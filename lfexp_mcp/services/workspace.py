@@ -9,8 +9,8 @@ from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
 from lfexp_mcp.runs.replays import Replays
-from lfexp_mcp.services.snapshots import Snapshots
-from lfexp_mcp.services.starts import Starts
+from lfexp_mcp.services.launches import Launches
+from lfexp_mcp.services.run_cache import RunCache
 from lfexp_mcp.settings import Settings
 
 
@@ -22,8 +22,8 @@ class Workspace:
     gateway: Gateway
     runs: RunsFolder
     workers: Workers
-    starts: Starts = field(default_factory=Starts)
-    snapshots: Snapshots = field(default_factory=Snapshots)
+    launches: Launches = field(default_factory=Launches)
+    run_cache: RunCache = field(default_factory=RunCache)
     replays: Replays = field(default_factory=Replays)
 
 
@@ -43,6 +43,6 @@ async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
         try:
             yield workspace
         finally:
-            await workspace.starts.close()
-            await workspace.snapshots.close()
+            await workspace.launches.close()
+            await workspace.run_cache.close()
             workspace.workers.close()

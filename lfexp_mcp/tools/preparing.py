@@ -9,8 +9,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.services.definitions.items import FieldNames, NewItem
-from lfexp_mcp.services.definitions.messages import PromptMessage
+from lfexp_mcp.services.definitions import FieldNames, NewItem, PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 STALL_S = 50.0

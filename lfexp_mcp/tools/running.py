@@ -98,7 +98,7 @@ async def run_experiment(
     already is refused unless `resume`.
     """
     from lfexp_mcp.services.experiments.request import RunRequest
-    from lfexp_mcp.services.experiments.starting import run_experiment
+    from lfexp_mcp.services.experiments.run_experiment import run_experiment
     from lfexp_mcp.services.requests import build
 
     request = build(
@@ -148,7 +148,7 @@ async def get_run(
 
     Use it to follow a run that outlived its call, and to look at single items. Reads runs that others recorded, too.
     """
-    from lfexp_mcp.services.runs.looking import get_run
+    from lfexp_mcp.services.runs.get_run import get_run
 
     return await get_run(
         await workspace_of(ctx),
@@ -166,7 +166,7 @@ async def get_run(
 
 async def list_runs(ctx: ToolContext, dataset: DatasetName, limit: Limit = 20, cursor: Cursor = None) -> RunList:
     """List the runs of a dataset, newest first: names, times, descriptions and how many results each has."""
-    from lfexp_mcp.services.runs.looking import list_runs
+    from lfexp_mcp.services.runs.list_runs import list_runs
 
     return await list_runs(await workspace_of(ctx), dataset, limit=limit, cursor=cursor)
 
@@ -176,7 +176,7 @@ async def cancel_run(ctx: ToolContext, dataset: DatasetName, run_name: RunName) 
 
     In live mode the dataset is `live-<run_name>`. run_experiment with `resume` goes on from there.
     """
-    from lfexp_mcp.services.experiments.cancelling import cancel_run
+    from lfexp_mcp.services.experiments.cancel_run import cancel_run
 
     return await cancel_run(await workspace_of(ctx), dataset, run_name)
 

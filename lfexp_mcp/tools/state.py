@@ -45,7 +45,7 @@ class ServerState:
         self._closing.set()
 
     async def _hold_workspace(self, *, task_status: TaskStatus[Workspace]) -> None:
-        from lfexp_mcp.services.experiments.delivering import get_ready
+        from lfexp_mcp.services.experiments.maintenance import get_ready
         from lfexp_mcp.services.workspace import open_workspace
         from lfexp_mcp.settings import load_settings
 

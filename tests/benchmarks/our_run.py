@@ -11,7 +11,7 @@ import anyio
 
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, ItemStarted, JournalReader
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.experiments.workers import keep_spare
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings

@@ -11,7 +11,8 @@ from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.reading.recording import Recorded, make_dataset, record_run

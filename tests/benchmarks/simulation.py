@@ -8,7 +8,7 @@ from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.comparison.comparability import shared_items
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.runs.run_values import RunValues
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
@@ -104,7 +104,7 @@ def _compare(differences: list[list[float]]) -> ScoreComparison:
     return line
 
 
-def _runs(differences: dict[str, list[float]]) -> tuple[RunValues, RunValues]:
+def _runs(differences: dict[str, list[float]]) -> tuple[ScoredRun, ScoredRun]:
     n = len(next(iter(differences.values())))
     first = [{name: float(max(0.0, -each[item])) for name, each in differences.items()} for item in range(n)]
     second = [{name: float(max(0.0, each[item])) for name, each in differences.items()} for item in range(n)]

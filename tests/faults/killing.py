@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.runs.process import kill_process_tree
-from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
 
 COUNTED_TASK = """

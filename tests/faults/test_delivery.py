@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.experiments.delivering import deliver_pending
+from lfexp_mcp.services.experiments.cancel_run import cancel_run
+from lfexp_mcp.services.experiments.maintenance import deliver_pending
 from lfexp_mcp.services.workspace import Workspace
 from tests.faults.proxy import SPANS, Fault, FaultProxy, Judgement, Request, no_faults
 from tests.faults.wrong_answers import WRONG_ANSWERS

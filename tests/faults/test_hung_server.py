@@ -7,11 +7,11 @@ import pytest
 from mcp import Client
 
 from lfexp_mcp.errors import RunExistsError, UnreachableError
-from lfexp_mcp.services.experiments import starting
-from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.runs import local, results
-from lfexp_mcp.services.runs.following import wait_for_run
-from lfexp_mcp.services.runs.looking import get_run
+from lfexp_mcp.services.experiments import run_experiment
+from lfexp_mcp.services.experiments.cancel_run import cancel_run
+from lfexp_mcp.services.runs import local_runs, read_run
+from lfexp_mcp.services.runs.follower import wait_for_run
+from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.tools import outcome
 from lfexp_mcp.tools.server import build_server
@@ -28,9 +28,9 @@ HANGS = Fault(delay=3600)
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls give Langfuse up soon."""
-    monkeypatch.setattr(local, "LOOKUP_PATIENCE_S", 0.3)
-    monkeypatch.setattr(results, "LANGFUSE_PATIENCE_S", 0.3)
-    monkeypatch.setattr(results, "MIN_PATIENCE_S", 0.3)
+    monkeypatch.setattr(local_runs, "LOOKUP_PATIENCE_S", 0.3)
+    monkeypatch.setattr(read_run, "LANGFUSE_PATIENCE_S", 0.3)
+    monkeypatch.setattr(read_run, "MIN_PATIENCE_S", 0.3)
 
 
 def hang(_request: Request) -> Fault:
@@ -104,7 +104,7 @@ async def test_a_cancelled_call_leaves_a_run_that_begins(scene: Scene, proxy: Fa
     proxy.faults = lambda request: Fault(delay=0.5) if "dataset-items" in request.path else None
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: scene.run(task, wait_seconds=math.inf))
-        await until(lambda: scene.ws.starts.find(scene.dataset, scene.run_name) is not None)
+        await until(lambda: scene.ws.launches.find(scene.dataset, scene.run_name) is not None)
         group.cancel_scope.cancel()
     assert (await get_run(scene.ws, scene.dataset, scene.run_name)).status == "running"
     await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
@@ -127,7 +127,7 @@ async def test_an_equal_call_joins_the_start_of_a_cancelled_one_and_another_is_r
 async def test_a_run_that_is_being_prepared_can_be_cancelled_and_has_not_begun(
     scene: Scene, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "START_GRACE_S", 0.1)
+    monkeypatch.setattr(run_experiment, "START_GRACE_S", 0.1)
     await scene.fill(2)
     task = scene.script(GOOD)
     proxy.faults = lambda request: HANGS if "dataset-items" in request.path else None
@@ -142,7 +142,7 @@ async def test_a_run_that_is_being_prepared_can_be_cancelled_and_has_not_begun(
 async def test_a_start_that_failed_unheard_is_told_to_the_next_who_asks(
     scene: Scene, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "START_GRACE_S", 0.1)
+    monkeypatch.setattr(run_experiment, "START_GRACE_S", 0.1)
     await scene.fill(1)
     proxy.faults = lambda request: Fault(status=500, delay=0.2) if "dataset-items" in request.path else None
     assert (await scene.run(scene.script(GOOD), wait_seconds=0)).status == "running"

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.killing import COUNTED_TASK, survive_kills
@@ -51,7 +51,7 @@ async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene
 import anyio
 from pathlib import Path
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
 

@@ -11,8 +11,8 @@ from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.model import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.interpretation import interpret_scores
+from lfexp_mcp.services.definitions import PromptMessage
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.definitions.messages import PromptMessage
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store, stop_store

@@ -10,7 +10,8 @@ from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.runs.looking import get_run, list_runs
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, make_dataset, record_run
 from tests.reports.models import answers

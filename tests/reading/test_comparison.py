@@ -19,8 +19,8 @@ from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import findings, shared_items
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.runs.results import read_run
-from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.humans import Humans
 from tests.reading.recording import Recorded, make_dataset, record_run
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.anyio
 _STATUSES: tuple[ItemStatus, ...] = ("pending", "failed", "succeeded")
 
 
-def _read(*items: ItemResult) -> RunValues:
-    return read_values(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
+def _read(*items: ItemResult) -> ScoredRun:
+    return interpret_run(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
 
 
 def _results(values: list[float], output: str = "out", score: str = "accuracy") -> list[Recorded]:

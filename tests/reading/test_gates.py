@@ -18,7 +18,7 @@ from lfexp_mcp.services.comparison.coverage import (
     score_coverage,
 )
 from lfexp_mcp.services.comparison.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
-from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 
 WHOLE = Coverage("items", 12)
 TEN_SCALE = Scale(0, 10, lower_is_better=True)
@@ -240,8 +240,8 @@ def _item(number: int, *parts: Score | EvaluatorFailure) -> ItemResult:
     )
 
 
-def _values(*items: ItemResult) -> RunValues:
-    return read_values(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
+def _values(*items: ItemResult) -> ScoredRun:
+    return interpret_run(RunRecord("d", "id", "run", ("e",), "completed", items, len(items)), {})
 
 
 def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_is_not() -> None:

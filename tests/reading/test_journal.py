@@ -9,9 +9,10 @@ import pytest
 from lfexp_mcp.model import EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.runs.looking import get_run, list_runs
-from lfexp_mcp.services.runs.results import fill_in
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.list_runs import list_runs
+from lfexp_mcp.services.runs.read_run import fill_in
 from lfexp_mcp.services.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

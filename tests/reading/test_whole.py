@@ -24,8 +24,9 @@ from lfexp_mcp.model import (
 )
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.runs.looking import get_run, list_runs
-from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.list_runs import list_runs
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.reading.recording import Recorded, RecordedRun, make_dataset, record_run
 

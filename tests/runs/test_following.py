@@ -15,7 +15,7 @@ from lfexp_mcp.runs.journal import (
     WorkerLoading,
 )
 from lfexp_mcp.runs.replays import Replay
-from lfexp_mcp.services.runs.following import Follower
+from lfexp_mcp.services.runs.follower import Follower
 from tests.runs.test_folder import ended, make_folder
 
 AGO = datetime.now(UTC) - timedelta(seconds=100)

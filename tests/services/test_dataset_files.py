@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from lfexp_mcp.errors import DataFileError
 from lfexp_mcp.services.definitions import dataset_files
-from lfexp_mcp.services.definitions.items import ID_LENGTH, FieldNames, NewItem
-from lfexp_mcp.services.definitions.storing import derived_id
+from lfexp_mcp.services.definitions.item_store import derived_id
+from lfexp_mcp.services.definitions.new_items import ID_LENGTH, FieldNames, NewItem
 
 
 def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:

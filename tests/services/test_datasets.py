@@ -6,9 +6,8 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import BackendError, DataFileError, JudgeError, UsageError
-from lfexp_mcp.services.definitions import storing
+from lfexp_mcp.services.definitions import NewItem, item_store
 from lfexp_mcp.services.definitions.datasets import create_dataset
-from lfexp_mcp.services.definitions.items import NewItem
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -105,7 +104,7 @@ async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Worksp
 
 
 async def test_progress_is_told_while_items_are_stored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(item_store, "REPORT_EVERY_S", 0.0)
     told: list[tuple[int, int]] = []
 
     async def tell(stored: int, total: int) -> None:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from lfexp_mcp.model import ItemResult, RunRecord, Score
-from lfexp_mcp.services.runs.run_values import RunValues, read_values
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 
 Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 
@@ -57,7 +57,7 @@ def truth_of(sampler: Sampler) -> float:
     return float(sampler(np.random.default_rng(1), 2_000_000).mean())
 
 
-def noisy_run(rng: np.random.Generator, sampler: Sampler, n: int, keys: int = 6, labels: int = 5) -> RunValues:
+def noisy_run(rng: np.random.Generator, sampler: Sampler, n: int, keys: int = 6, labels: int = 5) -> ScoredRun:
     """A run with a score that has nothing to do with its items' metadata."""
     values = sampler(rng, n)
     metadata = [{f"key-{key}": f"label-{rng.integers(labels)}" for key in range(keys)} for _ in range(n)]
@@ -66,7 +66,7 @@ def noisy_run(rng: np.random.Generator, sampler: Sampler, n: int, keys: int = 6,
 
 def run_of(
     scores: list[dict[str, float]], metadata: list[dict[str, str]] | None = None, name: str = "run"
-) -> RunValues:
+) -> ScoredRun:
     """A run as it is read, without a server."""
     items = tuple(
         ItemResult(
@@ -77,7 +77,7 @@ def run_of(
         )
         for n, given in enumerate(scores)
     )
-    return read_values(RunRecord("d", "id", name, (name,), "completed", items, len(items)), {})
+    return interpret_run(RunRecord("d", "id", name, (name,), "completed", items, len(items)), {})
 
 
 def _json(metadata: Mapping[str, str]) -> dict[str, JsonValue]:

@@ -14,8 +14,8 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.starting import run_experiment
-from lfexp_mcp.services.runs.following import OnProgress
+from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace
 
 PATIENCE = 90.0

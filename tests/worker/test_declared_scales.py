@@ -4,7 +4,7 @@ import pytest
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
-from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.reading.humans import Humans
 from tests.worker.scene import Scene

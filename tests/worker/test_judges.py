@@ -8,8 +8,8 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.prices import published_source
 from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.runs.following import follow, wait_for_run
-from lfexp_mcp.services.runs.usage import read_usage
+from lfexp_mcp.services.runs.follower import follow, wait_for_run
+from lfexp_mcp.services.runs.task_usage import read_task_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
@@ -53,7 +53,7 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
         assert (use.name, use.model, use.calls, use.retries) == (score.name, "gpt-test", 4, 0)
         assert (use.input_tokens, use.output_tokens, use.cost_usd, answer.cost_usd) == (400, 80, None, None)
         record = await judged.record()
-        assert (await read_usage(ws, record)).items == {}, "a judge's calls are none of the task's"
+        assert (await read_task_usage(ws, record)).items == {}, "a judge's calls are none of the task's"
         assert record.items[0].scores[0].raw == 8
         assert record.items[0].scores[0].comment == "Right."
         spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)

@@ -9,9 +9,9 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerError
-from lfexp_mcp.services.experiments import starting
-from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.experiments import run_experiment
+from lfexp_mcp.services.experiments.cancel_run import cancel_run
+from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ GOOD = "def task(*, item, **kwargs):\n    return 1\n"
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls that wait for nothing give up the loading soon."""
-    monkeypatch.setattr(starting, "START_GRACE_S", 0.2)
+    monkeypatch.setattr(run_experiment, "START_GRACE_S", 0.2)
 
 
 def gated(scene: Scene, then: str = "") -> tuple[Path, Path]:

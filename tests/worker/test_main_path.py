@@ -5,7 +5,7 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway.run_marks import MARK_NAME
-from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio

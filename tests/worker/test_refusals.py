@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, StateError, UsageError
-from lfexp_mcp.services.experiments.cancelling import cancel_run
+from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.requests import build
 from tests.worker.scene import Scene

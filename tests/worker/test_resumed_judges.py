@@ -5,8 +5,8 @@ import pytest
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.runs.looking import get_run
-from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lfexp_mcp.services.runs.following import wait_for_run
+from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio

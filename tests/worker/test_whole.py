@@ -8,9 +8,10 @@ import pytest
 
 from lfexp_mcp.gateway.run_marks import MARK_NAME
 from lfexp_mcp.model import ScriptMaker
-from lfexp_mcp.services.experiments.cancelling import cancel_run
-from lfexp_mcp.services.runs.looking import get_run, list_runs
-from lfexp_mcp.services.runs.results import read_run
+from lfexp_mcp.services.experiments.cancel_run import cancel_run
+from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.list_runs import list_runs
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.worker.scene import PATIENCE, Scene, until

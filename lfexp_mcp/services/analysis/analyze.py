@@ -29,11 +29,10 @@ from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pairs
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.configured_scales import configured_scales_of
-from lfexp_mcp.services.runs.looking import describe_read, repeat_of
-from lfexp_mcp.services.runs.results import read_run, with_comments
-from lfexp_mcp.services.runs.run_values import RunValues, read_values
-from lfexp_mcp.services.runs.usage import RunUsage, Usage, read_usage
+from lfexp_mcp.services.runs.get_run import describe_read, repeat_of
+from lfexp_mcp.services.runs.read_run import read_run, with_comments
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
+from lfexp_mcp.services.runs.task_usage import RunTaskUsage, TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
 OF_THE_RUN = {
@@ -100,7 +99,7 @@ class _Findings:
     """All that was found, before it is cut to an answer's size."""
 
     described: RunAnswer
-    values: RunValues
+    values: ScoredRun
     scores: list[ScoreDistribution]
     failures: list[Failure]
     start: int
@@ -108,7 +107,7 @@ class _Findings:
     page: list[Failure]
     slices: list[SliceResult]
     correlations: list[ScoreCorrelation]
-    usage: RunUsage
+    usage: RunTaskUsage
     disagreements: list[tuple[RatedPair, Rated]]
 
 
@@ -127,7 +126,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
     scales = await configured_scales_of(ws, record)
-    values = read_values(record, scales)
+    values = interpret_run(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)
     comparable = [score for score in scores if values.interpretations[score].is_comparable]
@@ -137,7 +136,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
     if request.cursor is not None:
         page = await read_page(ws, failures[start : start + rows])
-        return _Findings(described, values, [], failures, start, page, [], [], RunUsage({}), [])
+        return _Findings(described, values, [], failures, start, page, [], [], RunTaskUsage({}), [])
     pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
     return _Findings(
         described=described,
@@ -150,12 +149,12 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         page=await read_page(ws, failures[start : start + rows]),
         slices=await anyio.to_thread.run_sync(slice_run, values, comparable),
         correlations=await anyio.to_thread.run_sync(correlate_scores, values, comparable),
-        usage=await read_usage(ws, record),
+        usage=await read_task_usage(ws, record),
         disagreements=await _disagreements(ws, pairs, request.limit),
     )
 
 
-def _threshold(request: AnalyzeRequest, values: RunValues) -> float:
+def _threshold(request: AnalyzeRequest, values: ScoredRun) -> float:
     """The threshold on 0-1.
 
     Raises:
@@ -249,7 +248,7 @@ def _further_page(
     )
 
 
-def _scores_asked(values: RunValues, score_name: str | None) -> list[str]:
+def _scores_asked(values: ScoredRun, score_name: str | None) -> list[str]:
     names = sorted(
         {*values.interpretations, *(missing.name for item in values.record.items for missing in item.unscored)}
     )
@@ -285,7 +284,7 @@ def _slowest(record: RunRecord) -> list[ExtremeItem]:
     ]
 
 
-def _dearest(record: RunRecord, usage: Mapping[str, Usage]) -> list[ExtremeItem]:
+def _dearest(record: RunRecord, usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
     """The items whose model calls cost most, or used most tokens where no price is known."""
     traces = {item.item_id: item.trace_id for item in record.items}
     ordered = sorted(usage.items(), key=lambda entry: (-(entry[1].cost or 0.0), -entry[1].tokens, entry[0]))

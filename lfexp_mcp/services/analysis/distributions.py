@@ -6,12 +6,12 @@ from itertools import combinations
 from lfexp_mcp.answers.analysis import HistogramBin, ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.runs.run_values import RunValues, number_of
+from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.correlation import spearman
 from lfexp_mcp.statistics.distribution import QUANTILES, histogram, mean_interval, quantile
 
 
-def describe_distribution(summary: ScoreSummary, values: RunValues, threshold: float) -> ScoreDistribution:
+def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: float) -> ScoreDistribution:
     """Describe the spread of one score; the threshold is on 0-1."""
     numbers = _numbers(values, summary.name)
     on_scale = values.has_scale(summary.name)
@@ -28,7 +28,7 @@ def describe_distribution(summary: ScoreSummary, values: RunValues, threshold: f
     )
 
 
-def _numbers(values: RunValues, name: str) -> list[float]:
+def _numbers(values: ScoredRun, name: str) -> list[float]:
     """The score's numbers over all results, repeats of an item each."""
     if name not in values.interpretations:
         return []
@@ -37,7 +37,7 @@ def _numbers(values: RunValues, name: str) -> list[float]:
     return [number for number in numbers if number is not None]
 
 
-def correlate_scores(values: RunValues, scores: Sequence[str]) -> list[ScoreCorrelation]:
+def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorrelation]:
     """How every two scores go together, the strongest first."""
     found = []
     for first, second in combinations([name for name in scores if name in values.numbers], 2):

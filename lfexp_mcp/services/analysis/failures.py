@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from lfexp_mcp.answers.analysis import FailingItem
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.answer_size import AnswerSize
-from lfexp_mcp.services.runs.looking import item_answer
-from lfexp_mcp.services.runs.results import with_comments
-from lfexp_mcp.services.runs.run_values import RunValues
+from lfexp_mcp.services.runs.get_run import item_answer
+from lfexp_mcp.services.runs.read_run import with_comments
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.workspace import Workspace
 
 METADATA_LENGTH = 60
@@ -26,7 +26,7 @@ class Failure:
     trace_url: str | None = None
 
 
-def find_failures(values: RunValues, scores: Sequence[str], threshold: float) -> list[Failure]:
+def find_failures(values: ScoredRun, scores: Sequence[str], threshold: float) -> list[Failure]:
     """Find the results with a score below the threshold, the lowest first.
 
     Args:
@@ -38,7 +38,7 @@ def find_failures(values: RunValues, scores: Sequence[str], threshold: float) ->
     return sorted(failures, key=lambda failure: (failure.scores[0][0], failure.item.item_id, failure.item.repeat))
 
 
-def _low(values: RunValues, item: ItemResult, scores: Sequence[str], threshold: float) -> tuple[tuple[float, str], ...]:
+def _low(values: ScoredRun, item: ItemResult, scores: Sequence[str], threshold: float) -> tuple[tuple[float, str], ...]:
     found = []
     for name in scores:
         score = values.score_of(item, name)
@@ -57,7 +57,7 @@ async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]
     ]
 
 
-def show_failure(failure: Failure, values: RunValues, size: AnswerSize) -> FailingItem:
+def show_failure(failure: Failure, values: ScoredRun, size: AnswerSize) -> FailingItem:
     """Show one failing result at a given size."""
     item = failure.item
     shown = item_answer(item, values, size)

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
 from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.runs.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.independent import GroupResult, compare_with_rest
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.multiplicity import holm
@@ -26,7 +26,7 @@ class _Slice:
     item_ids: frozenset[str]
 
 
-def slice_run(values: RunValues, scores: Sequence[str]) -> list[SliceResult]:
+def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
     """Compare the items of each metadata value with the rest.
 
     Args:
@@ -59,7 +59,7 @@ def _places(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tupl
 
 
 def _compare(
-    values: RunValues, score: str, groups: Sequence[tuple[_Slice, list[int]]], tests: int
+    values: ScoredRun, score: str, groups: Sequence[tuple[_Slice, list[int]]], tests: int
 ) -> list[GroupResult]:
     if not groups:
         return []
@@ -109,7 +109,7 @@ def _verdict(result: GroupResult, p: float | None, *, on_scale: bool) -> SliceVe
     return "lower than the rest" if result.delta < 0 else "higher than the rest"
 
 
-def _slices(values: RunValues) -> Iterator[_Slice]:
+def _slices(values: ScoredRun) -> Iterator[_Slice]:
     by_key: dict[str, dict[str, set[str]]] = {}
     for item_id, item in first_results(values.record).items():
         for key, value in _labels(item.metadata):

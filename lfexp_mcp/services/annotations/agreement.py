@@ -9,7 +9,7 @@ from lfexp_mcp.model import ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.runs.run_values import RunValues
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
 from lfexp_mcp.statistics.correlation import Correlation, spearman
 from lfexp_mcp.statistics.interval import Interval
@@ -52,7 +52,7 @@ class RatedPair:
     items: tuple[Rated, ...]
 
 
-def rated_pairs(values: RunValues, humans: Mapping[str, ScoreInterpretation]) -> list[RatedPair]:
+def rated_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[RatedPair]:
     """Pair each human score with the judges' scores that it is about.
 
     A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
@@ -83,7 +83,7 @@ def _subject(name: str) -> str:
     return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
 
 
-def _rated(values: RunValues, judge: str, human: ScoreInterpretation) -> tuple[Rated, ...]:
+def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[Rated, ...]:
     rated = []
     for item in values.record.items:
         judged = values.score_of(item, judge)

@@ -34,9 +34,8 @@ from lfexp_mcp.services.annotations.human_words import (
 )
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.configured_scales import configured_scales
-from lfexp_mcp.services.runs.results import read_run
-from lfexp_mcp.services.runs.run_values import read_values
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.themes import Theme, count_named, find_themes
 
@@ -111,7 +110,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     page = await link_to_items(ws, words[start : start + request.limit])
     urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
     themes = _themes(words, request, _values(words, entries, humans))
-    pairs = rated_pairs(read_values(asked.record, scales), humans) if asked.record else []
+    pairs = rated_pairs(interpret_run(asked.record, scales), humans) if asked.record else []
 
     def build(size: AnswerSize) -> AnnotationComments:
         shown = page[: size.rows]

@@ -10,7 +10,7 @@ from lfexp_mcp.model import ItemResult, ItemStatus
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Changes:
 
     kind: ChangeKind
     score: str | None
-    baseline: RunValues
-    run: RunValues
+    baseline: ScoredRun
+    run: ScoredRun
     changes: tuple[Change, ...]
     """The largest first."""
 
 
-def score_changes(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
+def score_changes(baseline: ScoredRun, run: ScoredRun, score: str, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
     """Find the items whose score fell, and those whose score rose: worse and better where the score has a scale.
 
     Args:
@@ -72,7 +72,7 @@ def _crossing(first: float, second: float) -> Crossing | None:
     return "newly passing" if passes else "newly failing"
 
 
-def error_changes(baseline: RunValues, run: RunValues, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
+def error_changes(baseline: ScoredRun, run: ScoredRun, item_ids: Iterable[str]) -> tuple[Changes, Changes]:
     """Find the items whose task fails now and did not before, and the other way round; any failed repeat counts."""
     known = list(item_ids)
     return (
@@ -82,7 +82,7 @@ def error_changes(baseline: RunValues, run: RunValues, item_ids: Iterable[str]) 
 
 
 def _turned(
-    baseline: RunValues, before: ItemStatus, run: RunValues, after: ItemStatus, item_ids: Iterable[str]
+    baseline: ScoredRun, before: ItemStatus, run: ScoredRun, after: ItemStatus, item_ids: Iterable[str]
 ) -> tuple[Change, ...]:
     """The items of one status in the baseline and of another in the run; one that was not run is of neither."""
     first, second = _ended(baseline), _ended(run)
@@ -93,7 +93,7 @@ def _turned(
     )
 
 
-def _ended(values: RunValues) -> dict[str, ItemStatus]:
+def _ended(values: ScoredRun) -> dict[str, ItemStatus]:
     """How each item ended that was run: failed as soon as one of its repeats did."""
     ended: dict[str, ItemStatus] = {}
     for item in values.record.items:
@@ -149,7 +149,7 @@ def items_to_show(changes: Sequence[Changes], start: int, limit: int) -> Shown:
     return shown
 
 
-def _results(values: RunValues, *, failed_first: bool) -> dict[str, ItemResult]:
+def _results(values: ScoredRun, *, failed_first: bool) -> dict[str, ItemResult]:
     results = first_results(values.record)
     if failed_first:
         results |= {item.item_id: item for item in values.record.items if item.status == "failed"}
@@ -192,7 +192,7 @@ def _show(change: Change, changes: Changes, shown: ShownItems, size: AnswerSize)
     )
 
 
-def _reason(item: ItemResult, score: str | None, values: RunValues) -> str | None:
+def _reason(item: ItemResult, score: str | None, values: ScoredRun) -> str | None:
     """Why an item got what it got: its task's error, else the comment of its score."""
     if item.error is not None:
         return item.error

@@ -10,7 +10,7 @@ from lfexp_mcp.answers.comparison import Finding, FindingKind
 from lfexp_mcp.model import JudgeMaker, RunRecord, ScriptMaker, scaled_label
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
-from lfexp_mcp.services.runs.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 
 SHOWN = 40
 """Characters of a recorded value that a message shows."""
@@ -43,7 +43,7 @@ class Shared:
     """Left out, since their input or expected output differs between the runs."""
 
 
-def shared_items(baseline: RunValues, run: RunValues) -> Shared:
+def shared_items(baseline: ScoredRun, run: ScoredRun) -> Shared:
     """Find the items that both runs have with the same content."""
     first, second = first_results(baseline.record), first_results(run.record)
     both = sorted(first.keys() & second.keys())
@@ -68,7 +68,7 @@ def _text(value: JsonValue) -> str:
     return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def findings(baseline: RunValues, run: RunValues, shared: Shared) -> list[Finding]:
+def findings(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> list[Finding]:
     """List what makes two runs differ beside the task, and which scores cannot be compared fairly."""
     found = [*_of_runs(baseline, run, shared)]
     for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
@@ -76,7 +76,7 @@ def findings(baseline: RunValues, run: RunValues, shared: Shared) -> list[Findin
     return [*found, *_unpaired(baseline, run, shared)]
 
 
-def _of_runs(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+def _of_runs(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
     yield from _items(baseline, run, shared)
     for values in (baseline, run):
         if values.record.status != "completed":
@@ -105,7 +105,7 @@ def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
     return f"max_concurrency was {first} in {baseline.run_name!r} and {second} in {run.run_name!r}."
 
 
-def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+def _items(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
     first = {item.item_id for item in baseline.record.items}
     second = {item.item_id for item in run.record.items}
     only_first, only_second = len(first - second), len(second - first)
@@ -124,7 +124,7 @@ def _items(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Find
         yield Finding(kind="content", unfair=not shared.item_ids, run=run.name, message=message)
 
 
-def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
+def _of_score(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
     first, second = baseline.interpretations[score], run.interpretations[score]
     if first.origin != second.origin:
         unfair = not {first.origin, second.origin} <= {"run", "api"} or _is_judged(first) or _is_judged(second)
@@ -140,7 +140,7 @@ def _of_score(baseline: RunValues, run: RunValues, score: str) -> Iterator[Findi
     yield from _judges(baseline, run, score)
 
 
-def _scales(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
+def _scales(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
     """Say that values are on no scale, or on two; declared ones meet on the canonical 0-1."""
     first, second = baseline.interpretations[score], run.interpretations[score]
     if first.own_unit and second.own_unit:
@@ -163,7 +163,7 @@ def _scales(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
         yield Finding(kind="scale", unfair=not declared, run=run.name, score=score, message=message)
 
 
-def _scale_in(values: RunValues, score: str) -> str:
+def _scale_in(values: ScoredRun, score: str) -> str:
     reading = values.interpretations[score]
     name = reading.scale.name if reading.scale else "no scale"
     return f"{name} in {values.name!r} ({reading.scale_source or 'its data type'})"
@@ -173,13 +173,13 @@ def _is_judged(reading: ScoreInterpretation) -> bool:
     return any(isinstance(maker, JudgeMaker) for maker in reading.makers)
 
 
-def _made_in(values: RunValues, score: str) -> str:
+def _made_in(values: ScoredRun, score: str) -> str:
     reading = values.interpretations[score]
     labels = dict.fromkeys(scaled_label(maker) if reading.mixed else maker.label for maker in reading.makers)
     return f"{' and '.join(labels)} in {values.name!r}"
 
 
-def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[Finding]:
+def _unpaired(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
     """Say which scores lack a value on one side, once for all that lack it alike."""
     alike: dict[str, list[str]] = {}
     for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
@@ -196,14 +196,14 @@ def _unpaired(baseline: RunValues, run: RunValues, shared: Shared) -> Iterator[F
         yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=only, message=message)
 
 
-def _one_sided(having: RunValues, lacking: RunValues, score: str, item_ids: Collection[str]) -> str:
+def _one_sided(having: ScoredRun, lacking: ScoredRun, score: str, item_ids: Collection[str]) -> str:
     if not item_ids:
         return ""
     why = ", ".join(f"{count} {_LACKS[lack]}" for lack, count in lacks(lacking, score, item_ids).items())
     return f"{len(item_ids)} {'is' if len(item_ids) == 1 else 'are'} scored in {having.name!r} only ({why})"
 
 
-def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding]:
+def _judges(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
     first, second = _judge_of(baseline, score), _judge_of(run, score)
     if first is None or second is None:
         return
@@ -226,12 +226,12 @@ def _judges(baseline: RunValues, run: RunValues, score: str) -> Iterator[Finding
         yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
 
 
-def _judge_of(values: RunValues, score: str) -> JudgeMaker | None:
+def _judge_of(values: ScoredRun, score: str) -> JudgeMaker | None:
     """The judge that gives a score, one for all; None for scripts and for runs of others."""
     return next((maker for maker in values.interpretations[score].makers if isinstance(maker, JudgeMaker)), None)
 
 
-def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None:
+def script_change(baseline: ScoredRun, run: ScoredRun, score: str) -> str | None:
     """Say that the script which gives a score differs between two runs; None for other scores, and where it does not.
 
     Such a difference makes no comparison unfair, since most edits of a script leave the score what it was.
@@ -245,7 +245,7 @@ def script_change(baseline: RunValues, run: RunValues, score: str) -> str | None
     )
 
 
-def _script_hashes(values: RunValues, score: str) -> list[str]:
+def _script_hashes(values: ScoredRun, score: str) -> list[str]:
     reading = values.interpretations.get(score)
     makers = reading.makers if reading is not None else ()
     return sorted({maker.sha256[:HASH_SHOWN] for maker in makers if isinstance(maker, ScriptMaker) and maker.sha256})

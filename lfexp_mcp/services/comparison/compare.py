@@ -38,10 +38,9 @@ from lfexp_mcp.services.comparison.coverage import ended_coverage, ended_pair_co
 from lfexp_mcp.services.comparison.figures import contrasts, error_rate_delta, run_figures
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.runs.configured_scales import configured_scales_of
-from lfexp_mcp.services.runs.results import read_run, with_comments
-from lfexp_mcp.services.runs.run_values import RunValues, read_values
-from lfexp_mcp.services.runs.usage import Usage, read_usage
+from lfexp_mcp.services.runs.read_run import read_run, with_comments
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
+from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -83,7 +82,7 @@ class CompareRequest(BaseModel):
 class _Compared:
     """One run held against the baseline."""
 
-    run: RunValues
+    run: ScoredRun
     findings: list[Finding]
     item_ids: Sequence[str]
     """The items that both have with the same content."""
@@ -121,9 +120,9 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     names += [name for name in request.runs if name != names[0]]
     records = [await read_run(ws, request.dataset, name) for name in names]
     scales = await configured_scales_of(ws, *records)
-    values = [read_values(record, scales) for record in records]
+    values = [interpret_run(record, scales) for record in records]
     known = sorted({score for one in values for score in one.interpretations})
-    read = [await read_usage(ws, record) for record in records]
+    read = [await read_task_usage(ws, record) for record in records]
     usages = [one.items for one in read]
     asked = _scores_asked(request, known)
     compared = await anyio.to_thread.run_sync(_compare_all, values, usages, asked, request)
@@ -149,7 +148,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     return fit(lambda size: _answer(ws, request, gathered, size), request.limit, request.detail)
 
 
-def _nameable(values: Sequence[RunValues]) -> list[str]:
+def _nameable(values: Sequence[ScoredRun]) -> list[str]:
     """The names that a condition may have: of scores that there are, that failed everywhere, or that were planned."""
     names = {score for one in values for score in one.interpretations}
     names |= {missing.name for one in values for item in one.record.items for missing in item.unscored}
@@ -196,7 +195,7 @@ def _answer(ws: Workspace, request: CompareRequest, gathered: _Gathered, size: A
 
 
 def _compare_all(
-    values: Sequence[RunValues], usages: Sequence[dict[str, Usage]], scores: Sequence[str], request: CompareRequest
+    values: Sequence[ScoredRun], usages: Sequence[dict[str, TaskUsage]], scores: Sequence[str], request: CompareRequest
 ) -> list[_Compared]:
     baseline = values[0]
     shared = [shared_items(baseline, run) for run in values[1:]]
@@ -222,7 +221,9 @@ def _compare_all(
     return compared
 
 
-async def _figures(ws: Workspace, values: Sequence[RunValues], usages: Sequence[dict[str, Usage]]) -> list[RunFigures]:
+async def _figures(
+    ws: Workspace, values: Sequence[ScoredRun], usages: Sequence[dict[str, TaskUsage]]
+) -> list[RunFigures]:
     figures = []
     for index, one in enumerate(values):
         summaries = summarise_scores(one.record, one.interpretations)
@@ -235,7 +236,7 @@ def _gate(
     conditions: Sequence[Condition],
     compared: Sequence[_Compared],
     figures: Sequence[RunFigures],
-    baseline: RunValues,
+    baseline: ScoredRun,
     known: Sequence[str],
 ) -> Gate | None:
     if not conditions:
@@ -244,7 +245,7 @@ def _gate(
     return check_gate(conditions, [_measures(one, by_run[one.run.name], baseline) for one in compared], known)
 
 
-def _measures(compared: _Compared, mine: RunFigures, baseline: RunValues) -> RunMeasures:
+def _measures(compared: _Compared, mine: RunFigures, baseline: ScoredRun) -> RunMeasures:
     run, item_ids = compared.run, compared.item_ids
     values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
     unusable = {score: f"{reading.problem}." for score, reading in run.interpretations.items() if reading.problem}
@@ -284,7 +285,7 @@ def _tested(line: ScoreComparison, p: float | None) -> ComparedVerdict:
     return "worse" if p is not None and p < ALPHA and line.delta is not None and line.delta < 0 else line.verdict
 
 
-def _has_direction(score: str, *runs: RunValues) -> bool:
+def _has_direction(score: str, *runs: ScoredRun) -> bool:
     """Whether one can say of a score what is better: not of labels, text, and numbers in a unit of their own."""
     interpretations = [run.interpretations[score] for run in runs if score in run.interpretations]
     return any(reading.scale is not None or (reading.problem and not reading.own_unit) for reading in interpretations)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.services.runs.run_values import RunValues, first_results
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 
 Lack = Literal["failed", "pending", "unscored", "one-sided", "left out"]
 """Why there is no value. One that its evaluator left out on purpose is none that should be there, unless the same item
@@ -58,7 +58,7 @@ class Coverage:
         return ", ".join(f"{count} {why}" for why, count in counts.items() if count)
 
 
-def score_coverage(values: RunValues, score: str) -> Coverage:
+def score_coverage(values: ScoredRun, score: str) -> Coverage:
     """Count the results of a run that a score's mean is over."""
     return _counted(
         _noun(values),
@@ -70,12 +70,12 @@ def score_coverage(values: RunValues, score: str) -> Coverage:
     )
 
 
-def ended_coverage(values: RunValues) -> Coverage:
+def ended_coverage(values: ScoredRun) -> Coverage:
     """Count the results of a run that an error rate is over: those that ended, well or not."""
     return _counted(_noun(values), map(_pending, values.record.items), _unlisted(values))
 
 
-def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Collection[str]) -> Coverage:
+def pair_coverage(baseline: ScoredRun, run: ScoredRun, score: str, item_ids: Collection[str]) -> Coverage:
     """Count the items of both runs that a score is compared on.
 
     Args:
@@ -88,17 +88,17 @@ def pair_coverage(baseline: RunValues, run: RunValues, score: str, item_ids: Col
     return replace(counted, unshared=_unshared(baseline, run, len(item_ids)))
 
 
-def _unshared(baseline: RunValues, run: RunValues, shared: int) -> int:
+def _unshared(baseline: ScoredRun, run: ScoredRun, shared: int) -> int:
     return max(len(first_results(values.record)) for values in (baseline, run)) - shared
 
 
-def missing_items(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> list[str]:
+def missing_items(baseline: ScoredRun, run: ScoredRun, score: str, item_ids: Iterable[str]) -> list[str]:
     """List the shared items that should have a value in both runs and lack one."""
     reasons = _pair_lacks(baseline, run, score, item_ids)
     return [item_id for item_id, lack in reasons.items() if lack not in (None, "left out")]
 
 
-def _pair_lacks(baseline: RunValues, run: RunValues, score: str, item_ids: Iterable[str]) -> dict[str, Lack | None]:
+def _pair_lacks(baseline: ScoredRun, run: ScoredRun, score: str, item_ids: Iterable[str]) -> dict[str, Lack | None]:
     """Why shared items have no value in one of the runs; None for those that have one in both."""
     shown = [(values, first_results(values.record), values.numbers.get(score, {})) for values in (baseline, run)]
 
@@ -110,13 +110,13 @@ def _pair_lacks(baseline: RunValues, run: RunValues, score: str, item_ids: Itera
     return {item_id: lack(item_id) for item_id in item_ids}
 
 
-def lacks(values: RunValues, score: str, item_ids: Iterable[str]) -> dict[Lack, int]:
+def lacks(values: ScoredRun, score: str, item_ids: Iterable[str]) -> dict[Lack, int]:
     """Count why items of a run have no value of a score."""
     results = first_results(values.record)
     return dict(Counter(_lack(values, results[item_id], score) for item_id in item_ids).most_common())
 
 
-def ended_pair_coverage(baseline: RunValues, run: RunValues) -> Coverage:
+def ended_pair_coverage(baseline: ScoredRun, run: ScoredRun) -> Coverage:
     """Count the items of both runs that their error rates are compared on."""
     first, second = first_results(baseline.record), first_results(run.record)
     both = first.keys() & second.keys()
@@ -128,7 +128,7 @@ def _pending(*items: ItemResult) -> Lack | None:
     return "pending" if any(item.status == "pending" for item in items) else None
 
 
-def _lack(values: RunValues, item: ItemResult, score: str) -> Lack:
+def _lack(values: ScoredRun, item: ItemResult, score: str) -> Lack:
     if item.status != "succeeded":
         return item.status
     # A script that failed is listed under its own name, as that of its scores is not known.
@@ -136,11 +136,11 @@ def _lack(values: RunValues, item: ItemResult, score: str) -> Lack:
     return "unscored" if lost else "left out"
 
 
-def _noun(values: RunValues) -> str:
+def _noun(values: ScoredRun) -> str:
     return "results" if len(values.record.experiment_ids) > 1 else "items"
 
 
-def _unlisted(values: RunValues) -> int:
+def _unlisted(values: ScoredRun) -> int:
     """Results that the run is to have and that nothing is known of yet."""
     return max(values.record.total_items - len(values.record.items), 0)
 

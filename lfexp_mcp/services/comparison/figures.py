@@ -8,8 +8,8 @@ from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
 from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.runs.run_values import RunValues
-from lfexp_mcp.services.runs.usage import Usage
+from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.statistics.distribution import quantile
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.paired import compare_pairs
@@ -36,7 +36,12 @@ def error_rate_delta(baseline: RunRecord, run: RunRecord) -> float | None:
 
 
 def run_figures(
-    values: RunValues, summaries: Sequence[ScoreSummary], usage: Mapping[str, Usage], url: str | None, *, baseline: bool
+    values: ScoredRun,
+    summaries: Sequence[ScoreSummary],
+    usage: Mapping[str, TaskUsage],
+    url: str | None,
+    *,
+    baseline: bool,
 ) -> RunFigures:
     """Sum one run up."""
     record = values.record
@@ -65,7 +70,7 @@ def run_figures(
 
 
 def contrasts(
-    baseline: RunRecord, run: RunRecord, first_usage: Mapping[str, Usage], second_usage: Mapping[str, Usage]
+    baseline: RunRecord, run: RunRecord, first_usage: Mapping[str, TaskUsage], second_usage: Mapping[str, TaskUsage]
 ) -> list[Contrast]:
     """Compare what two runs took, on the items that both have.
 
@@ -90,11 +95,11 @@ def _seconds(item: ItemResult) -> float | None:
     return item.seconds if item.status == "succeeded" else None
 
 
-def _tokens(usage: Mapping[str, Usage]) -> dict[str, float]:
+def _tokens(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
     return {item_id: one.tokens for item_id, one in usage.items()}
 
 
-def _costs(usage: Mapping[str, Usage]) -> dict[str, float]:
+def _costs(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
     return {item_id: one.cost for item_id, one in usage.items() if one.cost is not None}
 
 

@@ -8,7 +8,7 @@ from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case
 from lfexp_mcp.services.intervals import as_range
-from lfexp_mcp.services.runs.run_values import RunValues
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.interval import Interval
 from lfexp_mcp.statistics.multiplicity import holm
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge
@@ -28,7 +28,7 @@ class _Line:
     """One score of one run, before the tests are adjusted for each other."""
 
     score: str
-    run: RunValues
+    run: ScoredRun
     on_scale: bool
     margin: float
     """The smallest difference worth seeing, in the score's units."""
@@ -43,8 +43,8 @@ class _Line:
 
 
 def compare_scores(
-    baseline: RunValues,
-    runs: Sequence[RunValues],
+    baseline: ScoredRun,
+    runs: Sequence[ScoredRun],
     shared: Sequence[Shared],
     findings: Sequence[Sequence[Finding]],
     scores: Sequence[str],
@@ -87,13 +87,13 @@ def _adjust(family: Sequence[_Line]) -> dict[tuple[str, str], _Adjusted]:
     return {(line.run.name, line.score): _Adjusted(p, tests) for line, p in zip(family, holm(p_values), strict=True)}
 
 
-def _present(baseline: RunValues, run: RunValues, scores: Sequence[str]) -> list[str]:
+def _present(baseline: ScoredRun, run: ScoredRun, scores: Sequence[str]) -> list[str]:
     return [score for score in scores if score in baseline.interpretations or score in run.interpretations]
 
 
 def _line(
-    baseline: RunValues,
-    run: RunValues,
+    baseline: ScoredRun,
+    run: ScoredRun,
     score: str,
     shared: Shared,
     findings: Sequence[Finding],
@@ -112,7 +112,7 @@ def _line(
 
 
 def _unfair(
-    baseline: RunValues, run: RunValues, score: str, findings: Sequence[Finding], pairs: Sequence[object]
+    baseline: ScoredRun, run: ScoredRun, score: str, findings: Sequence[Finding], pairs: Sequence[object]
 ) -> str | None:
     found = next((finding for finding in findings if finding.unfair and finding.score in (None, score)), None)
     if found is not None:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from lfexp_mcp.services.comparison.coverage import missing_items
-from lfexp_mcp.services.runs.run_values import RunValues
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.interval import Interval
 
 MOST_MISSING = 0.02
 """Share of shared items without a value up to which a difference stands for all of them."""
 
 
-def worst_case(baseline: RunValues, run: RunValues, score: str, item_ids: Sequence[str]) -> Interval | None:
+def worst_case(baseline: ScoredRun, run: ScoredRun, score: str, item_ids: Sequence[str]) -> Interval | None:
     """Bound the delta of a score on 0-1 over all shared items, also those that failed or were not scored.
 
     Source: C. Manski, American Economic Review 80 (1990) 319-323, bounds without assumptions on what is missing.

@@ -1,1 +1,6 @@
-"""Making what runs are made of: datasets and judges."""
+"""Creating the datasets and judges that runs are made of."""
+
+from lfexp_mcp.gateway.records import PromptMessage
+from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem
+
+__all__ = ["FieldNames", "NewItem", "PromptMessage"]

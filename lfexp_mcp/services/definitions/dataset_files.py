@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import DataFileError
 from lfexp_mcp.files import MAX_DATA_BYTES, open_regular
-from lfexp_mcp.services.definitions.items import FieldNames, NewItem
+from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem
 from lfexp_mcp.strict_json import strict_loads
 
 FIELDS = frozenset(NewItem.model_fields)

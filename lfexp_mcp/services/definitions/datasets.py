@@ -12,8 +12,8 @@ from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.gateway.dataset_names import refuse_unreachable
 from lfexp_mcp.services.definitions.dataset_files import read_items
-from lfexp_mcp.services.definitions.items import FieldNames, NewItem, refuse_what_json_has_not
-from lfexp_mcp.services.definitions.storing import ItemStore, ItemSurvey, OnStored, survey_items
+from lfexp_mcp.services.definitions.item_store import ItemStore, ItemSurvey, OnStored, survey_items
+from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
 
 

@@ -7,13 +7,12 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway.records import Prompt
+from lfexp_mcp.gateway.records import Prompt, PromptMessage
 from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
-from lfexp_mcp.services.definitions.items import refuse_what_json_has_not
-from lfexp_mcp.services.definitions.messages import PromptMessage
+from lfexp_mcp.services.definitions.new_items import refuse_what_json_has_not
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_NAME_LENGTH = 255

@@ -18,12 +18,12 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
 from lfexp_mcp.runs.run_spec import ExperimentHead, Limits, RunItem, RunSpec
 from lfexp_mcp.scores.resolution import scales_of_configs
-from lfexp_mcp.services.experiments.live import sample_live, store_live
-from lfexp_mcp.services.experiments.models_work import find_models_work
-from lfexp_mcp.services.experiments.other_machine import read_results
+from lfexp_mcp.services.experiments.journal_import import read_results
+from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.experiments.resolved_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
-from lfexp_mcp.services.runs.whole import Whole, read_whole
+from lfexp_mcp.services.runs.completeness import Completeness, read_completeness
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
@@ -125,7 +125,7 @@ async def _begin_order(
             f"Run {request.run_name!r} was begun on another machine, so that its task is not known here. Pass "
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
-    whole = await read_whole(ws, experiment) if experiment is not None else None
+    whole = await read_completeness(ws, experiment) if experiment is not None else None
     run_spec = await _new_run_spec(ws, request, dataset, items, heads, whole)
     earlier = await read_results(ws, whole, heads) if whole is not None else ()
     if earlier and (run_spec.evaluator_script or run_spec.judges):
@@ -139,11 +139,11 @@ async def _new_run_spec(
     dataset: Dataset,
     items: Sequence[DatasetItem],
     heads: Sequence[ExperimentHead],
-    whole: Whole | None = None,
+    whole: Completeness | None = None,
 ) -> RunSpec:
     if not items:
         raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
-    work = await find_models_work(ws, request, dataset, items, versions=whole.judge_versions if whole else None)
+    work = await resolve_prompts(ws, request, dataset, items, versions=whole.judge_versions if whole else None)
     return RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -188,7 +188,7 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
         )
     items = [_dataset_item(item, dataset) for item in folder.items()]
     state = await anyio.to_thread.run_sync(folder.read_state)
-    work = await find_models_work(ws, request, dataset, items, before, state)
+    work = await resolve_prompts(ws, request, dataset, items, before, state)
     evaluator_script = _absolute(request.evaluator_script) or before.evaluator_script
     changes = {
         "task_script": _absolute(request.task_script) if request.names_task else before.task_script,

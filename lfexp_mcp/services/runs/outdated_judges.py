@@ -16,7 +16,7 @@ PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class NewerJudge:
+class OutdatedJudge:
     """A judge of a run with a newer version."""
 
     name: str
@@ -38,7 +38,7 @@ class NewerJudge:
         )
 
 
-async def newer_judges_of(ws: Workspace, record: RunRecord) -> list[NewerJudge]:
+async def outdated_judges_of(ws: Workspace, record: RunRecord) -> list[OutdatedJudge]:
     """Find the judges of a run that left results unscored and have a newer version; asks nothing where none did.
 
     A Langfuse that does not answer in time has none.
@@ -47,15 +47,15 @@ async def newer_judges_of(ws: Workspace, record: RunRecord) -> list[NewerJudge]:
     plan = decode_plan(record.provenance)
     if not unscored or plan is None:
         return []
-    return await newer_versions(ws, (judge for score, judge in plan.judges.items() if score in unscored))
+    return await find_outdated(ws, (judge for score, judge in plan.judges.items() if score in unscored))
 
 
-async def newer_versions(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[NewerJudge]:
+async def find_outdated(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[OutdatedJudge]:
     """Find which of some judges have a newer version."""
     found = []
     for judge in judges:
         with suppress(BackendError, NotFoundError), anyio.move_on_after(PATIENCE_S):
             latest = (await ws.gateway.prompt(judge.prompt, label="latest")).version
             if judge.version is not None and latest > judge.version:
-                found.append(NewerJudge(judge.prompt, judge.version, latest))
+                found.append(OutdatedJudge(judge.prompt, judge.version, latest))
     return found

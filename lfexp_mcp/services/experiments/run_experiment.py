@@ -18,9 +18,9 @@ from lfexp_mcp.services.experiments.estimate import estimate_whole
 from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
-from lfexp_mcp.services.runs.describe import describe_run, describe_start, start_progress
-from lfexp_mcp.services.runs.following import OnProgress, follow
-from lfexp_mcp.services.starts import Start
+from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.runs.follower import OnProgress, follow
+from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, launch_progress
 from lfexp_mcp.services.workspace import Workspace
 
 START_GRACE_S = 5.0
@@ -59,10 +59,10 @@ async def run_experiment(
     deadline = anyio.current_time() + wait_seconds
     if request.dry_run:
         return await _dry_run(ws, request, deadline)
-    start = ws.starts.begin(request.dataset_name, request.run_name, request, partial(_start, ws, request))
+    start = ws.launches.begin(request.dataset_name, request.run_name, request, partial(_start, ws, request))
     folder = await _wait_for_start(start, deadline, on_progress)
     if folder is None:
-        return describe_start(ws, start)
+        return describe_launch(ws, start)
     follower = await follow(ws, folder, on_progress)
     await follower.wait(deadline - anyio.current_time() - follower.telling_s)
     answer = await describe_run(ws, follower.record(), follower)
@@ -70,7 +70,7 @@ async def run_experiment(
     return answer
 
 
-async def _wait_for_start(start: Start, deadline: float, on_progress: OnProgress | None) -> RunFolder | None:
+async def _wait_for_start(start: Launch, deadline: float, on_progress: OnProgress | None) -> RunFolder | None:
     """Wait until a run has begun.
 
     Returns:
@@ -88,17 +88,17 @@ async def _wait_for_start(start: Start, deadline: float, on_progress: OnProgress
     return start.folder
 
 
-async def _report_start(start: Start, on_progress: OnProgress) -> None:
+async def _report_start(start: Launch, on_progress: OnProgress) -> None:
     """Report that a run is being started, until cancelled, so that a client sees the call alive."""
     while True:
         await anyio.sleep(REPORT_S)
-        await on_progress(start_progress(start))
+        await on_progress(launch_progress(start))
 
 
 async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAnswer:
     """Carry a dry run out, and leave nothing of it, whatever happens."""
     name = f"{request.run_name} (dry run {uuid4()})"
-    start = ws.starts.begin(request.dataset_name, name, request, partial(_start, ws, request))
+    start = ws.launches.begin(request.dataset_name, name, request, partial(_start, ws, request))
     try:
         folder = await _wait_for_start(start, deadline, None)
         follower = await follow(ws, folder) if folder else None
@@ -115,7 +115,7 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
                 await anyio.to_thread.run_sync(start.folder.delete)
 
 
-async def _start(ws: Workspace, request: RunRequest, start: Start) -> None:
+async def _start(ws: Workspace, request: RunRequest, start: Launch) -> None:
     """Prepare the order while a worker starts, and hand it over."""
     # A resumed run is started by the interpreter that it was begun with, which its order tells.
     worker = None if request.resume else await start_worker(ws, request.python)
@@ -130,7 +130,7 @@ async def _start(ws: Workspace, request: RunRequest, start: Start) -> None:
                 await anyio.to_thread.run_sync(worker.dismiss)
 
 
-async def _hand_over(order: PreparedRun, worker: WorkerProcess, start: Start) -> None:
+async def _hand_over(order: PreparedRun, worker: WorkerProcess, start: Launch) -> None:
     """Give a worker the order, and see it load the scripts."""
     folder = order.folder
     with folder.starting():

@@ -13,7 +13,7 @@ from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.run_spec import RunSpec, models_of
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.resumed_judges import check_score_names, check_versions, judges_so_far
+from lfexp_mcp.services.experiments.resume_checks import check_score_names, check_versions, judge_progress
 from lfexp_mcp.services.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsWork:
+class ResolvedPrompts:
     """Judges and prompt as the run spec keeps them, resolved."""
 
     judges: tuple[dict[str, JsonValue], ...] = ()
@@ -34,7 +34,7 @@ class ModelsWork:
         return models_of(self.judges, self.task_prompt)
 
 
-async def find_models_work(
+async def resolve_prompts(
     ws: Workspace,
     request: RunRequest,
     dataset: Dataset,
@@ -42,7 +42,7 @@ async def find_models_work(
     before: RunSpec | None = None,
     state: RunState | None = None,
     versions: Mapping[str, int] | None = None,
-) -> ModelsWork:
+) -> ResolvedPrompts:
     """Find the judges and the prompt that a run is asked to have.
 
     Args:
@@ -60,9 +60,11 @@ async def find_models_work(
         JudgeError: A prompt cannot be used, a judge gives a score that the run has of another maker, or the price of a
             model, which `max_cost` needs, is not known.
     """
-    kept = ModelsWork(before.judges, before.warnings, before.task_prompt) if before is not None else ModelsWork()
+    kept = (
+        ResolvedPrompts(before.judges, before.warnings, before.task_prompt) if before is not None else ResolvedPrompts()
+    )
     judges, warnings = kept.judges, kept.warnings
-    so_far = judges_so_far(before, state) if before is not None and before.judges and state is not None else {}
+    so_far = judge_progress(before, state) if before is not None and before.judges and state is not None else {}
     if request.names_judges:
         # Imported here, since most runs need no model.
         from lfexp_mcp.judges.discovery import find_judges
@@ -87,7 +89,7 @@ async def find_models_work(
     if request.names_task:
         task = await _resolve_task(ws, request, items)
         prompt = task.model_dump(mode="json") if task is not None else None
-    work = ModelsWork(judges, warnings, prompt)
+    work = ResolvedPrompts(judges, warnings, prompt)
     if request.max_cost is not None and work.models:
         from lfexp_mcp.judges.budget import Budget
         from lfexp_mcp.judges.prices import open_prices

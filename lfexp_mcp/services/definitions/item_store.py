@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.errors import BackendError, UsageError
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.services.definitions.items import NewItem
+from lfexp_mcp.services.definitions.new_items import NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 REQUESTS_AT_ONCE = 8

@@ -34,7 +34,7 @@ class _Reading:
     task: asyncio.Task[RunRecord]
 
 
-class LastWorkedOut(Generic[Value]):
+class Memo(Generic[Value]):
     """What was worked out last of large inputs, for the next call with the very same ones."""
 
     def __init__(self) -> None:
@@ -52,15 +52,15 @@ class LastWorkedOut(Generic[Value]):
         return value
 
 
-class Snapshots:
+class RunCache:
     """The runs that one process has read last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Snapshot] = OrderedDict()
         self._reading: dict[str, _Reading] = {}
-        self.filled_in: LastWorkedOut[RunRecord] = LastWorkedOut()
+        self.filled_in: Memo[RunRecord] = Memo()
         """Langfuse's results with what only the journal has, of both."""
-        self.described: LastWorkedOut[RunAnswer] = LastWorkedOut()
+        self.described: Memo[RunAnswer] = Memo()
         """What an answer says of a whole run, of its record."""
 
     async def get(

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from lfexp_mcp.gateway.records import ExperimentItem
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.run_spec import ExperimentHead
-from lfexp_mcp.services.runs.attribution import attribute_scores
-from lfexp_mcp.services.runs.results import item_result, newest_good
-from lfexp_mcp.services.runs.whole import Whole
+from lfexp_mcp.services.runs.completeness import Completeness
+from lfexp_mcp.services.runs.read_run import item_result, newest_good
+from lfexp_mcp.services.runs.score_attribution import attribute_scores
 from lfexp_mcp.services.workspace import Workspace
 
 
-async def read_results(ws: Workspace, whole: Whole, experiments: Sequence[ExperimentHead]) -> list[Event]:
+async def read_results(ws: Workspace, whole: Completeness, experiments: Sequence[ExperimentHead]) -> list[Event]:
     """Read what Langfuse has of a run as events of a journal.
 
     Good results without any score of an evaluator or judge of the run are left to be scored; of the others the run's
@@ -20,12 +20,12 @@ async def read_results(ws: Workspace, whole: Whole, experiments: Sequence[Experi
     events: list[Event] = []
     for repeat, experiment in enumerate(experiments):
         results = newest_good(await ws.gateway.experiment_items(experiment.id))
-        results = await attribute_scores(ws, results, whole.known_makers())
+        results = await attribute_scores(ws, results, whole.run_makers())
         events += (event for result in results for event in _events(result, repeat, whole))
     return events
 
 
-def _events(result: ExperimentItem, repeat: int, whole: Whole) -> Iterator[Event]:
+def _events(result: ExperimentItem, repeat: int, whole: Completeness) -> Iterator[Event]:
     item = item_result(result, repeat)
     yield ItemEnded(
         item_id=result.item_id,

@@ -20,9 +20,9 @@ from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.runs.following import Follower
-from lfexp_mcp.services.runs.newer_judges import NewerJudge, newer_judges_of
-from lfexp_mcp.services.starts import Start
+from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.runs.follower import Follower
+from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
 from lfexp_mcp.services.workspace import Workspace
 
 PRICES_PATIENCE_S = 2.0
@@ -58,7 +58,7 @@ async def describe_run(
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
     interpretations = interpret_scores(record, configured or {})
-    newer = await newer_judges_of(ws, record) if record.status != "running" else []
+    newer = await outdated_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,
         backend=ws.gateway.backend,
@@ -92,7 +92,7 @@ async def describe_run(
     )
 
 
-def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> RunAnswer:
+def describe_launch(ws: Workspace, start: Launch, *, cancelled: bool = False) -> RunAnswer:
     """Describe a run that no worker has yet: it is being prepared, or was cancelled before it had begun."""
     run_spec = start.run_spec
     run: dict[str, JsonValue] = {"dataset": start.dataset, "run_name": start.run_name}
@@ -107,7 +107,7 @@ def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> R
         succeeded=0,
         failed=0,
         pending=run_spec.total_items if run_spec else 0,
-        progress=None if cancelled else start_progress(start),
+        progress=None if cancelled else launch_progress(start),
         scores=[],
         evaluators=[],
         errors=[],
@@ -116,7 +116,7 @@ def describe_start(ws: Workspace, start: Start, *, cancelled: bool = False) -> R
     )
 
 
-def start_progress(start: Start) -> Progress:
+def launch_progress(start: Launch) -> Progress:
     """How far a run has come that no worker has yet; its total is 0 while the dataset is being read."""
     total = start.run_spec.total_items if start.run_spec else 0
     return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
@@ -202,7 +202,7 @@ def _total_cost(models: list[ModelUse]) -> float | None:
 
 
 def _next_steps(
-    record: RunRecord, failed: int, undelivered: int, order: RunSpec | None, newer: Sequence[NewerJudge]
+    record: RunRecord, failed: int, undelivered: int, order: RunSpec | None, newer: Sequence[OutdatedJudge]
 ) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
@@ -222,7 +222,7 @@ def _next_steps(
     return steps
 
 
-def _versions_to_ask(record: RunRecord, newer: Sequence[NewerJudge]) -> list[str]:
+def _versions_to_ask(record: RunRecord, newer: Sequence[OutdatedJudge]) -> list[str]:
     """The judges to name where the version of one scored nothing and has a newer one; else none, which keeps all."""
     asked = {
         (score.maker.prompt, score.maker.version)

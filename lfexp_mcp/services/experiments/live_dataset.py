@@ -8,8 +8,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
-from lfexp_mcp.services.definitions.items import NewItem, refuse_what_json_has_not
-from lfexp_mcp.services.definitions.storing import derived_id
+from lfexp_mcp.services.definitions.item_store import derived_id
+from lfexp_mcp.services.definitions.new_items import NewItem, refuse_what_json_has_not
 from lfexp_mcp.services.experiments.request import live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
@@ -19,7 +19,7 @@ COPYING = "copying"
 """The metadata key of one that is not, under which stands what belongs to it."""
 
 
-class _Copying(BaseModel):
+class _CopyProgress(BaseModel):
     traces: int
     until: datetime
     """Traces that began later are none of the sample."""
@@ -79,7 +79,9 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
             "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
             "or run over a dataset: source_type='dataset'."
         )
-    copying = _Copying(traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1))
+    copying = _CopyProgress(
+        traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1)
+    )
     dataset = Dataset(
         id=name,
         name=name,
@@ -91,15 +93,17 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     return LiveSample(dataset, sampled, sampled)
 
 
-def _copying(dataset: Dataset) -> _Copying | None:
+def _copying(dataset: Dataset) -> _CopyProgress | None:
     try:
-        return _Copying.model_validate(dataset.metadata[COPYING]) if COPYING in dataset.metadata else None
+        return _CopyProgress.model_validate(dataset.metadata[COPYING]) if COPYING in dataset.metadata else None
     except ValidationError:
         # Somebody else's metadata.
         return None
 
 
-async def _complete(ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], copying: _Copying) -> LiveSample:
+async def _complete(
+    ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], copying: _CopyProgress
+) -> LiveSample:
     """Find what an interrupted copy lacks."""
     traces = await _newest_traces(ws, copying.traces, copying.until)
     known = {item.id for item in stored}

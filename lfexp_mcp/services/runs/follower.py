@@ -15,9 +15,9 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
 from lfexp_mcp.runs.run_spec import RunSpec
-from lfexp_mcp.services.runs.local import find_run_folder
-from lfexp_mcp.services.runs.results import TELLING_S_PER_RESULT
-from lfexp_mcp.services.starts import Start
+from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.runs.local_runs import find_run_folder
+from lfexp_mcp.services.runs.read_run import TELLING_S_PER_RESULT
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -51,7 +51,7 @@ class _Reporter:
 
 async def wait_for_run(
     ws: Workspace, dataset: str, run_name: str, seconds: float, on_progress: OnProgress | None = None
-) -> Start | None:
+) -> Launch | None:
     """Wait until a run that is running on this machine ends, or the time is over; return at once for all others.
 
     Returns:
@@ -62,7 +62,7 @@ async def wait_for_run(
         LfexpError: The run was asked for, and could not be started.
     """
     deadline = anyio.current_time() + seconds
-    start = ws.starts.find(dataset, run_name)
+    start = ws.launches.find(dataset, run_name)
     if start is not None and not await _wait_for_worker(ws, start, seconds):
         return start
     if seconds > 0:
@@ -73,12 +73,12 @@ async def wait_for_run(
     return None
 
 
-async def _wait_for_worker(ws: Workspace, start: Start, seconds: float) -> bool:
+async def _wait_for_worker(ws: Workspace, start: Launch, seconds: float) -> bool:
     """Wait until a run that is being prepared has a worker, and tell whether it has."""
     try:
         return await start.wait(seconds, until_taken=True)
     except LfexpError:
-        ws.starts.forget(start)
+        ws.launches.forget(start)
         raise
 
 

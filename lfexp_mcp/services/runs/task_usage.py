@@ -13,7 +13,7 @@ _LEAST_READ = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TaskUsage:
     """Model calls of one item's task, all repeats together."""
 
     input_tokens: float = 0.0
@@ -28,15 +28,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class RunUsage:
+class RunTaskUsage:
     """Model calls of a run's tasks."""
 
-    items: dict[str, Usage]
+    items: dict[str, TaskUsage]
     """By item id; empty where no call was traced, or where there are too many to read."""
     warnings: tuple[str, ...] = ()
 
 
-async def read_usage(ws: Workspace, record: RunRecord) -> RunUsage:
+async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
     """Read what the model calls of each item's task used.
 
     Calls that a judge or evaluator made are left out: they begin after the task has ended.
@@ -44,29 +44,31 @@ async def read_usage(ws: Workspace, record: RunRecord) -> RunUsage:
     timed = [item for item in record.items if item.started is not None and item.seconds is not None and item.trace_id]
     starts = [item.started for item in timed if item.started is not None]
     if not starts:
-        return RunUsage({})
+        return RunTaskUsage({})
     longest = max(item.seconds or 0.0 for item in timed)
     until = max(starts) + timedelta(seconds=longest + 1)
     most = max(_LEAST_READ, CALLS_PER_ITEM * len(timed))
     calls = await ws.gateway.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most=most)
     if len(calls) >= most:
-        return RunUsage({}, (f"Tokens and cost are left out: over {most} model calls fall into the time of this run.",))
+        return RunTaskUsage(
+            {}, (f"Tokens and cost are left out: over {most} model calls fall into the time of this run.",)
+        )
     items = usage_of(timed, calls)
     unpriced = sum(usage.cost is None for usage in items.values())
     if not unpriced:
-        return RunUsage(items)
+        return RunTaskUsage(items)
     where = f"{unpriced} of {len(items)} items" if unpriced < len(items) else "this run"
-    return RunUsage(items, (f"The cost of {where} is unknown: Langfuse has no price for a model that was called.",))
+    return RunTaskUsage(items, (f"The cost of {where} is unknown: Langfuse has no price for a model that was called.",))
 
 
-def usage_of(items: list[ItemResult], calls: list[Observation]) -> dict[str, Usage]:
+def usage_of(items: list[ItemResult], calls: list[Observation]) -> dict[str, TaskUsage]:
     """Add up the calls that belong to each item's task: of its trace, and begun before its end."""
     tasks = {item.trace_id: item for item in items if item.trace_id is not None}
-    found: dict[str, Usage] = {}
+    found: dict[str, TaskUsage] = {}
     for call in calls:
         item = tasks.get(call.trace_id)
         if item is not None and _of_task(item, call):
-            found[item.item_id] = _add(found.get(item.item_id, Usage()), call)
+            found[item.item_id] = _add(found.get(item.item_id, TaskUsage()), call)
     return found
 
 
@@ -79,9 +81,9 @@ def _of_task(item: ItemResult, call: Observation) -> bool:
     return call.started < end.replace(microsecond=end.microsecond // 1000 * 1000)
 
 
-def _add(usage: Usage, call: Observation) -> Usage:
+def _add(usage: TaskUsage, call: Observation) -> TaskUsage:
     cost = None if usage.cost is None or call.cost is None else usage.cost + call.cost
-    return Usage(usage.input_tokens + _tokens(call, "input"), usage.output_tokens + _tokens(call, "output"), cost)
+    return TaskUsage(usage.input_tokens + _tokens(call, "input"), usage.output_tokens + _tokens(call, "output"), cost)
 
 
 def _tokens(call: Observation, side: str) -> float:

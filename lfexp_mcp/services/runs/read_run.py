@@ -13,10 +13,10 @@ from lfexp_mcp.gateway.results import EMBEDDED_SCORES
 from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
 from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.services.runs.attribution import KnownMakers, attribute_scores
-from lfexp_mcp.services.runs.local import find_run_folder, read_journal
+from lfexp_mcp.services.runs.completeness import complete, read_completeness
+from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
 from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance, repeats_of
-from lfexp_mcp.services.runs.whole import complete, read_whole
+from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores
 from lfexp_mcp.services.workspace import Workspace
 
 ANSWER_RESERVE_S = 3.0
@@ -76,7 +76,7 @@ async def read_run(
         return _with_warning(journal, f"This is the run's journal on this machine, without human scores. {reason}")
     if shown is None:
         return _with_warning(journal, "Langfuse shows nothing of this run yet: this is its journal on this machine.")
-    filled_in = ws.snapshots.filled_in
+    filled_in = ws.run_cache.filled_in
     return filled_in.find(shown, journal) or filled_in.keep(fill_in(shown, journal), shown, journal)
 
 
@@ -97,17 +97,17 @@ async def _read_langfuse(
     head = await ws.gateway.experiment(found.id, run_name)
     if head is None:
         return None
-    return await ws.snapshots.get(head, lambda: read(ws, found, head), max_age_s=max_age_s)
+    return await ws.run_cache.get(head, lambda: read(ws, found, head), max_age_s=max_age_s)
 
 
 async def _read_elsewhere(ws: Workspace, dataset: Dataset, head: Experiment) -> RunRecord:
     """Read a run of which this machine has no journal."""
-    whole = await read_whole(ws, head)
-    record = await _read_experiment(ws, dataset, head, whole.known_makers())
+    whole = await read_completeness(ws, head)
+    record = await _read_experiment(ws, dataset, head, whole.run_makers())
     return await complete(ws, record, whole)
 
 
-def _known_here(head: Experiment, journal: RunRecord) -> KnownMakers:
+def _known_here(head: Experiment, journal: RunRecord) -> RunMakers:
     """The makers of a run that was begun on this machine, and of what another one may have added."""
     own = {
         score.id: score.maker
@@ -116,7 +116,7 @@ def _known_here(head: Experiment, journal: RunRecord) -> KnownMakers:
         if isinstance(score.maker, JudgeMaker | ScriptMaker)
     }
     plan = decode_plan(read_provenance(head.metadata))
-    return KnownMakers(makers=plan.makers if plan else (), ids=own)
+    return RunMakers(makers=plan.makers if plan else (), ids=own)
 
 
 async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[ItemResult]:
@@ -147,7 +147,7 @@ async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoRetur
     )
 
 
-async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment, known: KnownMakers) -> RunRecord:
+async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers) -> RunRecord:
     """Read all results of a run from Langfuse, with its further repetitions."""
     provenance = read_provenance(head.metadata)
     experiments = {0: head}

@@ -19,8 +19,8 @@ from lfexp_mcp.model import (
     RunRecord,
     RunStatus,
 )
-from lfexp_mcp.services.runs.attribution import KnownMakers, RecordedMakers
 from lfexp_mcp.services.runs.provenance import read_provenance, repeats_of
+from lfexp_mcp.services.runs.score_attribution import LegacyMakers, RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
 NO_END = (
@@ -47,7 +47,7 @@ class _Lacking:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Completeness:
     """What Langfuse tells of the whole of a run."""
 
     provenance: dict[str, JsonValue]
@@ -70,12 +70,12 @@ class Whole:
         judges = self.plan.judges.values() if self.plan else ()
         return {judge.prompt: judge.version for judge in judges if judge.version is not None}
 
-    def known_makers(self) -> KnownMakers:
+    def run_makers(self) -> RunMakers:
         """What is known of the makers of its scores."""
         makers: dict[RunMaker, None] = dict.fromkeys(self.mark.makers if self.mark else ())
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
-        recorded = RecordedMakers.of(self.provenance) if self.provenance and self.plan is None else None
-        return KnownMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
+        recorded = LegacyMakers.of(self.provenance) if self.provenance and self.plan is None else None
+        return RunMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
 
     def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
         """The scores that a good result was to have, and lacks."""
@@ -106,7 +106,7 @@ def _ended(value: float | bool | str) -> RunStatus:
     return known.get(value, "unknown")
 
 
-async def read_whole(ws: Workspace, head: Experiment) -> Whole:
+async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
     """Read what Langfuse tells of the whole of a run."""
     provenance = read_provenance(head.metadata)
     mark = None
@@ -117,10 +117,10 @@ async def read_whole(ws: Workspace, head: Experiment) -> Whole:
     plan = mark.plan if mark else decode_plan(provenance)
     scales = provenance.get("scales")
     recorded = tuple(scales) if isinstance(scales, dict) else ()
-    return Whole(provenance, plan, mark, plan.scores if plan else recorded, _lacking_scores(mark))
+    return Completeness(provenance, plan, mark, plan.scores if plan else recorded, _lacking_scores(mark))
 
 
-async def complete(ws: Workspace, record: RunRecord, whole: Whole) -> RunRecord:
+async def complete(ws: Workspace, record: RunRecord, whole: Completeness) -> RunRecord:
     """Add to what Langfuse lists of a run what it is known to lack: results, scores, its end.
 
     Args:
@@ -154,7 +154,7 @@ async def _of_unknown_plan(ws: Workspace, record: RunRecord) -> RunRecord:
     return _warned(replace(record, status="unknown"), f"{missing}: nobody knows whether it was to have them.")
 
 
-def _with_unscored(record: RunRecord, whole: Whole) -> RunRecord:
+def _with_unscored(record: RunRecord, whole: Completeness) -> RunRecord:
     """Mark the scores that the run was to have and that an item lacks."""
     items = tuple(
         replace(item, unscored=whole.unscored_of(item)) if item.status == "succeeded" else item for item in record.items

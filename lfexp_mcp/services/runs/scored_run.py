@@ -1,15 +1,17 @@
 """The numbers of a run, per score and item: what comparisons and analyses reckon with."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lfexp_mcp.model import ItemResult, RunRecord, Scale, Score
+from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
+from lfexp_mcp.scores.resolution import scales_of_configs
+from lfexp_mcp.services.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class RunValues:
+class ScoredRun:
     """A run with its scores read as numbers."""
 
     record: RunRecord
@@ -44,7 +46,7 @@ class RunValues:
         return next((score for score in item.scores if reading.counts(score)), None)
 
 
-def read_values(record: RunRecord, configured: Mapping[str, Scale]) -> RunValues:
+def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredRun:
     """Read a run's scores as numbers.
 
     Args:
@@ -60,7 +62,7 @@ def read_values(record: RunRecord, configured: Mapping[str, Scale]) -> RunValues
             if value is not None:
                 collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
     humans = interpret_human_scores((score for item in record.items for score in item.scores), configured)
-    return RunValues(record, interpretations, humans, {name: _means(values) for name, values in collected.items()})
+    return ScoredRun(record, interpretations, humans, {name: _means(values) for name, values in collected.items()})
 
 
 def number_of(score: Score, reading: ScoreInterpretation) -> float | None:
@@ -85,3 +87,26 @@ def first_results(record: RunRecord) -> dict[str, ItemResult]:
 
 def _place(item: ItemResult) -> tuple[bool, int]:
     return item.status != "succeeded", item.repeat
+
+
+async def configured_scales(ws: Workspace, scores: Iterable[Score]) -> dict[str, Scale]:
+    """Read the scales that score configs state, by name; empty without a request if all scores have their own."""
+    if not any(_needs_config(score) for score in scores):
+        return {}
+    return scales_of_configs(await ws.gateway.score_configs())
+
+
+async def configured_scales_of(ws: Workspace, *records: RunRecord) -> dict[str, Scale]:
+    """Read the scales that score configs state for the scores of runs, see `configured_scales`."""
+    return await configured_scales(ws, (score for record in records for item in record.items for score in item.scores))
+
+
+def _needs_config(score: Score) -> bool:
+    """Whether a score's maker does not say its scale: a script's was looked for when it ran, but by version 0.1."""
+    match score.maker:
+        case JudgeMaker():
+            return False
+        case ScriptMaker(function=function, scale=scale):
+            return function is None and scale is None
+        case _:
+            return score.data_type != "TEXT"

@@ -6,9 +6,9 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import kill_worker
-from lfexp_mcp.services.runs.describe import describe_run, describe_start
-from lfexp_mcp.services.runs.following import follow
-from lfexp_mcp.services.runs.local import find_run_folder
+from lfexp_mcp.services.runs.follower import follow
+from lfexp_mcp.services.runs.local_runs import find_run_folder
+from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
 from lfexp_mcp.services.workspace import Workspace
 
 ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
@@ -24,11 +24,11 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
     Raises:
         NotFoundError: There is no such dataset, or no such run on this machine.
     """
-    start = ws.starts.find(dataset, run_name)
+    start = ws.launches.find(dataset, run_name)
     if start is not None and start.is_pending:
         await start.cancel()
         if start.folder is None:
-            return describe_start(ws, start, cancelled=True)
+            return describe_launch(ws, start, cancelled=True)
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
         raise NotFoundError(

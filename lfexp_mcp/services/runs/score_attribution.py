@@ -16,7 +16,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class KnownMakers:
+class RunMakers:
     """What is known of the makers of a run's scores, before any score is looked at."""
 
     makers: Sequence[RunMaker] = ()
@@ -24,12 +24,12 @@ class KnownMakers:
     """The makers of scores that are known one by one, from a journal."""
     complete: bool = False
     """Whether these are all: a score of none of them is somebody else's."""
-    recorded: "RecordedMakers | None" = None
+    recorded: "LegacyMakers | None" = None
     """Of a run that version 0.1 made."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedMakers:
+class LegacyMakers:
     """What version 0.1 recorded of the makers of a run's scores; its ids do not tell them apart."""
 
     judges: Mapping[str, JudgeMaker]
@@ -37,7 +37,7 @@ class RecordedMakers:
     script: ScriptMaker
 
     @classmethod
-    def of(cls, provenance: Mapping[str, JsonValue]) -> "RecordedMakers":
+    def of(cls, provenance: Mapping[str, JsonValue]) -> "LegacyMakers":
         """Read the provenance of a run."""
         scales, evaluators = provenance.get("scales"), provenance.get("evaluators")
         described = [one for one in evaluators if isinstance(one, dict)] if isinstance(evaluators, list) else []
@@ -56,9 +56,7 @@ class RecordedMakers:
         return cls(judges, ScriptMaker(file=str(file) if file else None, sha256=str(digest) if digest else None))
 
 
-async def attribute_scores(
-    ws: Workspace, results: Sequence[ExperimentItem], known: KnownMakers
-) -> list[ExperimentItem]:
+async def attribute_scores(ws: Workspace, results: Sequence[ExperimentItem], known: RunMakers) -> list[ExperimentItem]:
     """Give the scores of a run's results their makers.
 
     Args:
@@ -77,7 +75,7 @@ async def attribute_scores(
     return [_settled(replace(result, scores=_with_details(result.scores, read)), known) for result in attributed]
 
 
-def _recognised(result: ExperimentItem, known: KnownMakers) -> tuple[Score, ...]:
+def _recognised(result: ExperimentItem, known: RunMakers) -> tuple[Score, ...]:
     return tuple(_recognise(score, result, known) if _is_open(score) else score for score in result.scores)
 
 
@@ -86,7 +84,7 @@ def _is_open(score: Score) -> bool:
     return score.maker.origin == "api"
 
 
-def _recognise(score: Score, result: ExperimentItem, known: KnownMakers) -> Score:
+def _recognise(score: Score, result: ExperimentItem, known: RunMakers) -> Score:
     if score.id in known.ids:
         return replace(score, maker=known.ids[score.id])
     subject = (result.experiment_id, result.item_id, result.observation_id, score.name)
@@ -106,7 +104,7 @@ def _with_details(scores: Iterable[Score], read: Mapping[str, Score]) -> tuple[S
     )
 
 
-def _settled(result: ExperimentItem, known: KnownMakers) -> ExperimentItem:
+def _settled(result: ExperimentItem, known: RunMakers) -> ExperimentItem:
     """Give what is still open of a run of version 0.1 to the judge that the run recorded, where the id is its own."""
     if known.recorded is None:
         return result

@@ -11,12 +11,12 @@ from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.runs.newer_judges import newer_versions
+from lfexp_mcp.services.runs.outdated_judges import find_outdated
 from lfexp_mcp.services.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeSoFar:
+class JudgeProgress:
     """A judge of a run that is resumed."""
 
     judge: ResolvedJudge
@@ -26,7 +26,7 @@ class JudgeSoFar:
     """Why it did not score others."""
 
 
-def judges_so_far(before: RunSpec, state: RunState) -> dict[str, JudgeSoFar]:
+def judge_progress(before: RunSpec, state: RunState) -> dict[str, JudgeProgress]:
     """Read what the judges of a run have done so far, by the names of their prompts."""
     judges = [ResolvedJudge.model_validate(judge) for judge in before.judges]
     scored: Counter[tuple[str, int | None]] = Counter()
@@ -38,13 +38,13 @@ def judges_so_far(before: RunSpec, state: RunState) -> dict[str, JudgeSoFar]:
         for missing in item.unscored:
             failures.setdefault(missing.name, Counter())[missing.error] += 1
     return {
-        judge.name: JudgeSoFar(judge, scored[judge.name, judge.version], failures.get(judge.score_name, Counter()))
+        judge.name: JudgeProgress(judge, scored[judge.name, judge.version], failures.get(judge.score_name, Counter()))
         for judge in judges
     }
 
 
 async def check_versions(
-    ws: Workspace, request: RunRequest, judges: Sequence[ResolvedJudge], so_far: dict[str, JudgeSoFar]
+    ws: Workspace, request: RunRequest, judges: Sequence[ResolvedJudge], so_far: dict[str, JudgeProgress]
 ) -> list[str]:
     """Check the versions of the judges that a resume is going to ask.
 
@@ -52,7 +52,7 @@ async def check_versions(
         ws: The workspace.
         request: The request; a judge that it names with a version or label is asked in that, whatever it did so far.
         judges: Those of the resume.
-        so_far: What the run's judges have done, see `judges_so_far`.
+        so_far: What the run's judges have done, see `judge_progress`.
 
     Returns:
         What the user should know of versions that differ.
@@ -66,7 +66,7 @@ async def check_versions(
     failing = [
         judge for judge in judges if (known := so_far.get(judge.name)) and known.failures and _same(judge, known)
     ]
-    for newer in await newer_versions(ws, (judge.maker for judge in failing)):
+    for newer in await find_outdated(ws, (judge.maker for judge in failing)):
         known = so_far[newer.name]
         if known.scored or newer.name in chosen:
             warnings.append(newer.advice)
@@ -101,11 +101,11 @@ def check_score_names(judges: Sequence[ResolvedJudge], state: RunState) -> None:
             )
 
 
-def _same(judge: ResolvedJudge, known: JudgeSoFar) -> bool:
+def _same(judge: ResolvedJudge, known: JudgeProgress) -> bool:
     return judge.version == known.judge.version
 
 
-def _other_versions(judges: Sequence[ResolvedJudge], so_far: dict[str, JudgeSoFar]) -> Iterator[str]:
+def _other_versions(judges: Sequence[ResolvedJudge], so_far: dict[str, JudgeProgress]) -> Iterator[str]:
     for judge in judges:
         known = so_far.get(judge.name)
         if known is not None and known.scored and not _same(judge, known):

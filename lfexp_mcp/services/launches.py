@@ -1,6 +1,6 @@
 """Runs that are being started, from the call that asks for one to the worker that has loaded its scripts.
 
-A start is a task of its own, so that a run that was asked for begins although its call was cancelled or its wait is
+A launch is a task of its own, so that a run that was asked for begins although its call was cancelled or its wait is
 over: reading a large dataset, or the start of a process on a busy machine, may take longer than a client waits.
 """
 
@@ -18,11 +18,11 @@ CLOSE_GRACE_S = 10.0
 """How long a process that ends waits for the runs that it is starting."""
 
 
-class Start:
+class Launch:
     """One run that is being started."""
 
     def __init__(
-        self, dataset: str, run_name: str, request: object, work: Callable[["Start"], Awaitable[None]]
+        self, dataset: str, run_name: str, request: object, work: Callable[["Launch"], Awaitable[None]]
     ) -> None:
         self.dataset = dataset
         self.run_name = run_name
@@ -38,7 +38,7 @@ class Start:
         """Whether it failed when no call waited for it any longer."""
         self._task = asyncio.create_task(self._carry_out(work))
 
-    async def _carry_out(self, work: Callable[["Start"], Awaitable[None]]) -> None:
+    async def _carry_out(self, work: Callable[["Launch"], Awaitable[None]]) -> None:
         with self._scope:
             try:
                 await work(self)
@@ -82,7 +82,7 @@ class Start:
         return not self.is_pending or (until_taken and self.folder is not None)
 
     async def cancel(self) -> None:
-        """End the start, unless a worker has the run by then: then `folder` is set, and the run is cancelled there."""
+        """End the launch, unless a worker has the run by then: then `folder` is set, and the run is cancelled there."""
         self._scope.cancel()
         await self.ended()
 
@@ -91,13 +91,13 @@ class Start:
         await asyncio.wait({self._task})
 
 
-class Starts:
-    """The runs that one process is starting, or could not start."""
+class Launches:
+    """The runs that one process is starting, or could not launch."""
 
     def __init__(self) -> None:
-        self._starts: dict[tuple[str, str], Start] = {}
+        self._launches: dict[tuple[str, str], Launch] = {}
 
-    def begin(self, dataset: str, run_name: str, request: object, work: Callable[[Start], Awaitable[None]]) -> Start:
+    def begin(self, dataset: str, run_name: str, request: object, work: Callable[[Launch], Awaitable[None]]) -> Launch:
         """Begin to start a run, or join the start that an equal call has left behind.
 
         Args:
@@ -117,30 +117,30 @@ class Starts:
                 f"Run {run_name!r} of dataset {dataset!r} is being started by another call. Wait for it with get_run, "
                 "stop it with cancel_run, or use another run name."
             )
-        self._starts = {
-            key: start for key, start in self._starts.items() if start.is_pending or start.has_unreported_failure
+        self._launches = {
+            key: launch for key, launch in self._launches.items() if launch.is_pending or launch.has_unreported_failure
         }
-        start = self._starts[dataset, run_name] = Start(dataset, run_name, request, work)
-        return start
+        launch = self._launches[dataset, run_name] = Launch(dataset, run_name, request, work)
+        return launch
 
-    def find(self, dataset: str, run_name: str) -> Start | None:
+    def find(self, dataset: str, run_name: str) -> Launch | None:
         """Return the start of a run that no worker has yet: one that goes on, or one whose failure nobody was told."""
-        start = self._starts.get((dataset, run_name))
-        if start is None or start.folder is not None:
+        launch = self._launches.get((dataset, run_name))
+        if launch is None or launch.folder is not None:
             return None
-        return start if start.is_pending or start.has_unreported_failure else None
+        return launch if launch.is_pending or launch.has_unreported_failure else None
 
-    def forget(self, start: Start) -> None:
+    def forget(self, launch: Launch) -> None:
         """Drop a start that has ended, when its failure was told."""
-        if self._starts.get((start.dataset, start.run_name)) is start:
-            del self._starts[start.dataset, start.run_name]
+        if self._launches.get((launch.dataset, launch.run_name)) is launch:
+            del self._launches[launch.dataset, launch.run_name]
 
     async def close(self) -> None:
         """Let the starts that go on come to their end, for a while, and end the others."""
-        pending = [start for start in self._starts.values() if start.is_pending]
+        pending = [launch for launch in self._launches.values() if launch.is_pending]
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSE_GRACE_S):
-                for start in pending:
-                    await start.ended()
-            for start in pending:
-                await start.cancel()
+                for launch in pending:
+                    await launch.ended()
+            for launch in pending:
+                await launch.cancel()

@@ -1,0 +1,169 @@
+"""Listing the runs of a dataset."""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.answers.run import RunList, RunListEntry
+from lfexp_mcp.errors import RejectedError, StateError
+from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway.run_marks import decode_plan
+from lfexp_mcp.model import RunStatus
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.answer_size import AnswerSize, fit
+from lfexp_mcp.services.cursors import invalid_cursor
+from lfexp_mcp.services.runs.completeness import listed_status
+from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance
+from lfexp_mcp.services.workspace import Workspace
+
+PAGES = 5
+"""Pages of a listing that are read in search of a run, since one's repetitions may fill some."""
+BAD_REQUEST = 400
+"""How Langfuse answers a cursor that it did not give."""
+
+
+async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
+    """List the runs of a dataset, newest first; repetitions of a run count as one.
+
+    Raises:
+        NotFoundError: There is no such dataset.
+        UsageError: The cursor is none of this list.
+    """
+    found = await ws.gateway.dataset(dataset)
+    experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
+    entries = [_entry(experiment, _find(ws, experiment.id)) for experiment in experiments if _is_head(experiment)]
+    entries.sort(key=lambda entry: entry.created, reverse=True)
+    if cursor is None:
+        entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
+
+    def build(size: AnswerSize) -> RunList:
+        return RunList(
+            backend=ws.gateway.backend,
+            dataset=dataset,
+            runs=[_shortened(entry, size) for entry in entries],
+            next_cursor=next_cursor,
+            next=_next_of_list(dataset, entries, limit, next_cursor),
+        )
+
+    return fit(build, limit, "summary")
+
+
+async def _read_page(
+    ws: Workspace, dataset_id: str, limit: int, cursor: str | None
+) -> tuple[list[Experiment], str | None]:
+    """Read a page of runs and repetitions, and some further ones while there is no run among them."""
+    try:
+        experiments, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=cursor)
+    except RejectedError as error:
+        if cursor is None or error.status != BAD_REQUEST:
+            raise
+        raise invalid_cursor(cursor) from error
+    for _ in range(1, PAGES):
+        if following is None or any(map(_is_head, experiments)):
+            break
+        further, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=following)
+        experiments += further
+    return experiments, following
+
+
+def _shortened(entry: RunListEntry, size: AnswerSize) -> RunListEntry:
+    return entry.model_copy(
+        update={
+            "description": size.truncate_optional(entry.description),
+            "metadata": {key: size.truncate(value) for key, value in entry.metadata.items()},
+        }
+    )
+
+
+def _is_head(experiment: Experiment) -> bool:
+    """Whether an experiment is a run, or the first of its repetitions, which stands for it."""
+    repeats = read_provenance(experiment.metadata).get("repeats")
+    index = repeats.get("index") if isinstance(repeats, dict) else None
+    return not isinstance(index, int) or index == 0
+
+
+def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
+    return RunListEntry(
+        name=experiment.name,
+        created=experiment.created,
+        description=experiment.description or _description(experiment),
+        results=experiment.item_count,
+        metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
+        status=_status(folder) or listed_status(experiment),
+        planned=_planned(experiment),
+    )
+
+
+def _find(ws: Workspace, experiment_id: str) -> RunFolder | None:
+    try:
+        return ws.runs.find(experiment_id)
+    except StateError:
+        # Whoever asks for that run is told.
+        return None
+
+
+def _status(folder: RunFolder | None) -> RunStatus | None:
+    try:
+        return folder.status() if folder else None
+    except StateError:
+        # Whoever asks for that run is told; the list is not held up by it.
+        return None
+
+
+def _planned(experiment: Experiment) -> int | None:
+    plan = decode_plan(read_provenance(experiment.metadata))
+    return plan.results if plan is not None else None
+
+
+def _description(experiment: Experiment) -> str | None:
+    """What the runner recorded: Langfuse's list mostly lacks it."""
+    recorded = read_provenance(experiment.metadata).get("description")
+    return recorded if isinstance(recorded, str) else None
+
+
+def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
+    """Runs of this machine that Langfuse does not list yet; a list that goes on may hold them on a later page."""
+    entries = []
+    for folder, run_spec in ws.runs.orders():
+        hidden = run_spec.dataset_id == dataset_id and run_spec.experiments[0].id not in shown
+        status = _status(folder)
+        if not hidden or (next_cursor and status != "running"):
+            continue
+        entries.append(
+            RunListEntry(
+                name=run_spec.run_name,
+                created=run_spec.created,
+                description=run_spec.description,
+                results=0,
+                metadata=run_spec.metadata,
+                status=status,
+                planned=run_spec.total_items,
+            )
+        )
+    return sorted(entries, key=lambda entry: entry.created, reverse=True)
+
+
+def _next_of_list(dataset: str, entries: Sequence[RunListEntry], limit: int, next_cursor: str | None) -> list[NextStep]:
+    if not entries and next_cursor is not None:
+        arguments: dict[str, JsonValue] = {"dataset": dataset, "limit": limit, "cursor": next_cursor}
+        return [NextStep(tool="list_runs", arguments=arguments, why="Read on: so far there are only repetitions.")]
+    if not entries:
+        return [
+            NextStep(
+                tool="run_experiment",
+                arguments={"dataset": dataset, "run_name": "<new name>", "task_script": "<path>.py"},
+                why="Make the first run.",
+            )
+        ]
+    steps = [
+        NextStep(tool="get_run", arguments={"dataset": dataset, "run_name": entries[0].name}, why="Look at the newest.")
+    ]
+    if len(entries) > 1:
+        names = [entries[1].name, entries[0].name]
+        steps.append(
+            NextStep(
+                tool="compare_runs", arguments={"dataset": dataset, "runs": [*names]}, why="Compare the newest two."
+            )
+        )
+    return steps
