@@ -84,6 +84,7 @@ HEAVY = {
     "opentelemetry",
     "rich",
     "scipy",
+    "snowballstemmer",
     "typer",
     "uvicorn",
 }

@@ -1,4 +1,4 @@
-"""Themes of comments: words and phrases that several share. Pure; the same comments always give the same themes."""
+"""Themes of comments: words and phrases that several comments share. Deterministic, without a model."""
 
 from lfexp_mcp.themes.finding import Theme, count_named, find_themes
 

@@ -1,41 +1,40 @@
-"""Finding what comments have in common, and counting what somebody asks for."""
+"""Find themes that comments share, and count themes that a caller names."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from lfexp_mcp.themes.stop_words import PARTICLES, WEAK_WORDS
 from lfexp_mcp.themes.words import Word, clauses, stem
 
-LEAST_COMMENTS = 3
-"""Comments that a theme needs, however few there are."""
-LEAST_SHARE = 0.05
-"""Share of the comments that a theme needs."""
-MOST_THEMES = 12
-OVERLAP = 0.6
-"""Share of a wording's comments that lie in a theme, from which it belongs to that theme."""
-LONGEST_PHRASE = 3
-LONGEST_UNSPACED = 4
+MIN_COMMENTS = 3
+"""A theme needs this many comments, and `MIN_SHARE` of all."""
+MIN_SHARE = 0.05
+MAX_THEMES = 12
+MIN_OVERLAP = 0.6
+"""A term joins a theme when this share of its comments has the theme already."""
+MAX_PHRASE_WORDS = 3
+MAX_PHRASE_CHARS_UNSPACED = 4
 
 Stems = tuple[str, ...]
-_WEAK = WEAK_WORDS | {stem(word) for word in WEAK_WORDS}
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Something that several comments speak of."""
+    """A topic that several comments share."""
 
     name: str
     terms: tuple[str, ...]
-    """The wordings that were counted, most frequent first."""
+    """The words and phrases counted, the name first, then the most frequent."""
     comments: tuple[int, ...]
-    """Places of the comments in what was given, ascending."""
+    """Indices of the comments, ascending."""
 
 
 @dataclass(slots=True)
-class _Wording:
-    """A word or phrase, whatever its endings."""
+class _Term:
+    """A word or phrase, identified by its stems."""
 
     stems: Stems
     comments: set[int] = field(default_factory=set)
@@ -43,61 +42,70 @@ class _Wording:
 
     @property
     def surface(self) -> str:
-        """How it is mostly written."""
+        """The most frequent spelling."""
         return min(self.surfaces, key=lambda text: (-self.surfaces[text], text))
 
 
 @dataclass(slots=True)
 class _Group:
-    wordings: list[_Wording]
+    terms: list[_Term]
     comments: set[int]
 
 
 def find_themes(comments: Sequence[str]) -> list[Theme]:
-    """Find the words and phrases that recur in comments, wordings of the same comments taken together.
+    """Find the words and phrases that recur in comments, and group those that occur in the same comments.
 
     Args:
-        comments: The texts; a word counts once per comment.
+        comments: The texts; a term counts once per comment.
 
     Returns:
-        At most `MOST_THEMES`, the most frequent first.
+        At most `MAX_THEMES` themes, the most frequent first.
+
+    Example:
+        >>> find_themes(["Wrong unit.", "The unit is missing", "Units again"])
+        [Theme(name='unit', terms=('unit',), comments=(0, 1, 2))]
     """
-    least = max(LEAST_COMMENTS, math.ceil(LEAST_SHARE * len(comments)))
-    wordings = [wording for wording in _wordings(comments).values() if len(wording.comments) >= least]
-    wordings.sort(key=lambda wording: (-len(wording.comments), -len(wording.stems), wording.stems))
+    needed = max(MIN_COMMENTS, math.ceil(MIN_SHARE * len(comments)))
+    terms = [term for term in _terms(comments).values() if len(term.comments) >= needed]
+    terms.sort(key=lambda term: (-len(term.comments), -len(term.stems), term.stems))
     groups: list[_Group] = []
-    for wording in wordings:
-        group = _home(wording, groups)
+    for term in terms:
+        group = _best_group(term, groups)
         if group is None:
-            groups.append(_Group([wording], set(wording.comments)))
+            groups.append(_Group([term], set(term.comments)))
         else:
-            group.wordings.append(wording)
-            group.comments |= wording.comments
-    groups.sort(key=lambda group: (-len(group.comments), group.wordings[0].stems))
-    return [_theme(group) for group in groups[:MOST_THEMES]]
+            group.terms.append(term)
+            group.comments |= term.comments
+    groups.sort(key=lambda group: (-len(group.comments), group.terms[0].stems))
+    return [_theme(group) for group in groups[:MAX_THEMES]]
 
 
-def _wordings(comments: Sequence[str]) -> dict[Stems, _Wording]:
-    found: dict[Stems, _Wording] = {}
+def _terms(comments: Sequence[str]) -> dict[Stems, _Term]:
+    found: dict[Stems, _Term] = {}
     for place, text in enumerate(comments):
         for words in clauses(text):
             for phrase in _phrases(words):
                 stems = tuple(word.stem for word in phrase)
-                wording = found.setdefault(stems, _Wording(stems))
-                if place not in wording.comments:
-                    wording.comments.add(place)
-                    wording.surfaces[_surface(phrase)] += 1
+                term = found.setdefault(stems, _Term(stems))
+                if place not in term.comments:
+                    term.comments.add(place)
+                    term.surfaces[_surface(phrase)] += 1
     return found
 
 
 def _phrases(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
-    """The parts of a clause that may be a theme: they begin and end with a word that says something."""
+    """Yield the parts of a clause that may be a theme: they neither begin nor end with a stop word."""
     for start in range(len(words)):
-        longest = LONGEST_UNSPACED if words[start].unspaced else LONGEST_PHRASE
+        longest = MAX_PHRASE_CHARS_UNSPACED if words[start].unspaced else MAX_PHRASE_WORDS
         for length in range(1, min(longest, len(words) - start) + 1):
             phrase = words[start : start + length]
             if _may_be_theme(phrase):
                 yield phrase
+
+
+@cache
+def _weak_stems() -> frozenset[str]:
+    return frozenset(map(stem, WEAK_WORDS))
 
 
 def _may_be_theme(phrase: Sequence[Word]) -> bool:
@@ -105,39 +113,39 @@ def _may_be_theme(phrase: Sequence[Word]) -> bool:
         return False
     if phrase[0].unspaced:
         return len(phrase) > 1
-    strong = [word for word in phrase if not word.stop and word.stem not in _WEAK and word.text not in _WEAK]
-    return bool(strong) or (len(phrase) > 1 and phrase[-1].text in PARTICLES)
+    has_strong = any(not word.stop and word.stem not in _weak_stems() for word in phrase)
+    return has_strong or (len(phrase) > 1 and phrase[-1].text in PARTICLES)
 
 
 def _surface(phrase: Sequence[Word]) -> str:
     return ("" if phrase[0].unspaced else " ").join(word.text for word in phrase)
 
 
-def _home(wording: _Wording, groups: Sequence[_Group]) -> _Group | None:
-    """The group that most of a wording's comments belong to."""
-    best = max(groups, key=lambda group: len(wording.comments & group.comments), default=None)
-    if best is None or len(wording.comments & best.comments) < OVERLAP * len(wording.comments):
+def _best_group(term: _Term, groups: Sequence[_Group]) -> _Group | None:
+    """Return the group that shares the most comments with a term, if they overlap enough."""
+    best = max(groups, key=lambda group: len(term.comments & group.comments), default=None)
+    if best is None or len(term.comments & best.comments) < MIN_OVERLAP * len(term.comments):
         return None
     return best
 
 
 def _theme(group: _Group) -> Theme:
-    """Name a group by its longest wording that most of its comments have."""
-    common = [wording for wording in group.wordings if len(wording.comments) >= OVERLAP * len(group.comments)]
-    named = max(common or group.wordings[:1], key=lambda wording: (len(wording.stems), len(wording.comments)))
-    terms = dict.fromkeys([named.surface, *(wording.surface for wording in group.wordings)])
-    return Theme(named.surface, tuple(terms), tuple(sorted(group.comments)))
+    """Name a group by its longest term that most of its comments have."""
+    common = [term for term in group.terms if len(term.comments) >= MIN_OVERLAP * len(group.comments)]
+    longest = max(common or group.terms[:1], key=lambda term: (len(term.stems), len(term.comments)))
+    terms = dict.fromkeys([longest.surface, *(term.surface for term in group.terms)])
+    return Theme(longest.surface, tuple(terms), tuple(sorted(group.comments)))
 
 
 def count_named(comments: Sequence[str], themes: Mapping[str, Sequence[str]]) -> list[Theme]:
-    """Count themes that somebody names by words and phrases, whatever their endings.
+    """Count themes that the caller names, by the stems of their words and phrases.
 
     Args:
         comments: The texts.
-        themes: Theme name to the words and phrases it goes by; the name itself counts only when it is one of them.
+        themes: Terms by theme name; the name itself counts only if it is one of them.
 
     Returns:
-        One per name in the order given, also those that no comment has.
+        One theme per name, in the given order, including those without comments.
     """
     stems = [[_stems(words) for words in clauses(text)] for text in comments]
     counted = []

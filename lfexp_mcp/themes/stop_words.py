@@ -1,4 +1,4 @@
-"""Words that make no theme: `STOP_WORDS` say nothing, `WEAK_WORDS` say something only beside others."""
+"""Words that are not a theme by themselves."""
 
 _ENGLISH = """
 a about above after again all also although always am an and any are as at be because been before being below between
@@ -42,33 +42,6 @@ WEAK_WORDS = frozenset(
     too up off out not no
     """.split()  # noqa: SIM905
 )
-"""What every comment on an answer may say: no theme alone, but part of one (`wrong unit`, `too long`, `made up`)."""
+"""Frequent in comments on answers: not a theme alone, but part of one (`wrong unit`, `too long`, `made up`)."""
 PARTICLES = frozenset({"up", "out", "off"})
-"""They make a theme of a weak word before them: `made up`, `left out`."""
-
-IRREGULAR = {
-    "made": "make",
-    "wrote": "write",
-    "written": "write",
-    "said": "say",
-    "gave": "give",
-    "given": "give",
-    "took": "take",
-    "taken": "take",
-    "forgot": "forget",
-    "forgotten": "forget",
-    "left": "leave",
-    "misunderstood": "misunderstand",
-    "lost": "lose",
-    "broke": "break",
-    "broken": "break",
-    "went": "go",
-    "sent": "send",
-    "told": "tell",
-    "thought": "think",
-    "felt": "feel",
-    "kept": "keep",
-    "spoke": "speak",
-    "spoken": "speak",
-}
-"""Forms that no ending tells."""
+"""A weak word followed by one of these is a theme: `made up`, `left out`."""

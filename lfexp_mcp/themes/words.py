@@ -1,29 +1,36 @@
-"""Words of a comment: split, folded, and cut to their stems."""
+"""The words of a comment, case-folded, with their stems."""
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
-from lfexp_mcp.themes.stop_words import IRREGULAR, STOP_WORDS
+from lfexp_mcp.themes.stop_words import STOP_WORDS
 
 _CLAUSE = re.compile(r"[.!?;:,()\[\]{}\"\n\r\t/|…。！？、，；：「」]+|\s[-–—]+\s")  # noqa: RUF001
 _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*")  # noqa: RUF001
 _APOSTROPHE = re.compile(r"['’].*$")  # noqa: RUF001
-_SHORTEST_STEM = 3
+_IRREGULAR_VERBS = """
+break broke broken, feel felt, forget forgot forgotten, give gave given, go went, keep kept, leave left, lose lost,
+make made, misunderstand misunderstood, say said, send sent, speak spoke spoken, take took taken, tell told,
+think thought, write wrote written
+"""
+_BASE_FORMS = {form: verb.split()[0] for verb in _IRREGULAR_VERBS.split(",") for form in verb.split()[1:]}
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word as it stands, and its stem."""
+    """One word of a comment."""
 
     text: str
+    """Case-folded."""
     stem: str
     stop: bool
-    """Whether it says nothing by itself, such as `the`."""
+    """Whether it is a stop word, such as `the`, or a number."""
     unspaced: bool
-    """Whether it is one character of a script that is written without spaces."""
+    """Whether it is one character of a script written without spaces, such as Chinese."""
 
 
 def clauses(text: str) -> Iterator[list[Word]]:
@@ -42,31 +49,19 @@ def _word(text: str) -> Word:
     return Word(folded, stem(base), stop or base.isdecimal(), unspaced)
 
 
+@cache
+def _stemmer() -> Callable[[str], str]:
+    # Imported on use: the library loads every language that it knows.
+    from snowballstemmer import EnglishStemmer
+
+    stem_word: Callable[[str], str] = EnglishStemmer().stemWord
+    return stem_word
+
+
+@lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """Cut the endings that English gives to one word; words of other languages mostly stay as they are.
+    """Return the English stem of a word; words of other languages mostly stay as they are.
 
-    In the manner of D. Harman, How effective is suffixing?, JASIS 42 (1991) 7-15 (the S stemmer), with `-ed` and
-    `-ing` added.
+    The Snowball algorithm for English, also known as Porter 2: https://snowballstem.org/algorithms/english/stemmer.html
     """
-    if not word.isascii():
-        return word
-    word = IRREGULAR.get(word) or _without_plural(word)
-    for ending in ("ing", "ed"):
-        rest = word.removesuffix(ending)
-        if rest != word and len(rest) >= _SHORTEST_STEM and re.search("[aeiouy]", rest):
-            doubled = rest[-1] == rest[-2] and rest[-1] not in "lsz"
-            word = rest[:-1] if doubled else rest
-            break
-    if word.endswith("e") and len(word) > _SHORTEST_STEM:
-        word = word[:-1]
-    return word
-
-
-def _without_plural(word: str) -> str:
-    if len(word) <= _SHORTEST_STEM or not word.endswith("s"):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes")):
-        return word[:-2]
-    return word if word.endswith(("ss", "us", "is")) else word[:-1]
+    return _stemmer()(_BASE_FORMS.get(word, word)) if word.isascii() else word
