@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import httpcore
 import httpx
 
-from lfexp_mcp.store.address import HEALTH
-from lfexp_mcp.store.proof import CHALLENGE_HEADER, PROOF_HEADER, is_proven, new_challenge
+from lfexp_mcp.store.address import CHALLENGE_HEADER, HEALTH, PROOF_HEADER, is_proven, new_challenge
 
 PROOF_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 64 * 1024

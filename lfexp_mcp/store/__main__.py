@@ -10,11 +10,11 @@ from lfexp_mcp.store.server import serve
 
 
 def main() -> int:
-    """Serve a store folder; returns the exit code."""
+    """Serve a store folder; return the exit code."""
     parser = argparse.ArgumentParser("python -m lfexp_mcp.store", description="Serve the embedded store of lfexp-mcp.")
     parser.add_argument("--folder", type=Path, required=True, help="the store folder")
     parser.add_argument("--port", type=int, default=0, help="the port to prefer (default: any)")
-    parser.add_argument("--idle-exit", type=float, default=None, help="stop after so many seconds without a request")
+    parser.add_argument("--idle-exit", type=float, default=None, help="seconds without a request after which to stop")
     parser.add_argument("--announce", type=Path, default=None, help="write a JSON file once the server listens")
     parser.add_argument("--before-score-lists", action="store_true", help="for tests: be a server before 4.59")
     arguments = parser.parse_args()

@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lfexp_mcp.store.address import API, HEALTH, LOOPBACK
+from lfexp_mcp.loopback import LOOPBACK
+from lfexp_mcp.store.address import API, CHALLENGE_HEADER, HEALTH, PROOF_HEADER, prove
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.http_errors import UnauthorizedError
 from lfexp_mcp.store.keys import StoreKeys
-from lfexp_mcp.store.proof import CHALLENGE_HEADER, PROOF_HEADER, prove
 from lfexp_mcp.store.routes import (
     annotation_queues,
     comments,
@@ -35,11 +35,10 @@ from lfexp_mcp.store.routes import (
     score_configs,
     scores,
     system,
-    traces,
 )
 
 LOOPBACK_HOSTS = (LOOPBACK, "localhost")
-"""The values of `Host` taken, so that a page of a foreign site whose name resolves to this machine is refused."""
+"""Accepted values of `Host`: they keep out pages of other sites whose name resolves to this machine (DNS rebinding)."""
 
 
 class _Authentication:
@@ -66,7 +65,7 @@ class _Authentication:
 
 
 class _Proof:
-    """Answers a challenge in a header, so that a client learns whether this is the store before it sends its keys."""
+    """Answers a challenge in a header, so that a client knows that this is the store before it sends its keys."""
 
     def __init__(self, app: ASGIApp, keys: StoreKeys) -> None:
         self._app = app
@@ -101,7 +100,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", "/v2/prompts/{name:path}/versions/{version}", prompts.update_labels),
     ("GET", "/v2/prompts/{name:path}", prompts.get_prompt),
     ("DELETE", "/v2/prompts/{name:path}", prompts.delete_prompt),
-    ("POST", "/otel/v1/traces", traces.export_traces),
+    ("POST", "/otel/v1/traces", observations.export_traces),
     ("POST", "/scores", scores.create_scores),
     ("DELETE", "/scores/{id:path}", scores.delete_score),
     ("GET", "/v3/scores", scores.list_scores),
@@ -150,7 +149,7 @@ _LEGACY = (
 
 
 async def _unrouted(_request: Request, error: Exception) -> Response:
-    """Answer what no route takes: a wrong path, or a wrong method."""
+    """Answer a request that no route takes: a wrong path or method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     return json_answer(
         {"message": HTTPStatus(status).phrase, "error": "NotFound" if status == 404 else "Refused"}, status
@@ -167,8 +166,8 @@ def build_app(
 
     Args:
         database: The store file, open; the caller closes it.
-        keys: The only keys that are let in.
-        deployment: Which Langfuse server to answer as.
+        keys: The only keys that are accepted.
+        deployment: Which Langfuse server to behave as.
     """
     routes = [Route(f"{API}{path}", endpoint(handler), methods=[method]) for method, path, handler in _ROUTES]
     routes += [Route(f"{API}{path}", endpoint(system.legacy)) for path in _LEGACY]

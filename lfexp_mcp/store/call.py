@@ -1,4 +1,4 @@
-"""One request, as a route sees it: query, body and path, checked and typed; and what makes a route of a function."""
+"""One request as a route sees it (query, body and path, checked and typed), and functions as Starlette endpoints."""
 
 import json
 import sqlite3
@@ -19,14 +19,14 @@ from lfexp_mcp.store.http_errors import ApiError, BadRequestError, InvalidReques
 from lfexp_mcp.strict_json import strict_loads
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""The largest body taken, before and after decompression."""
+"""Of a body, before and after decompression."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Fields(BaseModel):
-    """Base of what a request holds: camelCase outside, unknown fields ignored."""
+    """Base of query strings and bodies: camelCase in JSON, unknown fields ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
 
@@ -82,10 +82,10 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def endpoint(handler: Handler) -> Endpoint:
-    """Make a Starlette endpoint of a route's function, which runs in a thread since SQLite blocks.
+    """Make a Starlette endpoint of a route's function; it runs in a thread, since SQLite blocks.
 
     Args:
-        handler: Takes the call, returns the JSON body of a 200 answer, or a whole answer.
+        handler: Takes the call; returns the JSON body of a 200 answer, or a response.
     """
 
     async def answer(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Group commit: writers that come together share one transaction, and so one sync of the disk."""
+"""Group commit: concurrent writers share one transaction, and so one sync of the disk."""
 
 import sqlite3
 import threading
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LONGEST_GROUP_S = 0.05
+MAX_GROUP_S = 0.05
 
 
 class _Group:
-    """The writers of one transaction, who wait until it is on disk."""
+    """The writers of one transaction, which wait until it is on disk."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
@@ -18,7 +18,7 @@ class _Group:
         self._error: sqlite3.Error | None = None
 
     def end(self, error: sqlite3.Error | None = None) -> None:
-        """Let the writers go: what they wrote is on disk, or lost for the reason given."""
+        """Release the writers: what they wrote is on disk, or lost for the reason given."""
         self._error = error
         self._ended.set()
 
@@ -36,17 +36,17 @@ class _Group:
 class GroupCommit:
     """Gives the writers of one process their turns on one connection.
 
-    A writer that ends its turn while others wait leaves the commit to them; the last of them, or the one that finds
-    the group old, commits for all. None is let go before: what a writer was told is stored is on disk.
+    A writer that ends its turn while others wait leaves the commit to them; the last of them, or the first after the
+    group's time is over, commits for all. No writer returns before that commit: what it was told is stored is on disk.
 
     Args:
         connect: Opens the connection, in autocommit mode, when the first writer comes.
-        longest_group_s: How long a transaction takes further writers in, while some wait for their turn.
+        max_group_s: How long further writers can join a transaction while some wait for their turn.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], longest_group_s: float = LONGEST_GROUP_S) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], max_group_s: float = MAX_GROUP_S) -> None:
         self._connect = connect
-        self._longest_group_s = longest_group_s
+        self._max_group_s = max_group_s
         self._connection: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._counting = threading.Lock()
@@ -97,7 +97,7 @@ class GroupCommit:
         try:
             yield
         except BaseException:
-            # A full disk, or an error of it, has rolled the whole transaction back.
+            # SQLite has rolled back the whole transaction if the disk is full or failed.
             if connection.in_transaction:
                 connection.execute("ROLLBACK TO part")
                 connection.execute("RELEASE part")
@@ -107,7 +107,7 @@ class GroupCommit:
     def _commit_if_last(self, connection: sqlite3.Connection, group: _Group) -> None:
         if not connection.in_transaction:
             self._end(sqlite3.OperationalError("the transaction was rolled back"))
-        elif not self._waiting or time.monotonic() - group.begun > self._longest_group_s:
+        elif not self._waiting or time.monotonic() - group.begun > self._max_group_s:
             try:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""The SQLite file of the store: connections, transactions, privacy of the file."""
+"""The SQLite file of the store: connections, transactions, file permissions."""
 
 import os
 import sqlite3
@@ -19,7 +19,7 @@ BUSY_TIMEOUT_S = 60.0
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder, with its parents, that only the user can enter (where the system has such modes)."""
+    """Create a folder and its parents; only the user can enter it (on systems with such permissions)."""
     make_folder_durably(folder)
     if os.name == "posix":
         folder.chmod(0o700)
@@ -32,10 +32,10 @@ class Database:
     take turns and share commits; `BEGIN IMMEDIATE` and the busy timeout order them with other processes.
 
     Args:
-        path: The file; it is created, and brought to the newest schema, when needed.
+        path: The file; it is created, and migrated to the newest schema, if needed.
 
     Raises:
-        StoreError: The file cannot be opened, is no store, or is from a newer version.
+        StoreError: The file cannot be opened, is not a store, or is from a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class Database:
         self._commits = GroupCommit(self._connect)
         try:
             make_private_folder(path.parent)
-            # Switching to the write-ahead log fails at once, without waiting, when two processes do it together.
+            # Switching to the write-ahead log fails at once, without waiting, if two processes do it together.
             with FileLock(path.with_name(f"{path.name}.lock")):
                 path.touch(mode=0o600)
                 connection = self._connect()
@@ -63,7 +63,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        # What a commit acknowledges has to survive a power cut; macOS syncs its disks only when asked to twice.
+        # What a commit acknowledges must survive a power cut; on macOS that takes a full fsync.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -72,7 +72,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection for reading: one consistent state from first query to last."""
+        """Open a read transaction: all its queries see one consistent state."""
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
@@ -82,10 +82,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection in a write transaction: on disk at the end, rolled back on any exception.
+        """Open a write transaction: on disk at the end, rolled back on any exception.
 
         Raises:
-            sqlite3.OperationalError: The disk did not take it.
+            sqlite3.OperationalError: It could not be written.
         """
         with self._commits.write() as connection:
             yield connection
@@ -102,7 +102,7 @@ class Database:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """Close the connections; the store is not used afterwards."""
+        """Close the connections; the database must not be used afterwards."""
         self._commits.close()
         while self._idle:
             self._idle.pop().close()

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.store.clock import parse_ms
 from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError
 from lfexp_mcp.store.paging import Conditions, SqlValue
+from lfexp_mcp.store.times import parse_ms
 
 FilterType = Literal[
     "datetime", "string", "number", "stringOptions", "categoryOptions", "arrayOptions", "stringObject", "numberObject",
@@ -18,7 +18,7 @@ FilterType = Literal[
 
 
 class FilterCondition(BaseModel):
-    """One condition, as the client wrote it."""
+    """One condition, as the client sent it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -34,15 +34,15 @@ class FilterColumn:
     """A column that conditions may name."""
 
     sql: str
-    """Its SQL expression; of an object, the JSON text."""
+    """Its SQL expression; the JSON text of an object or a list."""
     is_object: bool = False
     """Whether conditions on it name a key."""
     is_array: bool = False
-    """Whether it is the JSON text of a list."""
+    """Whether it is a list."""
 
 
 MAX_CONDITIONS = 100
-"""The most conditions taken; SQLite limits how deep they nest."""
+"""SQLite limits how deep conditions nest."""
 
 _ADAPTER = TypeAdapter(Annotated[list[FilterCondition], Field(max_length=MAX_CONDITIONS)])
 
@@ -63,10 +63,10 @@ def parse_filter(text: str) -> list[FilterCondition]:
 
 
 def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: Mapping[str, FilterColumn]) -> None:
-    """Add the conditions asked for to those of a query.
+    """Add the conditions that a client asks for to those of a query.
 
     Args:
-        conditions: Where they are added.
+        conditions: Those of the query.
         asked: What the client asked for.
         columns: The columns that may be named.
 

@@ -1,4 +1,4 @@
-"""The error answers of a Langfuse server: its exceptions, and pydantic's findings as zod issues."""
+"""The error answers of a Langfuse server; validation errors of pydantic are written as zod issues."""
 
 from collections.abc import Sequence
 from typing import TypeAlias, get_args
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
 
 class NotFoundError(ApiError):
-    """404: the thing named does not exist."""
+    """404: what the request names does not exist."""
 
     def __init__(self, message: str) -> None:
         super().__init__(404, {"message": message, "error": "LangfuseNotFoundError"})
@@ -38,21 +38,21 @@ class ConflictError(ApiError):
 
 
 class BadRequestError(ApiError):
-    """400 with a sentence, for what is wrong beyond single fields."""
+    """400 with a sentence, for errors that are not those of single fields."""
 
     def __init__(self, message: str) -> None:
         super().__init__(400, {"message": message, "error": "InvalidRequestError"})
 
 
 class TooLargeError(ApiError):
-    """413: the body is larger than the store takes."""
+    """413: the body is too large."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, {"message": f"Body exceeds {limit} bytes", "error": "PayloadTooLargeError"})
 
 
 class UnauthorizedError(ApiError):
-    """401: the keys are missing or not those of this store."""
+    """401: the keys are missing, or are not those of this store."""
 
     def __init__(self) -> None:
         super().__init__(401, {"message": "Invalid credentials. Confirm that you've configured the correct host."})
@@ -67,16 +67,16 @@ class InvalidRequestError(ApiError):
 
     @classmethod
     def at(cls, path: str, message: str) -> "InvalidRequestError":
-        """Build the error of one field's own rule."""
+        """Build the error of one field."""
         return cls([{"code": "custom", "path": [path] if path else [], "message": message}])
 
     @classmethod
     def of(cls, error: ValidationError, model: type[BaseModel] | None = None) -> "InvalidRequestError":
-        """Write what pydantic found as zod would.
+        """Convert a validation error of pydantic.
 
         Args:
-            error: What pydantic found.
-            model: The model that was read, which tells what a missing field should have been.
+            error: The validation error.
+            model: The model that was validated; it tells the type of a missing field.
         """
         found = error.errors(include_url=False, include_context=True)
         return cls([_issue(details, model) for details in found])

@@ -1,4 +1,4 @@
-"""Spans into observations, experiments and experiment items."""
+"""Ingestion: from spans to observations, experiments and experiment items."""
 
 import json
 import sqlite3
@@ -8,12 +8,11 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from lfexp_mcp.store.clock import now_ms, parse_ms
 from lfexp_mcp.store.observation_shape import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.paging import SqlValue
-from lfexp_mcp.store.pricing import ModelPrices, cost, load_prices, match_model
-from lfexp_mcp.store.usage import numbers, read_usage
+from lfexp_mcp.store.times import now_ms, parse_ms
+from lfexp_mcp.store.usage import ModelPrices, cost, load_prices, match_model, numbers, read_usage
 from lfexp_mcp.strict_json import strict_loads
 
 _METADATA = "langfuse.observation.metadata"
@@ -24,7 +23,7 @@ Row: TypeAlias = tuple[SqlValue, ...]
 
 
 def ingest(connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
-    """Store spans; one that was stored before is replaced.
+    """Store spans; a span that was stored before is replaced.
 
     Args:
         connection: A connection in a write transaction.
@@ -39,7 +38,7 @@ def ingest(connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
 
 
 class _Pricing:
-    """The model definitions, read only when a span of the request has a model."""
+    """The model definitions, read only if a span of the request has a model."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -153,7 +152,7 @@ def _tags(value: JsonValue) -> str:
 
 
 def _decoded(value: JsonValue) -> JsonValue:
-    """Decode an attribute that the SDK wrote as JSON; what is no JSON stays as it is."""
+    """Decode an attribute that the SDK wrote as JSON; anything else stays as it is."""
     if not isinstance(value, str):
         return value
     try:
@@ -180,7 +179,7 @@ def _metadata(attributes: Mapping[str, JsonValue]) -> str:
 
 
 def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None]:
-    """Read model, prompt, usage and cost, as one JSON object; spans that have none of them store nothing."""
+    """Read model, prompt, usage and cost as one JSON object, and the total cost; None for spans without any."""
     attributes = span.attributes
     model = _text(attributes, "langfuse.observation.model.name")
     usage = read_usage(_members(attributes.get("langfuse.observation.usage_details")))
@@ -249,7 +248,7 @@ def _experiment_item(span: Span) -> Row:
 
 
 def _experiments(spans: Iterable[Span]) -> list[Row]:
-    """Sum the spans of each experiment up: its newest span tells its name and metadata."""
+    """Summarise the spans of each experiment: the newest span tells its name and metadata."""
     members: dict[str, list[Span]] = {}
     for span in spans:
         if experiment := _text(span.attributes, f"{_EXPERIMENT}id"):

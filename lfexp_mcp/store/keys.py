@@ -1,4 +1,4 @@
-"""The keys of the embedded store: made once per store folder, readable by the user alone."""
+"""The keys of the embedded store: made once per store folder, readable only by the user."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from lfexp_mcp.disk import move_durably
 from lfexp_mcp.errors import StoreError
 
 KEYS_NAME = "keys.json"
-"""File of the keys within a store folder."""
+"""File in a store folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKeys:
-    """The key pair of HTTP basic authentication, of the form Langfuse's have."""
+    """A key pair for HTTP basic authentication, in the form of Langfuse's."""
 
     public_key: str
     secret_key: str = field(repr=False)
@@ -29,13 +29,13 @@ def generate_keys() -> StoreKeys:
 
 
 def folder_keys(folder: Path) -> StoreKeys:
-    """Read the keys of a store folder, and make them first if it has none.
+    """Read the keys of a store folder; make them if it has none.
 
     Args:
-        folder: The store folder, which exists.
+        folder: The store folder; it must exist.
 
     Raises:
-        StoreError: The file of keys cannot be read.
+        StoreError: The key file cannot be read.
     """
     path = folder / KEYS_NAME
     try:

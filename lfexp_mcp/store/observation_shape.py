@@ -1,4 +1,4 @@
-"""Observations as `v2/observations` answers them."""
+"""Observations as `v2/observations` returns them."""
 
 import json
 import sqlite3
@@ -9,19 +9,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
-from lfexp_mcp.store.clock import iso, iso_or_none
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.paging import from_json, number, number_or_none
+from lfexp_mcp.store.times import iso, iso_or_none
 
 ObservationField = Literal[
     "core", "basic", "time", "io", "metadata", "model", "usage", "prompt", "metrics", "trace_context"
 ]
-MAX_METADATA_LENGTH = 200
-"""How long a metadata value may be before it is cut, unless `expandMetadata` names it."""
+MAX_METADATA_CHARS = 200
+"""Of a metadata value, which is cut otherwise, unless `expandMetadata` names it."""
 
 
 class Generation(BaseModel):
-    """What an observation has besides a plain span: model, prompt, usage, cost. The column `generation` holds it."""
+    """Model, prompt, usage and cost of an observation, as the column `generation` holds them."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, protected_namespaces=())
 
@@ -48,12 +48,12 @@ _NONE = Generation()
 def observation_shape(
     row: sqlite3.Row, fields: Collection[ObservationField], expanded: Collection[str]
 ) -> dict[str, JsonValue]:
-    """Build the answer's object of an observation.
+    """Return the JSON of an observation.
 
     Args:
         row: The row of `observations`.
         fields: The groups of fields to add to the core ones.
-        expanded: The metadata keys whose values are not cut.
+        expanded: Metadata keys whose values are not cut.
     """
     generation = Generation.model_validate_json(row["generation"]) if row["generation"] else _NONE
     shape: dict[str, JsonValue] = {
@@ -155,4 +155,4 @@ def _metadata(row: sqlite3.Row, expanded: Collection[str]) -> dict[str, JsonValu
 
 def _cut(value: JsonValue) -> JsonValue:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value if len(text) <= MAX_METADATA_LENGTH else text[:MAX_METADATA_LENGTH]
+    return value if len(text) <= MAX_METADATA_CHARS else text[:MAX_METADATA_CHARS]

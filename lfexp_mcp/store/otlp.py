@@ -23,7 +23,7 @@ Attributes: TypeAlias = dict[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span of a trace, with what it was recorded by."""
+    """One span of a trace, with its resource and scope."""
 
     trace_id: str
     """32 hexadecimal digits."""
@@ -41,14 +41,14 @@ class Span:
     status_message: str
     resource: Attributes
     origin: str
-    """JSON object of the attributes of resource and scope, under the names Langfuse gives them in metadata."""
+    """JSON object of the attributes of resource and scope, under Langfuse's names for them in metadata."""
 
 
 def read_protobuf(content: bytes) -> list[Span]:
-    """Read an export request in protobuf's binary form.
+    """Read an export request in binary protobuf.
 
     Raises:
-        BadRequestError: It is not one.
+        BadRequestError: It is invalid.
     """
     try:
         return list(_spans(ExportTraceServiceRequest.FromString(content)))
@@ -60,7 +60,7 @@ def read_json(body: JsonValue) -> list[Span]:
     """Read an export request in OTLP's JSON form, where ids are hexadecimal.
 
     Raises:
-        BadRequestError: It is not one.
+        BadRequestError: It is invalid.
     """
     try:
         request = ParseDict(_ids_as_base64(body), ExportTraceServiceRequest(), ignore_unknown_fields=True)

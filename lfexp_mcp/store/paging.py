@@ -1,13 +1,18 @@
-"""Pages by number, for the resources that have them, and the pieces of queries that several routes share."""
+"""Pages of listings, by number or by cursor, and the parts of queries that several routes share."""
 
+import base64
+import binascii
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.store.call import Fields
+from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
+from lfexp_mcp.store.times import parse_ms
 
 SqlValue: TypeAlias = str | int | float | None
 
@@ -32,32 +37,32 @@ class PageQuery(Fields):
 
 
 class Conditions:
-    """The conditions of a query, all of which must hold, with their parameters."""
+    """The conditions of a query, joined by AND, with their parameters."""
 
     def __init__(self) -> None:
         self._clauses: list[str] = []
         self.parameters: list[SqlValue] = []
 
     def add(self, clause: str, *parameters: SqlValue) -> None:
-        """Add a condition in SQL, with a `?` for each parameter."""
+        """Add a condition in SQL with a `?` for each parameter."""
         self._clauses.append(clause)
         self.parameters.extend(parameters)
 
     def equal(self, column: str, value: SqlValue) -> None:
-        """Ask for a value, unless it is `None`."""
+        """Require a value, unless it is None."""
         if value is not None:
             self.add(f"{column} = ?", value)
 
     def one_of(self, column: str, values: Sequence[str] | None) -> None:
-        """Ask for one of some values, unless `values` is `None`."""
+        """Require one of some values, unless `values` is None."""
         if values is not None and len(values) == 1:
-            # An equality lets SQLite read an index in the order of the page; a list makes it sort all that follows.
+            # With an equality SQLite reads an index in the order of the page; with a list it sorts all rows.
             self.equal(column, values[0])
         elif values is not None:
             self.add(f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(values)))  # noqa: S608
 
     def between(self, column: str, start: int | None, end: int | None) -> None:
-        """Ask for a time at or after `start` and before `end`, where given."""
+        """Require a time at or after `start` and before `end`, unless these are None."""
         if start is not None:
             self.add(f"{column} >= ?", start)
         if end is not None:
@@ -65,7 +70,7 @@ class Conditions:
 
     @property
     def sql(self) -> str:
-        """The `WHERE` clause, or nothing when there are no conditions."""
+        """The `WHERE` clause; empty if there are no conditions."""
         return f"WHERE {' AND '.join(self._clauses)}" if self._clauses else ""
 
 
@@ -84,13 +89,13 @@ def page_of(
         connection: Where to read.
         query: Which page, of how many rows.
         source: The `FROM` clause.
-        conditions: What the rows must fulfil.
+        conditions: Those of the rows.
         order: The `ORDER BY` clause.
-        shape: Makes the answer's object of a row.
+        shape: Makes the JSON of a row.
         columns: The columns to select.
 
     Returns:
-        `data` and `meta` as Langfuse answers them.
+        `data` and `meta` as Langfuse returns them.
     """
     where, parameters = conditions.sql, conditions.parameters
     total: int = connection.execute(f"SELECT count(*) FROM {source} {where}", parameters).fetchone()[0]  # noqa: S608
@@ -111,8 +116,20 @@ def page_meta(query: PageQuery, total: int) -> dict[str, JsonValue]:
     return {"page": query.page, "limit": query.limit, "totalItems": total, "totalPages": -(-total // query.limit)}
 
 
+def get_row(connection: sqlite3.Connection, table: str, id: str, missing: str) -> sqlite3.Row:
+    """Read the row of an id.
+
+    Raises:
+        NotFoundError: There is none; its message is `missing`.
+    """
+    row: sqlite3.Row | None = connection.execute(f"SELECT * FROM {table} WHERE id = ?", (id,)).fetchone()  # noqa: S608
+    if row is None:
+        raise NotFoundError(missing)
+    return row
+
+
 def to_json(value: JsonValue) -> str | None:
-    """Write a JSON value for a column; `None` stays `NULL`."""
+    """Write a JSON value for a column; None is `NULL`."""
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -128,5 +145,48 @@ def number(value: float) -> int | float:
 
 
 def number_or_none(value: float | None) -> int | float | None:
-    """Write a number as JavaScript does, or `None` if there is none."""
+    """Write a number as JavaScript does, or None if there is none."""
     return None if value is None else number(value)
+
+
+class Cursor(BaseModel):
+    """Base of the cursors: the sort key of a page's last row, as base64url of JSON, in Langfuse's own forms."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    def encode(self) -> str:
+        """Write the cursor for `meta.cursor`."""
+        content = json.dumps(self.model_dump(by_alias=True), separators=(",", ":"), ensure_ascii=False)
+        return base64.urlsafe_b64encode(content.encode("utf-8")).decode("ascii").rstrip("=")
+
+
+Kind = TypeVar("Kind", bound=Cursor)
+
+
+def decode_cursor(kind: type[Kind], text: str) -> Kind:
+    """Read a cursor that a client sent back.
+
+    Raises:
+        InvalidRequestError: It is not one of this kind.
+    """
+    try:
+        content = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        return kind.model_validate_json(content)
+    except (ValidationError, binascii.Error, UnicodeError, ValueError) as error:
+        raise _invalid_cursor() from error
+
+
+def cursor_time(text: str) -> int:
+    """Read a time in a cursor, in milliseconds since the epoch.
+
+    Raises:
+        InvalidRequestError: It is not a time.
+    """
+    try:
+        return parse_ms(text)
+    except ValueError as error:
+        raise _invalid_cursor() from error
+
+
+def _invalid_cursor() -> InvalidRequestError:
+    return InvalidRequestError.at("cursor", "Invalid cursor format")

@@ -1,4 +1,4 @@
-"""Starting, finding and stopping the process of the embedded store; light to import, for the start of the server."""
+"""Starting, finding and stopping the process of the embedded store. Light to import, for a fast start of the server."""
 
 import json
 import os
@@ -13,8 +13,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.store.address import ANNOUNCEMENT, HEALTH, LOOPBACK, PORT_FILE
-from lfexp_mcp.store.proof import CHALLENGE_HEADER, PROOF_HEADER, is_proven, new_challenge
+from lfexp_mcp.loopback import LOOPBACK
+from lfexp_mcp.store.address import (
+    ANNOUNCEMENT,
+    CHALLENGE_HEADER,
+    HEALTH,
+    PORT_FILE,
+    PROOF_HEADER,
+    is_proven,
+    new_challenge,
+)
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -46,15 +54,14 @@ class _Announcement:
 def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_lists: bool = False) -> StoreConnection:
     """Find the running server of a store folder, or start one.
 
-    Processes that call this at the same time get the same server, also those of other versions of lfexp-mcp as long
-    as the format is the same. It outlives its caller, and stops by itself when nobody asks any more; whoever listens at
-    its address then has to prove itself before anything secret is sent (see `store.proof`).
+    Processes that call this at the same time get the same server, also those of other versions of lfexp-mcp if the
+    format is the same. The server outlives its caller and stops by itself when it gets no requests any more. A process
+    that listens at its address must prove that it is the store before anything secret is sent (see `store.address`).
 
     Args:
-        folder: The store folder; made when it does not exist.
-        idle_exit: After how many seconds without a request a server that is started here stops.
-        before_score_lists: Whether a server that is started here answers as a Langfuse server before 4.59; only our
-            tests ask for that, to see runs deliver to such a server.
+        folder: The store folder; made if it does not exist.
+        idle_exit: Seconds without a request after which a server started here stops.
+        before_score_lists: Whether a server started here behaves as a Langfuse server before 4.59; for tests only.
 
     Raises:
         StoreError: The folder cannot be used, or the server did not start.
@@ -89,10 +96,10 @@ def stop_store(folder: Path) -> bool:
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _announced(folder) == found and _answers(folder, found):
         if time.monotonic() > deadline:
-            raise StoreError(f"The embedded store (process {found.pid}) does not stop. End that process by hand.")
+            raise StoreError(f"The embedded store (process {found.pid}) does not stop. End that process manually.")
         time.sleep(_POLL_S)
     if _announced(folder) == found:
-        # A process of Windows is ended before it can do so itself.
+        # On Windows the process is ended before it can do so itself.
         (folder / ANNOUNCEMENT).unlink(missing_ok=True)
     return True
 
@@ -118,7 +125,7 @@ def _announced(folder: Path) -> _Announcement | None:
 
 
 def _answers(folder: Path, found: _Announcement) -> bool:
-    """Whether the store of the folder, and nobody else, answers where it was announced."""
+    """Whether the store of the folder, and no other process, answers where it was announced."""
     import httpx
 
     from lfexp_mcp.store.keys import folder_keys
@@ -152,11 +159,11 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
         found = _announced(folder)
         if found is not None and _answers(folder, found):
             (folder / PORT_FILE).write_text(str(found.port), encoding="utf-8")
-            # The server is to outlive us; should it end first, somebody has to take note of its end.
+            # The server is meant to outlive us; if it ends first, its exit status must be collected.
             threading.Thread(target=process.wait, name="store-process", daemon=True).start()
             return found
         if process.poll() is not None:
-            raise StoreError(f"The embedded store did not start: {_last_words(log)}")
+            raise StoreError(f"The embedded store did not start: {_last_line(log)}")
         time.sleep(_POLL_S)
     process.kill()
     process.wait()
@@ -164,7 +171,7 @@ def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announc
 
 
 def _last_port(folder: Path) -> int:
-    """The port of the store before, so that clients with a fixed address find the next one; 0 where none is known."""
+    """The port of the previous process, so that clients with a fixed address find the next one; 0 if unknown."""
     try:
         port = int((folder / PORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -173,7 +180,7 @@ def _last_port(folder: Path) -> int:
 
 
 def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Popen[bytes]:
-    """Start a process that lives on when this one, or its terminal, ends."""
+    """Start a process that continues when this one, or its terminal, ends."""
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
@@ -188,6 +195,6 @@ def _spawn_detached(command: list[str], folder: Path, log: int) -> subprocess.Po
     )
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"it ended without a word; its log is {log}."
+    return lines[-1] if lines else f"it wrote nothing to its log {log}."

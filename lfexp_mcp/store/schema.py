@@ -1,7 +1,7 @@
 """The tables of the store file, as numbered migrations.
 
-`PRAGMA user_version` holds the number of the last migration applied. A migration, once released, never changes: a new
-one is added.
+`PRAGMA user_version` holds the number of the last migration applied. A released migration never changes; a
+new one is added instead.
 """
 
 import sqlite3
@@ -203,19 +203,19 @@ INDEXES: tuple[str, ...] = tuple(
         ("active_items_of_dataset", "dataset_id, valid_from, seq"),
     )
 )
-"""Indexes made when a store is opened: no migration, so that versions from before them can still open the file."""
+"""Indexes made when a store is opened. They are not migrations, so that earlier versions can still open the file."""
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
-    """Bring a store file to the schema of the last migration.
+    """Migrate a store file to the newest schema.
 
-    Each migration is one transaction that also advances `user_version`, so a process that starts at the same time finds
-    it done, and one that dies leaves the file as it was.
+    Each migration is one transaction that also advances `user_version`: a process that starts at the same time finds it
+    done, and one that dies leaves the file as it was.
 
     Args:
         connection: An open connection in autocommit mode.
         path: The file, for errors.
-        migrations: All migrations, oldest first; SQL statements separated by semicolons.
+        migrations: All migrations, oldest first; each is SQL statements separated by semicolons.
 
     Raises:
         StoreError: A newer version of lfexp-mcp wrote the file.

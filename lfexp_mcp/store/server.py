@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.store.address import LOOPBACK
+from lfexp_mcp.loopback import LOOPBACK, listen_on_loopback
 from lfexp_mcp.store.app import build_app
 from lfexp_mcp.store.database import Database, make_private_folder
 from lfexp_mcp.store.deployment import CURRENT, Deployment
@@ -26,7 +25,7 @@ DATABASE_NAME = "store.sqlite3"
 
 
 class _IdleWatch:
-    """Remembers when the last request ended, and how many are under way."""
+    """Tracks when the last request ended, and how many are running."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,7 +46,7 @@ class _IdleWatch:
 
 
 class _Server(uvicorn.Server):
-    """A server that ends like any function on SIGTERM and SIGINT: uvicorn's own raises the signal again afterwards."""
+    """Returns on SIGTERM and SIGINT; uvicorn's own server raises the signal again afterwards."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -68,14 +67,14 @@ def serve(
     deployment: Deployment = CURRENT,
     listening: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the store of a folder on loopback until told to stop, by SIGTERM or SIGINT, or until nobody asks any more.
+    """Serve the store of a folder on loopback until SIGTERM, SIGINT, or some time without requests.
 
     Args:
-        folder: The store folder; made, with keys and file, when it does not exist.
-        port: The port to prefer; another one is taken when it is not free. 0 takes any.
-        idle_exit: After how many seconds without a request to stop; `None` never.
-        announce: A file to write once the server listens: JSON of `pid`, `port` and `version`. It goes with the server.
-        deployment: Which Langfuse server to answer as.
+        folder: The store folder; made, with keys and file, if it does not exist.
+        port: The port to prefer; another one is taken if it is not free. 0 takes any.
+        idle_exit: Seconds without a request after which to stop; None for never.
+        announce: A file that exists while the server listens: JSON of `pid`, `port` and `version`.
+        deployment: Which Langfuse server to behave as.
         listening: Called with the base URL once the server listens.
 
     Raises:
@@ -118,27 +117,11 @@ async def _stop_when_idle(server: uvicorn.Server, watch: _IdleWatch, idle_exit: 
 
 def _listen(port: int) -> socket.socket:
     try:
-        return _bound(port)
+        return listen_on_loopback(port)
     except OSError:
         if port:
             return _listen(0)
-        raise StoreError("The embedded store found no free port on 127.0.0.1.") from None
-
-
-def _bound(port: int) -> socket.socket:
-    # The protocol must be named: asyncio turns Nagle's delay, 40 ms an answer, off only for sockets that name TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform == "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        raise StoreError(f"The embedded store found no free port on {LOOPBACK}.") from None
 
 
 def _announce(path: Path, port: int) -> None:
@@ -149,7 +132,7 @@ def _announce(path: Path, port: int) -> None:
 
 
 def _withdraw(path: Path) -> None:
-    """Remove the announcement, unless it is already that of another process."""
+    """Remove the announcement, unless another process has replaced it."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid():
             path.unlink()

@@ -1,19 +1,29 @@
-"""Token counts of a generation under Langfuse's names: `input`, `output`, their finer kinds, and `total`."""
+"""Tokens of a generation, and what they cost.
 
+Usage has Langfuse's names: `input`, `output`, their finer kinds, and `total`. The cost is the usage times the prices of
+the model definition that matches the generation's model name.
+"""
+
+import re
+import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue, TypeAdapter
+
+from lfexp_mcp.store.call import Fields
 
 _OPENAI_SIDES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
-"""How OpenAI names the two sides, with a `total_tokens`: in chat completions, and in responses."""
+"""OpenAI's names of the two sides, beside `total_tokens`: in chat completions, and in responses."""
 
 
 def read_usage(sent: Mapping[str, JsonValue]) -> dict[str, float]:
     """Read the usage details of a span.
 
-    OpenAI's two shapes, which the SDK's `langfuse.openai` sends as they are, get Langfuse's names: a detail of a side,
-    such as its `cached_tokens`, becomes a kind of its own, `input_cached_tokens`, and is taken off the side. Any other
-    shape keeps its names. A `total` that was not sent is the sum.
+    OpenAI's two formats, which the SDK's `langfuse.openai` sends as they are, get Langfuse's names: a detail of a side,
+    such as its `cached_tokens`, becomes a kind of its own, `input_cached_tokens`, and is subtracted from the side. Any
+    other format keeps its names. A `total` that was not sent is the sum.
     """
     usage = next((_from_openai(sent, *sides) for sides in _OPENAI_SIDES if _has(sent, *sides)), None)
     if usage is None:
@@ -45,3 +55,81 @@ def _from_openai(sent: Mapping[str, JsonValue], input_name: str, output_name: st
         usage[side] = max(counts[name] - sum(kinds.values()), 0)
         usage.update({f"{side}_{kind}": count for kind, count in kinds.items()})
     return usage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """The part of a model definition that costs need."""
+
+    id: str
+    pattern: re.Pattern[str]
+    start_date: int | None
+    tier_id: str
+    tier_name: str
+    prices: Mapping[str, float]
+    """US dollars per unit, by usage type such as `input`."""
+
+
+class PricingTier(Fields):
+    """One set of prices of a model; the store uses only the default one."""
+
+    id: str
+    name: str
+    is_default: bool
+    priority: int
+    conditions: list[JsonValue]
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+
+
+_TIERS = TypeAdapter(list[PricingTier])
+
+
+def parse_tiers(text: str) -> list[PricingTier]:
+    """Read the column `pricing_tiers` of a model definition."""
+    return _TIERS.validate_json(text)
+
+
+def load_prices(connection: sqlite3.Connection) -> list[ModelPrices]:
+    """Read the model definitions in order of precedence: latest start date first, then newest first."""
+    rows = connection.execute(
+        "SELECT id, match_pattern, start_date, pricing_tiers FROM models ORDER BY ifnull(start_date, 0) DESC, seq DESC"
+    )
+    return [_model(row) for row in rows]
+
+
+def _model(row: sqlite3.Row) -> ModelPrices:
+    tiers = parse_tiers(row["pricing_tiers"])
+    default = next(tier for tier in tiers if tier.is_default)
+    return ModelPrices(
+        id=row["id"],
+        pattern=re.compile(row["match_pattern"]),
+        start_date=row["start_date"],
+        tier_id=default.id,
+        tier_name=default.name,
+        prices=default.prices,
+    )
+
+
+def match_model(models: list[ModelPrices], name: str, start_time: int) -> ModelPrices | None:
+    """Find the definition for a model name.
+
+    Args:
+        models: The definitions in order of precedence.
+        name: The model name of the generation.
+        start_time: When the generation started, in milliseconds since the epoch.
+    """
+    for model in models:
+        if (model.start_date is None or model.start_date <= start_time) and model.pattern.search(name):
+            return model
+    return None
+
+
+def cost(model: ModelPrices, usage: Mapping[str, float]) -> dict[str, float]:
+    """Compute the cost of each usage type that has a price, and their `total`, in US dollars.
+
+    The price of `total` applies only when no other type has one, as on a Langfuse server.
+    """
+    parts = {kind: units * model.prices[kind] for kind, units in usage.items() if kind in model.prices}
+    if len(parts) > 1:
+        parts.pop("total", None)
+    return {**parts, "total": sum(parts.values())} if parts else {}

@@ -3,7 +3,6 @@
 import re
 import secrets
 import socket
-import sys
 from collections.abc import Callable
 
 import anyio
@@ -12,10 +11,10 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from lfexp_mcp.errors import UsageError
+from lfexp_mcp.loopback import LOOPBACK, listen_on_loopback
 from lfexp_mcp.tools.callers import MAX_CONNECTIONS, BodyTimeout, TimedProtocol, TokenGuard, loopback_only
 from lfexp_mcp.tools.server import build_server, log_to_stderr
 
-LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -66,21 +65,10 @@ def build_app(port: int, token: SecretStr | None) -> ASGIApp:
 
 
 def _listener(port: int) -> socket.socket:
-    """Listen on a port of our own accord: uvicorn would end the process itself, with a line of its own."""
-    # The protocol must be named: asyncio turns Nagle's delay off only for sockets that name TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform == "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            # So that the connections of a server just stopped do not count.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.listen()
+        return listen_on_loopback(port)
     except OSError as error:
-        listener.close()
         raise UsageError(
             f"Port {port} of {LOOPBACK} cannot be listened on ({error.strerror}). "
             "Stop what uses it, or take another one with --port."
         ) from error
-    return listener

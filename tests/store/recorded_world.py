@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from lfexp_mcp.store.clock import parse_ms
+from lfexp_mcp.store.times import parse_ms
 from tests.store.spans import SpanSketch, send
 
 RECORDED = Path(__file__).parent / "recorded"

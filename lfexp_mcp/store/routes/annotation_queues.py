@@ -8,15 +8,15 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import iso, iso_or_none, now_ms
 from lfexp_mcp.store.http_errors import BadRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, page_of
+from lfexp_mcp.store.times import iso, iso_or_none, now_ms
 
 Status = Literal["PENDING", "COMPLETED"]
 
 
 class QueueBody(Fields):
-    """What creates a queue."""
+    """A new queue."""
 
     name: str = Field(min_length=1)
     description: str | None = None
@@ -24,7 +24,7 @@ class QueueBody(Fields):
 
 
 class QueueItemBody(Fields):
-    """What puts something into a queue."""
+    """A new item of a queue."""
 
     object_id: str
     object_type: Literal["TRACE", "OBSERVATION", "SESSION"]
@@ -32,7 +32,7 @@ class QueueItemBody(Fields):
 
 
 class QueueItemPatch(Fields):
-    """What changes an item of a queue."""
+    """A change to an item of a queue."""
 
     status: Status | None = None
 
@@ -64,20 +64,20 @@ def create_queue(call: Call) -> JsonValue:
 
 
 def get_queue(call: Call) -> JsonValue:
-    """Answer the queue of an id."""
+    """Return a queue by its id."""
     with call.database.read() as connection:
         return _queue_shape(_queue(connection, call.path("queue")))
 
 
 def list_queues(call: Call) -> JsonValue:
-    """Answer a page of queues, newest first."""
+    """Return a page of queues, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
         return page_of(connection, query, "annotation_queues", Conditions(), "seq DESC", _queue_shape)
 
 
 def create_queue_item(call: Call) -> JsonValue:
-    """Put something into a queue."""
+    """Add something to a queue."""
     body = call.body(QueueItemBody)
     item_id, now = secrets.token_hex(12), now_ms()
     with call.database.write() as connection:
@@ -103,7 +103,7 @@ def create_queue_item(call: Call) -> JsonValue:
 
 
 def list_queue_items(call: Call) -> JsonValue:
-    """Answer a page of a queue's items, newest first."""
+    """Return a page of a queue's items, newest first."""
     query = call.query(QueueItemsQuery)
     conditions = Conditions()
     with call.database.read() as connection:
@@ -113,7 +113,7 @@ def list_queue_items(call: Call) -> JsonValue:
 
 
 def get_queue_item(call: Call) -> JsonValue:
-    """Answer one item of a queue."""
+    """Return one item of a queue."""
     with call.database.read() as connection:
         return _item_shape(_item(connection, call.path("queue"), call.path("item")))
 
@@ -133,7 +133,7 @@ def update_queue_item(call: Call) -> JsonValue:
 
 
 def delete_queue_item(call: Call) -> JsonValue:
-    """Take an item out of a queue."""
+    """Remove an item from a queue."""
     with call.database.write() as connection:
         item = _item(connection, call.path("queue"), call.path("item"))
         connection.execute("DELETE FROM annotation_queue_items WHERE id = ?", (item["id"],))
@@ -141,18 +141,14 @@ def delete_queue_item(call: Call) -> JsonValue:
 
 
 def _queue(connection: sqlite3.Connection, queue_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = connection.execute("SELECT * FROM annotation_queues WHERE id = ?", (queue_id,)).fetchone()
-    if row is None:
-        raise NotFoundError("Annotation queue not found")
-    return row
+    return get_row(connection, "annotation_queues", queue_id, "Annotation queue not found")
 
 
 def _item(connection: sqlite3.Connection, queue_id: str, item_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = connection.execute(
-        "SELECT * FROM annotation_queue_items WHERE queue_id = ? AND id = ?", (queue_id, item_id)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Annotation queue item not found")
+    missing = "Annotation queue item not found"
+    row = get_row(connection, "annotation_queue_items", item_id, missing)
+    if row["queue_id"] != queue_id:
+        raise NotFoundError(missing)
     return row
 
 

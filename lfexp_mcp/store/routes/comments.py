@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, page_of
+from lfexp_mcp.store.paging import Conditions, PageQuery, get_row, page_of
+from lfexp_mcp.store.times import iso, now_ms
 
-MAX_CONTENT = 5000
-"""The most characters in a comment."""
+MAX_CONTENT_CHARS = 5000
 
 
 def _upper(value: object) -> object:
@@ -31,12 +30,12 @@ _OBJECTS = {
 
 
 class CommentBody(Fields):
-    """What creates a comment."""
+    """A new comment."""
 
     project_id: str
     object_type: ObjectType
     object_id: str
-    content: str = Field(min_length=1, max_length=MAX_CONTENT)
+    content: str = Field(min_length=1, max_length=MAX_CONTENT_CHARS)
     author_user_id: str | None = None
 
 
@@ -68,7 +67,7 @@ def create_comment(call: Call) -> JsonValue:
 
 
 def list_comments(call: Call) -> JsonValue:
-    """Answer a page of comments, oldest first."""
+    """Return a page of comments, oldest first."""
     query = call.query(CommentsQuery)
     if query.object_id is not None and query.object_type is None:
         raise InvalidRequestError.at("objectType", "objectType is required when objectId is provided")
@@ -81,12 +80,9 @@ def list_comments(call: Call) -> JsonValue:
 
 
 def get_comment(call: Call) -> JsonValue:
-    """Answer the comment of an id."""
+    """Return a comment by its id."""
     with call.database.read() as connection:
-        row = connection.execute("SELECT * FROM comments WHERE id = ?", (call.path("id"),)).fetchone()
-    if row is None:
-        raise NotFoundError("Comment not found within authorized project")
-    return _shape(row)
+        return _shape(get_row(connection, "comments", call.path("id"), "Comment not found within authorized project"))
 
 
 def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:

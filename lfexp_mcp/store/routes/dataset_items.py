@@ -1,4 +1,4 @@
-"""Dataset items: `/api/public/dataset-items`. Each write is a new version, so that any moment can be read again."""
+"""Dataset items: `/api/public/dataset-items`. Each write makes a version, so that the state at any time can be read."""
 
 import sqlite3
 import uuid
@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant, iso, now_ms
 from lfexp_mcp.store.http_errors import ConflictError, InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
 from lfexp_mcp.store.routes.datasets import named_dataset
+from lfexp_mcp.store.times import Instant, iso, now_ms
 from lfexp_mcp.strict_json import strict_loads
 
 _SOURCE = "dataset_item_versions AS item"
@@ -19,7 +19,7 @@ _COLUMNS = "item.*, (SELECT name FROM datasets WHERE id = item.dataset_id) AS da
 
 
 class DatasetItemBody(Fields):
-    """What creates or changes a dataset item."""
+    """A new or changed dataset item."""
 
     dataset_name: str
     id: str | None = None
@@ -41,7 +41,7 @@ class DatasetItemsQuery(PageQuery):
 
 
 def create_item(call: Call) -> JsonValue:
-    """Create the item, or change the one of that id: what the body leaves out stays."""
+    """Create the item, or change the one that has the id: what the body leaves out stays."""
     body = call.body(DatasetItemBody)
     item_id = body.id or str(uuid.uuid4())
     now = now_ms()
@@ -82,9 +82,9 @@ def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]
 
 
 def normalize(value: JsonValue) -> JsonValue:
-    """Turn what was sent into what a Langfuse server stores (seen on 4.16.0).
+    """Return what a Langfuse server stores of a value (seen on 4.16.0).
 
-    Text that parses as JSON becomes what it says, an empty text nothing, and NUL characters are left out.
+    Text that is valid JSON is parsed, empty text becomes None, and NUL characters are removed.
     """
     if value == "":
         return None
@@ -107,13 +107,13 @@ def _without_nul(value: JsonValue) -> JsonValue:
 
 
 def get_item(call: Call) -> JsonValue:
-    """Answer the item of an id, archived ones too."""
+    """Return an item by its id, even an archived one."""
     with call.database.read() as connection:
         return _shape(_found(connection, call.path("id")))
 
 
 def delete_item(call: Call) -> JsonValue:
-    """Delete an item; its versions of the past stay readable."""
+    """Delete an item; its past versions stay readable."""
     item_id = call.path("id")
     with call.database.write() as connection:
         _found(connection, item_id)
@@ -124,7 +124,7 @@ def delete_item(call: Call) -> JsonValue:
 
 
 def list_items(call: Call) -> JsonValue:
-    """Answer a page of the items that are not archived, newest first; with `version`, as they were then."""
+    """Return a page of the items that are not archived, newest first; with `version`, as they were then."""
     query = call.query(DatasetItemsQuery)
     if query.version is not None and query.dataset_name is None:
         raise InvalidRequestError.at("datasetName", "datasetName is required when version is provided")
@@ -134,7 +134,7 @@ def list_items(call: Call) -> JsonValue:
             conditions.equal("item.dataset_id", named_dataset(connection, query.dataset_name)["id"])
         if query.version is None:
             conditions.add("item.valid_to IS NULL")
-            # The planner prefers an index without the status, and reads each row of the dataset for each page.
+            # The planner would take an index without the status, and read each row of the dataset for each page.
             source += f" INDEXED BY active_items{'' if query.dataset_name is None else '_of_dataset'}"
         else:
             conditions.add("item.valid_from <= ?", query.version)

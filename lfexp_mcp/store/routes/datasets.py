@@ -8,16 +8,16 @@ from urllib.parse import unquote
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import ApiError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
+from lfexp_mcp.store.times import iso, now_ms
 
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class DatasetBody(Fields):
-    """What creates or changes a dataset."""
+    """A new or changed dataset."""
 
     name: str = Field(min_length=1)
     description: str | None = None
@@ -27,7 +27,7 @@ class DatasetBody(Fields):
 
 
 def create_dataset(call: Call) -> JsonValue:
-    """Create the dataset, or change the one of that name: what the body leaves out stays."""
+    """Create the dataset, or change the one that has the name: what the body leaves out stays."""
     body = call.body(DatasetBody)
     now = now_ms()
     with call.database.write() as connection:
@@ -58,17 +58,17 @@ def create_dataset(call: Call) -> JsonValue:
 
 
 def get_dataset(call: Call) -> JsonValue:
-    """Answer the dataset of a name, whose path a Langfuse server decodes once more than other paths (4.16.0)."""
+    """Return a dataset by its name; Langfuse decodes its path once more than other paths (seen on 4.16.0)."""
     name = _decoded_again(call.path("name"))
     with call.database.read() as connection:
         return _shape(named_dataset(connection, name))
 
 
 def _decoded_again(name: str) -> str:
-    """Decode as JavaScript's `decodeURIComponent` does, at whose exception a Langfuse server answers 500.
+    """Decode as JavaScript's `decodeURIComponent`; where that throws, a Langfuse server answers 500.
 
     Raises:
-        ApiError: A percent sign begins no encoded character.
+        ApiError: A percent sign does not begin an encoded character.
     """
     try:
         if _STRAY_PERCENT.search(name) is None:
@@ -79,17 +79,17 @@ def _decoded_again(name: str) -> str:
 
 
 def list_datasets(call: Call) -> JsonValue:
-    """Answer a page of datasets, newest first."""
+    """Return a page of datasets, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
         return page_of(connection, query, "datasets", Conditions(), "created_at DESC, rowid DESC", _shape)
 
 
 def named_dataset(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
-    """Find a dataset.
+    """Return the row of a dataset.
 
     Raises:
-        NotFoundError: There is none of that name.
+        NotFoundError: There is no dataset of that name.
     """
     row: sqlite3.Row | None = connection.execute("SELECT * FROM datasets WHERE name = ?", (name,)).fetchone()
     if row is None:

@@ -8,18 +8,16 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant, iso, iso_or_none, parse_ms
-from lfexp_mcp.store.cursor import Cursor, decode_cursor
 from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
-from lfexp_mcp.store.http_errors import InvalidRequestError
-from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, from_json
-from lfexp_mcp.store.score_shape import score_shape
+from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor, from_json
+from lfexp_mcp.store.scores import score_shape
+from lfexp_mcp.store.times import Instant, iso, iso_or_none, parse_ms
 
 _ItemField = Literal["core", "dataset", "io", "metadata", "itemMetadata", "experimentMetadata", "scores"]
 
 
 class ExperimentCursor(Cursor):
-    """Where the next page of experiments or of their items begins."""
+    """The last row of a page of experiments or of their items."""
 
     v: Literal[1] = 1
     last_time: str
@@ -70,7 +68,7 @@ _ITEM_COLUMNS: Mapping[str, FilterColumn] = {
 
 
 def list_experiments(call: Call) -> JsonValue:
-    """Answer a page of experiments, the one with the latest span first."""
+    """Return a page of experiments, the one with the latest span first."""
     query = call.query(ExperimentsQuery)
     conditions = Conditions()
     conditions.add("last_time >= ?", query.from_start_time)
@@ -114,7 +112,7 @@ def _experiment_shape(row: sqlite3.Row, query: ExperimentsQuery, scores: list[sq
 
 
 def list_experiment_items(call: Call) -> JsonValue:
-    """Answer a page of experiment items, newest first; repeats of an item are all there."""
+    """Return a page of experiment items, newest first, repeats of an item included."""
     query = call.query(ExperimentItemsQuery)
     conditions = Conditions()
     conditions.between("item.start_time", query.from_start_time, query.to_start_time)
@@ -182,7 +180,7 @@ def _version(text: str | None) -> str | None:
 
 
 def _encoded(metadata: str, origin: str) -> dict[str, JsonValue]:
-    """Write metadata as 4.16.0 was seen to: each value as JSON in a string, those of resource and scope as they are."""
+    """Write metadata as 4.16.0 does: each value as JSON in a string, those of resource and scope as they are."""
     own, foreign = from_json(metadata), from_json(origin)
     found: dict[str, JsonValue] = {}
     if isinstance(own, dict):
@@ -217,11 +215,7 @@ def _add_rest(
         apply_filter(conditions, parse_filter(query.filter), columns)
     if query.cursor is not None:
         cursor = decode_cursor(ExperimentCursor, query.cursor)
-        try:
-            last_time = parse_ms(cursor.last_time)
-        except ValueError as error:
-            raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
-        conditions.add(keyset, last_time, cursor.last_trace_id, cursor.last_id)
+        conditions.add(keyset, cursor_time(cursor.last_time), cursor.last_trace_id, cursor.last_id)
 
 
 def _meta(
@@ -256,7 +250,7 @@ def _experiment_scores(connection: sqlite3.Connection, ids: list[str]) -> dict[s
 def _item_scores(
     connection: sqlite3.Connection, items: Sequence[sqlite3.Row]
 ) -> dict[tuple[str, str], list[sqlite3.Row]]:
-    """Find the scores of items: those of the span itself, and those of its whole trace."""
+    """Read the scores of items: those of the span, and those of its whole trace."""
     rows = connection.execute(
         """
         SELECT * FROM scores WHERE trace_id IN (SELECT value FROM json_each(?))

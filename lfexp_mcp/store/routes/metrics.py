@@ -1,29 +1,29 @@
-"""Metrics: `/api/public/v2/metrics`, as far as counting observations by their plain dimensions."""
+"""Metrics: `/api/public/v2/metrics`, limited to counts of observations."""
 
 from typing import Literal
 
 from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant
 from lfexp_mcp.store.http_errors import ApiError, InvalidRequestError
+from lfexp_mcp.store.times import Instant
 
 
 class MetricsQuery(Fields):
-    """The one parameter: a JSON text."""
+    """The query string: one parameter, in JSON."""
 
     query: str
 
 
 class Metric(Fields):
-    """What is measured, and how it is summed up."""
+    """A measure and its aggregation."""
 
     measure: str
     aggregation: str
 
 
 class Dimension(Fields):
-    """What the rows are grouped by."""
+    """A field that rows are grouped by."""
 
     field: str
 
@@ -53,7 +53,7 @@ _MAX_ROWS = 100
 
 
 def query_metrics(call: Call) -> JsonValue:
-    """Count observations by dimensions, the largest group first; any other query is answered 501."""
+    """Count observations by dimensions, largest group first; answer any other query with 501."""
     try:
         query = Metrics.model_validate_json(call.query(MetricsQuery).query)
     except ValidationError as error:

@@ -9,10 +9,10 @@ from pydantic import Field, JsonValue
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant, iso, iso_or_none, now_ms
-from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
-from lfexp_mcp.store.pricing import PricingTier, parse_tiers
+from lfexp_mcp.store.http_errors import InvalidRequestError
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, page_of, to_json
+from lfexp_mcp.store.times import Instant, iso, iso_or_none, now_ms
+from lfexp_mcp.store.usage import PricingTier, parse_tiers
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -28,7 +28,7 @@ class TierBody(Fields):
 
 
 class ModelBody(Fields):
-    """What creates a model definition."""
+    """A new model definition."""
 
     model_name: str = Field(min_length=1)
     match_pattern: str = Field(min_length=1)
@@ -43,7 +43,7 @@ class ModelBody(Fields):
 
 
 def create_model(call: Call) -> JsonValue:
-    """Create a model definition, for the costs of generations that come in from now on."""
+    """Create a model definition, which prices generations ingested from now on."""
     body = call.body(ModelBody)
     try:
         re.compile(body.match_pattern)
@@ -94,20 +94,20 @@ def _tier(model_id: str, tier: TierBody) -> PricingTier:
 
 
 def get_model(call: Call) -> JsonValue:
-    """Answer the model definition of an id."""
+    """Return a model definition by its id."""
     with call.database.read() as connection:
         return _shape(_found(connection, call.path("id")))
 
 
 def list_models(call: Call) -> JsonValue:
-    """Answer a page of model definitions by name."""
+    """Return a page of model definitions, sorted by name."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
         return page_of(connection, query, "models", Conditions(), "name, seq DESC", _shape)
 
 
 def delete_model(call: Call) -> Response:
-    """Delete a model definition; costs that were computed with it stay."""
+    """Delete a model definition; costs computed with it stay."""
     with call.database.write() as connection:
         row = _found(connection, call.path("id"))
         connection.execute("DELETE FROM models WHERE id = ?", (row["id"],))
@@ -115,10 +115,7 @@ def delete_model(call: Call) -> Response:
 
 
 def _found(connection: sqlite3.Connection, model_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = connection.execute("SELECT * FROM models WHERE id = ?", (model_id,)).fetchone()
-    if row is None:
-        raise NotFoundError("No model with this id found.")
-    return row
+    return get_row(connection, "models", model_id, "No model with this id found.")
 
 
 def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:

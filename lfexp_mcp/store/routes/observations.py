@@ -1,4 +1,4 @@
-"""Observations: `/api/public/v2/observations`."""
+"""Observations: `/api/public/v2/observations`, and their ingestion as OTLP: `/api/public/otel/v1/traces`."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -7,16 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant, iso, parse_ms
-from lfexp_mcp.store.cursor import Cursor, decode_cursor
 from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
-from lfexp_mcp.store.http_errors import InvalidRequestError
+from lfexp_mcp.store.http_errors import ApiError, InvalidRequestError
+from lfexp_mcp.store.ingest import ingest
 from lfexp_mcp.store.observation_shape import ObservationField, observation_shape
-from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions
+from lfexp_mcp.store.otlp import read_json, read_protobuf
+from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor
+from lfexp_mcp.store.times import Instant, iso
 
 
 class ObservationCursor(Cursor):
-    """Where the next page of observations begins."""
+    """The last row of a page of observations."""
 
     last_start_time_to: str
     last_trace_id: str
@@ -90,7 +91,7 @@ _COLUMNS: Mapping[str, FilterColumn] = {
 
 
 def list_observations(call: Call) -> JsonValue:
-    """Answer a page of observations, newest first."""
+    """Return a page of observations, newest first."""
     query = call.query(ObservationsQuery)
     if query.parse_io_as_json == "true":
         raise InvalidRequestError.at(
@@ -115,7 +116,7 @@ def list_observations(call: Call) -> JsonValue:
 
 
 def _conditions(query: ObservationsQuery) -> Conditions:
-    """Combine the parameters with the structured filter, which wins where both name a column."""
+    """Combine the parameters with the structured filter, which takes precedence for the columns that it names."""
     conditions = Conditions()
     asked = parse_filter(query.filter) if query.filter is not None else []
     apply_filter(conditions, asked, _COLUMNS)
@@ -140,17 +141,14 @@ def _conditions(query: ObservationsQuery) -> Conditions:
     else:
         conditions.equal("parent_id", query.parent_observation_id)
     if query.is_root_observation is not None and "isRootObservation" not in filtered:
-        # Written out, not as a parameter: only then does SQLite use the index of the roots.
+        # SQLite uses the index of the roots only for a literal, not for a parameter.
         conditions.add("is_root = 1" if query.is_root_observation else "is_root = 0")
     return conditions
 
 
 def _after(conditions: Conditions, text: str) -> None:
     cursor = decode_cursor(ObservationCursor, text)
-    try:
-        start_time = parse_ms(cursor.last_start_time_to)
-    except ValueError as error:
-        raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
+    start_time = cursor_time(cursor.last_start_time_to)
     conditions.add("(start_time, trace_id, id) < (?, ?, ?)", start_time, cursor.last_trace_id, cursor.last_id)
 
 
@@ -158,3 +156,20 @@ def _cursor(row: sqlite3.Row) -> str:
     return ObservationCursor(
         last_start_time_to=iso(row["start_time"]), last_trace_id=row["trace_id"], last_id=row["id"]
     ).encode()
+
+
+def export_traces(call: Call) -> JsonValue:
+    """Store the spans of an export request, all or none."""
+    media_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/x-protobuf":
+        spans = read_protobuf(call.content)
+    elif media_type == "application/json":
+        spans = read_json(call.json())
+    else:
+        raise ApiError(
+            415, {"message": f"Unsupported content type {media_type!r}", "error": "UnsupportedMediaTypeError"}
+        )
+    if spans:
+        with call.database.write() as connection:
+            ingest(connection, spans)
+    return {}

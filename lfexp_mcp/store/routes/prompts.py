@@ -8,19 +8,19 @@ from pydantic import Field, JsonValue
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import Instant, iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, to_json
+from lfexp_mcp.store.times import Instant, iso, now_ms
 
 _LATEST = "latest"
 _PRODUCTION = "production"
-LONGEST_VERSION = 10
-"""Digits of a version in a path."""
+MAX_VERSION_DIGITS = 10
+"""Of a version in a path."""
 
 
 class PromptBody(Fields):
-    """What creates a version of a prompt."""
+    """A new version of a prompt."""
 
     name: str = Field(min_length=1)
     prompt: str | list[dict[str, JsonValue]]
@@ -32,7 +32,7 @@ class PromptBody(Fields):
 
 
 class PromptQuery(Fields):
-    """Which version of a prompt."""
+    """Which version of a prompt to return."""
 
     version: int | None = Field(default=None, ge=1, le=2**31)
     label: str | None = None
@@ -56,7 +56,7 @@ class LabelsBody(Fields):
 
 
 def create_prompt(call: Call) -> JsonValue:
-    """Create the next version of a prompt; its labels leave the versions that had them, and it becomes `latest`."""
+    """Create the next version of a prompt; its labels are removed from other versions, and it becomes `latest`."""
     body = call.body(PromptBody)
     kind = body.type or "text"
     if isinstance(body.prompt, str) != (kind == "text"):
@@ -98,14 +98,14 @@ def create_prompt(call: Call) -> JsonValue:
 
 
 def get_prompt(call: Call) -> JsonValue:
-    """Answer a version of a prompt: the one of a number, or of a label, which is `production` unless given."""
+    """Return a version of a prompt by number or by label; by default the one labelled `production`."""
     name, query = call.path("name"), call.query(PromptQuery)
     with call.database.read() as connection:
         return _shape(_version(connection, name, query.version, query.label))
 
 
 def list_prompts(call: Call) -> JsonValue:
-    """Answer a page of prompts by name, each with its versions and labels that fulfil the filters."""
+    """Return a page of prompts by name, each with those of its versions and labels that match the filters."""
     query = call.query(PromptsQuery)
     conditions = Conditions()
     conditions.equal("name", query.name)
@@ -128,7 +128,7 @@ def list_prompts(call: Call) -> JsonValue:
 
 
 def update_labels(call: Call) -> JsonValue:
-    """Add labels to a version; they leave the versions that had them."""
+    """Add labels to a version, and remove them from other versions."""
     name, number = call.path("name"), _number(call.path("version"))
     body = call.body(LabelsBody)
     if _LATEST in body.new_labels:
@@ -146,7 +146,7 @@ def update_labels(call: Call) -> JsonValue:
 
 
 def delete_prompt(call: Call) -> Response:
-    """Delete the versions of a number or label, or all of them; `latest` passes on to the newest one left."""
+    """Delete the version of a number, those of a label, or all; the newest one left becomes `latest`."""
     name, query = call.path("name"), call.query(PromptQuery)
     with call.database.write() as connection:
         versions = _versions(connection, name)
@@ -175,7 +175,7 @@ def _number(text: str) -> int:
     Raises:
         InvalidRequestError: It is not the number of a version.
     """
-    number = int(text) if text.isdecimal() and len(text) <= LONGEST_VERSION else 0
+    number = int(text) if text.isdecimal() and len(text) <= MAX_VERSION_DIGITS else 0
     if number < 1:
         raise InvalidRequestError.at("promptVersion", "Invalid input: expected the number of a version, from 1")
     return number

@@ -7,21 +7,21 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
-from lfexp_mcp.store.clock import iso, now_ms
 from lfexp_mcp.store.deployment import PROJECT_ID
-from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, number_or_none, page_of, to_json
+from lfexp_mcp.store.http_errors import InvalidRequestError
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, number_or_none, page_of, to_json
+from lfexp_mcp.store.times import iso, now_ms
 
 
 class Category(Fields):
-    """One value that a categorical score may have."""
+    """One value of a categorical score."""
 
     label: str = Field(min_length=1)
     value: float = Field(allow_inf_nan=False)
 
 
 class ScoreConfigBody(Fields):
-    """What creates a score config."""
+    """A new score config."""
 
     name: str = Field(min_length=1)
     data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
@@ -32,7 +32,7 @@ class ScoreConfigBody(Fields):
 
 
 class ScoreConfigPatch(Fields):
-    """What changes a score config; what is left out stays."""
+    """A change to a score config; what it leaves out stays."""
 
     name: str | None = Field(default=None, min_length=1)
     is_archived: bool | None = None
@@ -75,13 +75,13 @@ def create_score_config(call: Call) -> JsonValue:
 
 
 def get_score_config(call: Call) -> JsonValue:
-    """Answer the config of an id."""
+    """Return a config by its id."""
     with call.database.read() as connection:
         return _shape(_found(connection, call.path("id")))
 
 
 def list_score_configs(call: Call) -> JsonValue:
-    """Answer a page of configs, newest first."""
+    """Return a page of configs, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
         return page_of(connection, query, "score_configs", Conditions(), "seq DESC", _shape)
@@ -134,10 +134,7 @@ def _stored(categories: list[Category] | None) -> str | None:
 
 
 def _found(connection: sqlite3.Connection, config_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = connection.execute("SELECT * FROM score_configs WHERE id = ?", (config_id,)).fetchone()
-    if row is None:
-        raise NotFoundError("Score config not found within authorized project")
-    return row
+    return get_row(connection, "score_configs", config_id, "Score config not found within authorized project")
 
 
 def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:

@@ -8,19 +8,17 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields, json_answer
-from lfexp_mcp.store.clock import Instant, iso, parse_ms
-from lfexp_mcp.store.cursor import Cursor, decode_cursor
 from lfexp_mcp.store.http_errors import InvalidRequestError, Issue
-from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions
-from lfexp_mcp.store.score_ingest import ScoreBody, check_score, store_scores
-from lfexp_mcp.store.score_shape import ScoreField, score_shape
+from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor
+from lfexp_mcp.store.scores import ScoreBody, ScoreField, check_score, score_shape, store_scores
+from lfexp_mcp.store.times import Instant, iso
 
 _LIST = TypeAdapter(list[ScoreBody])
 _ONE = TypeAdapter(ScoreBody)
 
 
 def create_scores(call: Call) -> Response | JsonValue:
-    """Store one score, answered with its id, or a list, answered with 202, or with 207 when some of it is refused."""
+    """Store one score and return its id, or a list of them: answered 202, or 207 if some are refused."""
     content = call.json()
     if isinstance(content, list):
         return _create_list(call, content) if call.deployment.takes_score_lists else _refuse_list()
@@ -69,14 +67,14 @@ def _read(content: JsonValue) -> ScoreBody | InvalidRequestError:
 
 
 def delete_score(call: Call) -> Response:
-    """Delete a score; one that does not exist is no error, as on a Langfuse server, where deletion is queued."""
+    """Delete a score. One that does not exist is not an error: Langfuse servers queue deletions."""
     with call.database.write() as connection:
         connection.execute("DELETE FROM scores WHERE id = ?", (call.path("id"),))
     return Response(status_code=204)
 
 
 class ScoreCursor(Cursor):
-    """Where the next page of scores begins."""
+    """The last row of a page of scores."""
 
     v: Literal[1] = 1
     last_timestamp: str
@@ -109,13 +107,13 @@ class ScoresQuery(Fields):
 
 
 def list_scores(call: Call) -> JsonValue:
-    """Answer a page of scores, newest first."""
+    """Return a page of scores, newest first."""
     query = call.query(ScoresQuery)
     conditions = _conditions(query)
     if query.cursor is not None:
         cursor = decode_cursor(ScoreCursor, query.cursor)
-        conditions.add("(timestamp, id) < (?, ?)", _time(cursor.last_timestamp), cursor.last_id)
-    # The unary plus keeps the planner from walking all scores in time order when the index of the subjects finds few.
+        conditions.add("(timestamp, id) < (?, ?)", cursor_time(cursor.last_timestamp), cursor.last_id)
+    # The unary plus keeps the planner from walking all scores in time order when the index of subjects finds few.
     order = "+timestamp DESC, id DESC" if query.trace_id or query.experiment_id else "timestamp DESC, id DESC"
     with call.database.read() as connection:
         rows = connection.execute(
@@ -128,13 +126,6 @@ def list_scores(call: Call) -> JsonValue:
         last = page[-1]
         meta["cursor"] = ScoreCursor(last_timestamp=iso(last["timestamp"]), last_id=last["id"]).encode()
     return {"data": [score_shape(row, query.fields) for row in page], "meta": meta}
-
-
-def _time(text: str) -> int:
-    try:
-        return parse_ms(text)
-    except ValueError as error:
-        raise InvalidRequestError.at("cursor", "Invalid cursor format") from error
 
 
 def _conditions(query: ScoresQuery) -> Conditions:

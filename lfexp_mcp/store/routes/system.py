@@ -1,4 +1,4 @@
-"""Health, readiness, the project, and what the embedded store has none of."""
+"""Health, readiness, the project, and resources that the embedded store never has."""
 
 from pydantic import JsonValue
 from starlette.responses import Response
@@ -10,20 +10,20 @@ from lfexp_mcp.store.paging import PageQuery, page_meta
 
 
 def health(call: Call) -> JsonValue:
-    """Tell that the store answers, and as which version."""
+    """Report that the store works, and its version."""
     with call.database.read() as connection:
         connection.execute("SELECT 1 FROM datasets").fetchone()
     return {"status": "OK", "version": call.deployment.version}
 
 
 def projects(_call: Call) -> JsonValue:
-    """Tell the one project of the store."""
+    """Return the one project of the store."""
     organization: JsonValue = {"id": ORGANIZATION_ID, "name": ORGANIZATION_NAME}
     return {"data": [{"id": PROJECT_ID, "name": PROJECT_NAME, "organization": organization, "metadata": {}}]}
 
 
 def empty_page(call: Call) -> JsonValue:
-    """Answer the list of a resource that the store never has: LLM connections and the server's own evaluators."""
+    """Return the empty list of a resource that the store never has: LLM connections, the server's own evaluators."""
     return {"data": [], "meta": page_meta(call.query(PageQuery), 0)}
 
 

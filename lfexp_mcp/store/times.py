@@ -1,4 +1,4 @@
-"""Time as the store keeps it: whole milliseconds since the epoch, as Langfuse does; shown as ISO 8601 in UTC."""
+"""Times: whole milliseconds since the epoch in the database, as in Langfuse; ISO 8601 in UTC in JSON."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def iso(ms: int) -> str:
 
 
 def iso_or_none(ms: int | None) -> str | None:
-    """Write a time in milliseconds, or `None` if there is none."""
+    """Write a time in milliseconds, or None if there is none."""
     return None if ms is None else iso(ms)
 
 
@@ -53,4 +53,4 @@ def _instant(value: object) -> int:
 
 
 Instant = Annotated[int, BeforeValidator(_instant)]
-"""A field that is an ISO 8601 time outside and milliseconds since the epoch inside."""
+"""A field that is an ISO 8601 time in JSON, and milliseconds since the epoch in Python."""

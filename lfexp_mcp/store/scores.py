@@ -1,20 +1,21 @@
-"""Scores as they are posted: their rules, and their way into the store."""
+"""Scores as they are posted, stored and answered."""
 
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from lfexp_mcp.store.call import Fields
-from lfexp_mcp.store.clock import Instant, now_ms
+from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError
-from lfexp_mcp.store.paging import SqlValue, from_json, to_json
+from lfexp_mcp.store.paging import SqlValue, from_json, number, to_json
+from lfexp_mcp.store.times import Instant, iso, now_ms
 
 DataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]
-MAX_TEXT = 500
-"""The most characters in the value of a TEXT score."""
+MAX_TEXT_CHARS = 500
+"""Of the value of a TEXT score."""
 
 
 class ScoreBody(Fields):
@@ -38,10 +39,10 @@ class ScoreBody(Fields):
 
 
 def check_score(score: ScoreBody) -> None:
-    """Check the rules that a score must fulfil to be accepted.
+    """Check that a score can be accepted.
 
     Raises:
-        InvalidRequestError: It breaks one.
+        InvalidRequestError: It breaks a rule.
     """
     if score.source == "ANNOTATION" and score.config_id is None and score.data_type != "CORRECTION":
         raise InvalidRequestError.at(
@@ -64,20 +65,22 @@ def _check_value(score: ScoreBody) -> None:
             raise InvalidRequestError.at("value", "Value must be a number equal to either 0 or 1 for data type BOOLEAN")
         case "CATEGORICAL" | "CORRECTION" if not is_text:
             raise InvalidRequestError.at("value", "Invalid input: expected string, received number")
-        case "TEXT" if not is_text or not 1 <= len(str(score.value)) <= MAX_TEXT:
-            raise InvalidRequestError.at("value", f"Text score values must be between 1 and {MAX_TEXT} characters")
+        case "TEXT" if not is_text or not 1 <= len(str(score.value)) <= MAX_TEXT_CHARS:
+            raise InvalidRequestError.at(
+                "value", f"Text score values must be between 1 and {MAX_TEXT_CHARS} characters"
+            )
         case _:
             return
 
 
 def store_scores(connection: sqlite3.Connection, scores: Sequence[ScoreBody]) -> list[str]:
-    """Store accepted scores; one posted before under the same id is merged: what the new one leaves out stays.
+    """Store accepted scores; a score with an id that exists is merged: what it leaves out stays.
 
-    A score that does not suit its config is dropped without a word, as a Langfuse server does.
+    A score that does not match its config is silently dropped, as on a Langfuse server.
 
     Args:
         connection: A connection in a write transaction.
-        scores: Scores that `check_score` let pass.
+        scores: Scores that `check_score` accepts.
 
     Returns:
         The id of each score.
@@ -114,22 +117,22 @@ def _configs(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, sq
 
 def _row(score_id: str, score: ScoreBody, configs: dict[str, sqlite3.Row], now: int) -> tuple[SqlValue, ...] | None:
     name, kind = score.name, score.data_type or ("CATEGORICAL" if isinstance(score.value, str) else "NUMERIC")
-    number = None if isinstance(score.value, str) else float(score.value)
+    numeric = None if isinstance(score.value, str) else float(score.value)
     string = score.value if isinstance(score.value, str) else None
     if kind == "CORRECTION":
         name = "output"
     if score.config_id:
         config = configs.get(score.config_id)
-        if config is None or not _suits(score, config):
+        if config is None or not _matches(score, config):
             return None
         name, kind = config["name"], config["data_type"]
         if kind == "CATEGORICAL":
-            number = _categories(config).get(str(string))
+            numeric = _categories(config).get(str(string))
     return (
         score_id,
         name,
         kind,
-        number,
+        numeric,
         string,
         score.source or "API",
         score.comment,
@@ -147,7 +150,7 @@ def _row(score_id: str, score: ScoreBody, configs: dict[str, sqlite3.Row], now: 
     )
 
 
-def _suits(score: ScoreBody, config: sqlite3.Row) -> bool:
+def _matches(score: ScoreBody, config: sqlite3.Row) -> bool:
     kind, value = config["data_type"], score.value
     if score.data_type not in (None, kind) or config["is_archived"]:
         return False
@@ -160,9 +163,62 @@ def _suits(score: ScoreBody, config: sqlite3.Row) -> bool:
         case "CATEGORICAL":
             return isinstance(value, str) and value in _categories(config)
         case _:
-            return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT
+            return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT_CHARS
 
 
 def _categories(config: sqlite3.Row) -> dict[str, float]:
     categories = from_json(config["categories"])
     return {each["label"]: each["value"] for each in categories} if isinstance(categories, list) else {}  # type: ignore[index,call-overload,misc]
+
+
+ScoreField = Literal["details", "subject", "annotation"]
+
+
+def score_shape(row: sqlite3.Row, fields: Collection[ScoreField]) -> dict[str, JsonValue]:
+    """Return the JSON of a score.
+
+    Args:
+        row: The row of `scores`.
+        fields: The groups of fields to add to the core ones.
+    """
+    shape: dict[str, JsonValue] = {
+        "id": row["id"],
+        "projectId": PROJECT_ID,
+        "name": row["name"],
+        "source": row["source"],
+        "timestamp": iso(row["timestamp"]),
+        "environment": row["environment"],
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }
+    if "details" in fields:
+        shape["comment"] = row["comment"]
+        shape["configId"] = row["config_id"]
+        shape["metadata"] = from_json(row["metadata"]) or {}
+    if "annotation" in fields:
+        shape["authorUserId"] = row["author_user_id"]
+        shape["queueId"] = row["queue_id"]
+    if "subject" in fields:
+        shape["subject"] = _subject(row)
+    shape["dataType"] = row["data_type"]
+    shape["value"] = _answered_value(row)
+    return shape
+
+
+def _answered_value(row: sqlite3.Row) -> JsonValue:
+    match row["data_type"]:
+        case "NUMERIC":
+            return number(row["number"])
+        case "BOOLEAN":
+            return bool(row["number"])
+        case _:
+            return str(row["string"])
+
+
+def _subject(row: sqlite3.Row) -> dict[str, JsonValue]:
+    if row["observation_id"] is not None:
+        return {"kind": "observation", "id": row["observation_id"], "traceId": row["trace_id"]}
+    for kind in ("trace", "session", "experiment"):
+        if row[f"{kind}_id"] is not None:
+            return {"kind": kind, "id": row[f"{kind}_id"]}
+    raise AssertionError(f"score {row['id']} has no subject")

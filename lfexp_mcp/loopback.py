@@ -1,0 +1,32 @@
+"""Listening on loopback, where only processes of this machine can connect."""
+
+import socket
+import sys
+
+LOOPBACK = "127.0.0.1"
+_BACKLOG = 128
+
+
+def listen_on_loopback(port: int) -> socket.socket:
+    """Open a listening socket, for servers that would otherwise end the process on a failure to bind, as uvicorn does.
+
+    Args:
+        port: The port; 0 for any that is free.
+
+    Raises:
+        OSError: The port cannot be listened on.
+    """
+    # The protocol must be named: asyncio turns Nagle's delay, 40 ms per answer, off only for sockets that name TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Otherwise the connections of a server that has just stopped would block its port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
