@@ -19,12 +19,12 @@ SliceVerdict = Literal[
 ]
 
 
-class HistogramBin(Answer):
-    """One bar of a histogram: from `low` up to, not including, `high` (the last one includes it)."""
+class Histogram(Answer):
+    """Counts in bins of equal width from `low` to `high`; a bin includes its lower edge, the last also its upper."""
 
     low: float
     high: float
-    count: int
+    counts: list[int]
 
 
 class ScoreDistribution(ScoreSummary):
@@ -32,7 +32,7 @@ class ScoreDistribution(ScoreSummary):
 
     interval: Range | None = Field(description="95% interval of the mean.")
     quantiles: dict[str, float] = Field(description="p5, p25, p50, p75, p95; empty for categories and text.")
-    histogram: list[HistogramBin]
+    histogram: Histogram | None = Field(description="Null for categories and text.")
     threshold: float | None = Field(description="An item fails below it; null for a score without a 0-1 scale.")
     failing: int = Field(description="Items below the threshold.")
 

@@ -41,7 +41,7 @@ def _distributions(answer: Analysis) -> tuple[Block, ...]:
             str(score.unscored),
             *(number(score.quantiles.get(name)) for name in ("p5", "p50", "p95")),
             "" if score.threshold is None else f"{score.failing} below {score.threshold:g}",
-            _sparkline([bar.count for bar in score.histogram]),
+            _sparkline(score.histogram.counts if score.histogram else []),
         )
         for score in scores
     ]

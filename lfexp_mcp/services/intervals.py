@@ -1,7 +1,7 @@
 """Intervals as answers give them."""
 
 from lfexp_mcp.answers.comparison import Range
-from lfexp_mcp.statistics.interval import Interval
+from lfexp_mcp.statistics.significance import Interval
 
 
 def as_range(interval: Interval | None) -> Range | None:

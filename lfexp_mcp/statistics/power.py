@@ -1,29 +1,29 @@
-"""How many items it would take to show a difference."""
+"""How many items are needed to show a difference."""
 
 import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from lfexp_mcp.statistics.bounded import unseen_share
-from lfexp_mcp.statistics.interval import ALPHA
-from lfexp_mcp.statistics.proportions import MID_P_FROM
+from lfexp_mcp.statistics.distribution import max_unseen_share
+from lfexp_mcp.statistics.proportions import MIN_MID_P_PAIRS
+from lfexp_mcp.statistics.significance import ALPHA
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 POWER = 0.8
-"""The chance of showing the difference, if it is real, that the numbers here are for."""
-_LARGEST_EXACT = 4_000
-"""Items up to which the power of McNemar's test is summed; beyond, its normal approximation is as good."""
+"""The power that the sample sizes here are for."""
+_MAX_EXACT_ITEMS = 4_000
+"""Items up to which power is computed exactly; beyond, the normal approximation is as good."""
 
 
-def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, reach: float = 0.0) -> int:
-    """Items for which a paired comparison of means shows `delta` with a chance of `POWER`.
+def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, headroom: float = 0.0) -> int:
+    """Items with which a paired comparison of means shows `delta` with power `POWER`.
 
-    It shows it when the test rejects at its level, and when the 95% interval, widened by what may be too rare to have
-    been seen (see `bounded_mean_interval`), excludes zero.
+    It is shown when the test rejects and the 95% interval, widened for values too rare to have been seen (see
+    `bounded_mean_interval`), excludes zero.
 
     Source: J. Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), chapter 2: power of the paired t
     test from the noncentral t distribution.
@@ -32,7 +32,7 @@ def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, reach: 
         delta: The difference to show, not zero.
         deviation: Standard deviation of the paired differences, above zero.
         alpha: Level of the test, after adjusting for others.
-        reach: Distance from the differences seen to the end of the scale that lies against `delta`.
+        headroom: Distance from the most contrary difference seen to the end of the scale, against `delta`.
     """
     from scipy.stats import nct
     from scipy.stats import t as student
@@ -40,24 +40,24 @@ def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, reach: 
     effect = abs(delta) / deviation
 
     def power(n: int) -> float:
-        unseen = unseen_share(n) * reach * n**0.5 / deviation
+        unseen = max_unseen_share(n) * headroom * n**0.5 / deviation
         critical = max(student.ppf(1 - alpha / 2, n - 1), unseen)
         return float(nct.sf(critical, n - 1, effect * n**0.5))
 
     start = _normal_sample_size(effect, 1.0, 1.0, alpha)
-    # Far in the tail the noncentral t is slow and the normal approximation exact to the item.
-    return start if start > _LARGEST_EXACT else _smallest(power, start)
+    # Far in the tail the noncentral t is slow, and the normal approximation exact to the item.
+    return start if start > _MAX_EXACT_ITEMS else _smallest(power, start)
 
 
 def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = ALPHA) -> int:
-    """Items for which McNemar's test shows a difference of pass rates with a chance of `POWER`.
+    """Items with which McNemar's test shows a difference of pass rates with power `POWER`.
 
-    Source: R. J. Connor, Biometrics 43 (1987) 207-211, for the normal approximation; up to some thousand items the
-    power of the very test used is summed over the number of discordant pairs.
+    Source: R. J. Connor, Biometrics 43 (1987) 207-211, for the normal approximation; up to `_MAX_EXACT_ITEMS` the power
+    of the very test used is summed over the number of discordant pairs.
 
     Args:
         delta: The difference to show, not zero.
-        discordant_share: Share of pairs that pass in one run only; at least the size of `delta`.
+        discordant_share: Share of pairs that pass in one run only, at least |delta|.
         alpha: Level of the test, after adjusting for others.
     """
     import numpy as np
@@ -66,7 +66,7 @@ def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = AL
     delta = abs(delta)
     share = min(1.0, max(discordant_share, delta))
     start = _normal_sample_size(delta, share**0.5, max(share - delta**2, 0.0) ** 0.5, alpha)
-    if start > _LARGEST_EXACT:
+    if start > _MAX_EXACT_ITEMS:
         return start
     rejected = _rejected(3 * start + 50, (share + delta) / (2 * share), alpha)
 
@@ -78,28 +78,28 @@ def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = AL
 
 
 def _rejected(most: int, gain: float, alpha: float) -> "npt.NDArray[np.float64]":
-    """The chance that McNemar's test rejects, per number of discordant pairs, when a share `gain` of them are gains."""
+    """Power of McNemar's test per number of discordant pairs, when a share `gain` of them are gains."""
     import numpy as np
     from scipy.stats import binom
 
     discordant = np.arange(most + 1)
     fewer = binom.ppf(alpha / 2, discordant, 0.5)
     p = 2 * binom.cdf(fewer, discordant, 0.5)
-    p -= np.where(discordant >= MID_P_FROM, binom.pmf(fewer, discordant, 0.5), 0.0)
-    # The most pairs on the rarer side with which the test still rejects.
+    p -= np.where(discordant >= MIN_MID_P_PAIRS, binom.pmf(fewer, discordant, 0.5), 0.0)
+    # The most pairs of the rarer kind with which the test still rejects.
     critical = np.where(p <= alpha, fewer, fewer - 1)
     return np.asarray(binom.cdf(critical, discordant, 1 - gain), dtype=np.float64)
 
 
 def _normal_sample_size(effect: float, under_none: float, under_effect: float, alpha: float) -> int:
-    """The sample size from the normal approximation, deviations being those without and with the effect."""
+    """The sample size by the normal approximation, given the deviations without and with the effect."""
     normal = NormalDist()
-    reach = normal.inv_cdf(1 - alpha / 2) * under_none + normal.inv_cdf(POWER) * under_effect
-    return max(2, math.ceil((reach / effect) ** 2))
+    distance = normal.inv_cdf(1 - alpha / 2) * under_none + normal.inv_cdf(POWER) * under_effect
+    return max(2, math.ceil((distance / effect) ** 2))
 
 
 def _smallest(power: Callable[[int], float], start: int, most: int | None = None) -> int:
-    """The smallest number of items that reaches `POWER`, searched around `start` and up to `most`."""
+    """The smallest number of items that reaches `POWER`, searched from around `start` up to `most`."""
     low, high = max(2, start // 2), start
     while power(high) < POWER and high != most:
         low, high = high, high * 2 if most is None else min(high * 2, most)

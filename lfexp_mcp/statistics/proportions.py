@@ -1,23 +1,23 @@
-"""Passes and failures: intervals that hold near 0 and 1 and for few items, and McNemar's test."""
+"""Pass/fail values: intervals of proportions that hold for few items and near 0 and 1, and McNemar's test."""
 
 import math
 from collections.abc import Callable
 from statistics import NormalDist
 
-from lfexp_mcp.statistics.interval import CONFIDENCE, Z95, Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE, Z95, Interval
 
-MID_P_FROM = 25
+MIN_MID_P_PAIRS = 25
 """Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""
 
 
 def wilson(passes: int, n: int) -> Interval:
-    """Interval of one proportion.
+    """Interval of a proportion.
 
     Source: E. B. Wilson, JASA 22 (1927) 209-212, the score interval.
 
     Args:
-        passes: How many passed.
-        n: How many there were, at least 1.
+        passes: Values that pass.
+        n: All values, at least 1.
     """
     share = passes / n
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
@@ -29,7 +29,7 @@ def wilson(passes: int, n: int) -> Interval:
 def newcombe(passes: int, n: int, other_passes: int, other_n: int) -> Interval:
     """Interval of the difference of two independent proportions, first minus other.
 
-    Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10 (Wilson limits, squared and added).
+    Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10 (hybrid score).
     """
     first, other = wilson(passes, n), wilson(other_passes, other_n)
     share, other_share = passes / n, other_passes / other_n
@@ -53,14 +53,14 @@ def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Int
         confidence: Level of the interval.
     """
     delta = (gained - lost) / n
-    reach = NormalDist().inv_cdf((1 + confidence) / 2)
-    low = _bisect(lambda value: _tango_score(gained, lost, n, value) - reach, -1.0, delta)
-    high = _bisect(lambda value: _tango_score(gained, lost, n, value) + reach, delta, 1.0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    low = _bisect(lambda value: _tango_score(gained, lost, n, value) - z, -1.0, delta)
+    high = _bisect(lambda value: _tango_score(gained, lost, n, value) + z, delta, 1.0)
     return Interval(low, high)
 
 
 def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
-    """Tango's statistic for the hypothesis that the difference is `delta`; falls as `delta` grows."""
+    """Tango's score statistic for a difference of `delta`; it falls as `delta` grows."""
     linear = -gained - lost + (2 * n - gained + lost) * delta
     constant = -lost * delta * (1 - delta)
     root = math.sqrt(max(linear**2 - 8 * n * constant, 0.0))
@@ -84,7 +84,7 @@ def _bisect(falling: Callable[[float], float], low: float, high: float) -> float
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
-    """Two-sided p of McNemar's test: exact below `MID_P_FROM` discordant pairs, mid-p from there.
+    """Two-sided p of McNemar's test: exact below `MIN_MID_P_PAIRS` discordant pairs, mid-p from there.
 
     Source: Q. McNemar, Psychometrika 12 (1947) 153-157; exact and mid-p as in Fagerland, Lydersen and Laake,
     BMC Medical Research Methodology 13 (2013) 91.
@@ -94,11 +94,11 @@ def mcnemar_p(gained: int, lost: int) -> float:
     discordant = gained + lost
     fewer = min(gained, lost)
     p = 2 * float(binom.cdf(fewer, discordant, 0.5))
-    if discordant >= MID_P_FROM:
+    if discordant >= MIN_MID_P_PAIRS:
         p -= float(binom.pmf(fewer, discordant, 0.5))
     return min(p, 1.0)
 
 
 def mcnemar_method(gained: int, lost: int) -> str:
-    """Which variant `mcnemar_p` used, for the reader."""
-    return "McNemar mid-p" if gained + lost >= MID_P_FROM else "McNemar exact"
+    """Name the variant that `mcnemar_p` used."""
+    return "McNemar mid-p" if gained + lost >= MIN_MID_P_PAIRS else "McNemar exact"

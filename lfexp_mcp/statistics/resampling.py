@@ -1,14 +1,13 @@
-"""Resampling of paired differences: seeded, so the same data always gives the same answer.
+"""Bootstrap and permutation tests, seeded, so that the same data always gives the same answer.
 
-Differences are drawn by their distinct values and how often each occurs, which is the same as drawing items, and fast
-where a score takes few values.
+Resamples draw counts of the distinct values rather than items: equivalent, and fast where a score takes few values.
 """
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lfexp_mcp.statistics.interval import CONFIDENCE, Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE, Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,31 +16,32 @@ if TYPE_CHECKING:
 SEED = 20_240_607
 RESAMPLES = 9_999
 """Draws of each bootstrap and of each Monte Carlo permutation test."""
-EXACT_UP_TO = 16
-"""Differences other than zero up to which every assignment of signs is tried."""
-LEAST_ERROR = 0.3
-"""Least error of a resample as a share of the sample's, so that one of equal values does not blow the interval up.
+MAX_EXACT_DIFFERENCES = 16
+"""Nonzero differences up to which the sign-flip test tries every assignment of signs."""
+MIN_RELATIVE_ERROR = 0.3
+"""Floor of a resample's standard error, relative to the sample's: a resample of equal values would otherwise blow the
+interval up.
 
 Simulated for 6 to 50 items (normal, exponential, sparse, two-valued, beta in tenths): coverage 0.93 to 1.00."""
-DRAWS_A_TEST = 100
-"""Permutations for each of many tests, so that an adjusted p can fall below the level."""
-_CELLS = 4_000_000
-"""Numbers held in memory at once while drawing, and those drawn for one bootstrap."""
-_MOST_PERMUTED = 13_000_000
-"""Numbers drawn for all permutations of one score, beyond `RESAMPLES` of them."""
+PERMUTATIONS_PER_TEST = 100
+"""Permutations per test of many, so that an adjusted p can fall below the level."""
+_MAX_BATCH_VALUES = 4_000_000
+"""Values held in memory at once while drawing, and drawn in all for one bootstrap."""
+_MAX_PERMUTED_VALUES = 13_000_000
+"""Values drawn in all for the permutations of one score, unless `RESAMPLES` permutations take more."""
 
 
 def bootstrap_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Interval of a mean by the studentised bootstrap, never narrower than Student's.
 
-    The studentised bootstrap holds for skewed values, Student's interval for sparse ones where most are alike; of the
-    two the wider end is taken. Give one value per item, so that repeats of an item stay together (a cluster bootstrap).
+    The studentised bootstrap holds for skewed values, Student's interval for sparse ones, most of which are equal; each
+    end is the wider of the two. Give one value per item, so that repeats of an item stay together (cluster bootstrap).
 
     Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5; T. Hesterberg, The
     American Statistician 69 (2015) 371-386, on small samples.
 
     Args:
-        differences: Two or more values that are not all alike.
+        differences: Two or more values, not all equal.
         confidence: Level of the interval.
     """
     import numpy as np
@@ -52,14 +52,14 @@ def bootstrap_interval(differences: Sequence[float], confidence: float = CONFIDE
     mean = float(data.mean())
     error = float(data.std(ddof=1)) / n**0.5
     tail = (1 - confidence) / 2
-    reach = float(student.ppf(1 - tail, n - 1))
+    t = float(student.ppf(1 - tail, n - 1))
     low, high = np.quantile(_studentised(tuple(differences)), [tail, 1 - tail])
-    return Interval(mean - error * max(reach, float(high)), mean + error * max(reach, -float(low)))
+    return Interval(mean - error * max(t, float(high)), mean + error * max(t, -float(low)))
 
 
 @lru_cache(maxsize=8)
 def _studentised(differences: tuple[float, ...]) -> "npt.NDArray[np.float64]":
-    """The distribution of (mean* - mean) / error* over the resamples; kept, since intervals at two levels need it."""
+    """The distribution of (mean* - mean) / error* over the resamples; cached, as intervals at two levels share it."""
     import numpy as np
 
     data = np.asarray(differences, dtype=np.float64)
@@ -68,19 +68,19 @@ def _studentised(differences: tuple[float, ...]) -> "npt.NDArray[np.float64]":
     mean, error = data.mean(), data.std(ddof=1) / n**0.5
     rng = np.random.default_rng(SEED)
     parts = []
-    for size in _batches(values.size, min(RESAMPLES, _CELLS // values.size)):
+    for size in _batches(values.size, min(RESAMPLES, _MAX_BATCH_VALUES // values.size)):
         weights = rng.multinomial(n, counts / n, size=size)
         means = weights @ values / n
         variances = np.maximum(weights @ values**2 / n - means**2, 0.0) / (n - 1)
-        parts.append((means - mean) / np.maximum(np.sqrt(variances), LEAST_ERROR * error))
+        parts.append((means - mean) / np.maximum(np.sqrt(variances), MIN_RELATIVE_ERROR * error))
     return np.concatenate(parts)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Two-sided p of the paired permutation test on the mean.
 
-    Were the two runs alike, every difference could as well have the other sign. Exact (all assignments of signs) up to
-    `EXACT_UP_TO` differences other than zero; Monte Carlo with the observed one counted in beyond.
+    If the runs do not differ, every difference could as well have the other sign. Exact (all assignments of signs) for
+    up to `MAX_EXACT_DIFFERENCES` nonzero differences; beyond, Monte Carlo, with the observed assignment counted in.
 
     Source: R. A. Fisher, The Design of Experiments (1935), section 21; B. Phipson and G. Smyth, Statistical
     Applications in Genetics and Molecular Biology 9 (2010) 39, for the Monte Carlo p.
@@ -96,7 +96,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     seen = abs(float(np.sum(np.asarray(differences, dtype=np.float64))))
     # Sums that differ by rounding alone count as equal.
     threshold = seen - 1e-9 * float(sizes.sum())
-    if sizes.size <= EXACT_UP_TO:
+    if sizes.size <= MAX_EXACT_DIFFERENCES:
         return float(np.mean(np.abs(_all_sums(sizes)) >= threshold))
     values, counts = np.unique(sizes, return_counts=True)
     rng = np.random.default_rng(SEED)
@@ -108,7 +108,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def _all_sums(sizes: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
-    """The sums over every assignment of signs, 2 to the power of their number."""
+    """The sums over all 2^n assignments of signs."""
     import numpy as np
 
     sums = np.zeros(1, dtype=np.float64)
@@ -117,23 +117,23 @@ def _all_sums(sizes: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
     return sums
 
 
-def group_sums(
+def sampled_sums(
     values: "npt.NDArray[np.float64]", sizes: Collection[int], tests: int
 ) -> dict[int, "npt.NDArray[np.float64]"]:
-    """The sums of as many values as each size says, drawn at random without replacement.
+    """Sums of random samples drawn without replacement, by sample size.
 
     Args:
-        values: What is drawn from.
-        sizes: How many are drawn; each less than there are.
-        tests: How many tests the sums are for: the more there are, the smaller a p value must be told.
+        values: The values to draw from.
+        sizes: Sample sizes, each smaller than the number of values.
+        tests: Tests that the sums are for; more tests need smaller p-values, and so more samples.
     """
     import numpy as np
 
     if not sizes:
         return {}
     rng = np.random.default_rng(SEED)
-    draws = max(RESAMPLES, min(DRAWS_A_TEST * tests, _MOST_PERMUTED // values.size))
-    # The first values of a permutation are a sample of any size.
+    draws = max(RESAMPLES, min(PERMUTATIONS_PER_TEST * tests, _MAX_PERMUTED_VALUES // values.size))
+    # The first n values of a permutation are a random sample of size n.
     places = [size - 1 for size in sizes]
     parts = []
     for rows in _batches(values.size, draws):
@@ -143,7 +143,7 @@ def group_sums(
 
 
 def _batches(width: int, draws: int = RESAMPLES) -> list[int]:
-    """Split rows of `width` numbers into parts that fit in memory."""
-    rows = max(1, _CELLS // max(1, width))
+    """Split `draws` rows of `width` values into batches that fit in memory."""
+    rows = max(1, _MAX_BATCH_VALUES // max(1, width))
     whole, rest = divmod(draws, rows)
     return [rows] * whole + ([rest] if rest else [])

@@ -7,10 +7,11 @@ import pytest
 
 from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import ItemResult, RunRecord
+from lfexp_mcp.model import ItemResult, RunRecord, Score
 from lfexp_mcp.services.annotations import fetch
 from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
 from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, describe_agreement
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
@@ -230,3 +231,11 @@ async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:
         build(CommentsRequest, run_name="run")
     with pytest.raises(UsageError, match="'tone'"):
         build(CommentsRequest, themes={"tone": []})
+
+
+async def test_a_false_positive_rate_without_an_item_that_a_human_fails_is_unknown() -> None:
+    item, score = ItemResult("i", "succeeded"), Score("s", "tone", 1.0, "NUMERIC")
+    pair = RaterPair("tone", "human-tone", (RatedItem(item, 1.0, 1.0, score, score),))
+    agreement = describe_agreement(pair, "run", 5)
+    assert (agreement.true_positive_rate.hits, agreement.true_positive_rate.share) == (1, 1)
+    assert (agreement.false_positive_rate.share, agreement.false_positive_rate.interval) == (None, None)

@@ -11,7 +11,7 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, RunStatus, Scale, parse_scale_name
 from lfexp_mcp.services.comparison.coverage import Coverage
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
-from lfexp_mcp.statistics.paired import PairedResult, judge
+from lfexp_mcp.statistics.paired import PairedResult, conclude
 
 
 class _Score(TypedDict, total=False):
@@ -75,10 +75,8 @@ def _verdict(case: _Case, p: float | None, delta: float) -> ComparedVerdict | No
         verdict = case.get("verdict")
         return verdict if verdict != "no difference shown" else "inconclusive"
     mean = case["run"]["mean_canonical"] or 0.0
-    result = PairedResult(
-        100, mean - delta, mean, delta, None, p, "", 0, 0, 100, False, (delta,) * 100, width=1.0, spread=1.0
-    )
-    return judge(result, p, 0.05).verdict
+    result = PairedResult(mean - delta, mean, delta, None, p, "", 0, 0, False, (delta,) * 100, width=1.0, spread=1.0)
+    return conclude(result, p, 0.05).verdict
 
 
 def _rate(run: _Run) -> float | None:

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from lfexp_mcp.statistics.multiplicity import holm
-from lfexp_mcp.statistics.paired import Judgement, compare_pairs, judge
+from lfexp_mcp.statistics.paired import Conclusion, compare_pairs, conclude
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
+from lfexp_mcp.statistics.significance import holm
 
 
-def _judged(pairs: list[tuple[float, float]], min_delta: float = 0.05) -> Judgement:
+def _judged(pairs: list[tuple[float, float]], min_delta: float = 0.05) -> Conclusion:
     result = compare_pairs(pairs, 1.0)
     assert result is not None
-    return judge(result, result.p, min_delta)
+    return conclude(result, result.p, min_delta)
 
 
 def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
@@ -69,11 +69,11 @@ def test_a_verdict_needs_the_adjusted_p() -> None:
     result = compare_pairs([(0.0, 1.0)] * 8 + [(1.0, 0.0)] * 1 + [(1.0, 1.0)] * 20, 1.0)
     assert result is not None
     assert result.p is not None
-    assert judge(result, result.p, 0.05).verdict == "better"
+    assert conclude(result, result.p, 0.05).verdict == "better"
     adjusted = holm([result.p] * 4)[0]
-    judgement = judge(result, adjusted, 0.05)
-    assert judgement.verdict == "inconclusive"
-    assert "adjusted" in judgement.reason
+    conclusion = conclude(result, adjusted, 0.05)
+    assert conclusion.verdict == "inconclusive"
+    assert "adjusted" in conclusion.reason
 
 
 def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth_seeing() -> None:
@@ -87,8 +87,8 @@ def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth
 def test_runs_equivalent_alone_may_not_be_so_beside_other_scores() -> None:
     result = compare_pairs([(0.5, 0.5)] * 80, 1.0)
     assert result is not None
-    assert judge(result, 1.0, 0.05, 1).verdict == "equivalent"
-    assert judge(result, 1.0, 0.05, 20).verdict == "inconclusive"
+    assert conclude(result, 1.0, 0.05, 1).verdict == "equivalent"
+    assert conclude(result, 1.0, 0.05, 20).verdict == "inconclusive"
 
 
 def test_few_items_on_an_open_scale_are_not_equivalent_for_want_of_what_is_rare() -> None:
@@ -99,8 +99,8 @@ def test_few_items_on_an_open_scale_are_not_equivalent_for_want_of_what_is_rare(
         assert result is not None
         assert result.interval is not None
         assert result.interval.within(2.5)
-        judgement = judge(result, 1.0, 2.5)
-        verdicts.append(judgement.verdict)
+        conclusion = conclude(result, 1.0, 2.5)
+        verdicts.append(conclusion.verdict)
     assert verdicts == ["inconclusive", "equivalent"]
 
 
@@ -123,7 +123,7 @@ def test_what_is_better_has_an_interval_above_zero_and_what_is_equivalent_one_wi
             result = compare_pairs(list(zip(first.tolist(), second.tolist(), strict=True)), 1.0)
             assert result is not None
             assert result.interval is not None
-            verdict = judge(result, result.p, 0.05).verdict
+            verdict = conclude(result, result.p, 0.05).verdict
             seen.add(verdict)
             assert result.interval.low > 0 or verdict != "better"
             assert (result.interval.low > -0.05 and result.interval.high < 0.05) or verdict != "equivalent"
@@ -147,7 +147,7 @@ def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_the
         result = compare_pairs(pairs, 1.0)
         assert result is not None
         for tests in (1, 20):
-            needed = judge(result, min(1.0, (result.p or 1.0) * tests), 0.05, tests).items_needed
+            needed = conclude(result, min(1.0, (result.p or 1.0) * tests), 0.05, tests).items_needed
             assert needed is None or needed > n
 
 
@@ -161,9 +161,9 @@ def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_the
     ],
 )
 def test_too_little_to_judge_gets_a_plain_answer(pairs: list[tuple[float, float]], words: str) -> None:
-    judgement = _judged(pairs)
-    assert judgement.verdict == "inconclusive"
-    assert words in judgement.reason
+    conclusion = _judged(pairs)
+    assert conclusion.verdict == "inconclusive"
+    assert words in conclusion.reason
 
 
 def test_equal_differences_have_an_interval_that_shrinks_with_the_items() -> None:
@@ -190,7 +190,7 @@ def test_no_input_makes_a_library_complain(pairs: list[tuple[float, float]], wid
         warnings.simplefilter("error")
         result = compare_pairs(bounded, width)
         if result is not None:
-            judge(result, result.p, 0.05)
+            conclude(result, result.p, 0.05)
             assert result.wins + result.losses + result.ties == result.pairs
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from lfexp_mcp.statistics.multiplicity import holm
-from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, judge, verdict_of
+from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, conclude, paired_verdict
 from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_p
 from lfexp_mcp.statistics.resampling import sign_flip_p
+from lfexp_mcp.statistics.significance import holm
 from tests.statistics.simulated import EXACT
 
 REPEATS = 1_500
@@ -55,13 +55,13 @@ def test_the_items_said_to_be_needed_show_the_difference_beside_other_scores(nam
     rng, repeats = np.random.default_rng(23), 60
     pilot = _compared(EXACT[name])
     assert pilot.p is not None
-    needed = judge(pilot, min(1.0, pilot.p * tests), 0.05, tests).items_needed
+    needed = conclude(pilot, min(1.0, pilot.p * tests), 0.05, tests).items_needed
     assert needed is not None
     shown = 0
     for _ in range(repeats):
         result = _compared(list(rng.choice(EXACT[name], needed)))
         adjusted = holm([result.p, *rng.random(tests - 1)])[0]
-        shown += verdict_of(result, adjusted, 0.05, tests) in ("better", "worse")
+        shown += paired_verdict(result, adjusted, 0.05, tests) in ("better", "worse")
     assert shown / repeats >= POWER - 3 * (POWER * (1 - POWER) / repeats) ** 0.5
 
 

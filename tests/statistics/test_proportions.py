@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from lfexp_mcp.statistics.proportions import MID_P_FROM, mcnemar_p, newcombe, tango, wilson
+from lfexp_mcp.statistics.proportions import MIN_MID_P_PAIRS, mcnemar_p, newcombe, tango, wilson
 
 TABLES = st.integers(1, 60).flatmap(
     lambda n: st.tuples(st.integers(0, n), st.just(n)).flatmap(
@@ -83,7 +83,7 @@ def _likelihood(gained: int, lost: int, n: int, share: float, delta: float) -> f
 def test_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
     exact = float(mcnemar([[5, gained], [lost, 5]], exact=True).pvalue)
     p = mcnemar_p(gained, lost)
-    if gained + lost < MID_P_FROM:
+    if gained + lost < MIN_MID_P_PAIRS:
         assert p == pytest.approx(exact)
     else:
         assert exact - math.comb(gained + lost, gained) / 2 ** (gained + lost) <= p + 1e-12

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from lfexp_mcp.services.analysis.slices import slice_run
-from lfexp_mcp.statistics.bounded import bounded_mean_interval
-from lfexp_mcp.statistics.paired import compare_pairs, verdict_of
+from lfexp_mcp.statistics.distribution import bounded_mean_interval
+from lfexp_mcp.statistics.paired import compare_pairs, paired_verdict
 from lfexp_mcp.statistics.proportions import tango, wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 from tests.statistics.simulated import RARE, Sampler, noisy_run, rare_drops, skewed, truth_of, u_shaped
@@ -38,7 +38,7 @@ def test_equal_runs_are_called_better_or_worse_in_at_most_one_of_twenty(sampler:
     for n in sizes:
         result = compare_pairs([(float(first), float(second)) for first, second in sampler(rng, int(n))], 1.0)
         assert result is not None
-        wrong += verdict_of(result, result.p, 0.05) in ("better", "worse")
+        wrong += paired_verdict(result, result.p, 0.05) in ("better", "worse")
     sampling_error = 3 * (0.05 * 0.95 / COMPARISONS) ** 0.5
     assert wrong / COMPARISONS <= 0.05 + sampling_error
 
@@ -101,7 +101,7 @@ def test_rare_large_drops_are_within_the_interval_and_never_called_equivalent(n:
         assert result is not None
         assert result.interval is not None
         covered += result.interval.low <= truth <= result.interval.high
-        equivalent += verdict_of(result, result.p, 0.05) == "equivalent"
+        equivalent += paired_verdict(result, result.p, 0.05) == "equivalent"
     assert covered / repeats >= 0.95
     assert equivalent == 0
 

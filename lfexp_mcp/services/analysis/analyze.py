@@ -26,7 +26,7 @@ from lfexp_mcp.services.analysis.distributions import correlate_scores, describe
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
 from lfexp_mcp.services.analysis.outputs import group_errors, group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
-from lfexp_mcp.services.annotations.agreement import Rated, RatedPair, rated_pairs
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.get_run import describe_read, repeat_of
@@ -108,7 +108,7 @@ class _Findings:
     slices: list[SliceResult]
     correlations: list[ScoreCorrelation]
     usage: RunTaskUsage
-    disagreements: list[tuple[RatedPair, Rated]]
+    disagreements: list[tuple[RaterPair, RatedItem]]
 
 
 async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
@@ -137,7 +137,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     if request.cursor is not None:
         page = await read_page(ws, failures[start : start + rows])
         return _Findings(described, values, [], failures, start, page, [], [], RunTaskUsage({}), [])
-    pairs = [pair for pair in rated_pairs(values, values.humans) if pair.judge in scores]
+    pairs = [pair for pair in rater_pairs(values, values.humans) if pair.judge in scores]
     return _Findings(
         described=described,
         values=values,
@@ -294,7 +294,7 @@ def _dearest(record: RunRecord, usage: Mapping[str, TaskUsage]) -> list[ExtremeI
     ]
 
 
-async def _disagreements(ws: Workspace, pairs: Sequence[RatedPair], rows: int) -> list[tuple[RatedPair, Rated]]:
+async def _disagreements(ws: Workspace, pairs: Sequence[RaterPair], rows: int) -> list[tuple[RaterPair, RatedItem]]:
     """The items on which judge and human differ, the furthest apart first, with the words of both."""
     differing = [(pair, rated) for pair in pairs for rated in pair.items if rated.differs]
     differing.sort(key=lambda entry: (-entry[1].distance, entry[1].item.item_id))
@@ -314,7 +314,7 @@ async def _disagreements(ws: Workspace, pairs: Sequence[RatedPair], rows: int) -
     ]
 
 
-def _disagreement(record: RunRecord, pair: RatedPair, rated: Rated, size: AnswerSize) -> DisagreementItem:
+def _disagreement(record: RunRecord, pair: RaterPair, rated: RatedItem, size: AnswerSize) -> DisagreementItem:
     return DisagreementItem(
         item_id=rated.item.item_id,
         judge=pair.judge,

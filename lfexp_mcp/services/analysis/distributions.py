@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from lfexp_mcp.answers.analysis import HistogramBin, ScoreCorrelation, ScoreDistribution
+from lfexp_mcp.answers.analysis import Histogram, ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
-from lfexp_mcp.statistics.correlation import spearman
-from lfexp_mcp.statistics.distribution import QUANTILES, histogram, mean_interval, quantile
+from lfexp_mcp.statistics.agreement import spearman
+from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
+
+QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
 def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: float) -> ScoreDistribution:
@@ -17,12 +19,11 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
     on_scale = values.has_scale(summary.name)
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
-    bins = histogram(numbers, low, high) if numbers else []
     return ScoreDistribution(
         **summary.model_dump(),
         interval=as_range(interval),
-        quantiles={f"p{share * 100:g}": quantile(numbers, share) for share in QUANTILES} if numbers else {},
-        histogram=[HistogramBin(low=one.low, high=one.high, count=one.count) for one in bins],
+        quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if numbers else {},
+        histogram=Histogram(low=low, high=high, counts=histogram(numbers, low, high)) if numbers else None,
         threshold=threshold if on_scale else None,
         failing=sum(number < threshold for number in numbers) if on_scale else 0,
     )
@@ -42,10 +43,11 @@ def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorr
     found = []
     for first, second in combinations([name for name in scores if name in values.numbers], 2):
         one, other = values.numbers[first], values.numbers[second]
-        result = spearman([(one[item_id], other[item_id]) for item_id in sorted(one.keys() & other.keys())])
+        shared = sorted(one.keys() & other.keys())
+        result = spearman([(one[item_id], other[item_id]) for item_id in shared])
         if result.rho is not None:
             interval = as_range(result.interval)
             found.append(
-                ScoreCorrelation(first=first, second=second, pairs=result.pairs, rho=result.rho, interval=interval)
+                ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.rho, interval=interval)
             )
     return sorted(found, key=lambda one: -abs(one.rho))

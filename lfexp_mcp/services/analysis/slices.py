@@ -8,9 +8,8 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
-from lfexp_mcp.statistics.independent import GroupResult, compare_with_rest
-from lfexp_mcp.statistics.interval import ALPHA
-from lfexp_mcp.statistics.multiplicity import holm
+from lfexp_mcp.statistics.significance import ALPHA, holm
+from lfexp_mcp.statistics.subgroups import SubgroupDifference, compare_with_rest
 
 MOST_VALUES = 20
 """Distinct values up to which a metadata key is a category."""
@@ -60,7 +59,7 @@ def _places(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tupl
 
 def _compare(
     values: ScoredRun, score: str, groups: Sequence[tuple[_Slice, list[int]]], tests: int
-) -> list[GroupResult]:
+) -> list[SubgroupDifference]:
     if not groups:
         return []
     width = 1.0 if values.has_scale(score) else None
@@ -82,7 +81,7 @@ def _rank(result: SliceResult) -> tuple[int, float, str, str, str]:
 
 
 def _result(
-    piece: _Slice, score: str, count: int, result: GroupResult, p: float | None, *, on_scale: bool
+    piece: _Slice, score: str, count: int, result: SubgroupDifference, p: float | None, *, on_scale: bool
 ) -> SliceResult:
     return SliceResult(
         key=piece.key,
@@ -90,7 +89,7 @@ def _result(
         score=score,
         count=count,
         mean=result.mean,
-        rest_mean=result.other_mean,
+        rest_mean=result.rest_mean,
         delta=result.delta,
         interval=as_range(result.interval),
         p_adjusted=p,
@@ -98,7 +97,7 @@ def _result(
     )
 
 
-def _verdict(result: GroupResult, p: float | None, *, on_scale: bool) -> SliceVerdict:
+def _verdict(result: SubgroupDifference, p: float | None, *, on_scale: bool) -> SliceVerdict:
     """On a scale, more is better; without one nobody knows."""
     if p is None:
         return "too few items"

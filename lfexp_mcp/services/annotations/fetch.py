@@ -20,7 +20,6 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores
-from lfexp_mcp.services.annotations.agreement import RatedPair, describe_agreement, rated_pairs
 from lfexp_mcp.services.annotations.human_words import (
     HumanWords,
     Scope,
@@ -32,6 +31,7 @@ from lfexp_mcp.services.annotations.human_words import (
     unknown_traces,
     words_of_scores,
 )
+from lfexp_mcp.services.annotations.judge_agreement import RaterPair, describe_agreement, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.read_run import read_run
@@ -110,7 +110,7 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     page = await link_to_items(ws, words[start : start + request.limit])
     urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
     themes = _themes(words, request, _values(words, entries, humans))
-    pairs = rated_pairs(interpret_run(asked.record, scales), humans) if asked.record else []
+    pairs = rater_pairs(interpret_run(asked.record, scales), humans) if asked.record else []
 
     def build(size: AnswerSize) -> AnnotationComments:
         shown = page[: size.rows]
@@ -300,7 +300,7 @@ def _comment(one: HumanWords, url: str | None, size: AnswerSize) -> AnnotatedCom
     )
 
 
-def _agreement(pairs: Sequence[RatedPair], record: RunRecord | None, size: AnswerSize) -> list[JudgeAgreement]:
+def _agreement(pairs: Sequence[RaterPair], record: RunRecord | None, size: AnswerSize) -> list[JudgeAgreement]:
     if record is None:
         return []
     return [describe_agreement(pair, record.run_name, min(size.rows, 5)) for pair in pairs]

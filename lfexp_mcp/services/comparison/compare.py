@@ -42,8 +42,8 @@ from lfexp_mcp.services.runs.read_run import read_run, with_comments
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.statistics.interval import ALPHA
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
+from lfexp_mcp.statistics.significance import ALPHA
 
 LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes that a reader looks at before all others."""

@@ -10,9 +10,9 @@ from lfexp_mcp.services.comparison.comparability import concurrency_change
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import TaskUsage
-from lfexp_mcp.statistics.distribution import quantile
-from lfexp_mcp.statistics.interval import Interval
+from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
+from lfexp_mcp.statistics.significance import Interval
 
 _WORDS: dict[Ratio, tuple[str, str]] = {
     "seconds": ("takes", "the time"),
@@ -48,6 +48,7 @@ def run_figures(
     succeeded = sum(item.status == "succeeded" for item in record.items)
     failed = sum(item.status == "failed" for item in record.items)
     seconds = [item.seconds for item in record.items if item.seconds is not None]
+    median, p95 = (round(each, 4) for each in quantiles(seconds, [0.5, 0.95])) if seconds else (None, None)
     costs = [one.cost for one in usage.values() if one.cost is not None]
     return RunFigures(
         run=record.run_name,
@@ -60,8 +61,8 @@ def run_figures(
         means={summary.name: summary.mean for summary in summaries if summary.mean is not None},
         displays={summary.name: summary.display for summary in summaries},
         error_rate=error_rate(record.items),
-        seconds_median=round(quantile(seconds, 0.5), 4) if seconds else None,
-        seconds_p95=round(quantile(seconds, 0.95), 4) if seconds else None,
+        seconds_median=median,
+        seconds_p95=p95,
         input_tokens=round(sum(one.input_tokens for one in usage.values())) if usage else None,
         output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
         cost_usd=math.fsum(costs) if costs and len(costs) == len(usage) else None,

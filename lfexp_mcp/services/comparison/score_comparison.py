@@ -9,9 +9,8 @@ from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.interval import Interval
-from lfexp_mcp.statistics.multiplicity import holm
-from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, Verdict, compare_pairs, judge
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, PairedVerdict, compare_pairs, conclude
+from lfexp_mcp.statistics.significance import Interval, holm
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +130,13 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
     result = line.result
     if result is None:
         return _not_comparable(line, scale)
-    judgement = judge(result, adjusted.p, line.margin, adjusted.tests)
+    conclusion = conclude(result, adjusted.p, line.margin, adjusted.tests)
     failing, passing = _crossings(line.pairs) if line.on_scale else (0, 0)
     return ScoreComparison(
         score=line.score,
         run=line.run.name,
-        verdict=_verdict(judgement.verdict, on_scale=line.on_scale),
-        reason=" ".join(filter(None, (judgement.reason, _missing(line), line.doubt))),
+        verdict=_verdict(conclusion.verdict, on_scale=line.on_scale),
+        reason=" ".join(filter(None, (conclusion.reason, _missing(line), line.doubt))),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
         mean=result.second_mean,
@@ -146,7 +145,7 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
         p=result.p,
         p_adjusted=adjusted.p,
         margin=line.margin,
-        below_min_delta=judgement.below_min_delta,
+        below_min_delta=conclusion.below_min_delta,
         worst_case=as_range(line.worst_case),
         method=result.method,
         wins=result.wins,
@@ -154,8 +153,8 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
         ties=result.ties,
         newly_failing=failing,
         newly_passing=passing,
-        items_needed=judgement.items_needed,
-        items_needed_for=judgement.shows,
+        items_needed=conclusion.items_needed,
+        items_needed_for=conclusion.items_needed_for,
         scale=scale,
     )
 
@@ -171,7 +170,7 @@ def _missing(line: _Line) -> str | None:
     )
 
 
-def _verdict(verdict: Verdict, *, on_scale: bool) -> ComparedVerdict:
+def _verdict(verdict: PairedVerdict, *, on_scale: bool) -> ComparedVerdict:
     """On a scale, more is better; without one nobody knows."""
     if on_scale:
         return verdict

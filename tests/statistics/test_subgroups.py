@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact, permutation_test
 
-from lfexp_mcp.statistics.independent import compare_with_rest
+from lfexp_mcp.statistics.subgroups import compare_with_rest
 
 
 def _distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:

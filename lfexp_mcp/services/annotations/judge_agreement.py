@@ -10,9 +10,9 @@ from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.agreement import Kappa, Rate, false_positive_rate, kappa, true_positive_rate
-from lfexp_mcp.statistics.correlation import Correlation, spearman
-from lfexp_mcp.statistics.interval import Interval
+from lfexp_mcp.statistics.agreement import Correlation, Kappa, kappa, spearman
+from lfexp_mcp.statistics.proportions import wilson
+from lfexp_mcp.statistics.significance import Interval
 
 MOST_CATEGORIES = 11
 """Distinct values up to which ratings on an even grid are ordered categories; 0-10 has so many."""
@@ -22,7 +22,7 @@ _HUMAN_WORDS = ("human", "annotation", "annotated", "manual", "review")
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class RatedItem:
     """One item that a judge and a human scored."""
 
     item: ItemResult
@@ -44,15 +44,15 @@ class Rated:
 
 
 @dataclass(frozen=True, slots=True)
-class RatedPair:
+class RaterPair:
     """A judge's score and a human's, on all items that have both."""
 
     judge: str
     human: str
-    items: tuple[Rated, ...]
+    items: tuple[RatedItem, ...]
 
 
-def rated_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[RatedPair]:
+def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[RaterPair]:
     """Pair each human score with the judges' scores that it is about.
 
     A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
@@ -69,7 +69,7 @@ def rated_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) ->
     for name in sorted(humans):
         if humans[name].is_canonical:
             named = [judge for judge in judges if _same_subject(judge, name)]
-            pairs += [RatedPair(judge, name, _rated(values, judge, humans[name])) for judge in named or judges]
+            pairs += [RaterPair(judge, name, _rated(values, judge, humans[name])) for judge in named or judges]
     return [pair for pair in pairs if pair.items]
 
 
@@ -83,7 +83,7 @@ def _subject(name: str) -> str:
     return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
 
 
-def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[Rated, ...]:
+def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[RatedItem, ...]:
     rated = []
     for item in values.record.items:
         judged = values.score_of(item, judge)
@@ -93,11 +93,11 @@ def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[R
         if judged is None or judge_value is None or not given:
             continue
         mean = sum(value for value, _ in given) / len(given)
-        rated.append(Rated(item, judge_value, mean, judged, given[-1][1]))
+        rated.append(RatedItem(item, judge_value, mean, judged, given[-1][1]))
     return tuple(rated)
 
 
-def describe_agreement(pair: RatedPair, run_name: str, rows: int) -> JudgeAgreement:
+def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreement:
     """Say how far a judge agrees with a human score.
 
     By Cohen's kappa on what passes, where humans pass or fail; by kappa weighted by squared distance, where all ratings
@@ -122,8 +122,8 @@ def describe_agreement(pair: RatedPair, run_name: str, rows: int) -> JudgeAgreem
         value=value,
         interval=as_range(interval),
         agreement=agreement,
-        true_positive_rate=_rate(true_positive_rate(passes)),
-        false_positive_rate=_rate(false_positive_rate(passes)),
+        true_positive_rate=_rate([judge for judge, human in passes if human]),
+        false_positive_rate=_rate([judge for judge, human in passes if not human]),
         pass_mark=PASS_MARK,
         summary=_sentence(pair, agreement, measure, value, interval),
         differing=len(differing),
@@ -166,7 +166,7 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
 
 
 def _sentence(
-    pair: RatedPair, agreement: float, measure: AgreementMeasure | None, value: float | None, interval: Interval | None
+    pair: RaterPair, agreement: float, measure: AgreementMeasure | None, value: float | None, interval: Interval | None
 ) -> str:
     names = f"Judge {pair.judge!r} and human {pair.human!r}"
     text = f"{names} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
@@ -181,5 +181,8 @@ def _two_places(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def _rate(rate: Rate) -> RateAnswer:
-    return RateAnswer(hits=rate.hits, of=rate.of, share=rate.share, interval=as_range(rate.interval))
+def _rate(judge_passes: Sequence[bool]) -> RateAnswer:
+    hits, of = sum(judge_passes), len(judge_passes)
+    if not of:
+        return RateAnswer(hits=0, of=0, share=None, interval=None)
+    return RateAnswer(hits=hits, of=of, share=hits / of, interval=as_range(wilson(hits, of)))
