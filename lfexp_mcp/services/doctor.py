@@ -1,4 +1,4 @@
-"""Looking for what keeps lfexp-mcp from working: keys, server, providers of judges, home folder, interpreter."""
+"""Checks of everything that a run needs: keys, server, model providers, home folder, interpreter."""
 
 import shutil
 import subprocess
@@ -19,20 +19,18 @@ from lfexp_mcp.settings import Settings
 TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
-ENOUGH_ROOM_BYTES = 200_000_000
-LEAST_ROOM_BYTES = 10_000_000
-SCORE_LISTS = (4, 59)
-"""The Langfuse server from which several scores go into one request."""
+MIN_FREE_BYTES = 10_000_000
+"""Below this a run cannot be expected to work; below `LOW_FREE_BYTES` the user is warned."""
+LOW_FREE_BYTES = 200_000_000
+BULK_SCORES_VERSION = (4, 59)
+"""The first Langfuse server that accepts several scores in one request."""
 
 
 async def diagnose(settings: Settings) -> Diagnosis:
-    """Look at everything that a run needs.
-
-    Args:
-        settings: What the environment says.
+    """Check everything that a run needs.
 
     Returns:
-        One check per thing, also for those that cannot be looked at because another is broken.
+        One check per thing; the server is left out where the home folder or the keys are broken.
     """
     checks = [await anyio.to_thread.run_sync(_home, settings), _keys(settings)]
     if all(check.status != "broken" for check in checks):
@@ -43,38 +41,36 @@ async def diagnose(settings: Settings) -> Diagnosis:
 
 
 def _home(settings: Settings) -> Check:
+    check = Check(name="home folder", status="ok", found="")
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=settings.home):
             pass
     except OSError as error:
-        return Check(
-            name="home folder",
-            status="broken",
-            found=f"{settings.home} cannot be written: {error.strerror}",
-            advice="Make it writable, or set LFEXP_HOME to a folder that is.",
-        )
+        check.status, check.found = "broken", f"{settings.home} cannot be written: {error.strerror}"
+        check.advice = "Make it writable, or set LFEXP_HOME to a folder that is."
+        return check
     free = shutil.disk_usage(settings.home).free
-    found = f"{settings.home} is writable, {free / 1e6:.0f} MB are free"
-    if free >= ENOUGH_ROOM_BYTES:
-        return Check(name="home folder", status="ok", found=found)
-    return Check(
-        name="home folder",
-        status="broken" if free < LEAST_ROOM_BYTES else "warning",
-        found=found,
-        advice="Make room, or set LFEXP_HOME to a folder on another disk: a run keeps its results there until they "
-        "are sent.",
-    )
+    check.found = f"{settings.home} is writable, {free / 1e6:.0f} MB are free"
+    if free < LOW_FREE_BYTES:
+        check.status = "broken" if free < MIN_FREE_BYTES else "warning"
+        check.advice = (
+            "Free some space, or set LFEXP_HOME to a folder on another disk: runs keep their results there until "
+            "Langfuse has them."
+        )
+    return check
 
 
 def _keys(settings: Settings) -> Check:
     try:
-        embedded = settings.embedded
+        found = (
+            "none set: the embedded store is used"
+            if settings.embedded
+            else f"set, public key {settings.langfuse_public_key}"
+        )
     except CredentialsError as error:
         return Check(name="Langfuse keys", status="broken", found="one of two", advice=str(error))
-    if embedded:
-        return Check(name="Langfuse keys", status="ok", found="none set: the embedded store is used")
-    return Check(name="Langfuse keys", status="ok", found=f"set, public key {settings.langfuse_public_key}")
+    return Check(name="Langfuse keys", status="ok", found=found)
 
 
 async def _server(settings: Settings) -> list[Check]:
@@ -82,23 +78,18 @@ async def _server(settings: Settings) -> list[Check]:
         async with connect(settings) as gateway:
             version = await gateway.health()
             where = f"{gateway.backend.kind} Langfuse {version} at {gateway.backend.url}"
-            reached = Check(name="Langfuse server", status="ok", found=where)
+            server = Check(name="Langfuse server", status="ok", found=where)
             try:
                 await gateway.project_id()
             except LfexpError as error:
-                return [reached, Check(name="keys accepted", status="broken", found="refused", advice=str(error))]
+                return [server, Check(name="keys accepted", status="broken", found="rejected", advice=str(error))]
     except LfexpError as error:
         return [Check(name="Langfuse server", status="broken", found="not reached", advice=str(error))]
-    if _is_older(version):
-        reached.found += ", which takes one score a request"
-        reached.status = "warning"
-        reached.advice = "Runs work, but store their scores slowly; Langfuse 4.59 or newer takes many at once."
-    return [reached, Check(name="keys accepted", status="ok", found="the server knows the project")]
-
-
-def _is_older(version: str) -> bool:
     parts = version.split(".")[:2]
-    return all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < SCORE_LISTS
+    if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < BULK_SCORES_VERSION:
+        server.status, server.found = "warning", f"{where}, which takes one score per request"
+        server.advice = "Runs work, but store their scores slowly; Langfuse 4.59 or newer takes many at once."
+    return [server, Check(name="keys accepted", status="ok", found="the server knows the project")]
 
 
 async def _provider(settings: Settings, name: ProviderName) -> Check:
@@ -111,38 +102,44 @@ async def _provider(settings: Settings, name: ProviderName) -> Check:
     try:
         provider = open_provider(name, settings, PROVIDER_TIMEOUT_S)
     except JudgeError as error:
-        check.status, check.found, check.advice = "broken", f"{variable} is set, but there is no way to it", str(error)
+        check.status, check.found, check.advice = "broken", f"{variable} is set, but cannot be used", str(error)
         return check
     try:
         key = await provider.check()
     finally:
         await provider.close()
     if key.verdict == "refused":
-        check.status, check.found = "broken", f"{variable} is set, and refused by the provider"
-        check.advice = "Set a key that is valid there."
+        check.status, check.found = "broken", f"{variable} is set, but refused by the provider"
+        check.advice = "Set a valid key."
     elif key.verdict == "unknown":
         check.status = "warning"
         check.found = f"{variable} is set; whether it is valid could not be checked ({key.why})"
-        check.advice = "Check the network and the provider's base URL, if one is set."
+        check.advice = "Check the network, and the provider's base URL if one is set."
     return check
 
 
 def _interpreter(settings: Settings) -> Check:
     python = settings.python or Path(sys.executable)
-    program = "import lfexp_mcp; print(lfexp_mcp.__version__)"
-    advice = "Install lfexp-mcp there, or let LFEXP_PYTHON name an interpreter that has it."
+    check = Check(name="interpreter of scripts", status="broken", found="")
+    check.advice = "Install lfexp-mcp there, or set LFEXP_PYTHON to an interpreter that has it."
     try:
         ran = subprocess.run(  # noqa: S603
-            [python, "-c", program], capture_output=True, encoding="utf-8", timeout=INTERPRETER_TIMEOUT_S, check=False
+            [python, "-c", "import lfexp_mcp; print(lfexp_mcp.__version__)"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=INTERPRETER_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        found = f"{python} does not run: {error}"
-        return Check(name="interpreter of scripts", status="broken", found=found, advice=advice)
-    if ran.returncode != 0:
-        found = f"{python} has no lfexp-mcp"
-        return Check(name="interpreter of scripts", status="broken", found=found, advice=advice)
+        check.found = f"{python} does not run: {error}"
+        return check
     version = ran.stdout.strip()
-    if version != __version__:
-        found = f"{python} has lfexp-mcp {version}, but this is {__version__}"
-        return Check(name="interpreter of scripts", status="warning", found=found, advice="Install the same version.")
-    return Check(name="interpreter of scripts", status="ok", found=f"{python} has lfexp-mcp {version}")
+    if ran.returncode != 0:
+        check.found = f"{python} has no lfexp-mcp"
+    elif version != __version__:
+        check.status, check.advice = "warning", "Install the same version."
+        check.found = f"{python} has lfexp-mcp {version}, but this is {__version__}"
+    else:
+        check.status, check.advice = "ok", None
+        check.found = f"{python} has lfexp-mcp {version}"
+    return check

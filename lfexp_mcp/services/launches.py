@@ -1,7 +1,7 @@
-"""Runs that are being started, from the call that asks for one to the worker that has loaded its scripts.
+"""Runs that are being launched, from the call that asks for one until a worker has loaded its scripts.
 
-A launch is a task of its own, so that a run that was asked for begins although its call was cancelled or its wait is
-over: reading a large dataset, or the start of a process on a busy machine, may take longer than a client waits.
+A launch is a task of its own: the run begins although the call that asked for it was cancelled or its wait is over.
+Reading a large dataset, or starting a process on a busy machine, may take longer than a client waits.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from lfexp_mcp.runs.run_spec import RunSpec
 
 POLL_S = 0.02
 CLOSE_GRACE_S = 10.0
-"""How long a process that ends waits for the runs that it is starting."""
+"""How long a process that exits waits for its launches."""
 
 
 class Launch:
-    """One run that is being started."""
+    """One run that is being launched."""
 
     def __init__(
         self, dataset: str, run_name: str, request: object, work: Callable[["Launch"], Awaitable[None]]
@@ -28,14 +28,14 @@ class Launch:
         self.run_name = run_name
         self.request = request
         self.run_spec: RunSpec | None = None
-        """What the run is to do; None while that is read from Langfuse."""
+        """None until it has been read from Langfuse."""
         self.folder: RunFolder | None = None
-        """Set when the worker has the run; from then on the journal there tells about it."""
+        """Set when a worker has the run; its journal tells the rest."""
+        self.has_unreported_failure = False
+        """Whether it failed when no call waited for it any longer."""
         self._scope = anyio.CancelScope()
         self._failure: LfexpError | None = None
         self._waiting = 0
-        self.has_unreported_failure = False
-        """Whether it failed when no call waited for it any longer."""
         self._task = asyncio.create_task(self._carry_out(work))
 
     async def _carry_out(self, work: Callable[["Launch"], Awaitable[None]]) -> None:
@@ -44,7 +44,7 @@ class Launch:
                 await work(self)
             except LfexpError as failure:
                 self._failure = failure
-                # That the run exists is no news of that run.
+                # That the run exists already is no failure of the run itself.
                 self.has_unreported_failure = not self.is_awaited and not isinstance(failure, RunExistsError)
 
     @property
@@ -54,21 +54,21 @@ class Launch:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a call waits for it, and will tell what goes wrong."""
+        """Whether a call waits for it, and will report a failure."""
         return self._waiting > 0
 
     async def wait(self, seconds: float, *, until_taken: bool = False) -> bool:
-        """Wait until the start has ended; who stops waiting stops nothing.
+        """Wait until the launch has ended; cancelling the wait does not cancel the launch.
 
         Args:
-            seconds: How long, at most.
+            seconds: Maximum time to wait.
             until_taken: Return as soon as a worker has the run, while it still loads the scripts.
 
         Returns:
-            Whether what was waited for has come.
+            False if the time was over first.
 
         Raises:
-            LfexpError: The run could not be started.
+            LfexpError: The run could not be launched.
         """
         self._waiting += 1
         try:
@@ -82,32 +82,32 @@ class Launch:
         return not self.is_pending or (until_taken and self.folder is not None)
 
     async def cancel(self) -> None:
-        """End the launch, unless a worker has the run by then: then `folder` is set, and the run is cancelled there."""
+        """End the launch. If a worker has the run by then, `folder` is set and the run is to be cancelled there."""
         self._scope.cancel()
         await self.ended()
 
     async def ended(self) -> None:
-        """Wait until the start has ended, in one way or another."""
+        """Wait until the launch has ended, whatever its outcome."""
         await asyncio.wait({self._task})
 
 
 class Launches:
-    """The runs that one process is starting, or could not launch."""
+    """The launches of one process: those that go on, and those whose failure nobody has seen."""
 
     def __init__(self) -> None:
         self._launches: dict[tuple[str, str], Launch] = {}
 
     def begin(self, dataset: str, run_name: str, request: object, work: Callable[[Launch], Awaitable[None]]) -> Launch:
-        """Begin to start a run, or join the start that an equal call has left behind.
+        """Launch a run, or join the launch that an equal call has left behind.
 
         Args:
             dataset: The dataset's name.
             run_name: The run's name.
             request: What was asked for.
-            work: Does it, and fills in the start's `run_spec` and `folder` on the way.
+            work: Does it, and sets the launch's `run_spec` and `folder` on the way.
 
         Raises:
-            RunExistsError: Another call is starting it, and no worker has it yet.
+            RunExistsError: Another call is launching it, and no worker has it yet.
         """
         known = self.find(dataset, run_name)
         if known is not None and known.is_pending:
@@ -124,19 +124,19 @@ class Launches:
         return launch
 
     def find(self, dataset: str, run_name: str) -> Launch | None:
-        """Return the start of a run that no worker has yet: one that goes on, or one whose failure nobody was told."""
+        """Return the launch of a run that no worker has yet, if it goes on or failed unnoticed."""
         launch = self._launches.get((dataset, run_name))
         if launch is None or launch.folder is not None:
             return None
         return launch if launch.is_pending or launch.has_unreported_failure else None
 
     def forget(self, launch: Launch) -> None:
-        """Drop a start that has ended, when its failure was told."""
+        """Drop a launch whose failure was reported."""
         if self._launches.get((launch.dataset, launch.run_name)) is launch:
             del self._launches[launch.dataset, launch.run_name]
 
     async def close(self) -> None:
-        """Let the starts that go on come to their end, for a while, and end the others."""
+        """Give pending launches some time to end, then cancel them."""
         pending = [launch for launch in self._launches.values() if launch.is_pending]
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSE_GRACE_S):

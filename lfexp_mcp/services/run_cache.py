@@ -17,7 +17,7 @@ from lfexp_mcp.model import RunRecord
 
 Value = TypeVar("Value")
 
-MAX_ITEMS = 20_000
+MAX_RESULTS = 20_000
 """Results in memory, of all runs together; the run that was read last is kept whatever its size."""
 
 
@@ -35,43 +35,43 @@ class _Reading:
 
 
 class Memo(Generic[Value]):
-    """What was worked out last of large inputs, for the next call with the very same ones."""
+    """The last result of an expensive computation, found again by the identity of its inputs."""
 
     def __init__(self) -> None:
         self._inputs: tuple[object, ...] = ()
         self._value: Value | None = None
 
     def find(self, *inputs: object) -> Value | None:
-        """Return what was kept for these inputs, the same objects; None where it was for others."""
+        """Return the value if it was computed from these very objects."""
         same = len(inputs) == len(self._inputs) and all(map(operator.is_, inputs, self._inputs))
         return self._value if same else None
 
     def keep(self, value: Value, *inputs: object) -> Value:
-        """Keep a value for its inputs, and return it."""
+        """Keep a value with its inputs, and return it."""
         self._inputs, self._value = inputs, value
         return value
 
 
 class RunCache:
-    """The runs that one process has read last."""
+    """The runs that this process has read last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Snapshot] = OrderedDict()
         self._reading: dict[str, _Reading] = {}
-        self.filled_in: Memo[RunRecord] = Memo()
-        """Langfuse's results with what only the journal has, of both."""
+        self.merged: Memo[RunRecord] = Memo()
+        """A run's results in Langfuse merged with its journal, by both."""
         self.described: Memo[RunAnswer] = Memo()
-        """What an answer says of a whole run, of its record."""
+        """The answer that describes a run, by its record."""
 
     async def get(
         self, head: Experiment, read: Callable[[], Awaitable[RunRecord]], *, max_age_s: float = 0
     ) -> RunRecord:
-        """Return a run, from memory or by reading it; who stops waiting does not stop the reading.
+        """Return a run from memory, or read it; cancelling the call does not cancel the reading.
 
         Args:
-            head: The run as Langfuse lists it now; a snapshot of another count of results is not used.
-            read: Reads it.
-            max_age_s: How old a snapshot may be; scores that were added to its items since are not in it.
+            head: The run as Langfuse lists it now. A snapshot is used only while nothing of it has changed.
+            read: Reads the run.
+            max_age_s: How old a snapshot may be; it lacks scores that were added to its items since.
 
         Raises:
             LfexpError: As `read`.
@@ -82,7 +82,7 @@ class RunCache:
         reading = self._reading.get(head.id)
         if reading is None or reading.head != head:
             reading = self._reading[head.id] = _Reading(head, asyncio.create_task(self._read(head, read)))
-            # If nobody is left to hear of a failure, the next call reads anew.
+            # A failure that nobody waits for is dropped; the next call reads again.
             reading.task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({reading.task})
         return reading.task.result()
@@ -93,17 +93,14 @@ class RunCache:
         finally:
             if (reading := self._reading.get(head.id)) is not None and reading.head == head:
                 del self._reading[head.id]
-        self._keep(_Snapshot(head, record, time.monotonic()))
+        self._kept[head.id] = _Snapshot(head, record, time.monotonic())
+        self._kept.move_to_end(head.id)
+        while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_RESULTS:
+            self._kept.popitem(last=False)
         return record
 
-    def _keep(self, snapshot: _Snapshot) -> None:
-        self._kept.pop(snapshot.head.id, None)
-        self._kept[snapshot.head.id] = snapshot
-        while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_ITEMS:
-            self._kept.popitem(last=False)
-
     async def close(self) -> None:
-        """End what is still being read."""
+        """Cancel what is still being read."""
         tasks = [reading.task for reading in self._reading.values()]
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""What every service works with: the settings, the gateway, and the runs on disk."""
+"""What every service works with: settings, gateway, and the runs on disk."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

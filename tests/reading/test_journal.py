@@ -12,7 +12,7 @@ from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
-from lfexp_mcp.services.runs.read_run import fill_in
+from lfexp_mcp.services.runs.read_run import merge_journal
 from lfexp_mcp.services.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ def _record(*items: ItemResult) -> RunRecord:
 
 
 def test_what_langfuse_does_not_show_yet_comes_from_the_journal_and_is_said() -> None:
-    merged = fill_in(_record(_item("a", "x")), _record(_item("a", "x", "y"), _item("b", "x")))
+    merged = merge_journal(_record(_item("a", "x")), _record(_item("a", "x", "y"), _item("b", "x")))
     assert [(item.item_id, len(item.scores)) for item in merged.items] == [("a", 2), ("b", 1)]
     (warning,) = merged.warnings
     assert "1 result and 2 scores come from the journal" in warning
@@ -57,7 +57,7 @@ def test_what_langfuse_does_not_show_yet_comes_from_the_journal_and_is_said() ->
 
 def test_a_run_that_is_fully_visible_has_no_such_warning() -> None:
     record = _record(_item("a", "x"))
-    assert fill_in(record, record).warnings == ()
+    assert merge_journal(record, record).warnings == ()
 
 
 def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
@@ -66,7 +66,7 @@ def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
     kept = replace(
         shown, scores=(replace(shown.scores[0], comment="why"),), unscored=(EvaluatorFailure("tone", "timed out"),)
     )
-    (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, human))), _record(kept)).items
+    (item,) = merge_journal(_record(replace(shown, scores=(*shown.scores, human))), _record(kept)).items
     assert {score.name: score.comment for score in item.scores} == {"x": "why", "human-x": None}
     assert item.unscored == (EvaluatorFailure("tone", "timed out"),)
 
@@ -74,12 +74,12 @@ def test_humans_scores_stay_and_reasons_come_from_the_journal() -> None:
 def test_what_models_used_stays_known_once_langfuse_shows_the_run() -> None:
     used = {ModelCaller("tone", "model-1"): ModelUsage(calls=3, input_tokens=30, output_tokens=6)}
     record = _record(_item("a", "x"))
-    assert fill_in(record, replace(record, model_usage=used)).model_usage == used
+    assert merge_journal(record, replace(record, model_usage=used)).model_usage == used
 
 
 def test_a_newer_result_of_another_machine_counts() -> None:
     elsewhere = _item("a", "x", observation="newer")
-    merged = fill_in(_record(elsewhere), _record(_item("a", "x", observation="older", age=5)))
+    merged = merge_journal(_record(elsewhere), _record(_item("a", "x", observation="older", age=5)))
     assert merged.items == (elsewhere,)
 
 
@@ -87,15 +87,17 @@ def test_what_a_resume_on_another_machine_scored_is_missing_no_more() -> None:
     unscored = (EvaluatorFailure("y", "unreadable"), EvaluatorFailure("z", "unreadable"))
     given = Score("elsewhere", "y", 1.0, "NUMERIC", maker=JudgeMaker("judge-y", 1))
     shown, kept = _item("a", "x"), replace(_item("a", "x"), unscored=unscored)
-    (item,) = fill_in(_record(replace(shown, scores=(*shown.scores, given))), _record(kept)).items
+    (item,) = merge_journal(_record(replace(shown, scores=(*shown.scores, given))), _record(kept)).items
     assert [missing.name for missing in item.unscored] == ["z"]
-    (item,) = fill_in(_record(shown), _record(kept)).items
+    (item,) = merge_journal(_record(shown), _record(kept)).items
     assert item.unscored == unscored
 
 
 def test_a_pending_item_stays_pending() -> None:
     pending = ItemResult("b", "pending")
-    merged = fill_in(_record(_item("a")), replace(_record(_item("a"), pending), total_items=2, status="cancelled"))
+    merged = merge_journal(
+        _record(_item("a")), replace(_record(_item("a"), pending), total_items=2, status="cancelled")
+    )
     assert [item.status for item in merged.items] == ["succeeded", "pending"]
     assert (merged.status, merged.total_items) == ("cancelled", 2)
 

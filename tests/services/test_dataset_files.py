@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from lfexp_mcp.errors import DataFileError
 from lfexp_mcp.services.definitions import dataset_files
 from lfexp_mcp.services.definitions.item_store import derived_id
-from lfexp_mcp.services.definitions.new_items import ID_LENGTH, FieldNames, NewItem
+from lfexp_mcp.services.definitions.new_items import MAX_ID_CHARS, FieldNames, NewItem
 
 
 def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
@@ -60,19 +60,19 @@ def test_a_csv_file_gives_an_item_a_row_with_json_cells_decoded(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("items.jsonl", '{"input": 1}\n{"input": \n', "line 2 is no JSON"),
-        ("items.jsonl", '{"input": 1}\n[1]\n', "line 2 is no JSON object but list"),
+        ("items.jsonl", '{"input": 1}\n{"input": \n', "line 2 is not valid JSON"),
+        ("items.jsonl", '{"input": 1}\n[1]\n', "line 2 is not a JSON object but list"),
         ("items.jsonl", '{"question": "?"}\n', r"line 1 has no `input`.*found: question"),
         ("items.jsonl", '{"input": 1, "metadata": 3}\n', "line 1: metadata"),
         ("items.jsonl", '{"input": 1, "id": 7}\n', "line 1: id"),
-        ("items.jsonl", '{"input": 1}\n{"input": NaN}\n', "line 2 is no JSON .NaN"),
-        ("items.jsonl", '{"input": 1e999}\n', "line 1 is no JSON .*too large"),
-        ("items.jsonl", '{"input": "\\ud800"}\n', "line 1 is no JSON .*surrogates"),
+        ("items.jsonl", '{"input": 1}\n{"input": NaN}\n', "line 2 is not valid JSON .NaN"),
+        ("items.jsonl", '{"input": 1e999}\n', "line 1 is not valid JSON .*too large"),
+        ("items.jsonl", '{"input": "\\ud800"}\n', "line 1 is not valid JSON .*surrogates"),
         ("items.jsonl", '{"input": 1}\n{"input": ' + "[" * 9999 + "]" * 9999 + "}\n", "line 2 is nested too deeply"),
         ("items.jsonl", '{"input": ' + "[" * 300 + "]" * 300 + "}\n", "line 1: input: .* more than 150 levels deep"),
-        ("items.jsonl", "\n", "holds no items"),
-        ("items.csv", "input,expected_output\na,b\nc\n", "line 3 has another number of cells"),
-        ("items.csv", 'input\n"a"b\n', "broken CSV"),
+        ("items.jsonl", "\n", "contains no items"),
+        ("items.csv", "input,expected_output\na,b\nc\n", "line 3 has a different number of cells"),
+        ("items.csv", 'input\n"a"b\n', "not valid CSV"),
         ("items.txt", "a", "neither .jsonl nor .csv"),
     ],
 )
@@ -132,4 +132,4 @@ JSON = st.recursive(
 def test_an_item_without_an_id_always_gets_the_same_one(name: str, input: object) -> None:
     item = NewItem.model_validate({"input": input})
     assert derived_id(name, item) == derived_id(name, NewItem.model_validate({"input": input}))
-    assert len(derived_id(name, item)) <= ID_LENGTH
+    assert len(derived_id(name, item)) <= MAX_ID_CHARS

@@ -104,7 +104,7 @@ async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Worksp
 
 
 async def test_progress_is_told_while_items_are_stored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_store, "REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(item_store, "REPORT_INTERVAL_S", 0.0)
     told: list[tuple[int, int]] = []
 
     async def tell(stored: int, total: int) -> None:
@@ -119,7 +119,7 @@ async def test_an_item_that_comes_back_changed_is_named(workspace: Workspace) ->
     name = f"changed {uuid4().hex}"
     items = [NewItem(id=f"{name} nul", input="a\0b"), NewItem(id=f"{name} same", input="ab", expected_output="1")]
     answer = await create_dataset(workspace, name, items=items)
-    [warning] = [warning for warning in answer.warnings if "otherwise than given" in warning]
+    [warning] = [warning for warning in answer.warnings if "differently" in warning]
     assert (f"{name} nul" in warning, f"{name} same" in warning) == (True, False)
 
 

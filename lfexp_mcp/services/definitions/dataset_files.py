@@ -15,7 +15,7 @@ from lfexp_mcp.strict_json import strict_loads
 
 FIELDS = frozenset(NewItem.model_fields)
 MAX_CELL_CHARS = 2**31 - 1
-"""The most that `csv` can be told on every platform."""
+"""The largest limit that `csv` accepts on every platform."""
 
 Row = dict[str, JsonValue]
 
@@ -23,33 +23,37 @@ Row = dict[str, JsonValue]
 def read_items(path: Path, fields: FieldNames | None = None) -> Iterator[NewItem]:
     """Read a JSONL or CSV file of dataset items, one by one.
 
+    Args:
+        path: The file: `.jsonl`, `.ndjson` or `.csv`, in UTF-8.
+        fields: Which keys or columns hold the fields, where they have other names.
+
     Raises:
-        DataFileError: The file is missing, of another kind, not UTF-8, or has a broken line, which the text names; or
-            `fields` names a key or column that it does not have.
+        DataFileError: The file is missing, of another kind, not UTF-8, or has an invalid line, which the text names;
+            or `fields` names a key or column that it does not have.
     """
     if fields:
-        _refuse_unknown_names(path, fields)
+        _check_names(path, fields)
     empty = True
     for line, row in _rows(path):
         empty = False
         yield _item(path, line, _renamed(row, fields or {}))
     if empty:
-        raise DataFileError(f"{path} holds no items. Write one JSON object a line, each with an `input`.")
+        raise DataFileError(f"{path} contains no items. Write one JSON object per line, each with an `input`.")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     readers = {".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items as one of the two.")
+        raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items in one of these formats.")
     try:
         with (
             open_regular(path, "file of items", MAX_DATA_BYTES, DataFileError) as content,
             TextIOWrapper(content, encoding="utf-8-sig", newline="") as file,
         ):
             yield from reader(path, file)
-    except (OSError, UnicodeDecodeError) as broken:
-        raise DataFileError(f"{path} cannot be read: {broken}. Save it as a UTF-8 text file.") from broken
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataFileError(f"{path} cannot be read: {error}. Save it as a UTF-8 text file.") from error
 
 
 def _jsonl_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
@@ -59,37 +63,33 @@ def _jsonl_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
         try:
             row = strict_loads(line)
         except RecursionError:
-            raise DataFileError(f"{path}, line {number} is nested too deeply. Nothing was stored; mend it.") from None
-        except ValueError as broken:
-            raise DataFileError(f"{path}, line {number} is no JSON ({broken}). Nothing was stored; mend it.") from None
+            raise _invalid(path, number, "is nested too deeply") from None
+        except ValueError as error:
+            raise _invalid(path, number, f"is not valid JSON ({error})") from None
         if not isinstance(row, dict):
-            raise DataFileError(
-                f"{path}, line {number} is no JSON object but {type(row).__name__}. Nothing was stored; "
-                'write {"input": …} there.'
-            )
+            raise _invalid(path, number, f"is not a JSON object but {type(row).__name__}", 'write {"input": …} there.')
         yield number, row
 
 
 def _csv_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
-    # The limit is the whole process's; raising it, never lowering it, is safe whoever else reads CSV.
+    # The limit is global to the process; other readers of CSV do not mind a higher one.
     csv.field_size_limit(max(MAX_CELL_CHARS, csv.field_size_limit()))
     reader = csv.DictReader(file, strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise DataFileError(
-                    f"{path}, line {reader.line_num} has another number of cells than the header. "
-                    "Nothing was stored; mend it."
-                )
+                raise _invalid(path, reader.line_num, "has a different number of cells than the header")
             yield reader.line_num, {column: _cell(cell) for column, cell in row.items()}
-    except csv.Error as broken:
-        raise DataFileError(
-            f"{path}, line {reader.line_num} is broken CSV ({broken}). Nothing was stored; mend it."
-        ) from None
+    except csv.Error as error:
+        raise _invalid(path, reader.line_num, f"is not valid CSV ({error})") from None
+
+
+def _invalid(path: Path, line: int, problem: str, advice: str = "fix the line.") -> DataFileError:
+    return DataFileError(f"{path}, line {line} {problem}. Nothing was stored; {advice}")
 
 
 def _cell(cell: str) -> JsonValue:
-    """Decode a CSV cell: empty is nothing, an object or list is JSON, anything else is text."""
+    """Decode a CSV cell: empty is null, an object or list is JSON, anything else is text."""
     if not cell:
         return None
     if cell.startswith(("{", "[")):
@@ -100,7 +100,7 @@ def _cell(cell: str) -> JsonValue:
     return cell
 
 
-def _refuse_unknown_names(path: Path, fields: FieldNames) -> None:
+def _check_names(path: Path, fields: FieldNames) -> None:
     known = list(dict.fromkeys(key for _, row in _rows(path) for key in row))
     for field, name in fields.items():
         if name not in known:
@@ -108,7 +108,7 @@ def _refuse_unknown_names(path: Path, fields: FieldNames) -> None:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise DataFileError(
                 f"{path} has no key or column {name!r}, which `fields` names for {field}.{hint} "
-                f"Nothing was stored; it has {', '.join(known) or 'none'}."
+                f"Nothing was stored; the file has {', '.join(known) or 'none'}."
             )
 
 
@@ -121,17 +121,16 @@ def _renamed(row: Row, fields: FieldNames) -> Row:
 def _item(path: Path, line: int, row: Row) -> NewItem:
     known = {key: value for key, value in row.items() if key in FIELDS}
     if "input" not in known:
-        raise DataFileError(
-            f"{path}, line {line} has no `input`. Nothing was stored; say which key holds it, such as "
-            f"fields={{'input': 'question'}} (found: {', '.join(sorted(row)) or 'nothing'})."
-        )
+        found = ", ".join(sorted(row)) or "nothing"
+        advice = f"say which key holds it, such as fields={{'input': 'question'}} (found: {found})."
+        raise _invalid(path, line, "has no `input`", advice)
     rest = {key: value for key, value in row.items() if key not in FIELDS}
     metadata = known.get("metadata")
     if rest and (metadata is None or isinstance(metadata, dict)):
         known["metadata"] = {**(metadata or {}), **rest}
     try:
         return NewItem.model_validate(known)
-    except ValidationError as wrong:
-        issue = wrong.errors()[0]
+    except ValidationError as error:
+        issue = error.errors()[0]
         where = ".".join(str(part) for part in issue["loc"])
-        raise DataFileError(f"{path}, line {line}: {where}: {issue['msg']}. Nothing was stored; mend it.") from None
+        raise DataFileError(f"{path}, line {line}: {where}: {issue['msg']}. Nothing was stored; fix it.") from None

@@ -12,8 +12,8 @@ from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.gateway.dataset_names import refuse_unreachable
 from lfexp_mcp.services.definitions.dataset_files import read_items
-from lfexp_mcp.services.definitions.item_store import ItemStore, ItemSurvey, OnStored, survey_items
-from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, refuse_what_json_has_not
+from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
+from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -28,41 +28,41 @@ async def create_dataset(
     metadata: dict[str, JsonValue] | None = None,
     on_progress: OnStored | None = None,
 ) -> DatasetAnswer:
-    """Create a dataset or add to the one that has the name; items with a known id are replaced.
+    """Create a dataset, or add to the one of that name; items with a known id are replaced.
 
-    All is checked before anything is stored. A file is read twice, so that its size does not matter.
+    Everything is checked before anything is stored. A file is read twice rather than held in memory.
 
     Args:
         ws: The workspace.
         name: The dataset's name.
         description: Its description; None leaves an existing one.
         items: Items to store.
-        items_file: A file of items to store: JSONL (an object a line) or CSV (a header line, then a row an item).
-            Keys and columns are those of `NewItem`; every other key or column goes into the item's metadata, and a
-            file with none of `input` is refused. CSV cells that hold a JSON object or list are decoded.
+        items_file: A file of items to store: JSONL (an object per line) or CSV (a header line, then a row per item).
+            Keys and columns are those of `NewItem`; all others go into the item's metadata. CSV cells that hold a JSON
+            object or list are decoded.
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
-        on_progress: Told how many items are stored, and of how many, at most once a second.
+        on_progress: Called at most once a second with the number of items stored so far, and the total.
 
     Raises:
-        UsageError: The name is unusable, an item has no input, the metadata is no JSON, or an id belongs to another
-            dataset; nothing has been stored then.
+        UsageError: The name cannot be used, an item has no input, the metadata is not valid JSON, or an id belongs to
+            another dataset; nothing has been stored then.
         DataFileError: The file cannot be read; nothing has been stored then.
         BackendError: Langfuse failed; the text says how many items are stored.
     """
     refuse_unreachable(name)
     try:
-        refuse_what_json_has_not(metadata)
-    except ValueError as wrong:
-        raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {wrong}. Mend it.") from None
+        check_json(metadata)
+    except ValueError as error:
+        raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {error}. Change it.") from None
 
     def given() -> Iterator[NewItem]:
         return chain(items or (), read_items(items_file, fields) if items_file is not None else ())
 
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
-    await _refuse_taken_ids(ws, name, survey)
+    await _check_ids(ws, name, survey)
     dataset = await ws.gateway.upsert_dataset(name, description, metadata)
-    changed = await ItemStore(ws, name, survey, on_progress).store(given())
+    changed = await store_items(ws, name, given(), survey, on_progress)
     total = await ws.gateway.count_dataset_items(name)
     return DatasetAnswer(
         backend=ws.gateway.backend,
@@ -70,16 +70,14 @@ async def create_dataset(
         dataset_id=dataset.id,
         stored=survey.distinct,
         total_items=total,
-        warnings=[*_warnings(survey), *_changed(changed)],
-        next=_next_steps(name, total),
+        warnings=_warnings(survey, changed),
+        next=[_next_step(name, total)],
     )
 
 
-async def _refuse_taken_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:
-    """Refuse ids that belong to items of other datasets, while nothing is stored: datasets cannot be deleted."""
-    if not survey.given_ids:
-        return
-    found = await ws.gateway.datasets_of_items(survey.given_ids)
+async def _check_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:
+    """Refuse ids that belong to items of other datasets before anything is stored: datasets cannot be deleted."""
+    found = await ws.gateway.datasets_of_items(survey.given_ids) if survey.given_ids else {}
     if not found:
         return
     own = {dataset.id for dataset in await ws.gateway.datasets() if dataset.name == name}
@@ -87,11 +85,11 @@ async def _refuse_taken_ids(ws: Workspace, name: str, survey: ItemSurvey) -> Non
     if taken:
         raise UsageError(
             f"Items of other datasets of this project have these ids: {name_some(sorted(taken))}. Nothing was stored. "
-            "Give the items other ids, or leave the ids out."
+            "Give the items other ids, or omit the ids."
         )
 
 
-def _warnings(survey: ItemSurvey) -> list[str]:
+def _warnings(survey: ItemSurvey, changed: Sequence[str]) -> list[str]:
     warnings = []
     if survey.without_reference:
         warnings.append(
@@ -99,19 +97,17 @@ def _warnings(survey: ItemSurvey) -> list[str]:
         )
     if repeated := survey.given - survey.distinct:
         warnings.append(f"{repeated} items are the same as, or have the id of, a later item in the call: left out.")
+    if changed:
+        warnings.append(
+            f"Langfuse stored {len(changed)} items differently (control characters, long numbers): "
+            f"{name_some(sorted(changed))}."
+        )
     return warnings
 
 
-def _changed(item_ids: Sequence[str]) -> list[str]:
-    if not item_ids:
-        return []
-    named = name_some(sorted(item_ids))
-    return [f"Langfuse stored {len(item_ids)} items otherwise than given (control characters, long numbers): {named}."]
-
-
-def _next_steps(name: str, total: int) -> list[NextStep]:
+def _next_step(name: str, total: int) -> NextStep:
     if not total:
-        filled: dict[str, JsonValue] = {"name": name, "items_file": "<path>.jsonl"}
-        return [NextStep(tool="create_dataset", arguments=filled, why="The dataset is empty: add items.")]
-    arguments: dict[str, JsonValue] = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
-    return [NextStep(tool="run_experiment", arguments=arguments, why="Run a task over the dataset.")]
+        arguments: dict[str, JsonValue] = {"name": name, "items_file": "<path>.jsonl"}
+        return NextStep(tool="create_dataset", arguments=arguments, why="The dataset is empty: add items.")
+    arguments = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
+    return NextStep(tool="run_experiment", arguments=arguments, why="Run a task over the dataset.")

@@ -1,4 +1,4 @@
-"""Storing many dataset items, some at a time, without holding them all."""
+"""Storing dataset items a few at a time, without holding all of them in memory."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from lfexp_mcp.groups import for_each
 from lfexp_mcp.services.definitions.new_items import NewItem
 from lfexp_mcp.services.workspace import Workspace
 
-REQUESTS_AT_ONCE = 8
-"""Langfuse takes one item a request."""
-REPORT_EVERY_S = 1.0
+MAX_CONCURRENT_REQUESTS = 8
+"""Langfuse takes one item per request."""
+REPORT_INTERVAL_S = 1.0
 
 OnStored = Callable[[int, int], Awaitable[None]]
-"""Told how many items are stored, and of how many."""
+"""Called with the number of items stored so far, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemSurvey:
-    """What is known of the items of a call before any is stored."""
+    """What a first pass over the items of a call found."""
 
     last: dict[str, int]
-    """Position of the last item of each id: of several, that one is stored."""
+    """Position of the last item of each id, which is the one that is stored."""
     given_ids: frozenset[str]
     """Ids that the caller gave; all others are derived."""
     without_reference: int
@@ -37,7 +37,7 @@ class ItemSurvey:
 
 
 def survey_items(dataset_name: str, given: Callable[[], Iterable[NewItem]]) -> ItemSurvey:
-    """Look at all items once.
+    """Check all items once before any is stored.
 
     Raises:
         UsageError: An item has no input, or cannot be read.
@@ -47,9 +47,7 @@ def survey_items(dataset_name: str, given: Callable[[], Iterable[NewItem]]) -> I
     count = without_reference = 0
     for position, item in enumerate(given()):
         if item.input is None:
-            raise UsageError(
-                f"Item {position + 1} ({item.id or 'without id'}) has no input. Give each item an `input`."
-            )
+            raise UsageError(f"Item {position + 1} ({item.id or 'no id'}) has no input. Give each item an `input`.")
         last[item_id(dataset_name, item)] = position
         if item.id is not None:
             given_ids.add(item.id)
@@ -69,63 +67,51 @@ def derived_id(dataset_name: str, item: NewItem) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-class ItemStore:
-    """Stores the items of one call."""
+async def store_items(
+    ws: Workspace,
+    dataset_name: str,
+    items: Iterable[NewItem],
+    survey: ItemSurvey,
+    on_progress: OnStored | None = None,
+) -> list[str]:
+    """Store the items that were surveyed.
 
-    def __init__(
-        self, ws: Workspace, dataset_name: str, survey: ItemSurvey, on_progress: OnStored | None = None
-    ) -> None:
-        self._ws = ws
-        self._dataset_name = dataset_name
-        self._survey = survey
-        self._on_progress = on_progress
-        self._reported = time.monotonic()
-        self._stored = 0
-        self._changed: list[str] = []
+    Returns:
+        Ids of the items that Langfuse stored differently from what was given.
 
-    async def store(self, items: Iterable[NewItem]) -> list[str]:
-        """Store the items that were surveyed.
+    Raises:
+        UsageError: Langfuse rejected an item, or the file has changed; the text says how many items are stored.
+        BackendError: Langfuse failed; likewise.
+    """
+    stored = 0
+    changed: list[str] = []
+    reported = time.monotonic()
 
-        Returns:
-            The ids of those that Langfuse has stored otherwise than they were given.
-
-        Raises:
-            UsageError: Langfuse refuses an item, or the file has changed; the text says how many are stored.
-            BackendError: Langfuse failed; likewise.
-        """
-        try:
-            await for_each(self._to_store(items), self._store, REQUESTS_AT_ONCE)
-        except (UsageError, BackendError) as failed:
-            kind = UsageError if isinstance(failed, UsageError) else BackendError
-            raise kind(
-                f"{failed} Stored so far: {self._stored} of {self._survey.distinct} items of dataset "
-                f"{self._dataset_name!r}. Create it again in the same way for the rest; nothing is stored twice."
-            ) from failed
-        return self._changed
-
-    def _to_store(self, items: Iterable[NewItem]) -> Iterator[tuple[str, NewItem]]:
+    def to_store() -> Iterator[tuple[str, NewItem]]:
         for position, item in enumerate(items):
-            id_ = item_id(self._dataset_name, item)
-            if self._survey.last.get(id_) == position:
+            id_ = item_id(dataset_name, item)
+            if survey.last.get(id_) == position:
                 yield id_, item
 
-    async def _store(self, pair: tuple[str, NewItem]) -> None:
+    async def store(pair: tuple[str, NewItem]) -> None:
+        nonlocal stored, reported
         id_, item = pair
-        stored = await self._ws.gateway.upsert_dataset_item(
-            self._dataset_name,
-            id=id_,
-            input=item.input,
-            expected_output=item.expected_output,
-            metadata=item.metadata,
+        kept = await ws.gateway.upsert_dataset_item(
+            dataset_name, id=id_, input=item.input, expected_output=item.expected_output, metadata=item.metadata
         )
-        given = (item.input, item.expected_output, item.metadata or {})
-        if (stored.input, stored.expected_output, stored.metadata) != given:
-            self._changed.append(id_)
-        self._stored += 1
-        await self._report()
+        if (kept.input, kept.expected_output, kept.metadata) != (item.input, item.expected_output, item.metadata or {}):
+            changed.append(id_)
+        stored += 1
+        if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:
+            reported = time.monotonic()
+            await on_progress(stored, survey.distinct)
 
-    async def _report(self) -> None:
-        now = time.monotonic()
-        if self._on_progress is not None and now - self._reported >= REPORT_EVERY_S:
-            self._reported = now
-            await self._on_progress(self._stored, self._survey.distinct)
+    try:
+        await for_each(to_store(), store, MAX_CONCURRENT_REQUESTS)
+    except (UsageError, BackendError) as error:
+        kind = UsageError if isinstance(error, UsageError) else BackendError
+        raise kind(
+            f"{error} Stored so far: {stored} of {survey.distinct} items of dataset {dataset_name!r}. Repeat the call "
+            "to store the rest; nothing is stored twice."
+        ) from error
+    return changed

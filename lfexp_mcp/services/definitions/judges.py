@@ -1,4 +1,4 @@
-"""Making judges."""
+"""Creating judges."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
-from lfexp_mcp.services.definitions.new_items import refuse_what_json_has_not
+from lfexp_mcp.services.definitions.new_items import check_json
 from lfexp_mcp.services.workspace import Workspace
 
-MAX_NAME_LENGTH = 255
+MAX_NAME_CHARS = 255
 """Characters of a prompt's name in Langfuse."""
-LABELS = ("production",)
-"""Of a judge whose labels are not given, so that runs use the version just made."""
+DEFAULT_LABELS = ("production",)
+"""Makes the new version the one that runs use."""
 
 
 async def create_judge(
@@ -33,25 +33,25 @@ async def create_judge(
 
     Args:
         ws: The workspace.
-        name: Begins with `judge-`, so that it is found.
+        name: Must begin with `judge-`, by which judges are found.
         prompt: Text, or the messages of a chat.
-        config: Stored with the prompt; see `judges.resolution.resolve_template` for the keys that count.
+        config: Stored with the prompt; see `judges.resolution.resolve_template` for the keys.
         labels: Labels of the version; None for `production`, which makes it the one that runs use.
 
     Raises:
-        JudgeError: The name, or anything in the prompt or the config that a run would refuse; nothing is stored then.
+        JudgeError: The name cannot be used, or a run would refuse the prompt or the config; nothing is stored then.
     """
     config = config or {}
     try:
-        refuse_what_json_has_not(config)
-    except ValueError as wrong:
-        raise JudgeError(f"The config of judge {name!r} cannot be stored: {wrong}. Mend it.") from None
+        check_json(config)
+    except ValueError as error:
+        raise JudgeError(f"The config of judge {name!r} cannot be stored: {error}. Change it.") from None
     draft = _draft(name, prompt, config)
     template = resolve_template(draft, await ws.gateway.score_configs())
     chosen = choose_model(name, config, ws.settings)
     model = chosen.model if chosen else None
     stored = await ws.gateway.create_prompt(
-        name, prompt, config=config, labels=list(LABELS if labels is None else labels), tags=["judge"]
+        name, prompt, config=config, labels=list(DEFAULT_LABELS if labels is None else labels), tags=["judge"]
     )
     return JudgeAnswer(
         backend=ws.gateway.backend,
@@ -64,20 +64,21 @@ async def create_judge(
         model=model,
         placeholders=list(template.placeholders),
         warnings=_warnings(template, model),
-        next=[_next(stored)],
+        next=[_next_step(stored)],
     )
 
 
 def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, JsonValue]) -> Prompt:
     if not name.startswith(PREFIX) or name == PREFIX:
         raise JudgeError(
-            f"A judge's name begins with `{PREFIX}`, by which it is found: "
-            f"name it {PREFIX + (name.removeprefix(PREFIX) or 'accuracy')!r}."
+            f"A judge's name must begin with `{PREFIX}`: use {PREFIX + (name.removeprefix(PREFIX) or 'accuracy')!r}."
         )
-    if len(name) > MAX_NAME_LENGTH:
-        raise JudgeError(f"The judge's name has {len(name):,} characters, and may have {MAX_NAME_LENGTH}. Shorten it.")
+    if len(name) > MAX_NAME_CHARS:
+        raise JudgeError(f"The judge's name has {len(name):,} characters; the limit is {MAX_NAME_CHARS}. Shorten it.")
     if parse_reference(name).name != name:
-        raise JudgeError(f"The judge's name {name!r} reads as a name with a version or label: leave out `:` and `@`.")
+        raise JudgeError(
+            f"The judge's name {name!r} would be read as a name with a version or label: leave out `:` and `@`."
+        )
     if isinstance(prompt, str):
         return Prompt(name=name, version=0, type="text", text=prompt, config=config)
     return Prompt(name=name, version=0, type="chat", messages=tuple(prompt), config=config)
@@ -87,28 +88,25 @@ def _warnings(template: JudgeTemplate, model: str | None) -> list[str]:
     warnings: list[str] = []
     unknown = [name for name in template.placeholders if name not in STANDARD]
     if unknown:
-        warnings.append(f"These have to be keys of the items' metadata, else: {unknown_placeholders(unknown, [])}")
+        warnings.append(f"These must be keys of the items' metadata, or: {unknown_placeholders(unknown, [])}")
     if "output" not in template.placeholders:
-        warnings.append("The judge does not see what it judges: its prompt has no {{output}}.")
+        warnings.append("The prompt has no {{output}}, so the judge does not see what it is to score.")
     if template.scale_source == "default":
         warnings.append(
-            f"Neither the prompt nor its config says on which scale to score: {template.scale.name} is taken. "
+            f"Neither the prompt nor its config states a scale; {template.scale.name} is assumed. "
             'Put {"scale": "0-10"} into the config to be sure.'
         )
     if model is None:
-        warnings.append("No key of a model's provider is set: set OPENAI_API_KEY or ANTHROPIC_API_KEY before a run.")
+        warnings.append("No API key of a model provider is set: set OPENAI_API_KEY or ANTHROPIC_API_KEY before a run.")
     return warnings
 
 
-def _next(stored: Prompt) -> NextStep:
-    which = stored.name if "production" in stored.labels else f"{stored.name}:{stored.version}"
-    return NextStep(
-        tool="run_experiment",
-        arguments={
-            "dataset": "<a dataset>",
-            "run_name": "<a new name>",
-            "task_script": "<path>.py",
-            "judges": [which],
-        },
-        why="Score a run with this judge.",
-    )
+def _next_step(stored: Prompt) -> NextStep:
+    judge = stored.name if "production" in stored.labels else f"{stored.name}:{stored.version}"
+    arguments: dict[str, JsonValue] = {
+        "dataset": "<a dataset>",
+        "run_name": "<a new name>",
+        "task_script": "<path>.py",
+        "judges": [judge],
+    }
+    return NextStep(tool="run_experiment", arguments=arguments, why="Score a run with this judge.")

@@ -1,4 +1,4 @@
-"""What a caller gives of a dataset item."""
+"""Dataset items as a caller gives them."""
 
 import json
 from collections.abc import Iterable
@@ -6,24 +6,24 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-ID_LENGTH = 255
-DEEPEST = 150
-"""Levels of nesting: Pydantic, through which the items of a run are read, gives up at 200."""
+MAX_ID_CHARS = 255
+MAX_NESTING = 150
+"""Levels; Pydantic, which reads the items of a run, gives up at 200."""
 
 ItemField = Literal["id", "input", "expected_output"]
 FieldNames = dict[ItemField, str]
-"""Which key or column of a file holds a field, where the file names it otherwise: `{"input": "question"}`."""
+"""Which key or column of a file holds a field, where it has another name: `{"input": "question"}`."""
 
 
 class NewItem(BaseModel):
-    """One dataset item to store."""
+    """A dataset item to store."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(
         default=None,
         min_length=1,
-        max_length=ID_LENGTH,
+        max_length=MAX_ID_CHARS,
         description="Unique in the project; without it one is derived from dataset and content, so that "
         "importing the same item again changes nothing.",
     )
@@ -34,31 +34,31 @@ class NewItem(BaseModel):
     @field_validator("input", "expected_output", "metadata", mode="before")
     @classmethod
     def _is_json(cls, value: object) -> object:
-        refuse_what_json_has_not(value)
+        check_json(value)
         return value
 
 
-def refuse_what_json_has_not(value: object) -> None:
-    """Refuse a value that Langfuse could not store as JSON.
+def check_json(value: object) -> None:
+    """Check that Langfuse can store a value as JSON.
 
     Raises:
-        ValueError: It holds NaN, an infinity or broken text, or is nested too deeply to be read again.
+        ValueError: It holds NaN, an infinity or a lone surrogate, or is nested too deeply to be read back.
     """
-    if _levels(value) > DEEPEST:
-        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    if _nesting(value) > MAX_NESTING:
+        raise ValueError(f"it is nested more than {MAX_NESTING} levels deep")
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ValueError("it holds half a surrogate pair, which is no text") from None
+        raise ValueError("it contains a lone surrogate, which is not valid text") from None
     except ValueError:
-        raise ValueError("it holds NaN or an infinity, which JSON has not") from None
+        raise ValueError("it contains NaN or an infinity, which JSON does not have") from None
 
 
-def _levels(value: object) -> int:
-    """How deep a value is nested, counted no further than needed."""
+def _nesting(value: object) -> int:
+    """How deeply a value is nested, counted no further than needed."""
     levels = 0
     inside = [value]
-    while inside and levels <= DEEPEST:
+    while inside and levels <= MAX_NESTING:
         inside = [inner for each in inside for inner in _members(each)]
         levels += 1
     return levels

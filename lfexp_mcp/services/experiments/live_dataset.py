@@ -9,7 +9,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, DatasetItem, Observation
 from lfexp_mcp.services.definitions.item_store import derived_id
-from lfexp_mcp.services.definitions.new_items import NewItem, refuse_what_json_has_not
+from lfexp_mcp.services.definitions.new_items import NewItem, check_json
 from lfexp_mcp.services.experiments.request import live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
@@ -146,7 +146,7 @@ def _is_usable(root: Observation) -> bool:
     if root.environment == EXPERIMENT_ENVIRONMENT or root.input in (None, ""):
         return False
     try:
-        refuse_what_json_has_not([root.input, root.output])
+        check_json([root.input, root.output])
     except ValueError:
         return False
     return True

@@ -76,8 +76,8 @@ async def read_run(
         return _with_warning(journal, f"This is the run's journal on this machine, without human scores. {reason}")
     if shown is None:
         return _with_warning(journal, "Langfuse shows nothing of this run yet: this is its journal on this machine.")
-    filled_in = ws.run_cache.filled_in
-    return filled_in.find(shown, journal) or filled_in.keep(fill_in(shown, journal), shown, journal)
+    merged = ws.run_cache.merged
+    return merged.find(shown, journal) or merged.keep(merge_journal(shown, journal), shown, journal)
 
 
 def _time_left() -> float:
@@ -268,7 +268,7 @@ class _Filled:
     scores: int = 0
 
 
-def fill_in(record: RunRecord, journal: RunRecord) -> RunRecord:
+def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
     """Add to Langfuse's view of a run what only its journal on this machine has."""
     seen = {(item.repeat, item.item_id): item for item in record.items}
     filled = _Filled()
