@@ -1,4 +1,4 @@
-"""What an evaluator of a user's script can declare of its scores; imports nothing, so that scripts may run anywhere."""
+"""How an evaluator script declares its scores; imports nothing, so that scripts may run anywhere."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -9,15 +9,15 @@ Evaluator = TypeVar("Evaluator", bound=Callable[..., object])
 def evaluator(
     *, scale: str | Sequence[float] | Mapping[str, float] | None = None, lower_is_better: bool | None = None
 ) -> Callable[[Evaluator], Evaluator]:
-    """Declare on which scale an evaluator of a script scores, and whether a low value is the good one.
+    """Declare the scale of an evaluator's scores, and whether lower values are better.
 
-    The same can be said with attributes, `word_errors.lower_is_better = True`, and for one score in the metadata of its
-    `Evaluation`, which wins.
+    Attributes declare the same, as in `word_errors.lower_is_better = True`, and so does the metadata of a single
+    `Evaluation`, which takes precedence.
 
     Args:
-        scale: Such as `"1-5"`, `"percent"`, `[0, 100]`, or labels with their values, `{"good": 1, "bad": 0}`. Without
-            one it is that of the Langfuse score config of the score's name, else 0-1.
-        lower_is_better: As for error rates.
+        scale: Such as `"1-5"`, `"percent"`, `[0, 100]`, or labels with their values, `{"good": 1, "bad": 0}`. Defaults
+            to the Langfuse score config with the score's name, else 0-1.
+        lower_is_better: True for error rates, for example.
 
     Example:
         ```python

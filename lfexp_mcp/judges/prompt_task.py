@@ -16,7 +16,7 @@ from lfexp_mcp.judges.resolution import template_of
 from lfexp_mcp.judges.templates import fill, placeholders
 from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.model import ModelUsage
-from lfexp_mcp.scripts.items import ScriptItem
+from lfexp_mcp.scripts.script_item import ScriptItem
 from lfexp_mcp.settings import Settings
 
 _BEGIN = Message("user", "Go on.")

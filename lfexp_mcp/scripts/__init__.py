@@ -1,11 +1,11 @@
-"""The user's task and evaluator scripts: loading them, calling them, reading what they return.
+"""The user's task and evaluator scripts: import them, call them, read what they return.
 
-Imported only in the worker process, which runs the user's code.
+Only the worker process, which runs the user's code, imports this package.
 """
 
+from lfexp_mcp.scripts.evaluations import read_evaluations
 from lfexp_mcp.scripts.evaluators import EvaluatorSet, RunEvaluator, ScriptEvaluator, load_evaluators
-from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
-from lfexp_mcp.scripts.results import normalise_result
+from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
 from lfexp_mcp.scripts.task import Task, load_task
 
 __all__ = [
@@ -17,5 +17,5 @@ __all__ = [
     "Task",
     "load_evaluators",
     "load_task",
-    "normalise_result",
+    "read_evaluations",
 ]

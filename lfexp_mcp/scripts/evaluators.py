@@ -11,37 +11,44 @@ from types import ModuleType
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.scripts.items import ScriptItem, ScriptItemResult
+from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.scripts.modules import describe_failure, load_module
-from lfexp_mcp.scripts.signatures import Signature, is_async, name_of, signature_of
+from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
+from lfexp_mcp.scripts.signatures import is_async, name_of, signature_of
 from lfexp_mcp.scripts.texts import show
-from lfexp_mcp.scripts.values import JsonReading
 
-GIVEN = ("input", "output", "expected_output", "metadata", "item", "expected")
-"""What an evaluator can ask for by name; `expected` is what autoevals calls `expected_output`."""
+Function = Callable[..., object]
 
-DECLARED = ("scale", "lower_is_better")
-"""Attributes by which an evaluator declares the scale of its scores."""
+ARGUMENTS = ("input", "output", "expected_output", "metadata", "item", "expected")
+"""What an evaluator may ask for by name; `expected` is autoevals' name of `expected_output`."""
+RUN_ARGUMENTS = ("item_results",)
+DECLARATIONS = ("scale", "lower_is_better")
 
 _SHAPE = "Define it as `def my_evaluator(*, input, output, expected_output, **kwargs)`."
 _RUN_SHAPE = "Define it as `def my_evaluator(*, item_results, **kwargs)`."
 
 
-class ScriptEvaluator:
-    """Scores the output of one item.
+class _Evaluator:
+    """A function of an evaluator script.
 
     Attributes:
-        name: Unique within its script; also the name of a score that comes without one.
-        is_async: Whether `call` gives a coroutine to await on the event loop; else it is to be called in a
-            thread.
-        declared: What its attributes `scale` and `lower_is_better` say of its scores.
+        name: Unique within its script, and the name of scores that come without one.
+        is_async: Whether `call` returns a coroutine.
+        declared: The values of its attributes `scale` and `lower_is_better`.
     """
 
-    def __init__(self, name: str, function: Callable[..., object]) -> None:
+    def __init__(self, name: str, function: Function) -> None:
         self.name = name
         self.is_async = is_async(function)
-        self.declared = _declared_by(function)
+        self.declared = _declarations(function)
         self._function = function
+
+
+class ScriptEvaluator(_Evaluator):
+    """Scores the output for one dataset item."""
+
+    def __init__(self, name: str, function: Function) -> None:
+        super().__init__(name, function)
         self._signature = signature_of(function)
 
     def call(
@@ -53,103 +60,87 @@ class ScriptEvaluator:
         metadata: dict[str, JsonValue],
         item: ScriptItem,
     ) -> object:
-        """Call the evaluator with those of the arguments that it takes.
+        """Call the evaluator with the arguments that it takes.
 
         Returns:
-            What it returned, for `normalise_result`; or an awaitable of it, which a plain function may return
-            too.
+            Its result, for `read_evaluations`, or an awaitable of it, which a plain function may return too.
         """
-        arguments = {"input": input, "output": output, "metadata": metadata}
-        if "expected" in self._signature.named and "expected_output" not in self._signature.named:
-            arguments["expected"] = expected_output
-        else:
-            arguments["expected_output"] = expected_output
-        if "item" in self._signature.named:
+        named = self._signature.named
+        expected = "expected" if "expected" in named and "expected_output" not in named else "expected_output"
+        arguments = {"input": input, "output": output, "metadata": metadata, expected: expected_output}
+        if "item" in named:
             arguments["item"] = item
         return self._function(**self._signature.select(arguments))
 
 
-def _declared_by(function: Callable[..., object]) -> dict[str, JsonValue]:
-    """Read the attributes of a function, or of an object that is called, by which it declares its scale."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    found = {name: getattr(function, name, None) for name in DECLARED}
-    # An object may have a method of the same name.
-    return {name: JsonReading().read(value) for name, value in found.items() if not callable(value)}
-
-
-class RunEvaluator:
-    """Scores a run as a whole.
-
-    Attributes:
-        name: Unique within its script; also the name of a score that comes without one.
-        is_async: Whether `call` gives a coroutine to await on the event loop; else it is to be called in a
-            thread.
-        declared: What its attributes `scale` and `lower_is_better` say of its scores.
-    """
-
-    def __init__(self, name: str, function: Callable[..., object]) -> None:
-        self.name = name
-        self.is_async = is_async(function)
-        self.declared = _declared_by(function)
-        self._function = function
+class RunEvaluator(_Evaluator):
+    """Scores a run as a whole."""
 
     def call(self, item_results: Sequence[ScriptItemResult]) -> object:
         """Call the evaluator with the results of all items whose task succeeded.
 
         Returns:
-            What it returned, for `normalise_result`; or an awaitable of it, which a plain function may return
-            too.
+            Its result, for `read_evaluations`, or an awaitable of it, which a plain function may return too.
         """
         return self._function(item_results=list(item_results))
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorSet:
-    """What an evaluator script holds."""
+    """The evaluators of a script."""
 
-    evaluators: tuple[ScriptEvaluator, ...]
-    run_evaluators: tuple[RunEvaluator, ...]
-    left_out: tuple[str, ...] = ()
-    """Sentences on functions that were not taken for evaluators, where the script declares none."""
+    evaluators: tuple[ScriptEvaluator, ...] = ()
+    run_evaluators: tuple[RunEvaluator, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Which functions of a script without `EVALUATORS` are not used as evaluators, and why."""
 
 
 def load_evaluators(path: Path) -> EvaluatorSet:
     """Import an evaluator script and find its evaluators.
 
-    They are those in the lists `EVALUATORS` and `RUN_EVALUATORS`. Without `EVALUATORS`, they are the module's
-    own public functions, in order, that can be called with what an evaluator is given: not what it imports,
-    not `task`.
+    They are listed in `EVALUATORS` and `RUN_EVALUATORS`. Without `EVALUATORS`, every public function that the module
+    itself defines and that can be called with an evaluator's arguments is one, in order, except `task`.
 
     Raises:
-        ScriptError: The script does not load, holds no evaluator, or one that needs arguments it is not
-            given.
+        ScriptError: The script cannot be imported, has no evaluator, or one needs other arguments.
     """
     module = load_module(path, "evaluator")
-    of_run = _declared(module, "RUN_EVALUATORS", path) or []
-    declared = _declared(module, "EVALUATORS", path)
-    left_out: list[str] = []
-    if declared is None:
-        own = [function for function in _own_functions(module) if function not in of_run]
-        declared = [function for function in own if _taken(function, left_out)]
-    if not declared and not of_run:
-        reasons = f" {' '.join(left_out)}" if left_out else ""
+    run_evaluators = _listed(module, "RUN_EVALUATORS", path) or []
+    evaluators = _listed(module, "EVALUATORS", path)
+    warnings: list[str] = []
+    if evaluators is None:
+        own = [function for function in _own_functions(module) if function not in run_evaluators]
+        evaluators = [function for function in own if _is_evaluator(function, warnings)]
+    if not evaluators and not run_evaluators:
+        reasons = "".join(f" {warning}" for warning in warnings)
         raise ScriptError(
             f"The evaluator script {path} holds no evaluator.{reasons} {_SHAPE} "
             "Then list it: EVALUATORS = [my_evaluator]."
         )
-    for function in declared:
-        _check(function, GIVEN, _SHAPE, path)
-    for function in of_run:
-        _check(function, ("item_results",), _RUN_SHAPE, path)
+    for functions, arguments, shape in ((evaluators, ARGUMENTS, _SHAPE), (run_evaluators, RUN_ARGUMENTS, _RUN_SHAPE)):
+        for function in functions:
+            missing = signature_of(function).not_in(arguments)
+            if missing:
+                raise ScriptError(
+                    f"The evaluator `{name_of(function)}` in {path} needs {', '.join(missing)}, "
+                    f"but evaluators are given {', '.join(arguments)}. {shape}"
+                )
     return EvaluatorSet(
-        tuple(ScriptEvaluator(name, function) for name, function in _named(declared)),
-        tuple(RunEvaluator(name, function) for name, function in _named(of_run)),
-        tuple(left_out),
+        tuple(ScriptEvaluator(name, function) for name, function in _with_names(evaluators)),
+        tuple(RunEvaluator(name, function) for name, function in _with_names(run_evaluators)),
+        tuple(warnings),
     )
 
 
-def _declared(module: ModuleType, name: str, path: Path) -> list[Callable[..., object]] | None:
+def _declarations(function: Function) -> dict[str, JsonValue]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    found = {name: getattr(function, name, None) for name in DECLARATIONS}
+    # An object may have a method of the same name.
+    return {name: JsonConverter().convert(value) for name, value in found.items() if not callable(value)}
+
+
+def _listed(module: ModuleType, name: str, path: Path) -> list[Function] | None:
     listed = getattr(module, name, None)
     if listed is None:
         return None
@@ -158,29 +149,24 @@ def _declared(module: ModuleType, name: str, path: Path) -> list[Callable[..., o
     return [_callable(entry, f"{name}[{index}] in {path}") for index, entry in enumerate(listed)]
 
 
-def _callable(entry: object, where: str) -> Callable[..., object]:
-    """An entry of a list of evaluators; a class stands for an object of it, made without arguments."""
+def _callable(entry: object, where: str) -> Function:
+    """Return an entry of a list of evaluators; a class stands for an instance made without arguments."""
     if inspect.isclass(entry):
-        made = signature_of(entry)
-        if made.required or not callable(getattr(entry, "__call__", None)):  # noqa: B004
-            raise ScriptError(f"{where} is the class {entry.__name__}: put an object of it in the list.")
-        entry = _object_of(entry, where)
+        name = entry.__name__
+        if signature_of(entry).required or not callable(getattr(entry, "__call__", None)):  # noqa: B004
+            raise ScriptError(f"{where} is the class {name}: put an instance of it in the list.")
+        try:
+            entry = entry()
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - the user's class may raise anything
+            raise ScriptError(
+                f"{where} is the class {name}, which cannot be instantiated:\n{describe_failure(failure)}"
+            ) from None
     if not callable(entry):
         raise ScriptError(f"{where} is {show(entry)}, which cannot be called. {_SHAPE}")
     return entry
 
 
-def _object_of(evaluator: type[object], where: str) -> object:
-    try:
-        return evaluator()
-    # The class is the user's: whatever it raises or exits with, the answer is its traceback.
-    except (Exception, SystemExit) as failure:  # noqa: BLE001
-        raise ScriptError(
-            f"{where} is the class {evaluator.__name__}, of which no object can be made:\n{describe_failure(failure)}"
-        ) from None
-
-
-def _own_functions(module: ModuleType) -> list[Callable[..., object]]:
+def _own_functions(module: ModuleType) -> list[Function]:
     public = {
         id(value): value
         for name, value in vars(module).items()
@@ -192,36 +178,25 @@ def _own_functions(module: ModuleType) -> list[Callable[..., object]]:
     return list(public.values())
 
 
-def _taken(function: Callable[..., object], left_out: list[str]) -> bool:
-    """Whether a function of a script without `EVALUATORS` can be an evaluator; if not, say why."""
-    signature: Signature = signature_of(function)
-    lacking = signature.lacking(GIVEN)
-    if lacking:
-        left_out.append(f"`{name_of(function)}` is not taken for an evaluator, since it needs {', '.join(lacking)}.")
-    elif not signature.takes_any and "output" not in signature.named and "item" not in signature.named:
-        left_out.append(f"`{name_of(function)}` is not taken for an evaluator, since it takes no output.")
-    else:
+def _is_evaluator(function: Function, warnings: list[str]) -> bool:
+    """Whether a function of a script without `EVALUATORS` can be an evaluator; adds a warning if not."""
+    signature = signature_of(function)
+    missing = signature.not_in(ARGUMENTS)
+    if not missing and (signature.takes_any or not signature.named.isdisjoint({"output", "item"})):
         return True
+    why = f"needs {', '.join(missing)}" if missing else "takes no output"
+    warnings.append(f"`{name_of(function)}` is not used as an evaluator, since it {why}.")
     return False
 
 
-def _check(function: Callable[..., object], given: Sequence[str], shape: str, path: Path) -> None:
-    lacking = signature_of(function).lacking(given)
-    if lacking:
-        raise ScriptError(
-            f"The evaluator `{name_of(function)}` in {path} needs {', '.join(lacking)}, "
-            f"but evaluators are given {', '.join(given)}. {shape}"
-        )
-
-
-def _named(functions: Sequence[Callable[..., object]]) -> list[tuple[str, Callable[..., object]]]:
-    """Give each a name of its own: lambdas are numbered, and so is a name from its second use on."""
+def _with_names(functions: Sequence[Function]) -> list[tuple[str, Function]]:
+    """Give each function a unique name: lambdas are numbered, and so is a name from its second use on."""
     seen: Counter[str] = Counter()
-    named: list[tuple[str, Callable[..., object]]] = []
+    named: list[tuple[str, Function]] = []
     for function in functions:
         name = name_of(function)
         name = "lambda" if name == "<lambda>" else name
         seen[name] += 1
-        numbered = name == "lambda" or seen[name] > 1
-        named.append((f"{name}_{seen[name]}" if numbered else name, function))
+        is_numbered = name == "lambda" or seen[name] > 1
+        named.append((f"{name}_{seen[name]}" if is_numbered else name, function))
     return named

@@ -1,81 +1,103 @@
-"""Import a user's script by its path."""
+"""Import the user's modules, always from their source.
+
+Python takes a compiled copy for current if its second and size match the source, so a module that was edited twice
+within a second would be imported as it was before the last edit.
+"""
 
 import importlib.util
 import sys
+import sysconfig
 import traceback
+from collections.abc import Callable
+from importlib.abc import PathEntryFinder
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Literal
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.scripts.freshness import FreshLoader
 from lfexp_mcp.scripts.texts import clean
 
 ScriptKind = Literal["task", "evaluator"]
 
-_LAST_LINES = 12
-_LONGEST = 500
+MAX_TRACEBACK_LINES = 12
+MAX_LINE_CHARS = 500
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _SCRIPTS = Path(__file__).parent
 
 
-def load_module(path: Path, kind: ScriptKind) -> ModuleType:
-    """Import a script, once: a script that holds the task and the evaluators is one module.
+class _SourceLoader(SourceFileLoader):
+    """Compiles the source at each import."""
 
-    The module is registered in `sys.modules` under the file's stem, so that its classes and functions can be
-    pickled; where the stem is taken, a number is added to it. `sys.path` is the caller's to set.
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def import_from_source() -> None:
+    """Import all modules from source from now on, except those of Python and of installed packages."""
+    library = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
+    find: Callable[[str], PathEntryFinder] = FileFinder.path_hook(
+        (ExtensionFileLoader, EXTENSION_SUFFIXES), (_SourceLoader, SOURCE_SUFFIXES)
+    )
+
+    def hook(entry: str) -> PathEntryFinder:
+        folder = Path(entry or ".").resolve()
+        if _INSTALLED.intersection(folder.parts) or library.intersection((folder, *folder.parents)):
+            raise ImportError
+        return find(entry)
+
+    sys.path_hooks.insert(0, hook)
+    sys.path_importer_cache.clear()
+
+
+def load_module(path: Path, kind: ScriptKind) -> ModuleType:
+    """Import a script once, even if it holds both the task and the evaluators.
+
+    The module is registered in `sys.modules` under the file's stem, so that its classes and functions can be pickled; a
+    number is added to a stem that is taken. The caller sets `sys.path`.
 
     Raises:
-        ScriptError: No such file, not a `.py` file, or its import failed; then with the end of its traceback.
+        ScriptError: There is no such `.py` file, or its import failed.
     """
-    where = path.expanduser().resolve()
-    if where.suffix != ".py":
+    file = path.expanduser().resolve()
+    if file.suffix != ".py":
         raise ScriptError(f"The {kind} script {str(path)!r} is not a Python file: its name has to end in .py.")
-    if not where.is_file():
+    if not file.is_file():
         raise ScriptError(
-            f"There is no {kind} script {str(path)!r} (looked at {where}). "
+            f"There is no {kind} script {str(path)!r} (looked at {file}). "
             f"Give its absolute path, or one relative to {Path.cwd()}."
         )
-    return _loaded(where) or _import(where, kind)
+    # A package may have put an object without attributes in a module's place.
+    loaded = (m for m in list(sys.modules.values()) if getattr(m, "__dict__", {}).get("__lfexp_script__") == file)
+    return next(loaded, None) or _import(file, kind)
 
 
 def describe_failure(failure: BaseException) -> str:
-    """Give the end of a failure's traceback, from the user's own frames on.
-
-    Args:
-        failure: What user code raised.
-
-    Returns:
-        At most 12 lines, the exception's own last.
-    """
-    shown = traceback.TracebackException.from_exception(failure, limit=-_LAST_LINES)
+    """Return the end of the traceback of what user code raised, without our own frames: 12 lines at most."""
+    shown = traceback.TracebackException.from_exception(failure, limit=-MAX_TRACEBACK_LINES)
     own = [frame for frame in shown.stack if not _is_ours(frame.filename)]
     frames = "".join(traceback.StackSummary.from_list(own).format()).splitlines()
-    exception = "".join(shown.format_exception_only()).rstrip().splitlines()[:_LAST_LINES]
-    lines = [*frames, *exception][-_LAST_LINES:]
-    return clean("\n".join(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in lines))
+    exception = "".join(shown.format_exception_only()).rstrip().splitlines()[:MAX_TRACEBACK_LINES]
+    lines = [*frames, *exception][-MAX_TRACEBACK_LINES:]
+    return clean("\n".join(line if len(line) <= MAX_LINE_CHARS else f"{line[:MAX_LINE_CHARS]}..." for line in lines))
 
 
 def _is_ours(filename: str) -> bool:
     return filename.startswith("<frozen ") or Path(filename).parent in {_SCRIPTS, _SCRIPTS.parent / "worker"}
 
 
-def _loaded(path: Path) -> ModuleType | None:
-    # Whatever a package put there in a module's place need not have attributes.
-    modules = list(sys.modules.values())
-    return next((m for m in modules if getattr(m, "__dict__", {}).get("__lfexp_script__") == path), None)
-
-
 def _import(path: Path, kind: ScriptKind) -> ModuleType:
     name = _free_name(path.stem.replace(".", "_"))
-    spec = importlib.util.spec_from_file_location(name, path, loader=FreshLoader(name, str(path)))
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ScriptError(f"The {kind} script {str(path)!r} cannot be imported as Python code.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    # The script is the user's: whatever it raises or exits with, the answer is its traceback.
-    except BaseException as failure:  # noqa: BLE001
+    except BaseException as failure:  # noqa: BLE001 - the user's script may raise anything, `SystemExit` included
         del sys.modules[name]
         raise ScriptError(f"The {kind} script {path} failed on import:\n{describe_failure(failure)}") from None
     module.__dict__["__lfexp_script__"] = path
@@ -83,7 +105,7 @@ def _import(path: Path, kind: ScriptKind) -> ModuleType:
 
 
 def _free_name(stem: str) -> str:
-    """The stem; with a number where a module of that name exists, which a script must not replace."""
+    """Add a number to the stem if it is the name of another module, which a script must not replace."""
     number, name = 1, stem
     while name in sys.modules or name in sys.stdlib_module_names:
         number += 1

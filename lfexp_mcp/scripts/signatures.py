@@ -1,4 +1,4 @@
-"""What a user's callable takes: it is given no more, and refused before the run when it needs more."""
+"""Signatures of the user's functions: they get only the arguments they take, and are checked before the run."""
 
 import functools
 import inspect
@@ -12,20 +12,21 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of a callable that can be given by name."""
+    """The parameters of a callable."""
 
     named: frozenset[str]
+    """Those that can be passed by name."""
     required: tuple[str, ...]
-    """Those without a default, positional-only ones included, in order."""
+    """Those without a default, in order, positional-only ones included."""
     takes_any: bool
-    """Whether it has `**kwargs`; assumed of a callable that does not tell its signature."""
+    """Whether it has `**kwargs`; assumed of a callable without a readable signature."""
 
-    def lacking(self, given: Sequence[str]) -> list[str]:
-        """Name the required parameters that a call with the given ones, all of them by name, would lack."""
+    def not_in(self, arguments: Sequence[str]) -> list[str]:
+        """Return the required parameters that a call with these keyword arguments would miss."""
         return [
             name if name in self.named else f"{name} by position"
             for name in self.required
-            if name not in given or name not in self.named
+            if name not in arguments or name not in self.named
         ]
 
     def select(self, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -39,30 +40,24 @@ def signature_of(function: Callable[..., object]) -> Signature:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return Signature(frozenset(), (), takes_any=True)
-    required = tuple(
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
-    )
+    variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return Signature(
         frozenset(parameter.name for parameter in parameters if parameter.kind in _NAMED),
-        required,
+        tuple(p.name for p in parameters if p.default is p.empty and p.kind not in variable),
         any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters),
     )
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    """Whether a call gives a coroutine: of an `async def`, a partial of one, or an object's async `__call__`."""
+    """Whether a call returns a coroutine: an `async def`, a partial of one, or an object's async `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 (the method is looked at, not whether there is one)
-    )
+    method = getattr(type(function), "__call__", None)  # noqa: B004 (the method is inspected, not tested for)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """A callable's own name: a function's, a partial's function's, or an object's class's."""
+    """Return the name of a function, of a partial's function, or of an object's class."""
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None)

@@ -1,15 +1,16 @@
-"""Texts of the user's code, made fit to be kept: they may hold anything, be endless, or fail to come about."""
+"""Text of the user's objects: it may be endless, invalid as UTF-8, or fail to be produced."""
 
 from collections.abc import Callable
 from reprlib import Repr
 
-ROOM_TO_SAY_SO = 50
-LONGEST_SHOWN = 300
-"""Characters of a value that an error quotes."""
+NOTE_CHARS = 50
+"""Room for the note that a text was cut."""
+MAX_SHOWN_CHARS = 300
+"""Of a value that an error quotes."""
 
 
 def clean(text: str) -> str:
-    """Return a text as UTF-8 can hold it: escaped surrogates joined, and U+FFFD for one that lost its partner."""
+    """Return a text that UTF-8 can encode: surrogate pairs are joined, and lone surrogates become U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -17,33 +18,33 @@ def clean(text: str) -> str:
     return str(text)
 
 
-def cut(text: str, longest: int) -> str:
-    """Cut the middle out of a text that is too long, and say so there: beginning and end tell the most."""
-    if len(text) <= longest:
+def cut(text: str, max_chars: int) -> str:
+    """Cut the middle out of a long text, since its beginning and end tell the most."""
+    if len(text) <= max_chars:
         return text
-    half = (longest - ROOM_TO_SAY_SO) // 2
+    half = (max_chars - NOTE_CHARS) // 2
     return f"{text[:half]} … [{len(text) - 2 * half:,} characters cut] … {text[-half:]}"
 
 
 def describe(value: object, write: Callable[[object], str] = str) -> str:
-    """Return the text of any object, even of one that fails to give one."""
+    """Return the text of any object, even if its own method raises."""
     try:
         return clean(write(value))
-    except BaseException as error:  # noqa: BLE001 - it is the user's `__str__` or `__repr__`
+    except BaseException as error:  # noqa: BLE001 - raised by the user's `__str__` or `__repr__`
         return f"<{type(value).__name__} whose text fails with {type(error).__name__}>"
 
 
 def show(value: object) -> str:
-    """Return what an error quotes of any object: its `repr`, bounded in length and depth, even of one that fails."""
-    return cut(describe(value, _Shown().repr), LONGEST_SHOWN)
+    """Return the `repr` of any object, bounded in length and depth, to be quoted in an error."""
+    return cut(describe(value, _BoundedRepr().repr), MAX_SHOWN_CHARS)
 
 
-class _Shown(Repr):
-    """Opens few levels of a list: Python's own `repr` of a web of lists takes endless time, and all threads with it."""
+class _BoundedRepr(Repr):
+    """Python's own `repr` of a web of lists never ends, and blocks all threads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxstring = self.maxother = LONGEST_SHOWN
+        self.maxstring = self.maxother = MAX_SHOWN_CHARS
 
     def repr_instance(self, x: object, level: int) -> str:  # noqa: ARG002
         return describe(x, repr)

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import ScriptItem, Task
-from lfexp_mcp.scripts.values import JsonReading
+from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.worker.user_code import CallResult, UserCode
 
 
@@ -40,9 +40,9 @@ def script_caller(task: Task, user: UserCode, run_spec: RunSpec) -> CallTask:
 
 
 def read_output(value: object) -> TaskOutput:
-    """Read what a task returned; see `JsonReading.read`."""
-    reading = JsonReading()
-    return TaskOutput(value, reading.read(value), frozenset(reading.changed))
+    """Read what a task returned; see `JsonConverter.convert`."""
+    converter = JsonConverter()
+    return TaskOutput(value, converter.convert(value), frozenset(converter.replaced))
 
 
 def script_item(item: RunItem, run_spec: RunSpec) -> ScriptItem:

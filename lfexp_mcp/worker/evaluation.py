@@ -15,7 +15,7 @@ from lfexp_mcp.model import Evaluation, EvaluatorFailure, RunMaker, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
-from lfexp_mcp.scripts import ScriptEvaluator, normalise_result
+from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
@@ -80,7 +80,7 @@ class ScriptScorer:
                 metadata=given.metadata,
                 item=given,
             ),
-            partial(normalise_result, self.name),
+            partial(read_evaluations, self.name),
             is_async=self._evaluator.is_async,
             timeout=self._run_spec.limits.item_timeout,
         )

@@ -9,7 +9,7 @@ from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.run_spec import RunItem, RunSpec
-from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, normalise_result
+from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
@@ -85,7 +85,7 @@ class RunEvaluation:
         self, evaluator: RunEvaluator, scale: ScriptScale, results: Sequence[ScriptItemResult]
     ) -> CallResult[list[Evaluation]]:
         outcome = await self._user.call(
-            lambda: evaluator.call(results), partial(normalise_result, evaluator.name), is_async=evaluator.is_async
+            lambda: evaluator.call(results), partial(read_evaluations, evaluator.name), is_async=evaluator.is_async
         )
         if isinstance(outcome, Returned):
             try:

@@ -22,7 +22,7 @@ from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
-from lfexp_mcp.scripts.freshness import import_from_source
+from lfexp_mcp.scripts.modules import import_from_source
 from lfexp_mcp.worker.control import run_apart
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.output import RunLog
@@ -106,7 +106,7 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     folder.adopt_next()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
-        *(Warned(text=sentence) for sentence in (*scripts.evaluators.left_out, *_shared_names(run_spec, imported))),
+        *(Warned(text=sentence) for sentence in (*scripts.evaluators.warnings, *_shared_names(run_spec, imported))),
     )
     return Run(folder, run_spec, items, state, scripts, plan, provenance, journal, outbox, log)
 

@@ -12,7 +12,7 @@ from lfexp_mcp.scripts import (
     ScriptItem,
     ScriptItemResult,
     load_evaluators,
-    normalise_result,
+    read_evaluations,
 )
 from tests.scripts.conftest import WriteScript
 
@@ -62,7 +62,7 @@ def apply(evaluator: ScriptEvaluator, output: str = "Paris", expected: JsonValue
     result = evaluator.call(
         input=item.input, output=output, expected_output=expected, metadata=item.metadata, item=item
     )
-    return normalise_result(evaluator.name, asyncio.run(result) if inspect.iscoroutine(result) else result)
+    return read_evaluations(evaluator.name, asyncio.run(result) if inspect.iscoroutine(result) else result)
 
 
 def test_the_specifications_evaluators_run_as_printed(write_script: WriteScript) -> None:
@@ -106,7 +106,7 @@ def test_without_a_list_the_modules_own_public_functions_are_the_evaluators(writ
         )
     )
     assert [evaluator.name for evaluator in found.evaluators] == ["second", "first"]
-    assert found.left_out == ("`clean` is not taken for an evaluator, since it needs text.",)
+    assert found.warnings == ("`clean` is not used as an evaluator, since it needs text.",)
 
 
 def test_an_evaluator_gets_only_what_it_takes(write_script: WriteScript) -> None:
@@ -184,7 +184,7 @@ def test_run_evaluators_score_the_whole_run(write_script: WriteScript) -> None:
         ScriptItemResult(ScriptItem(str(value), "q"), "out", [Evaluation("match", value, "NUMERIC")], f"trace-{value}")
         for value in (0.0, 1.0)
     ]
-    assert normalise_result(average.name, average.call(results)) == [Evaluation("average", 0.5, "NUMERIC", "q")]
+    assert read_evaluations(average.name, average.call(results)) == [Evaluation("average", 0.5, "NUMERIC", "q")]
 
 
 def test_a_task_script_can_hold_its_evaluators_and_is_loaded_once(write_script: WriteScript) -> None:
@@ -206,11 +206,11 @@ def test_a_task_script_can_hold_its_evaluators_and_is_loaded_once(write_script: 
     [
         ("", "holds no evaluator"),
         ("EVALUATORS = []", "holds no evaluator"),
-        ("def clean(text): ...", "`clean` is not taken for an evaluator, since it needs text."),
+        ("def clean(text): ...", "`clean` is not used as an evaluator, since it needs text."),
         ("def hello(): ...", "since it takes no output"),
         ("EVALUATORS = 'exact'", "has to be a list of functions, not a str"),
         ("EVALUATORS = ['exact']", "EVALUATORS[0]"),
-        ("class Judge:\n    def __init__(self, model): ...\nEVALUATORS = [Judge]", "put an object of it in the list"),
+        ("class Judge:\n    def __init__(self, model): ...\nEVALUATORS = [Judge]", "put an instance of it in the list"),
         ("EVALUATORS = [lambda o, e: 1]", "needs o, e, but evaluators are given input, output"),
         ("def positional(output, /): ...", "since it needs output by position"),
         ("EVALUATORS = [lambda output, /, **kwargs: 1]", "needs output by position, but evaluators are given input"),

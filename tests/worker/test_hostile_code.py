@@ -255,7 +255,7 @@ async def test_outputs_in_circles_are_cut_where_they_close(scene: Scene) -> None
     assert circle == ["<list left out: it contains itself>"] * 2
     kids = [{"name": str(number), "parent": "<Node left out: it contains itself>", "kids": []} for number in range(3)]
     assert tree == {"name": "r", "parent": None, "kids": kids}
-    assert any("circles" in warning for warning in answer.warnings)
+    assert any("cycles" in warning for warning in answer.warnings)
 
 
 async def test_async_code_that_ends_its_event_loop_or_its_neighbours_fails_alone(scene: Scene) -> None:

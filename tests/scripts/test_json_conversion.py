@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lfexp_mcp.scripts.values import JsonReading
+from lfexp_mcp.scripts.json_conversion import JsonConverter
 
 
 class Color(Enum):
@@ -65,38 +65,38 @@ class Unspeakable:
     ],
 )
 def test_a_value_becomes_what_a_reader_would_expect(value: object, expected: object, changed: set[str]) -> None:
-    reading = JsonReading()
-    assert reading.read(value) == expected
-    assert reading.changed == changed
+    converter = JsonConverter()
+    assert converter.convert(value) == expected
+    assert converter.replaced == changed
 
 
 def test_a_circle_is_cut_where_it_closes() -> None:
     root = Point(1, [])
     root.y = [Point(number, root) for number in range(3)]
-    reading = JsonReading()
+    converter = JsonConverter()
     again = "<Point left out: it contains itself>"
-    assert reading.read(root) == {"x": 1, "y": [{"x": number, "y": again} for number in range(3)]}
-    assert reading.changed == {"circles"}
+    assert converter.convert(root) == {"x": 1, "y": [{"x": number, "y": again} for number in range(3)]}
+    assert converter.replaced == {"cycles"}
 
 
 def test_what_is_there_twice_is_no_circle() -> None:
     shared = [1]
-    assert JsonReading().read({"a": shared, "b": [shared, shared]}) == {"a": [1], "b": [[1], [1]]}
+    assert JsonConverter().convert({"a": shared, "b": [shared, shared]}) == {"a": [1], "b": [[1], [1]]}
 
 
 def test_a_web_of_endless_paths_is_cut() -> None:
     web: list[list[object]] = [[] for _ in range(20)]
     for node in web:
         node.extend(web)
-    reading = JsonReading(most=1000)
-    assert len(json.dumps(reading.read(web))) < 200_000
-    assert "too many values" in reading.changed
+    converter = JsonConverter(max_values=1000)
+    assert len(json.dumps(converter.convert(web))) < 200_000
+    assert "too many values" in converter.replaced
 
 
 def test_a_long_list_is_kept_whole() -> None:
-    reading = JsonReading(most=1000)
-    assert reading.read([0] * 5000) == [0] * 5000
-    assert not reading.changed
+    converter = JsonConverter(max_values=1000)
+    assert converter.convert([0] * 5000) == [0] * 5000
+    assert not converter.replaced
 
 
 @pytest.mark.parametrize("levels", [100, 500, 20_000])
@@ -104,10 +104,10 @@ def test_what_lies_deep_is_kept_as_text(levels: int) -> None:
     nested: list[object] = ["bottom"]
     for _ in range(levels):
         nested = [nested]
-    reading = JsonReading()
-    text = json.dumps(reading.read(nested))
+    converter = JsonConverter()
+    text = json.dumps(converter.convert(nested))
     assert ("bottom" in text) == (levels == 100)
-    assert reading.changed == {"deep nesting"}
+    assert converter.replaced == {"deep nesting"}
 
 
 def test_what_lies_deep_stays_small_where_a_script_has_raised_the_recursion_limit() -> None:
@@ -117,16 +117,16 @@ def test_what_lies_deep_stays_small_where_a_script_has_raised_the_recursion_limi
         nested: object = "bottom"
         for level in range(1_500):
             nested = {f'"{level}"': nested}
-        text = json.dumps(JsonReading().read(nested))
+        text = json.dumps(JsonConverter().convert(nested))
     finally:
         sys.setrecursionlimit(before)
     assert len(text) < 10_000
 
 
 def test_keys_that_become_alike_are_noted() -> None:
-    reading = JsonReading()
-    assert reading.read({1: "a", "1": "b"}) == {"1": "b"}
-    assert reading.changed == {"keys alike as text, of which the last is kept"}
+    converter = JsonConverter()
+    assert converter.convert({1: "a", "1": "b"}) == {"1": "b"}
+    assert converter.replaced == {"keys with the same text, of which the last is kept"}
 
 
 _TEXTS = st.text(st.characters(exclude_categories=()))
@@ -142,4 +142,4 @@ _TEXTS = st.text(st.characters(exclude_categories=()))
     )
 )
 def test_anything_can_be_written_as_strict_json(value: object) -> None:
-    json.dumps(JsonReading().read(value), allow_nan=False).encode()
+    json.dumps(JsonConverter().convert(value), allow_nan=False).encode()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import Evaluation, ScoreDataType
-from lfexp_mcp.scripts import normalise_result
+from lfexp_mcp.scripts import read_evaluations
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Unspeakable:
     ],
 )
 def test_a_result_is_one_score(result: object, value: float | bool | str, data_type: ScoreDataType) -> None:
-    (evaluated,) = normalise_result("e", result)
+    (evaluated,) = read_evaluations("e", result)
     assert (evaluated.name, evaluated.value, evaluated.data_type) == ("e", value, data_type)
     assert type(evaluated.value) is type(value)
 
@@ -63,25 +63,25 @@ def test_a_result_is_one_score(result: object, value: float | bool | str, data_t
     "result", [None, [], {"value": None}, AutoevalsScore("e", None), [None], {"name": "x", "score": None}]
 )
 def test_nothing_to_say_is_no_score(result: object) -> None:
-    assert normalise_result("e", result) == []
+    assert read_evaluations("e", result) == []
 
 
 def test_an_evaluation_keeps_all_it_says() -> None:
     evaluation = langfuse.Evaluation(
         name="tone", value=0.5, comment="flat", metadata={"words": {3}}, config_id="c1", data_type="NUMERIC"
     )
-    assert normalise_result("e", evaluation) == [Evaluation("tone", 0.5, "NUMERIC", "flat", {"words": [3]}, "c1")]
+    assert read_evaluations("e", evaluation) == [Evaluation("tone", 0.5, "NUMERIC", "flat", {"words": [3]}, "c1")]
 
 
 def test_a_list_gives_one_score_each() -> None:
-    scores = normalise_result(
+    scores = read_evaluations(
         "e", [langfuse.Evaluation(name="a", value=1), {"name": "b", "value": True, "reasoning": "why"}]
     )
     assert [(score.name, score.value, score.comment) for score in scores] == [("a", 1.0, None), ("b", True, "why")]
 
 
 def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
-    (score,) = normalise_result("e", AutoevalsScore("Factuality", 0.6, {"rationale": "mostly", "choice": "B"}))
+    (score,) = read_evaluations("e", AutoevalsScore("Factuality", 0.6, {"rationale": "mostly", "choice": "B"}))
     assert (score.name, score.comment, score.metadata["choice"]) == ("Factuality", "mostly", "B")
 
 
@@ -118,25 +118,25 @@ def test_the_rationale_of_an_autoevals_score_is_its_comment() -> None:
 )
 def test_what_is_no_score_is_an_error_that_names_the_evaluator(result: object) -> None:
     with pytest.raises(ScriptError, match="'e'") as raised:
-        normalise_result("e", result)
+        read_evaluations("e", result)
     assert len(str(raised.value)) < 1000
 
 
 def test_texts_of_a_result_are_such_as_utf8_can_hold() -> None:
     texts = {"name": "\udcff", "value": "\ud800", "comment": "\ud83d\ude00", "config_id": "\udcff"}
-    (score,) = normalise_result("e", {**texts, "metadata": {"\udfff": "\udfff"}})
+    (score,) = read_evaluations("e", {**texts, "metadata": {"\udfff": "\udfff"}})
     assert score == Evaluation("\ufffd", "\ufffd", "CATEGORICAL", "\U0001f600", {"\ufffd": "\ufffd"}, "\ufffd")
 
 
 def test_metadata_in_circles_is_cut_where_it_closes() -> None:
     circle: list[object] = [1]
     circle += [circle, circle]
-    (score,) = normalise_result("e", {"value": 1, "metadata": circle})
+    (score,) = read_evaluations("e", {"value": 1, "metadata": circle})
     assert score.metadata == {"metadata": [1, *["<list left out: it contains itself>"] * 2]}
 
 
 def test_metadata_that_is_no_json_is_kept_as_text() -> None:
-    (score,) = normalise_result("e", {"value": 1, "metadata": {"at": object, "nan": math.nan}})
+    (score,) = read_evaluations("e", {"value": 1, "metadata": {"at": object, "nan": math.nan}})
     assert score.metadata["nan"] == "nan"
     assert "object" in str(score.metadata["at"])
 
@@ -152,7 +152,7 @@ _VALUES = st.recursive(
 @given(_VALUES)
 def test_a_result_is_scores_or_the_evaluators_error(result: object) -> None:
     try:
-        scores = normalise_result("e", result)
+        scores = read_evaluations("e", result)
     except ScriptError:
         return
     assert all(isinstance(score.value, str) or math.isfinite(score.value) for score in scores)

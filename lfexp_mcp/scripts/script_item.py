@@ -10,7 +10,7 @@ from lfexp_mcp.model import Evaluation
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScriptItem(Mapping[str, JsonValue]):
-    """A dataset item as the SDK's, for `item.input` and `item["input"]` alike."""
+    """A dataset item with the attributes of the SDK's, as `item.input` or `item["input"]`."""
 
     id: str
     input: JsonValue
@@ -38,7 +38,7 @@ _FIELDS = tuple(spec.name for spec in fields(ScriptItem))
 
 @dataclass(frozen=True, slots=True)
 class ScriptItemResult:
-    """What the run made of one item, as the SDK's `ExperimentItemResult`, for evaluators of the whole run."""
+    """The result of one item with the attributes of the SDK's `ExperimentItemResult`, for run evaluators."""
 
     item: ScriptItem
     output: object
