@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "masking": set(),
     "answers": {"model"},
     "scores": {"answers", "errors", "model"},
-    "statistics": {"errors"},
+    "statistics": {"errors", "model"},
     "strict_json": set(),
     "themes": {"errors"},
     "settings": {"errors"},

@@ -4,10 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.answers.comparison import Range
+from lfexp_mcp.answers.base import Answer, Backend
 from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
-from lfexp_mcp.model import RunStatus
+from lfexp_mcp.model import Interval, NextStep, RunStatus
 
 SliceVerdict = Literal[
     "worse than the rest",
@@ -30,7 +29,7 @@ class Histogram(Answer):
 class ScoreDistribution(ScoreSummary):
     """One score of the run, and how it is spread."""
 
-    interval: Range | None = Field(description="95% interval of the mean.")
+    interval: Interval | None = Field(description="95% interval of the mean.")
     quantiles: dict[str, float] = Field(description="p5, p25, p50, p75, p95; empty for categories and text.")
     histogram: Histogram | None = Field(description="Null for categories and text.")
     threshold: float | None = Field(description="An item fails below it; null for a score without a 0-1 scale.")
@@ -75,7 +74,7 @@ class SliceResult(Answer):
     mean: float
     rest_mean: float
     delta: float = Field(description="mean - rest_mean.")
-    interval: Range | None
+    interval: Interval | None
     p_adjusted: float | None = Field(description="Holm-adjusted over all slices; null for fewer than five items.")
     verdict: SliceVerdict = Field(description="`lower` and `higher` for a score without a scale.")
 
@@ -87,7 +86,7 @@ class ScoreCorrelation(Answer):
     second: str
     pairs: int
     rho: float = Field(description="Spearman's rank correlation.")
-    interval: Range | None
+    interval: Interval | None
 
 
 class OutputGroup(Answer):

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.answers.comparison import Range
+from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.model import Interval, NextStep
 
 WordsKind = Literal["score", "trace", "observation", "session"]
 """What a comment is on."""
@@ -71,7 +71,7 @@ class RateAnswer(Answer):
     hits: int
     of: int
     share: float | None
-    interval: Range | None
+    interval: Interval | None
 
 
 class JudgeAgreement(Answer):
@@ -83,7 +83,7 @@ class JudgeAgreement(Answer):
     pairs: int
     measure: AgreementMeasure | None = Field(description="Null for too few pairs.")
     value: float | None
-    interval: Range | None
+    interval: Interval | None
     agreement: float | None = Field(description="Share of items on which both pass or both fail.")
     true_positive_rate: RateAnswer = Field(description="Of what the human passes, the share that the judge passes.")
     false_positive_rate: RateAnswer = Field(description="Of what the human fails, the share that the judge passes.")

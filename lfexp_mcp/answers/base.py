@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 BackendKind = Literal["embedded", "cloud", "self-hosted"]
 UNTRUSTED_NOTICE = (
@@ -30,11 +30,3 @@ class Backend(Answer):
     note: str | None = Field(
         default=None, description="Set for the embedded store: how to use a Langfuse account instead."
     )
-
-
-class NextStep(Answer):
-    """A call that makes sense now."""
-
-    tool: str
-    arguments: dict[str, JsonValue]
-    why: str

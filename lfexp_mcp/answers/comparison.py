@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.model import RunStatus
+from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.model import Interval, NextStep, RunStatus
 
 ComparedVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
 Ratio = Literal["seconds", "tokens", "cost_usd"]
@@ -28,13 +28,6 @@ FindingKind = Literal[
 ]
 
 
-class Range(Answer):
-    """A 95% confidence interval."""
-
-    low: float
-    high: float
-
-
 class ScoreComparison(Answer):
     """One score of one run against the baseline's, on the items that both have."""
 
@@ -49,14 +42,14 @@ class ScoreComparison(Answer):
     baseline_mean: float | None = Field(description="Over the pairs, canonical 0-1; null when not comparable.")
     mean: float | None
     delta: float | None = Field(description="mean - baseline_mean.")
-    interval: Range | None = Field(description="95% interval of the delta.")
+    interval: Interval | None = Field(description="95% interval of the delta.")
     p: float | None
     p_adjusted: float | None = Field(
         description="Holm-adjusted over all scores and runs; a primary score over the runs alone."
     )
     margin: float = Field(description="`min_delta` in the score's units.")
     below_min_delta: bool = Field(description="Better or worse is shown, but by less than `margin`.")
-    worst_case: Range | None = Field(
+    worst_case: Interval | None = Field(
         description="The delta were all missing values at their worst, and at their best; null up to 2% missing."
     )
     method: str | None
@@ -103,7 +96,7 @@ class Contrast(Answer):
     ratio: float | None = Field(
         description="For the others: run / baseline, the typical (geometric mean) item; null where not comparable."
     )
-    interval: Range | None = Field(description="95% interval of the difference or ratio.")
+    interval: Interval | None = Field(description="95% interval of the difference or ratio.")
     p: float | None
     summary: str
 

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import Answer, Backend, NextStep
+from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.model import NextStep
 
 
 class JudgeAnswer(Answer):

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.base import Answer, Backend, NextStep
-from lfexp_mcp.model import ItemStatus, RunStatus, ScoreDataType, ScoreSource
+from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.model import ItemStatus, NextStep, RunStatus, ScoreDataType, ScoreSource
 
 
 class ScoreShare(Answer):

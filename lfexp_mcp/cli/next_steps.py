@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.foreign import is_fit
 
 NAME = "lfexp-mcp"

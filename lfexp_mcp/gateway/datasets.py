@@ -13,10 +13,11 @@ from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway import decoding
 from lfexp_mcp.gateway.dataset_names import dataset_path, refuse_unreachable
 from lfexp_mcp.gateway.reader import NO_SDK_RETRIES, PAGE, Reader
-from lfexp_mcp.gateway.records import Dataset, DatasetItem
+from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.rows import DatasetItemRow, NumberedPage
 from lfexp_mcp.gateway.transport import checked
 from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import DatasetItem
 
 ITEMS_PATH = "/api/public/dataset-items"
 PAGES_AT_ONCE = 4

@@ -20,7 +20,6 @@ from lfexp_mcp.gateway.records import (
     Comment,
     CommentObject,
     Dataset,
-    DatasetItem,
     Experiment,
     ExperimentItem,
     ModelPrice,
@@ -33,7 +32,7 @@ from lfexp_mcp.gateway.records import (
 )
 from lfexp_mcp.gateway.rows import DatasetItemRow, ExperimentItemRow, ExperimentRow, ObservationRow, ScoreRow
 from lfexp_mcp.gateway.score_makers import split_maker
-from lfexp_mcp.model import Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model import DatasetItem, Score, ScoreDataType, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
 
 _SOURCES: dict[str, ScoreSource] = {"API": "API", "EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}

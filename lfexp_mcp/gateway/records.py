@@ -27,20 +27,6 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetItem:
-    """One item of a dataset."""
-
-    id: str
-    dataset_id: str
-    input: JsonValue
-    expected_output: JsonValue = None
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
-    source_trace_id: str | None = None
-    updated: datetime | None = None
-    created: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PromptInfo:
     """A prompt's name and versions, without its text."""
 

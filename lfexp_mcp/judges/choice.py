@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.models import KEY_VARIABLES
-from lfexp_mcp.judges.providers.messages import ProviderName
+from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}

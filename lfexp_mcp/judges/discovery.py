@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.definitions import HOW_TO_MAKE_A_PROMPT
-from lfexp_mcp.gateway.records import Dataset, DatasetItem, Prompt, PromptInfo
+from lfexp_mcp.gateway.records import Dataset, Prompt, PromptInfo
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judge
-from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.model import DatasetItem, ResolvedJudge
 from lfexp_mcp.settings import Settings
 
 _HOW = "Make one with create_judge: a name such as `judge-accuracy`, and a prompt that has {{output}}."

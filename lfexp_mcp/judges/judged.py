@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.reply import ReadReply
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import Evaluation, ModelUsage, ScoreDataType
+from lfexp_mcp.model import Evaluation, ModelUsage, ResolvedJudge, ScoreDataType
 
 
 @dataclass(frozen=True, slots=True)

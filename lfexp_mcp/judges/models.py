@@ -13,16 +13,10 @@ from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway.location import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
-from lfexp_mcp.judges.providers.messages import (
-    CallFailure,
-    ModelAnswer,
-    ModelRequest,
-    Provider,
-    ProviderName,
-)
+from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest, Provider
 from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.masking import mask
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import ModelUsage, ProviderName
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.settings import Settings
 

@@ -11,12 +11,11 @@ from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefu
 from lfexp_mcp.judges.judged import Judged, count_votes
 from lfexp_mcp.judges.models import Models
 from lfexp_mcp.judges.prompting import JudgeQuestion, answer_schema, judge_question
-from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import ReadReply, read_reply
-from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import item_values
 from lfexp_mcp.judges.usage import Meter
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge
 
 QUOTED_CHARACTERS = 200
 """Of a reply without a score, that its error quotes."""

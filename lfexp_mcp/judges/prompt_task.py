@@ -2,38 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError, ProviderError
 from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.records import DatasetItem
 from lfexp_mcp.judges.choice import call_parameters, usable_model
 from lfexp_mcp.judges.discovery import read_prompt
 from lfexp_mcp.judges.models import Models
-from lfexp_mcp.judges.providers.messages import Message, ModelRequest, ProviderName
+from lfexp_mcp.judges.providers.messages import ModelRequest
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import template_of
 from lfexp_mcp.judges.templates import fill, placeholders
 from lfexp_mcp.judges.usage import Meter
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import DatasetItem, Message, ModelUsage, ProviderName, ResolvedTaskPrompt
 from lfexp_mcp.scripts.script_item import ScriptItem
 from lfexp_mcp.settings import Settings
 
 _BEGIN = Message("user", "Go on.")
-
-
-class ResolvedTaskPrompt(BaseModel):
-    """A version of a prompt with the model that answers it. Holds no secret."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    version: int
-    messages: tuple[Message, ...]
-    placeholders: tuple[str, ...]
-    provider: ProviderName
-    model: str
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 async def resolve_task_prompt(

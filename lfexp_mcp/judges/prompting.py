@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import Message, ModelAnswer
-from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.judges.providers.messages import ModelAnswer
 from lfexp_mcp.judges.templates import as_text, fill
-from lfexp_mcp.model import Scale
+from lfexp_mcp.model import Message, ResolvedJudge, Scale
 
 _NONCE_BYTES = 8
 _ROLE = "You are an impartial judge of what another system wrote."

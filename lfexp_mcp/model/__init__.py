@@ -1,5 +1,6 @@
-"""What lfexp-mcp talks about: runs, results, scores, who made them, scales, and what models used."""
+"""The nouns of lfexp-mcp, each as one type. Pure: imports nothing of the other packages."""
 
+from lfexp_mcp.model.interval import Interval
 from lfexp_mcp.model.maker import (
     OTHERS,
     HumanMaker,
@@ -13,7 +14,10 @@ from lfexp_mcp.model.maker import (
     recorded_maker,
     scaled_label,
 )
+from lfexp_mcp.model.next_step import NextStep
+from lfexp_mcp.model.prompts import Message, ProviderName, ResolvedJudge, ResolvedTaskPrompt, Role, ScaleSource
 from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, MissingScores, RunMark, RunPlan, RunRecord, RunStatus
+from lfexp_mcp.model.run_spec import RUN_SPEC_FORMAT, DatasetItem, ExperimentHead, Limits, RunSpec, models_of
 from lfexp_mcp.model.scale import (
     BOOLEAN,
     LOWER_IS_BETTER,
@@ -33,27 +37,40 @@ __all__ = [
     "LOWER_IS_BETTER",
     "OTHERS",
     "ROUNDING",
+    "RUN_SPEC_FORMAT",
     "TEN",
     "UNIT",
     "Category",
+    "DatasetItem",
     "EndStatus",
     "Evaluation",
     "EvaluatorFailure",
+    "ExperimentHead",
     "HumanMaker",
+    "Interval",
     "ItemResult",
     "ItemStatus",
     "JudgeMaker",
+    "Limits",
+    "Message",
     "MissingScores",
     "ModelCaller",
     "ModelUsage",
+    "NextStep",
     "OtherMaker",
+    "ProviderName",
+    "ResolvedJudge",
+    "ResolvedTaskPrompt",
+    "Role",
     "RunMaker",
     "RunMark",
     "RunPlan",
     "RunRecord",
+    "RunSpec",
     "RunStatus",
     "Scale",
     "ScaleKind",
+    "ScaleSource",
     "Score",
     "ScoreDataType",
     "ScoreMaker",
@@ -61,6 +78,7 @@ __all__ = [
     "ScoreSource",
     "ScriptMaker",
     "are_mixed",
+    "models_of",
     "parse_scale_name",
     "recorded_maker",
     "scaled_label",

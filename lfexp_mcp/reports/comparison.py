@@ -1,6 +1,7 @@
 """Report on runs compared."""
 
-from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, Range, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunFigures, ScoreComparison
+from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.layout import Block, Notice, Report, Table, cell, number, warnings
 
 
@@ -100,7 +101,7 @@ def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.4f}"
 
 
-def _interval(value: Range | None) -> str:
+def _interval(value: Interval | None) -> str:
     return "" if value is None else f"[{value.low:+.3f}, {value.high:+.3f}]"
 
 

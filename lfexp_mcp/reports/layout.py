@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.foreign import Mark, json_text, lines_of, one_line, quoted_mark
 
 ROWS = (50, 20, 10, 5, 2)

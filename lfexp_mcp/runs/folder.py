@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import RunExistsError, StateError
-from lfexp_mcp.model import RunRecord, RunStatus
+from lfexp_mcp.model import DatasetItem, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.replay import RunState, build_record
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec, decode_run_spec, encode_items, encode_run_spec, read_items
+from lfexp_mcp.runs.run_spec import decode_run_spec, encode_items, encode_run_spec, read_items
 
 HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
@@ -68,7 +68,7 @@ class RunFolder:
         with self._reading():
             return self.journal_path.exists() and self.journal_path.stat().st_size > 0
 
-    def write_run_spec(self, run_spec: RunSpec, items: Iterable[RunItem] | None) -> None:
+    def write_run_spec(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None) -> None:
         """Write what the run shall do.
 
         Args:
@@ -113,7 +113,7 @@ class RunFolder:
         with self._reading():
             return decode_run_spec(path.read_bytes())
 
-    def items(self) -> Iterator[RunItem]:
+    def items(self) -> Iterator[DatasetItem]:
         """Read the items in their order.
 
         Raises:
@@ -148,7 +148,7 @@ class RunFolder:
         state = self.read_state()
         return self.record_of(state)
 
-    def record_of(self, state: RunState, items: Iterable[RunItem] | None = None) -> RunRecord:
+    def record_of(self, state: RunState, items: Iterable[DatasetItem] | None = None) -> RunRecord:
         """Return the run as it stands, whose journal has been read, and perhaps its items."""
         items = self.items() if items is None else items
         return build_record(self.run_spec(), items, state, self.status_of(state), self.last_words())

@@ -7,7 +7,18 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import EvaluatorFailure, ItemResult, ModelCaller, ModelUsage, RunPlan, RunRecord, RunStatus, Score
+from lfexp_mcp.model import (
+    DatasetItem,
+    EvaluatorFailure,
+    ItemResult,
+    ModelCaller,
+    ModelUsage,
+    RunPlan,
+    RunRecord,
+    RunSpec,
+    RunStatus,
+    Score,
+)
 from lfexp_mcp.runs.journal import (
     Damaged,
     Event,
@@ -27,7 +38,6 @@ from lfexp_mcp.runs.journal import (
     WorkerLoading,
     WriteRefused,
 )
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 
 AT_WORK_SHOWN = 10
 DAMAGED_SHOWN = 5
@@ -184,7 +194,7 @@ class RunState:
 
 
 def build_record(
-    run_spec: RunSpec, items: Iterable[RunItem], state: RunState, status: RunStatus, last_words: str | None = None
+    run_spec: RunSpec, items: Iterable[DatasetItem], state: RunState, status: RunStatus, last_words: str | None = None
 ) -> RunRecord:
     """Put order and journal together to the run as it is read.
 
@@ -217,7 +227,7 @@ def build_record(
     )
 
 
-def _result(item: RunItem, repeat: int, state: RunState) -> ItemResult:
+def _result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
     key = (repeat, item.id)
     ended = state.ended.get(key)
     if ended is None:

@@ -3,11 +3,10 @@
 from collections import OrderedDict
 from threading import Lock
 
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.model import DatasetItem, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunItem
 
 MAX_KEPT = 4
 """Replays in memory; one of 100,000 items takes some 100 MB."""
@@ -21,7 +20,7 @@ class Replay:
         self.state = RunState()
         self._reader = JournalReader(folder.journal_path)
         self._seen: tuple[int, int] | None = None
-        self._items: tuple[RunItem, ...] | None = None
+        self._items: tuple[DatasetItem, ...] | None = None
         self._ended: tuple[object, RunRecord] | None = None
         """The record of an ended run, behind what it was made of."""
         self._lock = Lock()

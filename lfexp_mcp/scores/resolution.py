@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale
+from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale, ScaleSource
 from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, parse_range, stated_scale
-
-ScaleSource = Literal["prompt config", "score config", "prompt text", "default"]
 
 _NAMED: dict[str, Scale] = {
     "percent": Scale(0, 100),

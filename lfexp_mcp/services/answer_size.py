@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
-from lfexp_mcp.answers.base import Answer, NextStep
+from lfexp_mcp.answers.base import Answer
 
 Detail = Literal["summary", "full"]
 MAX_TOKENS = 8_000
@@ -157,8 +157,6 @@ class _Truncation:
         return answer.model_copy(update={"warnings": [*warnings, warning]})
 
     def _model(self, answer: A) -> A:
-        if isinstance(answer, NextStep):
-            return answer
         changed = {
             name: self._json(value) if field.annotation == JsonValue else self._value(name, value, name in answer.paged)
             for name, field in type(answer).model_fields.items()

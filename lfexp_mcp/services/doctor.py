@@ -13,7 +13,7 @@ from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway.connection import connect
 from lfexp_mcp.judges.models import KEY_VARIABLES, open_provider
-from lfexp_mcp.judges.providers.messages import ProviderName
+from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 
 TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from lfexp_mcp.errors import LfexpError, RunExistsError
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.run_spec import RunSpec
 
 POLL_S = 0.02
 CLOSE_GRACE_S = 10.0

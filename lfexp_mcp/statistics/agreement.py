@@ -5,8 +5,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import mean_interval
-from lfexp_mcp.statistics.significance import Z95, Interval
+from lfexp_mcp.statistics.significance import Z95
 
 Category = TypeVar("Category", bound=Hashable)
 Weights = Literal["none", "quadratic"]

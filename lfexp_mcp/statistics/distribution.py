@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.proportions import wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
-from lfexp_mcp.statistics.significance import CONFIDENCE, Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE
 
 MIN_VALUES = 5
 """Fewer values on an open scale give no interval of their mean."""

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import bounded_mean_interval, max_unseen_share
 from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
-from lfexp_mcp.statistics.significance import ALPHA, CONFIDENCE, Interval
+from lfexp_mcp.statistics.significance import ALPHA, CONFIDENCE
 
 MIN_PAIRS = 5
 """Pairs needed for a verdict on a difference."""

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 
-from lfexp_mcp.statistics.significance import CONFIDENCE, Z95, Interval
+from lfexp_mcp.model import Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE, Z95
 
 MIN_MID_P_PAIRS = 25
 """Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lfexp_mcp.statistics.significance import CONFIDENCE, Interval
+from lfexp_mcp.model import Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy as np

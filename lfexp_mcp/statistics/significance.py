@@ -1,7 +1,6 @@
 """The levels of all tests and intervals here, and the adjustment of many tests for each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 """Default level of an interval."""
@@ -9,23 +8,6 @@ ALPHA = 0.05
 """Level of a test."""
 Z95 = 1.959963984540054
 """The normal quantile of `CONFIDENCE`, two-sided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A confidence interval, at 95% unless stated otherwise."""
-
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
-
-    def within(self, margin: float) -> bool:
-        """Whether every value inside is closer to zero than `margin`."""
-        return -margin < self.low and self.high < margin
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

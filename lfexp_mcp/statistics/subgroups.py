@@ -4,11 +4,12 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import max_unseen_share
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 from lfexp_mcp.statistics.proportions import newcombe
 from lfexp_mcp.statistics.resampling import sampled_sums
-from lfexp_mcp.statistics.significance import CONFIDENCE, Interval
+from lfexp_mcp.statistics.significance import CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True)

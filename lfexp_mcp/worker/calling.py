@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
+from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.scripts import ScriptItem, Task
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.worker.user_code import CallResult, UserCode
@@ -23,14 +23,14 @@ class TaskOutput:
     """What of it JSON cannot hold, and was replaced."""
 
 
-CallTask = Callable[[RunItem], Awaitable[CallResult[TaskOutput]]]
+CallTask = Callable[[DatasetItem], Awaitable[CallResult[TaskOutput]]]
 """Calls the task once on an item, within its time-out; raises nothing of what the task raises."""
 
 
 def script_caller(task: Task, user: UserCode, run_spec: RunSpec) -> CallTask:
     """Call the task of the user's script."""
 
-    async def call(item: RunItem) -> CallResult[TaskOutput]:
+    async def call(item: DatasetItem) -> CallResult[TaskOutput]:
         given = script_item(item, run_spec)
         return await user.call(
             lambda: task.call(given), read_output, is_async=task.is_async, timeout=run_spec.limits.item_timeout
@@ -45,7 +45,7 @@ def read_output(value: object) -> TaskOutput:
     return TaskOutput(value, converter.convert(value), frozenset(converter.replaced))
 
 
-def script_item(item: RunItem, run_spec: RunSpec) -> ScriptItem:
+def script_item(item: DatasetItem, run_spec: RunSpec) -> ScriptItem:
     """Return the item as scripts are given it: a copy for each call, since scripts may change what they get."""
     return ScriptItem(
         id=item.id,

@@ -5,10 +5,9 @@ from collections import Counter
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import open_prices
-from lfexp_mcp.model import ModelCaller, ModelUsage
+from lfexp_mcp.model import ModelCaller, ModelUsage, RunSpec
 from lfexp_mcp.runs.journal import Event, JournalWriter, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunSpec
 
 
 class UsageLedger:

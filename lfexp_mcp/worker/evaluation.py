@@ -11,10 +11,9 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import Evaluation, EvaluatorFailure, RunMaker, Score
+from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
@@ -45,7 +44,7 @@ class Scorer(Protocol):
     def maker_of(self, evaluated: Evaluation) -> RunMaker:
         """Return the maker of a score that `score` gave."""
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:
+    async def score(self, item: DatasetItem, ended: ItemEnded, output: object) -> list[Evaluation]:
         """Score one output.
 
         Args:
@@ -69,7 +68,7 @@ class ScriptScorer:
         self.name = evaluator.name
         self.score_name = evaluator.name
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
+    async def score(self, item: DatasetItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
         """Call the evaluator; see `Scorer`."""
         given = script_item(item, self._run_spec)
         outcome = await self._user.call(
@@ -202,7 +201,7 @@ class ItemEvaluation:
 class _Result:
     """A good result, to be scored."""
 
-    item: RunItem
+    item: DatasetItem
     ended: ItemEnded
     output: object
 

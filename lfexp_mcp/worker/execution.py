@@ -8,8 +8,8 @@ import anyio.to_thread
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import Limits
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.run_spec import Limits
 from lfexp_mcp.worker.evaluation import ItemEvaluation
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import Work

@@ -15,9 +15,9 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.model import DatasetItem, ExperimentHead, RunSpec
 from lfexp_mcp.runs.identity import ItemIds
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.run_spec import ExperimentHead, RunItem, RunSpec
 from lfexp_mcp.worker.observations import attribute_text, failure_attributes, metadata_attributes, sdk_scope
 
 ROOT_SPAN = "experiment-item-run"
@@ -39,7 +39,7 @@ class ItemSpans:
         self._run_spec = run_spec
         self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
 
-    def shared(self, item: RunItem, repeat: int) -> dict[str, str]:
+    def shared(self, item: DatasetItem, repeat: int) -> dict[str, str]:
         """Return what every span of an item carries."""
         experiment = self._run_spec.experiments[repeat]
         attributes = {
@@ -54,7 +54,7 @@ class ItemSpans:
             attributes[_NAMES.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
         return attributes
 
-    def around_task(self, item: RunItem, repeat: int, observation_id: str) -> dict[str, str]:
+    def around_task(self, item: DatasetItem, repeat: int, observation_id: str) -> dict[str, str]:
         """Return what the two spans around the task carry, those attributes included that all spans do."""
         attributes = metadata_attributes(self._observation_metadata(item, self._run_spec.experiments[repeat]))
         if self._run_spec.description:
@@ -63,7 +63,7 @@ class ItemSpans:
             attributes[_NAMES.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = attribute_text(item.expected_output)
         return {**attributes, **self.shared(item, repeat), ROOT_OBSERVATION: observation_id}
 
-    def rebuild(self, item: RunItem, ended: ItemEnded, resource: Resource, public_key: str) -> list[ReadableSpan]:
+    def rebuild(self, item: DatasetItem, ended: ItemEnded, resource: Resource, public_key: str) -> list[ReadableSpan]:
         """Make the spans around a task again, under the ids that they had.
 
         Args:
@@ -104,7 +104,7 @@ class ItemSpans:
             for name, span_id, parent in spans
         ]
 
-    def _observation_metadata(self, item: RunItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
+    def _observation_metadata(self, item: DatasetItem, experiment: ExperimentHead) -> dict[str, JsonValue]:
         return {
             **item.metadata,
             **self._run_spec.metadata,

@@ -9,10 +9,8 @@ from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import Evaluation, JudgeMaker
+from lfexp_mcp.model import DatasetItem, Evaluation, JudgeMaker, ResolvedJudge
 from lfexp_mcp.runs.journal import ItemEnded
-from lfexp_mcp.runs.run_spec import RunItem
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 
@@ -31,7 +29,7 @@ class JudgeScorer:
         """Return the judge; see `Scorer`."""
         return self._maker
 
-    async def score(self, item: RunItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
+    async def score(self, item: DatasetItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
         """Let the judge score. See `Scorer`.
 
         A spent budget, or a model that would refuse every further call, stops the run and leaves the score to a resume.

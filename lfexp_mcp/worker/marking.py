@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 from lfexp_mcp.gateway.run_marks import mark_score
-from lfexp_mcp.model import JudgeMaker, MissingScores, RunMaker, RunMark, RunPlan, ScriptMaker
+from lfexp_mcp.model import JudgeMaker, MissingScores, RunMaker, RunMark, RunPlan, RunSpec, ScriptMaker
 from lfexp_mcp.runs.journal import RunEnded, RunMarked
 from lfexp_mcp.runs.replay import ItemKey, RunState
-from lfexp_mcp.runs.run_spec import RunSpec
 
 DIED = RunEnded(status="failed", reason="The process of the run died.")
 MAX_LISTED = 200

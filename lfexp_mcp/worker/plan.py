@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One item to run, or only to evaluate."""
 
-    item: RunItem
+    item: DatasetItem
     repeat: int
     ended: ItemEnded | None = None
     """The good result that only needs scores; None where the task is to run."""
@@ -28,7 +28,7 @@ class Work:
 
 def plan_work(
     run_spec: RunSpec,
-    items: Iterable[RunItem],
+    items: Iterable[DatasetItem],
     state: RunState,
     evaluators: Collection[str],
     answerable: Collection[str],
@@ -61,7 +61,7 @@ def plan_work(
 
 
 def _work(
-    item: RunItem, repeat: int, state: RunState, evaluators: Collection[str], answerable: Collection[str]
+    item: DatasetItem, repeat: int, state: RunState, evaluators: Collection[str], answerable: Collection[str]
 ) -> Work | None:
     key = (repeat, item.id)
     if not state.succeeded(key):

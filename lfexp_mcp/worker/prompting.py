@@ -6,9 +6,8 @@ from langfuse import Langfuse, propagate_attributes
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.models import Models
-from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt
-from lfexp_mcp.model import ModelCaller
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
+from lfexp_mcp.judges.prompt_task import PromptTask
+from lfexp_mcp.model import DatasetItem, ModelCaller, ResolvedTaskPrompt, RunSpec
 from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
 from lfexp_mcp.worker.costs import UsageLedger
 from lfexp_mcp.worker.failures import error_text
@@ -32,7 +31,7 @@ def prompt_caller(
     timeout = run_spec.limits.item_timeout
     user = ModelCaller(task.name, task.model, "task")
 
-    async def call(item: RunItem) -> CallResult[TaskOutput]:
+    async def call(item: DatasetItem) -> CallResult[TaskOutput]:
         # One for each item, so that its usage is the item's.
         prompt_task = PromptTask(task, models)
         with (
@@ -66,7 +65,7 @@ def _timing(started_ns: int, answering_seconds: float) -> Timing:
     return Timing(max(started_ns, ended_ns - round(answering_seconds * 1e9)), ended_ns)
 
 
-async def _answer(task: PromptTask, item: RunItem, run_spec: RunSpec, stop: Stop) -> CallResult[str]:
+async def _answer(task: PromptTask, item: DatasetItem, run_spec: RunSpec, stop: Stop) -> CallResult[str]:
     try:
         return Returned(await task.call(script_item(item, run_spec)))
     except (BudgetError, ModelRefusedError) as error:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import ScriptMaker
-from lfexp_mcp.runs.run_spec import RunSpec
+from lfexp_mcp.model import RunSpec, ScriptMaker
 
 GIT_PATIENCE = 3.0
 """Seconds that git may take; a run does not wait longer for it."""
@@ -54,7 +53,7 @@ def collect_provenance(
             provenance[name] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     if run_spec.task_prompt is not None:
         prompt = run_spec.task_prompt
-        provenance["task"] = {key: prompt[key] for key in ("name", "version", "provider", "model") if key in prompt}
+        provenance["task"] = prompt.model_dump(include={"name", "version", "provider", "model"})
     if git is not None:
         provenance["git"] = git
     return provenance

@@ -17,15 +17,20 @@ from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
-from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
-from lfexp_mcp.judges.providers.messages import ProviderName
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import ModelCaller, ModelUsage, RunPlan
+from lfexp_mcp.model import (
+    DatasetItem,
+    ModelCaller,
+    ModelUsage,
+    ProviderName,
+    ResolvedJudge,
+    ResolvedTaskPrompt,
+    RunPlan,
+    RunSpec,
+)
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.worker import marking
@@ -86,7 +91,7 @@ class Run:
 
     folder: RunFolder
     run_spec: RunSpec
-    items: Sequence[RunItem]
+    items: Sequence[DatasetItem]
     state: RunState
     """As earlier workers left it."""
     scripts: Scripts

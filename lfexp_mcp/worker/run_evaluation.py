@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.model import Evaluation, EvaluatorFailure, Score
+from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunSpec, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.journal import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.replay import ItemKey, RunState
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
@@ -36,7 +35,7 @@ class RunEvaluation:
         self._delivery = delivery
         self._results: dict[ItemKey, ScriptItemResult] = {}
 
-    def add_earlier(self, items: Iterable[RunItem], state: RunState) -> None:
+    def add_earlier(self, items: Iterable[DatasetItem], state: RunState) -> None:
         """Take in what earlier workers of this run have done."""
         if not self._evaluators:
             return
@@ -46,7 +45,7 @@ class RunEvaluation:
                 if state.succeeded(key) and key in state.scored:
                     self.add(item, state.ended[key], state.ended[key].output, state.scored[key])
 
-    def add(self, item: RunItem, ended: ItemEnded, output: object, scored: ItemScored) -> None:
+    def add(self, item: DatasetItem, ended: ItemEnded, output: object, scored: ItemScored) -> None:
         """Take in one good result."""
         if self._evaluators:
             self._results[ended.repeat, item.id] = ScriptItemResult(

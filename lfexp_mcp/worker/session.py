@@ -11,15 +11,12 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
 from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan
-from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
-from lfexp_mcp.judges.resolved import ResolvedJudge, describe_judge
-from lfexp_mcp.model import RunMaker, RunPlan, ScriptMaker
+from lfexp_mcp.model import ResolvedTaskPrompt, RunMaker, RunPlan, RunSpec, ScriptMaker
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source
@@ -143,21 +140,30 @@ def _load_scripts(run_spec: RunSpec) -> tuple[Scripts, set[str]]:
     evaluators = EvaluatorSet((), ())
     if run_spec.evaluator_script is not None:
         evaluators = load_evaluators(run_spec.evaluator_script)
-    judges = tuple(ResolvedJudge.model_validate(judge) for judge in run_spec.judges)
-    return Scripts(task, evaluators, judges), set(sys.modules) - before
+    return Scripts(task, evaluators, run_spec.judges), set(sys.modules) - before
 
 
 def _load_task(run_spec: RunSpec) -> Task | ResolvedTaskPrompt:
     if run_spec.task_script is not None:
         return load_task(run_spec.task_script)
     if run_spec.task_prompt is not None:
-        return ResolvedTaskPrompt.model_validate(run_spec.task_prompt)
+        return run_spec.task_prompt
     raise ScriptError("The run has no task. Pass task_script or task_prompt.")
 
 
 def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:
     """Describe them as `answers.run.EvaluatorInfo` does."""
-    described = [describe_judge(judge) for judge in scripts.judges]
+    described: list[dict[str, JsonValue]] = [
+        {
+            "name": judge.name,
+            "kind": "judge",
+            "version": judge.version,
+            "model": judge.model,
+            "scale": judge.scale.name,
+            "scale_source": judge.scale_source,
+        }
+        for judge in scripts.judges
+    ]
     for kind, evaluators in (("script", scripts.evaluators.evaluators), ("run", scripts.evaluators.run_evaluators)):
         described += [{"name": evaluator.name, "kind": kind, **_scale_of(evaluator)} for evaluator in evaluators]
     return described

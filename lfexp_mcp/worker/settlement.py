@@ -7,11 +7,11 @@ import anyio.to_thread
 
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
 from lfexp_mcp.worker.delivery import Delivery, Patience
 from lfexp_mcp.worker.encoding import encode

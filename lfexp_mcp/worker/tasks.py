@@ -6,8 +6,8 @@ import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
-from lfexp_mcp.runs.run_spec import RunItem
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
@@ -48,7 +48,7 @@ class TaskRunner:
         self._recorder = recorder
         self._warned: set[str] = set()
 
-    async def run(self, item: RunItem, repeat: int, attempt: int) -> Ended:
+    async def run(self, item: DatasetItem, repeat: int, attempt: int) -> Ended:
         """Run the task on one item, and submit its result to the journal.
 
         Args:
@@ -88,7 +88,7 @@ class TaskRunner:
         self._recorder.submit(event)
         return Ended(event, outcome.value.value if isinstance(outcome, Returned) else None)
 
-    async def _attempt(self, item: RunItem) -> tuple[CallResult[TaskOutput], Timing, int]:
+    async def _attempt(self, item: DatasetItem) -> tuple[CallResult[TaskOutput], Timing, int]:
         """Call the task until it returns, as often as the run allows; tell when the last of the calls ran."""
         started_ns = CLOCK.time_ns()
         if item.input is None:
@@ -105,7 +105,7 @@ class TaskRunner:
             started_ns = CLOCK.time_ns()
             delay = min(delay * 2, LONGEST_RETRY_DELAY)
 
-    def _warn_of(self, changed: frozenset[str], item: RunItem) -> None:
+    def _warn_of(self, changed: frozenset[str], item: DatasetItem) -> None:
         """Say, once of each kind, what of an output JSON cannot hold."""
         fresh = changed - self._warned
         if fresh:

@@ -30,10 +30,10 @@ from pydantic import JsonValue
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.run_spec import RunItem, RunSpec
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.encoding import begun_at, encode
 from lfexp_mcp.worker.item_spans import ROOT_OBSERVATION, ROOT_SPAN, TASK_SPAN, ItemSpans, nanoseconds, span_context
@@ -284,7 +284,7 @@ class RunTracer:
             raise self._exporter.failure
 
     @contextmanager
-    def task(self, item: RunItem, repeat: int, attempt: int, started: datetime) -> Iterator[TaskSpan]:
+    def task(self, item: DatasetItem, repeat: int, attempt: int, started: datetime) -> Iterator[TaskSpan]:
         """Open the spans around one item's task; spans within get the item's attributes.
 
         Args:
@@ -316,7 +316,7 @@ class RunTracer:
             yield TaskSpan(root, span, unit)
 
     @contextmanager
-    def evaluation(self, item: RunItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
+    def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
         """Open the span around the evaluators of one item, as a child of its root.
 
         Args:

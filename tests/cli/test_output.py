@@ -7,10 +7,10 @@ import sys
 import pytest
 import typer
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
 from lfexp_mcp.cli.output import show
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.foreign import one_line
 from lfexp_mcp.reports.layout import Report, Table, cell, plain
 from lfexp_mcp.reports.markdown import markdown

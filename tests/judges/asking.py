@@ -5,10 +5,8 @@ from dataclasses import replace
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.judges.models import POLICY
-from lfexp_mcp.judges.providers.messages import Message, ProviderName
-from lfexp_mcp.judges.resolved import ResolvedJudge
 from lfexp_mcp.judges.templates import placeholders
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import Message, ModelUsage, ProviderName, ResolvedJudge
 from lfexp_mcp.scores import TEN, Scale
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer

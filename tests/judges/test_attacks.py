@@ -12,9 +12,8 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import JudgeReplyError
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel
-from lfexp_mcp.judges.providers.messages import Message, ProviderName
 from lfexp_mcp.judges.reply import read_reply
-from lfexp_mcp.model import TEN
+from lfexp_mcp.model import TEN, Message, ProviderName
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Call, ProviderServer, Reply
 

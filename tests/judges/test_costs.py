@@ -14,9 +14,9 @@ from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
-from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.usage import Meter, estimate_run
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import Message, ModelUsage
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Failure, ProviderServer, Reply
 

@@ -6,10 +6,9 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
-from lfexp_mcp.gateway.records import Dataset, DatasetItem
+from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.judges.discovery import FoundJudges, find_judges
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.model import DatasetItem, ItemResult, ResolvedJudge, RunRecord, Score
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.services.definitions import PromptMessage
 from lfexp_mcp.services.definitions.judges import create_judge
@@ -50,7 +49,7 @@ def name() -> str:
 
 
 def items(*metadata: dict[str, JsonValue], expected: JsonValue = "e") -> list[DatasetItem]:
-    return [DatasetItem(str(index), "d", "i", expected, each) for index, each in enumerate(metadata or ({},))]
+    return [DatasetItem(str(index), "i", expected, each) for index, each in enumerate(metadata or ({},))]
 
 
 async def discover(

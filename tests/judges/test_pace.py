@@ -10,8 +10,7 @@ from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.providers.failures import LONGEST_WAIT, retry_after
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.model import ModelUsage, ResolvedJudge
 from lfexp_mcp.retries import RetryPolicy
 from tests.judges.asking import QUICK, UsageNotes, make_judge, settings_for
 from tests.providers.server import Call, Drop, Failure, Outcome, ProviderServer, Reply, rate_limited

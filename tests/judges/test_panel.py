@@ -10,9 +10,8 @@ from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
 from lfexp_mcp.judges.judged import Judged
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import Generation, JudgePanel
-from lfexp_mcp.judges.providers.messages import Message, ModelAnswer, ModelRequest, ProviderName
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import ModelUsage
+from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.model import Message, ModelUsage, ProviderName, ResolvedJudge
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.scores import Category, Scale
 from lfexp_mcp.scores.stated import PASS_FAIL

@@ -5,11 +5,11 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, LfexpError, NotFoundError, ProviderError
-from lfexp_mcp.gateway.records import DatasetItem, PromptMessage
+from lfexp_mcp.gateway.records import PromptMessage
 from lfexp_mcp.judges.models import open_models
-from lfexp_mcp.judges.prompt_task import PromptTask, ResolvedTaskPrompt, resolve_task_prompt, variables
-from lfexp_mcp.judges.providers.messages import Message
+from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import placeholders
+from lfexp_mcp.model import DatasetItem, Message, ResolvedTaskPrompt
 from lfexp_mcp.scripts import ScriptItem
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -46,7 +46,7 @@ def task(*texts: str, role: str = "user") -> ResolvedTaskPrompt:
 
 
 def items(*inputs: JsonValue) -> list[DatasetItem]:
-    return [DatasetItem(str(index), "d", each) for index, each in enumerate(inputs)]
+    return [DatasetItem(str(index), each) for index, each in enumerate(inputs)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, JsonValue
 
-from lfexp_mcp.answers.base import Answer, NextStep
+from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import COMMANDS
+from lfexp_mcp.model import NextStep
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -66,8 +68,6 @@ class _Maker:
 
     def model(self, model: type[A]) -> A:
         values = {name: self._value(field.annotation) for name, field in model.model_fields.items()}
-        if model is NextStep:
-            values |= {"tool": self._random.choice(sorted(COMMANDS)), "arguments": {"run_name": self._text()}}
         return model.model_validate(values)
 
     def _value(self, annotation: object) -> object:
@@ -84,6 +84,10 @@ class _Maker:
             return {self._value(arguments[0]): self._value(arguments[1]) for _ in range(self._random.randrange(3))}
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return self.model(annotation)
+        if annotation is NextStep:
+            return NextStep(self._random.choice(sorted(COMMANDS)), {"run_name": self._text()}, self._text())
+        if isinstance(annotation, type) and is_dataclass(annotation):
+            return annotation(**{field.name: self._value(field.type) for field in fields(annotation)})
         return self._scalar(annotation)
 
     def _scalar(self, annotation: object) -> object:

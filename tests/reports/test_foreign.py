@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
-from lfexp_mcp.answers.base import Answer, NextStep
+from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
@@ -20,6 +20,7 @@ from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import emit
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.foreign import MARKS, as_utf8, escaped_json, is_fit, json_text, one_line, paragraph, quoted_mark
 from lfexp_mcp.reports.junit import junit

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.errors import RunExistsError, StateError
-from lfexp_mcp.model import TEN, JudgeMaker, Score, ScriptMaker
+from lfexp_mcp.model import TEN, DatasetItem, ExperimentHead, JudgeMaker, RunSpec, Score, ScriptMaker
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
-from lfexp_mcp.runs.run_spec import ExperimentHead, RunItem, RunSpec
 
 
 def make_run_spec(**changes: object) -> RunSpec:
@@ -35,7 +34,7 @@ def make_run_spec(**changes: object) -> RunSpec:
 
 def make_folder(path: Path, *events: Event) -> RunFolder:
     folder = RunFolder(path)
-    folder.write_run_spec(make_run_spec(), [RunItem(id="a", input=1), RunItem(id="b", input=2)])
+    folder.write_run_spec(make_run_spec(), [DatasetItem(id="a", input=1), DatasetItem(id="b", input=2)])
     journal = folder.open_journal()
     journal.append(*events)
     journal.close()

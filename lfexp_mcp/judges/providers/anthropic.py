@@ -18,15 +18,8 @@ from anthropic.types import MessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import (
-    CallFailure,
-    Ending,
-    KeyCheck,
-    Message,
-    ModelAnswer,
-    ModelRequest,
-    effort_of,
-)
+from lfexp_mcp.judges.providers.messages import CallFailure, Ending, KeyCheck, ModelAnswer, ModelRequest, effort_of
+from lfexp_mcp.model import Message
 
 MAX_TOKENS = 2048
 """Of an answer, where the prompt's config says nothing: the API wants a number."""

@@ -6,17 +6,9 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-ProviderName = Literal["openai", "anthropic"]
-Role = Literal["system", "user", "assistant"]
+from lfexp_mcp.model import Message
+
 Ending = Literal["complete", "cut off", "refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation."""
-
-    role: Role
-    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.failures import ErrorAnswer, failure_of
-from lfexp_mcp.judges.providers.messages import (
-    CallFailure,
-    Ending,
-    KeyCheck,
-    Message,
-    ModelAnswer,
-    ModelRequest,
-    effort_of,
-)
+from lfexp_mcp.judges.providers.messages import CallFailure, Ending, KeyCheck, ModelAnswer, ModelRequest, effort_of
+from lfexp_mcp.model import Message
 
 _PLAIN = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "verbosity", "service_tier")
 NEWER_LIMIT = "max_completion_tokens"

@@ -16,10 +16,10 @@ from lfexp_mcp.answers.analysis import (
     SliceResult,
     SplitVote,
 )
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution

@@ -5,7 +5,6 @@ from itertools import combinations
 
 from lfexp_mcp.answers.analysis import Histogram, ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
-from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
@@ -21,7 +20,7 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
     return ScoreDistribution(
         **summary.model_dump(),
-        interval=as_range(interval),
+        interval=interval,
         quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if numbers else {},
         histogram=Histogram(low=low, high=high, counts=histogram(numbers, low, high)) if numbers else None,
         threshold=threshold if on_scale else None,
@@ -46,7 +45,7 @@ def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorr
         shared = sorted(one.keys() & other.keys())
         result = spearman([(one[item_id], other[item_id]) for item_id in shared])
         if result.rho is not None:
-            interval = as_range(result.interval)
+            interval = result.interval
             found.append(
                 ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.rho, interval=interval)
             )

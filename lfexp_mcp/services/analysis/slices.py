@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
-from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.significance import ALPHA, holm
 from lfexp_mcp.statistics.subgroups import SubgroupDifference, compare_with_rest
@@ -91,7 +90,7 @@ def _result(
         mean=result.mean,
         rest_mean=result.rest_mean,
         delta=result.delta,
-        interval=as_range(result.interval),
+        interval=result.interval,
         p_adjusted=p,
         verdict=_verdict(result, p, on_scale=on_scale),
     )

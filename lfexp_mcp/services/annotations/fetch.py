@@ -15,10 +15,10 @@ from lfexp_mcp.answers.annotations import (
     Quote,
     ThemeKind,
 )
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, BackendKind, NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, BackendKind
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.gateway.records import Dataset, ScoreEntry
-from lfexp_mcp.model import RunRecord, Score
+from lfexp_mcp.model import NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores
 from lfexp_mcp.services.annotations.human_words import (
     HumanWords,

@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.model import ItemResult, Score
+from lfexp_mcp.model import Interval, ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.agreement import Correlation, Kappa, kappa, spearman
+from lfexp_mcp.statistics.agreement import (
+    Correlation,
+    Kappa,
+    kappa,
+    spearman,
+)
 from lfexp_mcp.statistics.proportions import wilson
-from lfexp_mcp.statistics.significance import Interval
 
 MOST_CATEGORIES = 11
 """Distinct values up to which ratings on an even grid are ordered categories; 0-10 has so many."""
@@ -120,7 +123,7 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
         pairs=len(numbers),
         measure=measure,
         value=value,
-        interval=as_range(interval),
+        interval=interval,
         agreement=agreement,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
@@ -185,4 +188,4 @@ def _rate(judge_passes: Sequence[bool]) -> RateAnswer:
     hits, of = sum(judge_passes), len(judge_passes)
     if not of:
         return RateAnswer(hits=0, of=0, share=None, interval=None)
-    return RateAnswer(hits=hits, of=of, share=hits / of, interval=as_range(wilson(hits, of)))
+    return RateAnswer(hits=hits, of=of, share=hits / of, interval=wilson(hits, of))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.comparison import (
     ChangeKind,
     ChangeList,
@@ -19,7 +19,7 @@ from lfexp_mcp.answers.comparison import (
     ScoreComparison,
 )
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.model import UNIT
+from lfexp_mcp.model import UNIT, NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings

@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
 from lfexp_mcp.answers.run import ScoreSummary
-from lfexp_mcp.model import ItemResult, RunRecord
+from lfexp_mcp.model import Interval, ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
-from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
-from lfexp_mcp.statistics.significance import Interval
 
 _WORDS: dict[Ratio, tuple[str, str]] = {
     "seconds": ("takes", "the time"),
@@ -148,7 +146,7 @@ def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: 
         pairs=result.pairs,
         difference=result.delta,
         ratio=None,
-        interval=as_range(result.interval),
+        interval=result.interval,
         p=result.p,
         summary=f"{result.first_mean:.1%} of items failed in {names[0]!r}, {result.second_mean:.1%} in {names[1]!r}.",
     )
@@ -171,7 +169,7 @@ def _ratio(
         pairs=result.pairs,
         difference=None,
         ratio=ratio,
-        interval=as_range(interval),
+        interval=interval,
         p=result.p,
         summary=_ratio_sentence(measure, names, ratio, interval, result.pairs),
     )

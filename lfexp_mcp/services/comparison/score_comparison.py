@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
+from lfexp_mcp.model import Interval
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
 from lfexp_mcp.services.comparison.worst_case import worst_case
-from lfexp_mcp.services.intervals import as_range
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, PairedVerdict, compare_pairs, conclude
-from lfexp_mcp.statistics.significance import Interval, holm
+from lfexp_mcp.statistics.paired import (
+    DEFAULT_MIN_DELTA,
+    PairedResult,
+    PairedVerdict,
+    compare_pairs,
+    conclude,
+)
+from lfexp_mcp.statistics.significance import holm
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +147,12 @@ def _compared(line: _Line, adjusted: _Adjusted) -> ScoreComparison:
         baseline_mean=result.first_mean,
         mean=result.second_mean,
         delta=result.delta,
-        interval=as_range(result.interval),
+        interval=result.interval,
         p=result.p,
         p_adjusted=adjusted.p,
         margin=line.margin,
         below_min_delta=conclusion.below_min_delta,
-        worst_case=as_range(line.worst_case),
+        worst_case=line.worst_case,
         method=result.method,
         wins=result.wins,
         losses=result.losses,

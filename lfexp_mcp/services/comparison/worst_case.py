@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from lfexp_mcp.model import Interval
 from lfexp_mcp.services.comparison.coverage import missing_items
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.significance import Interval
 
 MOST_MISSING = 0.02
 """Share of shared items without a value up to which a difference stands for all of them."""

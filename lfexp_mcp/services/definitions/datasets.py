@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.gateway.dataset_names import refuse_unreachable
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
 from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json

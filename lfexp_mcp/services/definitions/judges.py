@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway.records import Prompt, PromptMessage
@@ -12,6 +11,7 @@ from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.new_items import check_json
 from lfexp_mcp.services.workspace import Workspace
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from lfexp_mcp.gateway.records import ExperimentItem
+from lfexp_mcp.model import ExperimentHead
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
-from lfexp_mcp.runs.run_spec import ExperimentHead
 from lfexp_mcp.services.runs.completeness import Completeness
 from lfexp_mcp.services.runs.read_run import item_result, newest_good
 from lfexp_mcp.services.runs.score_attribution import attribute_scores

@@ -10,13 +10,12 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
-from lfexp_mcp.gateway.records import Dataset, DatasetItem, Experiment
+from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import Scale
+from lfexp_mcp.model import DatasetItem, ExperimentHead, Limits, RunSpec, Scale
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event
-from lfexp_mcp.runs.run_spec import ExperimentHead, Limits, RunItem, RunSpec
 from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.experiments.journal_import import read_results
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
@@ -42,7 +41,7 @@ class PreparedRun:
 
     folder: RunFolder
     run_spec: RunSpec
-    items: Sequence[RunItem] | None
+    items: Sequence[DatasetItem] | None
     """None keeps the items that the folder has."""
     earlier: Sequence[Event] = ()
     """What another machine did of the run, for a journal that begins here."""
@@ -104,7 +103,7 @@ async def _dry_order(ws: Workspace, request: RunRequest) -> PreparedRun:
     whole = await _new_run_spec(ws, request, dataset, items, heads)
     few = items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
-    return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), [_run_item(item) for item in few])
+    return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few)
 
 
 async def _begin_order(
@@ -130,7 +129,7 @@ async def _begin_order(
     earlier = await read_results(ws, whole, heads) if whole is not None else ()
     if earlier and (run_spec.evaluator_script or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
-    return PreparedRun(folder, run_spec, [_run_item(item) for item in items], earlier)
+    return PreparedRun(folder, run_spec, items, earlier)
 
 
 async def _new_run_spec(
@@ -186,7 +185,7 @@ async def _continue_order(ws: Workspace, folder: RunFolder, request: RunRequest,
             f"Run {request.run_name!r} has repeats={before.repeats}, and a resume cannot change that: leave `repeats` "
             "out, or use another run name."
         )
-    items = [_dataset_item(item, dataset) for item in folder.items()]
+    items = list(folder.items())
     state = await anyio.to_thread.run_sync(folder.read_state)
     work = await resolve_prompts(ws, request, dataset, items, before, state)
     evaluator_script = _absolute(request.evaluator_script) or before.evaluator_script
@@ -246,10 +245,6 @@ def _version_of(dataset: Dataset, items: Sequence[DatasetItem]) -> datetime:
     return max((item.updated for item in items if item.updated is not None), default=dataset.created)
 
 
-def _dataset_item(item: RunItem, dataset: Dataset) -> DatasetItem:
-    return DatasetItem(item.id, dataset.id, item.input, item.expected_output, item.metadata)
-
-
 def _limits(ws: Workspace, request: RunRequest) -> Limits:
     return Limits(
         max_concurrency=request.max_concurrency,
@@ -263,10 +258,6 @@ def _limits(ws: Workspace, request: RunRequest) -> Limits:
         visibility_delay=0.0 if ws.gateway.backend.kind == "embedded" else ws.settings.visibility_delay,
         cancel_grace=ws.settings.cancel_grace,
     )
-
-
-def _run_item(item: DatasetItem) -> RunItem:
-    return RunItem(id=item.id, input=item.input, expected_output=item.expected_output, metadata=item.metadata)
 
 
 def _check_script(script: Path, kind: str) -> None:

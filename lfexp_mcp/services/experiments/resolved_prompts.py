@@ -6,27 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
-
-from lfexp_mcp.gateway.records import Dataset, DatasetItem
-from lfexp_mcp.judges.resolved import ResolvedJudge
+from lfexp_mcp.gateway.records import Dataset
+from lfexp_mcp.model import DatasetItem, ResolvedJudge, RunSpec, models_of
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunSpec, models_of
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.resume_checks import check_score_names, check_versions, judge_progress
 from lfexp_mcp.services.workspace import Workspace
 
 if TYPE_CHECKING:
-    from lfexp_mcp.judges.prompt_task import ResolvedTaskPrompt
+    from lfexp_mcp.model import ResolvedTaskPrompt
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPrompts:
-    """Judges and prompt as the run spec keeps them, resolved."""
+    """The judges and the prompt task of a run."""
 
-    judges: tuple[dict[str, JsonValue], ...] = ()
+    judges: tuple[ResolvedJudge, ...] = ()
     warnings: tuple[str, ...] = ()
-    task_prompt: dict[str, JsonValue] | None = None
+    task_prompt: ResolvedTaskPrompt | None = None
 
     @property
     def models(self) -> list[str]:
@@ -81,14 +78,10 @@ async def resolve_prompts(
         )
         if state is not None:
             check_score_names(found.judges, state)
-        judges, warnings = tuple(judge.model_dump(mode="json") for judge in found.judges), found.warnings
+        judges, warnings = found.judges, found.warnings
     if so_far:
-        resolved = [ResolvedJudge.model_validate(judge) for judge in judges]
-        warnings = tuple(dict.fromkeys((*warnings, *await check_versions(ws, request, resolved, so_far))))
-    prompt = kept.task_prompt
-    if request.names_task:
-        task = await _resolve_task(ws, request, items)
-        prompt = task.model_dump(mode="json") if task is not None else None
+        warnings = tuple(dict.fromkeys((*warnings, *await check_versions(ws, request, judges, so_far))))
+    prompt = await _resolve_task(ws, request, items) if request.names_task else kept.task_prompt
     work = ResolvedPrompts(judges, warnings, prompt)
     if request.max_cost is not None and work.models:
         from lfexp_mcp.judges.budget import Budget

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.references import parse_reference
-from lfexp_mcp.judges.resolved import ResolvedJudge
-from lfexp_mcp.model import JudgeMaker
+from lfexp_mcp.model import JudgeMaker, ResolvedJudge, RunSpec
 from lfexp_mcp.runs.replay import RunState
-from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.runs.outdated_judges import find_outdated
 from lfexp_mcp.services.workspace import Workspace
@@ -28,7 +26,6 @@ class JudgeProgress:
 
 def judge_progress(before: RunSpec, state: RunState) -> dict[str, JudgeProgress]:
     """Read what the judges of a run have done so far, by the names of their prompts."""
-    judges = [ResolvedJudge.model_validate(judge) for judge in before.judges]
     scored: Counter[tuple[str, int | None]] = Counter()
     failures: dict[str, Counter[str]] = {}
     for item in state.scored.values():
@@ -39,7 +36,7 @@ def judge_progress(before: RunSpec, state: RunState) -> dict[str, JudgeProgress]
             failures.setdefault(missing.name, Counter())[missing.error] += 1
     return {
         judge.name: JudgeProgress(judge, scored[judge.name, judge.version], failures.get(judge.score_name, Counter()))
-        for judge in judges
+        for judge in before.judges
     }
 
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, UsageError, WorkerError
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import NextStep
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_worker
 from lfexp_mcp.runs.protocol import WorkerCommand

@@ -10,11 +10,10 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.model import RunRecord, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
-from lfexp_mcp.runs.run_spec import RunSpec
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import TELLING_S_PER_RESULT

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import RunList, RunListEntry
 from lfexp_mcp.errors import RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
 from lfexp_mcp.gateway.run_marks import decode_plan
-from lfexp_mcp.model import RunStatus
+from lfexp_mcp.model import NextStep, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor

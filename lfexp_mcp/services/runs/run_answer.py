@@ -7,14 +7,12 @@ from contextlib import suppress
 import anyio
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from lfexp_mcp.answers.base import NextStep
 from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
 from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Scale
-from lfexp_mcp.runs.run_spec import RunSpec
+from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec, Scale
 from lfexp_mcp.scores.gaps import nothing_scores
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats

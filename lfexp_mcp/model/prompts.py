@@ -1,12 +1,40 @@
-"""A judge with everything settled that its calls need, as the run's spec keeps it."""
+"""Prompts of Langfuse with everything settled that their calls need: judges, and a prompt that is the task."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from lfexp_mcp.judges.providers.messages import Message, ProviderName
-from lfexp_mcp.model import JudgeMaker
-from lfexp_mcp.scores import Scale, ScaleSource
+from lfexp_mcp.model.maker import JudgeMaker
+from lfexp_mcp.model.scale import Scale
+
+ProviderName = Literal["openai", "anthropic"]
+Role = Literal["system", "user", "assistant"]
+ScaleSource = Literal["prompt config", "score config", "prompt text", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation with a model."""
+
+    role: Role
+    content: str
+
+
+class ResolvedTaskPrompt(BaseModel):
+    """A version of a prompt that is the task, with the model that answers it. Holds no secret."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: int
+    messages: tuple[Message, ...]
+    """The template; a text prompt is one user message."""
+    placeholders: tuple[str, ...]
+    provider: ProviderName
+    model: str
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of the model's calls, as the prompt's config declares them: `temperature`, `max_tokens`, ..."""
 
 
 class ResolvedJudge(BaseModel):
@@ -31,7 +59,7 @@ class ResolvedJudge(BaseModel):
     """Of the model's calls, as the prompt's config declares them: `temperature`, `max_tokens`, `reasoning_effort`,
     ..."""
     defaults: dict[str, JsonValue] = Field(default_factory=dict)
-    """What the config says nothing of, and is left out where the model refuses it."""
+    """Parameters that the config does not declare, left out where the model refuses them."""
     samples: int = Field(default=1, ge=1)
     """How often the judge is asked about each item."""
 
@@ -39,16 +67,3 @@ class ResolvedJudge(BaseModel):
     def maker(self) -> JudgeMaker:
         """The judge as the maker of its scores."""
         return JudgeMaker(self.name, self.version, self.provider, self.model, self.scale, self.scale_source)
-
-
-def describe_judge(judge: ResolvedJudge) -> dict[str, JsonValue]:
-    """Describe a judge as `answers.run.EvaluatorInfo` does, for the run's provenance."""
-    kind: Literal["judge"] = "judge"
-    return {
-        "name": judge.name,
-        "kind": kind,
-        "version": judge.version,
-        "model": judge.model,
-        "scale": judge.scale.name,
-        "scale_source": judge.scale_source,
-    }

@@ -1,0 +1,133 @@
+"""What a run was asked to do: its dataset items, and all else that its worker needs to know, without any secret."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
+from lfexp_mcp.model.scale import Scale
+
+RUN_SPEC_FORMAT: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetItem:
+    """One item of a dataset."""
+
+    id: str
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    dataset_id: str | None = None
+    """None for an item read from a run folder, which does not keep what follows."""
+    source_trace_id: str | None = None
+    """The trace that the item was made from."""
+    updated: datetime | None = None
+    created: datetime | None = None
+
+
+class ExperimentHead(BaseModel):
+    """One experiment in Langfuse; a run has one, or one per repetition."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    """The run's name; `name#2`, `name#3`, ... from the second repetition on."""
+
+
+class Limits(BaseModel):
+    """How far a run may go, and how long it waits; times in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_concurrency: int = 5
+    item_timeout: float | None = None
+    run_timeout: float | None = None
+    task_retries: int = 0
+    fail_on_error: int | float | None = None
+    """A count of failed items (int), or their share of all (float below 1), at which the run stops."""
+    max_cost: float | None = None
+    """USD that the run's judges and prompt task may cost together."""
+    delivery_patience: float = 60.0
+    """How long the end of a run waits for a Langfuse that does not answer."""
+    visibility_delay: float = 10.0
+    """How long Langfuse may take to show what it has stored."""
+    cancel_grace: float = 10.0
+    """How long running items may go on after a cancel or the run's time-out."""
+
+
+class RunSpec(BaseModel):
+    """What a run was asked to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = RUN_SPEC_FORMAT
+    version: str | None = None
+    """Of the lfexp-mcp that wrote it; None in those of version 0.1."""
+    created: datetime
+    project_id: str
+    base_url: str
+    public_key: str | None = None
+    """Identifies the project where Langfuse does not answer; None in a run spec of version 0.1."""
+    dataset_id: str
+    dataset_name: str
+    dataset_version: datetime
+    """The items are those that the dataset had then."""
+    item_count: int
+    dry_run_of: int | None = None
+    """Set for a dry run: how many results the whole run would have. Nothing of a dry run is sent."""
+    experiments: tuple[ExperimentHead, ...]
+    """One per repetition."""
+    description: str | None = None
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    """The user's metadata."""
+    task_script: Path | None = None
+    task_prompt: ResolvedTaskPrompt | None = None
+    """A prompt that is the task, instead of a script."""
+    evaluator_script: Path | None = None
+    score_scales: dict[str, Scale] = Field(default_factory=dict)
+    """What score configs state for scores by name: the scale of a script's score that declares none."""
+    judges: tuple[ResolvedJudge, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What was seen before the run that the user should know."""
+    python: Path | None = None
+    """The interpreter that was asked for; None for the setting's."""
+    working_folder: Path
+    """Where the task runs: the folder that its caller works in."""
+    limits: Limits = Field(default_factory=Limits)
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run, which is that of its first repetition."""
+        return self.experiments[0].name
+
+    @property
+    def repeats(self) -> int:
+        """How often each item is run."""
+        return len(self.experiments)
+
+    @property
+    def judged_scores(self) -> tuple[str, ...]:
+        """Names of the judges' scores."""
+        return tuple(judge.score_name for judge in self.judges)
+
+    @property
+    def models(self) -> list[str]:
+        """The models that judges and a prompt task call."""
+        return models_of(self.judges, self.task_prompt)
+
+    @property
+    def total_items(self) -> int:
+        """Results that the whole run has in the end, repetitions included."""
+        return self.item_count * self.repeats
+
+
+def models_of(judges: Iterable[ResolvedJudge], task_prompt: ResolvedTaskPrompt | None) -> list[str]:
+    """Return the models that judges and a prompt task call."""
+    models = [judge.model for judge in judges]
+    return [*models, task_prompt.model] if task_prompt is not None else models
