@@ -41,7 +41,6 @@ from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
-from lfexp_mcp.worker.failures import cause_of, describe_error
 from lfexp_mcp.worker.item_spans import ItemSpans
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
@@ -54,7 +53,7 @@ from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, UNDELIVERED, Settl
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
 from lfexp_mcp.worker.tracing import RunTracer, Sdk
-from lfexp_mcp.worker.user_code import UserCode, UserLoop
+from lfexp_mcp.worker.user_code import UserCode, UserLoop, describe_error
 
 MOST_THREADS = 256
 """For evaluators; tasks have as many as items may be at work."""
@@ -111,7 +110,7 @@ class Run:
             self._say_why(str(error))
             return
         except BaseException as error:
-            self._say_why(BROKE_OFF.format(describe_error(cause_of(error))))
+            self._say_why(BROKE_OFF.format(describe_error(_first_error(error))))
             raise
         ended = RunEnded(status=stop.status, reason=stop.reason) if stop.status is not None else end_of(undelivered)
         try:
@@ -300,6 +299,11 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
     if is_done:
         journal.append(end_of(undelivered))
     journal.close()
+
+
+def _first_error(error: BaseException) -> BaseException:
+    """Return the first error of a group, which says more than the group."""
+    return _first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def end_of(undelivered: str | None) -> RunEnded:

@@ -1,16 +1,18 @@
-"""Calling the user's code: sync functions in threads, async ones in an event loop of their own.
+"""Call the user's code: sync functions in threads, async ones in an event loop of their own.
 
-Neither can hold up the loop that runs the experiment, so that time-outs, the journal and deliveries go on whatever the
-user's code does. What it returns is read where it ran, since its objects run code of the user's, too. A call that takes
-too long is given up: a thread cannot be stopped, so it is left behind.
+The event loop that runs the experiment is never blocked, so that time-outs, the journal and deliveries go on whatever
+the user's code does. Results are read where they were returned, since their methods are the user's code too. A thread
+cannot be stopped, so a call that takes too long is abandoned.
 """
 
 import contextvars
 import inspect
+import traceback
 
-# By name, since the user's code may replace what the module holds.
+# Imported by name, since the user's code may replace attributes of the module.
 from asyncio import (
     AbstractEventLoop,
+    CancelledError,
     Event,
     Semaphore,
     get_running_loop,
@@ -23,6 +25,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -30,19 +33,21 @@ import anyio
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.worker.failures import describe_error, error_text, exception_attributes
+from lfexp_mcp.scripts.texts import clean, cut, describe, show
 
 T = TypeVar("T")
 
-ANSWER_TIME = 1.0
-"""Seconds in which the user's event loop must react to a trifle, else it counts as blocked."""
-CANCELLED = "CancelledError: the code was cancelled by its own doing, or that of others in its event loop"
+MAX_ERROR_CHARS = 4000
+MAX_TRACEBACK_CHARS = 20_000
+RESPONSE_TIME_S = 1.0
+"""How long the user's event loop may take to run an empty callback before it counts as blocked."""
+CANCELLED = "CancelledError: the code was cancelled by itself or by other code in its event loop"
 BLOCKED = "an async function, this one or another, blocks the event loop that all of them share"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When the code itself ran, by `CLOCK.time_ns`."""
+    """When the code itself ran, in nanoseconds by `CLOCK.time_ns`."""
 
     started_ns: int
     ended_ns: int
@@ -55,7 +60,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Returned(Generic[T]):
-    """A call that returned, and what was read."""
+    """A call that returned."""
 
     value: T
     timing: Timing | None = field(default=None, compare=False)
@@ -63,18 +68,18 @@ class Returned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A call that raised, or was given up."""
+    """A call that raised or timed out."""
 
     error: str
-    cause: Mapping[str, str] | None = None
-    """The exception as attributes of a span's event."""
+    exception: Mapping[str, str] | None = None
+    """Attributes of the span's exception event."""
     timing: Timing | None = field(default=None, compare=False)
-    """None for a call that was given up, or not made."""
+    """None for a call that timed out or was not made."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Awaitable:
-    """What a sync function returned to be awaited."""
+class _Unawaited:
+    """An awaitable that a sync function returned."""
 
     value: Awaitable[object]
     started_ns: int
@@ -84,16 +89,15 @@ CallResult: TypeAlias = Returned[T] | Raised
 
 
 class UserCode:
-    """Calls functions of the user's scripts."""
+    """Calls functions of the user's scripts.
+
+    Args:
+        threads: How many sync calls may run at once.
+        loop: Runs the async ones.
+    """
 
     def __init__(self, threads: int, loop: "UserLoop") -> None:
-        """Prepare calls.
-
-        Args:
-            threads: How many sync calls may be under way at once.
-            loop: Where async ones run.
-        """
-        self._most_threads = threads
+        self._max_threads = threads
         self._threads = self._open_threads()
         self._free_thread = Semaphore(threads)
         self._loop = loop
@@ -106,16 +110,16 @@ class UserCode:
         is_async: bool,
         timeout: float | None = None,
     ) -> CallResult[T]:
-        """Call a function and wait for it, or until its time is over.
+        """Call a function and wait for its result, or until it times out.
 
         Args:
-            function: Takes no arguments; what it returns is awaited where it can be.
-            read: Reads what the function returned; runs where the function did, and within its time.
-            is_async: Whether it is a coroutine function, and belongs into the event loop from the start.
-            timeout: Seconds from the beginning of the call, None for no limit.
+            function: Takes no arguments; an awaitable that it returns is awaited.
+            read: Reads what the function returned, in the same thread or loop and within the same time.
+            is_async: Whether it is a coroutine function, which is called in the event loop.
+            timeout: Seconds from the beginning of the call.
 
         Returns:
-            What was read, or what was raised; nothing that the code does is raised here, `sys.exit` included.
+            What was read or raised. Nothing that the code does is raised here, not even `sys.exit`.
         """
         if is_async:
             return await self._call(function, read, is_async=True, timeout=timeout)
@@ -127,10 +131,10 @@ class UserCode:
     ) -> CallResult[T]:
         loop = self._loop.current()
         if timeout is None:
-            return await self._outcome(function, read, loop, is_async=is_async)
+            return await self._run(function, read, loop, is_async=is_async)
         with anyio.move_on_after(timeout):
-            return await self._outcome(function, read, loop, is_async=is_async)
-        # Whatever is given up may never end, and must take no place of the next calls.
+            return await self._run(function, read, loop, is_async=is_async)
+        # The abandoned call may never end, and must not take up a thread of later ones.
         if not is_async:
             self._threads.shutdown(wait=False)
             self._threads = self._open_threads()
@@ -138,40 +142,39 @@ class UserCode:
         late = f"TimeoutError: no result within {timeout:g} s"
         return Raised(f"{late}: {BLOCKED}" if is_blocked and is_async else late)
 
-    async def _outcome(
+    async def _run(
         self, function: Callable[[], object], read: Callable[[object], T], loop: "LoopThread", *, is_async: bool
     ) -> CallResult[T]:
         if is_async:
             return await loop.run(_invoke_async(function, read))
-        # `anyio.to_thread` lets the event loop turn before the call begins, so that an item which takes the place of
-        # another would wait for all that have just ended.
+        # `anyio.to_thread` yields to the event loop before the call starts, so that the next item would wait for all
+        # items that have just ended.
         run = contextvars.copy_context().run
-        ours = get_running_loop()
-        outcome = await ours.run_in_executor(self._threads, run, _invoke, function, read)
-        if not isinstance(outcome, _Awaitable):
-            return outcome
-        promised = outcome.value
-        return await loop.run(_invoke_async(lambda: promised, read, outcome.started_ns))
+        result = await get_running_loop().run_in_executor(self._threads, run, _invoke, function, read)
+        if not isinstance(result, _Unawaited):
+            return result
+        unawaited = result.value
+        return await loop.run(_invoke_async(lambda: unawaited, read, result.started_ns))
 
     def _open_threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._most_threads, thread_name_prefix="user-code")
+        return ThreadPoolExecutor(self._max_threads, thread_name_prefix="user-code")
 
 
 class UserLoop:
-    """The one event loop of the user's coroutines, so that those of the task and of evaluators can share a client."""
+    """The event loop of all user coroutines, so that the task and the evaluators can share a client."""
 
     def __init__(self) -> None:
         self._current = LoopThread()
 
     def current(self) -> "LoopThread":
-        """Return the event loop of now."""
+        """Return the event loop for new calls."""
         if self._current.has_ended:
             self._current = LoopThread()
         return self._current
 
     async def replace_if_blocked(self, loop: "LoopThread") -> bool:
-        """Take another event loop from now on where this one is blocked; tell whether it is."""
-        if await loop.answers():
+        """Use a new event loop from now on if this one is blocked, and return whether it is."""
+        if await loop.responds():
             return False
         if loop is self._current:
             self._current = LoopThread()
@@ -179,7 +182,7 @@ class UserLoop:
 
 
 class LoopThread:
-    """An event loop in a thread of its own, begun at its first use."""
+    """An event loop in a thread of its own, started on first use."""
 
     def __init__(self) -> None:
         self.has_ended = False
@@ -187,38 +190,35 @@ class LoopThread:
         self._pending: set[Future[Any]] = set()
 
     async def run(self, coroutine: Coroutine[Any, Any, CallResult[T]]) -> CallResult[T]:
-        """Run a coroutine, and cancel it when the caller is cancelled."""
-        future = run_coroutine_threadsafe(coroutine, self._begun())
+        """Run a coroutine; it is cancelled with its caller."""
+        if self._loop is None:
+            self._loop = new_event_loop()
+            Thread(target=self._serve, args=[self._loop], name="user-code", daemon=True).start()
+        future = run_coroutine_threadsafe(coroutine, self._loop)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         waiting = wrap_future(future)
         try:
-            # Raises no cancellation but the caller's own: one that the user's code asks for only ends `waiting`.
+            # Raises only the caller's own cancellation; one that the user's code requests just ends `waiting`.
             await wait([waiting])
         finally:
             waiting.cancel()
         return Raised(CANCELLED) if waiting.cancelled() else waiting.result()
 
-    async def answers(self) -> bool:
-        """Tell whether the loop reacts; one that has not begun is no hindrance."""
+    async def responds(self) -> bool:
+        """Return whether the loop is not blocked."""
         if self._loop is None:
             return True
-        answered = Event()
-        self._loop.call_soon_threadsafe(get_running_loop().call_soon_threadsafe, answered.set)
-        with anyio.move_on_after(ANSWER_TIME):
-            await answered.wait()
-        return answered.is_set()
-
-    def _begun(self) -> AbstractEventLoop:
-        if self._loop is None:
-            self._loop = new_event_loop()
-            Thread(target=self._serve, args=[self._loop], name="user-code", daemon=True).start()
-        return self._loop
+        responded = Event()
+        self._loop.call_soon_threadsafe(get_running_loop().call_soon_threadsafe, responded.set)
+        with anyio.move_on_after(RESPONSE_TIME_S):
+            await responded.wait()
+        return responded.is_set()
 
     def _serve(self, loop: AbstractEventLoop) -> None:
         try:
             while not loop.is_closed():
-                # A child task that calls `sys.exit()`, or code that stops the loop, ends nobody else's work.
+                # A child task that calls `sys.exit()`, or code that stops the loop, must not end the other calls.
                 with suppress(SystemExit, KeyboardInterrupt):
                     loop.run_forever()
         finally:
@@ -227,15 +227,15 @@ class LoopThread:
                 future.cancel()
 
 
-def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> CallResult[T] | _Awaitable:
+def _invoke(function: Callable[[], object], read: Callable[[object], T]) -> CallResult[T] | _Unawaited:
     started_ns = CLOCK.time_ns()
     try:
         value = function()
         if inspect.isawaitable(value):
-            return _Awaitable(value, started_ns)
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code does concerns this one call only
-        return _raised(error, _timing(started_ns))
-    return _read(value, read, _timing(started_ns))
+            return _Unawaited(value, started_ns)
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises concerns this call only
+        return _raised(error, Timing(started_ns, CLOCK.time_ns()))
+    return _read(value, read, Timing(started_ns, CLOCK.time_ns()))
 
 
 async def _invoke_async(
@@ -246,12 +246,8 @@ async def _invoke_async(
         value = function()
         value = await value if inspect.isawaitable(value) else value
     except BaseException as error:  # noqa: BLE001 - see `_invoke`
-        return _raised(error, _timing(started_ns))
-    return _read(value, read, _timing(started_ns))
-
-
-def _timing(started_ns: int) -> Timing:
-    return Timing(started_ns, CLOCK.time_ns())
+        return _raised(error, Timing(started_ns, CLOCK.time_ns()))
+    return _read(value, read, Timing(started_ns, CLOCK.time_ns()))
 
 
 def _read(value: object, read: Callable[[object], T], timing: Timing) -> CallResult[T]:
@@ -263,5 +259,47 @@ def _read(value: object, read: Callable[[object], T], timing: Timing) -> CallRes
         return _raised(error, timing, "What the code returned cannot be read: ")
 
 
-def _raised(error: BaseException, timing: Timing, what: str = "") -> Raised:
-    return Raised(error_text(what + describe_error(error)), exception_attributes(error), timing)
+def _raised(error: BaseException, timing: Timing, prefix: str = "") -> Raised:
+    return Raised(error_text(prefix + describe_error(error)), _exception_attributes(error), timing)
+
+
+def error_text(text: str) -> str:
+    """Make any text fit to be stored as an error."""
+    return cut(clean(text), MAX_ERROR_CHARS)
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe an exception, and where it was raised, in one line or a few."""
+    try:
+        return error_text(_describe(error))
+    except BaseException as failure:  # noqa: BLE001 - raised by the methods of the user's exception
+        return f"{type(error).__name__}, whose text fails with {type(failure).__name__}"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, LfexpError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        text = f"SystemExit: the code called sys.exit({show(error.code)})"
+    elif isinstance(error, CancelledError):
+        text = "CancelledError: the code cancelled its own task, or awaited what was cancelled"
+    else:
+        text = "".join(traceback.format_exception_only(error)).strip()
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else text
+
+
+def _exception_attributes(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception event.
+
+    See https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/.
+    """
+    try:
+        stack = "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - see `describe_error`
+        stack = describe_error(error)
+    return {
+        "exception.type": clean(type(error).__qualname__),
+        "exception.message": error_text(describe(error)),
+        "exception.stacktrace": cut(clean(stack), MAX_TRACEBACK_CHARS),
+    }

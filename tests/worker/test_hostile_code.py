@@ -292,7 +292,7 @@ async def test_async_code_that_ends_its_event_loop_or_its_neighbours_fails_alone
     assert "sys.exit(3)" in (found[0].error or "")
     assert found[1].output == found[2].output == "here"
     assert "the code cancelled its own task" in (found[3].error or "")
-    assert "the code was cancelled by its own doing" in (found[4].error or "")
+    assert "the code was cancelled by itself" in (found[4].error or "")
 
 
 async def test_an_async_task_that_cancels_everything_leaves_no_item_pending(scene: Scene) -> None:
