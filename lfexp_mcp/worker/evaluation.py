@@ -18,12 +18,11 @@ from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.user_code import error_text
 from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
-from lfexp_mcp.worker.user_code import Raised, UserCode
+from lfexp_mcp.worker.user_code import Raised, UserCode, error_text
 
 LONGEST_COMMENT = 5000
 """Characters that Langfuse keeps of a comment."""

@@ -10,9 +10,8 @@ from lfexp_mcp.judges.prompt_task import PromptTask
 from lfexp_mcp.model import DatasetItem, ModelCaller, ResolvedTaskPrompt, RunSpec
 from lfexp_mcp.worker.calling import CallTask, TaskOutput, read_output, script_item
 from lfexp_mcp.worker.costs import UsageLedger
-from lfexp_mcp.worker.user_code import error_text
 from lfexp_mcp.worker.stopping import GO_ON, Stop
-from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, error_text
 
 
 def prompt_caller(

@@ -70,7 +70,7 @@ class TaskRunner:
                 self._warn_of(outcome.value.changed, item)
                 span.succeed(output)
             else:
-                span.fail(outcome.error, outcome.cause)
+                span.fail(outcome.error, outcome.exception)
         event = ItemEnded(
             item_id=item.id,
             repeat=repeat,
