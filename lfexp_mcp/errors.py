@@ -1,7 +1,7 @@
 """Every error that lfexp-mcp raises on purpose.
 
-Each message says what failed, with the name concerned, and what to do next. The tools turn one into a `ToolError`, the
-shell into one line and an exit code.
+Each message says what failed, with the name concerned; `next` holds the calls that help. The tools turn one into an
+error result, the shell into lines and an exit code.
 
     LfexpError
     ├── UsageError                 the call cannot be carried out as asked
@@ -25,13 +25,37 @@ shell into one line and an exit code.
     └── StoreError                 the embedded store cannot be opened or started
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lfexp_mcp.model import NextStep
 
 
 class LfexpError(Exception):
-    """Base of all errors below; its text is meant for the user."""
+    """Base of all errors below; its text is meant for the user.
+
+    Attributes:
+        next: The calls that help, the most useful one first.
+
+    Example:
+        raise NotFoundError(
+            f"Dataset {name!r} does not exist.", next=[NextStep("create_dataset", {"name": name}, "Create it.")]
+        )
+    """
+
+    def __init__(self, message: str, *, next: Sequence[NextStep] = ()) -> None:
+        super().__init__(message)
+        self.next = tuple(next)
+
+    @property
+    def code(self) -> str:
+        """What kind of error it is, for programs: the class's name as `run_exists` or `not_found`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__.removesuffix("Error")).lower()
 
 
 class UsageError(LfexpError):
@@ -42,14 +66,17 @@ class NotFoundError(UsageError):
     """Something that the call names does not exist."""
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str], advice: str) -> "NotFoundError":
+    def of(
+        cls, kind: str, name: str, known: Iterable[str], advice: str = "", *, next: Sequence[NextStep] = ()
+    ) -> NotFoundError:
         """Build the error with the names nearest to the one asked for, or with the first few if none is near.
 
         Args:
             kind: What was looked for, such as `dataset`.
             name: The name that was asked for.
             known: The names that exist, those first that are likeliest to be meant, such as the newest.
-            advice: What to do next, a full sentence.
+            advice: What to do about it besides, a full sentence.
+            next: The calls that help.
         """
         names = list(known)
         # Of many that are numbered alike, none is likelier than the others to be meant.
@@ -57,7 +84,7 @@ class NotFoundError(UsageError):
         candidates = [each for each in names if each not in numbered] if len(numbered) > PROPOSED_AT_MOST else names
         near = difflib.get_close_matches(name, candidates, n=PROPOSED_AT_MOST, cutoff=LIKENESS)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {name_some(names)}."
-        return cls(f"There is no {kind} named {name!r}. {hint} {advice}")
+        return cls(f"There is no {kind} named {name!r}. {hint} {advice}".rstrip(), next=next)
 
 
 LIKENESS = 0.7
@@ -112,8 +139,8 @@ class RateLimitError(BackendError):
         retry_after: Seconds that its last answer asked to wait.
     """
 
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_after: float, *, next: Sequence[NextStep] = ()) -> None:
+        super().__init__(message, next=next)
         self.retry_after = retry_after
 
 
@@ -128,8 +155,8 @@ class RejectedError(BackendError):
         status: The HTTP status of the answer.
     """
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: int, *, next: Sequence[NextStep] = ()) -> None:
+        super().__init__(message, next=next)
         self.status = status
 
 

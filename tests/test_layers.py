@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "declarations": set(),
     "clock": set(),
     "disk": set(),
-    "errors": set(),
+    "errors": {"model"},
     "groups": {"errors"},
     "loopback": set(),
     "model": set(),

@@ -8,9 +8,10 @@ import typer
 
 from lfexp_mcp.cli import preparing, reading, running, serving
 from lfexp_mcp.cli.arguments import spread
-from lfexp_mcp.cli.next_steps import in_shell_words
+from lfexp_mcp.cli.next_steps import in_shell_words, next_lines
+from lfexp_mcp.cli.output import note
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.reports.foreign import one_line
+from lfexp_mcp.model import NextStep
 
 DONE = 0
 WRONG = 2
@@ -61,7 +62,7 @@ def run_command(arguments: Sequence[str]) -> int:
         # A group called without a command has printed its help, and has nothing else to say.
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
     except LfexpError as error:
-        return _complain(in_shell_words(str(error)))
+        return _complain(in_shell_words(str(error)), error.next)
     except BrokenPipeError:
         # The reader of our output has gone, as in `| head`: nobody is left to tell.
         sys.stdout = None
@@ -71,8 +72,9 @@ def run_command(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def _complain(message: str) -> int:
-    sys.stderr.write(f"Error: {one_line(message)}\n")
+def _complain(message: str, steps: Sequence[NextStep] = ()) -> int:
+    for text in (f"Error: {message}", *next_lines(steps)):
+        note(text)
     return WRONG
 
 

@@ -6,12 +6,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.reports.foreign import is_fit
+from lfexp_mcp.reports.foreign import is_fit, one_line
 
 NAME = "lfexp-mcp"
 
@@ -38,6 +39,11 @@ def command_line(step: NextStep) -> str:
     for name, value in step.arguments.items():
         words += _flag(f"--{name.replace('_', '-')}", value)
     return shell_line(*words)
+
+
+def next_lines(steps: Iterable[NextStep]) -> list[str]:
+    """Write each step as a command, with what it is for."""
+    return [one_line(f"Next: {command_line(step)}   # {step.why}") for step in steps]
 
 
 def shell_line(*arguments: str) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.cli.next_steps import command_line
+from lfexp_mcp.cli.next_steps import next_lines
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.foreign import escaped_json, lines_of, one_line
 from lfexp_mcp.reports.layout import Notice, Passage, Report, Table, line, plain, table_cells
@@ -32,7 +32,7 @@ def show(report: Report) -> None:
     """Print a report: with colours and rulers on a terminal, as plain text elsewhere."""
     console = Console()
     if not console.is_terminal:
-        write_line("\n".join([plain(Report(report.blocks)), *_next_lines(report)]))
+        write_line("\n".join([plain(Report(report.blocks)), *next_lines(report.next)]))
         return
     for block in report.blocks:
         if isinstance(block, Table):
@@ -45,12 +45,8 @@ def show(report: Report) -> None:
             console.print(Padding(Text("\n".join(lines_of(block.text))), (0, 0, 0, GAP)))
         else:
             console.print(_styled(block), soft_wrap=True)
-    for proposal in _next_lines(report):
+    for proposal in next_lines(report.next):
         console.print(Text(proposal, style="cyan"), soft_wrap=True)
-
-
-def _next_lines(report: Report) -> list[str]:
-    return [one_line(f"Next: {command_line(step)}   # {step.why}") for step in report.next]
 
 
 def write_line(text: str) -> None:

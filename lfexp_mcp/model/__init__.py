@@ -14,7 +14,7 @@ from lfexp_mcp.model.maker import (
     recorded_maker,
     scaled_label,
 )
-from lfexp_mcp.model.next_step import NextStep
+from lfexp_mcp.model.next_step import NextStep, ToolName
 from lfexp_mcp.model.prompts import Message, ProviderName, ResolvedJudge, ResolvedTaskPrompt, Role, ScaleSource
 from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, MissingScores, RunMark, RunPlan, RunRecord, RunStatus
 from lfexp_mcp.model.run_spec import RUN_SPEC_FORMAT, DatasetItem, ExperimentHead, Limits, RunSpec, models_of
@@ -77,6 +77,7 @@ __all__ = [
     "ScoreOrigin",
     "ScoreSource",
     "ScriptMaker",
+    "ToolName",
     "are_mixed",
     "models_of",
     "parse_scale_name",

@@ -1,9 +1,26 @@
-"""Advice on what to call next, as data: tools and shell render it."""
+"""Advice as data: answers and errors carry calls that make sense now.
+
+    NextStep("get_run", {"dataset": "faq", "run_name": "v2", "wait_seconds": 45}, "Wait for the run to end.")
+
+The tools' text shows a step as a call, the shell as a command.
+"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict, JsonValue, WithJsonSchema
+
+ToolName = Literal[
+    "run_experiment",
+    "list_runs",
+    "get_run",
+    "compare_runs",
+    "analyze_run",
+    "fetch_annotation_comments",
+    "cancel_run",
+    "create_dataset",
+    "create_judge",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +29,7 @@ class NextStep:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    tool: str
+    tool: Annotated[ToolName, WithJsonSchema({"type": "string"})]
     arguments: dict[str, JsonValue]
+    """Those that are known; `why` names one that the caller has to fill in."""
     why: str

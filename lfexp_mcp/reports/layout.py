@@ -103,7 +103,7 @@ def plain(report: Report, limit: int | None = None) -> str:
         report: What to lay out.
         limit: Characters that it may take; longer tables lose rows, and then the last lines before the next steps.
     """
-    steps = [f"Next: {_call(step)}: {one_line(step.why)}" for step in report.next]
+    steps = step_lines(report.next)
     for rows in (None, *ROWS):
         lines = [_plain_block(block, rows) for block in report.blocks]
         if limit is None or sum(map(len, lines)) + sum(map(len, steps)) <= limit:
@@ -129,6 +129,11 @@ def line(block: str | Notice) -> str:
 def table_cells(table: Table) -> list[tuple[str, ...]]:
     """Return the rows of a table as they are to be shown."""
     return [tuple(map(quoted_mark, row)) for row in table.rows]
+
+
+def step_lines(steps: Iterable[NextStep]) -> list[str]:
+    """Write each step as a call of a tool, such as `Next: list_runs(dataset="faq"): See which runs there are.`."""
+    return [f"Next: {_call(step)}: {one_line(step.why)}" for step in steps]
 
 
 def _call(step: NextStep) -> str:

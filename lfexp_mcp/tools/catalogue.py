@@ -9,11 +9,11 @@ from mcp.types import ToolAnnotations
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.tools.arguments import GivenArguments
-from lfexp_mcp.tools.outcome import OfferedTool, outcome
 from lfexp_mcp.tools.preparing import create_dataset, create_judge
 from lfexp_mcp.tools.reading import analyze_run, compare_runs, fetch_annotation_comments
 from lfexp_mcp.tools.running import cancel_run, get_run, list_runs, run_experiment
 from lfexp_mcp.tools.schemas import compact, output_schema
+from lfexp_mcp.tools.tool import ExperimentTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Offer:
             open_world_hint=True,
         )
         description = inspect.cleandoc(self.call.__doc__ or "")
-        tool = OfferedTool.from_function(
-            outcome(self.call, bounded=self.bounded),
+        tool = ExperimentTool.from_function(
+            self.call,
             title=self.title,
             description=description,
             annotations=hints,
@@ -56,11 +56,9 @@ class Offer:
         arguments = tool.fn_metadata.arg_model
         arguments.model_config["extra"] = "forbid"
         arguments.model_rebuild(force=True)
-        tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
-        tool.fn_metadata = GivenArguments(
-            arg_model=arguments, output_model=self.answer, output_schema=output_schema(tool.name)
-        )
-        return tool
+        metadata = GivenArguments(arg_model=arguments, output_model=self.answer, output_schema=output_schema(tool.name))
+        parameters = {**compact(tool.parameters), "additionalProperties": False}
+        return tool.model_copy(update={"bounded": self.bounded, "parameters": parameters, "fn_metadata": metadata})
 
 
 OFFERS = (

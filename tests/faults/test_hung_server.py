@@ -13,7 +13,7 @@ from lfexp_mcp.services.runs import local_runs, read_run
 from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import open_workspace
-from lfexp_mcp.tools import outcome
+from lfexp_mcp.tools import tool as tools
 from lfexp_mcp.tools.server import build_server
 from tests.faults.proxy import Fault, FaultProxy, Request
 from tests.tools.conftest import Caller
@@ -65,8 +65,8 @@ async def test_a_run_of_the_same_names_in_another_project_is_not_shown_for_it(sc
 async def test_a_tool_call_ends_soon_after_its_time_whatever_langfuse_does(
     scene: Scene, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "MIN_LIMIT_S", 0.3)
-    monkeypatch.setattr(outcome, "GRACE_S", 0.3)
+    monkeypatch.setattr(tools, "MIN_LIMIT_S", 0.3)
+    monkeypatch.setattr(tools, "GRACE_S", 0.3)
     proxy.faults = hang
     async with Client(build_server(scene.ws.settings)) as client:
         caller = Caller(client)

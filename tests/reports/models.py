@@ -12,8 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.cli.next_steps import COMMANDS
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import NextStep, ToolName
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -70,6 +69,9 @@ class _Maker:
         values = {name: self._value(field.annotation) for name, field in model.model_fields.items()}
         return model.model_validate(values)
 
+    def _next_step(self) -> NextStep:
+        return NextStep(self._random.choice(get_args(ToolName)), {"run_name": self._text()}, self._text())
+
     def _value(self, annotation: object) -> object:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
@@ -85,7 +87,7 @@ class _Maker:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return self.model(annotation)
         if annotation is NextStep:
-            return NextStep(self._random.choice(sorted(COMMANDS)), {"run_name": self._text()}, self._text())
+            return NextStep(self._random.choice(get_args(ToolName)), {"run_name": self._text()}, self._text())
         if isinstance(annotation, type) and is_dataclass(annotation):
             return annotation(**{field.name: self._value(field.type) for field in fields(annotation)})
         return self._scalar(annotation)
@@ -96,6 +98,7 @@ class _Maker:
             int: lambda: self._random.randrange(1, 1000),
             float: self._random.random,
             bool: lambda: self._random.random() < 0.5,
+            NextStep: self._next_step,
             datetime: lambda: datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
             types.NoneType: lambda: None,
             JsonValue: lambda: self._random.choice([self._text(), {self._text(): [self._text(), 1]}, None, 0.5, True]),

@@ -41,10 +41,16 @@ class Caller:
 
     async def refusal(self, tool: str, **arguments: JsonValue) -> str:
         """Call a tool that refuses, and return what it says."""
+        return text_of(await self.error(tool, **arguments))
+
+    async def error(self, tool: str, **arguments: JsonValue) -> CallToolResult:
+        """Call a tool that refuses, and return its result, which matches the tool's output schema as answers do."""
         result = await self.result(tool, **arguments)
         assert result.is_error, text_of(result)
-        assert result.structured_content is None
-        return text_of(result)
+        assert isinstance(result.structured_content, dict)
+        assert set(result.structured_content) == {"error", "next"}
+        await self.client.session.validate_tool_result(tool, result)
+        return result
 
     async def _note(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress.append((progress, total, message))

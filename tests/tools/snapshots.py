@@ -6,14 +6,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from lfexp_mcp.tools.catalogue import OFFERS
-from lfexp_mcp.tools.schemas import FOLDER, JsonObject, compact
+from lfexp_mcp.tools.schemas import FOLDER, JsonObject, answer_schema
 
 SNAPSHOTS = Path(__file__).parent / "schemas"
 
 
 def derived_output_schemas() -> dict[str, JsonObject]:
     """Derive each tool's output schema from its answer's model."""
-    return {offer.call.__name__: compact(offer.answer.model_json_schema()) for offer in OFFERS}
+    return {offer.call.__name__: answer_schema(offer.answer) for offer in OFFERS}
 
 
 def listed_tools() -> dict[str, JsonObject]:

@@ -7,14 +7,15 @@ from mcp.server import MCPServer
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.tools.outcome import MAX_ERROR_CHARS, outcome
+from lfexp_mcp.model import NextStep
+from lfexp_mcp.tools.tool import MAX_ERROR_CHARS, ExperimentTool
 from tests.tools.conftest import text_of
 
 
 async def diagnose(kind: str) -> Answer:
     """Answer, refuse or break."""
     if kind == "refuse":
-        raise UsageError("Pass another kind.")
+        raise UsageError("Pass another kind.", next=[NextStep("list_runs", {"dataset": "faq"}, "See\nthem.")])
     if kind == "refuse at length":
         raise UsageError(f"There is no kind {'x' * 400_000}. Pass another kind.")
     if kind == "break":
@@ -23,9 +24,7 @@ async def diagnose(kind: str) -> Answer:
 
 
 def _server() -> MCPServer[object]:
-    server = MCPServer[object]("test")
-    server.add_tool(outcome(diagnose), structured_output=False)
-    return server
+    return MCPServer[object]("test", tools=[ExperimentTool.from_function(diagnose, structured_output=False)])
 
 
 @pytest.mark.anyio
@@ -41,11 +40,15 @@ async def test_an_answer_comes_as_text_and_as_data() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_of_ours_reaches_the_model_with_its_text() -> None:
+async def test_an_error_of_ours_reaches_the_model_as_text_and_as_data() -> None:
     async with Client(_server()) as client:
         result = await client.call_tool("diagnose", {"kind": "refuse"})
     assert result.is_error
-    assert text_of(result).endswith("Pass another kind.")
+    assert text_of(result) == 'Pass another kind.\nNext: list_runs(dataset="faq"): See them.'
+    assert result.structured_content == {
+        "error": {"code": "usage", "message": "Pass another kind."},
+        "next": [{"tool": "list_runs", "arguments": {"dataset": "faq"}, "why": "See\nthem."}],
+    }
 
 
 @pytest.mark.anyio
