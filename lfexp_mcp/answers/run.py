@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.base import Answer, Backend
-from lfexp_mcp.model import ItemStatus, NextStep, RunStatus, ScoreDataType, ScoreSource
+from lfexp_mcp.model import EvaluatorInfo, ItemStatus, NextStep, RunStatus, ScoreDataType, ScoreSource
 
 
 class ScoreShare(Answer):
@@ -47,17 +47,6 @@ class ItemError(Answer):
 
     item_id: str
     error: str
-
-
-class EvaluatorInfo(Answer):
-    """An evaluator or judge that scores the run."""
-
-    name: str
-    kind: Literal["judge", "script", "run"]
-    version: int | None = Field(default=None, description="Version of the judge's prompt.")
-    model: str | None = Field(default=None, description="The judge's model.")
-    scale: str | None = None
-    scale_source: str | None = None
 
 
 class ProviderRetries(Answer):

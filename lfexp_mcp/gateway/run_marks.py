@@ -6,33 +6,16 @@ never replaced is of a run that is at work, or that died.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway.score_makers import MAKER_KEY
-from lfexp_mcp.model import RunMark, RunPlan, Score
+from lfexp_mcp.model import RunMark, Score
 
-PLAN_KEY = "plan"
-"""Where the plan stands in the provenance."""
 MARK_NAME = "lfexp_status"
-_PLAN: TypeAdapter[RunPlan] = TypeAdapter(RunPlan)
 _MARK: TypeAdapter[RunMark] = TypeAdapter(RunMark)
-
-
-def encode_plan(plan: RunPlan) -> JsonValue:
-    """Return the plan as the provenance holds it."""
-    encoded: JsonValue = _PLAN.dump_python(plan, mode="json", exclude_none=True)
-    return encoded
-
-
-def decode_plan(provenance: Mapping[str, JsonValue]) -> RunPlan | None:
-    """Read the plan of a run; None for runs of others, and for those of version 0.1."""
-    try:
-        return _PLAN.validate_python(provenance.get(PLAN_KEY))
-    except ValidationError:
-        return None
 
 
 def mark_id(experiment_id: str) -> str:

@@ -16,7 +16,21 @@ from lfexp_mcp.model.maker import (
 )
 from lfexp_mcp.model.next_step import NextStep, ToolName
 from lfexp_mcp.model.prompts import Message, ProviderName, ResolvedJudge, ResolvedTaskPrompt, Role, ScaleSource
-from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, MissingScores, RunMark, RunPlan, RunRecord, RunStatus
+from lfexp_mcp.model.provenance import (
+    PROVENANCE_KEY,
+    EvaluatorInfo,
+    GitState,
+    LegacyScale,
+    MissingScores,
+    Provenance,
+    RecordedLimits,
+    Repeats,
+    RunMark,
+    RunPlan,
+    ScriptFile,
+    TaskPromptVersion,
+)
+from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, RunRecord, RunStatus
 from lfexp_mcp.model.run_spec import RUN_SPEC_FORMAT, DatasetItem, ExperimentHead, Limits, RunSpec, models_of
 from lfexp_mcp.model.scale import (
     BOOLEAN,
@@ -36,6 +50,7 @@ __all__ = [
     "BOOLEAN",
     "LOWER_IS_BETTER",
     "OTHERS",
+    "PROVENANCE_KEY",
     "ROUNDING",
     "RUN_SPEC_FORMAT",
     "TEN",
@@ -45,12 +60,15 @@ __all__ = [
     "EndStatus",
     "Evaluation",
     "EvaluatorFailure",
+    "EvaluatorInfo",
     "ExperimentHead",
+    "GitState",
     "HumanMaker",
     "Interval",
     "ItemResult",
     "ItemStatus",
     "JudgeMaker",
+    "LegacyScale",
     "Limits",
     "Message",
     "MissingScores",
@@ -58,7 +76,10 @@ __all__ = [
     "ModelUsage",
     "NextStep",
     "OtherMaker",
+    "Provenance",
     "ProviderName",
+    "RecordedLimits",
+    "Repeats",
     "ResolvedJudge",
     "ResolvedTaskPrompt",
     "Role",
@@ -76,7 +97,9 @@ __all__ = [
     "ScoreMaker",
     "ScoreOrigin",
     "ScoreSource",
+    "ScriptFile",
     "ScriptMaker",
+    "TaskPromptVersion",
     "ToolName",
     "are_mixed",
     "models_of",

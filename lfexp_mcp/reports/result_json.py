@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Comparison, RunFigures
-from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.model import ItemResult, RunRecord, Score, ScriptFile
 
 JsonObject = dict[str, JsonValue]
 
@@ -89,9 +89,8 @@ def _evaluation(score: Score) -> JsonObject:
 
 
 def _task_script(record: RunRecord) -> str:
-    task = record.provenance.get("task")
-    file = task.get("file") if isinstance(task, dict) else None
-    return file if isinstance(file, str) else ""
+    task = record.provenance.task if record.provenance else None
+    return task.file if isinstance(task, ScriptFile) else ""
 
 
 def _duration_ms(record: RunRecord) -> float:

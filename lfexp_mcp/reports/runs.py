@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from lfexp_mcp.answers.run import (
-    EvaluatorInfo,
     ItemAnswer,
     ItemScore,
     Progress,
@@ -14,6 +13,7 @@ from lfexp_mcp.answers.run import (
     RunList,
     ScoreSummary,
 )
+from lfexp_mcp.model import EvaluatorInfo
 from lfexp_mcp.reports.foreign import json_text, one_line
 from lfexp_mcp.reports.layout import (
     Block,

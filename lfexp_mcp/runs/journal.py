@@ -21,7 +21,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Score, ScriptMaker, recorded_maker
+from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Provenance, Score, ScriptMaker, recorded_maker
 from lfexp_mcp.runs.framing import AppendedFile, frame, read_frames, unframe
 
 FORMAT = 2
@@ -60,7 +60,7 @@ class WorkerAccepted(_Event):
 
     event: Literal["accepted"] = "accepted"
     pid: int
-    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    provenance: Provenance = Provenance()
 
 
 class ItemStarted(_Event):

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pydantic import JsonValue
-
 from lfexp_mcp.model import (
     DatasetItem,
     EvaluatorFailure,
@@ -207,7 +205,6 @@ def build_record(
     """
     known = list(items)
     results = tuple(_result(item, repeat, state) for repeat in range(run_spec.repeats) for item in known)
-    provenance: dict[str, JsonValue] = state.accepted.provenance if state.accepted else {}
     return RunRecord(
         dataset=run_spec.dataset_name,
         dataset_id=run_spec.dataset_id,
@@ -219,7 +216,7 @@ def build_record(
         description=run_spec.description,
         created=state.first_accepted or run_spec.created,
         metadata=run_spec.metadata,
-        provenance=provenance,
+        provenance=state.accepted.provenance if state.accepted else None,
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*run_spec.warnings, *_warnings(state, status, last_words)),

@@ -15,7 +15,7 @@ def nothing_scores(record: RunRecord) -> bool:
     """Tell whether a run has results and no scorer at all, be it one that failed."""
     ended = any(item.status != "pending" for item in record.items)
     scored = any(item.scores or item.unscored for item in record.items) or bool(record.run_scores)
-    return ended and not scored and not record.provenance.get("evaluators")
+    return ended and not scored and not (record.provenance and record.provenance.evaluators)
 
 
 def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:

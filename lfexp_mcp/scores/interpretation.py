@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from lfexp_mcp.model import (
     BOOLEAN,
@@ -259,24 +259,8 @@ def _declared_by(
 
 
 def _recorded(record: RunRecord) -> dict[str, _Declared]:
-    scales = record.provenance.get("scales")
-    if not isinstance(scales, dict):
-        return {}
-    parsed = {name: _parse(entry) for name, entry in scales.items()}
-    return {name: declared for name, declared in parsed.items() if declared is not None}
-
-
-def _parse(entry: JsonValue) -> _Declared | None:
-    """Read one entry of the provenance; None for a foreign one, since anybody can write a run's metadata."""
-    if not isinstance(entry, dict):
-        return None
-    known = {key: entry[key] for key in Scale.__dataclass_fields__ if key in entry}
-    try:
-        scale = _SCALE.validate_python(known)
-    except ValidationError:
-        return None
-    source = entry.get("source")
-    return _Declared(scale, source if isinstance(source, str) else None)
+    scales = record.provenance.scales if record.provenance else None
+    return {name: _Declared(entry.scale, entry.source) for name, entry in (scales or {}).items()}
 
 
 def _has_values(scale: Scale) -> bool:

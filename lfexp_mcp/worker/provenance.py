@@ -1,7 +1,6 @@
 """What a run was made of: code, dataset, judges, packages."""
 
 import hashlib
-import json
 import platform
 import subprocess
 import sys
@@ -9,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from lfexp_mcp.model import RunSpec, ScriptMaker
+from lfexp_mcp.model import EvaluatorInfo, GitState, Provenance, RecordedLimits, RunSpec, ScriptFile, TaskPromptVersion
 
 GIT_PATIENCE = 3.0
 """Seconds that git may take; a run does not wait longer for it."""
@@ -20,74 +17,44 @@ MOST_PACKAGES = 30
 
 
 def collect_provenance(
-    run_spec: RunSpec,
-    evaluators: Sequence[dict[str, JsonValue]],
-    imported: Iterable[str],
-    git: dict[str, JsonValue] | None,
-) -> dict[str, JsonValue]:
-    """Collect the provenance of a run.
+    run_spec: RunSpec, evaluators: Sequence[EvaluatorInfo], imported: Iterable[str], git: GitState | None
+) -> Provenance:
+    """Collect the provenance of a run, but for its plan.
 
     Args:
-        run_spec: The run's order.
-        evaluators: What is known of its evaluators and judges, as `answers.run.EvaluatorInfo` has it.
+        run_spec: What the run is asked to do.
+        evaluators: Its evaluators and judges.
         imported: Names of the modules that the scripts imported.
         git: See `git_state`.
 
     Returns:
         Small enough to go with every span.
     """
-    provenance: dict[str, JsonValue] = {
-        "version": _version("lfexp-mcp"),
-        "dataset_version": run_spec.dataset_version.isoformat(),
-        "evaluators": list(evaluators),
-        "packages": _packages(imported),
-        "limits": {
-            "item_timeout": run_spec.limits.item_timeout,
-            "max_concurrency": run_spec.limits.max_concurrency,
-        },
-    }
-    if run_spec.description:
-        provenance["description"] = run_spec.description
-    for name, path in (("task", run_spec.task_script), ("evaluator_script", run_spec.evaluator_script)):
-        if path is not None:
-            provenance[name] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    task: ScriptFile | TaskPromptVersion | None = _script_file(run_spec.task_script)
     if run_spec.task_prompt is not None:
         prompt = run_spec.task_prompt
-        provenance["task"] = prompt.model_dump(include={"name", "version", "provider", "model"})
-    if git is not None:
-        provenance["git"] = git
-    return provenance
+        task = TaskPromptVersion(prompt.name, prompt.version, prompt.provider, prompt.model)
+    return Provenance(
+        version=_version("lfexp-mcp"),
+        dataset_version=run_spec.dataset_version.isoformat(),
+        evaluators=tuple(evaluators),
+        packages=_packages(imported),
+        limits=RecordedLimits(run_spec.limits.item_timeout, run_spec.limits.max_concurrency),
+        description=run_spec.description or None,
+        task=task,
+        evaluator_script=_script_file(run_spec.evaluator_script),
+        git=git,
+    )
 
 
-def task_version(provenance: dict[str, JsonValue]) -> str | None:
-    """Return what tells the task of now from an edited one: the beginning of its script's hash, or its prompt."""
-    task = provenance.get("task")
-    if not isinstance(task, dict):
-        return None
-    digest = task.get("sha256")
-    return digest[:12] if isinstance(digest, str) else f"{task.get('name')}:{task.get('version')} ({task.get('model')})"
+def _script_file(path: Path | None) -> ScriptFile | None:
+    return ScriptFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) if path is not None else None
 
 
-def script_maker(provenance: dict[str, JsonValue]) -> ScriptMaker:
-    """Return the evaluator script as the maker of scores; which function gave one is the caller's to add."""
-    script = provenance.get("evaluator_script")
-    if not isinstance(script, dict):
-        return ScriptMaker()
-    return ScriptMaker(file=str(script["file"]), sha256=str(script["sha256"]))
-
-
-def experiment_metadata(run_spec: RunSpec, provenance: dict[str, JsonValue], repeat: int) -> dict[str, JsonValue]:
-    """Return what Langfuse keeps as the metadata of one repetition: the user's, and the provenance as one text."""
-    own = dict(provenance)
-    if run_spec.repeats > 1:
-        own["repeats"] = {"group": run_spec.run_name, "index": repeat, "count": run_spec.repeats}
-    return {**run_spec.metadata, "lfexp": json.dumps(own, ensure_ascii=False)}
-
-
-def _packages(imported: Iterable[str]) -> dict[str, JsonValue]:
+def _packages(imported: Iterable[str]) -> dict[str, str]:
     """Versions of our packages, and of those that the scripts imported under their package's own name."""
     roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
-    found: dict[str, JsonValue] = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in (*OUR_PACKAGES, *sorted(roots)):
         version = _version(name)
         if version is not None and len(found) < MOST_PACKAGES:
@@ -102,7 +69,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def git_state(run_spec: RunSpec) -> dict[str, JsonValue] | None:
+def git_state(run_spec: RunSpec) -> GitState | None:
     """Return commit and cleanness of the work tree that the task's script lies in, None where there is none.
 
     Ask before the user's code is loaded, which may replace what it takes to wait for another process.
@@ -114,7 +81,7 @@ def git_state(run_spec: RunSpec) -> dict[str, JsonValue] | None:
     if commit is None:
         return None
     changes = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": bool(changes) if changes is not None else None}
+    return GitState(commit, bool(changes) if changes is not None else None)
 
 
 def _ask_git(folder: Path, *arguments: str) -> str | None:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.connection import connect
-from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
@@ -21,6 +19,7 @@ from lfexp_mcp.model import (
     DatasetItem,
     ModelCaller,
     ModelUsage,
+    Provenance,
     ProviderName,
     ResolvedJudge,
     ResolvedTaskPrompt,
@@ -46,7 +45,6 @@ from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
 from lfexp_mcp.worker.prompting import prompt_caller
-from lfexp_mcp.worker.provenance import experiment_metadata, script_maker, task_version
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
 from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, UNDELIVERED, Settlement, unstored_writes
@@ -95,7 +93,7 @@ class Run:
     """As earlier workers left it."""
     scripts: Scripts
     plan: RunPlan
-    provenance: dict[str, JsonValue]
+    provenance: Provenance
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
@@ -221,7 +219,7 @@ class Run:
 
     def _open_tracer(self, sdk: Sdk) -> RunTracer:
         metadata = [
-            experiment_metadata(self.run_spec, self.provenance, repeat) for repeat in range(self.run_spec.repeats)
+            self.provenance.experiment_metadata(self.run_spec, repeat) for repeat in range(self.run_spec.repeats)
         ]
         return RunTracer(sdk, self.run_spec, ItemSpans(self.run_spec, metadata), self.outbox)
 
@@ -238,7 +236,7 @@ class Run:
         evaluators = self.scripts.evaluators
         calls = max(len(evaluators.evaluators), 1) * limits.max_concurrency
         scoring = UserCode(min(calls, MOST_THREADS), self.user_loop)
-        script = script_maker(self.provenance)
+        script = self.provenance.script_maker
         scorers: list[Scorer] = [
             *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
             *(
@@ -256,7 +254,7 @@ class Run:
             folder=self.folder,
             limits=limits,
             log=self.log,
-            tasks=TaskRunner(call, task_version(self.provenance), limits.task_retries, tracer, recorder),
+            tasks=TaskRunner(call, self.provenance.task_version, limits.task_retries, tracer, recorder),
             evaluation=ItemEvaluation(run_spec, scorers, tracer, recorder, delivery),
             run_evaluation=run_evaluation,
             recorder=recorder,
@@ -291,7 +289,7 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         undelivered = await settlement.settle(Expected(run_spec, state))
         is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
         if undelivered is None:
-            plan = decode_plan(state.accepted.provenance if state.accepted else {})
+            plan = state.accepted.provenance.plan if state.accepted else None
             plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores)
             end = RunEnded(status="completed") if is_done else state.run_ended or marking.DIED
             undelivered = None if await settlement.tell(marking.ended(run_spec, plan, state, end)) else UNDELIVERED

@@ -4,14 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import anyio
-from pydantic import JsonValue
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
-from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan
-from lfexp_mcp.model import ResolvedTaskPrompt, RunMaker, RunPlan, RunSpec, ScriptMaker
+from lfexp_mcp.model import EvaluatorInfo, ResolvedTaskPrompt, RunMaker, RunPlan, RunSpec, ScriptMaker
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.outbox import Outbox
@@ -23,7 +23,7 @@ from lfexp_mcp.scripts.modules import import_from_source
 from lfexp_mcp.worker.control import run_apart
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.output import RunLog
-from lfexp_mcp.worker.provenance import collect_provenance, git_state, script_maker
+from lfexp_mcp.worker.provenance import collect_provenance, git_state
 from lfexp_mcp.worker.run import Run, Scripts, deliver
 from lfexp_mcp.worker.tracing import Sdk
 
@@ -93,8 +93,10 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     git = git_state(run_spec)
     scripts, imported = _load_scripts(run_spec)
     provenance = collect_provenance(run_spec, _describe_evaluators(scripts), imported, git)
-    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, _makers(scripts, provenance))
-    provenance[PLAN_KEY] = encode_plan(plan)
+    plan = RunPlan(
+        run_spec.item_count, run_spec.repeats, run_spec.judged_scores, _makers(scripts, provenance.script_maker)
+    )
+    provenance = replace(provenance, plan=plan)
     drop_unrecorded(folder.outbox_path, run_spec, state)
     outbox = Outbox(folder.outbox_path)
     # A resume asks once more: a proxy may have refused in Langfuse's name.
@@ -108,8 +110,7 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     return Run(folder, run_spec, items, state, scripts, plan, provenance, journal, outbox, log)
 
 
-def _makers(scripts: Scripts, provenance: dict[str, JsonValue]) -> tuple[RunMaker, ...]:
-    script = script_maker(provenance)
+def _makers(scripts: Scripts, script: ScriptMaker) -> tuple[RunMaker, ...]:
     return (
         *(judge.maker for judge in scripts.judges),
         *(ScriptScale.of(evaluator, script, {}).maker for evaluator in scripts.evaluators.evaluators),
@@ -151,25 +152,17 @@ def _load_task(run_spec: RunSpec) -> Task | ResolvedTaskPrompt:
     raise ScriptError("The run has no task. Pass task_script or task_prompt.")
 
 
-def _describe_evaluators(scripts: Scripts) -> list[dict[str, JsonValue]]:
-    """Describe them as `answers.run.EvaluatorInfo` does."""
-    described: list[dict[str, JsonValue]] = [
-        {
-            "name": judge.name,
-            "kind": "judge",
-            "version": judge.version,
-            "model": judge.model,
-            "scale": judge.scale.name,
-            "scale_source": judge.scale_source,
-        }
-        for judge in scripts.judges
+def _describe_evaluators(scripts: Scripts) -> list[EvaluatorInfo]:
+    """Describe the evaluators; a scale declaration that cannot be read refuses the run."""
+    return [
+        *(EvaluatorInfo.of_judge(judge.maker) for judge in scripts.judges),
+        *(_describe(evaluator, "script") for evaluator in scripts.evaluators.evaluators),
+        *(_describe(evaluator, "run") for evaluator in scripts.evaluators.run_evaluators),
     ]
-    for kind, evaluators in (("script", scripts.evaluators.evaluators), ("run", scripts.evaluators.run_evaluators)):
-        described += [{"name": evaluator.name, "kind": kind, **_scale_of(evaluator)} for evaluator in evaluators]
-    return described
 
 
-def _scale_of(evaluator: ScriptEvaluator | RunEvaluator) -> dict[str, JsonValue]:
-    """The scale that an evaluator declares; a declaration that cannot be read refuses the run."""
+def _describe(evaluator: ScriptEvaluator | RunEvaluator, kind: Literal["script", "run"]) -> EvaluatorInfo:
     maker = ScriptScale.of(evaluator, ScriptMaker(), {}).maker
-    return {"scale": maker.scale.name, "scale_source": maker.scale_source} if maker.scale else {}
+    if maker.scale is None:
+        return EvaluatorInfo(evaluator.name, kind)
+    return EvaluatorInfo(evaluator.name, kind, scale=maker.scale.name, scale_source=maker.scale_source)

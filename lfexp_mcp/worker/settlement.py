@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from lfexp_mcp.gateway.client import Gateway
 from lfexp_mcp.gateway.records import ScoreWrite
-from lfexp_mcp.model import RunSpec
+from lfexp_mcp.model import Provenance, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
 from lfexp_mcp.runs.outbox import Outbox
@@ -17,7 +17,6 @@ from lfexp_mcp.worker.delivery import Delivery, Patience
 from lfexp_mcp.worker.encoding import encode
 from lfexp_mcp.worker.evaluation import score_write
 from lfexp_mcp.worker.item_spans import ItemSpans
-from lfexp_mcp.worker.provenance import experiment_metadata
 from lfexp_mcp.worker.tracing import Sdk
 
 CANCELLED_PATIENCE_S = 5.0
@@ -112,9 +111,9 @@ class Settlement:
         return state
 
     def _rebuild(self, missing: Missing, state: RunState) -> bytes:
-        provenance = state.accepted.provenance if state.accepted else {}
+        provenance = state.accepted.provenance if state.accepted else Provenance()
         repeats = range(self.run_spec.repeats)
-        spans = ItemSpans(self.run_spec, [experiment_metadata(self.run_spec, provenance, each) for each in repeats])
+        spans = ItemSpans(self.run_spec, [provenance.experiment_metadata(self.run_spec, each) for each in repeats])
         resource, public_key = self.sdk.provider.resource, self.sdk.settings.langfuse_public_key or ""
         rebuilt = [
             span

@@ -13,8 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway.records import Dataset, ScoreWrite
-from lfexp_mcp.gateway.run_marks import PLAN_KEY, encode_plan, mark_score
-from lfexp_mcp.model import JudgeMaker, RunMaker, RunMark, RunPlan
+from lfexp_mcp.gateway.run_marks import mark_score
+from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RunMaker, RunMark, RunPlan
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.worker.evaluation import score_write
@@ -88,7 +88,7 @@ async def record_run(
     if makers:
         judged = tuple(name for name, maker in makers.items() if isinstance(maker, JudgeMaker))
         plan = mark.plan if mark else RunPlan(len(results), scores=judged, makers=tuple(makers.values()))
-        metadata = {"lfexp": json.dumps({PLAN_KEY: encode_plan(plan)}), **(metadata or {})}
+        metadata = {PROVENANCE_KEY: Provenance(plan=plan).as_json(), **(metadata or {})}
         mark = mark or RunMark("completed", datetime.now(UTC), plan, len(results), makers=tuple(makers.values()))
     begun = datetime.now(UTC) - timedelta(hours=1)
     for index, result in enumerate(results):

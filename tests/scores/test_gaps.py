@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lfexp_mcp.model import EvaluatorFailure, ItemResult, RunRecord, Score, ScoreDataType
+from lfexp_mcp.model import EvaluatorFailure, EvaluatorInfo, ItemResult, Provenance, RunRecord, Score, ScoreDataType
 from lfexp_mcp.scores.gaps import gap_warnings
 from lfexp_mcp.scores.interpretation import interpret_scores
 
@@ -29,7 +29,9 @@ def test_a_run_that_nothing_scores_says_how_to_score_it() -> None:
 
 def test_a_run_whose_scorers_were_not_asked_yet_is_not_said_to_have_none() -> None:
     assert warnings(run(ItemResult("i", "pending"))) == []
-    known = replace(run(ItemResult("i", "succeeded")), provenance={"evaluators": [{"name": "e", "kind": "script"}]})
+    known = replace(
+        run(ItemResult("i", "succeeded")), provenance=Provenance(evaluators=(EvaluatorInfo("e", "script"),))
+    )
     assert warnings(known) == []
     whole = replace(run(ItemResult("i", "succeeded")), run_scores=(Score("s", "f1", 1.0, "NUMERIC"),))
     assert warnings(whole) == []

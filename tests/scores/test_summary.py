@@ -9,6 +9,7 @@ from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import (
     BOOLEAN,
     OTHERS,
+    PROVENANCE_KEY,
     TEN,
     UNIT,
     Category,
@@ -16,6 +17,7 @@ from lfexp_mcp.model import (
     ItemResult,
     JudgeMaker,
     OtherMaker,
+    Provenance,
     RunRecord,
     Scale,
     Score,
@@ -54,9 +56,7 @@ def judged(value: float | bool | str, *, raw: float | None = None, clamped: bool
     return score(value, raw=raw, clamped=clamped, maker=JUDGE)
 
 
-def run(
-    *items: Score | EvaluatorFailure | tuple[Score | EvaluatorFailure, ...], scales: dict[str, JsonValue] | None = None
-) -> RunRecord:
+def run(*items: Score | EvaluatorFailure | tuple[Score | EvaluatorFailure, ...], scales: JsonValue = None) -> RunRecord:
     return RunRecord(
         dataset="d",
         dataset_id="d1",
@@ -65,7 +65,7 @@ def run(
         status="completed",
         items=tuple(_item(number, item if isinstance(item, tuple) else (item,)) for number, item in enumerate(items)),
         total_items=len(items),
-        provenance={"scales": scales} if scales is not None else {},
+        provenance=Provenance.of({PROVENANCE_KEY: {"scales": scales}}),
     )
 
 
@@ -233,8 +233,7 @@ def test_humans_numbers_without_a_stated_scale_are_read_as_observed_and_the_warn
     "foreign", [["not", "a", "mapping"], {"accuracy": "0-10"}, {"accuracy": {"low": 10, "high": 0}}, {"accuracy": {}}]
 )
 def test_provenance_that_is_not_ours_is_not_relied_on(foreign: JsonValue) -> None:
-    record = run(score("good", maker=replace(JUDGE, scale=None)))
-    record.provenance["scales"] = foreign
+    record = run(score("good", maker=replace(JUDGE, scale=None)), scales=foreign)
     assert only(record).mean is None
 
 

@@ -8,7 +8,6 @@ from opentelemetry.sdk.resources import Resource
 from lfexp_mcp.runs.outbox import read_batches, waiting_files
 from lfexp_mcp.worker.encoding import encode
 from lfexp_mcp.worker.item_spans import ItemSpans
-from lfexp_mcp.worker.provenance import experiment_metadata
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.test_delivery import only_writes
 from tests.worker.scene import Scene, until
@@ -57,7 +56,7 @@ async def test_the_spans_around_a_task_are_made_again_as_they_were(scene: Scene)
     sent = [batch for path in waiting_files(folder.outbox_path) for batch in read_batches(path).contents]
     run_spec, state = folder.run_spec(), folder.read_state()
     assert state.accepted is not None
-    spans = ItemSpans(run_spec, [experiment_metadata(run_spec, state.accepted.provenance, 0)])
+    spans = ItemSpans(run_spec, [state.accepted.provenance.experiment_metadata(run_spec, 0)])
     items = {item.id: item for item in folder.items()}
     public_key = through.langfuse_public_key or ""
     rebuilt = [

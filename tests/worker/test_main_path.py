@@ -5,6 +5,7 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway.run_marks import MARK_NAME
+from lfexp_mcp.model import EvaluatorInfo, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
 
@@ -281,13 +282,12 @@ async def test_provenance_tells_code_packages_and_dataset_version(scene: Scene) 
     await scene.fill(1)
     await scene.run(scene.script(UPPER), evaluator_script=scene.script(EVALUATORS, "evaluators.py"))
     provenance = (await scene.record()).provenance
-    assert provenance["task"] == {"file": "task.py", "sha256": _sha256(scene, "task.py")}
-    assert provenance["evaluator_script"] == {"file": "evaluators.py", "sha256": _sha256(scene, "evaluators.py")}
-    assert provenance["evaluators"] == [{"name": "exact", "kind": "script"}, {"name": "length", "kind": "script"}]
-    packages = provenance["packages"]
-    assert isinstance(packages, dict)
-    assert {"python", "lfexp-mcp", "langfuse"} <= set(packages)
-    assert "dataset_version" in provenance
+    assert provenance is not None
+    assert provenance.task == ScriptFile("task.py", _sha256(scene, "task.py"))
+    assert provenance.evaluator_script == ScriptFile("evaluators.py", _sha256(scene, "evaluators.py"))
+    assert provenance.evaluators == (EvaluatorInfo("exact", "script"), EvaluatorInfo("length", "script"))
+    assert {"python", "lfexp-mcp", "langfuse"} <= set(provenance.packages or ())
+    assert provenance.dataset_version is not None
 
 
 def _sha256(scene: Scene, name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import Finding, FindingKind
-from lfexp_mcp.model import JudgeMaker, RunRecord, ScriptMaker, scaled_label
+from lfexp_mcp.model import JudgeMaker, Provenance, RecordedLimits, RunRecord, ScriptMaker, scaled_label
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
@@ -17,13 +17,6 @@ SHOWN = 40
 HASH_SHOWN = 12
 """Characters of a hash that tell it from others."""
 
-_SCRIPT = ("evaluator_script", "sha256")
-_RECORDED: tuple[tuple[FindingKind, tuple[str, ...], str], ...] = (
-    ("dataset version", ("dataset_version",), "dataset version"),
-    ("time-out", ("limits", "item_timeout"), "time-out per item"),
-    ("evaluator script", _SCRIPT, "evaluator script"),
-)
-"""What the runner records of a run: its finding, its place in the provenance, and its name for a reader."""
 
 _LACKS: dict[Lack, str] = {
     "failed": "failed in the other",
@@ -82,24 +75,40 @@ def _of_runs(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Fi
         if values.record.status != "completed":
             message = f"Run {values.name!r} is {values.record.status}: what it lacks may change the comparison."
             yield Finding(kind="status", unfair=False, run=run.name, message=message)
-    for kind, path, what in _RECORDED:
-        first, second = _recorded(baseline.record, path), _recorded(run.record, path)
-        if first != second and baseline.record.provenance and run.record.provenance:
-            shown = HASH_SHOWN if path == _SCRIPT else SHOWN
-            message = (
-                f"The {what} differs: {_shown(first, shown)} in {baseline.name!r}, "
-                f"{_shown(second, shown)} in {run.name!r}."
-            )
-            yield Finding(kind=kind, unfair=False, run=run.name, message=message)
+    yield from _of_provenance(baseline, run)
     concurrency = concurrency_change(baseline.record, run.record)
     if concurrency is not None:
         message = f"{concurrency} Items that wait for each other take longer, so times are not compared."
         yield Finding(kind="concurrency", unfair=False, run=run.name, message=message)
 
 
+def _of_provenance(baseline: ScoredRun, run: ScoredRun) -> Iterator[Finding]:
+    first, second = baseline.record.provenance, run.record.provenance
+    if first is None or second is None:
+        return
+    compared: tuple[tuple[FindingKind, str, str | float | None, str | float | None], ...] = (
+        ("dataset version", "dataset version", first.dataset_version, second.dataset_version),
+        ("time-out", "time-out per item", _limits(first).item_timeout, _limits(second).item_timeout),
+        ("evaluator script", "evaluator script", _script_hash(first), _script_hash(second)),
+    )
+    for kind, what, one, other in compared:
+        if one != other:
+            message = f"The {what} differs: {_shown(one)} in {baseline.name!r}, {_shown(other)} in {run.name!r}."
+            yield Finding(kind=kind, unfair=False, run=run.name, message=message)
+
+
+def _limits(provenance: Provenance | None) -> RecordedLimits:
+    return (provenance and provenance.limits) or RecordedLimits()
+
+
+def _script_hash(provenance: Provenance) -> str | None:
+    digest = provenance.evaluator_script.sha256 if provenance.evaluator_script else None
+    return digest and digest[:HASH_SHOWN]
+
+
 def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
     """Say that two runs had different numbers of items at work at once; None where they had not, or it is not known."""
-    first, second = (_recorded(record, ("limits", "max_concurrency")) for record in (baseline, run))
+    first, second = (_limits(record.provenance).max_concurrency for record in (baseline, run))
     if first is None or second is None or first == second:
         return None
     return f"max_concurrency was {first} in {baseline.run_name!r} and {second} in {run.run_name!r}."
@@ -251,12 +260,5 @@ def _script_hashes(values: ScoredRun, score: str) -> list[str]:
     return sorted({maker.sha256[:HASH_SHOWN] for maker in makers if isinstance(maker, ScriptMaker) and maker.sha256})
 
 
-def _recorded(record: RunRecord, path: tuple[str, ...]) -> JsonValue:
-    value: JsonValue = record.provenance
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _shown(value: JsonValue, characters: int = SHOWN) -> str:
-    return "none" if value is None else str(value)[:characters]
+def _shown(value: JsonValue) -> str:
+    return "none" if value is None else str(value)[:SHOWN]

@@ -4,22 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from pydantic import JsonValue
-
 from lfexp_mcp.gateway.records import Experiment
-from lfexp_mcp.gateway.run_marks import MARK_NAME, decode_mark, decode_plan, find_mark
+from lfexp_mcp.gateway.run_marks import MARK_NAME, decode_mark, find_mark
 from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,
     ItemResult,
     MissingScores,
+    Provenance,
     RunMaker,
     RunMark,
     RunPlan,
     RunRecord,
     RunStatus,
 )
-from lfexp_mcp.services.runs.provenance import read_provenance, repeats_of
 from lfexp_mcp.services.runs.score_attribution import LegacyMakers, RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
@@ -50,7 +48,7 @@ class _Lacking:
 class Completeness:
     """What Langfuse tells of the whole of a run."""
 
-    provenance: dict[str, JsonValue]
+    provenance: Provenance | None
     plan: RunPlan | None = None
     """None for runs of others, and of version 0.1."""
     mark: RunMark | None = None
@@ -96,7 +94,8 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
     """
     mark = find_mark(experiment.scores, experiment.id)
     if mark is None:
-        return "unknown" if decode_plan(read_provenance(experiment.metadata)) else None
+        provenance = Provenance.of(experiment.metadata)
+        return "unknown" if provenance and provenance.plan else None
     return _ended(mark.value)
 
 
@@ -108,15 +107,14 @@ def _ended(value: float | bool | str) -> RunStatus:
 
 async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
     """Read what Langfuse tells of the whole of a run."""
-    provenance = read_provenance(head.metadata)
+    provenance = Provenance.of(head.metadata)
     mark = None
     if find_mark(head.scores, head.id) is not None:
         entries = await ws.gateway.scores(experiment_id=head.id, name=MARK_NAME)
         score = find_mark((entry.score for entry in entries), head.id)
         mark = decode_mark(score) if score is not None else None
-    plan = mark.plan if mark else decode_plan(provenance)
-    scales = provenance.get("scales")
-    recorded = tuple(scales) if isinstance(scales, dict) else ()
+    plan = mark.plan if mark else provenance.plan if provenance else None
+    recorded = tuple(provenance.scales or ()) if provenance else ()
     return Completeness(provenance, plan, mark, plan.scores if plan else recorded, _lacking_scores(mark))
 
 
@@ -128,7 +126,7 @@ async def complete(ws: Workspace, record: RunRecord, whole: Completeness) -> Run
         record: The run as listed.
         whole: What is known of the whole of it.
     """
-    repeats, shown = repeats_of(record.provenance), len(record.experiment_ids)
+    repeats, shown = record.provenance.repeat_count if record.provenance else 1, len(record.experiment_ids)
     if shown < repeats:
         record = _warned(record, f"Langfuse shows {shown} of the run's {repeats} repetitions.")
     record = _with_unscored(record, whole)

@@ -7,13 +7,11 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.run import RunList, RunListEntry
 from lfexp_mcp.errors import RejectedError, StateError
 from lfexp_mcp.gateway.records import Experiment
-from lfexp_mcp.gateway.run_marks import decode_plan
-from lfexp_mcp.model import NextStep, RunStatus
+from lfexp_mcp.model import PROVENANCE_KEY, NextStep, Provenance, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
 from lfexp_mcp.services.runs.completeness import listed_status
-from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance
 from lfexp_mcp.services.workspace import Workspace
 
 PAGES = 5
@@ -77,20 +75,22 @@ def _shortened(entry: RunListEntry, size: AnswerSize) -> RunListEntry:
 
 def _is_head(experiment: Experiment) -> bool:
     """Whether an experiment is a run, or the first of its repetitions, which stands for it."""
-    repeats = read_provenance(experiment.metadata).get("repeats")
-    index = repeats.get("index") if isinstance(repeats, dict) else None
-    return not isinstance(index, int) or index == 0
+    provenance = Provenance.of(experiment.metadata)
+    return provenance is None or provenance.repeats is None or provenance.repeats.index == 0
 
 
 def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
+    provenance = Provenance.of(experiment.metadata)
+    # Langfuse's list mostly lacks the description.
+    recorded = provenance.description if provenance else None
     return RunListEntry(
         name=experiment.name,
         created=experiment.created,
-        description=experiment.description or _description(experiment),
+        description=experiment.description or recorded,
         results=experiment.item_count,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=_status(folder) or listed_status(experiment),
-        planned=_planned(experiment),
+        planned=provenance.plan.results if provenance and provenance.plan else None,
     )
 
 
@@ -108,17 +108,6 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
     except StateError:
         # Whoever asks for that run is told; the list is not held up by it.
         return None
-
-
-def _planned(experiment: Experiment) -> int | None:
-    plan = decode_plan(read_provenance(experiment.metadata))
-    return plan.results if plan is not None else None
-
-
-def _description(experiment: Experiment) -> str | None:
-    """What the runner recorded: Langfuse's list mostly lacks it."""
-    recorded = read_provenance(experiment.metadata).get("description")
-    return recorded if isinstance(recorded, str) else None
 
 
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import anyio
 
 from lfexp_mcp.errors import BackendError, NotFoundError
-from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.model import JudgeMaker, RunRecord
 from lfexp_mcp.services.workspace import Workspace
 
@@ -44,7 +43,7 @@ async def outdated_judges_of(ws: Workspace, record: RunRecord) -> list[OutdatedJ
     A Langfuse that does not answer in time has none.
     """
     unscored = {missing.name for item in record.items for missing in item.unscored}
-    plan = decode_plan(record.provenance)
+    plan = record.provenance.plan if record.provenance else None
     if not unscored or plan is None:
         return []
     return await find_outdated(ws, (judge for score, judge in plan.judges.items() if score in unscored))

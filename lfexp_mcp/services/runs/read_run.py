@@ -10,12 +10,11 @@ import anyio
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
 from lfexp_mcp.gateway.results import EMBEDDED_SCORES
-from lfexp_mcp.gateway.run_marks import decode_plan, without_marks
-from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Score, ScriptMaker
+from lfexp_mcp.gateway.run_marks import without_marks
+from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.runs.completeness import complete, read_completeness
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
-from lfexp_mcp.services.runs.provenance import PROVENANCE_KEY, read_provenance, repeats_of
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores
 from lfexp_mcp.services.workspace import Workspace
 
@@ -115,7 +114,8 @@ def _known_here(head: Experiment, journal: RunRecord) -> RunMakers:
         for score in item.scores
         if isinstance(score.maker, JudgeMaker | ScriptMaker)
     }
-    plan = decode_plan(read_provenance(head.metadata))
+    provenance = Provenance.of(head.metadata)
+    plan = provenance.plan if provenance else None
     return RunMakers(makers=plan.makers if plan else (), ids=own)
 
 
@@ -149,9 +149,9 @@ async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoRetur
 
 async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers) -> RunRecord:
     """Read all results of a run from Langfuse, with its further repetitions."""
-    provenance = read_provenance(head.metadata)
+    provenance = Provenance.of(head.metadata)
     experiments = {0: head}
-    for repeat in range(1, repeats_of(provenance)):
+    for repeat in range(1, provenance.repeat_count if provenance else 1):
         further = await ws.gateway.experiment(dataset.id, repeat_name(head.name, repeat))
         if further is not None:
             experiments[repeat] = further

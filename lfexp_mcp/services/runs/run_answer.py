@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import anyio
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import EvaluatorInfo, ItemError, ModelUse, Progress, RunAnswer
+from lfexp_mcp.answers.run import ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway.records import ModelPrice
-from lfexp_mcp.gateway.run_marks import decode_plan
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec, Scale
+from lfexp_mcp.model import EvaluatorInfo, ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec, Scale
 from lfexp_mcp.scores.gaps import nothing_scores
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
@@ -31,7 +30,6 @@ RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_er
 READS_DATASET = "The run is being prepared: its dataset and judges are being read from Langfuse. No item has begun."
 WAITS_FOR_WORKER = "The run is being prepared: its worker process is starting. No item has begun."
 NOT_BEGUN = "The run was cancelled before it had begun; nothing was run or stored."
-_EVALUATORS = TypeAdapter(list[EvaluatorInfo])
 
 
 async def describe_run(
@@ -144,21 +142,11 @@ def _cut(text: str) -> str:
 
 def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
     """The evaluators as the newest worker recorded them, and the judges that scored before; none for runs of others."""
-    try:
-        found = _EVALUATORS.validate_python(record.provenance.get("evaluators", []))
-    except ValidationError:
-        found = []
+    found = record.provenance.evaluators if record.provenance else ()
     known = {(info.name, info.version, info.model) for info in found}
     makers = dict.fromkeys(score.maker for item in record.items for score in item.scores)
     earlier = [
-        EvaluatorInfo(
-            name=maker.prompt,
-            kind="judge",
-            version=maker.version,
-            model=maker.model,
-            scale=maker.scale.name if maker.scale else None,
-            scale_source=maker.scale_source,
-        )
+        EvaluatorInfo.of_judge(maker)
         for maker in makers
         if isinstance(maker, JudgeMaker) and (maker.prompt, maker.version, maker.model) not in known
     ]
@@ -229,7 +217,7 @@ def _versions_to_ask(record: RunRecord, newer: Sequence[OutdatedJudge]) -> list[
         if isinstance(score.maker, JudgeMaker)
     }
     instead = {judge.name: judge.reference for judge in newer if (judge.name, judge.version) not in asked}
-    plan = decode_plan(record.provenance)
+    plan = record.provenance.plan if record.provenance else None
     if not instead or plan is None:
         return []
     return [instead.get(judge.prompt, f"{judge.prompt}:{judge.version}") for judge in plan.judges.values()]

@@ -7,10 +7,8 @@ others is read where one of them may still be the run's own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pydantic import JsonValue
-
 from lfexp_mcp.gateway.records import ExperimentItem
-from lfexp_mcp.model import JudgeMaker, RunMaker, Score, ScriptMaker
+from lfexp_mcp.model import JudgeMaker, Provenance, RunMaker, Score, ScriptMaker
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 
@@ -37,23 +35,18 @@ class LegacyMakers:
     script: ScriptMaker
 
     @classmethod
-    def of(cls, provenance: Mapping[str, JsonValue]) -> "LegacyMakers":
+    def of(cls, provenance: Provenance) -> "LegacyMakers":
         """Read the provenance of a run."""
-        scales, evaluators = provenance.get("scales"), provenance.get("evaluators")
-        described = [one for one in evaluators if isinstance(one, dict)] if isinstance(evaluators, list) else []
+        described = {info.name: info for info in provenance.evaluators}
         judges = {}
-        for score, scale in scales.items() if isinstance(scales, dict) else ():
-            prompt = scale.get("prompt") if isinstance(scale, dict) else None
-            known = next((one for one in described if one.get("name") == prompt), {})
-            version, model = known.get("version"), known.get("model")
+        for score, scale in (provenance.scales or {}).items():
+            info = described.get(scale.prompt or "")
             judges[score] = JudgeMaker(
-                prompt=str(prompt),
-                version=version if isinstance(version, int) else None,
-                model=model if isinstance(model, str) else None,
+                prompt=scale.prompt or score,
+                version=info.version if info else None,
+                model=info.model if info else None,
             )
-        script = provenance.get("evaluator_script")
-        file, digest = (script.get("file"), script.get("sha256")) if isinstance(script, dict) else (None, None)
-        return cls(judges, ScriptMaker(file=str(file) if file else None, sha256=str(digest) if digest else None))
+        return cls(judges, provenance.script_maker)
 
 
 async def attribute_scores(ws: Workspace, results: Sequence[ExperimentItem], known: RunMakers) -> list[ExperimentItem]:
