@@ -21,13 +21,13 @@ def in_workspace(work: Callable[[Workspace], Awaitable[Outcome]]) -> Outcome:
     Raises:
         LfexpError: What the work or the opening raised.
     """
-    from lfexp_mcp.services.experiments.maintenance import send_leftovers
+    from lfexp_mcp.services.experiments.maintenance import try_deliver_pending
     from lfexp_mcp.services.workspace import open_workspace
 
     async def session() -> Outcome:
         async with open_workspace(load_settings()) as workspace:
             outcome = await work(workspace)
-            await send_leftovers(workspace)
+            await try_deliver_pending(workspace)
             return outcome
 
     return anyio.run(session)

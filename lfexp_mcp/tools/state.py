@@ -45,12 +45,12 @@ class ServerState:
         self._closing.set()
 
     async def _hold_workspace(self, *, task_status: TaskStatus[Workspace]) -> None:
-        from lfexp_mcp.services.experiments.maintenance import get_ready
+        from lfexp_mcp.services.experiments.maintenance import warm_up
         from lfexp_mcp.services.workspace import open_workspace
         from lfexp_mcp.settings import load_settings
 
         async with open_workspace(self._settings or load_settings()) as workspace, anyio.create_task_group() as tasks:
-            tasks.start_soon(get_ready, workspace)
+            tasks.start_soon(warm_up, workspace)
             task_status.started(workspace)
             await self._closing.wait()
             tasks.cancel_scope.cancel()

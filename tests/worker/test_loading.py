@@ -66,7 +66,7 @@ async def test_a_call_does_not_wait_longer_for_the_loading_than_it_was_told_to(s
     assert (answer.status, answer.succeeded) == ("running", 0)
     await until_loading(scene)
     assert "still being loaded" in (await scene.record()).warnings[0]
-    with pytest.raises(RunExistsError, match="at work"):
+    with pytest.raises(RunExistsError, match="is running"):
         await scene.run(scene.script(GOOD))
     go.touch()
     await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)

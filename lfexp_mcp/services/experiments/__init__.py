@@ -1,1 +1,1 @@
-"""Making runs: requests, orders, starting, cancelling, and delivering what earlier runs left."""
+"""Running experiments: preparing, launching, cancelling, and delivering what earlier runs left."""

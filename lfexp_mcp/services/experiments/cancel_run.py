@@ -1,4 +1,4 @@
-"""Stopping runs at work."""
+"""Stopping runs."""
 
 import anyio.to_thread
 
@@ -11,48 +11,45 @@ from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
 from lfexp_mcp.services.workspace import Workspace
 
-ENDED_BEFORE = "The run had ended before this call; nothing was cancelled."
-CANCEL_PATIENCE = 15.0
-"""Seconds that a cancel waits for the run to end, its grace period not counted; its process is killed then."""
+ALREADY_ENDED = "The run had ended before this call; nothing was cancelled."
+CANCEL_PATIENCE_S = 15.0
+"""How long a cancel waits, beyond the run's grace period, before it kills the worker."""
 
 
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
-    """Stop a run that is running on this machine: no new items, a grace period for those running, results are kept.
+    """Stop a run of this machine: no new items, a grace period for running ones; results are kept.
 
-    One that is being prepared is stopped before it begins. A run that has ended already is left as it is.
+    A run that is being prepared is stopped before it begins. One that has ended is left as it is.
 
     Raises:
         NotFoundError: There is no such dataset, or no such run on this machine.
     """
-    start = ws.launches.find(dataset, run_name)
-    if start is not None and start.is_pending:
-        await start.cancel()
-        if start.folder is None:
-            return describe_launch(ws, start, cancelled=True)
+    launch = ws.launches.find(dataset, run_name)
+    if launch is not None and launch.is_pending:
+        await launch.cancel()
+        if launch.folder is None:
+            return describe_launch(ws, launch, cancelled=True)
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
         raise NotFoundError(
-            f"Run {run_name!r} of dataset {dataset!r} is not at work on this machine. "
-            "list_runs names the runs; one at work elsewhere is cancelled there."
+            f"Run {run_name!r} of dataset {dataset!r} is not running on this machine. list_runs names the runs; one "
+            "that runs on another machine has to be cancelled there."
         )
-    if folder.is_at_work():
+    was_running = folder.is_at_work()
+    if was_running:
         folder.request_cancel()
-        grace = folder.run_spec().limits.cancel_grace
         follower = await follow(ws, folder)
-        if not await follower.wait(grace + CANCEL_PATIENCE):
+        if not await follower.wait(follower.run_spec.limits.cancel_grace + CANCEL_PATIENCE_S):
             await _kill(folder)
-        return await _describe(ws, folder)
-    answer = await _describe(ws, folder)
-    return answer.model_copy(update={"warnings": [ENDED_BEFORE, *answer.warnings]})
-
-
-async def _describe(ws: Workspace, folder: RunFolder) -> RunAnswer:
     follower = await follow(ws, folder)
-    return await describe_run(ws, follower.record(), follower)
+    answer = await describe_run(ws, follower.record(), follower)
+    if was_running:
+        return answer
+    return answer.model_copy(update={"warnings": [ALREADY_ENDED, *answer.warnings]})
 
 
 async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
-    """End the process of a run at once, with the processes that it started; what is journaled is kept.
+    """Kill the worker of a run with the processes that it started; journaled results are kept.
 
     Raises:
         NotFoundError: There is no such dataset.

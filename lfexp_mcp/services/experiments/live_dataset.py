@@ -14,16 +14,16 @@ from lfexp_mcp.services.definitions.new_items import NewItem, check_json
 from lfexp_mcp.services.experiments.request import live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
-LIVE: dict[str, JsonValue] = {"source": "live"}
-"""The metadata of a dataset that was copied as a whole."""
-COPYING = "copying"
-"""The metadata key of one that is not, under which stands what belongs to it."""
+COMPLETE_METADATA: dict[str, JsonValue] = {"source": "live"}
+"""The metadata of a dataset that was copied completely."""
+COPYING_KEY = "copying"
+"""Further metadata key of a dataset that is being copied: which traces belong to it."""
 
 
-class _CopyProgress(BaseModel):
+class _CopyPlan(BaseModel):
     traces: int
     until: datetime
-    """Traces that began later are none of the sample."""
+    """The sample consists of traces that began before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class LiveSample:
     dataset: Dataset
     items: list[DatasetItem]
     missing: list[DatasetItem]
-    """Those of the items that Langfuse does not have; where it has none, the dataset's id is none of Langfuse's."""
+    """Those of the items that Langfuse does not have; if it has none, the dataset's id is not Langfuse's."""
 
 
 async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
-    """Make dataset `live-<run_name>` of the newest production traces; one that has them all is left as it is.
+    """Make dataset `live-<run_name>` of the newest production traces; if it is complete, it stays as it is.
 
     Raises:
-        UsageError: There is no trace to sample, or what an interrupted copy lacks is gone.
+        UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
     """
     sample = await sample_live(ws, run_name, sample_size)
     if not sample.missing:
@@ -51,27 +51,27 @@ async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
         await ws.gateway.upsert_dataset_item(
             name, id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
         )
-    return await ws.gateway.upsert_dataset(name, description, LIVE)
+    return await ws.gateway.upsert_dataset(name, description, COMPLETE_METADATA)
 
 
 async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSample:
-    """Read the newest production traces as what dataset `live-<run_name>` is made of.
+    """Read the newest production traces as the items of dataset `live-<run_name>`, without storing anything.
 
-    A trace counts when its root observation has an input and is not an experiment's; one that is nested too deeply to
-    be an item is left out. What production answered is kept in the item's metadata as `production_output`: it is a
-    reference, not a truth, so it is no expected output. A dataset of that name which has items is used as it is, so
-    that a resumed run sees the same items; one whose copying was interrupted is completed with the traces of then.
+    A trace counts if its root observation has an input and is not an experiment's; one that is nested too deeply for a
+    dataset item is skipped. The production output is kept in the item's metadata as `production_output`: it is a
+    reference, not an expected output. A dataset of that name that has items is used as it is, so that a resumed run
+    sees the same items. If copying was interrupted, it is completed with the traces of that time.
 
     Raises:
-        UsageError: There is no trace to sample, or what an interrupted copy lacks is gone.
+        UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
     """
     name = live_dataset_name(run_name)
     existing = next((dataset for dataset in await ws.gateway.datasets() if dataset.name == name), None)
     if existing is not None:
         items = await ws.gateway.dataset_items(name)
-        copying = _copying(existing)
-        if copying is not None:
-            return await _complete(ws, existing, items, copying)
+        plan = _copy_plan(existing)
+        if plan is not None:
+            return await _complete(ws, existing, items, plan)
         if items:
             return LiveSample(existing, items, [])
     traces = await _newest_traces(ws, sample_size)
@@ -80,49 +80,43 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
             "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
             "or run over a dataset: source_type='dataset'."
         )
-    copying = _CopyProgress(
-        traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1)
-    )
+    plan = _CopyPlan(traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1))
     dataset = Dataset(
         id=name,
         name=name,
         created=datetime.now(UTC),
         description=f"The newest {len(traces)} production traces, sampled for run {run_name!r}.",
-        metadata={**LIVE, COPYING: copying.model_dump(mode="json")},
+        metadata={**COMPLETE_METADATA, COPYING_KEY: plan.model_dump(mode="json")},
     )
     sampled = [_item(name, trace) for trace in reversed(traces)]
     return LiveSample(dataset, sampled, sampled)
 
 
-def _copying(dataset: Dataset) -> _CopyProgress | None:
+def _copy_plan(dataset: Dataset) -> _CopyPlan | None:
     try:
-        return _CopyProgress.model_validate(dataset.metadata[COPYING]) if COPYING in dataset.metadata else None
+        return _CopyPlan.model_validate(dataset.metadata[COPYING_KEY]) if COPYING_KEY in dataset.metadata else None
     except ValidationError:
-        # Somebody else's metadata.
+        # Metadata that is not ours.
         return None
 
 
-async def _complete(
-    ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], copying: _CopyProgress
-) -> LiveSample:
-    """Find what an interrupted copy lacks."""
-    traces = await _newest_traces(ws, copying.traces, copying.until)
+async def _complete(ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], plan: _CopyPlan) -> LiveSample:
+    traces = await _newest_traces(ws, plan.traces, plan.until)
     known = {item.id for item in stored}
     sampled = [_item(dataset.name, trace) for trace in reversed(traces)]
     missing = [item for item in sampled if item.id not in known]
-    if len(known) + len(missing) != copying.traces:
+    if len(known) + len(missing) != plan.traces:
         raise UsageError(
             f"Copying production traces into dataset {dataset.name!r} was interrupted at {len(known)} of "
-            f"{copying.traces}, and the others are not to be found any more. Use another run name."
+            f"{plan.traces}, and the other traces no longer exist. Use another run name."
         )
     return LiveSample(dataset, [*stored, *missing], missing)
 
 
 def _item(dataset_name: str, trace: Observation) -> DatasetItem:
     metadata: dict[str, JsonValue] = {"production_output": trace.output, "trace_name": trace.name}
-    item = NewItem(input=trace.input, metadata=metadata)
     return DatasetItem(
-        id=derived_id(f"{dataset_name}/{trace.trace_id}", item),
+        id=derived_id(f"{dataset_name}/{trace.trace_id}", NewItem(input=trace.input, metadata=metadata)),
         dataset_id=dataset_name,
         input=trace.input,
         metadata=metadata,
@@ -143,7 +137,6 @@ async def _newest_traces(ws: Workspace, sample_size: int, until: datetime | None
 
 
 def _is_usable(root: Observation) -> bool:
-    """Whether a root observation is production's, and an item can be made of it."""
     if root.environment == EXPERIMENT_ENVIRONMENT or root.input in (None, ""):
         return False
     try:

@@ -1,8 +1,9 @@
-"""What helps later calls: sending what earlier runs left, and a spare worker."""
+"""Work that helps later calls: delivering what earlier runs left, keeping a spare worker, pruning old runs."""
 
 from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.errors import BackendError, StateError, WorkerError
 from lfexp_mcp.runs.folder import RunFolder
@@ -10,23 +11,28 @@ from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
 from lfexp_mcp.services.workspace import Workspace
 
-READY_AFTER = 2.0
-"""Seconds that the call which opened the workspace has the machine for itself."""
+WARM_UP_DELAY_S = 2.0
+"""During this time the call that opened the workspace has the machine to itself."""
 
 
-async def get_ready(ws: Workspace) -> None:
-    """Do in the background what helps later calls of a server: send what earlier runs left, keep a spare worker.
-
-    What goes wrong is left to the calls that need it, which say so.
-    """
-    await anyio.sleep(READY_AFTER)
-    await send_leftovers(ws)
+async def warm_up(ws: Workspace) -> None:
+    """Deliver what earlier runs left and keep a spare worker; failures are left to the calls that need them."""
+    await anyio.sleep(WARM_UP_DELAY_S)
+    await try_deliver_pending(ws)
     with suppress(WorkerError):
         await keep_spare(ws)
 
 
-async def send_leftovers(ws: Workspace) -> None:
-    """Begin to send what earlier runs left; what goes wrong is left to the calls that need it, which say so."""
+async def tidy_up(ws: Workspace) -> None:
+    """Prune old runs and renew the spare worker; failures are left to the calls that need them."""
+    with suppress(StateError, WorkerError):
+        await anyio.to_thread.run_sync(ws.runs.prune, ws.settings.keep_runs)
+        if ws.workers.wants_spare:
+            await keep_spare(ws)
+
+
+async def try_deliver_pending(ws: Workspace) -> None:
+    """As `deliver_pending`; failures are left to the calls that need it."""
     with suppress(BackendError, StateError, WorkerError):
         await deliver_pending(ws)
 
@@ -34,7 +40,7 @@ async def send_leftovers(ws: Workspace) -> None:
 async def deliver_pending(ws: Workspace) -> int:
     """Send what earlier runs of this project have left on this machine, in a process of its own.
 
-    Cheap when there is nothing to send. A run that lacked only the acknowledgement is complete then.
+    Cheap when there is nothing to send. A run that lacked only Langfuse's acknowledgement is complete afterwards.
 
     Returns:
         How many runs have something to send.
@@ -44,20 +50,20 @@ async def deliver_pending(ws: Workspace) -> int:
         StateError: The runs' folder cannot be read.
         WorkerError: The process cannot be started.
     """
-    waiting = [(folder, run_spec) for folder, run_spec in ws.runs.orders() if _waits(folder)]
-    if not waiting:
+    pending = [(folder, run_spec) for folder, run_spec in ws.runs.orders() if _is_pending(folder)]
+    if not pending:
         return 0
     project = await ws.gateway.project_id()
-    theirs = tuple(folder.path for folder, run_spec in waiting if run_spec.project_id == project)
-    if theirs:
+    paths = tuple(folder.path for folder, run_spec in pending if run_spec.project_id == project)
+    if paths:
         worker = await start_worker(ws, None)
-        await worker.give(WorkerCommand(deliver=theirs))
-    return len(theirs)
+        await worker.give(WorkerCommand(deliver=paths))
+    return len(paths)
 
 
-def _waits(folder: RunFolder) -> bool:
+def _is_pending(folder: RunFolder) -> bool:
     try:
         return folder.has_undelivered() and not folder.is_held()
     except StateError:
-        # Whoever asks for that run is told; the others are not held up by it.
+        # Reported to whoever asks for that run; the others are not held up by it.
         return False

@@ -1,4 +1,4 @@
-"""Workers of this workspace: by which interpreter, in which environment and folder."""
+"""Workers of this workspace: with which interpreter, environment and working folder they start."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import process_environment
 
-UNWANTED = (
+REMOVED_VARIABLES = (
     "LANGFUSE_TRACING_ENABLED",
     "LANGFUSE_SAMPLE_RATE",
     "LANGFUSE_FLUSH_AT",
@@ -21,8 +21,8 @@ UNWANTED = (
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
-"""Variables of the user's that would make a run lose spans; an experiment records all."""
-SPAN_QUEUE = "1000000"
+"""Variables of the user's environment that would make a run lose spans; an experiment records all."""
+SPAN_QUEUE_SIZE = "1000000"
 """The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 
 
@@ -31,7 +31,7 @@ async def start_worker(ws: Workspace, python: Path | None) -> WorkerProcess:
 
     Args:
         ws: The workspace.
-        python: The interpreter; None for the setting's.
+        python: The interpreter; None for the one of the settings.
 
     Raises:
         WorkerError: The interpreter cannot be started.
@@ -40,7 +40,7 @@ async def start_worker(ws: Workspace, python: Path | None) -> WorkerProcess:
 
 
 async def keep_spare(ws: Workspace) -> None:
-    """Keep a spare worker at hand from now on, so that runs begin sooner; for processes that live on after a call.
+    """Keep a spare worker from now on, so that runs begin sooner; for processes that live on after a call.
 
     Raises:
         WorkerError: The interpreter cannot be started.
@@ -59,15 +59,15 @@ def _interpreter(ws: Workspace, python: Path | None) -> Interpreter:
             "LANGFUSE_HOST": gateway.backend.url,
             "LFEXP_HOME": str(ws.settings.home),
             "LFEXP_EMBEDDED_STORE": "true" if gateway.backend.kind == "embedded" else "false",
-            "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE,
+            "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE_SIZE,
         }
     )
-    kept = {name: value for name, value in environment.items() if name not in UNWANTED}
+    kept = {name: value for name, value in environment.items() if name not in REMOVED_VARIABLES}
     return Interpreter.of(python or ws.settings.python, kept, working_folder())
 
 
 def working_folder() -> Path:
-    """Return the folder that this process works in, where runs begin.
+    """Return the working folder of this process, in which runs begin.
 
     Raises:
         UsageError: It has been deleted.
@@ -75,4 +75,4 @@ def working_folder() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise UsageError("The folder that this process was started in is gone; start it again in another.") from None
+        raise UsageError("The working folder of this process was deleted; start it again in another.") from None

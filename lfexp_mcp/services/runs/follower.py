@@ -16,7 +16,7 @@ from lfexp_mcp.runs.replay import ItemKey, RunState
 from lfexp_mcp.runs.replays import Replay
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.runs.local_runs import find_run_folder
-from lfexp_mcp.services.runs.read_run import TELLING_S_PER_RESULT
+from lfexp_mcp.services.runs.read_run import DESCRIBING_S_PER_RESULT
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -68,7 +68,7 @@ async def wait_for_run(
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_at_work():
             follower = await follow(ws, folder, on_progress)
-            await follower.wait(deadline - anyio.current_time() - follower.telling_s)
+            await follower.wait(deadline - anyio.current_time() - follower.describing_s)
     return None
 
 
@@ -112,9 +112,9 @@ class Follower:
         return self._replay.state
 
     @property
-    def telling_s(self) -> float:
+    def describing_s(self) -> float:
         """About what it takes to put the whole run into an answer, for which a wait leaves time."""
-        return self.run_spec.total_items * TELLING_S_PER_RESULT
+        return self.run_spec.total_items * DESCRIBING_S_PER_RESULT
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.

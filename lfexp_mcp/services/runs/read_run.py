@@ -23,7 +23,7 @@ ANSWER_RESERVE_S = 3.0
 LANGFUSE_PATIENCE_S = 60.0
 """How long Langfuse may take for a run that the journal tells too, where a caller names no other time."""
 MIN_PATIENCE_S = 0.5
-TELLING_S_PER_RESULT = 0.0001
+DESCRIBING_S_PER_RESULT = 0.0001
 """About what it takes to put a result into an answer, for which a wait leaves time."""
 
 
@@ -67,7 +67,7 @@ async def read_run(
         return await _read_experiment(ws, found, head, _known_here(head, journal))
 
     try:
-        patience_s = min(patience_s - journal.total_items * TELLING_S_PER_RESULT, _time_left())
+        patience_s = min(patience_s - journal.total_items * DESCRIBING_S_PER_RESULT, _time_left())
         with anyio.fail_after(max(patience_s, MIN_PATIENCE_S)):
             shown = await _read_langfuse(ws, dataset, run_name, read, max_age_s)
     except (UnreachableError, TimeoutError) as unanswered:
