@@ -19,8 +19,8 @@ def main() -> None:
     speaker = os.fdopen(os.dup(1), "wb", buffering=0)
 
     # These take most of a worker's start; a spare has done them when its order comes.
+    from lfexp_mcp.worker.sdk import Sdk
     from lfexp_mcp.worker.session import carry_out
-    from lfexp_mcp.worker.tracing import Sdk
 
     sdk = Sdk()
 

@@ -18,7 +18,6 @@ from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.observations import metadata_attributes
 from lfexp_mcp.worker.plan import Work
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
@@ -136,7 +135,7 @@ class ItemEvaluation:
             with self._tracer.evaluation(work.item, ended, work.evaluation) as span:
                 for given in await self._score_all(scorers, result):
                     collected.add(given)
-                span.end_with(collected.summary(len(scorers)))
+                span.succeed(collected.summary(len(scorers)))
         event = ItemScored(
             item_id=ended.item_id,
             repeat=ended.repeat,
@@ -182,17 +181,14 @@ class ItemEvaluation:
             "expected_output": result.item.expected_output,
             "metadata": result.item.metadata,
         }
-        attributes = metadata_attributes({"evaluator_kind": "item", "evaluator_index": index})
-        with self._tracer.observations.open(
-            scorer.name, "evaluator", input=evaluated_input, attributes=attributes
-        ) as span:
+        with self._tracer.evaluator(scorer.name, index, evaluated_input) as span:
             try:
                 evaluated = await scorer.score(result.item, result.ended, result.output)
             except LfexpError as error:
                 why = error_text(str(error))
                 span.fail({"error": why}, why)
                 return _Given(scorer, [], why)
-            span.end_with([_describe(each) for each in evaluated])
+            span.succeed([_describe(each) for each in evaluated])
             return _Given(scorer, evaluated)
 
 

@@ -40,17 +40,18 @@ from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
 from lfexp_mcp.worker.execution import Execution
-from lfexp_mcp.worker.item_spans import ItemSpans
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.plan import plan_work
 from lfexp_mcp.worker.prompting import prompt_caller
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.run_evaluation import RunEvaluation
+from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import CANCELLED_PATIENCE_S, UNDELIVERED, Settlement, unstored_writes
+from lfexp_mcp.worker.spans import ItemSpans
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.tasks import TaskRunner
-from lfexp_mcp.worker.tracing import RunTracer, Sdk
+from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import UserCode, UserLoop, describe_error
 
 MOST_THREADS = 256

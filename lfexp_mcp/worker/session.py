@@ -25,7 +25,7 @@ from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.output import RunLog
 from lfexp_mcp.worker.provenance import collect_provenance, git_state
 from lfexp_mcp.worker.run import Run, Scripts, deliver
-from lfexp_mcp.worker.tracing import Sdk
+from lfexp_mcp.worker.sdk import Sdk
 
 
 def carry_out(order: WorkerCommand, answer: Callable[[Reply], None], sdk: Sdk) -> None:

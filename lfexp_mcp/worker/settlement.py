@@ -14,10 +14,9 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
 from lfexp_mcp.worker.delivery import Delivery, Patience
-from lfexp_mcp.worker.encoding import encode
 from lfexp_mcp.worker.evaluation import score_write
-from lfexp_mcp.worker.item_spans import ItemSpans
-from lfexp_mcp.worker.tracing import Sdk
+from lfexp_mcp.worker.sdk import Sdk, encode
+from lfexp_mcp.worker.spans import ItemSpans
 
 CANCELLED_PATIENCE_S = 5.0
 """How long a cancelled run waits for a Langfuse that takes nothing."""

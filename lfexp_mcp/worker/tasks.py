@@ -60,10 +60,10 @@ class TaskRunner:
             StateError: The journal cannot be written.
         """
         self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
-        with self._tracer.task(item, repeat, attempt, CLOCK.now()) as span:
+        with self._tracer.task(item, repeat, attempt) as span:
             outcome, timing, attempts = await self._attempt(item)
             started = CLOCK.date(timing.started_ns)
-            span.ran(started, timing.ended_ns)
+            span.set_times(started, timing.ended_ns)
             output: JsonValue = None
             if isinstance(outcome, Returned):
                 output = outcome.value.stored
@@ -79,9 +79,9 @@ class TaskRunner:
             error=outcome.error if isinstance(outcome, Raised) else None,
             attempts=attempts,
             task_version=self._version,
-            trace_id=span.span.trace_id,
+            trace_id=span.task.trace_id,
             root_id=span.root.id,
-            observation_id=span.span.id,
+            observation_id=span.task.id,
             started=started,
             seconds=timing.seconds,
         )

@@ -6,8 +6,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 
 from lfexp_mcp.runs.outbox import read_batches, waiting_files
-from lfexp_mcp.worker.encoding import encode
-from lfexp_mcp.worker.item_spans import ItemSpans
+from lfexp_mcp.worker.sdk import encode
+from lfexp_mcp.worker.spans import ItemSpans
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.test_delivery import only_writes
 from tests.worker.scene import Scene, until
