@@ -1,26 +1,214 @@
-"""The gateway: everything that is read from Langfuse or written to it."""
+"""The gateway: one connection to one Langfuse project."""
 
-from collections.abc import Sequence
-from functools import cached_property
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from urllib.parse import quote, urlsplit
 
+import anyio.to_thread
+import httpx
+from pydantic import BaseModel, SecretStr
+
+from lfexp_mcp.answers.base import Backend
+from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.datasets import Datasets
-from lfexp_mcp.gateway.definitions import Definitions
-from lfexp_mcp.gateway.records import ScoreRejection, ScoreWrite
-from lfexp_mcp.gateway.results import Results
-from lfexp_mcp.gateway.writing import Writer
+from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
+from lfexp_mcp.gateway.experiments import Experiments
+from lfexp_mcp.gateway.observations import Observations
+from lfexp_mcp.gateway.prompts import Prompts
+from lfexp_mcp.gateway.records import Comment, ModelPrice, Queue, QueueItem, ScoreConfig
+from lfexp_mcp.gateway.scores import Scores
+from lfexp_mcp.gateway.transport import POLICY, Transport
+from lfexp_mcp.retries import RetryPolicy
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import ensure_store
+
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
+EMBEDDED_NOTE = (
+    "No Langfuse keys are set, so results live in the embedded store on this machine. Set LANGFUSE_PUBLIC_KEY, "
+    "LANGFUSE_SECRET_KEY and LANGFUSE_HOST to work on a Langfuse project."
+)
 
 
-class Gateway(Datasets, Definitions, Results):
-    """Typed reads and acknowledged writes; every method raises the errors of `Transport.call`."""
+class _Health(BaseModel):
+    version: str
 
-    @cached_property
-    def _writer(self) -> Writer:
-        return Writer(self._http, self._transport)
 
-    async def write_scores(self, scores: Sequence[ScoreWrite]) -> list[ScoreRejection]:
-        """Store scores; see `Writer.write_scores`."""
-        return await self._writer.write_scores(scores)
+class _Project(BaseModel):
+    id: str
 
-    async def send_spans(self, otlp: bytes) -> None:
-        """Ingest one OTLP request; see `Writer.send_spans`."""
-        await self._writer.send_spans(otlp)
+
+class _Projects(BaseModel):
+    data: list[_Project]
+
+
+class Gateway:
+    """Typed reads and acknowledged writes; every method raises the errors of `Transport.call`.
+
+    Example:
+        async with connect(load_settings()) as gateway:
+            dataset = await gateway.datasets.get("support-questions")
+            run = await gateway.experiments.find(dataset.id, "baseline")
+
+    Args:
+        http: The client, with the base URL and keys set.
+        backend: Where Langfuse is.
+        public_key: Of the project.
+        secret_key: Of the project.
+        policy: How requests are repeated.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        backend: Backend,
+        public_key: str,
+        secret_key: SecretStr,
+        policy: RetryPolicy = POLICY,
+    ) -> None:
+        self._backend = backend
+        self.public_key = public_key
+        self.secret_key = secret_key
+        secret = secret_key.get_secret_value()
+        basic = base64.b64encode(f"{public_key}:{secret}".encode()).decode()
+        self._transport = Transport(http, backend, policy, secrets=(basic, secret))
+        self._project_id: str | None = None
+        self.datasets = Datasets(self._transport)
+        self.prompts = Prompts(self._transport)
+        self.observations = Observations(self._transport)
+        self.scores = Scores(self._transport)
+        self.experiments = Experiments(self._transport, self.scores, self.project_id)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results live."""
+        return self._backend.model_copy()
+
+    async def health(self) -> str:
+        """Return the server's version."""
+        return (await self._transport.get("ask for the health", "/health", _Health)).version
+
+    async def project_id(self) -> str:
+        """Return the id of the project that the keys belong to; this also checks the keys."""
+        if self._project_id is None:
+            projects = await self._transport.get("read the project", "/projects", _Projects)
+            self._project_id = projects.data[0].id
+        return self._project_id
+
+    async def score_configs(self) -> list[ScoreConfig]:
+        """Return the score configs that are not archived, newest first."""
+        configs = await self._transport.all_pages("list the score configs", "/score-configs", ScoreConfig)
+        return [config for config in configs if not config.is_archived]
+
+    async def model_prices(self) -> list[ModelPrice]:
+        """Return Langfuse's model table, the project's own rows first: they take precedence over Langfuse's."""
+        rows = await self._transport.all_pages("read the model prices", "/models", ModelPrice)
+        return sorted(rows, key=lambda row: row.is_langfuse_managed)
+
+    async def comments(self, author: str | None = None) -> list[Comment]:
+        """Return all comments, or those of one author."""
+        return await self._transport.all_pages("read comments", "/comments", Comment, {"authorUserId": author})
+
+    async def annotation_queues(self) -> list[Queue]:
+        """Return the annotation queues."""
+        return await self._transport.all_pages("list the annotation queues", "/annotation-queues", Queue)
+
+    async def queue_items(self, queue_id: str) -> list[QueueItem]:
+        """Return what an annotation queue asks humans to look at."""
+        path = f"/annotation-queues/{quote(queue_id, safe='')}/items"
+        return await self._transport.all_pages("read the annotation queue", path, QueueItem)
+
+    async def experiment_url(self, experiment_id: str, project_id: str | None = None) -> str | None:
+        """Return the page of a run; None on the embedded store, which has no pages.
+
+        Args:
+            experiment_id: The run's.
+            project_id: The run's project, if it is known; otherwise Langfuse is asked.
+        """
+        if self._backend.kind == "embedded":
+            return None
+        project = project_id or await self.project_id()
+        return f"{self._backend.url}/project/{project}/experiments/results?baseline={quote(experiment_id, safe='')}"
+
+    async def trace_url(self, trace_id: str) -> str | None:
+        """Return the page of a trace; None on the embedded store, which has no pages."""
+        if self._backend.kind == "embedded":
+            return None
+        return f"{self._backend.url}/project/{await self.project_id()}/traces/{quote(trace_id, safe='')}"
+
+
+@asynccontextmanager
+async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIterator[Gateway]:
+    """Open a gateway, starting the embedded store if no keys are set and none runs.
+
+    Args:
+        settings: Where Langfuse is, and the keys.
+        policy: How requests are repeated; the default suits an agent that waits.
+
+    Raises:
+        CredentialsError: Only one of the two keys is set, or the URL of Langfuse is invalid.
+        StoreError: The embedded store cannot be started.
+    """
+    transport: httpx.AsyncBaseTransport | None = None
+    if settings.embedded:
+        store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
+        backend = Backend(kind="embedded", url=store.base_url, note=EMBEDDED_NOTE)
+        public_key, secret_key = store.public_key, SecretStr(store.secret_key)
+        transport = EmbeddedStoreTransport(settings.store_folder, store.secret_key, LIMITS, backend)
+    else:
+        backend = _backend_at(settings.langfuse_url)
+        public_key = settings.langfuse_public_key or ""
+        secret_key = settings.langfuse_secret_key or SecretStr("")
+    async with httpx.AsyncClient(
+        base_url=backend.url,
+        auth=httpx.BasicAuth(public_key, secret_key.get_secret_value()),
+        # Langfuse decides by the SDK's version how to ingest, so say which SDK's requests these are like.
+        headers={
+            "x-langfuse-sdk-name": "python",
+            "x-langfuse-sdk-version": version("langfuse"),
+            "x-langfuse-public-key": public_key,
+        },
+        timeout=TIMEOUT,
+        # Loading the certificates takes a while, and plain HTTP needs none.
+        verify=not backend.url.startswith("http://"),
+        limits=LIMITS,
+        transport=transport,
+    ) as http:
+        yield Gateway(http, backend, public_key, secret_key, policy)
+
+
+def _backend_at(url: str) -> Backend:
+    """Read the URL of a Langfuse server.
+
+    User and password, query and fragment are left out: requests carry Langfuse's keys instead, and answers show the
+    URL.
+
+    Raises:
+        CredentialsError: It is invalid.
+    """
+    host = host_of(url)
+    if host is None:
+        raise CredentialsError(
+            f"LANGFUSE_HOST (or LANGFUSE_BASE_URL) is {url.rpartition('@')[2]!r}, which is not an address. "
+            "Set it to one such as https://cloud.langfuse.com or http://localhost:3000."
+        )
+    is_cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return Backend(kind="cloud" if is_cloud else "self-hosted", url=bare.rstrip("/"))
+
+
+def host_of(url: str) -> str | None:
+    """Return the host of an HTTP URL, or None if the URL is invalid."""
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+        if parts.scheme not in ("http", "https") or not host:
+            return None
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
+        return None
+    return host

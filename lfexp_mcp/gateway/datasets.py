@@ -1,129 +1,58 @@
 """Datasets and their items."""
 
 import json
+import unicodedata
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, cast
 from urllib.parse import quote
 
-import httpx
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
-from lfexp_mcp.gateway import decoding
-from lfexp_mcp.gateway.dataset_names import dataset_path, refuse_unreachable
-from lfexp_mcp.gateway.reader import NO_SDK_RETRIES, PAGE, Reader
 from lfexp_mcp.gateway.records import Dataset
-from lfexp_mcp.gateway.rows import DatasetItemRow, NumberedPage
-from lfexp_mcp.gateway.transport import checked
+from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport
+from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import DatasetItem
 
-ITEMS_PATH = "/api/public/dataset-items"
-PAGES_AT_ONCE = 4
+MAX_PATH_CHARS = 6000
+"""Of a name encoded for a path: servers and proxies refuse addresses of 8 KB."""
+_ITEMS = "/dataset-items"
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters (tabs and line breaks among them), halves of surrogate pairs, line and paragraph separators."""
 
 
-class Datasets(Reader):
+class Datasets:
     """Reads and makes datasets."""
 
-    _parses_texts = True
-    """Whether the server stores a text that is JSON as what it says; older servers keep it as text."""
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._parses_texts = True
+        """Whether the server parses a text that is JSON; older servers keep it as text."""
 
-    async def datasets(self) -> list[Dataset]:
+    async def all(self) -> list[Dataset]:
         """Return all datasets, newest first."""
-        rows = await self._all_pages(
-            "list the datasets",
-            lambda page: self._api.datasets.list(page=page, limit=PAGE, request_options=NO_SDK_RETRIES),
-        )
-        return [decoding.decode_dataset(row) for row in rows]
+        return await self._transport.all_pages("list the datasets", "/v2/datasets", Dataset)
 
-    async def dataset(self, name: str) -> Dataset:
+    async def get(self, name: str) -> Dataset:
         """Return the dataset of that name.
 
         Raises:
-            NotFoundError: There is none; the text names those nearest.
-            UsageError: No server has a dataset of such a name.
+            NotFoundError: There is none; the text names the nearest datasets.
+            UsageError: No dataset can have such a name.
         """
-        path = dataset_path(name)
+        check_dataset_name(name)
         try:
-            row = await self._call(
-                f"read dataset {name!r}",
-                lambda: self._api.datasets.get(path, request_options=NO_SDK_RETRIES),
-            )
+            return await self._transport.get(f"read dataset {name!r}", f"/v2/datasets/{_encode_twice(name)}", Dataset)
         except RejectedError as refused:
             if refused.status != 404:
                 raise
-            known = [dataset.name for dataset in await self.datasets()]
+            known = [dataset.name for dataset in await self.all()]
             raise NotFoundError.of(
                 "dataset", name, known, "Make it with create_dataset, or pass the name of one that exists."
             ) from refused
-        return decoding.decode_dataset(row)
 
-    async def dataset_items(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItem]:
-        """Return a dataset's active items, oldest first, as they are now or were at `version`."""
-        pages = {1: await self._items_page(1, dataset_name, version)}
-
-        async def read(number: int) -> None:
-            pages[number] = await self._items_page(number, dataset_name, version)
-
-        await for_each(range(2, pages[1].meta.total_pages + 1), read, PAGES_AT_ONCE)
-        # An item that is added meanwhile moves the others on, some of them to a page that is yet to be read.
-        found = {row.id: row for number in sorted(pages) for row in pages[number].data if row.status == "ACTIVE"}
-        return [decoding.decode_dataset_item(row) for row in reversed(found.values())]
-
-    async def count_dataset_items(self, dataset_name: str | None = None) -> int:
-        """Return how many active items a dataset has, or the project as a whole."""
-        return (await self._items_page(1, dataset_name, limit=1)).meta.total_items
-
-    async def datasets_of_items(self, item_ids: Collection[str]) -> dict[str, str]:
-        """Return the ids of the datasets that items belong to, by item id; those of the project's that exist.
-
-        The items of the whole project are listed where that takes fewer requests than to ask for each by its id. That
-        leaves archived items out; so does asking for an id that holds a percent sign, since it is not known whether
-        servers decode the path of an item once or twice.
-        """
-        found: dict[str, str] = {}
-
-        async def look(item_id: str) -> None:
-            if (dataset_id := await self._dataset_of_item(item_id)) is not None:
-                found[item_id] = dataset_id
-
-        async def read(number: int) -> None:
-            rows = (await self._items_page(number, None)).data
-            found.update((row.id, row.dataset_id) for row in rows if row.id in item_ids)
-
-        pages = -(-await self.count_dataset_items() // PAGE)
-        if pages < len(item_ids):
-            await for_each(range(1, pages + 1), read, PAGES_AT_ONCE)
-        else:
-            await for_each((each for each in item_ids if _can_be_asked_for(each)), look, PAGES_AT_ONCE)
-        return found
-
-    async def _dataset_of_item(self, item_id: str) -> str | None:
-        async def read() -> DatasetItemRow:
-            response = await self._http.get(f"{ITEMS_PATH}/{quote(item_id, safe='')}")
-            return DatasetItemRow.model_validate_json(checked(response).content)
-
-        try:
-            return (await self._call(f"look for item {item_id!r}", read)).dataset_id
-        except RejectedError as refused:
-            if refused.status == httpx.codes.NOT_FOUND:
-                return None
-            raise
-
-    async def _items_page(
-        self, number: int, dataset_name: str | None, version: datetime | None = None, limit: int = PAGE
-    ) -> NumberedPage[DatasetItemRow]:
-        asked = {
-            "datasetName": dataset_name,
-            "version": version.isoformat() if version else None,
-            "page": str(number),
-            "limit": str(limit),
-        }
-        what = f"read the items of dataset {dataset_name!r}" if dataset_name else "count the dataset items"
-        return await self._page(what, ITEMS_PATH, asked, NumberedPage[DatasetItemRow])
-
-    async def upsert_dataset(
+    async def upsert(
         self, name: str, description: str | None = None, metadata: dict[str, JsonValue] | None = None
     ) -> Dataset:
         """Create a dataset, or change the description and metadata of the one that has the name.
@@ -131,17 +60,56 @@ class Datasets(Reader):
         Raises:
             UsageError: A dataset of this name could not be read again.
         """
-        refuse_unreachable(name)
-        given = {
-            key: value for key, value in (("description", description), ("metadata", metadata)) if value is not None
-        }
-        row = await self._call(
-            f"create dataset {name!r}",
-            lambda: self._api.datasets.create(name=name, request_options=NO_SDK_RETRIES, **cast("Any", given)),
-        )
-        return decoding.decode_dataset(row)
+        check_dataset_name(name)
+        body: dict[str, JsonValue] = {"name": name}
+        if description is not None:
+            body["description"] = description
+        if metadata is not None:
+            body["metadata"] = metadata
+        return await self._transport.post(f"create dataset {name!r}", "/v2/datasets", Dataset, body)
 
-    async def upsert_dataset_item(
+    async def items(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItem]:
+        """Return a dataset's active items, oldest first, as they are now or were at `version`."""
+        query = {"datasetName": dataset_name, "version": version.isoformat() if version else None}
+        what = f"read the items of dataset {dataset_name!r}"
+        rows = await self._transport.all_pages(what, _ITEMS, DatasetItemRow, query)
+        # An item added meanwhile moves others to a page that is yet to be read, where they come again.
+        active = {row.id: row for row in rows if row.status == "ACTIVE"}
+        return [row.item() for row in reversed(active.values())]
+
+    async def count_items(self, dataset_name: str | None = None) -> int:
+        """Return how many active items a dataset has, or the whole project."""
+        query = {"datasetName": dataset_name, "page": 1, "limit": 1}
+        page = await self._transport.get("count the dataset items", _ITEMS, NumberedPage[DatasetItemRow], query)
+        return page.meta.total_items
+
+    async def owners(self, item_ids: Collection[str]) -> dict[str, str]:
+        """Return the ids of the datasets that items belong to, by item id; ids that do not exist are left out.
+
+        The items of the whole project are listed if that takes fewer requests than to ask for each by its id. The list
+        leaves out archived items. Ids that hold a percent sign are never asked for one by one, since it is not known
+        whether servers decode the path of an item once or twice.
+        """
+        found: dict[str, str] = {}
+        if await self.count_items() // PAGE_SIZE + 1 < len(item_ids):
+            rows = await self._transport.all_pages("list all dataset items", _ITEMS, DatasetItemRow)
+            return {row.id: row.dataset_id for row in rows if row.id in item_ids}
+
+        async def look_up(item_id: str) -> None:
+            path = f"{_ITEMS}/{quote(item_id, safe='')}"
+            try:
+                row = await self._transport.get(f"look up item {item_id!r}", path, DatasetItemRow)
+            except RejectedError as refused:
+                if refused.status != 404:
+                    raise
+            else:
+                found[item_id] = row.dataset_id
+
+        reachable = [item_id for item_id in item_ids if "%" not in item_id and item_id not in (".", "..")]
+        await for_each(reachable, look_up, MAX_CONCURRENT_PAGES)
+        return found
+
+    async def upsert_item(
         self,
         dataset_name: str,
         *,
@@ -153,9 +121,9 @@ class Datasets(Reader):
     ) -> DatasetItem:
         """Create a dataset item, or replace the one that has the id.
 
-        Langfuse stores an `input` or `expectedOutput` that is text and parses as JSON as what it says: `"7500"` becomes
-        a number (seen on 4.16.0). Such a text is sent once more encoded. A server before that keeps every text as it
-        is; its answer tells, and the item is sent again without.
+        Langfuse parses an `input` or `expectedOutput` that is text and valid JSON: `"7500"` becomes a number (seen on
+        4.16.0). Such a text is sent once more encoded. A server before that keeps every text as it is; its answer
+        shows that, and the item is sent again as it is.
 
         Returns:
             The item as Langfuse has it.
@@ -182,34 +150,51 @@ class Datasets(Reader):
         return stored
 
     async def _send_item(self, body: dict[str, JsonValue]) -> DatasetItem:
-        async def send() -> DatasetItemRow:
-            return DatasetItemRow.model_validate_json(checked(await self._http.post(ITEMS_PATH, json=body)).content)
-
+        what = f"store item {body['id']!r} of dataset {body['datasetName']!r}"
         try:
-            row = await self._call(f"store item {body['id']!r} of dataset {body['datasetName']!r}", send)
+            return (await self._transport.post(what, _ITEMS, DatasetItemRow, body)).item()
         except RejectedError as refused:
-            if refused.status != httpx.codes.CONFLICT:
+            if refused.status != 409:
                 raise
             raise UsageError(
                 f"Item id {body['id']!r} belongs to another dataset of this project already. "
                 "Give the item another id, or leave the id out."
             ) from refused
-        return decoding.decode_dataset_item(row)
 
 
-def _can_be_asked_for(item_id: str) -> bool:
-    return "%" not in item_id and item_id not in (".", "..")
+def check_dataset_name(name: str) -> None:
+    """Refuse a name by which a dataset could not be read again.
+
+    Raises:
+        UsageError: The name is empty, `.` or `..`, too long, or holds a line break or another control character.
+    """
+    if not name.strip():
+        raise UsageError("The dataset needs a name. Pass one, such as 'support-questions'.")
+    if name in (".", ".."):
+        raise UsageError(f"A dataset cannot be named {name!r}: its address would be another one. Choose another name.")
+    if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in name):
+        raise UsageError(
+            f"A dataset cannot be named {name[:100]!r}: it holds a line break or another control character. "
+            "Choose a name on one line."
+        )
+    if len(_encode_twice(name)) > MAX_PATH_CHARS:
+        raise UsageError(f"The dataset name {name[:40]!r}… is too long for an address. Choose a shorter name.")
+
+
+def _encode_twice(name: str) -> str:
+    """Encode a name for the path of a dataset, which Langfuse decodes twice (seen on 4.16.0)."""
+    return quote(quote(name, safe=""), safe="")
 
 
 def encode_text(value: JsonValue) -> JsonValue:
-    """Encode a text once more that Langfuse would otherwise read as JSON, or as nothing; leave the rest as it is."""
-    if isinstance(value, str) and (not value or _parses(value)):
+    """Encode a text once more that Langfuse would read as JSON, or as nothing; leave other values as they are."""
+    if isinstance(value, str) and (not value or _is_json(value)):
         return json.dumps(value, ensure_ascii=False)
     return value
 
 
-def _parses(text: str) -> bool:
-    """Whether a JSON parser takes a text, more than one of JavaScript does: a text encoded in vain comes back, too."""
+def _is_json(text: str) -> bool:
+    """Whether a JSON parser may take a text. Python's takes more than JavaScript's; encoding too much does no harm."""
     try:
         json.loads(text, parse_int=str, parse_float=str)
     except RecursionError:

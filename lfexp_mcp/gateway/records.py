@@ -1,29 +1,34 @@
-"""What Langfuse holds, as plain data with its JSON decoded."""
+"""What Langfuse holds, read from its JSON. Dataset items, results and scores are types of `lfexp_mcp.model`."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import JsonValue
+from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field
 
-from lfexp_mcp.model import OTHERS, Score, ScoreDataType, ScoreMaker
+from lfexp_mcp.gateway.wire import WIRE, JsonObject, Metadata, Scores, TextOrNone, Value
+from lfexp_mcp.model import Category, ScoreDataType
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
-"""Environment of the traces that experiments make, the SDK's and ours: not production."""
-PromptRole = str
-"""Usually `system`, `user` or `assistant`; Langfuse allows any."""
+"""Environment of what experiments write, the SDK's and ours: not production."""
+
+_Created = Annotated[datetime, Field(alias="createdAt")]
+_Started = Annotated[datetime, Field(alias="startTime")]
+_Author = Annotated[str | None, Field(alias="authorUserId")]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset, without its items."""
 
+    __pydantic_config__ = WIRE
+
     id: str
     name: str
-    created: datetime
+    created: _Created
     description: str | None = None
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,121 +45,112 @@ class PromptInfo:
 class PromptMessage:
     """One message of a chat prompt."""
 
-    role: PromptRole
+    role: str
+    """Usually `system`, `user` or `assistant`; Langfuse allows any."""
     content: str
+
+
+def _without_placeholders(prompt: object) -> object:
+    """Leave out a chat prompt's placeholders for whole messages, which have no content."""
+    if not isinstance(prompt, list):
+        return prompt
+    return tuple(message for message in prompt if not isinstance(message, dict) or message.get("type") != "placeholder")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One version of a prompt; a text prompt has `text`, a chat prompt `messages`."""
+    """One version of a prompt."""
+
+    __pydantic_config__ = WIRE
 
     name: str
     version: int
-    type: Literal["text", "chat"]
-    text: str | None = None
-    messages: tuple[PromptMessage, ...] = ()
-    config: dict[str, JsonValue] = field(default_factory=dict)
+    prompt: Annotated[str | tuple[PromptMessage, ...], BeforeValidator(_without_placeholders)]
+    """The text of a text prompt, or the messages of a chat prompt."""
+    config: JsonObject = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreConfig:
-    """What a project says of a score's values."""
+    """The values that a project allows for scores of one name."""
+
+    __pydantic_config__ = WIRE
 
     id: str
     name: str
     data_type: ScoreDataType
     min_value: float | None = None
     max_value: float | None = None
-    categories: tuple[tuple[str, float], ...] = ()
-    """Label and value of each category."""
+    categories: Annotated[tuple[Category, ...], BeforeValidator(lambda listed: listed or ())] = ()
+    is_archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """The head of a run."""
+    """A run as Langfuse lists it, without its results."""
+
+    __pydantic_config__ = WIRE
 
     id: str
     name: str
-    created: datetime
-    ended: datetime
+    created: _Started
+    ended: Annotated[datetime, Field(alias="endTime")]
     item_count: int
     """Results recorded, repeats of an item included."""
-    dataset_id: str | None
-    description: str | None = None
-    """Often missing here; the items know it reliably."""
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
-    scores: tuple[Score, ...] = ()
+    dataset_id: str | None = None
+    description: TextOrNone = None
+    """Often missing here; `Experiments.described_results` has it reliably."""
+    metadata: Metadata = field(default_factory=dict)
+    scores: Scores = ()
     """Scores of the run as a whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentItem:
-    """One result of one dataset item in a run."""
-
-    observation_id: str
-    trace_id: str
-    item_id: str
-    experiment_id: str
-    started: datetime
-    ended: datetime | None
-    failed: bool
-    input: JsonValue = None
-    output: JsonValue = None
-    expected_output: JsonValue = None
-    item_metadata: dict[str, JsonValue] = field(default_factory=dict)
-    description: str | None = None
-    """The run's description."""
-    scores: tuple[Score, ...] = ()
-    """At most 50, and without comments."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreEntry:
-    """A score with its comment, and what it is a score of."""
-
-    score: Score
-    trace_id: str | None = None
-    observation_id: str | None = None
-    session_id: str | None = None
-    experiment_id: str | None = None
-    queue_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comment:
     """What a human wrote on a trace, observation, session or prompt."""
 
+    __pydantic_config__ = WIRE
+
     id: str
     object_type: CommentObject
     object_id: str
     content: str
-    author: str | None
-    created: datetime
+    created: _Created
+    author: _Author = None
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One span, generation or event of a trace."""
 
+    __pydantic_config__ = WIRE
+
     id: str
-    trace_id: str
     type: str
-    started: datetime
+    started: _Started
+    ended: Annotated[datetime | None, Field(alias="endTime")] = None
+    trace_id: Annotated[str, BeforeValidator(lambda trace_id: trace_id or "")] = ""
     name: str | None = None
-    parent_id: str | None = None
+    parent_id: Annotated[str | None, Field(alias="parentObservationId")] = None
     level: str | None = None
     environment: str | None = None
-    session_id: str | None = None
-    input: JsonValue = None
-    output: JsonValue = None
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
-    seconds: float | None = None
-    model: str | None = None
-    usage: dict[str, float] = field(default_factory=dict)
+    session_id: TextOrNone = None
+    input: Value = None
+    output: Value = None
+    metadata: Metadata = field(default_factory=dict)
+    model: TextOrNone = None
+    usage: Annotated[dict[str, float], Field(alias="usageDetails"), BeforeValidator(lambda counts: counts or {})] = (
+        field(default_factory=dict)
+    )
     """Tokens by kind."""
-    cost: float | None = None
+    cost: Annotated[float | None, Field(alias="totalCost"), AfterValidator(lambda cost: cost or None)] = None
     """USD; None where Langfuse knows no price."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None for what has not ended."""
+        return (self.ended - self.started).total_seconds() if self.ended else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,47 +165,30 @@ class Queue:
 class QueueItem:
     """What an annotation queue asks humans to look at."""
 
+    __pydantic_config__ = WIRE
+
     id: str
     object_type: str
     object_id: str
 
 
+def _price(kind: str) -> AliasChoices:
+    """Where a model has a price; the second place is deprecated."""
+    return AliasChoices(AliasPath("prices", kind, "price"), f"{kind}Price")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """What a model costs, as Langfuse's model table says."""
+    """What a model costs, according to Langfuse's model table."""
+
+    __pydantic_config__ = WIRE
 
     model_name: str
     match_pattern: str
     """Regular expression that a model's name matches."""
-    input_price: float | None
+    input_price: Annotated[float | None, Field(validation_alias=_price("input"))] = None
     """USD per input token."""
-    output_price: float | None
+    output_price: Annotated[float | None, Field(validation_alias=_price("output"))] = None
     """USD per output token."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreWrite:
-    """A score to store, of an observation, a trace or a whole experiment."""
-
-    id: str
-    name: str
-    value: float | str
-    """BOOLEAN as 1 or 0."""
-    data_type: ScoreDataType
-    trace_id: str | None = None
-    observation_id: str | None = None
-    experiment_id: str | None = None
-    comment: str | None = None
-    metadata: dict[str, JsonValue] | None = None
-    config_id: str | None = None
-    maker: ScoreMaker = OTHERS
-    environment: str | None = None
-    """None for Langfuse's `default`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRejection:
-    """A score that the server refused."""
-
-    score: ScoreWrite
-    message: str
+    is_langfuse_managed: bool = False
+    """Whether the row is Langfuse's rather than the project's."""

@@ -1,14 +1,17 @@
-"""One request to Langfuse: waits and repeats where that helps, and says in our own errors what failed."""
+"""Requests to Langfuse: repeated where that helps, failures raised as our own errors, answers parsed into types."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 import anyio
 import httpx
-from langfuse.api.core.api_error import ApiError
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 
+from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.errors import (
     BackendError,
     CredentialsError,
@@ -17,23 +20,25 @@ from lfexp_mcp.errors import (
     UnreachableError,
     UsageError,
 )
-from lfexp_mcp.gateway.acknowledgement import NotAnAnswerError
-from lfexp_mcp.gateway.location import Location
+from lfexp_mcp.gateway.responses import StatusError, UndocumentedAnswerError, read_content
+from lfexp_mcp.groups import for_each
 from lfexp_mcp.masking import mask
 from lfexp_mcp.retries import FailureKind, Retries, RetryPolicy, read_retry_after
 
 T = TypeVar("T")
+Row = TypeVar("Row")
+Query = Mapping[str, str | int | None]
 
+PAGE_SIZE = 100
+MAX_CONCURRENT_PAGES = 4
 MAX_MESSAGE_CHARS = 500
-MAX_QUOTE_CHARS = 120
+MAX_QUOTED_CHARS = 120
 MIN_RETRY_AFTER_S = 0.1
-"""A server that answers 429 and asks for no wait at all would be asked without end."""
+"""Keeps a server that answers 429 and asks for no wait from being asked in a tight loop."""
 DEFAULT_RETRY_AFTER_S = 1.0
 """Where a 429 does not say how long to wait."""
-
-
 POLICY = RetryPolicy(
-    # Soon given up, since a person may be waiting on a mistyped URL.
+    # Few, since a person may be waiting on a mistyped URL.
     connect_attempts=3,
     # A server that answers 429 is there, and is waited for as long as it asks.
     throttled_patience_s=300,
@@ -42,34 +47,114 @@ ONCE = RetryPolicy(attempts=1, throttled_patience_s=0)
 """For callers that keep what they send and repeat it themselves."""
 
 
+class _CursorMeta(BaseModel):
+    cursor: str | None = None
+
+
+class CursorPage(BaseModel, Generic[Row]):
+    """One page of a listing; the cursor leads to the next."""
+
+    data: list[Row]
+    meta: _CursorMeta = Field(default_factory=_CursorMeta)
+
+
+class _NumberedMeta(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    total_items: int
+    total_pages: int
+
+
+class NumberedPage(BaseModel, Generic[Row]):
+    """One page of a listing whose pages have numbers."""
+
+    data: list[Row]
+    meta: _NumberedMeta
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: BackendError
     kind: FailureKind | None = None
-    """None where repeating the request does not help."""
+    """None if repeating the request does not help."""
     retry_after_s: float | None = None
 
 
 class Transport:
-    """Sends requests under one retry policy."""
+    """Sends requests to one Langfuse under one retry policy.
 
-    def __init__(self, location: Location, policy: RetryPolicy, secrets: Sequence[str] = ()) -> None:
-        """Make one.
+    Args:
+        http: The client, with the base URL and keys set.
+        backend: Where the server is.
+        policy: How requests are repeated.
+        secrets: What requests carry and no error may quote, though a server or a proxy may echo it.
+    """
 
-        Args:
-            location: Where the server is.
-            policy: How to repeat requests.
-            secrets: What requests carry and no error may quote, though a server or a proxy may echo it.
-        """
-        self._location = location
+    def __init__(
+        self, http: httpx.AsyncClient, backend: Backend, policy: RetryPolicy, secrets: Sequence[str] = ()
+    ) -> None:
+        self.http = http
+        self._backend = backend
         self._policy = policy
         self._secrets = secrets
 
-    async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
-        """Send one request, and repeat it as the policy says.
+    async def get(self, what: str, path: str, shape: type[T], query: Query | None = None) -> T:
+        """Read one resource.
 
         Args:
-            what: What the request does, such as `read dataset 'x'`; it stands in the error's text.
+            what: What the request does, such as `read dataset 'x'`; part of the text of errors.
+            path: Below `/api/public`.
+            shape: The type of the answer.
+            query: Parameters; those that are None are left out.
+
+        Raises:
+            LfexpError: See `call`.
+        """
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+
+        async def read() -> T:
+            return _parse(shape, await self.http.get(f"/api/public{path}", params=parameters))
+
+        return await self.call(what, read)
+
+    async def post(self, what: str, path: str, shape: type[T], body: Mapping[str, JsonValue]) -> T:
+        """Create or change one resource, and return it; fails as `call` does."""
+
+        async def send() -> T:
+            return _parse(shape, await self.http.post(f"/api/public{path}", json=body))
+
+        return await self.call(what, send)
+
+    async def all_pages(self, what: str, path: str, row: type[Row], query: Query | None = None) -> list[Row]:
+        """Read a listing whose pages have numbers; fails as `call` does."""
+        pages: dict[int, NumberedPage[Row]] = {}
+
+        async def read(number: int) -> None:
+            numbered = {**(query or {}), "page": number, "limit": PAGE_SIZE}
+            pages[number] = await self.get(what, path, NumberedPage[row], numbered)  # type: ignore[valid-type]
+
+        await read(1)
+        await for_each(range(2, pages[1].meta.total_pages + 1), read, MAX_CONCURRENT_PAGES)
+        return [each for number in sorted(pages) for each in pages[number].data]
+
+    async def follow(
+        self, what: str, path: str, row: type[Row], query: Query, max_rows: int | None = None
+    ) -> list[Row]:
+        """Read a listing whose pages have cursors, until its end or until `max_rows` are read; fails as `call` does."""
+        rows: list[Row] = []
+        cursor: str | None = None
+        while True:
+            page = await self.get(what, path, CursorPage[row], {**query, "cursor": cursor})  # type: ignore[valid-type]
+            rows += page.data
+            cursor = page.meta.cursor
+            if cursor is None or (max_rows is not None and len(rows) >= max_rows):
+                return rows
+
+    async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
+        """Send a request, and repeat it as the policy says.
+
+        Args:
+            what: What the request does, such as `read dataset 'x'`; part of the text of errors.
             request: Sends it once.
             policy: Instead of the transport's own.
 
@@ -78,44 +163,45 @@ class Transport:
             RateLimitError: Still 429 after the waits.
             UnreachableError: No answer, or only errors of the server.
             RejectedError: The request is refused as wrong; `status` says how.
-            BackendError: What came is no answer of a Langfuse server to this request.
-            UsageError: No address can hold what is asked for.
+            BackendError: The answer is not one of a Langfuse server to this request.
+            UsageError: The request's address is too long.
         """
         retries = Retries(policy or self._policy)
         while True:
             try:
                 return await request()
-            except ApiError as answer:
-                failure = self._failure_of_answer(what, answer)
+            except StatusError as answer:
+                failure = self._failure_of_status(what, answer)
             except httpx.RequestError as broken:
                 failure = self._failure_of_connection(what, broken)
-            except httpx.InvalidURL as impossible:
-                raise UsageError(f"Cannot {what}: {impossible}. Pass shorter names.") from impossible
-            except ValidationError as misfit:
-                failure = self._misfit(what, _first_misfit(misfit, self._secrets))
-            except NotAnAnswerError as strange:
-                failure = self._misfit(what, mask(str(strange), *self._secrets))
+            except httpx.InvalidURL as invalid:
+                raise UsageError(f"Cannot {what}: {invalid}. Pass shorter names.") from invalid
+            except ValidationError as mismatch:
+                failure = self._unexpected(what, _first_mismatch(mismatch, self._secrets))
+            except UndocumentedAnswerError as answer:
+                failure = self._unexpected(what, mask(str(answer), *self._secrets))
             delay = retries.next_delay(failure.kind, retry_after_s=failure.retry_after_s) if failure.kind else None
             if delay is None:
                 raise failure.error
             await anyio.sleep(delay)
 
-    def _failure_of_answer(self, what: str, answer: ApiError) -> _Failure:
-        status = answer.status_code or 0
+    def _failure_of_status(self, what: str, answer: StatusError) -> _Failure:
+        status, url = answer.status, self._backend.url
         message = _message(answer.body, self._secrets)
         if status < 400:
-            return self._misfit(what, f"status {status}: {message}")
+            return self._unexpected(what, f"status {status}: {message}")
         if status in (401, 403):
             return _Failure(
                 CredentialsError(
-                    f"Langfuse at {self._location.url} refused the keys while trying to {what}: {message} "
+                    f"Langfuse at {url} refused the keys while trying to {what}: {message} "
                     "Check LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and that LANGFUSE_HOST is their server."
                 )
             )
         if status == 429:
-            wait = _wait_asked_for(answer.headers)
+            asked = read_retry_after(answer.headers.get("retry-after"))
+            wait = DEFAULT_RETRY_AFTER_S if asked is None else max(asked, MIN_RETRY_AFTER_S)
             error = RateLimitError(
-                f"Langfuse at {self._location.url} still answers 429 (too many requests) while trying to {what}. "
+                f"Langfuse at {url} still answers 429 (too many requests) while trying to {what}. "
                 "Wait a minute and try again.",
                 wait,
             )
@@ -123,18 +209,18 @@ class Transport:
         if status >= 500 or status == 408:
             return _Failure(
                 UnreachableError(
-                    f"Langfuse at {self._location.url} answered {status} while trying to {what}: {message} "
-                    "Try again, and look at the server if it goes on."
+                    f"Langfuse at {url} answered {status} while trying to {what}: {message} "
+                    "Try again; if it goes on, look at the server."
                 ),
                 "failed",
             )
         return _Failure(RejectedError(f"Langfuse refused to {what} ({status}): {message}", status))
 
-    def _misfit(self, what: str, came: str) -> _Failure:
+    def _unexpected(self, what: str, answer: str) -> _Failure:
         error = BackendError(
-            f"What came from {self._location.url} while trying to {what} does not fit what was asked for ({came}). "
-            "Check that LANGFUSE_HOST is the address of a Langfuse server, and that no login page of a proxy "
-            "answers in its place; else the server is of a version that lfexp-mcp does not know."
+            f"Unexpected answer from {self._backend.url} while trying to {what} ({answer}). Check that LANGFUSE_HOST "
+            "is the address of a Langfuse server and that no login page of a proxy answers in its place; otherwise "
+            "this version of lfexp-mcp does not support the server's version."
         )
         return _Failure(error)
 
@@ -143,47 +229,32 @@ class Transport:
         reason = mask(str(broken), *self._secrets) or type(broken).__name__
         return _Failure(
             UnreachableError(
-                f"Langfuse at {self._location.url} cannot be reached ({reason}) while trying to {what}. "
+                f"Langfuse at {self._backend.url} cannot be reached ({reason}) while trying to {what}. "
                 "Check LANGFUSE_HOST and that the server is up; `lfexp-mcp doctor` tells more."
             ),
             "unreachable" if connecting else "failed",
         )
 
 
-def checked(response: httpx.Response) -> httpx.Response:
-    """Return a response that is an answer of Langfuse, and good.
-
-    Raises:
-        ApiError: It is not; `Transport.call` turns this into our own errors.
-    """
-    # Langfuse's API answers with JSON; a page is that of a proxy, and acknowledges nothing.
-    is_page = response.headers.get("content-type", "").startswith("text/html")
-    if response.is_success and not is_page:
-        return response
-    try:
-        body: object = response.json()
-    except ValueError:
-        body = response.text
-    raise ApiError(headers=dict(response.headers), status_code=response.status_code, body=body)
+def _parse(shape: type[T], response: httpx.Response) -> T:
+    parsed: T = _adapter(shape).validate_json(read_content(response))  # type: ignore[arg-type]
+    return parsed
 
 
-def _wait_asked_for(headers: dict[str, str] | None) -> float:
-    """Seconds that a 429 asks to wait."""
-    asked = read_retry_after({name.lower(): value for name, value in (headers or {}).items()}.get("retry-after"))
-    return DEFAULT_RETRY_AFTER_S if asked is None else max(asked, MIN_RETRY_AFTER_S)
+@cache
+def _adapter(shape: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
 
 
-def _first_misfit(misfit: ValidationError, secrets: Sequence[str]) -> str:
-    """What of an answer does not fit first, and what stands there."""
-    issue = misfit.errors(include_url=False, include_context=False)[0]
-    found = mask(repr(issue["input"]), *secrets)
-    shown = found if len(found) <= MAX_QUOTE_CHARS else f"{found[:MAX_QUOTE_CHARS]}…"
-    where = ".".join(str(part) for part in issue["loc"]) or "the whole"
-    return f"{where}: {issue['msg']}; it is {shown}"
+def _first_mismatch(mismatch: ValidationError, secrets: Sequence[str]) -> str:
+    """Describe the first value of an answer that has the wrong type."""
+    issue = mismatch.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in issue["loc"]) or "the answer"
+    return f"{where}: {issue['msg']}; it is {_cut(mask(repr(issue['input']), *secrets), MAX_QUOTED_CHARS)}"
 
 
 def _message(body: object, secrets: Sequence[str]) -> str:
-    """What the server says of the failure, in one line."""
+    """What the server says about a failure, in one line."""
     if isinstance(body, dict):
         parts = [str(body.get("message") or "no message")]
         issues = body.get("error")
@@ -196,6 +267,14 @@ def _message(body: object, secrets: Sequence[str]) -> str:
         text = "; ".join(parts)
     else:
         text = " ".join(str(body).split()) or "no message"
-    # Before it is cut, lest a part of a secret be left.
-    text = mask(text, *secrets)
-    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+    # Masked before it is cut, so that no part of a secret is left.
+    return _cut(mask(text, *secrets), MAX_MESSAGE_CHARS)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """Write a time as Langfuse's queries take it, in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds") if moment else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
 from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.definitions import HOW_TO_MAKE_A_PROMPT
+from lfexp_mcp.gateway.prompts import HOW_TO_MAKE_A_PROMPT
 from lfexp_mcp.gateway.records import Dataset, Prompt, PromptInfo
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judge
@@ -56,7 +56,7 @@ async def find_judges(
     """
     if not names and not use_langfuse_judges:
         return FoundJudges((), ())
-    known = {info.name: info for info in await gateway.prompts()}
+    known = {info.name: info for info in await gateway.prompts.all()}
     pinned = versions or {}
     references = [
         replace(one, version=pinned.get(one.name)) if one.version is None and one.label is None else one
@@ -82,7 +82,7 @@ async def read_prompt(gateway: Gateway, reference: PromptReference, known: dict[
     label = reference.label
     if label is None and reference.version is None and "production" not in info.labels:
         label = "latest"
-    return await gateway.prompt(reference.name, version=reference.version, label=label)
+    return await gateway.prompts.get(reference.name, version=reference.version, label=label)
 
 
 def _references(names: Sequence[str] | None, dataset: Dataset, known: dict[str, PromptInfo]) -> list[PromptReference]:

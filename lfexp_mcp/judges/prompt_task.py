@@ -44,7 +44,7 @@ async def resolve_task_prompt(
         NotFoundError: There is no such prompt, or not in that version.
         JudgeError: It cannot be filled from any item's input, or nobody can answer it.
     """
-    known = {info.name: info for info in await gateway.prompts()}
+    known = {info.name: info for info in await gateway.prompts.all()}
     named = PromptReference(reference) if reference in known else parse_reference(reference)
     prompt = await read_prompt(gateway, named, known)
     config = {**prompt.config}

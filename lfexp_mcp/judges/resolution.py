@@ -126,7 +126,7 @@ def template_of(prompt: Prompt) -> tuple[Message, ...]:
     Raises:
         JudgeError: It is empty, or has a message whose role no model knows.
     """
-    source = prompt.messages if prompt.type == "chat" else (PromptMessage("user", prompt.text or ""),)
+    source = (PromptMessage("user", prompt.prompt),) if isinstance(prompt.prompt, str) else prompt.prompt
     messages: list[Message] = []
     for message in source:
         role = _ROLES.get(message.role.lower())

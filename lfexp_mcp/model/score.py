@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from lfexp_mcp.model.maker import OTHERS, HumanMaker, ScoreMaker
 
@@ -48,6 +48,15 @@ class Score:
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     timestamp: datetime | None = None
     maker: ScoreMaker = OTHERS
+    # What it is a score of is known to whoever journals a score, and not journaled with each.
+    trace_id: Annotated[str | None, Field(exclude=True)] = None
+    observation_id: Annotated[str | None, Field(exclude=True)] = None
+    """The observation of the trace; None for a score of the whole trace."""
+    session_id: Annotated[str | None, Field(exclude=True)] = None
+    experiment_id: Annotated[str | None, Field(exclude=True)] = None
+    """Set for a score of a run as a whole."""
+    queue_id: Annotated[str | None, Field(exclude=True)] = None
+    """The annotation queue in which a human gave it."""
 
     def __post_init__(self) -> None:
         if self.source == "ANNOTATION":

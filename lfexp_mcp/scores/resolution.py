@@ -60,7 +60,7 @@ class ScoreConfigLike(Protocol):
         """Greatest number allowed."""
 
     @property
-    def categories(self) -> Sequence[tuple[str, float]]:
+    def categories(self) -> tuple[Category, ...]:
         """Labels with their values."""
 
 
@@ -203,8 +203,8 @@ def configured_scale(config: ScoreConfigLike) -> Scale | None:
     """Return the scale that a score config states; None for one that leaves its ends open, or allows text."""
     if config.data_type == "BOOLEAN":
         return BOOLEAN
-    if config.data_type == "CATEGORICAL" and len({value for _, value in config.categories}) > 1:
-        return _scale_of_categories(tuple(Category(label, value) for label, value in config.categories))
+    if config.data_type == "CATEGORICAL" and len({each.value for each in config.categories}) > 1:
+        return _scale_of_categories(config.categories)
     if config.data_type == "NUMERIC" and config.min_value is not None and config.max_value is not None:
         both = (config.min_value, config.max_value)
         return UNIT if both == (0, 1) else _range(*both)

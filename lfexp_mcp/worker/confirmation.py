@@ -166,10 +166,10 @@ class Confirmation:
     async def _count(self) -> Missing:
         missing = Missing()
         for repeat, experiment_id in enumerate(self._expected.experiments):
-            results = await self._gateway.shown_scores(experiment_id)
+            results = await self._gateway.experiments.shown_scores(experiment_id)
             run_scores: frozenset[str] = frozenset()
             if self._expected.has_run_scores(repeat):
-                entries = await self._gateway.scores(experiment_id=experiment_id)
-                run_scores = frozenset(entry.score.id for entry in entries)
+                scores = await self._gateway.scores.find(experiment_id=experiment_id)
+                run_scores = frozenset(score.id for score in scores)
             missing.add(self._expected.missing(repeat, Shown(results, run_scores)))
         return missing

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
 from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.records import ScoreWrite
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import Score
 from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.otlp import name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox
@@ -72,7 +72,7 @@ class Delivery:
         self._journal = journal
         self.refusals: list[WriteRefused] = []
         self.trouble: str | None = None
-        self._scores: deque[tuple[float, ScoreWrite]] = deque()
+        self._scores: deque[tuple[float, Score]] = deque()
         self._started = CLOCK.monotonic()
         self._progressed = self._started
         self._limited_until = self._started
@@ -80,7 +80,7 @@ class Delivery:
         self._score_requests = 0
         self._closing = False
 
-    def add_scores(self, scores: list[ScoreWrite]) -> None:
+    def add_scores(self, scores: list[Score]) -> None:
         """Send scores that are in the journal."""
         now = CLOCK.monotonic()
         self._scores.extend((now, score) for score in scores)
@@ -143,7 +143,7 @@ class Delivery:
     async def _send_batch(self, batch: bytes) -> None:
         spans = name_spans(batch)
         try:
-            await self._until_answered(lambda: self._gateway.send_spans(batch), gives_up_size=len(spans) > 1)
+            await self._until_answered(lambda: self._gateway.observations.send(batch), gives_up_size=len(spans) > 1)
         except (RejectedError, SizeError) as refused:
             await self._send_halves(batch, spans, str(refused))
 
@@ -167,14 +167,14 @@ class Delivery:
             self._score_requests += 1
             group.start_soon(self._send_list, [self._scores.popleft()[1] for _ in range(count)])
 
-    async def _send_list(self, scores: list[ScoreWrite]) -> None:
-        rejections = await self._until_answered(lambda: self._gateway.write_scores(scores))
-        refused = {rejection.score.id for rejection in rejections}
+    async def _send_list(self, scores: list[Score]) -> None:
+        refused = await self._until_answered(lambda: self._gateway.scores.write(scores))
         self._journal.append(ScoresStored(ids=tuple(score.id for score in scores if score.id not in refused)))
         self._note_refusals(
             *(
-                WriteRefused(kind="score", id=rejection.score.id, name=rejection.score.name, message=rejection.message)
-                for rejection in rejections
+                WriteRefused(kind="score", id=score.id, name=score.name, message=refused[score.id])
+                for score in scores
+                if score.id in refused
             )
         )
         self._score_requests -= 1

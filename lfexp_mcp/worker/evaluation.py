@@ -1,7 +1,7 @@
 """Scoring one item: its evaluators and judges, side by side."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -9,7 +9,6 @@ from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, ScoreWrite
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score
 from lfexp_mcp.runs.identity import score_id
@@ -144,7 +143,7 @@ class ItemEvaluation:
             unscored=(*self._still_missing(work), *collected.unscored),
         )
         await self._recorder.record(event)
-        self._delivery.add_scores([score_write(score, ended) for score in collected.scores[len(kept) :]])
+        self._delivery.add_scores([attach_score(score, ended) for score in collected.scores[len(kept) :]])
         return event
 
     def _still_missing(self, work: Work) -> tuple[EvaluatorFailure, ...]:
@@ -273,28 +272,17 @@ def make_score(identity: str, result: Evaluation, maker: RunMaker) -> Score:
     )
 
 
-def score_write(score: Score, ended: ItemEnded | None, experiment_id: str | None = None) -> ScoreWrite:
-    """Return what Langfuse is sent for a score.
+def attach_score(score: Score, ended: ItemEnded | None, experiment_id: str | None = None) -> Score:
+    """Return a score with what it is a score of, as Langfuse needs it.
 
     Args:
         score: The score.
         ended: The result that it is of; None for a score of a whole experiment.
-        experiment_id: The experiment that it is of, where it is of no single result.
+        experiment_id: The experiment that it is of, if it is not of a single result.
     """
-    return ScoreWrite(
-        id=score.id,
-        name=score.name,
-        value=score.value if isinstance(score.value, str) else float(score.value),
-        data_type=score.data_type,
-        trace_id=ended.trace_id if ended else None,
-        observation_id=ended.observation_id if ended else None,
-        experiment_id=experiment_id,
-        comment=score.comment,
-        metadata=score.metadata or None,
-        config_id=score.config_id,
-        maker=score.maker,
-        environment=EXPERIMENT_ENVIRONMENT,
-    )
+    if ended is None:
+        return replace(score, experiment_id=experiment_id)
+    return replace(score, trace_id=ended.trace_id, observation_id=ended.observation_id)
 
 
 def _describe(result: Evaluation) -> dict[str, JsonValue]:

@@ -10,8 +10,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.client import Gateway, connect
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel
@@ -38,7 +37,7 @@ from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.costs import UsageLedger, open_budget
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, score_write
+from lfexp_mcp.worker.evaluation import ItemEvaluation, Scorer, ScriptScorer, attach_score
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.judging import GenerationTracer, JudgeScorer
 from lfexp_mcp.worker.output import RunLog
@@ -140,7 +139,7 @@ class Run:
                 group.start_soon(delivery.run)
                 begun = marking.begun(self.run_spec, self.plan)
                 self.journal.append(begun)
-                delivery.add_scores([score_write(begun.score, None, self.run_spec.experiments[0].id)])
+                delivery.add_scores([attach_score(begun.score, None, self.run_spec.experiments[0].id)])
             budget = await open_budget(gateway, self.run_spec, self.state)
             async with open_models(settings, budget=budget, on_retry=ledger.add_retry) as models:
                 # Before the first item: to import a provider's SDK holds everything up for a moment.

@@ -12,7 +12,7 @@ from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.evaluation import make_score, names_taken, score_write
+from lfexp_mcp.worker.evaluation import attach_score, make_score, names_taken
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, UserCode
 
@@ -78,7 +78,7 @@ class RunEvaluation:
                     scores.setdefault(result.name, make_score(identity, result, scale.maker_of(result)))
             event = RunScored(repeat=repeat, scores=tuple(scores.values()), unscored=tuple(unscored))
             await self._recorder.record(event)
-            self._delivery.add_scores([score_write(score, None, experiment.id) for score in event.scores])
+            self._delivery.add_scores([attach_score(score, None, experiment.id) for score in event.scores])
 
     async def _call(
         self, evaluator: RunEvaluator, scale: ScriptScale, results: Sequence[ScriptItemResult]

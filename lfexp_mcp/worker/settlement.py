@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.records import ScoreWrite
-from lfexp_mcp.model import Provenance, RunSpec
+from lfexp_mcp.model import Provenance, RunSpec, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
 from lfexp_mcp.worker.delivery import Delivery, Patience
-from lfexp_mcp.worker.evaluation import score_write
+from lfexp_mcp.worker.evaluation import attach_score
 from lfexp_mcp.worker.sdk import Sdk, encode
 from lfexp_mcp.worker.spans import ItemSpans
 
@@ -83,7 +82,7 @@ class Settlement:
         """
         if marked is not None:
             self.journal.append(marked)
-            self.delivery.add_scores([score_write(marked.score, None, self.run_spec.experiments[0].id)])
+            self.delivery.add_scores([attach_score(marked.score, None, self.run_spec.experiments[0].id)])
         return await self.delivery.finish(self.patience)
 
     def patience(self) -> Patience:
@@ -136,7 +135,7 @@ class Settlement:
         return NOT_SHOWN.format(missing=missing) if missing else None
 
 
-def unstored_writes(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[ScoreWrite]:
+def unstored_writes(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[Score]:
     """Return the scores that the journal has and Langfuse did not acknowledge.
 
     Args:
@@ -145,7 +144,7 @@ def unstored_writes(run_spec: RunSpec, state: RunState, ids: Collection[str] | N
         ids: Only these.
     """
     return [
-        score_write(score, ended, None if ended else run_spec.experiments[repeat].id)
+        attach_score(score, ended, None if ended else run_spec.experiments[repeat].id)
         for score, ended, repeat in state.unstored_scores()
         if ids is None or score.id in ids
     ]

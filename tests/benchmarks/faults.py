@@ -72,9 +72,9 @@ async def _take_away(proxy: FaultProxy) -> None:
 
 async def _count(bench: Bench, experiment_id: str) -> str:
     """Items, spans and scores that the store has of a run; what is there twice counts as missing."""
-    results = await bench.gateway.experiment_items(experiment_id)
+    results = await bench.gateway.experiments.results(experiment_id)
     once = [item for item, count in Counter(result.item_id for result in results).items() if count == 1]
-    spans = sum([len(await bench.gateway.observations(trace_id=result.trace_id)) for result in results])
+    spans = sum([len(await bench.gateway.observations.find(trace_id=result.trace_id)) for result in results])
     scores = sum(len(result.scores) for result in results)
     return f"{len(once)}/{spans}/{scores}"
 
@@ -84,7 +84,7 @@ async def kills(bench: Bench) -> AsyncIterator[Row]:
     scene = Scene(bench.ws, Path(bench.folder) / "killed")
     await scene.fill(ITEMS)
     survived = await survive_kills(scene, KILLS, max_concurrency=5, longest=0.3)
-    results = await bench.gateway.experiment_items(str(survived.answer.experiment_id))
+    results = await bench.gateway.experiments.results(str(survived.answer.experiment_id))
     once = sum(count == 1 for count in Counter(result.item_id for result in results).values())
     again, in_flight = survived.called_again, survived.in_flight
     yield Row(

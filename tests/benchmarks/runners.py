@@ -60,15 +60,15 @@ class Bench:
     async def dataset(self, count: int) -> str:
         """Make a dataset of so many items, unless there is one."""
         name = f"items-{count}"
-        known = {dataset.name for dataset in await self.gateway.datasets()}
+        known = {dataset.name for dataset in await self.gateway.datasets.all()}
         if name in known:
             return name
-        await self.gateway.upsert_dataset(name)
+        await self.gateway.datasets.upsert(name)
         numbers = iter(range(count))
 
         async def add() -> None:
             for number in numbers:
-                await self.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=f"input {number}")
+                await self.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=f"input {number}")
 
         async with anyio.create_task_group() as group:
             for _ in range(CONNECTIONS):

@@ -85,7 +85,7 @@ async def _is_whole(scene: Scene, bench: Bench, proxy: FaultProxy, task: Path, n
     proxy.faults = no_faults
     if found.status != "completed":
         found = await scene.run(task, resume=True, **arguments)
-    items = await bench.gateway.experiment_items(found.experiment_id or "")
+    items = await bench.gateway.experiments.results(found.experiment_id or "")
     once = Counter(item.item_id for item in items)
     scores = Counter(itertools.chain.from_iterable((score.name for score in item.scores) for item in items))
     return (

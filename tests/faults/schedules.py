@@ -183,13 +183,13 @@ class Simulation:
     async def _check(self, schedule: Schedule, answer: RunAnswer) -> None:
         gateway = self.direct.gateway
         assert answer.experiment_id is not None
-        items = await gateway.experiment_items(answer.experiment_id)
+        items = await gateway.experiments.results(answer.experiment_id)
         found = Counter(item.item_id for item in items)
         assert found == {self.scene.item_id(number): 1 for number in range(ITEMS)}, f"{found} after {schedule}"
         for item in items:
             scores = sorted(score.name for score in item.scores)
             assert scores == ["exact", "length"], f"{scores} of {item.item_id} after {schedule}"
-            spans = Counter(span.name for span in await gateway.observations(trace_id=item.trace_id))
+            spans = Counter(span.name for span in await gateway.observations.find(trace_id=item.trace_id))
             # Spans that a torn or deleted outbox held are gone, but none is there twice.
             is_right = AROUND_TASK.items() <= spans.items() and spans <= Counter(SPANS)
             assert is_right if schedule.loses_spans else spans == SPANS, f"{spans} of {item.item_id} after {schedule}"

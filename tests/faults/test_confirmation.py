@@ -17,7 +17,7 @@ OK = Fault(status=200, headers={"content-type": "application/json"}, content=b'{
 
 
 async def assert_results_and_scores_are_there(scene: Scene, direct: Workspace, experiment_id: str) -> None:
-    items = await direct.gateway.experiment_items(experiment_id)
+    items = await direct.gateway.experiments.results(experiment_id)
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
     assert {item.output for item in items} == {f"INPUT {number}" for number in range(ITEMS)}
     assert all(sorted(score.name for score in item.scores) == ["exact", "length"] for item in items)

@@ -50,12 +50,12 @@ async def run(scene: Scene, **arguments: Any) -> RunAnswer:  # noqa: ANN401
 
 async def assert_all_is_there(scene: Scene, direct: Workspace, answer: RunAnswer) -> None:
     """Every item, span and score is in the store, each once."""
-    items = await direct.gateway.experiment_items(str(answer.experiment_id))
+    items = await direct.gateway.experiments.results(str(answer.experiment_id))
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
     assert {item.output for item in items} == {f"INPUT {number}" for number in range(ITEMS)}
     for item in items:
         assert sorted(score.name for score in item.scores) == ["exact", "length"]
-        spans = await direct.gateway.observations(trace_id=item.trace_id)
+        spans = await direct.gateway.observations.find(trace_id=item.trace_id)
         assert Counter(span.name for span in spans) == {
             "experiment-item-run": 1,
             "experiment-item-task": 1,
@@ -172,7 +172,7 @@ async def test_a_run_whose_server_stays_away_says_what_waits_and_the_next_start_
     assert (answer.status, answer.succeeded) == ("failed", ITEMS)
     assert answer.undelivered == ITEMS * (2 + STEPS + 5) + 1, "the last one is how the run stands"
     assert "has not acknowledged" in answer.warnings[0]
-    assert await direct.gateway.experiment_items(str(answer.experiment_id)) == []
+    assert await direct.gateway.experiments.results(str(answer.experiment_id)) == []
     proxy.faults = no_faults
     await until_delivered(scene, direct)
     await assert_all_is_there(scene, direct, answer)
@@ -211,7 +211,7 @@ async def test_one_span_that_the_server_refuses_costs_no_other(
     answer = await scene.run(task)
     assert (answer.status, answer.undelivered) == ("completed", 0)
     assert any("refused span 'poison'" in warning and "no poison" in warning for warning in answer.warnings)
-    items = await direct.gateway.experiment_items(str(answer.experiment_id))
+    items = await direct.gateway.experiments.results(str(answer.experiment_id))
     assert len(items) == ITEMS
     refused = list(((await scene.run_folder()).outbox_path / "refused").iterdir())
     assert len(refused) == 1
@@ -232,7 +232,7 @@ async def test_one_score_that_the_server_refuses_costs_no_other(
     answer = await scene.run(scene.script(TASK), evaluator_script=evaluators)
     assert (answer.status, answer.undelivered) == ("completed", 0)
     assert any("refused score 'poison'" in warning and "no poison" in warning for warning in answer.warnings)
-    items = await direct.gateway.experiment_items(str(answer.experiment_id))
+    items = await direct.gateway.experiments.results(str(answer.experiment_id))
     assert [[score.name for score in item.scores] for item in items] == [["fine"]] * ITEMS
 
 

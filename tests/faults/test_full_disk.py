@@ -64,7 +64,7 @@ async def come_and_go(scene: Scene, disk: TmpfsDisk, seed: int) -> None:
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0), (seed, answer.warnings)
     again = Counter(calls.read_text().split()) - before
     assert not again.keys() & done, seed
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}, seed
     assert [[score.value for score in item.scores] for item in items] == [[1.0]] * ITEMS, seed
 

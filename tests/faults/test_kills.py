@@ -39,7 +39,7 @@ async def test_no_journaled_item_runs_again_after_kills_at_random_moments(scene:
     assert set(survived.calls) == {scene.item_id(number) for number in range(ITEMS)}
     assert 0 < survived.most_in_flight <= CONCURRENCY
     assert survived.called_again <= survived.in_flight
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
     assert [[score.value for score in item.scores] for item in items] == [[1.0]] * ITEMS
 
@@ -108,8 +108,8 @@ async def test_a_full_disk_stops_the_run_says_so_and_keeps_what_is_done(scene: S
     task.with_name("task.py.room").touch()
     answer = await scene.run(task, max_concurrency=1, resume=True)
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", 12, 0)
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
-    assert len([item for item in items if not item.failed]) == 12
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
+    assert len([item for item in items if item.status == "succeeded"]) == 12
 
 
 def test_a_worker_without_an_order_ends_with_its_parent(tmp_path: Path) -> None:

@@ -34,5 +34,5 @@ async def test_a_run_stores_its_scores_one_by_one(old_store: StoreConnection, tm
         evaluators = scene.script("def a(**k):\n    return 1.0\n\ndef b(**k):\n    return True\n", "ev.py")
         answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"), evaluator_script=evaluators)
         assert (answer.status, answer.undelivered, answer.warnings) == ("completed", 0, [])
-        items = await ws.gateway.experiment_items(str(answer.experiment_id))
+        items = await ws.gateway.experiments.results(str(answer.experiment_id))
         assert [sorted(score.name for score in item.scores) for item in items] == [["a", "b"]] * 12

@@ -63,7 +63,7 @@ async def test_a_run_goes_on_after_a_power_cut_with_all_that_was_synced(
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
     assert not (Counter(calls.read_text().split()) - before).keys() & long_done
     assert answer.experiment_id is not None
-    items = await scene.ws.gateway.experiment_items(answer.experiment_id)
+    items = await scene.ws.gateway.experiments.results(answer.experiment_id)
     assert Counter(item.item_id for item in items) == {scene.item_id(number): 1 for number in range(ITEMS)}
     assert [[score.value for score in item.scores] for item in items] == [[1.0]] * ITEMS
 

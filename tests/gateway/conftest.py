@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.client import Gateway, connect
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from tests.gateway.scripted_server import ScriptedServer, scripted_server

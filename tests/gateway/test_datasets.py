@@ -32,21 +32,21 @@ async def test_any_json_comes_back_equal_and_of_the_same_type(
     workspace: Workspace, pairs: list[tuple[JsonValue, JsonValue]]
 ) -> None:
     name = f"any json {uuid4().hex}"
-    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.datasets.upsert(name)
     for number, (asked, answer) in enumerate(pairs):
         item_id = f"{name}-{number}"
-        stored = await workspace.gateway.upsert_dataset_item(name, id=item_id, input=asked, expected_output=answer)
+        stored = await workspace.gateway.datasets.upsert_item(name, id=item_id, input=asked, expected_output=answer)
         assert repr((stored.input, stored.expected_output)) == repr((asked, answer))
-    items = await workspace.gateway.dataset_items(name)
+    items = await workspace.gateway.datasets.items(name)
     assert repr([(item.input, item.expected_output) for item in items]) == repr(pairs)
 
 
 @pytest.mark.parametrize("text", LIKE_JSON)
 async def test_a_text_that_looks_like_json_stays_a_text(workspace: Workspace, text: str) -> None:
     name = f"text {uuid4().hex}"
-    await workspace.gateway.upsert_dataset(name)
-    await workspace.gateway.upsert_dataset_item(name, id=name, input=text, expected_output=text, metadata={"a": text})
-    [item] = await workspace.gateway.dataset_items(name)
+    await workspace.gateway.datasets.upsert(name)
+    await workspace.gateway.datasets.upsert_item(name, id=name, input=text, expected_output=text, metadata={"a": text})
+    [item] = await workspace.gateway.datasets.items(name)
     assert (item.input, item.expected_output, item.metadata) == (text, text, {"a": text})
 
 
@@ -60,7 +60,7 @@ async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
 
     server.replies = [stored('"7500"'), stored("7500"), stored("12")]
     for text in ("7500", "12"):
-        item = await gateway.upsert_dataset_item("d", id="i", input=text, expected_output="free text")
+        item = await gateway.datasets.upsert_item("d", id="i", input=text, expected_output="free text")
         assert item.input == text
     sent = [body["input"] for _, body in server.requests if isinstance(body, dict)]
     assert sent == ['"7500"', "7500", "12"]
@@ -69,9 +69,9 @@ async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
 @pytest.mark.parametrize("name", ["100% sure", "a%2Fb", "%", "%%25", "a/b", " é漢🙂 ?#&+", "a" * 1000])
 async def test_a_dataset_is_read_by_any_name_it_can_be_made_with(workspace: Workspace, name: str) -> None:
     full_name = f"{name} {uuid4().hex}"
-    made = await workspace.gateway.upsert_dataset(full_name)
-    assert await workspace.gateway.dataset(full_name) == made
-    assert await workspace.gateway.dataset_items(full_name) == []
+    made = await workspace.gateway.datasets.upsert(full_name)
+    assert await workspace.gateway.datasets.get(full_name) == made
+    assert await workspace.gateway.datasets.items(full_name) == []
 
 
 @pytest.mark.parametrize(
@@ -81,26 +81,26 @@ async def test_a_dataset_is_read_by_any_name_it_can_be_made_with(workspace: Work
 )
 async def test_a_name_by_which_no_dataset_can_be_read_is_refused(workspace: Workspace, name: str) -> None:
     with pytest.raises(UsageError, match="name"):
-        await workspace.gateway.upsert_dataset(name)
+        await workspace.gateway.datasets.upsert(name)
     with pytest.raises(UsageError, match="name"):
-        await workspace.gateway.dataset(name)
+        await workspace.gateway.datasets.get(name)
 
 
 async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: Workspace) -> None:
     name = f"pages {uuid4().hex}"
-    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.datasets.upsert(name)
     for number in range(230):
-        await workspace.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=number)
-    assert [item.input for item in await workspace.gateway.dataset_items(name)] == list(range(230))
-    assert await workspace.gateway.count_dataset_items(name) == 230
+        await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
+    assert [item.input for item in await workspace.gateway.datasets.items(name)] == list(range(230))
+    assert await workspace.gateway.datasets.count_items(name) == 230
 
 
 async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspace) -> None:
     name = f"owners {uuid4().hex}"
-    dataset = await workspace.gateway.upsert_dataset(name)
+    dataset = await workspace.gateway.datasets.upsert(name)
     for number in range(2):
-        await workspace.gateway.upsert_dataset_item(name, id=f"{name}-{number}", input=number)
+        await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
     few = [f"{name}-0", f"{name}-none", f"{name}-%", ".", ".."]
     many = {f"{name}-{number}" for number in range(2000)}
-    assert await workspace.gateway.datasets_of_items(few) == {f"{name}-0": dataset.id}
-    assert await workspace.gateway.datasets_of_items(many) == {f"{name}-0": dataset.id, f"{name}-1": dataset.id}
+    assert await workspace.gateway.datasets.owners(few) == {f"{name}-0": dataset.id}
+    assert await workspace.gateway.datasets.owners(many) == {f"{name}-0": dataset.id, f"{name}-1": dataset.id}

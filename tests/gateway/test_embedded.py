@@ -8,9 +8,8 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.connection import connect
-from lfexp_mcp.gateway.proven import ProvenTransport
+from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway.embedded import ProvenTransport
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store, stop_store
 from tests.store.thief import thief_at
@@ -35,17 +34,17 @@ async def test_without_keys_the_embedded_store_serves_and_the_answer_says_how_to
 
 
 async def test_a_store_that_has_stopped_is_started_again_by_the_next_request(embedded: Gateway, home: Path) -> None:
-    await embedded.upsert_dataset("kept")
+    await embedded.datasets.upsert("kept")
     assert stop_store(home / "store")
-    assert (await embedded.dataset("kept")).name == "kept"
+    assert (await embedded.datasets.get("kept")).name == "kept"
 
 
 async def test_a_store_that_comes_back_at_another_address_is_found(embedded: Gateway, home: Path) -> None:
-    await embedded.upsert_dataset("kept")
+    await embedded.datasets.upsert("kept")
     assert stop_store(home / "store")
     url = embedded.backend.url
     (home / "store" / "port").unlink()
-    assert (await embedded.dataset("kept")).name == "kept"
+    assert (await embedded.datasets.get("kept")).name == "kept"
     assert embedded.backend.url != url
 
 
@@ -62,14 +61,14 @@ async def test_an_answer_given_before_the_store_moved_stays_as_it_was(embedded: 
 async def test_whoever_takes_the_port_of_a_store_that_ended_gets_no_keys(
     embedded: Gateway, home: Path, relays: bool
 ) -> None:
-    await embedded.upsert_dataset("before")
+    await embedded.datasets.upsert("before")
     folder, port = home / "store", int(embedded.backend.url.rpartition(":")[2])
     assert stop_store(folder)
     with thief_at(port) as thief:
         if relays:
             thief.relay_to = (await anyio.to_thread.run_sync(ensure_store, folder)).base_url
-        assert (await embedded.dataset("before")).name == "before"
-        await embedded.upsert_dataset("after")
+        assert (await embedded.datasets.get("before")).name == "before"
+        await embedded.datasets.upsert("after")
         assert embedded.backend.url != f"http://127.0.0.1:{port}"
         assert thief.requests > 0
         assert not thief.heard(embedded.secret_key.get_secret_value(), embedded.public_key, "before", "after")

@@ -9,7 +9,8 @@ import pytest
 from langfuse import Evaluation, Langfuse
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.gateway.records import PromptMessage, ScoreWrite
+from lfexp_mcp.gateway.records import PromptMessage
+from lfexp_mcp.model import Score
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.store.process import StoreConnection
 
@@ -25,25 +26,25 @@ def _unique(name: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_dataset_is_found_by_any_name(workspace: Workspace, name: str) -> None:
     name = _unique(name)
-    made = await workspace.gateway.upsert_dataset(name, "first", {"owner": "qa", "n": 3})
-    again = await workspace.gateway.upsert_dataset(name, "second")
-    found = await workspace.gateway.dataset(name)
+    made = await workspace.gateway.datasets.upsert(name, "first", {"owner": "qa", "n": 3})
+    again = await workspace.gateway.datasets.upsert(name, "second")
+    found = await workspace.gateway.datasets.get(name)
     assert (found.id, found.description) == (made.id, "second") == (again.id, again.description)
 
 
 async def test_an_unknown_dataset_is_answered_with_the_names_near_it(workspace: Workspace) -> None:
     name = _unique("support-questions")
-    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.datasets.upsert(name)
     with pytest.raises(NotFoundError, match=f"Did you mean .*{name}"):
-        await workspace.gateway.dataset(name[:-1])
+        await workspace.gateway.datasets.get(name[:-1])
 
 
 async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: Workspace) -> None:
     names = [_unique("newest") for _ in range(6)]
     for name in names:
-        await workspace.gateway.upsert_dataset(name)
+        await workspace.gateway.datasets.upsert(name)
     with pytest.raises(NotFoundError) as caught:
-        await workspace.gateway.dataset("qqqqqqqqqqqqqqqq")
+        await workspace.gateway.datasets.get("qqqqqqqqqqqqqqqq")
     text = str(caught.value)
     assert all(repr(name) in text for name in names[1:])
     assert repr(names[0]) not in text
@@ -52,16 +53,16 @@ async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: 
 
 async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: Workspace) -> None:
     name = _unique("items")
-    await workspace.gateway.upsert_dataset(name)
+    await workspace.gateway.datasets.upsert(name)
     for number in range(105):
-        await workspace.gateway.upsert_dataset_item(
+        await workspace.gateway.datasets.upsert_item(
             name,
             id=f"{name}-{number}",
             input={"n": number},
             expected_output=[number],
             metadata={"even": number % 2 == 0},
         )
-    items = await workspace.gateway.dataset_items(name)
+    items = await workspace.gateway.datasets.items(name)
     assert [item.input for item in items] == [{"n": number} for number in range(105)]
     assert items[3].expected_output == [3]
     assert items[3].metadata == {"even": False}
@@ -69,52 +70,54 @@ async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: W
 
 async def test_the_items_of_a_version_are_those_of_its_time(workspace: Workspace) -> None:
     name = _unique("versions")
-    await workspace.gateway.upsert_dataset(name)
-    await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="old")
+    await workspace.gateway.datasets.upsert(name)
+    await workspace.gateway.datasets.upsert_item(name, id=f"{name}-0", input="old")
     then = datetime.now(UTC)
     # Langfuse keeps milliseconds: what comes next has to be in a later one.
     while datetime.now(UTC) - then < timedelta(milliseconds=2):
         pass
-    await workspace.gateway.upsert_dataset_item(name, id=f"{name}-0", input="new")
-    assert [item.input for item in await workspace.gateway.dataset_items(name)] == ["new"]
-    assert [item.input for item in await workspace.gateway.dataset_items(name, then)] == ["old"]
+    await workspace.gateway.datasets.upsert_item(name, id=f"{name}-0", input="new")
+    assert [item.input for item in await workspace.gateway.datasets.items(name)] == ["new"]
+    assert [item.input for item in await workspace.gateway.datasets.items(name, then)] == ["old"]
 
 
 async def test_an_item_id_of_another_dataset_is_refused_with_what_to_do(workspace: Workspace) -> None:
     first, second = _unique("first"), _unique("second")
     for name in (first, second):
-        await workspace.gateway.upsert_dataset(name)
-    await workspace.gateway.upsert_dataset_item(first, id=f"{first}-x", input=1)
+        await workspace.gateway.datasets.upsert(name)
+    await workspace.gateway.datasets.upsert_item(first, id=f"{first}-x", input=1)
     with pytest.raises(UsageError, match="belongs to another dataset"):
-        await workspace.gateway.upsert_dataset_item(second, id=f"{first}-x", input=1)
+        await workspace.gateway.datasets.upsert_item(second, id=f"{first}-x", input=1)
 
 
 async def test_prompts_are_read_by_version_and_label_and_listed_beyond_a_page(workspace: Workspace) -> None:
     prefix = _unique("prompt")
     for number in range(12):
-        await workspace.gateway.create_prompt(f"{prefix}/{number}", "Say {{input}}", labels=["production"])
-    assert len([p for p in await workspace.gateway.prompts() if p.name.startswith(prefix)]) == 12
+        await workspace.gateway.prompts.create(f"{prefix}/{number}", "Say {{input}}", labels=["production"])
+    assert len([p for p in await workspace.gateway.prompts.all() if p.name.startswith(prefix)]) == 12
     name = f"{prefix}/0"
     messages = [PromptMessage("system", "Judge."), PromptMessage("user", "{{output}}")]
-    second = await workspace.gateway.create_prompt(f"{prefix}/chat", messages, config={"scale": "0-10"}, labels=["dev"])
-    assert (await workspace.gateway.prompt(name, version=1)).text == "Say {{input}}"
-    read = await workspace.gateway.prompt(f"{prefix}/chat", label="dev")
-    assert (read.messages, read.config, read.version) == (tuple(messages), {"scale": "0-10"}, second.version)
+    second = await workspace.gateway.prompts.create(
+        f"{prefix}/chat", messages, config={"scale": "0-10"}, labels=["dev"]
+    )
+    assert (await workspace.gateway.prompts.get(name, version=1)).prompt == "Say {{input}}"
+    read = await workspace.gateway.prompts.get(f"{prefix}/chat", label="dev")
+    assert (read.prompt, read.config, read.version) == (tuple(messages), {"scale": "0-10"}, second.version)
     with pytest.raises(NotFoundError, match=r"exists, but not with version 9.*version 1; label 'latest', 'production'"):
-        await workspace.gateway.prompt(name, version=9)
+        await workspace.gateway.prompts.get(name, version=9)
     with pytest.raises(NotFoundError, match=r"exists, but not with label 'prod'.*label 'latest', 'production'"):
-        await workspace.gateway.prompt(name, label="prod")
+        await workspace.gateway.prompts.get(name, label="prod")
     with pytest.raises(NotFoundError, match="Did you mean"):
-        await workspace.gateway.prompt(f"{prefix}/chatt")
+        await workspace.gateway.prompts.get(f"{prefix}/chatt")
 
 
 async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
     workspace: Workspace, store: StoreConnection
 ) -> None:
     name, run_name = _unique("sdk, run"), _unique("run, one/two")
-    dataset = await workspace.gateway.upsert_dataset(name)
+    dataset = await workspace.gateway.datasets.upsert(name)
     for number in range(3):
-        await workspace.gateway.upsert_dataset_item(
+        await workspace.gateway.datasets.upsert_item(
             name, id=f"{name}-{number}", input={"n": number}, expected_output=str(number), metadata={"lang": "de"}
         )
 
@@ -141,35 +144,35 @@ async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
     sdk.flush()
 
     gateway = workspace.gateway
-    experiment = await gateway.experiment(dataset.id, run_name)
+    experiment = await gateway.experiments.find(dataset.id, run_name)
     assert experiment is not None
-    assert experiment.id == result.experiment_id == await gateway.experiment_id(dataset.id, run_name)
+    assert experiment.id == result.experiment_id == await gateway.experiments.id_of(dataset.id, run_name)
     assert (experiment.item_count, experiment.metadata["model"]) == (3, "gpt-x")
-    assert await gateway.experiment(dataset.id, "another") is None
-    assert [run.name for run in (await gateway.experiments(dataset.id))[0]] == [run_name]
+    assert await gateway.experiments.find(dataset.id, "another") is None
+    assert [run.name for run in (await gateway.experiments.page(dataset.id))[0]] == [run_name]
 
-    items = {item.item_id: item for item in await gateway.experiment_items(experiment.id)}
+    items = {item.item_id: item for item in await gateway.experiments.results(experiment.id)}
     first, alarmed, failed = (items[f"{name}-{number}"] for number in range(3))
     assert (first.input, first.output, first.expected_output) == ({"n": 0}, {"answer": 0}, "0")
-    assert (first.item_metadata, first.failed) == ({"lang": "de"}, False)
+    assert (first.metadata, first.status) == ({"lang": "de"}, "succeeded")
     assert [(score.name, score.value, score.comment) for score in first.scores] == [("accuracy", 0.5, None)]
-    assert (alarmed.failed, alarmed.output) == (False, {"answer": 1})
-    assert (failed.failed, failed.output) == (True, "Error: boom")
+    assert (alarmed.status, alarmed.output) == ("succeeded", {"answer": 1})
+    assert (failed.status, failed.error, failed.output) == ("failed", "boom", None)
 
-    entries = await gateway.scores(trace_ids=[first.trace_id])
-    assert [(entry.score.comment, entry.observation_id) for entry in entries] == [("got 0", first.observation_id)]
+    scores = await gateway.scores.find(trace_ids=[first.trace_id or ""])
+    assert [(score.comment, score.observation_id) for score in scores] == [("got 0", first.observation_id)]
 
 
 async def test_scores_of_many_traces_are_read_in_pages_and_groups(workspace: Workspace) -> None:
     traces = [uuid4().hex for _ in range(130)]
     writes = [
-        ScoreWrite(id=uuid4().hex, name="n", value=float(number), data_type="NUMERIC", trace_id=trace)
+        Score(id=uuid4().hex, name="n", value=float(number), data_type="NUMERIC", trace_id=trace)
         for number, trace in enumerate(traces)
     ]
-    assert await workspace.gateway.write_scores(writes) == []
-    entries = await workspace.gateway.scores(trace_ids=traces)
-    assert {entry.trace_id for entry in entries} == set(traces)
-    assert sorted(entry.score.value for entry in entries) == [float(number) for number in range(130)]
+    assert await workspace.gateway.scores.write(writes) == {}
+    scores = await workspace.gateway.scores.find(trace_ids=traces)
+    assert {score.trace_id for score in scores} == set(traces)
+    assert sorted(float(score.value) for score in scores) == [float(number) for number in range(130)]
 
 
 async def test_comments_annotations_and_queues_are_read(workspace: Workspace, store: StoreConnection) -> None:
@@ -190,12 +193,12 @@ async def test_comments_annotations_and_queues_are_read(workspace: Workspace, st
             f"/api/public/annotation-queues/{queue.json()['id']}/items", json={"objectId": trace, "objectType": "TRACE"}
         )
     gateway = workspace.gateway
-    [entry] = await gateway.scores(trace_ids=[trace], source="ANNOTATION")
-    assert (entry.score.comment, entry.score.source, entry.score.config_id) == ("curt", "ANNOTATION", config_id)
+    [score] = await gateway.scores.find(trace_ids=[trace], source="ANNOTATION")
+    assert (score.comment, score.source, score.config_id) == ("curt", "ANNOTATION", config_id)
     assert "human" in {config.name for config in await gateway.score_configs()}
-    [found] = await gateway.comments(object_type="TRACE", object_id=trace)
+    [found] = [comment for comment in await gateway.comments() if comment.object_id == trace]
     assert found.content == "too rude"
-    [made] = [queue for queue in await gateway.queues() if queue.name == trace]
+    [made] = [queue for queue in await gateway.annotation_queues() if queue.name == trace]
     assert [item.object_id for item in await gateway.queue_items(made.id)] == [trace]
 
 

@@ -7,8 +7,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError, UsageError
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.connection import connect
+from lfexp_mcp.gateway.client import Gateway, connect
 from lfexp_mcp.settings import Settings
 from tests.gateway.conftest import QUICK
 from tests.gateway.scripted_server import LOGIN_PAGE, Reply, ScriptedServer
@@ -70,7 +69,7 @@ async def test_a_refused_request_names_the_fields_that_are_wrong(gateway: Gatewa
     issues: list[dict[str, object]] = [{"path": ["limit"], "message": "Too big: expected number to be <=100"}]
     server.replies = [Reply(400, {"message": "Invalid request data", "error": issues})]  # type: ignore[dict-item]
     with pytest.raises(RejectedError, match=r"limit: Too big") as refused:
-        await gateway.prompts()
+        await gateway.prompts.all()
     assert refused.value.status == 400
 
 
@@ -78,7 +77,7 @@ async def test_a_login_page_in_the_servers_place_is_told_with_what_was_asked(
     gateway: Gateway, server: ScriptedServer
 ) -> None:
     server.replies = [LOGIN_PAGE]
-    for what, ask in (("ask for the health", gateway.health), ("read scores", gateway.scores)):
+    for what, ask in (("ask for the health", gateway.health), ("read scores", gateway.scores.find)):
         with pytest.raises(BackendError, match=rf"trying to {what} .*Sign in.*LANGFUSE_HOST"):
             await ask()
     assert len(server.requests) == 2
@@ -89,7 +88,7 @@ async def test_an_answer_of_another_form_is_told_with_what_does_not_fit(
 ) -> None:
     server.replies = [Reply(body={"data": [{"id": 7}]})]
     with pytest.raises(BackendError, match=r"read scores .*data\.0\.id: Input should be a valid string; it is 7"):
-        await gateway.scores()
+        await gateway.scores.find()
     with pytest.raises(BackendError, match="read the project"):
         await gateway.project_id()
 
@@ -99,8 +98,8 @@ async def test_a_score_of_a_source_that_we_do_not_know_is_read_as_no_humans(
 ) -> None:
     row: dict[str, JsonValue] = {"id": "1", "name": "n", "dataType": "NUMERIC", "value": 0.5, "source": "AGENT"}
     server.replies = [Reply(body={"data": [row], "meta": {}})]
-    [entry] = await gateway.scores()
-    assert (entry.score.value, entry.score.source) == (0.5, "API")
+    [score] = await gateway.scores.find()
+    assert (score.value, score.source) == (0.5, "API")
 
 
 async def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path: Path) -> None:
@@ -164,4 +163,4 @@ async def test_a_password_in_the_address_is_never_shown(server: ScriptedServer, 
 
 async def test_names_that_no_address_holds_are_refused_in_our_words(gateway: Gateway) -> None:
     with pytest.raises(UsageError, match="Pass shorter names"):
-        await gateway.scores(name="x" * 100_000)
+        await gateway.scores.find(name="x" * 100_000)

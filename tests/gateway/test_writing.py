@@ -6,14 +6,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from lfexp_mcp.errors import BackendError, RejectedError, SizeError, UnreachableError
 from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.records import ScoreWrite
+from lfexp_mcp.model import Score
 from tests.faults.wrong_answers import WRONG_ANSWERS
 from tests.gateway.scripted_server import LOGIN_PAGE, STORED, Reply, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
 SCORES = [
-    ScoreWrite(id=f"score-{number}", name="accuracy", value=1.0, data_type="NUMERIC", trace_id="t", observation_id="o")
+    Score(id=f"score-{number}", name="accuracy", value=1.0, data_type="NUMERIC", trace_id="t", observation_id="o")
     for number in range(3)
 ]
 LIST_REFUSED = Reply(
@@ -27,7 +27,7 @@ LIST_REFUSED = Reply(
 
 async def test_scores_go_out_as_one_list(gateway: Gateway, server: ScriptedServer) -> None:
     server.replies = [Reply(202, {"message": "Accepted"})]
-    assert await gateway.write_scores(SCORES) == []
+    assert await gateway.scores.write(SCORES) == {}
     [(path, body)] = server.requests
     assert path == "/api/public/scores"
     assert isinstance(body, list)
@@ -38,13 +38,14 @@ async def test_scores_go_out_as_one_list(gateway: Gateway, server: ScriptedServe
         "dataType": "NUMERIC",
         "traceId": "t",
         "observationId": "o",
+        "environment": "sdk-experiment",
     }
 
 
 async def test_a_server_that_takes_one_score_a_request_is_remembered(gateway: Gateway, server: ScriptedServer) -> None:
     server.replies = [LIST_REFUSED, STORED]
-    assert await gateway.write_scores(SCORES) == []
-    assert await gateway.write_scores(SCORES) == []
+    assert await gateway.scores.write(SCORES) == {}
+    assert await gateway.scores.write(SCORES) == {}
     lists = [body for _, body in server.requests if isinstance(body, list)]
     assert (len(lists), len(server.requests)) == (1, 7)
 
@@ -54,9 +55,9 @@ async def test_the_scores_that_a_list_was_partly_refused_for_are_found(
 ) -> None:
     partly = Reply(207, {"accepted": 2, "rejected": 1, "errors": [{"message": "value is too long"}]})
     server.replies = [partly, Reply(400, {"message": "value is too long"}), STORED]
-    [rejection] = await gateway.write_scores(SCORES)
-    assert rejection.score in SCORES
-    assert "value is too long" in rejection.message
+    [(refused, reason)] = (await gateway.scores.write(SCORES)).items()
+    assert refused in {score.id for score in SCORES}
+    assert "value is too long" in reason
 
 
 async def test_a_list_that_is_refused_as_a_whole_is_sent_again_one_by_one(
@@ -67,14 +68,14 @@ async def test_a_list_that_is_refused_as_a_whole_is_sent_again_one_by_one(
         Reply(400, {"message": "bad name"}),
         STORED,
     ]
-    [rejection] = await gateway.write_scores(SCORES)
-    assert "bad name" in rejection.message
+    [reason] = (await gateway.scores.write(SCORES)).values()
+    assert "bad name" in reason
 
 
 async def test_scores_without_an_answer_are_the_callers_to_keep(gateway: Gateway, server: ScriptedServer) -> None:
     server.replies = [Reply(500)]
     with pytest.raises(UnreachableError):
-        await gateway.write_scores(SCORES)
+        await gateway.scores.write(SCORES)
     assert len(server.requests) == 1
 
 
@@ -83,7 +84,7 @@ async def test_a_server_that_dies_between_single_scores_is_reported_as_such(
 ) -> None:
     server.replies = [LIST_REFUSED, STORED, Reply(500)]
     with pytest.raises(UnreachableError):
-        await gateway.write_scores(SCORES)
+        await gateway.scores.write(SCORES)
 
 
 @pytest.mark.parametrize("reply", [LOGIN_PAGE, Reply(302, headers={"location": "https://sso/login"})])
@@ -91,7 +92,7 @@ async def test_a_login_page_in_the_servers_place_acknowledges_and_refuses_nothin
     gateway: Gateway, server: ScriptedServer, reply: Reply
 ) -> None:
     server.replies = [reply]
-    for write in (lambda: gateway.write_scores(SCORES), lambda: gateway.send_spans(b"spans")):
+    for write in (lambda: gateway.scores.write(SCORES), lambda: gateway.observations.send(b"spans")):
         with pytest.raises(BackendError, match="login page of a proxy") as failed:
             await write()
         assert not isinstance(failed.value, RejectedError)
@@ -100,7 +101,7 @@ async def test_a_login_page_in_the_servers_place_acknowledges_and_refuses_nothin
 async def test_a_batch_of_spans_is_refused_with_its_status(gateway: Gateway, server: ScriptedServer) -> None:
     server.replies = [Reply(400, {"message": "Failed to parse OTel Protobuf Trace"})]
     with pytest.raises(RejectedError) as refused:
-        await gateway.send_spans(b"no protobuf")
+        await gateway.observations.send(b"no protobuf")
     assert refused.value.status == 400
 
 
@@ -111,9 +112,9 @@ async def test_an_answer_that_the_api_does_not_document_stores_and_refuses_nothi
     fault = WRONG_ANSWERS[name]
     server.replies = [Reply(fault.status or 200, headers=fault.headers, content=fault.content)]
     for write in (
-        lambda: gateway.write_scores(SCORES),
-        lambda: gateway.write_scores(SCORES[:1]),
-        lambda: gateway.send_spans(b"spans"),
+        lambda: gateway.scores.write(SCORES),
+        lambda: gateway.scores.write(SCORES[:1]),
+        lambda: gateway.observations.send(b"spans"),
     ):
         with pytest.raises(BackendError) as failed:
             await write()
@@ -134,7 +135,7 @@ async def test_spans_are_stored_when_the_server_says_so_in_json_or_protobuf(
     gateway: Gateway, server: ScriptedServer, reply: Reply
 ) -> None:
     server.replies = [reply]
-    await gateway.send_spans(b"spans")
+    await gateway.observations.send(b"spans")
 
 
 @pytest.mark.parametrize(
@@ -157,14 +158,14 @@ async def test_spans_of_which_a_part_is_rejected_are_refused_with_the_servers_re
 ) -> None:
     server.replies = [reply]
     with pytest.raises(RejectedError, match="2 spans are refused: too old"):
-        await gateway.send_spans(b"spans")
+        await gateway.observations.send(b"spans")
 
 
 async def test_a_body_that_a_proxy_finds_too_large_is_no_refusal(gateway: Gateway, server: ScriptedServer) -> None:
     too_large = Reply(413, headers={"content-type": "text/html"}, content=b"<html>413</html>")
     server.replies = [too_large]
     with pytest.raises(SizeError):
-        await gateway.send_spans(b"spans")
+        await gateway.observations.send(b"spans")
     server.replies = [too_large, STORED]
-    assert await gateway.write_scores(SCORES) == []
+    assert await gateway.scores.write(SCORES) == {}
     assert [type(body).__name__ for _, body in server.requests[1:]] == ["list", "dict", "dict", "dict"]

@@ -60,7 +60,7 @@ async def discover(
     metadata: dict[str, JsonValue] | None = None,
     samples: int = 1,
 ) -> FoundJudges:
-    dataset: Dataset = await ws.gateway.upsert_dataset(f"d-{uuid.uuid4().hex[:8]}", metadata=metadata or {})
+    dataset: Dataset = await ws.gateway.datasets.upsert(f"d-{uuid.uuid4().hex[:8]}", metadata=metadata or {})
     return await find_judges(
         ws.gateway,
         ws.settings,
@@ -124,8 +124,8 @@ async def test_the_version_in_production_is_used_unless_another_is_named(ws: Wor
 async def test_a_prompt_that_was_never_put_into_production_counts_by_its_latest_version(
     ws: Workspace, name: str
 ) -> None:
-    await ws.gateway.create_prompt(name, TEXT)
-    await ws.gateway.create_prompt(name, TEXT)
+    await ws.gateway.prompts.create(name, TEXT)
+    await ws.gateway.prompts.create(name, TEXT)
     assert (await only(ws, name)).version == 2
 
 
@@ -147,8 +147,8 @@ async def test_the_datasets_judges_win_over_all(ws: Workspace, name: str) -> Non
 async def test_all_judges_are_found_on_more_than_one_page_of_prompts(own_store: Settings) -> None:
     async with open_workspace(own_store) as ws:
         for number in range(120):
-            await ws.gateway.create_prompt(f"judge-{number:03}", TEXT, labels=["production"])
-        await ws.gateway.create_prompt("summary", "{{input}}", labels=["production"])
+            await ws.gateway.prompts.create(f"judge-{number:03}", TEXT, labels=["production"])
+        await ws.gateway.prompts.create("summary", "{{input}}", labels=["production"])
         found = await discover(ws)
     assert [judge.score_name for judge in found.judges] == [f"{number:03}" for number in range(120)]
 
@@ -191,7 +191,7 @@ async def test_naming_a_judge_twice_asks_it_once(ws: Workspace, name: str) -> No
 
 
 async def test_a_placeholder_that_no_item_provides_is_refused_with_what_may_be_meant(ws: Workspace, name: str) -> None:
-    await ws.gateway.create_prompt(name, "Score {{output}} against {{expected}}.")
+    await ws.gateway.prompts.create(name, "Score {{output}} against {{expected}}.")
     with pytest.raises(JudgeError) as caught:
         await discover(ws, name, given=items({"topic": "sums"}))
     text = str(caught.value)
@@ -200,7 +200,7 @@ async def test_a_placeholder_that_no_item_provides_is_refused_with_what_may_be_m
 
 
 async def test_a_key_that_only_some_items_have_is_a_warning(ws: Workspace, name: str) -> None:
-    await ws.gateway.create_prompt(name, "{{output}} {{topic}} {{metadata.topic}}")
+    await ws.gateway.prompts.create(name, "{{output}} {{topic}} {{metadata.topic}}")
     found = await discover(ws, name, given=items({"topic": "sums"}, {}))
     assert [warning for warning in found.warnings if "metadata of 1 of 2 items lacks" in warning]
 
@@ -285,8 +285,8 @@ async def test_a_version_kept_out_of_production_is_offered_by_its_number(ws: Wor
 async def test_a_judge_that_could_not_be_used_is_not_stored(
     ws: Workspace, bad_name: str, prompt: str | list[PromptMessage], config: dict[str, JsonValue], part: str
 ) -> None:
-    before = {info.name for info in await ws.gateway.prompts()}
+    before = {info.name for info in await ws.gateway.prompts.all()}
     with pytest.raises(JudgeError) as caught:
         await create_judge(ws, bad_name, prompt, config=config)
     assert part in str(caught.value)
-    assert {info.name for info in await ws.gateway.prompts()} == before
+    assert {info.name for info in await ws.gateway.prompts.all()} == before

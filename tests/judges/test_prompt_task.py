@@ -111,7 +111,7 @@ async def test_an_answer_that_is_none_fails_the_item(openai_server: ProviderServ
 
 
 async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Workspace, name: str) -> None:
-    await ws.gateway.create_prompt(
+    await ws.gateway.prompts.create(
         name,
         [PromptMessage("system", "Be short."), PromptMessage("user", "{{question}}")],
         config={"model": "gpt-x", "provider": "openai", "temperature": 0.3},
@@ -129,7 +129,7 @@ async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Works
 
 
 async def test_a_prompt_that_no_item_fills_is_refused_before_the_run(ws: Workspace, name: str) -> None:
-    await ws.gateway.create_prompt(name, "{{a}} {{b}}", labels=["production"])
+    await ws.gateway.prompts.create(name, "{{a}} {{b}}", labels=["production"])
     with pytest.raises(JudgeError, match="needs"):
         await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1}))
     await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1, "b": 2}))

@@ -40,7 +40,7 @@ async def test_a_key_appears_in_no_answer_journal_log_trace_or_error(
             seen += [answer.model_dump_json(), repr(await scene.record())]
         record = await scene.record()
         for item in record.items:
-            observations = await ws.gateway.observations(trace_id=item.trace_id)
+            observations = await ws.gateway.observations.find(trace_id=item.trace_id)
             seen += [repr(observation) for observation in observations]
     assert len(server.calls) >= 6
     assert key not in "".join(seen)

@@ -12,12 +12,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.records import Dataset, ScoreWrite
+from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.run_marks import mark_score
-from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RunMaker, RunMark, RunPlan
+from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RunMaker, RunMark, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.worker.evaluation import score_write
+from lfexp_mcp.worker.evaluation import attach_score
 
 BATCH = 500
 
@@ -54,7 +54,7 @@ class RecordedRun:
 
 
 async def make_dataset(ws: Workspace, name: str) -> Dataset:
-    return await ws.gateway.upsert_dataset(name)
+    return await ws.gateway.datasets.upsert(name)
 
 
 async def record_run(
@@ -81,9 +81,9 @@ async def record_run(
             of others.
         mark: How a run of ours ended; None for one that got through all its items.
     """
-    experiment_id = await ws.gateway.experiment_id(dataset.id, run_name)
+    experiment_id = await ws.gateway.experiments.id_of(dataset.id, run_name)
     spans: list[Span] = []
-    scores: list[ScoreWrite] = []
+    scores: list[Score] = []
     run = RecordedRun(dataset, experiment_id, {}, {})
     if makers:
         judged = tuple(name for name, maker in makers.items() if isinstance(maker, JudgeMaker))
@@ -100,25 +100,23 @@ async def record_run(
         scores += [
             _made_by(
                 (makers or {}).get(name),
-                _score_write(name, value, result.comments.get(name), trace_id, task_id),
+                _score(name, value, result.comments.get(name), trace_id, task_id),
                 experiment_id,
                 result.item_id,
             )
             for name, value in result.scores.items()
         ]
     if mark is not None:
-        scores.append(score_write(mark_score(mark, experiment_id), None, experiment_id))
+        scores.append(attach_score(mark_score(mark, experiment_id), None, experiment_id))
     for start in range(0, len(spans), BATCH):
-        await ws.gateway.send_spans(_request(spans[start : start + BATCH]).SerializeToString())
+        await ws.gateway.observations.send(_request(spans[start : start + BATCH]).SerializeToString())
     for start in range(0, len(scores), 100):
-        assert await ws.gateway.write_scores(scores[start : start + 100]) == []
+        assert await ws.gateway.scores.write(scores[start : start + 100]) == {}
     return run
 
 
-def _score_write(
-    name: str, value: float | bool | str, comment: str | None, trace_id: str, observation_id: str
-) -> ScoreWrite:
-    return ScoreWrite(
+def _score(name: str, value: float | bool | str, comment: str | None, trace_id: str, observation_id: str) -> Score:
+    return Score(
         id=secrets.token_hex(8),
         name=name,
         value=value if isinstance(value, str) else float(value),
@@ -129,10 +127,10 @@ def _score_write(
     )
 
 
-def _made_by(maker: RunMaker | None, score: ScoreWrite, experiment_id: str, item_id: str) -> ScoreWrite:
+def _made_by(maker: RunMaker | None, score: Score, experiment_id: str, item_id: str) -> Score:
     if maker is None:
         return score
-    identity = score_id(experiment_id, item_id, score.observation_id, score.name, maker)
+    identity = score_id(experiment_id, item_id, score.observation_id or "", score.name, maker)
     return replace(score, id=identity, maker=maker)
 
 

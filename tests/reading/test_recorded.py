@@ -3,22 +3,20 @@
 import json
 from pathlib import Path
 
-from lfexp_mcp.gateway.decoding import decode_experiment_item, decode_score_entry
-from lfexp_mcp.gateway.records import ExperimentItem
-from lfexp_mcp.gateway.rows import ExperimentItemRow, ScoreRow
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.gateway.wire import ExperimentItemRow, ScoreRow, read_scores
+from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.services.annotations.human_words import words_of_scores
 from lfexp_mcp.services.comparison.figures import error_rate
-from lfexp_mcp.services.runs.read_run import item_result, newest_good
+from lfexp_mcp.services.runs.read_run import newest_good
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def _items(name: str) -> list[ExperimentItem]:
+def _items(name: str) -> list[ItemResult]:
     rows = json.loads((RECORDED / name).read_text(encoding="utf-8"))["data"]
-    return [decode_experiment_item(ExperimentItemRow.model_validate(row)) for row in rows]
+    return [ExperimentItemRow.model_validate(row).result() for row in rows]
 
 
 def test_a_run_name_used_twice_gives_one_result_per_dataset_item() -> None:
@@ -26,18 +24,20 @@ def test_a_run_name_used_twice_gives_one_result_per_dataset_item() -> None:
     kept = newest_good(results)
     assert len(results) == 8
     assert len(kept) == 4
-    assert all(result.started.second == 48 and result.started.microsecond > 800_000 for result in kept)
+    assert all(
+        result.started and (result.started.second, result.started.microsecond) > (48, 800_000) for result in kept
+    )
 
 
 def test_failures_are_counted_and_their_errors_are_text() -> None:
-    items = [item_result(result) for result in newest_good(_items("same_run_name_twice_with_failures.json"))]
+    items = newest_good(_items("same_run_name_twice_with_failures.json"))
     failed = [item for item in items if item.status == "failed"]
     assert [(item.item_id[-1], item.error, item.output) for item in failed] == [("1", "boom", None)]
     assert error_rate(items) == 0.25
 
 
 def test_inputs_outputs_and_metadata_are_decoded() -> None:
-    items = {item.item_id[-1]: item for item in map(item_result, _items("same_run_name_twice_with_failures.json"))}
+    items = {item.item_id[-1]: item for item in _items("same_run_name_twice_with_failures.json")}
     first = items["0"]
     assert isinstance(first.input, dict)
     assert first.input["i"] == 0
@@ -49,7 +49,7 @@ def test_inputs_outputs_and_metadata_are_decoded() -> None:
 
 
 def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
-    items = tuple(map(item_result, _items("experiment-items.json")))
+    items = tuple(_items("experiment-items.json"))
     record = RunRecord("capitals", "id", "run", ("e",), "completed", items, len(items))
     summaries = {summary.name: summary for summary in summarise_scores(record, interpret_scores(record, {}))}
     assert summaries["accuracy"].mean == 2 / 3
@@ -62,7 +62,7 @@ def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
 
 def test_a_humans_comment_is_found_with_its_trace() -> None:
     rows = json.loads((RECORDED / "scores_v3_by_trace.json").read_text(encoding="utf-8"))["data"]
-    entries = [entry for row in rows if (entry := decode_score_entry(ScoreRow.model_validate(row))) is not None]
-    words = [one for one in words_of_scores(entries) if one.score is not None and one.score.source == "ANNOTATION"]
+    scores = read_scores(ScoreRow.model_validate(row) for row in rows)
+    words = [one for one in words_of_scores(scores) if one.score is not None and one.score.source == "ANNOTATION"]
     assert [(one.text, one.kind) for one in words] == [("looks half right", "score")]
     assert words[0].trace_id == "555b05edcfb4dfad91362c82b76756f4"

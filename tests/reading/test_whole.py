@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.records import Dataset, ScoreWrite
+from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.run_marks import MARK_NAME
 from lfexp_mcp.model import (
     OTHERS,
@@ -20,6 +20,7 @@ from lfexp_mcp.model import (
     RunPlan,
     RunStatus,
     Scale,
+    Score,
     ScriptMaker,
 )
 from lfexp_mcp.runs.identity import score_id
@@ -87,8 +88,8 @@ async def test_a_mark_by_others_is_none(workspace: Workspace) -> None:
     run = await record_run(
         workspace, dataset, "run", [Recorded("a")], metadata={"lfexp": json.dumps({"plan": {"items": 2}})}
     )
-    forged = ScoreWrite("forged", MARK_NAME, "completed", "CATEGORICAL", experiment_id=run.experiment_id)
-    assert await workspace.gateway.write_scores([forged]) == []
+    forged = Score("forged", MARK_NAME, "completed", "CATEGORICAL", experiment_id=run.experiment_id)
+    assert await workspace.gateway.scores.write([forged]) == {}
     assert (await get_run(workspace, dataset.name, "run")).status == "unknown"
 
 
@@ -98,12 +99,12 @@ async def test_a_run_of_others_is_whole_when_it_has_every_item_of_its_dataset(
 ) -> None:
     dataset = await make_dataset(workspace, f"whole-others-{ran}")
     for n in range(3):
-        await workspace.gateway.upsert_dataset_item(dataset.name, id=f"{dataset.name}-{n}", input="q")
+        await workspace.gateway.datasets.upsert_item(dataset.name, id=f"{dataset.name}-{n}", input="q")
     now = datetime.now(UTC)
     results = [Recorded(f"{dataset.name}-{n}", scores={"ok": 1.0}, started=now) for n in range(ran)]
     await record_run(workspace, dataset, "run", results)
     # What was added later the run could not have.
-    await workspace.gateway.upsert_dataset_item(dataset.name, id=f"{dataset.name}-late", input="q")
+    await workspace.gateway.datasets.upsert_item(dataset.name, id=f"{dataset.name}-late", input="q")
     answer = await get_run(workspace, dataset.name, "run")
     assert answer.status == status
     assert (await list_runs(workspace, dataset.name)).runs[0].status is None
@@ -142,8 +143,16 @@ async def write(
     """Write a score as a worker does, or as anybody can."""
     observation = run.observations[item_id]
     identity = score_id(run.experiment_id, item_id, observation, name, maker) if maker else secrets.token_hex(8)
-    score = ScoreWrite(identity, name, value, "NUMERIC", run.traces[item_id], observation, maker=maker or OTHERS)
-    assert await ws.gateway.write_scores([score]) == []
+    score = Score(
+        identity,
+        name,
+        value,
+        "NUMERIC",
+        maker=maker or OTHERS,
+        trace_id=run.traces[item_id],
+        observation_id=observation,
+    )
+    assert await ws.gateway.scores.write([score]) == {}
 
 
 async def test_a_score_of_the_same_name_by_others_does_not_take_the_judges_place(workspace: Workspace) -> None:
@@ -214,8 +223,16 @@ async def test_scores_that_version_0_1_wrote_are_still_its_judges(workspace: Wor
     for item, name, metadata in written:
         observation = run.observations[item]
         identity = score_id(run.experiment_id, item, observation, name)
-        score = ScoreWrite(identity, name, 0.5, "NUMERIC", run.traces[item], observation, metadata=metadata)
-        assert await workspace.gateway.write_scores([score]) == []
+        score = Score(
+            identity,
+            name,
+            0.5,
+            "NUMERIC",
+            metadata=metadata,
+            trace_id=run.traces[item],
+            observation_id=observation,
+        )
+        assert await workspace.gateway.scores.write([score]) == {}
     record = await read_run(workspace, dataset.name, "run")
     makers = {(item.item_id, score.name): score.maker for item in record.items for score in item.scores}
     assert makers == {

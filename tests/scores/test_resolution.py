@@ -14,7 +14,7 @@ class Config:
     data_type: str = "NUMERIC"
     min_value: float | None = None
     max_value: float | None = None
-    categories: tuple[tuple[str, float], ...] = ()
+    categories: tuple[Category, ...] = ()
     name: str = "tone"
 
 
@@ -39,7 +39,7 @@ def test_a_judge_that_says_nothing_of_its_scale_answers_0_to_10() -> None:
 
 
 def test_a_score_config_of_labels_is_a_scale_of_categories() -> None:
-    found = resolve_judge_scale({}, Config("CATEGORICAL", categories=(("good", 1), ("bad", 0))), "")
+    found = resolve_judge_scale({}, Config("CATEGORICAL", categories=(Category("good", 1), Category("bad", 0))), "")
     assert found.scale.categories == (Category("good", 1), Category("bad", 0))
     assert found.scale.kind == "CATEGORICAL"
 

@@ -42,7 +42,7 @@ async def test_metadata_that_json_has_not_is_refused_before_anything_is_stored(
     name = f"no json {uuid4().hex}"
     with pytest.raises(UsageError, match="metadata of dataset"):
         await create_dataset(workspace, name, items=[NewItem(input=1)], metadata=metadata)
-    assert name not in {dataset.name for dataset in await workspace.gateway.datasets()}
+    assert name not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
     judge = f"judge-{uuid4().hex}"
     with pytest.raises(JudgeError, match="config of judge"):
         await create_judge(workspace, judge, "Rate {{output}} from 0 to 10.", config=metadata)
@@ -65,7 +65,7 @@ async def test_a_broken_file_leaves_no_dataset_behind(workspace: Workspace, tmp_
     path.write_text(f'{{"input": 1}}\n{broken}\n')
     with pytest.raises(DataFileError, match="line 2"):
         await create_dataset(workspace, name, items_file=path)
-    assert name not in {dataset.name for dataset in await workspace.gateway.datasets()}
+    assert name not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
 
 
 async def test_an_item_without_input_or_a_dataset_without_name_is_refused(workspace: Workspace) -> None:
@@ -89,8 +89,8 @@ async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(wor
     items = [NewItem(id=f"free {taken}", input=0), NewItem(id=taken, input=1)]
     with pytest.raises(UsageError, match=rf"Items of other datasets.*{taken}.*Nothing was stored"):
         await create_dataset(workspace, f"two {taken}", items=items)
-    assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets()}
-    assert await workspace.gateway.datasets_of_items([f"free {taken}"]) == {}
+    assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
+    assert await workspace.gateway.datasets.owners([f"free {taken}"]) == {}
     again = await create_dataset(workspace, f"one {taken}", items=items)
     assert (again.stored, again.total_items) == (2, 2)
 
@@ -100,7 +100,7 @@ async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Worksp
     items = [NewItem(id=f"{name}-{number % 2}", input=number) for number in range(40)]
     answer = await create_dataset(workspace, name, items=items)
     assert (answer.stored, answer.total_items) == (2, 2)
-    assert sorted(str(item.input) for item in await workspace.gateway.dataset_items(name)) == ["38", "39"]
+    assert sorted(str(item.input) for item in await workspace.gateway.datasets.items(name)) == ["38", "39"]
 
 
 async def test_progress_is_told_while_items_are_stored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,15 +66,15 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     answer = await run_experiment(quiet, request)
     assert answer.estimate is not None
     assert (answer.status, answer.succeeded, answer.estimate.results) == ("completed", 2, 3)
-    assert [dataset.name for dataset in await quiet.gateway.datasets()] == []
+    assert [dataset.name for dataset in await quiet.gateway.datasets.all()] == []
 
     dataset = await store_live(quiet, "first", 3)
-    items = await quiet.gateway.dataset_items(dataset.name)
+    items = await quiet.gateway.datasets.items(dataset.name)
     assert dataset.name == "live-first"
     assert [item.input for item in items] == [{"q": 2}, {"q": 3}, {"q": 4}]
     assert items[0].metadata["production_output"] == "answer 2"
     assert items[0].expected_output is None
-    roots = {root.trace_id for root in await quiet.gateway.observations(root_only=True)}
+    roots = {root.trace_id for root in await quiet.gateway.observations.find(root_only=True)}
     assert {item.source_trace_id for item in items} <= roots
     assert await store_live(quiet, "first", 5) == dataset
 
@@ -93,20 +93,20 @@ async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
         trace(number)
     sdk.flush()
     sample = await sample_live(quiet, "cut", 5)
-    await quiet.gateway.upsert_dataset(sample.dataset.name, sample.dataset.description, sample.dataset.metadata)
+    await quiet.gateway.datasets.upsert(sample.dataset.name, sample.dataset.description, sample.dataset.metadata)
     for item in sample.missing[1:3]:
-        await quiet.gateway.upsert_dataset_item(
+        await quiet.gateway.datasets.upsert_item(
             "live-cut", id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
         )
     trace(8)
     sdk.flush()
     dataset = await store_live(quiet, "cut", 5)
-    items = await quiet.gateway.dataset_items("live-cut")
+    items = await quiet.gateway.datasets.items("live-cut")
     assert sorted(str(item.input) for item in items) == [str({"q": number}) for number in range(3, 8)]
     assert dataset.metadata == {"source": "live"}
     assert await store_live(quiet, "cut", 5) == dataset
     lacking: dict[str, JsonValue] = {"copying": {"traces": 99, "until": "2026-01-01T00:00:00Z"}}
-    await quiet.gateway.upsert_dataset("live-cut", None, lacking)
+    await quiet.gateway.datasets.upsert("live-cut", None, lacking)
     with pytest.raises(UsageError, match="interrupted at 5 of 99"):
         await store_live(quiet, "cut", 5)
 

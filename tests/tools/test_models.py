@@ -73,7 +73,9 @@ async def test_the_specified_tasks_work_as_printed(
 async def test_the_specified_task_on_a_prompt_works_as_printed(
     modelled: Caller, workspace: Workspace, openai_server: ProviderServer, specified: Callable[[str], Path]
 ) -> None:
-    await workspace.gateway.create_prompt("my-prompt", "Answer in one word.", config={}, labels=["production"], tags=[])
+    await workspace.gateway.prompts.create(
+        "my-prompt", "Answer in one word.", config={}, labels=["production"], tags=[]
+    )
     openai_server.script(Reply(text="four"))
     await modelled.answer("create_dataset", name="printed prompt", items=[{"input": "Two and two?"}])
     await _run(modelled, "printed prompt", run_name="r", task_script=str(specified("task_prompt.py")))

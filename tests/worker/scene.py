@@ -39,7 +39,7 @@ class Scene:
 
     async def fill(self, count: int, **fields: JsonValue) -> None:
         """Make the dataset: inputs `input 0`, `input 1`, ..., and the same in capitals expected."""
-        await self.ws.gateway.upsert_dataset(self.dataset)
+        await self.ws.gateway.datasets.upsert(self.dataset)
         limiter = anyio.CapacityLimiter(8)
 
         async def add(number: int) -> None:
@@ -49,7 +49,7 @@ class Scene:
                     "expected_output": f"INPUT {number}",
                     "metadata": {"number": number},
                 }
-                await self.ws.gateway.upsert_dataset_item(self.dataset, id=self.item_id(number), **(values | fields))
+                await self.ws.gateway.datasets.upsert_item(self.dataset, id=self.item_id(number), **(values | fields))
 
         async with anyio.create_task_group() as group:
             for number in range(count):
@@ -86,8 +86,8 @@ class Scene:
 
     async def run_folder(self) -> RunFolder:
         """The run's folder."""
-        dataset = await self.ws.gateway.dataset(self.dataset)
-        return self.ws.runs.folder(await self.ws.gateway.experiment_id(dataset.id, self.run_name))
+        dataset = await self.ws.gateway.datasets.get(self.dataset)
+        return self.ws.runs.folder(await self.ws.gateway.experiments.id_of(dataset.id, self.run_name))
 
     async def record(self) -> RunRecord:
         """The run as this machine's journal tells it."""

@@ -111,7 +111,7 @@ async def test_a_span_whose_texts_are_no_text_costs_no_other_span(scene: Scene) 
     await scene.fill(5)
     answer = await scene.run(task, evaluator_script=evaluators)
     assert (answer.status, answer.failed) == ("completed", 5)
-    assert len(await scene.ws.gateway.experiment_items(str(answer.experiment_id))) == 5
+    assert len(await scene.ws.gateway.experiments.results(str(answer.experiment_id))) == 5
 
 
 async def test_a_script_that_fails_on_import_with_what_is_no_text_is_refused(scene: Scene) -> None:

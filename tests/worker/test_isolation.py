@@ -18,7 +18,7 @@ async def test_scripts_that_seed_random_make_runs_with_ids_of_their_own(scene: S
         scene.run_name = name
         assert (await scene.run(task, max_concurrency=1)).status == "completed"
         record = await scene.record()
-        items = await scene.ws.gateway.experiment_items(record.experiment_ids[0])
+        items = await scene.ws.gateway.experiments.results(record.experiment_ids[0])
         assert len(items) == 3
         traces |= {item.trace_id for item in items}
     assert len(traces) == 6
@@ -37,7 +37,7 @@ async def test_a_script_that_changes_the_environment_does_not_redirect_the_run(s
     """)
     answer = await scene.run(task, evaluator_script=scene.script("def one(**k):\n    return 1.0\n", "one.py"))
     assert (answer.status, answer.undelivered) == ("completed", 0)
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
     assert [len(item.scores) for item in items] == [1, 1]
 
 
@@ -52,7 +52,7 @@ async def test_user_code_that_shuts_tracing_down_loses_no_span(scene: Scene) -> 
     """)
     answer = await scene.run(task, max_concurrency=1)
     assert answer.status == "completed"
-    assert len(await scene.ws.gateway.experiment_items(str(answer.experiment_id))) == 3
+    assert len(await scene.ws.gateway.experiments.results(str(answer.experiment_id))) == 3
 
 
 async def test_a_module_edited_within_a_second_is_measured_as_it_is_now(
@@ -140,6 +140,6 @@ async def test_spans_of_forked_children_have_ids_of_their_own(scene: Scene) -> N
     spans = []
     for item in (await scene.record()).items:
         spans += [
-            span.id for span in await scene.ws.gateway.observations(trace_id=item.trace_id) if span.name == "child"
+            span.id for span in await scene.ws.gateway.observations.find(trace_id=item.trace_id) if span.name == "child"
         ]
     assert len(spans) == len(set(spans)) == 6

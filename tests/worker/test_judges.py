@@ -56,7 +56,7 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
         assert (await read_task_usage(ws, record)).items == {}, "a judge's calls are none of the task's"
         assert record.items[0].scores[0].raw == 8
         assert record.items[0].scores[0].comment == "Right."
-        spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)
+        spans = await ws.gateway.observations.find(trace_id=record.items[0].trace_id)
     [generation] = [span for span in spans if span.type == "GENERATION"]
     assert generation.model == "gpt-test"
     assert generation.usage["input"] == 100
@@ -127,10 +127,8 @@ async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(set
         for item in record.items:
             assert isinstance(item.output, float)
             assert item.seconds == pytest.approx(item.output, abs=0.5)
-        for stored in await ws.gateway.experiment_items(str(answer.experiment_id)):
-            assert stored.ended is not None
-            seconds = (stored.ended - stored.started).total_seconds()
-            assert seconds == pytest.approx(float(str(stored.output)), abs=0.5)
+        for stored in await ws.gateway.experiments.results(str(answer.experiment_id)):
+            assert stored.seconds == pytest.approx(float(str(stored.output)), abs=0.5)
 
 
 @pytest.mark.usefixtures("_with_openai")
@@ -143,16 +141,15 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
     async with open_workspace(scene_settings(settings)) as ws:
         prompted = Scene(ws, scene.folder, scene.dataset)
         name = f"task-{prompted.dataset}"
-        await ws.gateway.create_prompt(name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"})
+        await ws.gateway.prompts.create(name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"})
         answer = await prompted.run(None, task_prompt=name, max_concurrency=3)
         assert answer.succeeded == 3
         items = {item.item_id: item for item in (await prompted.record()).items}
         assert all(0 < (item.seconds or 0) < 1 for item in items.values())
-        for stored in await ws.gateway.experiment_items(str(answer.experiment_id)):
-            assert stored.ended is not None
-            seconds = (stored.ended - stored.started).total_seconds()
-            assert seconds == pytest.approx(items[stored.item_id].seconds, abs=0.01)
-            spans = await ws.gateway.observations(trace_id=stored.trace_id)
+        for stored in await ws.gateway.experiments.results(str(answer.experiment_id)):
+            assert stored.started is not None
+            assert stored.seconds == pytest.approx(items[stored.item_id].seconds, abs=0.01)
+            spans = await ws.gateway.observations.find(trace_id=stored.trace_id)
             assert all(span.started >= stored.started for span in spans)
 
 
@@ -162,12 +159,12 @@ async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai
     openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
     async with open_workspace(scene_settings(settings)) as ws:
         prompted = Scene(ws, scene.folder, scene.dataset)
-        await ws.gateway.create_prompt(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
+        await ws.gateway.prompts.create(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
         answer = await prompted.run(None, task_prompt=f"task-{scene.dataset}", model="gpt-test")
         assert (answer.status, answer.succeeded) == ("completed", 3)
         record = await prompted.record()
         assert {item.output for item in record.items} == {f"answer to Q: input {number}" for number in range(3)}
-        spans = await ws.gateway.observations(trace_id=record.items[0].trace_id)
+        spans = await ws.gateway.observations.find(trace_id=record.items[0].trace_id)
     [generation] = [span for span in spans if span.type == "GENERATION"]
     assert (generation.model, generation.usage["output"]) == ("gpt-test", 20)
     assert generation.parent_id == record.items[0].observation_id
@@ -286,8 +283,8 @@ async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settin
         assert estimate is not None
         assert (estimate.results, estimate.calls, estimate.input_tokens, estimate.output_tokens) == (6, 6, 600, 120)
         assert (estimate.cost_usd, estimate.unknown_prices) == (None, ["gpt-test"])
-        dataset = await ws.gateway.dataset(scene.dataset)
-        assert await ws.gateway.experiment(dataset.id, scene.run_name) is None
+        dataset = await ws.gateway.datasets.get(scene.dataset)
+        assert await ws.gateway.experiments.find(dataset.id, scene.run_name) is None
         assert list(ws.runs.root.iterdir()) == []
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert (answer.status, answer.succeeded) == ("completed", 6)

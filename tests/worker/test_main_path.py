@@ -47,17 +47,17 @@ async def test_a_run_stores_every_item_with_its_scores_where_langfuse_looks_for_
         "length": (pytest.approx(0.07), 7),
     }
 
-    dataset = await scene.ws.gateway.dataset(scene.dataset)
-    experiment = await scene.ws.gateway.experiment(dataset.id, scene.run_name)
+    dataset = await scene.ws.gateway.datasets.get(scene.dataset)
+    experiment = await scene.ws.gateway.experiments.find(dataset.id, scene.run_name)
     assert experiment is not None
     assert experiment.id == answer.experiment_id
     assert experiment.metadata["variant"] == "a"
-    items = await scene.ws.gateway.experiment_items(experiment.id)
+    items, description = await scene.ws.gateway.experiments.described_results(experiment.id)
     assert {item.item_id: item.output for item in items} == {scene.item_id(n): f"INPUT {n}" for n in range(7)}
     assert {item.expected_output for item in items} == {f"INPUT {n}" for n in range(7)}
-    assert {item.description for item in items} == {"first try"}
+    assert description == "first try"
     assert all({score.name for score in item.scores} == {"exact", "length"} for item in items)
-    assert items[0].item_metadata["number"] in range(7)
+    assert items[0].metadata["number"] in range(7)
 
 
 async def test_the_spans_of_an_item_nest_as_the_sdks_do(scene: Scene) -> None:
@@ -76,7 +76,7 @@ async def test_the_spans_of_an_item_nest_as_the_sdks_do(scene: Scene) -> None:
     """)
     await scene.run(task, evaluator_script=scene.script(EVALUATORS, "evaluators.py"))
     result = (await scene.record()).items[0]
-    spans = await scene.ws.gateway.observations(trace_id=result.trace_id)
+    spans = await scene.ws.gateway.observations.find(trace_id=result.trace_id)
     names = {span.id: span.name for span in spans}
     parents = {span.name: names.get(span.parent_id or "") for span in spans}
     assert parents == {
@@ -119,7 +119,7 @@ async def test_async_tasks_nest_their_spans_too_and_run_side_by_side(scene: Scen
     record = await scene.record()
     assert {item.output for item in record.items} == {3}
     for item in record.items:
-        spans = await scene.ws.gateway.observations(trace_id=item.trace_id)
+        spans = await scene.ws.gateway.observations.find(trace_id=item.trace_id)
         parent = next(span.parent_id for span in spans if span.name == "inner")
         assert parent == item.observation_id
 
@@ -166,8 +166,8 @@ async def test_a_task_that_raises_is_a_failed_item_and_stops_nobody_else(scene: 
     assert "ValueError: no such thing (task.py, line 6)" in errors[scene.item_id(1)]
     assert "sys.exit(3)" in errors[scene.item_id(2)]
     assert {score.count for score in answer.scores} == {2}
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
-    assert {item.item_id for item in items if item.failed} == {scene.item_id(1), scene.item_id(2)}
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
+    assert {item.item_id for item in items if item.status == "failed"} == {scene.item_id(1), scene.item_id(2)}
     assert len(items) == 4
 
 
@@ -195,7 +195,7 @@ async def test_an_evaluator_that_fails_leaves_the_item_unscored(scene: Scene) ->
 
 async def test_an_item_without_input_fails_without_a_call_of_the_task(scene: Scene) -> None:
     await scene.fill(1)
-    await scene.ws.gateway.upsert_dataset_item(scene.dataset, id=f"{scene.dataset}-none", input=None)
+    await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=f"{scene.dataset}-none", input=None)
     answer = await scene.run(scene.script(UPPER))
     assert (answer.succeeded, answer.failed) == (1, 1)
     assert "no input" in answer.errors[0].error
@@ -218,8 +218,8 @@ async def test_evaluators_of_the_whole_run_score_the_experiment(scene: Scene) ->
     )
     answer = await scene.run(scene.script(UPPER), evaluator_script=evaluators)
     assert answer.run_scores == {"total": 3.0}
-    stored = await scene.ws.gateway.scores(experiment_id=answer.experiment_id)
-    assert {entry.score.name: entry.score.value for entry in stored} == {"total": 3.0, MARK_NAME: "completed"}
+    stored = await scene.ws.gateway.scores.find(experiment_id=answer.experiment_id)
+    assert {score.name: score.value for score in stored} == {"total": 3.0, MARK_NAME: "completed"}
 
 
 async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_told(scene: Scene) -> None:
@@ -271,9 +271,9 @@ async def test_repeats_are_experiments_of_their_own_read_back_as_one_run(scene: 
     record = await scene.record()
     assert sorted(item.repeat for item in record.items) == [0, 0, 1, 1, 2, 2]
     assert len(set(record.experiment_ids)) == 3
-    dataset = await scene.ws.gateway.dataset(scene.dataset)
+    dataset = await scene.ws.gateway.datasets.get(scene.dataset)
     for name in ("run", "run#2", "run#3"):
-        experiment = await scene.ws.gateway.experiment(dataset.id, name)
+        experiment = await scene.ws.gateway.experiments.find(dataset.id, name)
         assert experiment is not None
         assert experiment.item_count == 2
 

@@ -41,7 +41,7 @@ async def check_all_is_there(scene: Scene, answer: RunAnswer) -> None:
     """Check that each item has one result and one score in Langfuse, under today's date."""
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", ITEMS, 0)
     assert [(score.name, score.count) for score in answer.scores] == [("found", ITEMS)]
-    stored = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
+    stored = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
     assert sorted(item.item_id for item in stored) == sorted(map(scene.item_id, range(ITEMS)))
     record = await scene.record()
     assert record.created is not None
@@ -51,7 +51,7 @@ async def check_all_is_there(scene: Scene, answer: RunAnswer) -> None:
         assert abs((item.started - record.created).total_seconds()) < 3600
         assert 0 <= (item.seconds or 0) < 3600
     trace_id = record.items[0].trace_id
-    for observation in await scene.ws.gateway.observations(trace_id=trace_id):
+    for observation in await scene.ws.gateway.observations.find(trace_id=trace_id):
         assert abs((observation.started - record.created).total_seconds()) < 3600
 
 

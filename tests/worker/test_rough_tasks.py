@@ -97,8 +97,8 @@ async def test_outputs_that_json_cannot_hold_are_stored_as_text_and_said(scene: 
     assert by_id[scene.item_id(0)].scores[0].value == "set"
     assert any("set" in warning for warning in answer.warnings)
     assert any("Thing" in warning for warning in answer.warnings)
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id), item_ids=[scene.item_id(4)])
-    assert items[0].output == "x" * 10_000_000
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
+    assert [item.output for item in items if item.item_id == scene.item_id(4)] == ["x" * 10_000_000]
 
 
 async def test_a_task_that_kills_its_process_leaves_a_run_that_resumes(scene: Scene) -> None:

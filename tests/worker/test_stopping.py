@@ -66,8 +66,10 @@ async def test_cancel_keeps_what_is_done_and_resume_runs_only_the_rest(scene: Sc
     assert set(calls) == set(range(8))
     assert len(calls) == 8 + 1 + 2, "the failed one and the two that were given up are called again"
     assert [(score.name, score.count) for score in answer.scores] == [("one", 8)]
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
-    assert {item.item_id for item in items if not item.failed} == {scene.item_id(number) for number in range(8)}
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
+    assert {item.item_id for item in items if item.status == "succeeded"} == {
+        scene.item_id(number) for number in range(8)
+    }
 
 
 async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Scene) -> None:
@@ -113,7 +115,7 @@ async def test_resume_scores_what_an_evaluator_failed_on_without_running_the_tas
     answer = await scene.run(task, evaluator_script=broken, resume=True)
     assert {score.name: (score.count, score.unscored) for score in answer.scores} == {"one": (3, 0), "two": (3, 0)}
     assert len((scene.folder / "task.py.calls").read_text().split()) == 3
-    items = await scene.ws.gateway.experiment_items(str(answer.experiment_id))
+    items = await scene.ws.gateway.experiments.results(str(answer.experiment_id))
     assert [sorted(score.name for score in item.scores) for item in items] == [["one", "two"]] * 3
 
 

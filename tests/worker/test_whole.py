@@ -52,9 +52,9 @@ async def test_a_run_that_ended_is_whole_on_another_machine(scene: Scene, elsewh
     assert (maker.function, maker.file) == ("exact", "checks.py")
     (entry,) = (await list_runs(elsewhere, scene.dataset)).runs
     assert (entry.status, entry.planned) == ("completed", 4)
-    scores = await elsewhere.gateway.scores(trace_ids=[item.trace_id for item in record.items if item.trace_id])
+    scores = await elsewhere.gateway.scores.find(trace_ids=[item.trace_id for item in record.items if item.trace_id])
     assert len(scores) == 2
-    assert MARK_NAME not in {score.score.name for score in scores}
+    assert MARK_NAME not in {score.name for score in scores}
 
 
 async def test_a_cancelled_run_is_cancelled_and_a_running_one_unknown_on_another_machine(

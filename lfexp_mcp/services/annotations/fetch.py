@@ -17,7 +17,7 @@ from lfexp_mcp.answers.annotations import (
 )
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, BackendKind
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.gateway.records import Dataset, ScoreEntry
+from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.model import NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores
 from lfexp_mcp.services.annotations.human_words import (
@@ -97,19 +97,19 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     """
     start = read_cursor(request.cursor)
     asked = await _resolve(ws, request)
-    entries = await read_annotations(ws, asked.scope)
+    scores = await read_annotations(ws, asked.scope)
     comments = await read_comments(ws, asked.scope) if request.score_name is None else []
-    words = newest_first([*words_of_scores(entries), *comments])
+    words = newest_first([*words_of_scores(scores), *comments])
     check_cursor(start, len(words), "comments")
-    nothing = () if words or entries else await _why_nothing(ws, request, asked.scope)
-    recent = _may_be_more(ws.gateway.backend.kind, words, entries, datetime.now(UTC))
-    scales = await configured_scales(ws, (entry.score for entry in entries))
-    humans = interpret_human_scores((entry.score for entry in entries), scales)
+    nothing = () if words or scores else await _why_nothing(ws, request, asked.scope)
+    recent = _may_be_more(ws.gateway.backend.kind, words, scores, datetime.now(UTC))
+    scales = await configured_scales(ws, scores)
+    humans = interpret_human_scores(scores, scales)
     if asked.record is not None:
         words = link_to_run(words, asked.record)
     page = await link_to_items(ws, words[start : start + request.limit])
     urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
-    themes = _themes(words, request, _values(words, entries, humans))
+    themes = _themes(words, request, _values(words, scores, humans))
     pairs = rater_pairs(interpret_run(asked.record, scales), humans) if asked.record else []
 
     def build(size: AnswerSize) -> AnnotationComments:
@@ -136,7 +136,7 @@ async def _why_nothing(ws: Workspace, request: CommentsRequest, scope: Scope) ->
     found = []
     if request.score_name is not None:
         others = await read_annotations(ws, replace(scope, score_name=None))
-        names = sorted({entry.score.name for entry in others})
+        names = sorted({score.name for score in others})
         known = f"there are {', '.join(map(repr, names[:NAMES]))}" if names else "humans gave none"
         found.append(f"No score that a human gave is named {request.score_name!r} here: {known}.")
     if request.trace_ids is not None:
@@ -147,10 +147,10 @@ async def _why_nothing(ws: Workspace, request: CommentsRequest, scope: Scope) ->
 
 
 def _may_be_more(
-    kind: BackendKind, words: Sequence[HumanWords], entries: Sequence[ScoreEntry], now: datetime
+    kind: BackendKind, words: Sequence[HumanWords], scores: Sequence[Score], now: datetime
 ) -> tuple[str, ...]:
     """Say that scores may be missing while people are at it: Langfuse shows them some seconds after they are given."""
-    given = [one.created for one in words] + [entry.score.timestamp for entry in entries]
+    given = [one.created for one in words] + [score.timestamp for score in scores]
     newest = max((moment for moment in given if moment is not None), default=None)
     if newest is None or now - newest > VISIBLE_AFTER or kind == "embedded":
         return ()
@@ -181,7 +181,7 @@ async def _resolve(ws: Workspace, request: CommentsRequest) -> _Asked:
         record = await read_run(ws, request.dataset, request.run_name)
         text = ", ".join([f"run {request.run_name!r} of dataset {request.dataset!r}", *named])
         return _Asked(_of_record(record, scope), text, record)
-    dataset = await ws.gateway.dataset(request.dataset)
+    dataset = await ws.gateway.datasets.get(request.dataset)
     text = ", ".join([f"runs of dataset {request.dataset!r}", *named])
     scope, warnings = await _of_dataset(ws, dataset, scope)
     return _Asked(scope, text, None, warnings)
@@ -193,7 +193,7 @@ def _aware(moment: datetime | None) -> datetime | None:
 
 
 async def _of_queue(ws: Workspace, name: str, scope: Scope) -> Scope:
-    queues = await ws.gateway.queues()
+    queues = await ws.gateway.annotation_queues()
     found = next((queue for queue in queues if name in (queue.name, queue.id)), None)
     if found is None:
         known = [queue.name for queue in queues]
@@ -217,23 +217,23 @@ def _within(traces: set[str], scope: Scope) -> frozenset[str]:
 
 
 async def _of_dataset(ws: Workspace, dataset: Dataset, scope: Scope) -> tuple[Scope, tuple[str, ...]]:
-    experiments, more = await ws.gateway.experiments(dataset.id, limit=RUNS_OF_DATASET)
-    items = [item for experiment in experiments for item in await ws.gateway.experiment_items(experiment.id)]
+    experiments, more = await ws.gateway.experiments.page(dataset.id, limit=RUNS_OF_DATASET)
+    items = [item for experiment in experiments for item in await ws.gateway.experiments.results(experiment.id)]
     annotated = {item.trace_id for item in items if any(score.source == "ANNOTATION" for score in item.scores)}
-    traces = _within({item.trace_id for item in items}, scope)
+    traces = _within({item.trace_id for item in items if item.trace_id}, scope)
     warnings = (f"Only the newest {RUNS_OF_DATASET} runs were searched; name a run for older ones.",) if more else ()
-    return replace(scope, traces=traces, annotated=tuple(sorted(annotated & traces))), warnings
+    return replace(scope, traces=traces, annotated=tuple(sorted(traces & annotated))), warnings
 
 
 def _values(
-    words: Sequence[HumanWords], entries: Sequence[ScoreEntry], humans: Mapping[str, ScoreInterpretation]
+    words: Sequence[HumanWords], scores: Sequence[Score], humans: Mapping[str, ScoreInterpretation]
 ) -> list[float | None]:
     """The human score that goes with each comment, on 0-1: its own, else the mean of its trace's."""
     by_trace: dict[str, list[float]] = {}
-    for entry in entries:
-        value = _canonical(entry.score, humans)
-        if value is not None and entry.trace_id:
-            by_trace.setdefault(entry.trace_id, []).append(value)
+    for score in scores:
+        value = _canonical(score, humans)
+        if value is not None and score.trace_id:
+            by_trace.setdefault(score.trace_id, []).append(value)
     return [
         _canonical(one.score, humans) if one.score is not None else _mean(by_trace.get(one.trace_id or "", []))
         for one in words

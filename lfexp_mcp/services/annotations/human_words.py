@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.annotations import WordsKind
-from lfexp_mcp.gateway.records import Comment, Observation, ScoreEntry
+from lfexp_mcp.gateway.records import Comment, Observation
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
 
@@ -55,12 +55,12 @@ class Scope:
         return (self.since is None or created >= self.since) and (self.until is None or created < self.until)
 
 
-async def read_annotations(ws: Workspace, scope: Scope) -> list[ScoreEntry]:
+async def read_annotations(ws: Workspace, scope: Scope) -> list[Score]:
     """Read the annotation scores in scope, with or without a comment."""
     asked = scope.annotated if scope.annotated is not None else tuple(sorted(scope.traces or ())) or None
     if scope.traces is not None and not asked:
         return []
-    entries = await ws.gateway.scores(
+    scores = await ws.gateway.scores.find(
         trace_ids=asked,
         name=scope.score_name if scope.score_name and "," not in scope.score_name else None,
         source="ANNOTATION",
@@ -69,7 +69,7 @@ async def read_annotations(ws: Workspace, scope: Scope) -> list[ScoreEntry]:
         since=scope.since,
         until=scope.until,
     )
-    return [entry for entry in entries if scope.score_name in (None, entry.score.name)]
+    return [score for score in scores if scope.score_name in (None, score.name)]
 
 
 async def unknown_traces(ws: Workspace, traces: Iterable[str]) -> list[str]:
@@ -79,23 +79,23 @@ async def unknown_traces(ws: Workspace, traces: Iterable[str]) -> list[str]:
     return [trace for trace in asked if trace not in known]
 
 
-def words_of_scores(entries: Iterable[ScoreEntry]) -> list[HumanWords]:
+def words_of_scores(scores: Iterable[Score]) -> list[HumanWords]:
     """Take the comments of scores."""
     return [
         HumanWords(
-            id=entry.score.id,
+            id=score.id,
             kind="score",
-            text=entry.score.comment,
-            author=entry.score.author,
-            created=entry.score.timestamp,
-            score=entry.score,
-            trace_id=entry.trace_id,
-            observation_id=entry.observation_id,
-            session_id=entry.session_id,
-            queue_id=entry.queue_id,
+            text=score.comment,
+            author=score.author,
+            created=score.timestamp,
+            score=score,
+            trace_id=score.trace_id,
+            observation_id=score.observation_id,
+            session_id=score.session_id,
+            queue_id=score.queue_id,
         )
-        for entry in entries
-        if entry.score.comment
+        for score in scores
+        if score.comment
     ]
 
 
@@ -189,7 +189,7 @@ async def _observations_where(
             "operator": "any of",
             "value": [*values[start : start + LOOKED_UP]],
         }
-        found += await ws.gateway.observations(filter=[condition, *(only_roots if roots else [])])
+        found += await ws.gateway.observations.find(filter=[condition, *(only_roots if roots else [])])
     return found
 
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
-from lfexp_mcp.gateway.dataset_names import refuse_unreachable
+from lfexp_mcp.gateway.datasets import check_dataset_name
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
@@ -50,7 +50,7 @@ async def create_dataset(
         DataFileError: The file cannot be read; nothing has been stored then.
         BackendError: Langfuse failed; the text says how many items are stored.
     """
-    refuse_unreachable(name)
+    check_dataset_name(name)
     try:
         check_json(metadata)
     except ValueError as error:
@@ -61,9 +61,9 @@ async def create_dataset(
 
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     await _check_ids(ws, name, survey)
-    dataset = await ws.gateway.upsert_dataset(name, description, metadata)
+    dataset = await ws.gateway.datasets.upsert(name, description, metadata)
     changed = await store_items(ws, name, given(), survey, on_progress)
-    total = await ws.gateway.count_dataset_items(name)
+    total = await ws.gateway.datasets.count_items(name)
     return DatasetAnswer(
         backend=ws.gateway.backend,
         dataset=name,
@@ -77,10 +77,10 @@ async def create_dataset(
 
 async def _check_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:
     """Refuse ids that belong to items of other datasets before anything is stored: datasets cannot be deleted."""
-    found = await ws.gateway.datasets_of_items(survey.given_ids) if survey.given_ids else {}
+    found = await ws.gateway.datasets.owners(survey.given_ids) if survey.given_ids else {}
     if not found:
         return
-    own = {dataset.id for dataset in await ws.gateway.datasets() if dataset.name == name}
+    own = {dataset.id for dataset in await ws.gateway.datasets.all() if dataset.name == name}
     taken = [item_id for item_id in found if found[item_id] not in own]
     if taken:
         raise UsageError(

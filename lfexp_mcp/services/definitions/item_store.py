@@ -96,7 +96,7 @@ async def store_items(
     async def store(pair: tuple[str, NewItem]) -> None:
         nonlocal stored, reported
         id_, item = pair
-        kept = await ws.gateway.upsert_dataset_item(
+        kept = await ws.gateway.datasets.upsert_item(
             dataset_name, id=id_, input=item.input, expected_output=item.expected_output, metadata=item.metadata
         )
         if (kept.input, kept.expected_output, kept.metadata) != (item.input, item.expected_output, item.metadata or {}):

@@ -50,7 +50,7 @@ async def create_judge(
     template = resolve_template(draft, await ws.gateway.score_configs())
     chosen = choose_model(name, config, ws.settings)
     model = chosen.model if chosen else None
-    stored = await ws.gateway.create_prompt(
+    stored = await ws.gateway.prompts.create(
         name, prompt, config=config, labels=list(DEFAULT_LABELS if labels is None else labels), tags=["judge"]
     )
     return JudgeAnswer(
@@ -79,9 +79,7 @@ def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, J
         raise JudgeError(
             f"The judge's name {name!r} would be read as a name with a version or label: leave out `:` and `@`."
         )
-    if isinstance(prompt, str):
-        return Prompt(name=name, version=0, type="text", text=prompt, config=config)
-    return Prompt(name=name, version=0, type="chat", messages=tuple(prompt), config=config)
+    return Prompt(name, 0, prompt if isinstance(prompt, str) else tuple(prompt), config)
 
 
 def _warnings(template: JudgeTemplate, model: str | None) -> list[str]:

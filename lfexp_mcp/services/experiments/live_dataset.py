@@ -46,12 +46,12 @@ async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
     if not sample.missing:
         return sample.dataset
     name, description = sample.dataset.name, sample.dataset.description
-    await ws.gateway.upsert_dataset(name, description, sample.dataset.metadata)
+    await ws.gateway.datasets.upsert(name, description, sample.dataset.metadata)
     for item in sample.missing:
-        await ws.gateway.upsert_dataset_item(
+        await ws.gateway.datasets.upsert_item(
             name, id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
         )
-    return await ws.gateway.upsert_dataset(name, description, COMPLETE_METADATA)
+    return await ws.gateway.datasets.upsert(name, description, COMPLETE_METADATA)
 
 
 async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSample:
@@ -66,9 +66,9 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
         UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
     """
     name = live_dataset_name(run_name)
-    existing = next((dataset for dataset in await ws.gateway.datasets() if dataset.name == name), None)
+    existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
     if existing is not None:
-        items = await ws.gateway.dataset_items(name)
+        items = await ws.gateway.datasets.items(name)
         plan = _copy_plan(existing)
         if plan is not None:
             return await _complete(ws, existing, items, plan)
@@ -129,7 +129,7 @@ async def _newest_traces(ws: Workspace, sample_size: int, until: datetime | None
     page = min(max(4 * sample_size, 50), 1000)
     wanted = page
     while True:
-        roots = await ws.gateway.observations(root_only=True, until=until, page_size=page, most=wanted)
+        roots = await ws.gateway.observations.find(root_only=True, until=until, page_size=page, max_rows=wanted)
         usable = [root for root in roots if _is_usable(root)]
         if len(usable) >= sample_size or len(roots) < wanted:
             return usable[:sample_size]

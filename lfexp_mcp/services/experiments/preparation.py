@@ -10,9 +10,9 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
-from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem
+from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import DatasetItem, ExperimentHead, Limits, RunSpec
+from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
@@ -22,7 +22,7 @@ from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.runs.completeness import Completeness, read_completeness
-from lfexp_mcp.services.runs.read_run import item_result, newest_good
+from lfexp_mcp.services.runs.read_run import newest_good
 from lfexp_mcp.services.runs.score_attribution import attribute_scores
 from lfexp_mcp.services.workspace import Workspace
 
@@ -84,7 +84,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     if request.source_type == "live":
         dataset = await store_live(ws, request.run_name, request.sample_size)
     else:
-        dataset = await ws.gateway.dataset(request.dataset or "")
+        dataset = await ws.gateway.datasets.get(request.dataset or "")
     heads = await _heads(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
     if folder.has_started():
@@ -98,8 +98,8 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         sample = await sample_live(ws, request.run_name, request.sample_size)
         dataset, items = sample.dataset, sample.items
     else:
-        dataset = await ws.gateway.dataset(request.dataset or "")
-        items = await ws.gateway.dataset_items(dataset.name)
+        dataset = await ws.gateway.datasets.get(request.dataset or "")
+        items = await ws.gateway.datasets.items(dataset.name)
     whole = await _new_run_spec(ws, request, dataset, items, await _heads(ws, dataset, request))
     few = items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
@@ -213,7 +213,7 @@ async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -
 
 async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
     names = (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
-    return [ExperimentHead(id=await ws.gateway.experiment_id(dataset.id, name), name=name) for name in names]
+    return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
 
 
 async def _read(
@@ -224,10 +224,10 @@ async def _read(
     taken: dict[str, Experiment] = {}
 
     async def read_items() -> None:
-        items.extend(await ws.gateway.dataset_items(dataset.name))
+        items.extend(await ws.gateway.datasets.items(dataset.name))
 
     async def look_up(name: str) -> None:
-        experiment = await ws.gateway.experiment(dataset.id, name)
+        experiment = await ws.gateway.experiments.find(dataset.id, name)
         if experiment is not None:
             taken[name] = experiment
 
@@ -246,31 +246,33 @@ async def _read_results(ws: Workspace, completeness: Completeness, heads: Sequen
     """
     events: list[Event] = []
     for repeat, head in enumerate(heads):
-        results = newest_good(await ws.gateway.experiment_items(head.id))
-        results = await attribute_scores(ws, results, completeness.run_makers())
-        events += (event for result in results for event in _events(result, repeat, completeness))
+        results = newest_good(await ws.gateway.experiments.results(head.id, repeat))
+        results = await attribute_scores(ws, head.id, results, completeness.run_makers())
+        events += (event for result in results for event in _events(result, completeness))
     return events
 
 
-def _events(result: ExperimentItem, repeat: int, completeness: Completeness) -> Iterator[Event]:
-    item = item_result(result, repeat)
+def _events(result: ItemResult, completeness: Completeness) -> Iterator[Event]:
+    if result.trace_id is None or result.observation_id is None or result.started is None:
+        raise ValueError(f"the result of item {result.item_id!r} was not read from Langfuse")
+    failed = result.status == "failed"
     yield ItemEnded(
         item_id=result.item_id,
-        repeat=repeat,
-        status="failed" if result.failed else "succeeded",
-        output=item.output,
-        error=item.error,
+        repeat=result.repeat,
+        status="failed" if failed else "succeeded",
+        output=result.output,
+        error=result.error,
         trace_id=result.trace_id,
         # Langfuse does not return the root span with the result; the evaluation goes below the task instead.
         root_id=result.observation_id,
         observation_id=result.observation_id,
         started=result.started,
-        seconds=item.seconds or 0.0,
+        seconds=result.seconds or 0.0,
     )
-    own = tuple(score for score in item.scores if score.maker.origin == "run")
-    if not result.failed and own:
-        unscored = completeness.unscored_of(item)
-        yield ItemScored(item_id=result.item_id, repeat=repeat, scores=own, unscored=unscored)
+    own = tuple(score for score in result.scores if score.maker.origin == "run")
+    if own and not failed:
+        unscored = completeness.unscored_of(result)
+        yield ItemScored(item_id=result.item_id, repeat=result.repeat, scores=own, unscored=unscored)
         yield ScoresStored(ids=tuple(score.id for score in own))
 
 

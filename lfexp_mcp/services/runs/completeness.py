@@ -110,8 +110,7 @@ async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
     provenance = Provenance.of(head.metadata)
     mark = None
     if find_mark(head.scores, head.id) is not None:
-        entries = await ws.gateway.scores(experiment_id=head.id, name=MARK_NAME)
-        score = find_mark((entry.score for entry in entries), head.id)
+        score = find_mark(await ws.gateway.scores.find(experiment_id=head.id, name=MARK_NAME), head.id)
         mark = decode_mark(score) if score is not None else None
     plan = mark.plan if mark else provenance.plan if provenance else None
     recorded = tuple(provenance.scales or ()) if provenance else ()
@@ -141,7 +140,7 @@ async def complete(ws: Workspace, record: RunRecord, whole: Completeness) -> Run
 
 async def _of_unknown_plan(ws: Workspace, record: RunRecord) -> RunRecord:
     """A run of others is whole when it has all items that its dataset had when it began."""
-    items = await ws.gateway.dataset_items(record.dataset)
+    items = await ws.gateway.datasets.items(record.dataset)
     had = {
         item.id for item in items if item.created is None or record.created is None or item.created <= record.created
     }

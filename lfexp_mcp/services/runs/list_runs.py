@@ -27,7 +27,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
         NotFoundError: There is no such dataset.
         UsageError: The cursor is none of this list.
     """
-    found = await ws.gateway.dataset(dataset)
+    found = await ws.gateway.datasets.get(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
     entries = [_entry(experiment, _find(ws, experiment.id)) for experiment in experiments if _is_head(experiment)]
     entries.sort(key=lambda entry: entry.created, reverse=True)
@@ -51,7 +51,7 @@ async def _read_page(
 ) -> tuple[list[Experiment], str | None]:
     """Read a page of runs and repetitions, and some further ones while there is no run among them."""
     try:
-        experiments, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=cursor)
+        experiments, following = await ws.gateway.experiments.page(dataset_id, limit=limit, cursor=cursor)
     except RejectedError as error:
         if cursor is None or error.status != BAD_REQUEST:
             raise
@@ -59,7 +59,7 @@ async def _read_page(
     for _ in range(1, PAGES):
         if following is None or any(map(_is_head, experiments)):
             break
-        further, following = await ws.gateway.experiments(dataset_id, limit=limit, cursor=following)
+        further, following = await ws.gateway.experiments.page(dataset_id, limit=limit, cursor=following)
         experiments += further
     return experiments, following
 

@@ -35,11 +35,11 @@ async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFold
 
 async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
     """Return the folder of a run that was started on this machine, None for others."""
-    return ws.runs.find(await ws.gateway.experiment_id(dataset_id, run_name))
+    return ws.runs.find(await ws.gateway.experiments.id_of(dataset_id, run_name))
 
 
 async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
-    found = await ws.gateway.dataset(dataset)
+    found = await ws.gateway.datasets.get(dataset)
     return await find_folder(ws, found.id, run_name)
 
 

@@ -54,7 +54,7 @@ async def find_outdated(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[Out
     found = []
     for judge in judges:
         with suppress(BackendError, NotFoundError), anyio.move_on_after(PATIENCE_S):
-            latest = (await ws.gateway.prompt(judge.prompt, label="latest")).version
+            latest = (await ws.gateway.prompts.get(judge.prompt, label="latest")).version
             if judge.version is not None and latest > judge.version:
                 found.append(OutdatedJudge(judge.prompt, judge.version, latest))
     return found

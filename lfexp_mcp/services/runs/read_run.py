@@ -1,21 +1,19 @@
 """Reading a run: Langfuse's results, one per dataset item, and the journal's where Langfuse does not show them yet."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import anyio
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
-from lfexp_mcp.gateway.records import Dataset, Experiment, ExperimentItem, ScoreEntry
-from lfexp_mcp.gateway.results import EMBEDDED_SCORES
+from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.gateway.run_marks import without_marks
 from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.runs.completeness import complete, read_completeness
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
-from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores
+from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
 
 ANSWER_RESERVE_S = 3.0
@@ -92,8 +90,8 @@ async def _read_langfuse(
     max_age_s: float,
 ) -> RunRecord | None:
     """Read what Langfuse has of a run; None where it has nothing."""
-    found = await ws.gateway.dataset(dataset)
-    head = await ws.gateway.experiment(found.id, run_name)
+    found = await ws.gateway.datasets.get(dataset)
+    head = await ws.gateway.experiments.find(found.id, run_name)
     if head is None:
         return None
     return await ws.run_cache.get(head, lambda: read(ws, found, head), max_age_s=max_age_s)
@@ -124,7 +122,7 @@ async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[Item
     traces = [item.trace_id for item in items if item.trace_id and any(score.comment is None for score in item.scores)]
     if not traces:
         return list(items)
-    known = {entry.score.id: entry.score for entry in await ws.gateway.scores(trace_ids=list(dict.fromkeys(traces)))}
+    known = {score.id: score for score in await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)))}
     return [
         replace(item, scores=tuple(_commented(score, known.get(score.id)) for score in item.scores)) for item in items
     ]
@@ -137,8 +135,8 @@ def _commented(score: Score, full: Score | None) -> Score:
 
 
 async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoReturn:
-    found = await ws.gateway.dataset(dataset)
-    experiments, _ = await ws.gateway.experiments(found.id)
+    found = await ws.gateway.datasets.get(dataset)
+    experiments, _ = await ws.gateway.experiments.page(found.id)
     raise NotFoundError.of(
         f"run of dataset {dataset!r}",
         run_name,
@@ -152,19 +150,18 @@ async def _read_experiment(ws: Workspace, dataset: Dataset, head: Experiment, kn
     provenance = Provenance.of(head.metadata)
     experiments = {0: head}
     for repeat in range(1, provenance.repeat_count if provenance else 1):
-        further = await ws.gateway.experiment(dataset.id, repeat_name(head.name, repeat))
+        further = await ws.gateway.experiments.find(dataset.id, repeat_name(head.name, repeat))
         if further is not None:
             experiments[repeat] = further
     items: list[ItemResult] = []
     superseded = 0
     description = head.description
     for repeat, experiment in experiments.items():
-        results = await ws.gateway.experiment_items(experiment.id)
-        kept = newest_good(results)
-        kept = await attribute_scores(ws, await _with_all_scores(ws, kept), known)
+        results, described = await ws.gateway.experiments.described_results(experiment.id, repeat)
+        kept = await attribute_scores(ws, experiment.id, newest_good(results), known)
         superseded += len(results) - len(kept)
-        items += [item_result(result, repeat) for result in kept]
-        description = description or next((result.description for result in results if result.description), None)
+        items += kept
+        description = description or described
     return RunRecord(
         dataset=dataset.name,
         dataset_id=dataset.id,
@@ -189,77 +186,26 @@ def _superseded_warning(superseded: int) -> tuple[str, ...]:
     return (f"{left_out}: the run name was used more than once, or the run was resumed.",)
 
 
-async def _with_all_scores(ws: Workspace, results: Sequence[ExperimentItem]) -> list[ExperimentItem]:
-    """Read the scores of those results anew that may have more than Langfuse gives with an item."""
-    cut = [result.trace_id for result in results if len(result.scores) >= EMBEDDED_SCORES]
-    if not cut:
-        return list(results)
-    by_trace: dict[str, list[ScoreEntry]] = {}
-    for entry in await ws.gateway.scores(trace_ids=cut):
-        by_trace.setdefault(entry.trace_id or "", []).append(entry)
-    return [
-        replace(result, scores=_scores_of(result, by_trace[result.trace_id])) if result.trace_id in by_trace else result
-        for result in results
-    ]
-
-
-def _scores_of(result: ExperimentItem, entries: Iterable[ScoreEntry]) -> tuple[Score, ...]:
-    return tuple(entry.score for entry in entries if entry.observation_id in (None, result.observation_id))
-
-
-def newest_good(results: Sequence[ExperimentItem]) -> list[ExperimentItem]:
+def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
     """Keep one result per dataset item: the newest that succeeded, else the newest.
 
     Returns:
         In the order in which the items were begun, oldest first.
     """
-    best: dict[str, ExperimentItem] = {}
+    best: dict[str, ItemResult] = {}
     for result in results:
         known = best.get(result.item_id)
-        if known is None or (not result.failed, result.started) > (not known.failed, known.started):
+        if known is None or _preference(result) > _preference(known):
             best[result.item_id] = result
-    return sorted(best.values(), key=lambda result: (result.started, result.item_id))
+    return sorted(best.values(), key=lambda result: (_started(result), result.item_id))
 
 
-def item_result(result: ExperimentItem, repeat: int = 0) -> ItemResult:
-    """Turn Langfuse's result of an item into ours; what a failed task left as output is its error."""
-    output = result.output
-    error = None
-    if result.failed:
-        text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-        error, output = text.removeprefix("Error: ") or "The task failed without a message.", None
-    return ItemResult(
-        item_id=result.item_id,
-        status="failed" if result.failed else "succeeded",
-        input=result.input,
-        output=output,
-        expected_output=result.expected_output,
-        metadata=result.item_metadata,
-        error=error,
-        trace_id=result.trace_id,
-        observation_id=result.observation_id,
-        started=result.started,
-        seconds=(result.ended - result.started).total_seconds() if result.ended else None,
-        scores=newest_scores(result.scores),
-        repeat=repeat,
-    )
+def _preference(result: ItemResult) -> tuple[bool, float]:
+    return result.status == "succeeded", _started(result)
 
 
-def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
-    """Keep the newest score per name and maker, scripts before and after an edit being one, and all of humans."""
-    kept: dict[tuple[str, object], Score] = {}
-    for score in scores:
-        maker = score.maker
-        which = maker if isinstance(maker, JudgeMaker) else score.id if maker.origin == "human" else maker.origin
-        key = (score.name, which)
-        known = kept.get(key)
-        if known is None or _time(score) > _time(known):
-            kept[key] = score
-    return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
-
-
-def _time(score: Score) -> float:
-    return score.timestamp.timestamp() if score.timestamp else 0.0
+def _started(result: ItemResult) -> float:
+    return result.started.timestamp() if result.started else 0.0
 
 
 @dataclass(slots=True)

@@ -7,8 +7,7 @@ others is read where one of them may still be the run's own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lfexp_mcp.gateway.records import ExperimentItem
-from lfexp_mcp.model import JudgeMaker, Provenance, RunMaker, Score, ScriptMaker
+from lfexp_mcp.model import ItemResult, JudgeMaker, Provenance, RunMaker, Score, ScriptMaker
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 
@@ -49,27 +48,27 @@ class LegacyMakers:
         return cls(judges, provenance.script_maker)
 
 
-async def attribute_scores(ws: Workspace, results: Sequence[ExperimentItem], known: RunMakers) -> list[ExperimentItem]:
-    """Give the scores of a run's results their makers.
+async def attribute_scores(
+    ws: Workspace, experiment_id: str, results: Sequence[ItemResult], known: RunMakers
+) -> list[ItemResult]:
+    """Give the scores of a run's results their makers, and keep the newest score of each maker.
 
     Args:
         ws: The workspace; asked only for what the ids cannot tell.
-        results: Of one run.
+        experiment_id: The run's.
+        results: Of the run.
         known: The makers to look for; of a run of others there are none, and nothing is asked.
     """
-    attributed = [replace(result, scores=_recognised(result, known)) for result in results]
-    if known.complete or not (known.makers or known.ids or known.recorded):
-        return attributed
-    traces = [result.trace_id for result in attributed if any(_is_open(score) for score in result.scores)]
-    if not traces:
-        return [_settled(result, known) for result in attributed]
-    entries = await ws.gateway.scores(trace_ids=list(dict.fromkeys(traces)), source="API")
-    read = {entry.score.id: entry.score for entry in entries}
-    return [_settled(replace(result, scores=_with_details(result.scores, read)), known) for result in attributed]
-
-
-def _recognised(result: ExperimentItem, known: RunMakers) -> tuple[Score, ...]:
-    return tuple(_recognise(score, result, known) if _is_open(score) else score for score in result.scores)
+    recognised = [
+        replace(result, scores=tuple(_recognise(score, experiment_id, result, known) for score in result.scores))
+        for result in results
+    ]
+    traces = [result.trace_id for result in recognised if result.trace_id and any(map(_is_open, result.scores))]
+    if traces and not known.complete and (known.makers or known.ids or known.recorded):
+        found = await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)), source="API")
+        read = {score.id: score for score in found}
+        recognised = [replace(result, scores=_with_details(result.scores, read)) for result in recognised]
+    return [replace(result, scores=newest_scores(_settled(experiment_id, result, known))) for result in recognised]
 
 
 def _is_open(score: Score) -> bool:
@@ -77,10 +76,12 @@ def _is_open(score: Score) -> bool:
     return score.maker.origin == "api"
 
 
-def _recognise(score: Score, result: ExperimentItem, known: RunMakers) -> Score:
+def _recognise(score: Score, experiment_id: str, result: ItemResult, known: RunMakers) -> Score:
+    if not _is_open(score):
+        return score
     if score.id in known.ids:
         return replace(score, maker=known.ids[score.id])
-    subject = (result.experiment_id, result.item_id, result.observation_id, score.name)
+    subject = (experiment_id, result.item_id, result.observation_id or "", score.name)
     maker = next((maker for maker in known.makers if score_id(*subject, maker) == score.id), None)
     recorded = known.recorded
     if maker is None and recorded is not None and score.name not in recorded.judges and score_id(*subject) == score.id:
@@ -97,15 +98,32 @@ def _with_details(scores: Iterable[Score], read: Mapping[str, Score]) -> tuple[S
     )
 
 
-def _settled(result: ExperimentItem, known: RunMakers) -> ExperimentItem:
-    """Give what is still open of a run of version 0.1 to the judge that the run recorded, where the id is its own."""
-    if known.recorded is None:
-        return result
+def _settled(experiment_id: str, result: ItemResult, known: RunMakers) -> Iterable[Score]:
+    """Give open scores of a run of version 0.1 to the judge that the run recorded, if the id is the judge's."""
+    if known.recorded is None or known.complete:
+        return result.scores
     judges = known.recorded.judges
 
     def settle(score: Score) -> Score:
-        identity = score_id(result.experiment_id, result.item_id, result.observation_id, score.name)
+        identity = score_id(experiment_id, result.item_id, result.observation_id or "", score.name)
         is_own = _is_open(score) and score.name in judges and identity == score.id
         return replace(score, maker=judges[score.name]) if is_own else score
 
-    return replace(result, scores=tuple(map(settle, result.scores)))
+    return map(settle, result.scores)
+
+
+def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
+    """Keep the newest score per name and maker, scripts before and after an edit being one, and all of humans."""
+    kept: dict[tuple[str, object], Score] = {}
+    for score in scores:
+        maker = score.maker
+        which = maker if isinstance(maker, JudgeMaker) else score.id if maker.origin == "human" else maker.origin
+        key = (score.name, which)
+        known = kept.get(key)
+        if known is None or _time(score) > _time(known):
+            kept[key] = score
+    return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
+
+
+def _time(score: Score) -> float:
+    return score.timestamp.timestamp() if score.timestamp else 0.0

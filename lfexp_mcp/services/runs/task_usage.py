@@ -48,7 +48,7 @@ async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
     longest = max(item.seconds or 0.0 for item in timed)
     until = max(starts) + timedelta(seconds=longest + 1)
     most = max(_LEAST_READ, CALLS_PER_ITEM * len(timed))
-    calls = await ws.gateway.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most=most)
+    calls = await ws.gateway.observations.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most)
     if len(calls) >= most:
         return RunTaskUsage(
             {}, (f"Tokens and cost are left out: over {most} model calls fall into the time of this run.",)

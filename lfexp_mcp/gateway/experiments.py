@@ -1,0 +1,105 @@
+"""Experiments, which are runs of datasets, and their results."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+
+from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway.scores import Scores
+from lfexp_mcp.gateway.transport import PAGE_SIZE, CursorPage, Query, Transport
+from lfexp_mcp.gateway.wire import ExperimentItemRow
+from lfexp_mcp.model import ItemResult, Score
+
+MAX_EMBEDDED_SCORES = 50
+"""Langfuse sends at most so many scores with a result."""
+_COMMON: Query = {
+    # A listing must state its earliest start: this is before Langfuse had experiments.
+    "fromStartTime": "2020-01-01T00:00:00.000Z",
+    "limit": PAGE_SIZE,
+}
+_ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata,scores"
+
+
+class Experiments:
+    """Reads experiments."""
+
+    def __init__(self, transport: Transport, scores: Scores, project_id: Callable[[], Awaitable[str]]) -> None:
+        self._transport = transport
+        self._scores = scores
+        self._project_id = project_id
+
+    async def id_of(self, dataset_id: str, run_name: str) -> str:
+        """Return the experiment id that Langfuse and its SDK derive for a run of a dataset.
+
+        The derivation is the SDK's (`Langfuse._create_experiment_id`, 5.0.4): the first 16 hex digits of the SHA-256
+        of a JSON array.
+        """
+        parts = ["langfuse-experiment-v1", await self._project_id(), dataset_id, run_name]
+        payload = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+    async def page(
+        self, dataset_id: str, *, limit: int = PAGE_SIZE, cursor: str | None = None
+    ) -> tuple[list[Experiment], str | None]:
+        """Return a page of a dataset's runs, latest activity first, and the cursor of the next page."""
+        page = await self._page("list the runs", {"datasetId": dataset_id, "limit": limit, "cursor": cursor})
+        return page.data, page.meta.cursor
+
+    async def find(self, dataset_id: str, run_name: str) -> Experiment | None:
+        """Return a run, or None if Langfuse has no result of it.
+
+        A run is found by its derived id, or else by its name: whoever made it may have chosen another id.
+        """
+        what = f"look up run {run_name!r}"
+        found = await self._page(what, {"id": await self.id_of(dataset_id, run_name)})
+        if not found.data:
+            conditions = [
+                {"type": "string", "column": "name", "operator": "=", "value": run_name},
+                {"type": "string", "column": "datasetId", "operator": "=", "value": dataset_id},
+            ]
+            found = await self._page(what, {"filter": json.dumps(conditions)})
+        return found.data[0] if found.data else None
+
+    async def _page(self, what: str, query: Query) -> CursorPage[Experiment]:
+        return await self._transport.get(
+            what, "/experiments", CursorPage[Experiment], {**_COMMON, "fields": "core,metadata,scores", **query}
+        )
+
+    async def results(self, experiment_id: str, repeat: int = 0) -> list[ItemResult]:
+        """Return all results of a run, newest first, repeats of an item included.
+
+        Args:
+            experiment_id: The run's.
+            repeat: Which repetition the results are of, from 0.
+
+        Returns:
+            The results; their scores have no comments, which `Scores.find` has.
+        """
+        return (await self.described_results(experiment_id, repeat))[0]
+
+    async def described_results(self, experiment_id: str, repeat: int = 0) -> tuple[list[ItemResult], str | None]:
+        """Return all results of a run as `results` does, and the run's description."""
+        rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS)
+        description = next((row.experiment_description for row in rows if row.experiment_description), None)
+        more = await self._scores_left_out(rows)
+        return [row.result(repeat, more.get(row.id)) for row in rows], description
+
+    async def shown_scores(self, experiment_id: str) -> dict[str, frozenset[str]]:
+        """Return the ids of the scores that Langfuse shows with each result of a run, by the result's observation."""
+        rows = await self._item_rows("count the results of the run", experiment_id, "core,scores")
+        more = await self._scores_left_out(rows)
+        return {row.id: frozenset(score.id for score in (*row.scores, *more.get(row.id, ()))) for row in rows}
+
+    async def _scores_left_out(self, rows: Sequence[ExperimentItemRow]) -> dict[str, list[Score]]:
+        """Read all scores of the results that may have more than Langfuse sends with them, by the result's id."""
+        cut = {row.trace_id: row.id for row in rows if len(row.scores) >= MAX_EMBEDDED_SCORES}
+        found: dict[str, list[Score]] = {}
+        for score in await self._scores.find(trace_ids=list(cut)):
+            observation_id = cut[score.trace_id or ""]
+            if score.observation_id in (None, observation_id):
+                found.setdefault(observation_id, []).append(score)
+        return found
+
+    async def _item_rows(self, what: str, experiment_id: str, fields: str) -> list[ExperimentItemRow]:
+        query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
+        return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)

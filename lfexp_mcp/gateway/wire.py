@@ -1,0 +1,205 @@
+"""Langfuse's answers as they are sent, and their conversion to `lfexp_mcp.model`.
+
+Langfuse returns inputs, outputs and metadata as strings. The SDK writes a string as it is and any other value as JSON,
+and Langfuse does not say which it was: the string `18` and the number 18 are the same text, as are an empty string and
+None. There is no right way to read such a text back, so objects and lists are decoded and everything else stays text.
+The journal of a run on this machine holds the values as the task returned them, and is preferred where there is one.
+
+Rows that come by the thousand are parsed here rather than by the SDK, which needs 10 ms for each result of a run.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from lfexp_mcp.gateway.score_makers import split_maker
+from lfexp_mcp.model import DatasetItem, ItemResult, Score, ScoreSource
+from lfexp_mcp.strict_json import strict_loads
+
+WIRE = ConfigDict(alias_generator=to_camel)
+"""Fields are camelCase in Langfuse's JSON."""
+
+
+def decode_value(value: JsonValue) -> JsonValue:
+    """Decode an input or output: objects and lists from JSON, everything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    return _parse(value)
+
+
+def _decode_metadata(metadata: object) -> object:
+    """Decode metadata values, which Langfuse keeps as strings, some of them encoded twice."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        return metadata
+    return {key: _parse(value) if isinstance(value, str) else value for key, value in metadata.items()}
+
+
+def _parse(text: str) -> JsonValue:
+    try:
+        return strict_loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+Value = Annotated[JsonValue, AfterValidator(decode_value)]
+"""An input or output."""
+Metadata = Annotated[dict[str, JsonValue], BeforeValidator(_decode_metadata)]
+"""Metadata whose values come as strings."""
+JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
+"""Metadata or a config that comes as JSON; empty where it is not an object."""
+TextOrNone = Annotated[str | None, AfterValidator(lambda text: text or None)]
+"""A text that Langfuse leaves empty where there is none."""
+
+
+class _Row(BaseModel):
+    model_config = WIRE | ConfigDict(extra="ignore", frozen=True)
+
+
+_SOURCES: dict[str, ScoreSource] = {"EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}
+
+
+class _Subject(_Row):
+    kind: str
+    id: str
+    trace_id: str | None = None
+
+
+class ScoreRow(_Row):
+    """A score, with those of its fields that were asked for."""
+
+    id: str
+    name: str
+    data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]
+    value: bool | float | str
+    source: str
+    timestamp: datetime | None = None
+    comment: TextOrNone = None
+    config_id: str | None = None
+    author_user_id: str | None = None
+    queue_id: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+    subject: _Subject | None = None
+
+    def score(self) -> Score | None:
+        """Convert; None for a correction, which is a better output rather than a score.
+
+        A source that this version does not know reads as `API`, never as a human's annotation.
+        """
+        if self.data_type == "CORRECTION":
+            return None
+        source = _SOURCES.get(self.source, "API")
+        maker, metadata = split_maker(self.metadata or {}, source, self.author_user_id, self.config_id)
+        raw = metadata.get("raw")
+        subject = {f"{self.subject.kind}_id": self.subject.id} if self.subject else {}
+        return Score(
+            id=self.id,
+            name=self.name,
+            value=self.value,
+            data_type=self.data_type,
+            comment=self.comment,
+            source=source,
+            raw=float(raw) if isinstance(raw, int | float) else None,
+            clamped=metadata.get("clamped") is True,
+            config_id=self.config_id,
+            author=self.author_user_id,
+            metadata=metadata,
+            timestamp=self.timestamp,
+            maker=maker,
+            trace_id=self.subject.trace_id if self.subject and self.subject.trace_id else subject.get("trace_id"),
+            observation_id=subject.get("observation_id"),
+            session_id=subject.get("session_id"),
+            experiment_id=subject.get("experiment_id"),
+            queue_id=self.queue_id,
+        )
+
+
+def read_scores(rows: Iterable[ScoreRow]) -> tuple[Score, ...]:
+    """Convert scores, leaving corrections out."""
+    return tuple(score for row in rows if (score := row.score()) is not None)
+
+
+_SCORE_ROWS = TypeAdapter(tuple[ScoreRow, ...])
+Scores = Annotated[
+    tuple[Score, ...], BeforeValidator(lambda rows: read_scores(_SCORE_ROWS.validate_python(rows or ())))
+]
+"""Scores embedded in something else, without corrections."""
+
+
+class DatasetItemRow(_Row):
+    """One item of a dataset; its values come as JSON."""
+
+    id: str
+    dataset_id: str
+    status: str = "ACTIVE"
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    metadata: JsonObject = {}
+    source_trace_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    def item(self) -> DatasetItem:
+        """Convert."""
+        return DatasetItem(
+            id=self.id,
+            dataset_id=self.dataset_id,
+            input=self.input,
+            expected_output=self.expected_output,
+            metadata=self.metadata,
+            source_trace_id=self.source_trace_id,
+            updated=self.updated_at,
+            created=self.created_at,
+        )
+
+
+class ExperimentItemRow(_Row):
+    """One result of a run."""
+
+    id: str
+    trace_id: str
+    start_time: datetime
+    end_time: datetime | None = None
+    level: str | None = None
+    experiment_id: str
+    experiment_item_id: str
+    input: Value = None
+    output: JsonValue = None
+    expected_output: JsonValue = None
+    experiment_item_metadata: Metadata = {}
+    experiment_description: TextOrNone = None
+    scores: tuple[ScoreRow, ...] = ()
+
+    def result(self, repeat: int = 0, scores: Sequence[Score] | None = None) -> ItemResult:
+        """Convert.
+
+        A failed task is told by its output, as `run_experiment` of the SDK records it: `Error: ` and the reason. The
+        level alone does not tell, since a task may set it itself. An expected output that was never set comes as an
+        empty string.
+
+        Args:
+            repeat: Which repetition of the run it is of, from 0.
+            scores: In place of its own, where Langfuse has sent only a part of them.
+        """
+        error = None
+        if self.level == "ERROR" and isinstance(self.output, str) and self.output.startswith("Error:"):
+            error = self.output.removeprefix("Error: ") or "The task failed without a message."
+        return ItemResult(
+            item_id=self.experiment_item_id,
+            status="failed" if error else "succeeded",
+            input=self.input,
+            output=None if error else decode_value(self.output),
+            expected_output=None if self.expected_output == "" else decode_value(self.expected_output),
+            metadata=self.experiment_item_metadata,
+            error=error,
+            trace_id=self.trace_id,
+            observation_id=self.id,
+            started=self.start_time,
+            seconds=(self.end_time - self.start_time).total_seconds() if self.end_time else None,
+            scores=read_scores(self.scores) if scores is None else tuple(scores),
+            repeat=repeat,
+        )
