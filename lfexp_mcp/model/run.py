@@ -3,6 +3,7 @@
 Made by `runs` from the journal on disk and by `gateway` from Langfuse, and read by everything that reports on a run.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -70,3 +71,8 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     plan: RunPlan | None = None
     """None where nobody knows it, as of runs that others made."""
+
+    @property
+    def scores(self) -> Iterator[Score]:
+        """The scores of all items."""
+        return (score for item in self.items for score in item.scores)

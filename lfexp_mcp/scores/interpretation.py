@@ -136,7 +136,7 @@ def interpret_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict
     Returns:
         One reading per score name, names in alphabetical order; names that were never scored are absent.
     """
-    recorded, found = _recorded(record), _by_origin(score for item in record.items for score in item.scores)
+    recorded, found = _recorded(record), _by_origin(record.scores)
     interpretations = {}
     for name in sorted(found):
         origin = next(origin for origin in ORIGINS if origin in found[name])

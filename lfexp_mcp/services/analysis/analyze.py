@@ -31,7 +31,7 @@ from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.get_run import describe_read, repeat_of
 from lfexp_mcp.services.runs.read_run import read_run, with_comments
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
@@ -125,7 +125,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
-    scales = await configured_scales_of(ws, record)
+    scales = await configured_scales(ws, record.scores)
     values = interpret_run(record, scales)
     scores = _scores_asked(values, request.score_name)
     described = await describe_read(ws, record, scales)

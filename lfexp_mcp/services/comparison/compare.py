@@ -39,7 +39,7 @@ from lfexp_mcp.services.comparison.figures import contrasts, error_rate_delta, r
 from lfexp_mcp.services.comparison.gates import ERROR_RATE, Condition, RunMeasures, check_gate, parse_condition
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.read_run import read_run, with_comments
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -119,7 +119,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     names = [request.baseline or request.runs[0]]
     names += [name for name in request.runs if name != names[0]]
     records = [await read_run(ws, request.dataset, name) for name in names]
-    scales = await configured_scales_of(ws, *records)
+    scales = await configured_scales(ws, (score for record in records for score in record.scores))
     values = [interpret_run(record, scales) for record in records]
     known = sorted({score for one in values for score in one.interpretations})
     read = [await read_task_usage(ws, record) for record in records]

@@ -1,4 +1,4 @@
-"""Following a running run by its journal."""
+"""Following a run of this machine by its journal."""
 
 import math
 import time
@@ -21,49 +21,39 @@ from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
-SHORTEST_POLL = 0.02
-LONGEST_POLL = 0.2
-"""Seconds between two looks at the journal: often in the beginning, since many runs are short."""
-LIFE_POLL = 0.5
-"""Seconds between two looks whether the worker lives."""
-LAST_WORDS_PATIENCE_S = 2.0
-SHORTEST_REPORT = 1.0
-LONGEST_REPORT = 10.0
-"""Seconds between two reports of the progress: not more often, and when nothing moves not more seldom."""
-
-
-class _Reporter:
-    def __init__(self, on_progress: OnProgress | None) -> None:
-        self._on_progress = on_progress
-        self._last = -math.inf
-        self._done = -1
-
-    async def report(self, progress: Progress) -> None:
-        if self._on_progress is None:
-            return
-        quiet = time.monotonic() - self._last
-        moved = progress.done != self._done
-        if quiet >= LONGEST_REPORT or (moved and quiet >= SHORTEST_REPORT):
-            self._last, self._done = time.monotonic(), progress.done
-            await self._on_progress(progress)
+MIN_POLL_S = 0.02
+"""Between two looks at the journal, at the beginning: many runs are short."""
+MAX_POLL_S = 0.2
+LIVENESS_POLL_S = 0.5
+"""Between two checks that the worker is alive."""
+DEATH_NOTE_PATIENCE_S = 2.0
+"""How long the process that started a dead worker may take to note how it died."""
+MIN_REPORT_INTERVAL_S = 1.0
+MAX_REPORT_INTERVAL_S = 10.0
+"""Between two reports while nothing moves."""
 
 
 async def wait_for_run(
     ws: Workspace, dataset: str, run_name: str, seconds: float, on_progress: OnProgress | None = None
 ) -> Launch | None:
-    """Wait until a run that is running on this machine ends, or the time is over; return at once for all others.
+    """Wait until a run of this machine has ended or the time is over; return at once for other runs.
 
     Returns:
-        The start of a run that is still being prepared when the time is over, None for all others.
+        The launch of a run that is still being prepared when the time is over, else None.
 
     Raises:
         NotFoundError: There is no such dataset.
-        LfexpError: The run was asked for, and could not be started.
+        LfexpError: The run was asked for, and could not be launched.
     """
     deadline = anyio.current_time() + seconds
-    start = ws.launches.find(dataset, run_name)
-    if start is not None and not await _wait_for_worker(ws, start, seconds):
-        return start
+    launch = ws.launches.find(dataset, run_name)
+    if launch is not None:
+        try:
+            if not await launch.wait(seconds, until_taken=True):
+                return launch
+        except LfexpError:
+            ws.launches.forget(launch)
+            raise
     if seconds > 0:
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_at_work():
@@ -72,22 +62,13 @@ async def wait_for_run(
     return None
 
 
-async def _wait_for_worker(ws: Workspace, start: Launch, seconds: float) -> bool:
-    """Wait until a run that is being prepared has a worker, and tell whether it has."""
-    try:
-        return await start.wait(seconds, until_taken=True)
-    except LfexpError:
-        ws.launches.forget(start)
-        raise
-
-
 async def follow(ws: Workspace, folder: RunFolder, on_progress: OnProgress | None = None) -> "Follower":
-    """Return a follower of a run whose journal has been read as far as it goes.
+    """Return a follower of a run, with its journal read to the end.
 
     Args:
         ws: The workspace.
         folder: The run's.
-        on_progress: Told how far the run has come, at most once a second and at least every ten.
+        on_progress: Called with the run's progress, at most once a second and at least every ten.
 
     Raises:
         StateError: The folder cannot be read.
@@ -102,8 +83,10 @@ class Follower:
 
     def __init__(self, replay: Replay, on_progress: OnProgress | None = None) -> None:
         self._replay = replay
-        self._folder = replay.folder
-        self._reporter = _Reporter(on_progress)
+        self._on_progress = on_progress
+        self._reported = (-math.inf, -1)
+        """When the progress was reported last, and how many items were done."""
+        self.folder = replay.folder
         self.run_spec: RunSpec = replay.folder.run_spec()
 
     @property
@@ -113,42 +96,50 @@ class Follower:
 
     @property
     def describing_s(self) -> float:
-        """About what it takes to put the whole run into an answer, for which a wait leaves time."""
+        """About how long it takes to describe the whole run in an answer; a wait leaves time for it."""
         return self.run_spec.total_items * DESCRIBING_S_PER_RESULT
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
 
         Args:
-            seconds: How long, at most; below zero is as zero.
+            seconds: Maximum time to wait; below zero counts as zero.
 
         Returns:
             Whether it ended.
         """
-        begun = time.monotonic()
-        looked = begun
+        begun = checked = time.monotonic()
         self._replay.refresh()
         while self.state.run_ended is None:
-            await self._reporter.report(self.progress())
+            await self._report()
             now = time.monotonic()
             if now - begun >= seconds:
                 return False
-            if now - looked >= LIFE_POLL:
-                looked = now
-                if not self._folder.is_at_work():
+            if now - checked >= LIVENESS_POLL_S:
+                checked = now
+                if not self.folder.is_at_work():
                     # Its last events may have come between the last look at the journal and its death.
                     self._replay.refresh()
-                    await self._wait_for_last_words()
+                    await self._wait_for_death_note()
                     return True
-            await anyio.sleep(min(SHORTEST_POLL + (now - begun) / 20, LONGEST_POLL, max(begun + seconds - now, 0.001)))
+            await anyio.sleep(min(MIN_POLL_S + (now - begun) / 20, MAX_POLL_S, max(begun + seconds - now, 0.001)))
             self._replay.refresh()
         return True
 
-    async def _wait_for_last_words(self) -> None:
-        """Give whoever started the worker a moment to note how it died."""
-        with anyio.move_on_after(LAST_WORDS_PATIENCE_S):
-            while self.state.run_ended is None and self._folder.last_words() is None:  # noqa: ASYNC110 - in a file
-                await anyio.sleep(SHORTEST_POLL)
+    async def _wait_for_death_note(self) -> None:
+        with anyio.move_on_after(DEATH_NOTE_PATIENCE_S):
+            while self.state.run_ended is None and self.folder.last_words() is None:  # noqa: ASYNC110 - in a file
+                await anyio.sleep(MIN_POLL_S)
+
+    async def _report(self) -> None:
+        if self._on_progress is None:
+            return
+        progress = self.progress()
+        reported, done = self._reported
+        elapsed = time.monotonic() - reported
+        if elapsed >= MAX_REPORT_INTERVAL_S or (progress.done != done and elapsed >= MIN_REPORT_INTERVAL_S):
+            self._reported = time.monotonic(), progress.done
+            await self._on_progress(progress)
 
     def progress(self) -> Progress:
         """Return how far the run has come."""
@@ -156,7 +147,7 @@ class Follower:
         done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
         running = len(state.at_work)
         rate = self._rate()
-        # How long the last items will run is not known from those that have ended: one of them may hang.
+        # The items that have ended do not tell how long the last ones will take: one of them may hang.
         has_more = total - done > running
         return Progress(
             done=done,
@@ -178,18 +169,10 @@ class Follower:
         return self._replay.record()
 
     def undelivered(self) -> int:
-        """Count what Langfuse has not acknowledged; 0 for a run that ended well, without looking."""
+        """Count the spans and scores that Langfuse has not acknowledged; the journal of a completed run has none."""
         if self.state.run_ended is not None and self.state.run_ended.status == "completed":
             return 0
-        return self._folder.undelivered(self.state)
-
-    def worker_exit_code(self) -> int | None:
-        """Return how the newest worker's process died, None where it did not, or nobody saw it."""
-        return self._folder.worker_exit_code()
-
-    def log(self) -> str | None:
-        """Return the path of what the user's code printed, None where it printed nothing."""
-        return str(self._folder.log_path) if self._folder.has_log() else None
+        return self.folder.undelivered(self.state)
 
     def _rate(self) -> float | None:
         accepted = self.state.accepted
@@ -200,7 +183,6 @@ class Follower:
 
 
 def _age_of_oldest(begun: Mapping[ItemKey, datetime]) -> float | None:
-    """Return for how many seconds the first has been under way, None where there is none."""
-    # The copy is one step, since another thread may read the journal on.
+    # Copied in one step, since another thread may be reading the journal.
     first = min(tuple(begun.values()), default=None)
     return None if first is None else max(time.time() - first.timestamp(), 0.0)

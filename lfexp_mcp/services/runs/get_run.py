@@ -14,7 +14,7 @@ from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.runs.follower import Follower, OnProgress, follow, wait_for_run
 from lfexp_mcp.services.runs.read_run import LANGFUSE_PATIENCE_S, read_run, with_comments
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales_of, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 
 SNAPSHOT_AGE_S = 300.0
@@ -69,7 +69,7 @@ async def get_run(
         max_age_s=SNAPSHOT_AGE_S if cursor or item_id else 0,
         patience_s=deadline - anyio.current_time(),
     )
-    scales = await configured_scales_of(ws, record)
+    scales = await configured_scales(ws, record.scores)
     answer = truncate_answer(await _describe_once(ws, record, scales), RUN_TOKENS)
     values = interpret_run(record, scales)
     if item_id is not None:

@@ -82,8 +82,8 @@ async def describe_run(
         task_cost_usd=_total_cost([use for use in models if use.role == "task"]),
         errors=item_errors(record.items)[:ERRORS_SHOWN],
         warnings=[*run_warnings(record, interpretations), *(judge.advice for judge in newer)],
-        log=follower.log() if follower else None,
-        worker_exit_code=follower.worker_exit_code() if follower and record.status == "failed" else None,
+        log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
+        worker_exit_code=follower.folder.worker_exit_code() if follower and record.status == "failed" else None,
         next=_next_steps(record, status["failed"], undelivered, follower.run_spec if follower else None, newer),
     )
 
@@ -144,7 +144,7 @@ def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
     """The evaluators as the newest worker recorded them, and the judges that scored before; none for runs of others."""
     found = record.provenance.evaluators if record.provenance else ()
     known = {(info.name, info.version, info.model) for info in found}
-    makers = dict.fromkeys(score.maker for item in record.items for score in item.scores)
+    makers = dict.fromkeys(score.maker for score in record.scores)
     earlier = [
         EvaluatorInfo.of_judge(maker)
         for maker in makers
