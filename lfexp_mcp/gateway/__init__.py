@@ -1,1 +1,47 @@
-"""The one way to Langfuse: typed reads, and writes that are acknowledged."""
+"""The only way to Langfuse: typed reads, and writes that are acknowledged.
+
+`connect` opens a `Gateway`; its parts (`datasets`, `prompts`, `experiments`, `scores`, `observations`) are resources of
+Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what only Langfuse has.
+"""
+
+from lfexp_mcp.gateway.client import Gateway, connect, host_of
+from lfexp_mcp.gateway.datasets import check_dataset_name
+from lfexp_mcp.gateway.prompts import HOW_TO_MAKE_A_PROMPT
+from lfexp_mcp.gateway.records import (
+    EXPERIMENT_ENVIRONMENT,
+    Comment,
+    Dataset,
+    Experiment,
+    ModelPrice,
+    Observation,
+    Prompt,
+    PromptInfo,
+    Queue,
+    QueueItem,
+    ScoreConfig,
+)
+from lfexp_mcp.gateway.score_metadata import MARK_NAME, decode_mark, find_mark, mark_score, without_marks
+
+__all__ = [
+    "EXPERIMENT_ENVIRONMENT",
+    "HOW_TO_MAKE_A_PROMPT",
+    "MARK_NAME",
+    "Comment",
+    "Dataset",
+    "Experiment",
+    "Gateway",
+    "ModelPrice",
+    "Observation",
+    "Prompt",
+    "PromptInfo",
+    "Queue",
+    "QueueItem",
+    "ScoreConfig",
+    "check_dataset_name",
+    "connect",
+    "decode_mark",
+    "find_mark",
+    "host_of",
+    "mark_score",
+    "without_marks",
+]

@@ -6,8 +6,9 @@ from urllib.parse import quote
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RejectedError, name_some
-from lfexp_mcp.gateway.records import Prompt, PromptInfo, PromptMessage
+from lfexp_mcp.gateway.records import Prompt, PromptInfo
 from lfexp_mcp.gateway.transport import Transport
+from lfexp_mcp.model import PromptMessage
 
 HOW_TO_MAKE_A_PROMPT = "Name one that exists. A judge is made with create_judge; any other prompt in Langfuse."
 """What to do if a prompt is missing."""

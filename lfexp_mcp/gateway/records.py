@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field
 
 from lfexp_mcp.gateway.wire import WIRE, JsonObject, Metadata, Scores, TextOrNone, Value
-from lfexp_mcp.model import Category, ScoreDataType
+from lfexp_mcp.model import Category, PromptMessage, ScoreDataType
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
@@ -39,15 +39,6 @@ class PromptInfo:
     type: Literal["text", "chat"]
     versions: tuple[int, ...]
     labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptMessage:
-    """One message of a chat prompt."""
-
-    role: str
-    """Usually `system`, `user` or `assistant`; Langfuse allows any."""
-    content: str
 
 
 def _without_placeholders(prompt: object) -> object:

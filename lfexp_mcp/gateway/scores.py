@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import RejectedError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.gateway.responses import TooLargeError, are_scores_stored, check_stored_score
-from lfexp_mcp.gateway.score_makers import with_maker
+from lfexp_mcp.gateway.score_metadata import with_maker
 from lfexp_mcp.gateway.transport import ONCE, PAGE_SIZE, Query, Transport, format_time
 from lfexp_mcp.gateway.wire import ScoreRow, read_scores
 from lfexp_mcp.groups import for_each

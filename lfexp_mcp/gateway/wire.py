@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from lfexp_mcp.gateway.score_makers import split_maker
+from lfexp_mcp.gateway.score_metadata import split_maker
 from lfexp_mcp.model import DatasetItem, ItemResult, Score, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
 

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
-from lfexp_mcp.gateway.client import Gateway
-from lfexp_mcp.gateway.prompts import HOW_TO_MAKE_A_PROMPT
-from lfexp_mcp.gateway.records import Dataset, Prompt, PromptInfo
+from lfexp_mcp.gateway import HOW_TO_MAKE_A_PROMPT, Dataset, Gateway, Prompt, PromptInfo
 from lfexp_mcp.judges.references import PromptReference, parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judge
 from lfexp_mcp.model import DatasetItem, ResolvedJudge

@@ -10,7 +10,7 @@ import anyio
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
-from lfexp_mcp.gateway.client import host_of
+from lfexp_mcp.gateway import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest, Provider

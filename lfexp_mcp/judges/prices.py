@@ -12,7 +12,7 @@ from importlib.metadata import version
 import anyio.to_thread
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.model import ModelUsage
 
 LONGEST_PATTERN = 1000

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError, ProviderError
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.choice import call_parameters, usable_model
 from lfexp_mcp.judges.discovery import read_prompt
 from lfexp_mcp.judges.models import Models

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway.records import Prompt, PromptMessage, ScoreConfig
+from lfexp_mcp.gateway import Prompt, ScoreConfig
 from lfexp_mcp.judges.choice import call_parameters, usable_model
 from lfexp_mcp.judges.templates import STANDARD, metadata_keys, missing_keys, placeholders
-from lfexp_mcp.model import DatasetItem, Message, ResolvedJudge, Role, ScaleSource
+from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedJudge, Role, ScaleSource
 from lfexp_mcp.scores import Scale, resolve_judge_scale
 from lfexp_mcp.settings import Settings
 

@@ -15,7 +15,15 @@ from lfexp_mcp.model.maker import (
     scaled_label,
 )
 from lfexp_mcp.model.next_step import NextStep, ToolName
-from lfexp_mcp.model.prompts import Message, ProviderName, ResolvedJudge, ResolvedTaskPrompt, Role, ScaleSource
+from lfexp_mcp.model.prompts import (
+    Message,
+    PromptMessage,
+    ProviderName,
+    ResolvedJudge,
+    ResolvedTaskPrompt,
+    Role,
+    ScaleSource,
+)
 from lfexp_mcp.model.provenance import (
     PROVENANCE_KEY,
     EvaluatorInfo,
@@ -76,6 +84,7 @@ __all__ = [
     "ModelUsage",
     "NextStep",
     "OtherMaker",
+    "PromptMessage",
     "Provenance",
     "ProviderName",
     "RecordedLimits",

@@ -21,6 +21,15 @@ class Message:
     content: str
 
 
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message of a chat prompt in Langfuse."""
+
+    role: str
+    """Usually `system`, `user` or `assistant`; Langfuse allows any."""
+    content: str
+
+
 class ResolvedTaskPrompt(BaseModel):
     """A version of a prompt that is the task, with the model that answers it. Holds no secret."""
 

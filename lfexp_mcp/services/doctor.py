@@ -11,7 +11,7 @@ import anyio.to_thread
 from lfexp_mcp import __version__
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
-from lfexp_mcp.gateway.client import connect
+from lfexp_mcp.gateway import connect
 from lfexp_mcp.judges.models import KEY_VARIABLES, open_provider
 from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings

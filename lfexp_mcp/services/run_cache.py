@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway import Experiment
 from lfexp_mcp.model import RunRecord
 
 Value = TypeVar("Value")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
 from lfexp_mcp.runs.replays import Replays

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.model import ModelCaller, ModelUsage, RunSpec

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Score
 from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, Warned, WriteRefused

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from lfexp_mcp.gateway.run_marks import mark_score
+from lfexp_mcp.gateway import mark_score
 from lfexp_mcp.model import JudgeMaker, MissingScores, RunMaker, RunMark, RunPlan, RunSpec, ScriptMaker
 from lfexp_mcp.runs.journal import RunEnded, RunMarked
 from lfexp_mcp.runs.replay import ItemKey, RunState

@@ -10,7 +10,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
-from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
 from lfexp_mcp.judges.panel import JudgePanel

@@ -23,7 +23,7 @@ from opentelemetry.trace import Status
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.scripts.texts import clean
 from lfexp_mcp.settings import load_settings

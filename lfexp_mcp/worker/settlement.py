@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import Provenance, RunSpec, Score
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused

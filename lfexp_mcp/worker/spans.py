@@ -16,7 +16,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.journal import ItemEnded
 

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 from pydantic import SecretStr
 
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from tests.gateway.scripted_server import ScriptedServer, scripted_server

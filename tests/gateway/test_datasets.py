@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.services.workspace import Workspace
 from tests.gateway.scripted_server import Reply, ScriptedServer
 

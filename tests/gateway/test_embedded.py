@@ -8,7 +8,7 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.gateway.embedded import ProvenTransport
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store, stop_store

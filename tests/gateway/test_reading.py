@@ -9,8 +9,7 @@ import pytest
 from langfuse import Evaluation, Langfuse
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.gateway.records import PromptMessage
-from lfexp_mcp.model import Score
+from lfexp_mcp.model import PromptMessage, Score
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.store.process import StoreConnection
 

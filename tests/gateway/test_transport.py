@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError, UsageError
-from lfexp_mcp.gateway.client import Gateway, connect
+from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.settings import Settings
 from tests.gateway.conftest import QUICK
 from tests.gateway.scripted_server import LOGIN_PAGE, Reply, ScriptedServer

@@ -5,7 +5,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from lfexp_mcp.errors import BackendError, RejectedError, SizeError, UnreachableError
-from lfexp_mcp.gateway.client import Gateway
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import Score
 from tests.faults.wrong_answers import WRONG_ANSWERS
 from tests.gateway.scripted_server import LOGIN_PAGE, STORED, Reply, ScriptedServer

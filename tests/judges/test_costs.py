@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
-from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.panel import JudgePanel

@@ -6,7 +6,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, NotFoundError
-from lfexp_mcp.gateway.records import Dataset
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.judges.discovery import FoundJudges, find_judges
 from lfexp_mcp.model import DatasetItem, ItemResult, ResolvedJudge, RunRecord, Score
 from lfexp_mcp.scores.interpretation import interpret_scores

@@ -5,11 +5,10 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, LfexpError, NotFoundError, ProviderError
-from lfexp_mcp.gateway.records import PromptMessage
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import placeholders
-from lfexp_mcp.model import DatasetItem, Message, ResolvedTaskPrompt
+from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedTaskPrompt
 from lfexp_mcp.scripts import ScriptItem
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings

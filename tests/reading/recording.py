@@ -12,8 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.records import Dataset
-from lfexp_mcp.gateway.run_marks import mark_score
+from lfexp_mcp.gateway import Dataset, mark_score
 from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RunMaker, RunMark, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.records import Dataset
-from lfexp_mcp.gateway.run_marks import MARK_NAME
+from lfexp_mcp.gateway import MARK_NAME, Dataset
 from lfexp_mcp.model import (
     OTHERS,
     TEN,

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import Progress
-from lfexp_mcp.gateway.run_marks import MARK_NAME
+from lfexp_mcp.gateway import MARK_NAME
 from lfexp_mcp.model import EvaluatorInfo, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until

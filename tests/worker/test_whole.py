@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lfexp_mcp.gateway.run_marks import MARK_NAME
+from lfexp_mcp.gateway import MARK_NAME
 from lfexp_mcp.model import ScriptMaker
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.get_run import get_run

@@ -17,7 +17,7 @@ from lfexp_mcp.answers.annotations import (
 )
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, BackendKind
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.gateway.records import Dataset
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores
 from lfexp_mcp.services.annotations.human_words import (

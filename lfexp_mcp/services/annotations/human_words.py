@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.annotations import WordsKind
-from lfexp_mcp.gateway.records import Comment, Observation
+from lfexp_mcp.gateway import Comment, Observation
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
 

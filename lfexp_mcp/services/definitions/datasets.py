@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.dataset import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
-from lfexp_mcp.gateway.datasets import check_dataset_name
+from lfexp_mcp.gateway import check_dataset_name
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items

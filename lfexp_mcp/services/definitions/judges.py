@@ -6,12 +6,12 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway.records import Prompt, PromptMessage
+from lfexp_mcp.gateway import Prompt
 from lfexp_mcp.judges.choice import choose_model
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
 from lfexp_mcp.judges.templates import STANDARD
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import NextStep, PromptMessage
 from lfexp_mcp.services.definitions.new_items import check_json
 from lfexp_mcp.services.workspace import Workspace
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Dataset, Observation
+from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT, Dataset, Observation
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.definitions.item_store import derived_id
 from lfexp_mcp.services.definitions.new_items import NewItem, check_json

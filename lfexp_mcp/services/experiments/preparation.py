@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
-from lfexp_mcp.gateway.records import Dataset, Experiment
+from lfexp_mcp.gateway import Dataset, Experiment
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, RunSpec
 from lfexp_mcp.runs.folder import RunFolder

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway.records import Dataset
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.judges.references import parse_reference
 from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunSpec
 from lfexp_mcp.runs.replay import RunState

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from lfexp_mcp.gateway.records import Experiment
-from lfexp_mcp.gateway.run_marks import MARK_NAME, decode_mark, find_mark
+from lfexp_mcp.gateway import MARK_NAME, Experiment, decode_mark, find_mark
 from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,

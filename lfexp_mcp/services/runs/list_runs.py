@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import RunList, RunListEntry
 from lfexp_mcp.errors import RejectedError, StateError
-from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway import Experiment
 from lfexp_mcp.model import PROVENANCE_KEY, NextStep, Provenance, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit

@@ -7,8 +7,7 @@ from typing import NoReturn
 import anyio
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
-from lfexp_mcp.gateway.records import Dataset, Experiment
-from lfexp_mcp.gateway.run_marks import without_marks
+from lfexp_mcp.gateway import Dataset, Experiment, without_marks
 from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.runs.completeness import complete, read_completeness

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.gateway.records import ModelPrice
+from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
 from lfexp_mcp.model import EvaluatorInfo, ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec, Scale
 from lfexp_mcp.scores.gaps import nothing_scores

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT, Observation
+from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT, Observation
 from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.services.workspace import Workspace
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway.score_makers import MAKER_KEY, split_maker, with_maker
+from lfexp_mcp.gateway.score_metadata import METADATA_KEY, split_maker, with_maker
 from lfexp_mcp.model import OTHERS, TEN, Category, HumanMaker, JudgeMaker, OtherMaker, RunMaker, Scale, ScriptMaker
 
 LABELS = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
@@ -26,7 +26,7 @@ def test_a_maker_of_ours_comes_back_whole_and_the_metadata_without_it(maker: Run
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.label)
 def test_a_maker_that_a_server_parsed_comes_back_all_the_same(maker: RunMaker) -> None:
     written = with_maker({}, maker)
-    parsed: dict[str, JsonValue] = {MAKER_KEY: json.loads(str(written[MAKER_KEY]))}
+    parsed: dict[str, JsonValue] = {METADATA_KEY: json.loads(str(written[METADATA_KEY]))}
     assert split_maker(parsed, "API", None, None) == (maker, {})
 
 

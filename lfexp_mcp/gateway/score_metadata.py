@@ -1,0 +1,104 @@
+"""What lfexp-mcp keeps in the metadata of scores: who made a score, and the status of a run.
+
+It is JSON text under one key, since Langfuse keeps metadata values as text and may flatten objects.
+
+The status of a run is a score of its experiment, since a score can be replaced: it says `running` at first, and how the
+run ended in the end. If it still says `running`, the run is running or its process has died.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.model import (
+    OTHERS,
+    HumanMaker,
+    JudgeMaker,
+    OtherMaker,
+    RunMaker,
+    RunMark,
+    Score,
+    ScoreMaker,
+    ScoreSource,
+    ScriptMaker,
+    recorded_maker,
+)
+
+METADATA_KEY = "lfexp"
+MARK_NAME = "lfexp_status"
+_MAKER: TypeAdapter[JudgeMaker | ScriptMaker] = TypeAdapter(RunMaker)
+_MARK: TypeAdapter[RunMark] = TypeAdapter(RunMark)
+
+
+def with_maker(metadata: Mapping[str, JsonValue], maker: ScoreMaker) -> dict[str, JsonValue]:
+    """Add a maker to the metadata of a score; makers other than our judges and scripts are left out."""
+    if not isinstance(maker, JudgeMaker | ScriptMaker):
+        return dict(metadata)
+    return {**metadata, METADATA_KEY: _MAKER.dump_json(maker, exclude_none=True).decode()}
+
+
+def split_maker(
+    metadata: Mapping[str, JsonValue], source: ScoreSource, author: str | None, config_id: str | None
+) -> tuple[ScoreMaker, dict[str, JsonValue]]:
+    """Read who made a score, and return its metadata without that.
+
+    Args:
+        metadata: As Langfuse returns it.
+        source: As Langfuse returns it; only scores of source `API` can be a run's own.
+        author: The human who gave the score.
+        config_id: The score's config.
+    """
+    if source == "ANNOTATION":
+        return HumanMaker(author, config_id), dict(metadata)
+    if source == "EVAL":
+        return OtherMaker("EVAL"), dict(metadata)
+    written = metadata.get(METADATA_KEY)
+    rest = {key: value for key, value in metadata.items() if key != METADATA_KEY}
+    if isinstance(written, str | dict):
+        # Anybody can write a score's metadata.
+        with suppress(ValidationError):
+            return _MAKER.validate_json(written) if isinstance(written, str) else _MAKER.validate_python(written), rest
+    return recorded_maker(metadata) or OTHERS, dict(metadata)
+
+
+def mark_id(experiment_id: str) -> str:
+    """Derive the id of a run's status score, so that a later one replaces it."""
+    key = json.dumps(["lfexp-mark-v1", experiment_id])
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def mark_score(mark: RunMark, experiment_id: str) -> Score:
+    """Return the status score of a run."""
+    return Score(
+        id=mark_id(experiment_id),
+        name=MARK_NAME,
+        value=mark.status,
+        data_type="CATEGORICAL",
+        comment=f"{mark.succeeded + mark.failed} of {mark.plan.results} results, {mark.failed} of them failed.",
+        metadata={METADATA_KEY: _MARK.dump_json(mark, exclude_none=True).decode()},
+        timestamp=CLOCK.now(),
+    )
+
+
+def find_mark(scores: Iterable[Score], experiment_id: str) -> Score | None:
+    """Find the status score among the scores of an experiment; scores of its name by others do not count."""
+    identity = mark_id(experiment_id)
+    return next((score for score in scores if score.id == identity), None)
+
+
+def without_marks(scores: Iterable[Score]) -> tuple[Score, ...]:
+    """Leave out status scores."""
+    return tuple(score for score in scores if score.name != MARK_NAME)
+
+
+def decode_mark(score: Score) -> RunMark | None:
+    """Read the status of a run from the score's metadata; None if this version cannot read it."""
+    written = score.metadata.get(METADATA_KEY)
+    try:
+        return _MARK.validate_json(written) if isinstance(written, str) else _MARK.validate_python(written)
+    except ValidationError:
+        return None
