@@ -88,7 +88,7 @@ class NotFoundError(UsageError):
 
 
 LIKENESS = 0.7
-"""Ratio of `difflib` from which a name may be meant: a slip of one or two letters, not one number for another."""
+"""RatioMetric of `difflib` from which a name may be meant: a slip of one or two letters, not one number for another."""
 PROPOSED_AT_MOST = 3
 NAMED_AT_MOST = 5
 

@@ -1,8 +1,8 @@
-"""What every answer carries."""
+"""What every answer is made of."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from lfexp_mcp.model import NextStep
 
@@ -15,17 +15,21 @@ UNTRUSTED_NOTICE = (
 
 
 class Answer(BaseModel):
-    """Base of all answers."""
+    """Base of all answers. What is None is left out when it is serialised."""
 
-    # Built on first use: the server that lists its tools pays for none of them.
+    # Built on first use, so that a server that only lists its tools builds none.
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
     paged: ClassVar[frozenset[str]] = frozenset()
-    """Its lists whose further entries a cursor gives."""
+    """Its lists that a cursor continues."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class Backend(Answer):
-    """Where the results live."""
+    """The Langfuse that holds the results."""
 
     kind: BackendKind
     url: str

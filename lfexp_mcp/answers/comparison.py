@@ -1,19 +1,19 @@
-"""Two or more runs against each other: what `compare_runs` answers."""
+"""Runs compared: what `compare_runs` answers."""
 
 from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, Backend
 from lfexp_mcp.model import Interval, NextStep, RunStatus
 
-ComparedVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
-Ratio = Literal["seconds", "tokens", "cost_usd"]
-"""What is compared as a ratio."""
+ScoreVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
+RatioMetric = Literal["seconds", "tokens", "cost_usd"]
+"""Metrics compared as a ratio."""
 Crossing = Literal["newly failing", "newly passing"]
 ChangeKind = Literal["worse", "better", "lower", "higher", "newly erroring", "no longer erroring"]
 CheckOutcome = Literal["passed", "failed", "undecided"]
-FindingKind = Literal[
+IssueKind = Literal[
     "items",
     "content",
     "unpaired scores",
@@ -33,39 +33,41 @@ class ScoreComparison(Answer):
 
     score: str
     run: str
-    verdict: ComparedVerdict = Field(
-        description="`equivalent`: shown to lie within `margin` of the baseline. `higher`, `lower`: of a score without "
-        "a scale, of which nobody knows what is better."
+    verdict: ScoreVerdict = Field(
+        description="`equivalent`: shown to be within `margin` of the baseline. `higher`, `lower`: for a score without "
+        "a scale, where it is unknown which is better."
     )
     reason: str
-    pairs: int = Field(description="Items scored in both runs; with repeats, an item counts once, with its mean.")
-    baseline_mean: float | None = Field(description="Over the pairs, canonical 0-1; null when not comparable.")
-    mean: float | None
-    delta: float | None = Field(description="mean - baseline_mean.")
-    interval: Interval | None = Field(description="95% interval of the delta.")
-    p: float | None
+    pairs: int = Field(description="Items scored in both runs; repeats of an item count once, by their mean.")
+    baseline_mean: float | None = Field(default=None, description="Over the pairs, on 0-1.")
+    mean: float | None = None
+    delta: float | None = Field(default=None, description="mean - baseline_mean.")
+    interval: Interval | None = Field(default=None, description="95% interval of the delta.")
+    p: float | None = None
     p_adjusted: float | None = Field(
-        description="Holm-adjusted over all scores and runs; a primary score over the runs alone."
+        default=None, description="Holm-adjusted over all scores and runs; a primary score only over the runs."
     )
     margin: float = Field(description="`min_delta` in the score's units.")
-    below_min_delta: bool = Field(description="Better or worse is shown, but by less than `margin`.")
+    below_min_delta: bool = Field(default=False, description="Better or worse is shown, but by less than `margin`.")
     worst_case: Interval | None = Field(
-        description="The delta were all missing values at their worst, and at their best; null up to 2% missing."
+        default=None,
+        description="The delta if all missing values were at their worst, and at their best; over 2% missing.",
     )
-    method: str | None
-    wins: int = Field(description="Items that scored higher than in the baseline; for pass/fail, newly passing.")
-    losses: int = Field(description="Items that scored lower; for pass/fail, newly failing.")
-    ties: int
-    newly_failing: int = Field(description="Items that fell below the pass mark.")
-    newly_passing: int
+    method: str | None = None
+    wins: int = Field(default=0, description="Items that score higher than in the baseline.")
+    losses: int = Field(default=0, description="Items that score lower.")
+    ties: int = 0
+    newly_failing: int = Field(default=0, description="Items that fell below the pass mark.")
+    newly_passing: int = 0
     items_needed: int | None = Field(
-        description="When inconclusive: items that would show `items_needed_for` with power 0.8, at the adjusted level."
+        default=None,
+        description="When inconclusive: items to show a difference of `items_needed_for` with power 0.8.",
     )
-    items_needed_for: float | None
-    scale: str | None = Field(description="The scale the values came on; null when they fit none.")
+    items_needed_for: float | None = None
+    scale: str | None = Field(default=None, description="The scale of the raw values.")
 
 
-class RunFigures(Answer):
+class RunMetrics(Answer):
     """One run as a whole, over all its items."""
 
     run: str
@@ -77,41 +79,39 @@ class RunFigures(Answer):
     pending: int
     means: dict[str, float] = Field(description="Mean per score over all scored items, paired or not.")
     displays: dict[str, str] = Field(description="The same for a reader, such as `0.82 (8.2/10)`.")
-    error_rate: float | None = Field(description="Failed items among those that ended; null when none did.")
-    seconds_median: float | None = Field(description="Task time per item.")
-    seconds_p95: float | None
-    input_tokens: int | None = Field(description="Of the task's model calls, where they were traced.")
-    output_tokens: int | None
-    cost_usd: float | None = Field(description="Of the task's model calls; judges' are not counted.")
-    url: str | None
+    error_rate: float | None = Field(default=None, description="Failed items among those that ended.")
+    seconds_median: float | None = Field(default=None, description="Task time per item.")
+    seconds_p95: float | None = None
+    input_tokens: int | None = Field(default=None, description="Of the task's model calls that were traced.")
+    output_tokens: int | None = None
+    cost_usd: float | None = Field(default=None, description="Of the task's model calls, without the judges'.")
+    url: str | None = None
 
 
 class Contrast(Answer):
-    """What one run costs against the baseline, on the items that both have."""
+    """Errors, time, tokens or cost of a run against the baseline, on the items that both have."""
 
     run: str
-    measure: Literal["error_rate", Ratio]
+    measure: Literal["error_rate", RatioMetric]
     pairs: int
-    difference: float | None = Field(description="For error_rate: run - baseline.")
-    ratio: float | None = Field(
-        description="For the others: run / baseline, the typical (geometric mean) item; null where not comparable."
-    )
-    interval: Interval | None = Field(description="95% interval of the difference or ratio.")
-    p: float | None
+    difference: float | None = Field(default=None, description="For error_rate: run - baseline.")
+    ratio: float | None = Field(default=None, description="For the others: run / baseline, geometric mean over items.")
+    interval: Interval | None = None
+    p: float | None = None
     summary: str
 
 
 class ChangedItem(Answer):
-    """One item that came out differently; its texts are data from a stranger's run."""
+    """An item with different results in two runs; its texts are untrusted."""
 
     item_id: str
-    baseline_value: float | None
-    value: float | None
+    baseline_value: float | None = None
+    value: float | None = None
     crossed: Crossing | None = Field(default=None, description="Whether it crossed the pass mark.")
-    input: JsonValue
-    expected_output: JsonValue
-    baseline_output: JsonValue
-    output: JsonValue
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    baseline_output: JsonValue = None
+    output: JsonValue = None
     baseline_reason: str | None = Field(default=None, description="The judge's reason, or the task's error.")
     reason: str | None = None
     baseline_trace_id: str | None = None
@@ -127,17 +127,17 @@ class ChangeList(Answer):
 
     kind: ChangeKind = Field(description="`lower` and `higher` for a score without a scale.")
     run: str
-    score: str | None = Field(description="Null for errors.")
+    score: str | None = Field(default=None, description="Not set for errors.")
     total: int
     items: list[ChangedItem]
-    next_cursor: str | None = Field(description="Pass it as `cursor` to go on in this list; null at its end.")
+    next_cursor: str | None = Field(default=None, description="Continues this list.")
 
 
-class Finding(Answer):
-    """Something that makes runs differ beside what is being compared."""
+class ComparabilityIssue(Answer):
+    """A difference between runs besides the task itself."""
 
-    kind: FindingKind
-    unfair: bool = Field(description="Whether a score cannot be compared fairly because of it.")
+    kind: IssueKind
+    unfair: bool = Field(description="Whether it rules out a fair comparison of the score, or of all.")
     run: str
     score: str | None = None
     message: str
@@ -151,15 +151,13 @@ class GateCheck(Answer):
     outcome: CheckOutcome = Field(
         description="`undecided`, which does not pass: a run is not completed, or too few values are known."
     )
-    value: float | None
-    unit: str | None = Field(
-        description="`canonical 0-1` (1 is best), the score's own scale, or `share of items`; null for `worse`."
-    )
-    message: str = Field(description="What was found, over how many items.")
+    value: float | None = None
+    unit: str | None = Field(default=None, description="`canonical 0-1`, the score's own scale, or `share of items`.")
+    message: str
 
 
 class Gate(Answer):
-    """Whether the conditions given as `fail_if` let the runs pass."""
+    """Whether the runs pass the conditions given as `fail_if`."""
 
     passed: bool
     checks: list[GateCheck]
@@ -171,14 +169,14 @@ class Comparison(Answer):
     backend: Backend
     dataset: str
     baseline: str
-    runs: list[RunFigures]
+    runs: list[RunMetrics]
     scores: list[ScoreComparison]
     contrasts: list[Contrast]
-    comparability: list[Finding]
+    comparability: list[ComparabilityIssue]
     changes: list[ChangeList]
-    gate: Gate | None = Field(description="Set when `fail_if` was given.")
-    pass_mark: float = Field(description="Canonical value from which an item passes.")
-    min_delta: float = Field(description="The smallest difference that counts as one worth seeing.")
+    gate: Gate | None = None
+    pass_mark: float = Field(description="Value on 0-1 from which an item passes.")
+    min_delta: float = Field(description="Smallest difference of interest.")
     warnings: list[str]
-    notice: str
+    notice: str = UNTRUSTED_NOTICE
     next: list[NextStep]

@@ -10,16 +10,16 @@ CheckStatus = Literal["ok", "warning", "broken"]
 
 
 class Check(Answer):
-    """One thing looked at."""
+    """One thing checked."""
 
     name: str
     status: CheckStatus = Field(description="`warning`: something that only some runs need is missing.")
     found: str
-    advice: str | None = Field(default=None, description="What to do; null when all is well.")
+    advice: str | None = Field(default=None, description="What to do; not set when all is well.")
 
 
 class Diagnosis(Answer):
-    """Everything looked at, in the order in which it has to be mended."""
+    """Everything checked, in the order in which to fix it."""
 
     healthy: bool = Field(description="Whether nothing is broken.")
     checks: list[Check]

@@ -4,7 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import emit, show, write_line

@@ -6,9 +6,8 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
-from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report

@@ -1,6 +1,6 @@
 """Report on runs compared."""
 
-from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunFigures, ScoreComparison
+from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunMetrics, ScoreComparison
 from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.layout import Block, Notice, Report, Table, cell, number, warnings
 
@@ -52,7 +52,7 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
     return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "95%", "p", "won/lost/tied"), rows)
 
 
-def _figures(runs: list[RunFigures]) -> Table:
+def _figures(runs: list[RunMetrics]) -> Table:
     rows = [
         (
             run.run + (" (baseline)" if run.baseline else ""),

@@ -1,7 +1,6 @@
 """Reports on what was put into Langfuse."""
 
-from lfexp_mcp.answers.dataset import DatasetAnswer
-from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.reports.layout import Report, warnings
 
 

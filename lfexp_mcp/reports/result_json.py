@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.comparison import Comparison, RunFigures
+from lfexp_mcp.answers.comparison import Comparison, RunMetrics
 from lfexp_mcp.model import ItemResult, RunRecord, Score, ScriptFile
 
 JsonObject = dict[str, JsonValue]
@@ -32,7 +32,7 @@ def result_json(comparison: Comparison, records: Sequence[RunRecord]) -> JsonObj
     }
 
 
-def _result(comparison: Comparison, figures: RunFigures, record: RunRecord) -> JsonObject:
+def _result(comparison: Comparison, figures: RunMetrics, record: RunRecord) -> JsonObject:
     error = _error(comparison, record)
     return {
         "script_path": _task_script(record),

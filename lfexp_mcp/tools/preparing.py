@@ -6,8 +6,7 @@ from typing import Annotated
 import anyio
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.dataset import DatasetAnswer
-from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.definitions import FieldNames, NewItem, PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of

@@ -9,25 +9,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import Answer, ErrorAnswer
-
 FOLDER = Path(__file__).parent / "output_schemas"
 
 JsonObject = dict[str, JsonValue]
-
-
-def answer_schema(answer: type[Answer]) -> JsonObject:
-    """Derive the output schema of a tool: that of its answer or of an `ErrorAnswer`.
-
-    The protocol asks for no schema of an error's structured content, but clients made with the TypeScript SDK hold it
-    to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
-    does not match.
-    """
-    schema, error = answer.model_json_schema(), ErrorAnswer.model_json_schema()
-    for part in ("properties", "$defs"):
-        schema[part] |= error[part]
-    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": error["required"]}]
-    return compact(schema)
 
 
 def output_schema(tool: str) -> JsonObject:

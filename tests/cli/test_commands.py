@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
-from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.next_steps import in_shell_words
 from lfexp_mcp.reports.foreign import is_fit

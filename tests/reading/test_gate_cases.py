@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 import pytest
 
-from lfexp_mcp.answers.comparison import ComparedVerdict
+from lfexp_mcp.answers.comparison import ScoreVerdict
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, RunStatus, Scale, parse_scale_name
 from lfexp_mcp.services.comparison.coverage import Coverage
@@ -70,7 +70,7 @@ def _pairs(case: _Case) -> Coverage | None:
     return Coverage("items", case["shared_items"], unshared=larger - case["shared_items"])
 
 
-def _verdict(case: _Case, p: float | None, delta: float) -> ComparedVerdict | None:
+def _verdict(case: _Case, p: float | None, delta: float) -> ScoreVerdict | None:
     if p is None:
         verdict = case.get("verdict")
         return verdict if verdict != "no difference shown" else "inconclusive"

@@ -14,9 +14,8 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
-from lfexp_mcp.answers.judge import JudgeAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import emit

@@ -4,16 +4,73 @@ import json
 from pathlib import Path
 
 from pydantic import JsonValue
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
+from lfexp_mcp.answers.base import Answer, ErrorAnswer
 from lfexp_mcp.tools.catalogue import OFFERS
-from lfexp_mcp.tools.schemas import FOLDER, JsonObject, answer_schema
+from lfexp_mcp.tools.schemas import FOLDER, JsonObject, compact
 
 SNAPSHOTS = Path(__file__).parent / "schemas"
 
 
+class _OutputSchema(GenerateJsonSchema):
+    """The schema of an answer, which leaves out what is None instead of sending null."""
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonObject:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonObject:
+        return self.generate_inner(schema["schema"])
+
+
 def derived_output_schemas() -> dict[str, JsonObject]:
-    """Derive each tool's output schema from its answer's model."""
-    return {offer.call.__name__: answer_schema(offer.answer) for offer in OFFERS}
+    """Derive each tool's output schema: that of its answer or of an `ErrorAnswer`.
+
+    The protocol asks for no schema of an error's structured content, but clients made with the TypeScript SDK hold it
+    to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
+    does not match.
+
+    For the listing to stay small, a description is given once, with the first tool that has the field, and nothing is
+    `required`.
+    """
+    described: set[tuple[str, str]] = set()
+    return {offer.call.__name__: _output_schema(offer.answer, described) for offer in OFFERS}
+
+
+def _output_schema(answer: type[Answer], described: set[tuple[str, str]]) -> JsonObject:
+    schema, error = (model.model_json_schema(schema_generator=_OutputSchema) for model in (answer, ErrorAnswer))
+    for part in ("properties", "$defs"):
+        schema[part] |= error[part]
+    return _shortened(compact(schema), "", described)
+
+
+def _shortened(schema: JsonObject, name: str, described: set[tuple[str, str]]) -> JsonObject:
+    """Leave out what a client does not need; `name` is that of the field or model that the schema is of."""
+    shown: JsonObject = {}
+    for key, value in schema.items():
+        if key in ("additionalProperties", "required"):
+            continue
+        if key == "description" and isinstance(value, str):
+            if (name, value) not in described:
+                described.add((name, value))
+                shown[key] = value
+        elif key in ("properties", "$defs") and isinstance(value, dict):
+            shown[key] = {
+                each: _shortened(inner, each, described)
+                for each, inner in value.items()
+                if isinstance(inner, dict) and each != "JsonValue"
+            }
+        elif key == "anyOf" and isinstance(value, list):
+            # All of them are plain types here.
+            shown["type"] = [each["type"] for each in value if isinstance(each, dict)]
+        elif value == "#/$defs/JsonValue":
+            continue
+        elif isinstance(value, dict):
+            shown[key] = _shortened(value, name, described)
+        else:
+            shown[key] = value
+    return shown
 
 
 def listed_tools() -> dict[str, JsonObject]:

@@ -34,7 +34,7 @@ async def test_an_answer_comes_as_text_and_as_data() -> None:
     assert not result.is_error
     assert result.structured_content == {
         "healthy": True,
-        "checks": [{"name": "all", "status": "ok", "found": "well", "advice": None}],
+        "checks": [{"name": "all", "status": "ok", "found": "well"}],
     }
     assert "lfexp-mcp can work." in text_of(result)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.annotations import WordsKind
+from lfexp_mcp.answers.annotations import CommentSource
 from lfexp_mcp.gateway import Comment, Observation
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.services.workspace import Workspace
@@ -20,7 +20,7 @@ class HumanWords:
     """One comment, with what it belongs to."""
 
     id: str
-    kind: WordsKind
+    kind: CommentSource
     text: str
     author: str | None
     created: datetime | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.comparison import Finding, FindingKind
+from lfexp_mcp.answers.comparison import ComparabilityIssue, IssueKind
 from lfexp_mcp.model import JudgeMaker, Provenance, RecordedLimits, RunRecord, ScriptMaker, scaled_label
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.coverage import Lack, lacks
@@ -61,7 +61,7 @@ def _text(value: JsonValue) -> str:
     return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def findings(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> list[Finding]:
+def findings(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> list[ComparabilityIssue]:
     """List what makes two runs differ beside the task, and which scores cannot be compared fairly."""
     found = [*_of_runs(baseline, run, shared)]
     for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
@@ -69,24 +69,24 @@ def findings(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> list[Findin
     return [*found, *_unpaired(baseline, run, shared)]
 
 
-def _of_runs(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
+def _of_runs(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[ComparabilityIssue]:
     yield from _items(baseline, run, shared)
     for values in (baseline, run):
         if values.record.status != "completed":
             message = f"Run {values.name!r} is {values.record.status}: what it lacks may change the comparison."
-            yield Finding(kind="status", unfair=False, run=run.name, message=message)
+            yield ComparabilityIssue(kind="status", unfair=False, run=run.name, message=message)
     yield from _of_provenance(baseline, run)
     concurrency = concurrency_change(baseline.record, run.record)
     if concurrency is not None:
         message = f"{concurrency} Items that wait for each other take longer, so times are not compared."
-        yield Finding(kind="concurrency", unfair=False, run=run.name, message=message)
+        yield ComparabilityIssue(kind="concurrency", unfair=False, run=run.name, message=message)
 
 
-def _of_provenance(baseline: ScoredRun, run: ScoredRun) -> Iterator[Finding]:
+def _of_provenance(baseline: ScoredRun, run: ScoredRun) -> Iterator[ComparabilityIssue]:
     first, second = baseline.record.provenance, run.record.provenance
     if first is None or second is None:
         return
-    compared: tuple[tuple[FindingKind, str, str | float | None, str | float | None], ...] = (
+    compared: tuple[tuple[IssueKind, str, str | float | None, str | float | None], ...] = (
         ("dataset version", "dataset version", first.dataset_version, second.dataset_version),
         ("time-out", "time-out per item", _limits(first).item_timeout, _limits(second).item_timeout),
         ("evaluator script", "evaluator script", _script_hash(first), _script_hash(second)),
@@ -94,7 +94,7 @@ def _of_provenance(baseline: ScoredRun, run: ScoredRun) -> Iterator[Finding]:
     for kind, what, one, other in compared:
         if one != other:
             message = f"The {what} differs: {_shown(one)} in {baseline.name!r}, {_shown(other)} in {run.name!r}."
-            yield Finding(kind=kind, unfair=False, run=run.name, message=message)
+            yield ComparabilityIssue(kind=kind, unfair=False, run=run.name, message=message)
 
 
 def _limits(provenance: Provenance | None) -> RecordedLimits:
@@ -114,7 +114,7 @@ def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
     return f"max_concurrency was {first} in {baseline.run_name!r} and {second} in {run.run_name!r}."
 
 
-def _items(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
+def _items(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[ComparabilityIssue]:
     first = {item.item_id for item in baseline.record.items}
     second = {item.item_id for item in run.record.items}
     only_first, only_second = len(first - second), len(second - first)
@@ -123,33 +123,33 @@ def _items(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Find
             f"{only_first} items are in {baseline.name!r} only and {only_second} in {run.name!r} only; "
             f"the {len(first & second)} that both have are compared."
         )
-        yield Finding(kind="items", unfair=not first & second, run=run.name, message=message)
+        yield ComparabilityIssue(kind="items", unfair=not first & second, run=run.name, message=message)
     if shared.changed:
         listed = ", ".join(shared.changed[:3]) + (", ..." if len(shared.changed) > 3 else "")
         message = (
             f"{len(shared.changed)} items changed their input or expected output between the runs and are left out: "
             f"{listed}."
         )
-        yield Finding(kind="content", unfair=not shared.item_ids, run=run.name, message=message)
+        yield ComparabilityIssue(kind="content", unfair=not shared.item_ids, run=run.name, message=message)
 
 
-def _of_score(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
+def _of_score(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[ComparabilityIssue]:
     first, second = baseline.interpretations[score], run.interpretations[score]
     if first.origin != second.origin:
         unfair = not {first.origin, second.origin} <= {"run", "api"} or _is_judged(first) or _is_judged(second)
         message = f"{score!r} is not from the same source: {_made_in(baseline, score)}, {_made_in(run, score)}."
-        yield Finding(kind="source", unfair=unfair, run=run.name, score=score, message=message)
+        yield ComparabilityIssue(kind="source", unfair=unfair, run=run.name, score=score, message=message)
     for values in (baseline, run):
         if values.interpretations[score].mixed:
             message = f"{score!r} has no single maker: {_made_in(values, score)}. Their values are not one score's."
-            yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
+            yield ComparabilityIssue(kind="judge", unfair=True, run=run.name, score=score, message=message)
     if first.mixed or second.mixed:
         return
     yield from _scales(baseline, run, score)
     yield from _judges(baseline, run, score)
 
 
-def _scales(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
+def _scales(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[ComparabilityIssue]:
     """Say that values are on no scale, or on two; declared ones meet on the canonical 0-1."""
     first, second = baseline.interpretations[score], run.interpretations[score]
     if first.own_unit and second.own_unit:
@@ -161,7 +161,7 @@ def _scales(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding
     ]
     if problems:
         message = f"{score!r}: {'; '.join(problems)}."
-        yield Finding(kind="scale", unfair=True, run=run.name, score=score, message=message)
+        yield ComparabilityIssue(kind="scale", unfair=True, run=run.name, score=score, message=message)
     elif first.scale and second.scale and first.scale.name != second.scale.name:
         declared = first.is_declared and second.is_declared
         message = f"{score!r} was scored on {_scale_in(baseline, score)} and on {_scale_in(run, score)}" + (
@@ -169,7 +169,7 @@ def _scales(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding
             if declared
             else ". Declare its scale where the score is made, and score both runs with it."
         )
-        yield Finding(kind="scale", unfair=not declared, run=run.name, score=score, message=message)
+        yield ComparabilityIssue(kind="scale", unfair=not declared, run=run.name, score=score, message=message)
 
 
 def _scale_in(values: ScoredRun, score: str) -> str:
@@ -188,7 +188,7 @@ def _made_in(values: ScoredRun, score: str) -> str:
     return f"{' and '.join(labels)} in {values.name!r}"
 
 
-def _unpaired(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[Finding]:
+def _unpaired(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[ComparabilityIssue]:
     """Say which scores lack a value on one side, once for all that lack it alike."""
     alike: dict[str, list[str]] = {}
     for score in sorted(baseline.interpretations.keys() & run.interpretations.keys()):
@@ -202,7 +202,7 @@ def _unpaired(baseline: ScoredRun, run: ScoredRun, shared: Shared) -> Iterator[F
     for text, scores in alike.items():
         message = f"{', '.join(map(repr, scores))}: of the shared items, {text}; these are not compared."
         only = scores[0] if len(scores) == 1 else None
-        yield Finding(kind="unpaired scores", unfair=False, run=run.name, score=only, message=message)
+        yield ComparabilityIssue(kind="unpaired scores", unfair=False, run=run.name, score=only, message=message)
 
 
 def _one_sided(having: ScoredRun, lacking: ScoredRun, score: str, item_ids: Collection[str]) -> str:
@@ -212,7 +212,7 @@ def _one_sided(having: ScoredRun, lacking: ScoredRun, score: str, item_ids: Coll
     return f"{len(item_ids)} {'is' if len(item_ids) == 1 else 'are'} scored in {having.name!r} only ({why})"
 
 
-def _judges(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding]:
+def _judges(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[ComparabilityIssue]:
     first, second = _judge_of(baseline, score), _judge_of(run, score)
     if first is None or second is None:
         return
@@ -232,7 +232,7 @@ def _judges(baseline: ScoredRun, run: ScoredRun, score: str) -> Iterator[Finding
             f"{score!r} was judged differently in {baseline.name!r} and {run.name!r}: {'; '.join(differing)}. "
             "Score both with the same judge to compare them."
         )
-        yield Finding(kind="judge", unfair=True, run=run.name, score=score, message=message)
+        yield ComparabilityIssue(kind="judge", unfair=True, run=run.name, score=score, message=message)
 
 
 def _judge_of(values: ScoredRun, score: str) -> JudgeMaker | None:

@@ -10,13 +10,13 @@ from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.comparison import (
     ChangeKind,
     ChangeList,
-    ComparedVerdict,
+    ComparabilityIssue,
     Comparison,
     Contrast,
-    Finding,
     Gate,
-    RunFigures,
+    RunMetrics,
     ScoreComparison,
+    ScoreVerdict,
 )
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import UNIT, NextStep
@@ -83,7 +83,7 @@ class _Compared:
     """One run held against the baseline."""
 
     run: ScoredRun
-    findings: list[Finding]
+    findings: list[ComparabilityIssue]
     item_ids: Sequence[str]
     """The items that both have with the same content."""
     scores: list[ScoreComparison]
@@ -97,7 +97,7 @@ class _Gathered:
 
     names: list[str]
     """The baseline's first."""
-    figures: list[RunFigures]
+    figures: list[RunMetrics]
     compared: list[_Compared]
     changes: list[Changes]
     """All lists, or the one that is read on."""
@@ -223,7 +223,7 @@ def _compare_all(
 
 async def _figures(
     ws: Workspace, values: Sequence[ScoredRun], usages: Sequence[dict[str, TaskUsage]]
-) -> list[RunFigures]:
+) -> list[RunMetrics]:
     figures = []
     for index, one in enumerate(values):
         summaries = summarise_scores(one.record, one.interpretations)
@@ -235,7 +235,7 @@ async def _figures(
 def _gate(
     conditions: Sequence[Condition],
     compared: Sequence[_Compared],
-    figures: Sequence[RunFigures],
+    figures: Sequence[RunMetrics],
     baseline: ScoredRun,
     known: Sequence[str],
 ) -> Gate | None:
@@ -245,7 +245,7 @@ def _gate(
     return check_gate(conditions, [_measures(one, by_run[one.run.name], baseline) for one in compared], known)
 
 
-def _measures(compared: _Compared, mine: RunFigures, baseline: ScoredRun) -> RunMeasures:
+def _measures(compared: _Compared, mine: RunMetrics, baseline: ScoredRun) -> RunMeasures:
     run, item_ids = compared.run, compared.item_ids
     values = {score: mean for score, mean in mine.means.items() if run.has_scale(score)}
     unusable = {score: f"{reading.problem}." for score, reading in run.interpretations.items() if reading.problem}
@@ -280,7 +280,7 @@ def _measures(compared: _Compared, mine: RunFigures, baseline: ScoredRun) -> Run
     )
 
 
-def _tested(line: ScoreComparison, p: float | None) -> ComparedVerdict:
+def _tested(line: ScoreComparison, p: float | None) -> ScoreVerdict:
     """What a gate goes by: the test alone, as rare large gains that may be unseen are no reason to pass a loss."""
     return "worse" if p is not None and p < ALPHA and line.delta is not None and line.delta < 0 else line.verdict
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from lfexp_mcp.answers.comparison import Contrast, Ratio, RunFigures
+from lfexp_mcp.answers.comparison import Contrast, RatioMetric, RunMetrics
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import Interval, ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
@@ -12,13 +12,13 @@ from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
 
-_WORDS: dict[Ratio, tuple[str, str]] = {
+_WORDS: dict[RatioMetric, tuple[str, str]] = {
     "seconds": ("takes", "the time"),
     "tokens": ("uses", "the tokens"),
     "cost_usd": ("costs", "the money"),
 }
 SMALLEST_PLAIN_RATIO = 0.1
-"""Ratio from which two decimal places tell enough."""
+"""RatioMetric from which two decimal places tell enough."""
 
 
 def error_rate(items: Sequence[ItemResult]) -> float | None:
@@ -40,7 +40,7 @@ def run_figures(
     url: str | None,
     *,
     baseline: bool,
-) -> RunFigures:
+) -> RunMetrics:
     """Sum one run up."""
     record = values.record
     succeeded = sum(item.status == "succeeded" for item in record.items)
@@ -48,7 +48,7 @@ def run_figures(
     seconds = [item.seconds for item in record.items if item.seconds is not None]
     median, p95 = (round(each, 4) for each in quantiles(seconds, [0.5, 0.95])) if seconds else (None, None)
     costs = [one.cost for one in usage.values() if one.cost is not None]
-    return RunFigures(
+    return RunMetrics(
         run=record.run_name,
         baseline=baseline,
         status=record.status,
@@ -153,7 +153,7 @@ def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: 
 
 
 def _ratio(
-    measure: Ratio, names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]
+    measure: RatioMetric, names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]
 ) -> Contrast | None:
     """Compare logarithms, since times and costs differ by factors and have long tails."""
     pairs = [(math.log(one), math.log(other)) for one, other in _pairs(first, second) if one > 0 and other > 0]
@@ -175,7 +175,9 @@ def _ratio(
     )
 
 
-def _ratio_sentence(measure: Ratio, names: tuple[str, str], ratio: float, interval: Interval | None, pairs: int) -> str:
+def _ratio_sentence(
+    measure: RatioMetric, names: tuple[str, str], ratio: float, interval: Interval | None, pairs: int
+) -> str:
     verb, unit = _WORDS[measure]
     sure = f" (95% interval {_factor(interval.low)} to {_factor(interval.high)})" if interval else ""
     baseline, run = names

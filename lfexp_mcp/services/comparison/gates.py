@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lfexp_mcp.answers.comparison import CheckOutcome, ComparedVerdict, Gate, GateCheck
+from lfexp_mcp.answers.comparison import CheckOutcome, Gate, GateCheck, ScoreVerdict
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import RunStatus, Scale
 from lfexp_mcp.scores.limits import Limit, parse_limit
@@ -88,9 +88,9 @@ class RunMeasures:
     scales: Mapping[str, Scale]
     """Of each of the scores that have one, and of `error_rate`."""
     deltas: Mapping[str, float]
-    verdicts: Mapping[str, ComparedVerdict]
+    verdicts: Mapping[str, ScoreVerdict]
     """Of the scores that are judged together, each adjusted for the others: for a condition on any score."""
-    verdicts_alone: Mapping[str, ComparedVerdict]
+    verdicts_alone: Mapping[str, ScoreVerdict]
     """Each at its own level, for a condition that names the score."""
     unusable: Mapping[str, str]
     """Scores that no gate can use, and why."""
@@ -259,7 +259,7 @@ def _delta(score: str, run: RunMeasures) -> str:
     return f" (delta {run.deltas[score]:+.4f})" if score in run.deltas else ""
 
 
-def _no_verdict(score: str, verdicts: Mapping[str, ComparedVerdict], run: RunMeasures) -> str | None:
+def _no_verdict(score: str, verdicts: Mapping[str, ScoreVerdict], run: RunMeasures) -> str | None:
     """Why nothing can be said of a score; None where something can."""
     coverage = run.pairs.get(score)
     reasons = {**run.unusable, **run.unfair}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lfexp_mcp.answers.comparison import ComparedVerdict, Finding, ScoreComparison
+from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
 from lfexp_mcp.model import Interval
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.comparability import Shared, script_change
@@ -51,7 +51,7 @@ def compare_scores(
     baseline: ScoredRun,
     runs: Sequence[ScoredRun],
     shared: Sequence[Shared],
-    findings: Sequence[Sequence[Finding]],
+    findings: Sequence[Sequence[ComparabilityIssue]],
     scores: Sequence[str],
     min_delta: float | None,
     primary_score: str | None,
@@ -101,7 +101,7 @@ def _line(
     run: ScoredRun,
     score: str,
     shared: Shared,
-    findings: Sequence[Finding],
+    findings: Sequence[ComparabilityIssue],
     min_delta: float | None,
 ) -> _Line:
     first, second = baseline.numbers.get(score, {}), run.numbers.get(score, {})
@@ -117,7 +117,7 @@ def _line(
 
 
 def _unfair(
-    baseline: ScoredRun, run: ScoredRun, score: str, findings: Sequence[Finding], pairs: Sequence[object]
+    baseline: ScoredRun, run: ScoredRun, score: str, findings: Sequence[ComparabilityIssue], pairs: Sequence[object]
 ) -> str | None:
     found = next((finding for finding in findings if finding.unfair and finding.score in (None, score)), None)
     if found is not None:
@@ -176,7 +176,7 @@ def _missing(line: _Line) -> str | None:
     )
 
 
-def _verdict(verdict: PairedVerdict, *, on_scale: bool) -> ComparedVerdict:
+def _verdict(verdict: PairedVerdict, *, on_scale: bool) -> ScoreVerdict:
     """On a scale, more is better; without one nobody knows."""
     if on_scale:
         return verdict

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.dataset import DatasetAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.gateway import check_dataset_name
 from lfexp_mcp.model import NextStep

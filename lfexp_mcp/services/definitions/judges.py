@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.judge import JudgeAnswer
+from lfexp_mcp.answers.definitions import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Prompt
 from lfexp_mcp.judges.choice import choose_model
