@@ -3,7 +3,8 @@
 A file of the outbox holds batches as framed records (`framing`). Each batch is an OTLP `ExportTraceServiceRequest`,
 whose only field is repeated, so that batches written one after the other are again one valid request
 (https://protobuf.dev/programming-guides/encoding/#last-one-wins: repeated fields are concatenated): a file's batches
-are sent together. Files of version 0.1 (`.otlp`) hold the batches without frames.
+are sent together. Files of version 0.1 (`.otlp`) hold the batches without frames. A process that the user's code
+forked writes files of its own, since its parent may send and remove the file that both have open.
 """
 
 import os
@@ -19,6 +20,7 @@ from lfexp_mcp.runs.framing import AppendedFile, Frames, frame, read_frames
 
 SUFFIX = ".spans"
 UNFRAMED_SUFFIX = ".otlp"
+FORK_PREFIX = "fork-"
 RESOURCE_SPANS_TAG = 0x0A
 """Field 1, length-delimited: `ExportTraceServiceRequest.resource_spans`."""
 
@@ -36,14 +38,26 @@ class Outbox:
         self._file: AppendedFile | None = None
         self._unsynced: set[Path] = set()
         self._opened = 0.0
+        self._forks: set[Path] = set()
+        """Files of forked processes that were taken and not yet removed."""
+        self._is_fork = False
         with self._using():
             make_folder_durably(folder)
-            self._sealed = waiting_files(folder)
+            self._sealed = _numbered_files(folder)
         self._number = max((int(path.stem) for path in self._sealed), default=0)
+
+    def start_fork(self) -> None:
+        """Write to files of its own from now on; call it in a forked process, which only appends."""
+        self._lock, self._is_fork, self._number = Lock(), True, 0
 
     def append(self, batch: bytes) -> None:
         """Keep one encoded batch so that it outlives this process."""
         with self._lock, self._using():
+            if self._is_fork:
+                self._number += 1
+                # The process may end at once, without a `sync`.
+                write_durably(self._folder / f"{FORK_PREFIX}{os.getpid()}-{self._number}{SUFFIX}", [frame(batch)])
+                return
             file = self._file or self._open()
             file.append(frame(batch))
             self._unsynced.add(self._path(self._number))
@@ -77,7 +91,10 @@ class Outbox:
 
     def take(self) -> Path | None:
         """Take one sealed file to send it; `remove` it when it is acknowledged."""
-        with self._lock:
+        with self._lock, self._using():
+            if not self._sealed:
+                self._sealed = self._written_by_forks()
+                self._forks.update(self._sealed)
             return self._sealed.pop(0) if self._sealed else None
 
     def read(self, path: Path) -> Frames:
@@ -91,6 +108,8 @@ class Outbox:
         """Forget an acknowledged file."""
         with self._using():
             path.unlink(missing_ok=True)
+        with self._lock:
+            self._forks.discard(path)
 
     def refuse(self, name: str, batch: bytes) -> Path:
         """Keep a span that Langfuse refused, out of the way of the others."""
@@ -110,8 +129,11 @@ class Outbox:
 
     def is_empty(self) -> bool:
         """Tell whether nothing waits; a file taken out to be sent does not count."""
-        with self._lock:
-            return self._file is None and not self._sealed
+        with self._lock, self._using():
+            return self._file is None and not self._sealed and not self._written_by_forks()
+
+    def _written_by_forks(self) -> list[Path]:
+        return [path for path in _files_of_forks(self._folder) if path not in self._forks]
 
     def _open(self) -> AppendedFile:
         self._number += 1
@@ -148,7 +170,15 @@ def _sync_file(path: Path) -> None:
 
 def waiting_files(folder: Path) -> list[Path]:
     """List the files of an outbox that wait to be sent, oldest first."""
+    return _numbered_files(folder) + _files_of_forks(folder)
+
+
+def _numbered_files(folder: Path) -> list[Path]:
     return sorted(path for suffix in (SUFFIX, UNFRAMED_SUFFIX) for path in folder.glob(f"[0-9]*{suffix}"))
+
+
+def _files_of_forks(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{FORK_PREFIX}*{SUFFIX}"))
 
 
 def read_batches(path: Path) -> Frames:

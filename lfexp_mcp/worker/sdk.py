@@ -75,6 +75,8 @@ class _OutboxExporter(SpanExporter):
         """Write each span as it ends in a process that the user's code forked, which makes no records."""
         self._is_fork, self._lock = True, Lock()
         self._batches.clear()
+        if self.outbox is not None:
+            self.outbox.start_fork()
 
     def assign(self, span: Span, batch: SpanBatch) -> None:
         """Hold a span that has started until its batch is written."""

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.otlp import count_spans, name_spans, split_batch
-from lfexp_mcp.runs.outbox import Outbox, count_waiting_spans
+from lfexp_mcp.runs.outbox import Outbox, count_waiting_spans, waiting_files
 
 batches = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=3)
 
@@ -128,3 +128,23 @@ def test_a_refused_span_is_kept_apart(tmp_path: Path) -> None:
     outbox.refuse("abc", make_batch([[1]]))
     assert outbox.is_empty()
     assert count_waiting_spans(tmp_path / "outbox") == 0
+
+
+def test_what_a_forked_process_writes_is_sent_though_its_parent_has_removed_the_file_that_was_open(
+    tmp_path: Path,
+) -> None:
+    parent, child = Outbox(tmp_path), Outbox(tmp_path)
+    parent.append(b"parent's")
+    child.start_fork()
+    parent.seal()
+    first = parent.take()
+    assert first is not None
+    parent.remove(first)
+    assert parent.is_empty()
+    child.append(b"child's")
+    assert not parent.is_empty()
+    second = parent.take()
+    assert second is not None
+    assert (parent.read(second).contents, parent.take()) == ([b"child's"], None)
+    parent.remove(second)
+    assert (parent.is_empty(), waiting_files(tmp_path)) == (True, [])
