@@ -1,4 +1,4 @@
-"""What a run may spend on models."""
+"""Limits what a run spends on models."""
 
 from dataclasses import dataclass
 
@@ -9,28 +9,27 @@ from lfexp_mcp.judges.prices import PriceTable, published_source
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 
 CHARACTERS_PER_TOKEN = 3
-"""On the safe side of the usual four."""
-TOKENS_OF_AN_ANSWER = 500
-"""Expected of an answer whose length is not limited, until some have come."""
+"""A cautious estimate; four are usual."""
+DEFAULT_ANSWER_TOKENS = 500
+"""Expected length of an answer without `max_tokens`, until there have been some."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Money set aside for one call."""
+    """The cost reserved for one call, in USD."""
 
     model: str
     cost: float
 
 
 class Budget:
-    """Lets a run spend up to a limit: each call sets aside what it may cost, and settles what it did.
+    """Lets a run spend up to a limit: each call reserves what it may cost, then settles what it did cost.
 
-    What is set aside is an upper bound, so that a call which only the open reservations leave no room for waits until
-    they are settled.
+    Reservations are upper bounds, so a call that does not fit beside them waits until they are settled.
 
     Attributes:
         max_cost: The limit in USD.
-        spent: What has been spent, in USD, by this run before it was resumed included.
+        spent: Spent so far in USD, including before the run was resumed.
     """
 
     def __init__(self, max_cost: float, prices: PriceTable, spent: float = 0.0) -> None:
@@ -44,14 +43,14 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """What can still be set aside, in USD."""
+        """What can still be reserved, in USD."""
         return self.max_cost - self.spent - self._reserved
 
     def check(self, models: list[str]) -> None:
-        """Check, before a run begins, that the price of every model is known.
+        """Check before a run that the price of every model is known.
 
         Raises:
-            JudgeError: One is not, so that the limit could not be kept.
+            JudgeError: A price is unknown, so the limit could not be kept.
         """
         unknown = sorted({model for model in models if self._prices.price_of(model) is None})
         if unknown:
@@ -62,10 +61,10 @@ class Budget:
             )
 
     async def reserve(self, request: ModelRequest) -> Reservation:
-        """Set aside what a call may cost; wait for open reservations where they leave no room for it.
+        """Reserve what a call may cost; wait for other calls if their reservations leave no room for it.
 
         Raises:
-            BudgetError: The budget does not cover it, even after all other calls were settled.
+            BudgetError: The budget does not cover the call, even after all others were settled.
         """
         while (cost := self._cost_of(request)) > self.left:
             if not self._in_flight:
@@ -79,14 +78,14 @@ class Budget:
         return Reservation(request.model, cost)
 
     def settle(self, reservation: Reservation, answer: ModelAnswer | None) -> None:
-        """Replace what was set aside by what the call did cost.
+        """Replace a reservation by what the call did cost.
 
         Args:
-            reservation: What `reserve` gave.
-            answer: What came; None costs nothing. One without tokens is taken to cost what was set aside.
+            reservation: The result of `reserve`.
+            answer: The answer; None costs nothing. One of unknown tokens costs what was reserved.
         """
         self._in_flight -= 1
-        # Sums of floats leave a remainder, which would count as spent for good.
+        # Without calls in flight it is 0: a rounding error left in the sum would never be released.
         self._reserved = self._reserved - reservation.cost if self._in_flight else 0.0
         self._charge(reservation, answer)
         self._settled.set()
@@ -115,4 +114,4 @@ class Budget:
         answers, tokens = self._answers.get(request.model, (0, 0))
         if answers:
             return -(-tokens // answers)
-        return limit if isinstance(limit, int) else TOKENS_OF_AN_ANSWER
+        return limit if isinstance(limit, int) else DEFAULT_ANSWER_TOKENS

@@ -1,16 +1,25 @@
-"""Find the judges of a run: those named, else those of the dataset, else all prompts named `judge-*`."""
+"""Find the judges of a run and resolve them, so that whatever is wrong with one is reported before the first item.
+
+A judge is a prompt of Langfuse. Judges are those that the caller names, else those that the dataset's metadata names
+under `judge_prompts`, else all prompts named `judge-*`. Resolving one settles its version, model, parameters and scale.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lfexp_mcp.errors import JudgeError, NotFoundError
-from lfexp_mcp.gateway import HOW_TO_MAKE_A_PROMPT, Dataset, Gateway, Prompt, PromptInfo
-from lfexp_mcp.judges.references import PromptReference, parse_reference
-from lfexp_mcp.judges.resolution import PREFIX, check_placeholders, resolve_judge
-from lfexp_mcp.model import DatasetItem, ResolvedJudge
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo, ScoreConfig
+from lfexp_mcp.judges.model_choice import call_parameters, usable_model
+from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
+from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
+from lfexp_mcp.model import DatasetItem, Message, ResolvedJudge, ScaleSource
+from lfexp_mcp.scores import Scale, resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
-_HOW = "Make one with create_judge: a name such as `judge-accuracy`, and a prompt that has {{output}}."
+JUDGE_PREFIX = "judge-"
+"""Prompts with this prefix are judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,22 @@ class FoundJudges:
 
     judges: tuple[ResolvedJudge, ...]
     warnings: tuple[str, ...]
-    """What the user should know of them before the run."""
+    """What the user should know about them before the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTemplate:
+    """What a prompt alone says about a judge, before a model is chosen."""
+
+    score_name: str
+    messages: tuple[Message, ...]
+    """A text prompt is one user message."""
+    placeholders: tuple[str, ...]
+    missing_expected_output: str
+    scale: Scale
+    scale_source: ScaleSource
+    parameters: dict[str, JsonValue]
+    """Of the model calls, as the config declares them."""
 
 
 async def find_judges(
@@ -36,66 +60,50 @@ async def find_judges(
     """Find and resolve the judges of a run.
 
     Args:
-        gateway: The way to Langfuse.
-        settings: Keys and defaults of models.
+        gateway: The connection to Langfuse.
+        settings: Keys and default models.
         dataset: The dataset; its metadata may name judges under `judge_prompts`.
-        items: Its items, which have to provide what the prompts' placeholders ask for.
-        names: Prompts by name, `name@label` or `name:version`; they win over discovery.
-        use_langfuse_judges: Whether to look for judges where none are named.
+        items: Its items, which have to provide the values of the prompts' placeholders.
+        names: Prompts as `name`, `name@label` or `name:version`; they replace discovery.
+        use_langfuse_judges: Whether to look for judges if none are named.
         samples: Votes per judge and item.
-        versions: Versions that stand for prompts named without one: those that a run was begun with.
+        versions: Versions of prompts that are named without one, as a resumed run started with them.
 
     Returns:
-        The judges; none where none were asked for.
+        The judges; empty if none were asked for.
 
     Raises:
-        NotFoundError: A prompt that is named does not exist, or not in that version.
-        JudgeError: None were found, one cannot be used, or two give a score of one name.
+        NotFoundError: A named prompt or version does not exist.
+        JudgeError: No judge was found, one cannot be used, or two give scores of the same name.
     """
     if not names and not use_langfuse_judges:
         return FoundJudges((), ())
     known = {info.name: info for info in await gateway.prompts.all()}
-    pinned = versions or {}
-    references = [
-        replace(one, version=pinned.get(one.name)) if one.version is None and one.label is None else one
-        for one in _references(names, dataset, known)
-    ]
     score_configs = await gateway.score_configs()
-    prompts = [await read_prompt(gateway, reference, known) for reference in references]
-    judges = [resolve_judge(prompt, score_configs, settings, samples) for prompt in prompts]
+    judges: list[ResolvedJudge] = []
+    for reference in _references(names, dataset, known):
+        if reference.version is None and reference.label is None:
+            reference = replace(reference, version=(versions or {}).get(reference.name))
+        prompt = await read_prompt(gateway, reference, known)
+        judges.append(resolve_judge(prompt, score_configs, settings, samples))
     _check_score_names(judges)
     warnings = [warning for judge in judges for warning in check_placeholders(judge, items)]
     return FoundJudges(tuple(judges), tuple(warnings))
 
 
-async def read_prompt(gateway: Gateway, reference: PromptReference, known: dict[str, PromptInfo]) -> Prompt:
-    """Read the version of a prompt that is meant: without label or version, the one in production, else the latest.
-
-    Raises:
-        NotFoundError: There is no such prompt, or not in that version.
-    """
-    info = known.get(reference.name)
-    if info is None:
-        raise NotFoundError.of("prompt", reference.name, known, HOW_TO_MAKE_A_PROMPT)
-    label = reference.label
-    if label is None and reference.version is None and "production" not in info.labels:
-        label = "latest"
-    return await gateway.prompts.get(reference.name, version=reference.version, label=label)
-
-
 def _references(names: Sequence[str] | None, dataset: Dataset, known: dict[str, PromptInfo]) -> list[PromptReference]:
-    listed = list(names) if names else _named_by(dataset)
-    if listed:
-        # A prompt whose own name looks like a name with a version is meant as it is.
-        found = [PromptReference(name) if name in known else parse_reference(name) for name in listed]
-        return list(dict.fromkeys(found))
-    discovered = [PromptReference(name) for name in sorted(known) if name.startswith(PREFIX)]
+    if listed := names or _judge_prompts(dataset):
+        return list(dict.fromkeys(resolve_reference(name, known) for name in listed))
+    discovered = [PromptReference(name) for name in sorted(known) if name.startswith(JUDGE_PREFIX)]
     if not discovered:
-        raise JudgeError(f"There are no judges: Langfuse has no prompt whose name begins with `{PREFIX}`. {_HOW}")
+        raise JudgeError(
+            f"There are no judges: Langfuse has no prompt whose name begins with `{JUDGE_PREFIX}`. Make one with "
+            "create_judge: a name such as `judge-accuracy`, and a prompt that has {{output}}."
+        )
     return discovered
 
 
-def _named_by(dataset: Dataset) -> list[str]:
+def _judge_prompts(dataset: Dataset) -> list[str]:
     listed = dataset.metadata.get("judge_prompts")
     if listed is None:
         return []
@@ -103,10 +111,89 @@ def _named_by(dataset: Dataset) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise JudgeError(
             f"`judge_prompts` in the metadata of dataset {dataset.name!r} must be a list of prompt names, "
-            f"not {listed!r}. "
-            "Correct it with create_dataset, or name the judges in the call."
+            f"not {listed!r}. Correct it with create_dataset, or name the judges in the call."
         )
     return [str(name) for name in names]
+
+
+def resolve_judge(
+    prompt: Prompt, score_configs: Sequence[ScoreConfig], settings: Settings, samples: int
+) -> ResolvedJudge:
+    """Resolve a judge: its template, and the model that answers it.
+
+    Args:
+        prompt: The version of the prompt.
+        score_configs: Those of the project, newest first.
+        settings: Keys and default models.
+        samples: Votes per item. With a single one the default temperature is 0.
+
+    Raises:
+        JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
+    """
+    template = resolve_template(prompt, score_configs)
+    chosen = usable_model(prompt.name, prompt.config, settings)
+    defaults: dict[str, JsonValue] = {}
+    if samples == 1 and "temperature" not in template.parameters:
+        defaults["temperature"] = 0
+    return ResolvedJudge(
+        name=prompt.name,
+        version=prompt.version,
+        score_name=template.score_name,
+        messages=template.messages,
+        placeholders=template.placeholders,
+        missing_expected_output=template.missing_expected_output,
+        scale=template.scale,
+        scale_source=template.scale_source,
+        provider=chosen.provider,
+        model=chosen.model,
+        parameters=template.parameters,
+        defaults=defaults,
+        samples=samples,
+    )
+
+
+def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> JudgeTemplate:
+    """Resolve what does not depend on the environment.
+
+    These keys of the prompt's config count: `score_name`, `scale`, `categories`, `lower_is_better`,
+    `missing_expected_output`, `provider`, `model`, and the parameters of the model calls.
+
+    Args:
+        prompt: The version of the prompt.
+        score_configs: Those of the project, newest first.
+
+    Raises:
+        JudgeError: Something in its config or messages cannot be used.
+    """
+    config = prompt.config
+    messages = prompt_messages(prompt)
+    score_name = _score_name(prompt.name, config)
+    texts = [message.content for message in messages]
+    score_config = next((known for known in score_configs if known.name == score_name), None)
+    resolved = resolve_judge_scale(config, score_config, "\n".join(texts))
+    missing = config.get("missing_expected_output", "")
+    if not isinstance(missing, str):
+        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
+    return JudgeTemplate(
+        score_name=score_name,
+        messages=messages,
+        placeholders=tuple(placeholders(texts)),
+        missing_expected_output=missing,
+        scale=resolved.scale,
+        scale_source=resolved.source,
+        parameters=call_parameters(prompt.name, config),
+    )
+
+
+def _score_name(name: str, config: Mapping[str, JsonValue]) -> str:
+    """Return the config's `score_name`, else the prompt's name without folders and `judge-`."""
+    configured = config.get("score_name")
+    if configured is not None and not (isinstance(configured, str) and configured.strip()):
+        raise JudgeError(f"`score_name` in the config of prompt {name!r} must be a name, not {configured!r}.")
+    score_name = configured or name.rsplit("/", 1)[-1].removeprefix(JUDGE_PREFIX)
+    if not score_name:
+        raise JudgeError(f"Prompt {name!r} leaves no name for its score: set `score_name` in its config.")
+    return score_name
 
 
 def _check_score_names(judges: Sequence[ResolvedJudge]) -> None:
@@ -119,3 +206,35 @@ def _check_score_names(judges: Sequence[ResolvedJudge]) -> None:
                 f"both give the score {judge.score_name!r}. "
                 "Use one of them, or set another `score_name` in a prompt's config."
             )
+
+
+def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> list[str]:
+    """Check that the items provide values for a judge's placeholders.
+
+    Returns:
+        Warnings about placeholders that some items leave empty.
+
+    Raises:
+        JudgeError: No item provides a value for some placeholder.
+    """
+    metadata = [item.metadata for item in items]
+    missing = missing_keys(judge.placeholders, metadata)
+    unknown = [name for name, count in missing.items() if count == len(items)]
+    if unknown:
+        keys = sorted({key for each in metadata for key in each})
+        raise JudgeError(f"Prompt {judge.name!r} cannot be filled: {unknown_placeholders(unknown, keys)}")
+    warnings = [
+        f"Judge {judge.name!r} uses {{{{{name}}}}}, which is missing in the metadata of {count} of {len(items)} items: "
+        "it is empty there."
+        for name, count in missing.items()
+    ]
+    if "output" not in judge.placeholders:
+        warnings.append(f"Judge {judge.name!r} does not see the output: its prompt has no {{{{output}}}}.")
+    without = sum(item.expected_output is None for item in items)
+    if "expected_output" in judge.placeholders and without:
+        reads = repr(judge.missing_expected_output) if judge.missing_expected_output else "nothing"
+        warnings.append(
+            f"Judge {judge.name!r} compares with an expected output, which {without} of {len(items)} items do not "
+            f"have: it reads {reads} there (set `missing_expected_output` in its config to change that)."
+        )
+    return warnings

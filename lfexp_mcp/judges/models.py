@@ -1,8 +1,8 @@
-"""Asking models: with a pace for each provider, retries, a budget, and every call counted."""
+"""Calls models: paced per provider, with retries and a budget, and every call metered."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -13,35 +13,44 @@ from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
-from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest, Provider
-from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.provider import Provider
 from lfexp_mcp.masking import mask
 from lfexp_mcp.model import ModelUsage, ProviderName
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.settings import Settings
 
 KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-
-
 POLICY = RetryPolicy(attempts=8, throttled_attempts=40, first_delay_s=0.5, max_delay_s=30.0)
 TIMEOUT_S = 120.0
-"""Of one call."""
+"""Time-out of one call."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Adds up what calls use, as they are made."""
+
+    usage: ModelUsage = field(default_factory=ModelUsage)
+
+    def add(self, used: ModelUsage) -> None:
+        """Add what a call used."""
+        self.usage += used
 
 
 class OnRetry(Protocol):
-    """Told of each call that failed and is made again."""
+    """Called for each call that failed and is made again."""
 
     def __call__(self, provider: ProviderName, *, rate_limited: bool) -> None:
-        """Take note.
+        """Record a retry.
 
         Args:
-            provider: Who failed.
-            rate_limited: Whether it turned the call away because of a rate limit.
+            provider: The provider that was called.
+            rate_limited: Whether it throttled the call.
         """
 
 
 class Models:
-    """Asks the models of all providers, for all judges and prompt tasks of a run."""
+    """Calls the models of all providers, for all judges and prompt tasks of a run."""
 
     def __init__(
         self, settings: Settings, policy: RetryPolicy, timeout_s: float, budget: Budget | None, on_retry: OnRetry | None
@@ -51,54 +60,56 @@ class Models:
         self._timeout_s = timeout_s
         self._budget = budget
         self._on_retry = on_retry
-        self._lines: dict[ProviderName, _Line] = {}
+        self._providers: dict[ProviderName, _PacedProvider] = {}
 
     async def ask(self, provider: ProviderName, request: ModelRequest, meter: Meter) -> ModelAnswer:
-        """Ask a model, patiently.
+        """Ask a model, with retries.
 
         Args:
-            provider: Whose model it is.
+            provider: The provider of the model.
             request: The question.
-            meter: Counts the calls made, whatever becomes of them.
+            meter: Counts all calls made, failed ones included.
 
         Raises:
-            ProviderError: No answer came, or the provider refuses the call.
-            BudgetError: The budget does not cover it.
+            ProviderError: The model gave no answer.
+            ModelRefusedError: The provider refuses all calls to this model.
+            BudgetError: The budget does not cover the call.
             JudgeError: The provider's key is not set.
         """
-        line = self._line(provider)
+        paced = self._provider(provider)
         if self._budget is None:
-            return await line.ask(request, meter)
+            return await paced.ask(request, meter)
         reservation = await self._budget.reserve(request)
         answer: ModelAnswer | None = None
         try:
-            answer = await line.ask(request, meter)
+            answer = await paced.ask(request, meter)
             return answer
         finally:
             self._budget.settle(reservation, answer)
 
     def mask(self, text: str) -> str:
-        """Keep the keys that this process knows out of a text that a model wrote."""
+        """Mask the keys that this process knows in a text that a model wrote."""
         keys = (self._settings.openai_api_key, self._settings.anthropic_api_key, self._settings.langfuse_secret_key)
         return mask(text, *(key.get_secret_value() for key in keys if key is not None))
 
-    def open_ways(self, providers: Iterable[ProviderName]) -> None:
-        """Open the ways to some providers ahead, which takes a moment; one that cannot be opened fails when asked."""
+    def open_ahead(self, providers: Iterable[ProviderName]) -> None:
+        """Import the SDKs of some providers ahead, which takes a moment; errors are left to the first call."""
         for provider in providers:
             with suppress(JudgeError):
-                self._line(provider)
+                self._provider(provider)
 
     async def close(self) -> None:
         """Close all connections."""
-        for line in self._lines.values():
-            await line.provider.close()
+        for paced in self._providers.values():
+            await paced.provider.close()
 
-    def _line(self, provider: ProviderName) -> "_Line":
-        if provider not in self._lines:
+    def _provider(self, provider: ProviderName) -> "_PacedProvider":
+        if provider not in self._providers:
             client = open_provider(provider, self._settings, self._timeout_s)
             on_retry = partial(self._on_retry, provider) if self._on_retry else None
-            self._lines[provider] = _Line(client, Pace(self._settings.judge_concurrency), self._policy, on_retry)
-        return self._lines[provider]
+            pace = Pace(self._settings.judge_concurrency)
+            self._providers[provider] = _PacedProvider(client, pace, self._policy, on_retry)
+        return self._providers[provider]
 
 
 @asynccontextmanager
@@ -110,14 +121,18 @@ async def open_models(
     budget: Budget | None = None,
     on_retry: OnRetry | None = None,
 ) -> AsyncIterator[Models]:
-    """Open the way to the models; connections are made on use, and closed at the end.
+    """Open the connections to the providers, each on its first use.
 
     Args:
-        settings: The keys, base URLs and `judge_concurrency`.
+        settings: Keys, base URLs and `judge_concurrency`.
         policy: How often a call is made, and how long to wait in between.
         timeout_s: Seconds that one call may take.
-        budget: What all calls together may cost; None for no limit.
-        on_retry: Told of calls that failed and are made again.
+        budget: Limits what all calls together may cost.
+        on_retry: Called for each call that failed and is made again.
+
+    Example:
+        async with open_models(settings) as models:
+            answer = await models.ask("openai", ModelRequest("gpt-5.4-mini", messages, {}), Meter())
     """
     models = Models(settings, policy, timeout_s, budget, on_retry)
     try:
@@ -127,11 +142,11 @@ async def open_models(
             await models.close()
 
 
-def open_provider(name: ProviderName, settings: Settings, timeout: float) -> Provider:
-    """Open the way to a provider, importing its SDK.
+def open_provider(name: ProviderName, settings: Settings, timeout_s: float) -> Provider:
+    """Create the client of a provider, importing its SDK.
 
     Raises:
-        JudgeError: Its key is not set, or its base URL is no address.
+        JudgeError: Its key is not set, or its base URL is not a valid URL.
     """
     is_openai = name == "openai"
     key = settings.openai_api_key if is_openai else settings.anthropic_api_key
@@ -139,24 +154,28 @@ def open_provider(name: ProviderName, settings: Settings, timeout: float) -> Pro
     if key is None:
         raise JudgeError(f"{KEY_VARIABLES[name]} is not set. Set it in the environment of lfexp-mcp.")
     if base_url is not None and host_of(base_url) is None:
-        # It is not shown, since it may hold a password.
+        # Not shown, since it may contain a password.
         raise JudgeError(
-            f"{name.upper()}_BASE_URL is no address. Set it to one such as http://localhost:8000/v1, or unset it."
+            f"{name.upper()}_BASE_URL is not a valid URL. Set it to one such as http://localhost:8000/v1, or unset it."
         )
     if is_openai:
         from lfexp_mcp.judges.providers.openai import OpenAIProvider
 
-        return OpenAIProvider(key.get_secret_value(), base_url, timeout)
+        return OpenAIProvider(key.get_secret_value(), base_url, timeout_s)
     from lfexp_mcp.judges.providers.anthropic import AnthropicProvider
 
-    return AnthropicProvider(key.get_secret_value(), base_url, timeout)
+    return AnthropicProvider(key.get_secret_value(), base_url, timeout_s)
 
 
-class _Line:
-    """The way to one provider, with its pace, and what its models were seen to refuse."""
+class _PacedProvider:
+    """A provider with its pace, and what its models have refused so far."""
 
     def __init__(
-        self, provider: Provider, pace: Pace, policy: RetryPolicy, on_retry: Callable[..., None] | None
+        self,
+        provider: Provider,
+        pace: Pace,
+        policy: RetryPolicy,
+        on_retry: Callable[..., None] | None,
     ) -> None:
         self.provider = provider
         self._on_retry = on_retry
@@ -177,10 +196,10 @@ class _Line:
                 continue
             if outcome.kind == "refused":
                 raise ModelRefusedError(outcome.message)
-            if outcome.kind not in {"throttled", "passing"}:
+            if outcome.kind not in {"throttled", "transient"}:
                 raise ProviderError(outcome.message)
             throttled = outcome.kind == "throttled"
-            delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=outcome.retry_after)
+            delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=outcome.retry_after_s)
             if delay is None:
                 raise ProviderError(
                     f"{outcome.message} Given up after {retries.attempts} attempts; resume the run later."
@@ -199,8 +218,8 @@ class _Line:
             refused = self._refused.get(request.model, frozenset())
             outcome = await self.provider.send(request, refused)
             if isinstance(outcome, ModelAnswer):
-                outcome = replace(outcome, parameters=request.wanted(refused))
-                self._pace.went_through()
+                outcome = replace(outcome, parameters=request.accepted(refused))
+                self._pace.succeeded()
                 answered = ModelUsage(
                     unmetered=int(not outcome.metered),
                     input_tokens=outcome.input_tokens,

@@ -1,6 +1,6 @@
-"""What models cost: by Langfuse's model table, else by the published prices that `genai-prices` holds.
+"""Prices of models: from Langfuse's model table, else the published prices in the package `genai-prices`.
 
-Those are part of the installed version of the library, which therefore dates them: nothing is read from the network.
+The latter are those of the installed version; nothing is read from the network.
 """
 
 import re
@@ -15,12 +15,12 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.model import ModelUsage
 
-LONGEST_PATTERN = 1000
-LONGEST_NAME = 100
+MAX_PATTERN_CHARS = 1000
+MAX_NAME_CHARS = 100
 SELLERS = ("openai", "anthropic")
-"""Models of other companies are sold by many, at different prices: a name alone does not tell theirs."""
-MOST_REPEATS = 4
-"""Unbounded repeats in a pattern: matching a name takes at most `LONGEST_NAME` to this power of steps."""
+"""Models of other companies are sold by several providers at different prices, so a name does not tell the price."""
+MAX_REPEATS = 4
+"""Unbounded repeats in a pattern: matching a name takes at most `MAX_NAME_CHARS` to this power of steps."""
 
 _ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 _UNBOUNDED = re.compile(r"[*+]|\{\d+,\}|\{\d{3,}")
@@ -28,26 +28,26 @@ _UNBOUNDED = re.compile(r"[*+]|\{\d+,\}|\{\d{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in USD per token."""
+    """The price of a model, in USD per token."""
 
     input: float
     output: float
     source: str = "Langfuse"
-    """Who says so."""
+    """Where the price is from."""
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """The cost of some tokens, in USD."""
+        """Return the cost of some tokens, in USD."""
         return input_tokens * self.input + output_tokens * self.output
 
 
 class PriceTable:
-    """Finds a model's price; a row whose pattern cannot be relied on counts by the model's name alone."""
+    """Prices by model. A row with an invalid or costly pattern matches by the model's name alone."""
 
     def __init__(self, rows: Iterable[ModelPrice], published: Mapping[str, Price] | None = None) -> None:
-        """Prepare.
+        """Create a table.
 
         Args:
-            rows: Langfuse's model table, of which the first that matches wins.
+            rows: Langfuse's model table; the first row that matches wins.
             published: Prices of models that no row matches.
         """
         self._published = published or {}
@@ -58,44 +58,44 @@ class PriceTable:
         ]
 
     def price_of(self, model: str) -> Price | None:
-        """Find what a model costs; None when the table does not know it."""
-        if len(model) > LONGEST_NAME:
+        """Return the price of a model; None if it is unknown."""
+        if len(model) > MAX_NAME_CHARS:
             return None
         rows = (price for name, pattern, price in self._rows if name == model or (pattern and pattern.search(model)))
         return next(rows, None) or self._published.get(model)
 
-    def cost(self, model: str, used: ModelUsage) -> float | None:
-        """The cost of what was used, in USD; None when the price or the tokens are not known."""
+    def cost(self, model: str, usage: ModelUsage) -> float | None:
+        """Return the cost of some usage, in USD; None if the price or the tokens are unknown."""
         price = self.price_of(model)
-        if price is None or used.unmetered:
+        if price is None or usage.unmetered:
             return None
-        return price.cost(used.input_tokens, used.output_tokens)
+        return price.cost(usage.input_tokens, usage.output_tokens)
 
 
 async def open_prices(rows: Iterable[ModelPrice], models: Iterable[str]) -> PriceTable:
-    """Return the prices of models: Langfuse's own, else published ones.
+    """Return the prices of models: Langfuse's, else published ones.
 
     Args:
         rows: Langfuse's model table.
-        models: The models whose prices are asked for.
+        models: The models whose prices are needed.
     """
     known = list(rows)
     table = PriceTable(known)
-    lacking = {model for model in models if len(model) <= LONGEST_NAME and table.price_of(model) is None}
-    if not lacking:
+    missing = {model for model in models if len(model) <= MAX_NAME_CHARS and table.price_of(model) is None}
+    if not missing:
         return table
-    return PriceTable(known, await anyio.to_thread.run_sync(published_prices, lacking))
+    return PriceTable(known, await anyio.to_thread.run_sync(published_prices, missing))
 
 
 def published_source() -> str:
-    """Name the published prices by the library's version."""
+    """Return the name and version of the package with the published prices."""
     return f"genai-prices {version('genai-prices')}"
 
 
 def published_prices(models: Iterable[str]) -> dict[str, Price]:
-    """Look up what OpenAI and Anthropic charge today, at their standard rate; leave out models that are not listed.
+    """Return today's standard prices of OpenAI and Anthropic; models that are not listed are left out.
 
-    The first call imports the table, which takes about a second.
+    The first call imports the prices, which takes about a second.
     """
     found = {model: _published_price(model) for model in models}
     return {model: price for model, price in found.items() if price is not None}
@@ -108,15 +108,15 @@ def _published_price(model: str) -> Price | None:
     for seller in SELLERS:
         with suppress(LookupError):
             price = calc_price(token, model, provider_id=seller, genai_request_timestamp=CLOCK.now())
-            # What is not charged by tokens of text, such as images, has no such price.
+            # Models that are not charged by text tokens, such as those for images, have no such price.
             if price.input_price and price.output_price:
                 return Price(float(price.input_price), float(price.output_price), published_source())
     return None
 
 
 def _compile(pattern: str) -> re.Pattern[str] | None:
-    """Compile a pattern that a stranger may have written; None for one that is broken, or could keep us for long."""
-    if len(pattern) > LONGEST_PATTERN or _is_costly(_ESCAPED.sub("x", pattern)):
+    """Compile a pattern that anyone may have written; None if it is invalid or may take long to match."""
+    if len(pattern) > MAX_PATTERN_CHARS or _is_costly(_ESCAPED.sub("x", pattern)):
         return None
     try:
         return re.compile(pattern)
@@ -125,8 +125,8 @@ def _compile(pattern: str) -> re.Pattern[str] | None:
 
 
 def _is_costly(bare: str) -> bool:
-    """Whether matching can take exponential time: a repeated group that repeats or branches within."""
-    if len(_UNBOUNDED.findall(bare)) > MOST_REPEATS or "(?P=" in bare:
+    """Whether matching may take exponential time: a repeated group that contains a repeat or alternatives."""
+    if len(_UNBOUNDED.findall(bare)) > MAX_REPEATS or "(?P=" in bare:
         return True
     opened: list[int] = []
     for at, character in enumerate(bare):

@@ -1,4 +1,4 @@
-"""A task without a script: a prompt of Langfuse that a model answers."""
+"""A task that is a prompt of Langfuse instead of a script: a model answers it for each item."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,14 +6,11 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError, ProviderError
 from lfexp_mcp.gateway import Gateway
-from lfexp_mcp.judges.choice import call_parameters, usable_model
-from lfexp_mcp.judges.discovery import read_prompt
-from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.model_choice import call_parameters, usable_model
+from lfexp_mcp.judges.models import Meter, Models
+from lfexp_mcp.judges.prompts import prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import ModelRequest
-from lfexp_mcp.judges.references import PromptReference, parse_reference
-from lfexp_mcp.judges.resolution import template_of
 from lfexp_mcp.judges.templates import fill, placeholders
-from lfexp_mcp.judges.usage import Meter
 from lfexp_mcp.model import DatasetItem, Message, ModelUsage, ProviderName, ResolvedTaskPrompt
 from lfexp_mcp.scripts.script_item import ScriptItem
 from lfexp_mcp.settings import Settings
@@ -30,30 +27,29 @@ async def resolve_task_prompt(
     model: str | None = None,
     provider: ProviderName | None = None,
 ) -> ResolvedTaskPrompt:
-    """Settle everything about a task that is a prompt.
+    """Resolve a prompt that is the task: its version, model and parameters.
 
     Args:
-        gateway: The way to Langfuse.
+        gateway: The connection to Langfuse.
         settings: Keys and default models.
         reference: `name`, `name@label` or `name:version`.
         items: The dataset's items, whose inputs have to fill the prompt's variables.
-        model: Answers in place of the one that the prompt's config names.
-        provider: Whose model it is.
+        model: Replaces the model in the prompt's config.
+        provider: The provider of that model.
 
     Raises:
-        NotFoundError: There is no such prompt, or not in that version.
-        JudgeError: It cannot be filled from any item's input, or nobody can answer it.
+        NotFoundError: There is no such prompt or version.
+        JudgeError: No item's input fills the prompt, or no model can answer it.
     """
     known = {info.name: info for info in await gateway.prompts.all()}
-    named = PromptReference(reference) if reference in known else parse_reference(reference)
-    prompt = await read_prompt(gateway, named, known)
+    prompt = await read_prompt(gateway, resolve_reference(reference, known), known)
     config = {**prompt.config}
     if model is not None:
         config |= {"model": model, "provider": None}
     if provider is not None:
         config["provider"] = provider
     chosen = usable_model(prompt.name, config, settings)
-    messages = template_of(prompt)
+    messages = prompt_messages(prompt)
     resolved = ResolvedTaskPrompt(
         name=prompt.name,
         version=prompt.version,
@@ -68,31 +64,31 @@ async def resolve_task_prompt(
 
 
 def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem]) -> None:
-    """Refuse a prompt that no item's input fills; one that some do not fill fails for these alone."""
-    refusal: JudgeError | None = None
+    """Refuse a prompt that no item's input fills; if only some do not, the task fails on those."""
+    first: JudgeError | None = None
     for item in items:
         try:
             variables(task, item.input)
         except JudgeError as error:
-            refusal = refusal or error
+            first = first or error
         else:
             return
-    if refusal is not None:
-        raise refusal
+    if first is not None:
+        raise first
 
 
 def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
-    """Work out what an item's input fills the prompt's variables with.
+    """Return the values of a prompt's variables for an item's input.
 
-    An object fills them by key, and `{{input}}` with the whole of itself. Anything else fills `{{input}}` or
-    `{{question}}`, or the only variable that there is, whatever its name.
+    An object fills them by key, and `{{input}}` with all of it. Anything else fills `{{input}}`, `{{question}}`, or
+    the only variable of the prompt.
 
     Args:
         task: The prompt.
         given: The item's input.
 
     Raises:
-        JudgeError: A variable is left that the input does not fill.
+        JudgeError: The input does not fill a variable.
     """
     values: dict[str, object] = {"input": given}
     if isinstance(given, Mapping):
@@ -101,16 +97,16 @@ def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
         values["question"] = given
         if len(task.placeholders) == 1:
             values = {task.placeholders[0]: given}
-    lacking = [name for name in task.placeholders if name not in values]
-    if lacking:
-        keys = f"has the keys {', '.join(given)}" if isinstance(given, Mapping) else "is no object"
-        asked = ", ".join(f"{{{{{name}}}}}" for name in lacking)
-        raise JudgeError(f"Prompt {task.name!r} needs {asked}, but the item's input {keys}.")
+    missing = [name for name in task.placeholders if name not in values]
+    if missing:
+        keys = f"has the keys {', '.join(given)}" if isinstance(given, Mapping) else "is not an object"
+        listed = ", ".join(f"{{{{{name}}}}}" for name in missing)
+        raise JudgeError(f"Prompt {task.name!r} needs {listed}, but the item's input {keys}.")
     return values
 
 
 class PromptTask:
-    """Answers items with a prompt, in the place of a script's `Task`."""
+    """Answers items with a prompt, in place of a script's task."""
 
     def __init__(self, task: ResolvedTaskPrompt, models: Models) -> None:
         self._task = task
@@ -119,7 +115,7 @@ class PromptTask:
 
     @property
     def usage(self) -> ModelUsage:
-        """What all calls have used so far."""
+        """The usage of all calls so far."""
         return self._meter.usage
 
     async def call(self, item: ScriptItem) -> str:
@@ -127,8 +123,8 @@ class PromptTask:
 
         Raises:
             JudgeError: The item's input does not fill the prompt.
-            ProviderError: No answer came, it was refused, or cut off.
-            BudgetError: The budget does not cover it.
+            ProviderError: There was no answer, or it was a refusal or cut off.
+            BudgetError: The budget does not cover the call.
         """
         values = variables(self._task, item.input)
         messages = tuple(Message(message.role, fill(message.content, values)) for message in self._task.messages)

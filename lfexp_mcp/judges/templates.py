@@ -1,5 +1,6 @@
-"""The placeholders of prompts, of judges and of tasks, and filling them."""
+"""Placeholders such as `{{input}}` in prompts, and how they are filled."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -7,31 +8,30 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
-"""`{{name}}`, spaces within allowed; what is no name, such as `{{"score": 1}}`, is text."""
-
+"""`{{name}}`, spaces allowed inside; anything else in braces, such as `{{"score": 1}}`, is text."""
 STANDARD = ("input", "output", "expected_output", "metadata")
-"""What every item provides; beside it, each key of its metadata, as `metadata.key` or as `key` alone."""
+"""What every item provides, beside each key of its metadata, as `metadata.key` or `key`."""
 
 
 def placeholders(texts: Iterable[str]) -> list[str]:
-    """Return the names that the texts have placeholders for, each once, in order."""
+    """Return the names of the placeholders in the texts, each once, in order."""
     return list(dict.fromkeys(match[1] for text in texts for match in PLACEHOLDER.finditer(text)))
 
 
 def fill(text: str, values: Mapping[str, object], enclose: Callable[[str], str] = str) -> str:
-    """Replace the placeholders of a text in one pass: a value is never read as a template.
+    """Replace the placeholders of a text in one pass, so that a value is never read as a template.
 
     Args:
         text: The template.
-        values: What to put in by name. Strings go in as they are, None as nothing, all else as JSON. A name that is
-            missing is replaced by nothing, see `missing_keys`.
-        enclose: What to put around each value.
+        values: The values by name. Strings are inserted as they are, None and missing names as nothing, anything else
+            as JSON.
+        enclose: Wraps each value.
     """
     return PLACEHOLDER.sub(lambda match: enclose(as_text(values.get(match[1]))), text)
 
 
 def as_text(value: object) -> str:
-    """Write a value as a model gets to see it; what has no JSON of its own goes in as its text."""
+    """Write a value as a model sees it: strings as they are, else JSON, else `str()`."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -47,14 +47,14 @@ def as_text(value: object) -> str:
 def item_values(
     *, input: JsonValue, output: object, expected_output: JsonValue, metadata: Mapping[str, JsonValue], missing: str
 ) -> dict[str, object]:
-    """Build what an item fills a judge's prompt with.
+    """Build the values that fill a judge's prompt for one item.
 
     Args:
-        input: The item's input.
-        output: What the task made of it.
-        expected_output: The item's reference; None reads as `missing`.
-        metadata: The item's metadata. A key of it never hides one of `STANDARD`; `metadata.key` always means the key.
-        missing: Text for an expected output that there is not.
+        input: The input of the dataset item.
+        output: What the task returned.
+        expected_output: That of the dataset item; None reads as `missing`.
+        metadata: That of the dataset item. A key never hides one of `STANDARD`; `metadata.key` always means the key.
+        missing: Text in place of a missing expected output.
     """
     return {
         **metadata,
@@ -66,12 +66,27 @@ def item_values(
     }
 
 
-def metadata_keys(names: Iterable[str]) -> dict[str, str]:
-    """Return the placeholders that stand for a key of the item's metadata, with that key."""
-    return {name: name.removeprefix("metadata.") for name in names if name not in STANDARD}
-
-
 def missing_keys(names: Iterable[str], metadata: Sequence[Mapping[str, JsonValue]]) -> dict[str, int]:
-    """Count, per placeholder that stands for a metadata key, the items that lack it; none of those no item lacks."""
-    lacking = {name: sum(key not in each for each in metadata) for name, key in metadata_keys(names).items()}
-    return {name: count for name, count in lacking.items() if count}
+    """Count, for each placeholder of a metadata key, the items without that key; keys that all have are left out."""
+    counts = {name: sum(_metadata_key(name) not in each for each in metadata) for name in names if name not in STANDARD}
+    return {name: count for name, count in counts.items() if count}
+
+
+def unknown_placeholders(names: Sequence[str], keys: Sequence[str]) -> str:
+    """Describe placeholders without a value, with similar names and what can be used instead.
+
+    Args:
+        names: The placeholders.
+        keys: The keys of the items' metadata.
+    """
+    listed = ", ".join(f"{{{{{name}}}}}" for name in names)
+    similar = dict.fromkeys(
+        match for name in names for match in difflib.get_close_matches(_metadata_key(name), [*STANDARD, *keys], n=1)
+    )
+    hint = f" Did you mean {' or '.join(f'{{{{{name}}}}}' for name in similar)}?" if similar else ""
+    or_key = f", or a key of the items' metadata ({', '.join(keys[:10])})" if keys else ""
+    return f"{listed} is not provided.{hint} Use {', '.join(STANDARD)}{or_key}."
+
+
+def _metadata_key(name: str) -> str:
+    return name.removeprefix("metadata.")

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
 
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
-from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.judges.runner import Generation, JudgeRunner
 from lfexp_mcp.model import DatasetItem, Evaluation, JudgeMaker, ResolvedJudge
 from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.worker.stopping import GO_ON, Stop
@@ -17,9 +17,9 @@ from lfexp_mcp.worker.stopping import GO_ON, Stop
 class JudgeScorer:
     """A judge."""
 
-    def __init__(self, judge: ResolvedJudge, panel: JudgePanel, stop: Stop) -> None:
+    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop) -> None:
         self._judge = judge
-        self._panel = panel
+        self._runner = runner
         self._stop = stop
         self.name = judge.name
         self.score_name = judge.score_name
@@ -35,7 +35,7 @@ class JudgeScorer:
         A spent budget, or a model that would refuse every further call, stops the run and leaves the score to a resume.
         """
         try:
-            judged = await self._panel.judge(
+            verdict = await self._runner.judge(
                 self._judge,
                 input=item.input,
                 output=ended.output,
@@ -45,7 +45,7 @@ class JudgeScorer:
         except (BudgetError, ModelRefusedError) as error:
             self._stop.request("failed", f"Judge {self.name!r} stopped the run. {error} {GO_ON}")
             raise
-        return [judged.evaluated(self._judge)]
+        return [verdict.evaluation(self._judge)]
 
 
 class GenerationTracer:
@@ -56,7 +56,7 @@ class GenerationTracer:
 
     @contextmanager
     def __call__(self, judge: ResolvedJudge, request: ModelRequest) -> Iterator[Generation]:
-        """Open the generation; see `judges.panel.OnGeneration`."""
+        """Open the generation; see `judges.runner.OnGeneration`."""
         with (
             propagate_attributes(prompt={"name": judge.name, "version": judge.version}),
             self._client.start_as_current_observation(

@@ -13,7 +13,7 @@ from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.models import Models, open_models
-from lfexp_mcp.judges.panel import JudgePanel
+from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import (
     DatasetItem,
     ModelCaller,
@@ -143,7 +143,7 @@ class Run:
             budget = await open_budget(gateway, self.run_spec, self.state)
             async with open_models(settings, budget=budget, on_retry=ledger.add_retry) as models:
                 # Before the first item: to import a provider's SDK holds everything up for a moment.
-                models.open_ways(self.scripts.providers())
+                models.open_ahead(self.scripts.providers())
                 await self._execute(delivery, models, stop, ledger, self._open_tracer(sdk), expected)
             settlement = Settlement(gateway, delivery, self.folder, self.run_spec, self.journal, self.outbox, sdk)
             if self.run_spec.dry_run_of is None:
@@ -180,9 +180,9 @@ class Run:
         def note_usage(judge: ResolvedJudge, usage: ModelUsage) -> None:
             ledger.add(ModelCaller(judge.score_name, judge.model), usage)
 
-        panel = JudgePanel(models, GenerationTracer(tracer.client), note_usage)
+        runner = JudgeRunner(models, GenerationTracer(tracer.client), note_usage)
         execution = self._assemble(
-            tracer, recorder, delivery, stop, panel, self._task_caller(tracer, models, stop, ledger)
+            tracer, recorder, delivery, stop, runner, self._task_caller(tracer, models, stop, ledger)
         )
         # What is loaded by now stays: the collector need not look at it again and again while items run.
         gc.freeze()
@@ -229,7 +229,7 @@ class Run:
         recorder: Recorder,
         delivery: Delivery,
         stop: Stop,
-        panel: JudgePanel,
+        runner: JudgeRunner,
         call: CallTask,
     ) -> Execution:
         run_spec, limits = self.run_spec, self.run_spec.limits
@@ -238,7 +238,7 @@ class Run:
         scoring = UserCode(min(calls, MOST_THREADS), self.user_loop)
         script = self.provenance.script_maker
         scorers: list[Scorer] = [
-            *(JudgeScorer(judge, panel, stop) for judge in self.scripts.judges),
+            *(JudgeScorer(judge, runner, stop) for judge in self.scripts.judges),
             *(
                 ScriptScorer(evaluator, scoring, run_spec, ScriptScale.of(evaluator, script, run_spec.score_scales))
                 for evaluator in evaluators.evaluators

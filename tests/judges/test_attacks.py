@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError
 from lfexp_mcp.judges.models import open_models
-from lfexp_mcp.judges.panel import JudgePanel
 from lfexp_mcp.judges.reply import read_reply
+from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import TEN, Message, ProviderName
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Call, ProviderServer, Reply
@@ -83,10 +83,10 @@ async def test_no_attack_moves_the_score_of_a_judge_that_obeys_what_stands_outsi
     raws: list[float | None] = []
     judge = make_judge(provider=provider, messages=TEMPLATE)
     async with open_models(settings_for(server), policy=QUICK) as models, anyio.create_task_group() as group:
-        panel = JudgePanel(models)
+        runner = JudgeRunner(models)
 
         async def score(attack: str) -> None:
-            judged = await panel.judge(
+            judged = await runner.judge(
                 judge, input=attack, output=attack, expected_output=attack, metadata={"topic": attack, attack: 1}
             )
             raws.append(judged.raw)

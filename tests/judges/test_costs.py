@@ -11,12 +11,12 @@ import pytest
 from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.models import open_models
-from lfexp_mcp.judges.panel import JudgePanel
+from lfexp_mcp.judges.models import Meter, open_models
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
-from lfexp_mcp.judges.usage import Meter, estimate_run
+from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import Message, ModelUsage
+from lfexp_mcp.services.experiments.run_experiment import estimate_run
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Failure, ProviderServer, Reply
 
@@ -129,15 +129,15 @@ def test_a_run_is_estimated_from_a_sample_of_it() -> None:
         "gpt-test": ModelUsage(calls=4, input_tokens=2000, output_tokens=100),
         "claude-test": ModelUsage(calls=2, input_tokens=1000, output_tokens=100),
     }
-    estimate = estimate_run(sample, sampled=2, total=100, prices=TABLE)
+    estimate = estimate_run(sample, sampled=2, results=100, prices=TABLE)
     assert (estimate.calls, estimate.input_tokens, estimate.output_tokens) == (300, 150_000, 10_000)
-    assert estimate.cost == pytest.approx(50 * (0.0024 + 0.0045))
-    assert (estimate.unknown_prices, estimate.price_sources) == ((), ("Langfuse",))
+    assert estimate.cost_usd == pytest.approx(50 * (0.0024 + 0.0045))
+    assert (estimate.unknown_prices, estimate.price_sources) == ([], ["Langfuse"])
 
 
 def test_an_estimate_names_the_models_whose_price_is_unknown() -> None:
     estimate = estimate_run({"gpt-test": ModelUsage(calls=1), "mystery": ModelUsage(calls=1)}, 1, 10, TABLE)
-    assert (estimate.calls, estimate.cost, estimate.unknown_prices) == (20, None, ("mystery",))
+    assert (estimate.calls, estimate.cost_usd, estimate.unknown_prices) == (20, None, ["mystery"])
 
 
 def request(characters: int = 300, max_tokens: int = 100) -> ModelRequest:
@@ -190,12 +190,12 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
     judge = make_judge(parameters={"max_tokens": 20})
     scored = 0
     async with open_models(settings_for(openai_server), policy=QUICK, budget=budget) as models:
-        panel = JudgePanel(models)
+        runner = JudgeRunner(models)
 
         async def score_all() -> None:
             nonlocal scored
             for _ in range(100):
-                await panel.judge(judge, input="", output="x" * 100, expected_output="", metadata={})
+                await runner.judge(judge, input="", output="x" * 100, expected_output="", metadata={})
                 scored += 1
 
         with pytest.raises(BudgetError):

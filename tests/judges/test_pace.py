@@ -8,8 +8,8 @@ import pytest
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.pace import Pace
-from lfexp_mcp.judges.panel import JudgePanel
-from lfexp_mcp.judges.providers.failures import LONGEST_WAIT, retry_after
+from lfexp_mcp.judges.providers.provider import MAX_RETRY_AFTER_S, retry_after_s
+from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ModelUsage, ResolvedJudge
 from lfexp_mcp.retries import RetryPolicy
 from tests.judges.asking import QUICK, UsageNotes, make_judge, settings_for
@@ -31,16 +31,16 @@ async def judge_all(
     errors: list[LfexpError] = []
     async with open_models(settings_for(*servers, judge_concurrency=concurrency), policy=policy) as models:
         notes = UsageNotes()
-        panel = JudgePanel(models, on_usage=notes)
+        runner = JudgeRunner(models, on_usage=notes)
 
         async def one(judge: ResolvedJudge, item: int) -> None:
             try:
-                judged = await panel.judge(judge, input="", output=f"item <{item}>", expected_output="", metadata={})
+                verdict = await runner.judge(judge, input="", output=f"item <{item}>", expected_output="", metadata={})
             except LfexpError as error:
                 errors.append(error)
             else:
-                assert isinstance(judged.value, float)
-                scores[judge.score_name, item] = judged.value
+                assert isinstance(verdict.value, float)
+                scores[judge.score_name, item] = verdict.value
 
         async with anyio.create_task_group() as group:
             for item in range(items):
@@ -170,7 +170,7 @@ async def test_the_pace_recovers_as_calls_go_through() -> None:
     pace = Pace(4)
     pace.slow_down(0.0)
     for _ in range(2 + 3):
-        pace.went_through()
+        pace.succeeded()
     assert await most_under_way(pace, 40) == 4
 
 
@@ -182,8 +182,8 @@ async def test_the_pace_recovers_as_calls_go_through() -> None:
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "20", "retry-after": "7"}, 0.02),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, LONGEST_WAIT),
-        ({"retry-after": "999999"}, LONGEST_WAIT),
+        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, MAX_RETRY_AFTER_S),
+        ({"retry-after": "999999"}, MAX_RETRY_AFTER_S),
         ({"retry-after": "-3"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
@@ -193,4 +193,4 @@ async def test_the_pace_recovers_as_calls_go_through() -> None:
 async def test_retry_after_is_read_as_seconds_milliseconds_or_a_date(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert retry_after(headers) == seconds
+    assert retry_after_s(headers) == seconds

@@ -71,7 +71,7 @@ async def test_an_items_input_fills_the_prompts_variables(
 @pytest.mark.parametrize(
     ("text", "given", "part"),
     [
-        ("{{a}} {{b}}", "text", "needs {{a}}, {{b}}, but the item's input is no object"),
+        ("{{a}} {{b}}", "text", "needs {{a}}, {{b}}, but the item's input is not an object"),
         ("{{a}} {{b}}", {"a": 1}, "needs {{b}}, but the item's input has the keys a"),
     ],
 )

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.references import PromptReference, parse_reference
+from lfexp_mcp.judges.prompts import PromptReference, parse_reference
 from lfexp_mcp.judges.templates import as_text, fill, item_values, missing_keys, placeholders
 
 

@@ -57,7 +57,7 @@ async def test_a_provider_that_is_not_there_leaves_the_key_unchecked(settings: S
 async def test_a_base_url_that_is_no_address_is_named(settings: Settings, kind: Kind) -> None:
     check = await check_of(settings, kind, "http://me:hunter2@[::1")
     assert check.status == "broken"
-    assert f"{kind.upper()}_BASE_URL is no address" in (check.advice or "")
+    assert f"{kind.upper()}_BASE_URL is not a valid URL" in (check.advice or "")
     assert "hunter2" not in check.model_dump_json()
 
 

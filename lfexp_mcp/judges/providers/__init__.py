@@ -1,1 +1,1 @@
-"""Asking models: one way to each provider, through its SDK, which is imported on use."""
+"""The providers of models. Each is a module that imports its SDK, and is itself imported on use."""

@@ -1,8 +1,8 @@
-"""What a model is asked, and what it answers, whoever its provider is."""
+"""A question to a model and its answer, whoever the provider is."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -18,14 +18,14 @@ class ModelRequest:
     model: str
     messages: tuple[Message, ...]
     parameters: Mapping[str, JsonValue]
-    """By the names of a prompt's config; those a provider does not know are left out."""
+    """By the names of a prompt's config; those that a provider does not know are left out."""
     schema: Mapping[str, JsonValue] | None = None
-    """JSON schema that the answer shall have, where the model can hold itself to one."""
+    """JSON schema of the answer, for models with structured output."""
     added: frozenset[str] = frozenset()
-    """Those of the parameters that no prompt's config declares."""
+    """The parameters that the prompt's config does not declare."""
 
-    def wanted(self, refused: Collection[str]) -> dict[str, JsonValue]:
-        """The parameters to send: what was declared in any case, what was added where it has not been refused."""
+    def accepted(self, refused: Collection[str]) -> dict[str, JsonValue]:
+        """Return the parameters to send: all declared ones, and added ones that the model has not refused."""
         return {
             name: value
             for name, value in self.parameters.items()
@@ -35,68 +35,37 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """What a model answered."""
+    """The answer of a model."""
 
     text: str
     ending: Ending
     input_tokens: int
     output_tokens: int
     metered: bool
-    """Whether the provider told the tokens; else they are 0 and unknown."""
+    """Whether the provider reported the tokens; otherwise they are unknown, and given as 0."""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Those that the call was made with."""
+    """The parameters of the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFailure:
-    """A call that brought no answer."""
+    """A call without an answer."""
 
-    kind: Literal["throttled", "passing", "unsupported", "final", "refused"]
-    """All calls have to slow down; this call may work later; it may work without `parameter`; it will not work; no call
-    to this model will."""
+    kind: Literal["throttled", "transient", "unsupported", "rejected", "refused"]
+    """In order: all calls have to slow down; the call may succeed later; it may succeed without `parameter`; it will
+    not succeed; no call to this model will."""
     message: str
-    """What went wrong, without any secret."""
-    retry_after: float | None = None
-    """Seconds that the provider asks to wait."""
+    """What went wrong, with secrets masked."""
+    retry_after_s: float | None = None
+    """How long the provider asks to wait."""
     parameter: str | None = None
-    """What of the call the model refuses, and we can leave out or ask for in another way."""
-
-
-def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
-    """How hard a model shall think, under whichever of its names a prompt's config says so; None where it does not."""
-    reasoning = parameters.get("reasoning")
-    if isinstance(reasoning, dict):
-        reasoning = reasoning.get("effort")
-    return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
+    """A part of the call that the model refuses and that can be left out or replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCheck:
-    """What a provider says of our key."""
+    """What a provider says about our key."""
 
     verdict: Literal["accepted", "refused", "unknown"]
     why: str = ""
     """Why it is unknown."""
-
-
-class Provider(Protocol):
-    """The way to one provider's models.
-
-    What a prompt's config declares is sent, and its refusal is the call's failure: a run that goes on without it would
-    measure something else than what was asked for. Only what we add ourselves is left out where a model refuses it,
-    such as the schema of the answer or a judge's temperature of 0.
-    """
-
-    async def send(self, request: ModelRequest, refused: frozenset[str]) -> ModelAnswer | CallFailure:
-        """Make one HTTP call.
-
-        Args:
-            request: The question.
-            refused: What its model has refused before, as `CallFailure.parameter` named it.
-        """
-
-    async def check(self) -> KeyCheck:
-        """Ask whether the key is taken, by a call that costs nothing."""
-
-    async def close(self) -> None:
-        """Close the connections."""

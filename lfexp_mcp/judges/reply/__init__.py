@@ -6,6 +6,6 @@ rest a score that is marked as final or overall wins, then one that stands apart
 `**Score:** 8/10`, a tag) over one in a sentence. Where two of these differ there is no score.
 """
 
-from lfexp_mcp.judges.reply.reader import ReadReply, read_reply
+from lfexp_mcp.judges.reply.reader import JudgeReply, read_reply
 
-__all__ = ["ReadReply", "read_reply"]
+__all__ = ["JudgeReply", "read_reply"]

@@ -45,7 +45,7 @@ _REASON_TAG = re.compile(r"<(reasoning|reason|explanation|rationale)>(.+?)</\1>"
 
 
 @dataclass(frozen=True, slots=True)
-class ReadReply:
+class JudgeReply:
     """What a judge said."""
 
     value: Value
@@ -53,7 +53,7 @@ class ReadReply:
     reason: str | None
 
 
-def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
+def read_reply(reply: str, scale: Scale, score_name: str) -> JudgeReply:
     """Read the score and the reason from a judge's reply.
 
     Args:
@@ -72,14 +72,14 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> ReadReply:
     text = reply if only else _answer_of(reply)
     whole = read_value(text, scale)
     if whole is not None:
-        return ReadReply(_on_scale(whole, scale), None)
+        return JudgeReply(_on_scale(whole, scale), None)
     verdict = _choose(_held(only, scale, score_name) if only else _statements(text, scale, score_name))
     if verdict is None:
         raise JudgeReplyError(f"The judge's reply states no score on {scale.name}.")
     if verdict.value is None:
         raise JudgeReplyError("The judge's reply states several scores that differ, or says that it gives none.")
     reason = _reason_around(text) if verdict.reason is None else verdict.reason
-    return ReadReply(_on_scale(verdict.value, scale), reason or None)
+    return JudgeReply(_on_scale(verdict.value, scale), reason or None)
 
 
 def _only_object(reply: str) -> FoundObject | None:

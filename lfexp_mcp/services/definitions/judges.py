@@ -7,10 +7,10 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.definitions import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Prompt
-from lfexp_mcp.judges.choice import choose_model
-from lfexp_mcp.judges.references import parse_reference
-from lfexp_mcp.judges.resolution import PREFIX, JudgeTemplate, resolve_template, unknown_placeholders
-from lfexp_mcp.judges.templates import STANDARD
+from lfexp_mcp.judges.discovery import JUDGE_PREFIX, JudgeTemplate, resolve_template
+from lfexp_mcp.judges.model_choice import choose_model
+from lfexp_mcp.judges.prompts import parse_reference
+from lfexp_mcp.judges.templates import STANDARD, unknown_placeholders
 from lfexp_mcp.model import NextStep, PromptMessage
 from lfexp_mcp.services.definitions.new_items import check_json
 from lfexp_mcp.services.workspace import Workspace
@@ -35,7 +35,7 @@ async def create_judge(
         ws: The workspace.
         name: Must begin with `judge-`, by which judges are found.
         prompt: Text, or the messages of a chat.
-        config: Stored with the prompt; see `judges.resolution.resolve_template` for the keys.
+        config: Stored with the prompt; see `judges.discovery.resolve_template` for the keys.
         labels: Labels of the version; None for `production`, which makes it the one that runs use.
 
     Raises:
@@ -69,9 +69,10 @@ async def create_judge(
 
 
 def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, JsonValue]) -> Prompt:
-    if not name.startswith(PREFIX) or name == PREFIX:
+    if not name.startswith(JUDGE_PREFIX) or name == JUDGE_PREFIX:
         raise JudgeError(
-            f"A judge's name must begin with `{PREFIX}`: use {PREFIX + (name.removeprefix(PREFIX) or 'accuracy')!r}."
+            f"A judge's name must begin with `{JUDGE_PREFIX}`: "
+            f"use {JUDGE_PREFIX + (name.removeprefix(JUDGE_PREFIX) or 'accuracy')!r}."
         )
     if len(name) > MAX_NAME_CHARS:
         raise JudgeError(f"The judge's name has {len(name):,} characters; the limit is {MAX_NAME_CHARS}. Shorten it.")

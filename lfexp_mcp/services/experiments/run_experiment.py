@@ -1,5 +1,6 @@
 """Launching a run, and waiting for it for a while."""
 
+from collections.abc import Mapping
 from functools import partial
 from uuid import uuid4
 
@@ -9,8 +10,7 @@ import anyio.to_thread
 from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, UsageError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.judges.prices import open_prices
-from lfexp_mcp.judges.usage import estimate_run
+from lfexp_mcp.judges.prices import PriceTable, open_prices
 from lfexp_mcp.model import ModelUsage, NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import WorkerProcess, kill_worker
@@ -127,15 +127,29 @@ async def _estimate(ws: Workspace, dry_run: RunRecord, results: int) -> RunEstim
     for user, usage in dry_run.model_usage.items():
         by_model[user.model] = by_model.get(user.model, ModelUsage()) + usage
     prices = await open_prices(await ws.gateway.model_prices() if by_model else [], by_model)
-    estimate = estimate_run(by_model, dry_run.total_items, results, prices)
+    return estimate_run(by_model, dry_run.total_items, results, prices)
+
+
+def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, prices: PriceTable) -> RunEstimate:
+    """Scale what a few results used up to a whole run.
+
+    Args:
+        sample: The usage by model.
+        sampled: Number of results in the sample, at least 1.
+        results: Number of results in the run, repetitions included.
+        prices: Prices of the models.
+    """
+    factor = results / sampled
+    costs = {model: prices.cost(model, usage) for model, usage in sample.items()}
+    known = [cost for cost in costs.values() if cost is not None]
     return RunEstimate(
         results=results,
-        calls=estimate.calls,
-        input_tokens=estimate.input_tokens,
-        output_tokens=estimate.output_tokens,
-        cost_usd=estimate.cost,
-        unknown_prices=list(estimate.unknown_prices),
-        price_sources=list(estimate.price_sources),
+        calls=round(factor * sum(usage.calls for usage in sample.values())),
+        input_tokens=round(factor * sum(usage.input_tokens for usage in sample.values())),
+        output_tokens=round(factor * sum(usage.output_tokens for usage in sample.values())),
+        cost_usd=factor * sum(known) if len(known) == len(costs) else None,
+        unknown_prices=sorted(model for model, cost in costs.items() if cost is None),
+        price_sources=sorted({price.source for price in map(prices.price_of, sample) if price is not None}),
     )
 
 

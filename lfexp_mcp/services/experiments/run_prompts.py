@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.judges.references import parse_reference
+from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunSpec
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.services.experiments.request import RunRequest

@@ -1,4 +1,4 @@
-"""Which model answers a prompt, and with which parameters: by the prompt's config, else by the settings."""
+"""Choose the model that answers a prompt, and its parameters, from the prompt's config and the settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}
-"""Of prompts whose config names none, while LFEXP_JUDGE_MODEL is not set."""
+"""Where neither the prompt's config nor LFEXP_JUDGE_MODEL names a model."""
 
 _PREFIXES: tuple[tuple[str, ProviderName], ...] = (
     ("claude", "anthropic"),
@@ -37,22 +37,22 @@ class ChosenModel:
 
 
 def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Settings) -> ChosenModel | None:
-    """Choose who answers a prompt.
+    """Choose the model that answers a prompt.
 
     The provider is the config's `provider`, else the one whose models are named like the config's `model`, else
     LFEXP_JUDGE_PROVIDER, else the one whose key is set. The model is the config's `model`, else LFEXP_JUDGE_MODEL
-    where it is that provider's, else its default.
+    if it is that provider's, else the provider's default.
 
     Args:
         prompt: Name of the prompt, for errors.
         config: The prompt's config.
-        settings: The environment's.
+        settings: Keys and defaults.
 
     Returns:
-        The choice; None where nothing names a provider and no key is set.
+        The choice; None if nothing names a provider and no key is set.
 
     Raises:
-        JudgeError: The config names a provider that there is not.
+        JudgeError: The config names an unknown provider.
     """
     model = _text(prompt, config, "model")
     provider = _named_provider(prompt, config) or (provider_of(model) if model else None)
@@ -68,10 +68,10 @@ def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
 
 
 def usable_model(prompt: str, config: Mapping[str, JsonValue], settings: Settings) -> ChosenModel:
-    """Choose who answers a prompt, and check that the key is there; see `choose_model`.
+    """Choose the model that answers a prompt, and check that its provider's key is set; see `choose_model`.
 
     Raises:
-        JudgeError: The config names a provider that there is not, or the key of the one chosen is not set.
+        JudgeError: The config names an unknown provider, or the provider's key is not set.
     """
     chosen = choose_model(prompt, config, settings)
     if chosen is None:
@@ -89,15 +89,15 @@ def usable_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
 
 
 def provider_of(model: str) -> ProviderName | None:
-    """The provider whose models are named like this one; None where the name does not tell."""
+    """Return the provider whose models are named like this one; None if the name does not tell."""
     return next((provider for prefix, provider in _PREFIXES if model.lower().startswith(prefix)), None)
 
 
 def call_parameters(prompt: str, config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Take the parameters of a model's calls from a prompt's config; its other keys are the user's own.
+    """Return the parameters of the model calls in a prompt's config; other keys are the user's own.
 
     Raises:
-        JudgeError: One of them is not of its kind.
+        JudgeError: One has a value of the wrong type.
     """
     limit = next((config[name] for name in _LIMIT_NAMES if config.get(name) is not None), None)
     given = {**config, "max_tokens": limit}

@@ -1,44 +1,41 @@
-"""The judges of a run, at work."""
+"""Runs judges on items: asks their models, reads the replies, and asks once more if a reply has no score."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
-from lfexp_mcp.judges.judged import Judged, count_votes
-from lfexp_mcp.judges.models import Models
-from lfexp_mcp.judges.prompting import JudgeQuestion, answer_schema, judge_question
+from lfexp_mcp.groups import open_group
+from lfexp_mcp.judges.judge_prompt import JudgeQuestion, answer_schema, judge_question
+from lfexp_mcp.judges.models import Meter, Models
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
-from lfexp_mcp.judges.reply import ReadReply, read_reply
+from lfexp_mcp.judges.reply import JudgeReply, read_reply
 from lfexp_mcp.judges.templates import item_values
-from lfexp_mcp.judges.usage import Meter
+from lfexp_mcp.judges.verdict import Verdict
 from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge
 
-QUOTED_CHARACTERS = 200
-"""Of a reply without a score, that its error quotes."""
-LONGER = 4
-"""Times as many tokens are allowed when an answer that was cut off is asked for again."""
-TOKENS_OF_A_CUT_OFF_ANSWER = 2048
-"""What is multiplied where nothing was said of the answer's length."""
+MAX_QUOTE_CHARS = 200
+"""Length of the quotation in the error about a reply without a score."""
+CUT_OFF_FACTOR = 4
+"""How many times more tokens are allowed when a reply that was cut off is asked for again."""
+CUT_OFF_TOKENS = 2048
+"""The tokens that are multiplied if the prompt's config has no `max_tokens`."""
 
 
 class Generation(Protocol):
-    """One question to a model, as it is traced."""
+    """The trace of one question to a model."""
 
     def answered(self, answer: ModelAnswer) -> None:
-        """Note the answer."""
+        """Record the answer."""
 
     def failed(self, error: LfexpError) -> None:
-        """Note that no answer came."""
+        """Record that no answer came."""
 
 
 OnGeneration = Callable[[ResolvedJudge, ModelRequest], AbstractContextManager[Generation]]
-"""Opens what traces one question; entered before it is asked, left when all its retries are done."""
-
-
+"""Opens the trace of one question; entered before it is asked, left after its last retry."""
 OnUsage = Callable[[ResolvedJudge, ModelUsage], None]
 
 
@@ -52,20 +49,27 @@ def untraced(_judge: ResolvedJudge, _request: ModelRequest) -> AbstractContextMa
     return nullcontext(_Untraced())
 
 
-def unnoted(_judge: ResolvedJudge, _usage: ModelUsage) -> None:
-    """Note nothing of what a judge used."""
+def no_usage(_judge: ResolvedJudge, _usage: ModelUsage) -> None:
+    """Record nothing."""
 
 
-class JudgePanel:
-    """Asks judges about items, and tells what that uses."""
+class JudgeRunner:
+    """Asks judges for their verdicts.
 
-    def __init__(self, models: Models, on_generation: OnGeneration = untraced, on_usage: OnUsage = unnoted) -> None:
-        """Make a panel.
+    Example:
+        async with open_models(settings) as models:
+            verdict = await JudgeRunner(models).judge(
+                judge, input="2+2?", output="4", expected_output="4", metadata={}
+            )
+    """
+
+    def __init__(self, models: Models, on_generation: OnGeneration = untraced, on_usage: OnUsage = no_usage) -> None:
+        """Create a runner.
 
         Args:
-            models: The way to the models.
+            models: Calls the models.
             on_generation: Traces each question to a model.
-            on_usage: Told what scoring an item used, failed calls and unreadable answers included.
+            on_usage: Called once per item with what judging it used, failed calls and unreadable replies included.
         """
         self._models = models
         self._on_generation = on_generation
@@ -79,15 +83,15 @@ class JudgePanel:
         output: object,
         expected_output: JsonValue,
         metadata: dict[str, JsonValue],
-    ) -> Judged:
-        """Let a judge score one item, as often as `judge.samples` says.
+    ) -> Verdict:
+        """Let a judge score one item, with `judge.samples` votes.
 
-        Votes that cannot be had are left out, as long as there is one.
+        Failed votes are left out as long as one succeeds.
 
         Raises:
-            JudgeReplyError: No reply states a score, though it was asked for once more.
+            JudgeReplyError: No reply has a score, though it was asked for once more.
             ProviderError: The model gave no answer.
-            ModelRefusedError: No call to the model would be answered.
+            ModelRefusedError: The model refuses all calls.
             BudgetError: The budget does not cover another call.
         """
         values = item_values(
@@ -99,7 +103,7 @@ class JudgePanel:
         )
         question = judge_question(judge, values)
         meter = Meter()
-        votes: list[ReadReply] = []
+        votes: list[JudgeReply] = []
         errors: list[LfexpError] = []
 
         async def vote() -> None:
@@ -109,20 +113,17 @@ class JudgePanel:
                 errors.append(error)
 
         try:
-            if judge.samples == 1:
-                await vote()
-            else:
-                async with anyio.create_task_group() as group:
-                    for _ in range(judge.samples):
-                        group.start_soon(vote)
+            async with open_group() as group:
+                for _ in range(judge.samples):
+                    group.start_soon(vote)
         finally:
             self._on_usage(judge, meter.usage)
-        hopeless = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
-        if hopeless is not None or not votes:
-            raise hopeless or errors[0]
-        return count_votes(judge, votes, meter.usage)
+        stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
+        if stopping is not None or not votes:
+            raise stopping or errors[0]
+        return Verdict.of_votes(judge, votes, meter.usage)
 
-    async def _vote(self, judge: ResolvedJudge, question: JudgeQuestion, meter: Meter) -> ReadReply:
+    async def _vote(self, judge: ResolvedJudge, question: JudgeQuestion, meter: Meter) -> JudgeReply:
         parameters = {**judge.defaults, **judge.parameters}
         answer = await self._ask(judge, _request(judge, question.messages, parameters), meter)
         try:
@@ -130,8 +131,8 @@ class JudgePanel:
         except JudgeReplyError:
             if answer.ending == "cut off":
                 given = parameters.get("max_tokens")
-                limit = given if isinstance(given, int) else TOKENS_OF_A_CUT_OFF_ANSWER
-                parameters = {**parameters, "max_tokens": limit * LONGER}
+                limit = given if isinstance(given, int) else CUT_OFF_TOKENS
+                parameters = {**parameters, "max_tokens": limit * CUT_OFF_FACTOR}
             again = _request(judge, question.once_more(answer), parameters)
             meter.add(ModelUsage(asked_again=1))
             return self._read(await self._ask(judge, again, meter), judge)
@@ -146,20 +147,20 @@ class JudgePanel:
             generation.answered(answer)
             return answer
 
-    def _read(self, answer: ModelAnswer, judge: ResolvedJudge) -> ReadReply:
-        # A model may have been told a secret by what it judges, or by its provider.
-        said = self._models.mask(answer.text).strip()
-        quoted = f" It begins: {said[:QUOTED_CHARACTERS]!r}" if said else ""
+    def _read(self, answer: ModelAnswer, judge: ResolvedJudge) -> JudgeReply:
+        # What the model was asked to judge may hold a secret, and so may its reply.
+        text = self._models.mask(answer.text).strip()
+        quote = f" It begins: {text[:MAX_QUOTE_CHARS]!r}" if text else ""
         if answer.ending == "refused":
-            raise JudgeReplyError(f"{judge.model!r} refused to judge.{quoted}")
+            raise JudgeReplyError(f"{judge.model!r} refused to judge.{quote}")
         try:
             return read_reply(answer.text, judge.scale, judge.score_name)
         except JudgeReplyError as error:
             if answer.ending == "complete":
-                raise JudgeReplyError(f"{error}{quoted}") from None
+                raise JudgeReplyError(f"{error}{quote}") from None
             raise JudgeReplyError(
                 f"The answer of {judge.model!r} was cut off before its score. "
-                f"Raise `max_tokens` in the config of prompt {judge.name!r}.{quoted}"
+                f"Raise `max_tokens` in the config of prompt {judge.name!r}.{quote}"
             ) from None
 
 

@@ -7,10 +7,10 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
-from lfexp_mcp.judges.judged import Judged
 from lfexp_mcp.judges.models import open_models
-from lfexp_mcp.judges.panel import Generation, JudgePanel
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.judges.runner import Generation, JudgeRunner
+from lfexp_mcp.judges.verdict import Verdict
 from lfexp_mcp.model import Message, ModelUsage, ProviderName, ResolvedJudge
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.scores import Category, Scale
@@ -23,20 +23,22 @@ pytestmark = pytest.mark.anyio
 
 async def ask(
     server: ProviderServer, judge: ResolvedJudge, *, timeout_s: float = 10, output: object = "4"
-) -> tuple[Judged, ModelUsage]:
+) -> tuple[Verdict, ModelUsage]:
     async with open_models(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
         notes = UsageNotes()
-        panel = JudgePanel(models, on_usage=notes)
-        judged = await panel.judge(judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"})
-        return judged, notes.by_score[judge.score_name]
+        runner = JudgeRunner(models, on_usage=notes)
+        verdict = await runner.judge(
+            judge, input="2+2?", output=output, expected_output="4", metadata={"topic": "sums"}
+        )
+        return verdict, notes.by_score[judge.score_name]
 
 
 async def fail(server: ProviderServer, judge: ResolvedJudge, *, policy: RetryPolicy = QUICK) -> tuple[str, ModelUsage]:
     async with open_models(settings_for(server), policy=policy) as models:
         notes = UsageNotes()
-        panel = JudgePanel(models, on_usage=notes)
+        runner = JudgeRunner(models, on_usage=notes)
         with pytest.raises(ProviderError) as caught:
-            await panel.judge(judge, input="2+2?", output="4", expected_output=None, metadata={})
+            await runner.judge(judge, input="2+2?", output="4", expected_output=None, metadata={})
         assert caught.value.__cause__ is None
         return str(caught.value), notes.by_score[judge.score_name]
 
@@ -55,10 +57,10 @@ def judge_on(server: ProviderServer, **changes: object) -> ResolvedJudge:
 
 async def test_a_judge_answering_1_on_0_to_10_gives_a_tenth(server: ProviderServer) -> None:
     server.script(Reply('{"score": 1, "reasoning": "Poor."}'))
-    judged, usage = await ask(server, judge_on(server))
-    assert (judged.value, judged.raw, judged.comment) == (0.1, 1.0, "Poor.")
+    verdict, usage = await ask(server, judge_on(server))
+    assert (verdict.value, verdict.raw, verdict.comment) == (0.1, 1.0, "Poor.")
     assert (usage.calls, usage.retries, usage.input_tokens, usage.output_tokens) == (1, 0, 100, 20)
-    evaluated = judged.evaluated(judge_on(server))
+    evaluated = verdict.evaluation(judge_on(server))
     assert (evaluated.name, evaluated.value, evaluated.metadata["raw"]) == ("accuracy", 0.1, 1.0)
 
 
@@ -68,24 +70,24 @@ async def test_a_value_outside_the_scale_is_asked_for_once_more_and_is_no_score(
     assert "states 85, which is outside its scale 0-10" in text
     assert (usage.calls, usage.asked_again) == (2, 1)
     server.script(Reply('{"score": -1, "reasoning": "Cannot judge."}'), Reply('{"score": 3}'))
-    judged, _ = await ask(server, judge_on(server))
-    assert (judged.value, judged.raw) == (0.3, 3.0)
+    verdict, _ = await ask(server, judge_on(server))
+    assert (verdict.value, verdict.raw) == (0.3, 3.0)
 
 
 async def test_a_value_outside_the_scale_by_rounding_alone_is_its_end(server: ProviderServer) -> None:
     server.script(Reply('{"score": 10.0001, "reasoning": "Right."}'))
-    judged, usage = await ask(server, judge_on(server))
-    assert (judged.value, judged.raw, usage.calls) == (1.0, 10.0, 1)
+    verdict, usage = await ask(server, judge_on(server))
+    assert (verdict.value, verdict.raw, usage.calls) == (1.0, 10.0, 1)
 
 
 async def test_labels_stay_what_they_are(server: ProviderServer) -> None:
     server.script(Reply('{"score": "FAIL", "reasoning": "No."}'))
-    judged, _ = await ask(server, judge_on(server, scale=PASS_FAIL))
-    assert (judged.value, judged.data_type, judged.raw) == (False, "BOOLEAN", None)
+    verdict, _ = await ask(server, judge_on(server, scale=PASS_FAIL))
+    assert (verdict.value, verdict.data_type, verdict.raw) == (False, "BOOLEAN", None)
     categories = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("bad", 0)))
     server.script(Reply('{"score": "good", "reasoning": "Yes."}'))
-    judged, _ = await ask(server, judge_on(server, scale=categories))
-    assert (judged.value, judged.data_type) == ("good", "CATEGORICAL")
+    verdict, _ = await ask(server, judge_on(server, scale=categories))
+    assert (verdict.value, verdict.data_type) == ("good", "CATEGORICAL")
 
 
 async def test_the_model_sees_the_filled_prompt_between_statements_of_what_is_data(server: ProviderServer) -> None:
@@ -172,15 +174,15 @@ async def test_the_answer_is_asked_for_in_a_schema(server: ProviderServer) -> No
 )
 async def test_what_passes_is_tried_again_and_counted(server: ProviderServer, outcome: Outcome) -> None:
     server.script(outcome, outcome, Reply())
-    judged, usage = await ask(server, judge_on(server))
-    assert judged.value == 0.8
+    verdict, usage = await ask(server, judge_on(server))
+    assert verdict.value == 0.8
     assert (usage.calls, usage.retries) == (3, 2) == (len(server.calls), len(server.calls) - 1)
 
 
 async def test_a_call_that_takes_too_long_is_made_again(server: ProviderServer) -> None:
     server.script(Hang(), Reply())
-    judged, usage = await ask(server, judge_on(server), timeout_s=0.5)
-    assert judged.value == 0.8
+    verdict, usage = await ask(server, judge_on(server), timeout_s=0.5)
+    assert verdict.value == 0.8
     assert usage.calls == len(server.calls) == 2
 
 
@@ -197,7 +199,7 @@ async def test_a_server_that_is_not_there_is_named_without_what_else_the_url_hol
     settings = settings_for(openai_server).model_copy(update={"openai_base_url": "http://me:hunter2@127.0.0.1:9/v1"})
     async with open_models(settings, policy=replace(QUICK, attempts=2)) as models:
         with pytest.raises(ProviderError) as caught:
-            await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
+            await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
     assert "could not be reached at 127.0.0.1" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -243,10 +245,10 @@ async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(
     judge = judge_on(server, parameters={"top_p": 1}, defaults={"temperature": 0})
     async with open_models(settings_for(server), policy=QUICK) as models:
         notes = UsageNotes()
-        panel = JudgePanel(models, on_usage=notes)
+        runner = JudgeRunner(models, on_usage=notes)
         for _ in range(3):
-            judged = await panel.judge(judge, input="", output="", expected_output="", metadata={})
-            assert judged.value == 0.8
+            verdict = await runner.judge(judge, input="", output="", expected_output="", metadata={})
+            assert verdict.value == 0.8
     assert [("temperature" in call.body, "top_p" in call.body) for call in server.calls] == [
         (True, True),
         (False, True),
@@ -282,7 +284,7 @@ async def test_what_one_judge_declares_is_sent_though_the_same_was_refused_as_an
     server.respond = lambda call: Failure(400, refusal) if call.body.get("temperature") == 0 else Reply()
     async with open_models(settings_for(server), policy=QUICK) as models:
         for judge in (judge_on(server, defaults={"temperature": 0}), judge_on(server, parameters={"temperature": 1})):
-            await JudgePanel(models).judge(judge, input="", output="", expected_output="", metadata={})
+            await JudgeRunner(models).judge(judge, input="", output="", expected_output="", metadata={})
     assert [call.body.get("temperature") for call in server.calls] == [0, None, 1]
 
 
@@ -314,10 +316,10 @@ async def test_a_schema_that_is_refused_gives_way_to_a_plain_object_and_then_to_
         return Reply("Score: 8/10")
 
     openai_server.respond = respond
-    judged, usage = await ask(openai_server, make_judge())
+    verdict, usage = await ask(openai_server, make_judge())
     kinds = [str(call.body.get("response_format"))[:23] for call in openai_server.calls]
     assert kinds == ["{'type': 'json_schema',", "{'type': 'json_object'}", "None"]
-    assert (judged.value, usage.calls) == (0.8, 3)
+    assert (verdict.value, usage.calls) == (0.8, 3)
 
 
 async def test_a_limit_of_tokens_goes_by_its_older_name_where_the_newer_is_refused(
@@ -338,14 +340,14 @@ async def test_a_schema_that_claude_refuses_is_given_up(anthropic_server: Provid
         return Failure(400, "output_config.format: not supported") if "output_config" in call.body else Reply()
 
     anthropic_server.respond = respond
-    judged, usage = await ask(anthropic_server, make_judge(provider="anthropic"))
-    assert (judged.value, usage.calls) == (0.8, 2)
+    verdict, usage = await ask(anthropic_server, make_judge(provider="anthropic"))
+    assert (verdict.value, usage.calls) == (0.8, 2)
 
 
 async def test_a_reply_without_a_score_is_asked_for_once_more(server: ProviderServer) -> None:
     server.script(Reply("It is good."), Reply('{"score": 6, "reasoning": "Good."}'))
-    judged, usage = await ask(server, judge_on(server))
-    assert judged.value == 0.6
+    verdict, usage = await ask(server, judge_on(server))
+    assert verdict.value == 0.6
     assert (usage.calls, usage.retries, usage.asked_again) == (2, 0, 1)
     assert usage.output_tokens == server.output_tokens == 40
     assert [role for role, _ in server.calls[1].messages] == ["system", "user", "assistant", "user"]
@@ -373,8 +375,8 @@ async def test_what_cannot_be_read_twice_leaves_the_item_unscored(
 
 async def test_an_answer_that_was_cut_off_may_be_longer_the_second_time(server: ProviderServer) -> None:
     server.script(Reply('{"reasoning": "It', "cut off"), Reply())
-    judged, _ = await ask(server, judge_on(server, parameters={"max_tokens": 10}))
-    assert judged.value == 0.8
+    verdict, _ = await ask(server, judge_on(server, parameters={"max_tokens": 10}))
+    assert verdict.value == 0.8
     limits = [call.body.get("max_tokens") or call.body.get("max_completion_tokens") for call in server.calls]
     assert limits == [10, 40]
 
@@ -392,26 +394,26 @@ async def test_a_reply_without_a_score_is_quoted_by_its_beginning_and_without_ke
 
 async def test_several_votes_give_their_mean_and_spread(server: ProviderServer) -> None:
     server.script(Reply('{"score": 9}'), Reply('{"score": 6}'), Reply('{"score": 6}'))
-    judged, usage = await ask(server, judge_on(server, samples=3))
-    assert judged.value == pytest.approx(0.7)
-    assert judged.spread == pytest.approx(0.3)
-    assert sorted(float(vote) for vote in judged.votes) == [6, 6, 9]
+    verdict, usage = await ask(server, judge_on(server, samples=3))
+    assert verdict.value == pytest.approx(0.7)
+    assert verdict.spread == pytest.approx(0.3)
+    assert sorted(float(vote) for vote in verdict.votes) == [6, 6, 9]
     assert usage.calls == 3
-    metadata = judged.evaluated(judge_on(server, samples=3)).metadata
+    metadata = verdict.evaluation(judge_on(server, samples=3)).metadata
     assert (metadata["samples"], metadata["spread"]) == (3, 0.3)
 
 
 async def test_the_majority_of_votes_decides_on_labels(server: ProviderServer) -> None:
     server.script(Reply('{"score": "PASS"}'), Reply('{"score": "FAIL"}'), Reply('{"score": "PASS"}'))
-    judged, _ = await ask(server, judge_on(server, samples=3, scale=PASS_FAIL))
-    assert judged.value is True
-    assert judged.spread == pytest.approx(1 / 3)
+    verdict, _ = await ask(server, judge_on(server, samples=3, scale=PASS_FAIL))
+    assert verdict.value is True
+    assert verdict.spread == pytest.approx(1 / 3)
 
 
 async def test_a_vote_that_cannot_be_had_is_left_out(server: ProviderServer) -> None:
     server.script(Failure(400, "No."), Reply(), Reply())
-    judged, _ = await ask(server, judge_on(server, samples=3))
-    assert (judged.value, len(judged.votes)) == (0.8, 2)
+    verdict, _ = await ask(server, judge_on(server, samples=3))
+    assert (verdict.value, len(verdict.votes)) == (0.8, 2)
 
 
 async def test_tokens_that_a_provider_does_not_tell_are_counted_as_unknown(openai_server: ProviderServer) -> None:
@@ -440,10 +442,10 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
 
     openai_server.script(Failure(500), Reply("hm"), Reply(), Failure(400, "No."))
     async with open_models(settings_for(openai_server), policy=QUICK) as models:
-        panel = JudgePanel(models, record)
-        await panel.judge(make_judge(), input="", output="", expected_output="", metadata={})
+        runner = JudgeRunner(models, record)
+        await runner.judge(make_judge(), input="", output="", expected_output="", metadata={})
         with pytest.raises(ProviderError):
-            await panel.judge(make_judge(), input="", output="", expected_output="", metadata={})
+            await runner.judge(make_judge(), input="", output="", expected_output="", metadata={})
     asks = "judge-accuracy asks gpt-test"
     assert seen == [
         *(asks, "answer hm 100", "end"),
@@ -456,4 +458,4 @@ async def test_a_judges_error_is_of_the_reply(openai_server: ProviderServer) -> 
     openai_server.script(Reply("prose"))
     async with open_models(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(JudgeReplyError):
-            await JudgePanel(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
+            await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})

@@ -2,7 +2,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.judges.choice import DEFAULT_MODELS, ChosenModel, call_parameters, choose_model, usable_model
+from lfexp_mcp.judges.model_choice import DEFAULT_MODELS, ChosenModel, call_parameters, choose_model, usable_model
 from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 

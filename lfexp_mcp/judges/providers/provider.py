@@ -1,0 +1,176 @@
+"""What the providers have in common: making one call through an SDK, and what each of its errors means."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import JsonValue
+
+from lfexp_mcp.judges.providers.messages import CallFailure, KeyCheck, ModelAnswer, ModelRequest
+from lfexp_mcp.masking import mask
+from lfexp_mcp.retries import read_retry_after
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+
+    StatusErrorType = type[openai.APIStatusError | anthropic.APIStatusError]
+    Client = openai.AsyncOpenAI | anthropic.AsyncAnthropic
+
+MAX_RETRY_AFTER_S = 300.0
+"""A provider that asks for more is asked again after this time."""
+MAX_MESSAGE_CHARS = 300
+_TRANSIENT = {408, 409, 425}
+
+
+@dataclass(frozen=True, slots=True)
+class SDKErrors:
+    """The exceptions of an SDK, which OpenAI's and Anthropic's name alike."""
+
+    api: type[Exception]
+    status: "StatusErrorType"
+    connection: type[Exception]
+    timeout: type[Exception]
+    key: tuple[type[Exception], ...]
+
+
+class Provider(ABC):
+    """Makes calls to the models of one provider.
+
+    Parameters that a prompt's config declares are always sent, and a call fails if the model refuses one: a run without
+    it would measure something else than what was asked for. Only what we add ourselves is left out then, such as the
+    schema of the answer or a judge's temperature of 0.
+    """
+
+    title: ClassVar[str]
+    key_variable: ClassVar[str]
+    """The environment variable of the key."""
+    errors: ClassVar[SDKErrors]
+
+    def __init__(self, client: "Client", api_key: str, timeout_s: float) -> None:
+        self._client = client
+        self._key = api_key
+        self._timeout_s = timeout_s
+
+    async def send(self, request: ModelRequest, refused: frozenset[str]) -> ModelAnswer | CallFailure:
+        """Make one HTTP call.
+
+        Args:
+            request: The question.
+            refused: What its model has refused before, as `CallFailure.parameter` named it.
+        """
+        parameters = self._parameters(request, refused)
+        try:
+            response = await self._create(request, parameters)
+        except self.errors.timeout:
+            return CallFailure("transient", f"{self.title} gave no answer within {self._timeout_s:g} s.")
+        except self.errors.connection:
+            return CallFailure("transient", f"{self.title} could not be reached at {self._client.base_url.host}.")
+        except self.errors.status as error:
+            described = self._describe(error.body)
+            optional = self._optional(request, refused, described)
+            failure = self._failure(request.model, error.status_code, described, list(parameters), optional)
+            if failure.kind in {"throttled", "transient"}:
+                return CallFailure(failure.kind, failure.message, retry_after_s(error.response.headers))
+            return self._with_fallback(failure, parameters)
+        except (self.errors.api, ValueError):
+            return self._unreadable()
+        return self._read(response) or self._unreadable()
+
+    async def check(self) -> KeyCheck:
+        """Check the key by listing the models, which costs nothing."""
+        try:
+            await self._client.models.list()
+        except self.errors.key:
+            return KeyCheck("refused")
+        except (self.errors.api, ValueError) as error:
+            return KeyCheck("unknown", type(error).__name__)
+        return KeyCheck("accepted")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    @abstractmethod
+    def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """Build the body of a call beside its model and messages."""
+
+    @abstractmethod
+    async def _create(self, request: ModelRequest, parameters: Mapping[str, JsonValue]) -> object:
+        """Call the SDK."""
+
+    @abstractmethod
+    def _read(self, response: object) -> ModelAnswer | None:
+        """Read a response, which at a compatible server may lack what the SDK's types promise; None if unreadable."""
+
+    @abstractmethod
+    def _optional(
+        self, request: ModelRequest, refused: frozenset[str], described: Mapping[str, object]
+    ) -> frozenset[str]:
+        """Return the parameters that may be left out or replaced, as they are called in the body."""
+
+    def _describe(self, body: object) -> Mapping[str, object]:
+        """Return the error in a response's body: `message`, and perhaps `type`, `code`, `param`."""
+        return body if isinstance(body, dict) else {}
+
+    def _with_fallback(self, failure: CallFailure, _sent: Mapping[str, JsonValue]) -> CallFailure:
+        return failure
+
+    def _unreadable(self) -> CallFailure:
+        return CallFailure("transient", f"{self.title}'s answer cannot be read.")
+
+    def _failure(
+        self, model: str, status: int, error: Mapping[str, object], sent: Collection[str], optional: Collection[str]
+    ) -> CallFailure:
+        where = f"{self.title} answered {status}"
+        if status in {401, 403}:
+            hint = f"Set one that may use {model!r}."
+            return CallFailure("refused", f"{where}: it refuses the key in {self.key_variable}. {hint}")
+        if status == 404:
+            hint = "Name another one in the prompt's config."
+            return CallFailure("refused", f"{where}: it has no model {model!r}. {hint}")
+        text = mask(str(error.get("message") or error.get("type") or ""), self._key)
+        text = text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}..."
+        message = f"{where}: {text}" if text else f"{where}."
+        if error.get("code") == "insufficient_quota" or status == 402:
+            return CallFailure("refused", f"{message} Raise the account's budget at {self.title}.")
+        if status in {429, 529}:
+            return CallFailure("throttled", message)
+        if status >= 500 or status in _TRANSIENT:
+            return CallFailure("transient", message)
+        if status in {400, 422}:
+            if parameter := _refused_parameter(error, [name for name in sent if name in optional]):
+                return CallFailure("unsupported", message, parameter=parameter)
+            if parameter := _refused_parameter(error, [name for name in sent if name not in optional]):
+                hint = f"Change `{parameter}` in the prompt's config, or remove it there."
+                return CallFailure("refused", f"{message} {hint}")
+        return CallFailure("rejected", message)
+
+
+def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
+    """Return the reasoning effort under any of its names in a prompt's config; None if it has none."""
+    reasoning = parameters.get("reasoning")
+    if isinstance(reasoning, dict):
+        reasoning = reasoning.get("effort")
+    return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read `retry-after-ms`, which OpenAI sends, else `Retry-After`."""
+    milliseconds = read_retry_after(headers.get("retry-after-ms"))
+    seconds = milliseconds / 1000 if milliseconds is not None else read_retry_after(headers.get("retry-after"))
+    return None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
+
+
+def _refused_parameter(error: Mapping[str, object], names: Collection[str]) -> str | None:
+    """Return the parameter that a 400 is about: its `param`, else the first one that its message mentions."""
+    named = str(error.get("param") or "").split(".")[0].split("[")[0]
+    if named:
+        return named if named in names else None
+    text = str(error.get("message") or "")
+    found = [
+        (match.start(), name) for name in names if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
+    ]
+    return min(found)[1] if found else None
