@@ -264,10 +264,10 @@ async def test_a_version_kept_out_of_production_is_offered_by_its_number(ws: Wor
 @pytest.mark.parametrize(
     ("bad_name", "prompt", "config", "part"),
     [
-        ("accuracy", TEXT, {}, "name it 'judge-accuracy'"),
-        ("judge-", TEXT, {}, "name it 'judge-accuracy'"),
+        ("accuracy", TEXT, {}, "'judge-accuracy'"),
+        ("judge-", TEXT, {}, "'judge-accuracy'"),
         ("judge-a:1", TEXT, {}, "leave out `:` and `@`"),
-        ("judge-" + "a" * 250, TEXT, {}, "may have 255"),
+        ("judge-" + "a" * 250, TEXT, {}, "255"),
         ("judge-a", "  ", {}, "is empty"),
         ("judge-a", [], {}, "is empty"),
         ("judge-a", [PromptMessage("tool", "x")], {}, "role 'tool'"),
