@@ -4,7 +4,7 @@ Made by `runs` from the journal on disk and by `gateway` from Langfuse, and read
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -76,3 +76,7 @@ class RunRecord:
     def scores(self) -> Iterator[Score]:
         """The scores of all items."""
         return (score for item in self.items for score in item.scores)
+
+    def with_warning(self, warning: str) -> "RunRecord":
+        """Return the run with one more warning."""
+        return replace(self, warnings=(*self.warnings, warning))

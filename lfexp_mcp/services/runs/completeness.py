@@ -1,4 +1,4 @@
-"""How much of a run Langfuse has, for a run whose journal is not on this machine: never a part for the whole."""
+"""How complete a run is in Langfuse, for a run without a journal on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,6 @@ from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,
     ItemResult,
-    MissingScores,
     Provenance,
     RunMaker,
     RunMark,
@@ -17,7 +16,7 @@ from lfexp_mcp.model import (
     RunRecord,
     RunStatus,
 )
-from lfexp_mcp.services.runs.score_attribution import LegacyMakers, RunMakers
+from lfexp_mcp.services.runs.score_attribution import RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
 NO_END = (
@@ -28,135 +27,116 @@ NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
 
 
 @dataclass(frozen=True, slots=True)
-class _Lacking:
-    """Which results an evaluator failed on."""
-
-    results: frozenset[tuple[int, str]]
-    are_all: bool
-
-    @classmethod
-    def of(cls, missing: MissingScores) -> "_Lacking":
-        return cls(frozenset(missing.results), missing.count <= len(missing.results))
-
-    def may_hold(self, item: ItemResult) -> bool:
-        """Whether the evaluator failed on an item, or may have, where not all are listed."""
-        return not self.are_all or (item.repeat, item.item_id) in self.results
-
-
-@dataclass(frozen=True, slots=True)
 class Completeness:
-    """What Langfuse tells of the whole of a run."""
+    """What a run recorded in Langfuse about all that it is to have."""
 
     provenance: Provenance | None
-    plan: RunPlan | None = None
-    """None for runs of others, and of version 0.1."""
+    """None for runs of others."""
     mark: RunMark | None = None
-    expected: tuple[str, ...] = ()
-    """Names of the scores that every good result is to have."""
-    lacking: Mapping[str, _Lacking] = field(default_factory=dict)
-    """By what failed, the results that lack its scores."""
+    """None for runs of others, and of version 0.1."""
+    failed: Mapping[str, frozenset[tuple[int, str]] | None] = field(default_factory=dict)
+    """By score or evaluator, the results that it failed on, as repetition and item id; None if not all are listed."""
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the run left its end."""
-        return self.mark is not None and self.mark.status != "running"
+    def plan(self) -> RunPlan | None:
+        """What the run was begun to do; None for runs of others, and of version 0.1."""
+        return self.mark.plan if self.mark else self.provenance.plan if self.provenance else None
 
     @property
     def judge_versions(self) -> dict[str, int]:
-        """The versions of the prompts that judged it."""
+        """The versions of the judges' prompts, by name."""
         judges = self.plan.judges.values() if self.plan else ()
         return {judge.prompt: judge.version for judge in judges if judge.version is not None}
 
     def run_makers(self) -> RunMakers:
-        """What is known of the makers of its scores."""
+        """Return what is known of the makers of the run's scores."""
         makers: dict[RunMaker, None] = dict.fromkeys(self.mark.makers if self.mark else ())
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
-        recorded = LegacyMakers.of(self.provenance) if self.provenance and self.plan is None else None
-        return RunMakers(tuple(makers), complete=self.has_ended, recorded=recorded)
+        has_ended = self.mark is not None and self.mark.status != "running"
+        return RunMakers(tuple(makers), complete=has_ended, legacy=None if self.plan else self.provenance)
 
     def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
-        """The scores that a good result was to have, and lacks."""
+        """Return the scores that a good result should have but has not."""
+        legacy = self.provenance.scales if self.provenance else None
+        expected = self.plan.scores if self.plan else tuple(legacy or ())
+        result = (item.repeat, item.item_id)
+        failed = [name for name, results in self.failed.items() if results is None or result in results]
         scored = {score.name for score in item.scores if score.maker.origin == "run"}
-        failed = [name for name, lacking in self.lacking.items() if lacking.may_hold(item)]
-        names = dict.fromkeys((*self.expected, *failed))
+        names = dict.fromkeys((*expected, *failed))
         return tuple(EvaluatorFailure(name, NOT_IN_LANGFUSE) for name in names if name not in scored)
 
 
-def _lacking_scores(mark: RunMark | None) -> dict[str, _Lacking]:
-    return {name: _Lacking.of(missing) for name, missing in mark.unscored.items()} if mark else {}
+async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
+    """Read what a run recorded in Langfuse about all that it is to have."""
+    provenance = Provenance.of(head.metadata)
+    if find_mark(head.scores, head.id) is None:
+        return Completeness(provenance)
+    # Langfuse lists the scores of an experiment without their metadata.
+    score = find_mark(await ws.gateway.scores.find(experiment_id=head.id, name=MARK_NAME), head.id)
+    mark = decode_mark(score) if score is not None else None
+    unscored = mark.unscored if mark else {}
+    failed = {
+        name: frozenset(missing.results) if missing.count <= len(missing.results) else None
+        for name, missing in unscored.items()
+    }
+    return Completeness(provenance, mark, failed)
 
 
 def listed_status(experiment: Experiment) -> RunStatus | None:
-    """Tell how a run of another machine stands, by its entry in Langfuse's list; None for a run of others.
+    """Return the status of a run of another machine by its entry in Langfuse's list.
 
-    Whether a run of others is whole takes a look at all of its items, and of its dataset's.
+    Returns:
+        None for a run of others: whether it is complete depends on all its items, and on those of its dataset.
     """
     mark = find_mark(experiment.scores, experiment.id)
     if mark is None:
         provenance = Provenance.of(experiment.metadata)
         return "unknown" if provenance and provenance.plan else None
-    return _ended(mark.value)
+    return _status_of(mark.value)
 
 
-def _ended(value: float | bool | str) -> RunStatus:
-    """The status that a mark stands for where its run cannot be looked at."""
+def _status_of(marked: float | bool | str) -> RunStatus:
+    """What a run's mark means to another machine, which cannot see whether a running one has died."""
     known: dict[object, EndStatus] = {status: status for status in get_args(EndStatus)}
-    return known.get(value, "unknown")
+    return known.get(marked, "unknown")
 
 
-async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
-    """Read what Langfuse tells of the whole of a run."""
-    provenance = Provenance.of(head.metadata)
-    mark = None
-    if find_mark(head.scores, head.id) is not None:
-        score = find_mark(await ws.gateway.scores.find(experiment_id=head.id, name=MARK_NAME), head.id)
-        mark = decode_mark(score) if score is not None else None
-    plan = mark.plan if mark else provenance.plan if provenance else None
-    recorded = tuple(provenance.scales or ()) if provenance else ()
-    return Completeness(provenance, plan, mark, plan.scores if plan else recorded, _lacking_scores(mark))
-
-
-async def complete(ws: Workspace, record: RunRecord, whole: Completeness) -> RunRecord:
-    """Add to what Langfuse lists of a run what it is known to lack: results, scores, its end.
+async def add_missing(ws: Workspace, record: RunRecord, completeness: Completeness) -> RunRecord:
+    """Add to a run as Langfuse lists it what it lacks: pending results, missing scores, its status.
 
     Args:
         ws: The workspace.
         record: The run as listed.
-        whole: What is known of the whole of it.
+        completeness: What it is to have.
     """
-    repeats, shown = record.provenance.repeat_count if record.provenance else 1, len(record.experiment_ids)
-    if shown < repeats:
-        record = _warned(record, f"Langfuse shows {shown} of the run's {repeats} repetitions.")
-    record = _with_unscored(record, whole)
-    if whole.plan is None:
-        return await _of_unknown_plan(ws, record)
-    status = _ended(whole.mark.status) if whole.mark else "unknown"
-    record = replace(record, status=status, plan=whole.plan, total_items=max(whole.plan.results, len(record.items)))
+    repeats = completeness.provenance.repeat_count if completeness.provenance else 1
+    if len(record.experiment_ids) < repeats:
+        record = record.with_warning(f"Langfuse shows {len(record.experiment_ids)} of the run's {repeats} repetitions.")
+    items = tuple(
+        replace(item, unscored=completeness.unscored_of(item)) if item.status == "succeeded" else item
+        for item in record.items
+    )
+    record = replace(record, items=items)
+    mark, plan = completeness.mark, completeness.plan
+    if plan is None:
+        return await _compare_with_dataset(ws, record)
+    status = _status_of(mark.status) if mark else "unknown"
+    record = replace(record, status=status, plan=plan, total_items=max(plan.results, len(record.items)))
     if status == "unknown":
-        return _warned(record, NO_END)
-    return _warned(record, whole.mark.reason) if whole.mark and whole.mark.reason else record
+        return record.with_warning(NO_END)
+    return record.with_warning(mark.reason) if mark and mark.reason else record
 
 
-async def _of_unknown_plan(ws: Workspace, record: RunRecord) -> RunRecord:
-    """A run of others is whole when it has all items that its dataset had when it began."""
+async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:
+    """A run of others is complete if it has all items that its dataset had when it began."""
     items = await ws.gateway.datasets.items(record.dataset)
     had = {
         item.id for item in items if item.created is None or record.created is None or item.created <= record.created
     }
-    lacking = len(had - {item.item_id for item in record.items})
-    if not lacking:
+    missing = len(had - {item.item_id for item in record.items})
+    if not missing:
         return replace(record, status="completed")
-    missing = f"It lacks {lacking} of the {len(had)} items that the dataset had when it began"
-    return _warned(replace(record, status="unknown"), f"{missing}: nobody knows whether it was to have them.")
-
-
-def _with_unscored(record: RunRecord, whole: Completeness) -> RunRecord:
-    """Mark the scores that the run was to have and that an item lacks."""
-    items = tuple(
-        replace(item, unscored=whole.unscored_of(item)) if item.status == "succeeded" else item for item in record.items
+    return replace(record, status="unknown").with_warning(
+        f"The run lacks {missing} of the {len(had)} items that the dataset had when it began; it is not known whether "
+        "it was meant to have them."
     )
-    return replace(record, items=items)
-
-
-def _warned(record: RunRecord, warning: str) -> RunRecord:
-    return replace(record, warnings=(*record.warnings, warning))

@@ -1,4 +1,4 @@
-"""Runs of this machine: their folders, and what their journals tell."""
+"""Runs of this machine: their folders and journals."""
 
 import anyio
 import anyio.to_thread
@@ -9,13 +9,13 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKUP_PATIENCE_S = 5.0
-"""How long Langfuse may take to tell which run is meant, before a run of the same names on this machine is taken."""
+"""How long Langfuse may take to identify a run, before a run of the same names on this machine is taken."""
 
 
 async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
     """Return the folder of a run that was started on this machine, None for others.
 
-    Where Langfuse does not answer, the run is found by its names, among those that were begun with the same keys on the
+    If Langfuse does not answer, the run is found by its names, among those that were begun with the same keys on the
     same server.
 
     Raises:
@@ -33,14 +33,9 @@ async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFold
     return _find_by_names(ws, dataset, run_name) or await _find_by_id(ws, dataset, run_name)
 
 
-async def find_folder(ws: Workspace, dataset_id: str, run_name: str) -> RunFolder | None:
-    """Return the folder of a run that was started on this machine, None for others."""
-    return ws.runs.find(await ws.gateway.experiments.id_of(dataset_id, run_name))
-
-
 async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
     found = await ws.gateway.datasets.get(dataset)
-    return await find_folder(ws, found.id, run_name)
+    return ws.runs.find(await ws.gateway.experiments.id_of(found.id, run_name))
 
 
 def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
