@@ -143,11 +143,6 @@ class RunFolder:
         state.apply(JournalReader(self.journal_path).read())
         return state
 
-    def read_record(self) -> RunRecord:
-        """Read the run as it stands, with all repetitions."""
-        state = self.read_state()
-        return self.record_of(state)
-
     def record_of(self, state: RunState, items: Iterable[DatasetItem] | None = None) -> RunRecord:
         """Return the run as it stands, whose journal has been read, and perhaps its items."""
         items = self.items() if items is None else items

@@ -14,6 +14,7 @@ from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.power import LoopDisk
 from tests.faults.test_full_disk import EXACT, TASK
+from tests.runs.records import read_record
 from tests.worker.scene import Scene, until
 
 pytestmark = [
@@ -76,6 +77,6 @@ async def test_what_was_said_to_be_completed_is_whole_on_the_disk(scene: Scene, 
     await until(lambda: not folder.is_held())
     await anyio.to_thread.run_sync(disk.cut_power)
     await anyio.to_thread.run_sync(disk.come_back)
-    record = folder.read_record()
+    record = read_record(folder)
     assert (record.status, {item.status for item in record.items}) == ("completed", {"succeeded"})
     assert all(item.scores for item in record.items)

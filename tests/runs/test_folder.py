@@ -15,6 +15,7 @@ from lfexp_mcp.model import TEN, DatasetItem, ExperimentHead, JudgeMaker, RunSpe
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
+from tests.runs.records import read_record
 
 
 def make_run_spec(**changes: object) -> RunSpec:
@@ -73,14 +74,14 @@ def test_a_dead_worker_is_said_with_what_was_at_work(tmp_path: Path) -> None:
     folder = make_folder(
         tmp_path / "run", WorkerAccepted(pid=1), ItemStarted(item_id="a"), ended("a"), ItemStarted(item_id="b")
     )
-    record = folder.read_record()
+    record = read_record(folder)
     assert record.status == "failed"
     assert "worker died" in record.warnings[0]
     assert "'b'" in record.warnings[1]
     assert [item.status for item in record.items] == ["succeeded", "pending"]
     with folder.held():
         folder.leave_last_words("the disk is full")
-    assert folder.read_record().warnings[0] == "the disk is full"
+    assert read_record(folder).warnings[0] == "the disk is full"
     assert folder.worker_pid() == os.getpid()
 
 
@@ -90,7 +91,7 @@ def test_a_newer_result_takes_the_place_of_a_failed_one(tmp_path: Path) -> None:
     )
     state = folder.read_state()
     assert state.failed_count == 0
-    assert {item.status for item in folder.read_record().items} == {"succeeded"}
+    assert {item.status for item in read_record(folder).items} == {"succeeded"}
 
 
 def test_scores_count_as_undelivered_until_langfuse_said_so(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_run_that_has_ended_is_read_from_a_folder_that_nobody_can_lock(tmp_pat
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1), ended("a"), RunEnded(status="completed"))
     (folder.path / "worker.lock").mkdir()
     assert not folder.is_at_work()
-    assert folder.read_record().status == "completed"
+    assert read_record(folder).status == "completed"
 
 
 def test_a_folder_that_cannot_be_locked_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -212,9 +213,9 @@ def test_a_flipped_bit_in_an_item_is_never_read_as_another_item(tmp_path: Path, 
 def test_a_run_whose_leftovers_are_being_sent_has_not_failed(tmp_path: Path) -> None:
     end = RunEnded(status="failed", cause="undelivered", reason="Langfuse was away.")
     folder = make_folder(tmp_path / "run", ended("a"), end)
-    assert (folder.status(), folder.read_record().status) == ("failed", "failed")
+    assert (folder.status(), read_record(folder).status) == ("failed", "failed")
     with folder.held(delivers=True):
-        assert (folder.status(), folder.read_record().status) == ("running", "running")
+        assert (folder.status(), read_record(folder).status) == ("running", "running")
         assert not folder.is_at_work(), "nothing of it is run"
     assert folder.status() == "failed"
 

@@ -17,6 +17,7 @@ from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace
+from tests.runs.records import read_record
 
 PATIENCE = 90.0
 
@@ -91,4 +92,4 @@ class Scene:
 
     async def record(self) -> RunRecord:
         """The run as this machine's journal tells it."""
-        return (await self.run_folder()).read_record()
+        return read_record(await self.run_folder())

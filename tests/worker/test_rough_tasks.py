@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lfexp_mcp.services.runs.follower import wait_for_run
+from tests.runs.records import read_record
 from tests.worker.scene import Scene, until
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +168,7 @@ async def test_a_run_whose_first_items_all_fail_alike_says_so_while_it_is_at_wor
     """)
     folder = await scene.run_folder()
     assert (await scene.run(task, wait_seconds=0, max_concurrency=25)).status == "running"
-    await until(lambda: bool(folder.read_record().warnings))
+    await until(lambda: bool(read_record(folder).warnings))
     record = await scene.record()
     assert record.status == "running"
     assert "All of the first 20 items failed with the same error: ConnectionError: no route" in record.warnings[0]
