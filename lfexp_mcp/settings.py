@@ -1,4 +1,4 @@
-"""The one place that reads the environment."""
+"""The only module that reads the environment."""
 
 import os
 from pathlib import Path
@@ -21,19 +21,19 @@ def _expanded(path: Path) -> Path:
 
 
 def _whole_path(path: Path) -> Path:
-    """Make a path mean the same in every process, whatever folder a task changes to."""
+    """Make a path absolute, since a task may change the working folder."""
     return _expanded(path).resolve()
 
 
 def _interpreter(path: Path) -> Path:
-    """Make a path whole and leave a command; what a link points to is another interpreter than a venv's link to it."""
+    """Make a path absolute without resolving links, on which a venv depends; leave a command as it is."""
     return _expanded(path).absolute() if len(path.parts) > 1 else path
 
 
 class Settings(BaseSettings):
-    """What the environment says; an empty variable counts as unset."""
+    """The settings of this process, from environment variables; an empty variable counts as unset."""
 
-    # With the prefix, no field is read from a variable of its bare name: `HOME` is the user's, not ours.
+    # Without the prefix, fields would be read from variables such as `HOME`.
     model_config = SettingsConfigDict(
         env_prefix="LFEXP_", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
@@ -49,37 +49,37 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
     http_token: SecretStr | None = None
-    """What callers of the HTTP server have to send; unset: one is made at each start."""
+    """Bearer token that callers of the HTTP server must send; by default one is made at each start."""
 
     judge_provider: Literal["openai", "anthropic"] | None = None
-    """Provider of judges whose prompt config names none; unset: the one whose key is set."""
+    """Provider of judges whose prompt config names none; by default the one whose key is set."""
     judge_model: str | None = None
-    """Model of judges whose prompt config names none; unset: the provider's default in `judges`."""
+    """Model of judges whose prompt config names none; by default that of the provider in `judges`."""
     judge_concurrency: int = Field(default=10, ge=1)
-    """Calls to one provider that may be under way at once."""
+    """Maximum concurrent calls to one provider."""
 
     home: Annotated[Path, AfterValidator(_whole_path)] = Field(
         default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False)
     )
     """Folder of the embedded store and of the runs on disk, private to the user."""
     python: Annotated[Path, AfterValidator(_interpreter)] | None = None
-    """Interpreter that runs task scripts, as a path or as a command; unset: the one that runs lfexp-mcp."""
+    """Interpreter that runs task scripts, as a path or a command; by default the one that runs lfexp-mcp."""
     keep_runs: int = Field(default=200, ge=1)
-    """How many finished runs keep their folder on disk; the oldest go first."""
+    """How many finished runs keep their folder on disk; the oldest are deleted first."""
 
     delivery_patience: float = Field(default=60.0, ge=0)
-    """Seconds that the end of a run waits for a Langfuse that takes nothing, before it leaves the rest to a resume."""
+    """Seconds that a run waits at its end for a Langfuse that accepts nothing; what is left is sent by a resume."""
     visibility_delay: float = Field(default=10.0, ge=0)
-    """Seconds that Langfuse may take to show what it has stored; what is not to be seen then is sent again."""
+    """Seconds that Langfuse may take to show what it has stored; what it does not show by then is sent again."""
     cancel_grace: float = Field(default=10.0, ge=0)
-    """Seconds that items at work may go on after a cancel."""
+    """Seconds that running items may continue after a cancel."""
 
     embedded_store: bool = False
-    """Set by us for a worker: the keys are the embedded store's, which the worker may have to start again."""
+    """Set for workers: the keys are those of the embedded store, which the worker may have to start again."""
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded store serves, since no keys of another Langfuse are set.
+        """Whether the embedded store is used, because no keys of a Langfuse project are set.
 
         Raises:
             CredentialsError: Only one of the two keys is set.
@@ -107,7 +107,7 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        UsageError: A variable has a value that it cannot have.
+        UsageError: A variable has an invalid value.
     """
     try:
         return Settings()
@@ -115,18 +115,18 @@ def load_settings() -> Settings:
         wrong = "; ".join(
             f"{_variable(str(each['loc'][0]))}: {each['msg']}" for each in error.errors(include_input=False)
         )
-        raise UsageError(f"The environment cannot be used. Correct or unset: {wrong}.") from None
+        raise UsageError(f"Invalid environment variables. Correct or unset: {wrong}.") from None
 
 
 def _variable(place: str) -> str:
-    """Return the variable of a field, which errors name by its alias or by the field itself."""
+    """Return the variable of a field that an error names by its alias or its name."""
     return place if place.isupper() else f"LFEXP_{place.upper()}"
 
 
 def process_environment(changes: dict[str, str]) -> dict[str, str]:
-    """Return the environment for a process of ours: this one's, with changes.
+    """Return the environment for a child process: this process's, with changes.
 
     Args:
-        changes: Variables to set. Keys of Langfuse reach a worker this way, and are neither on disk nor in arguments.
+        changes: Variables to set. Workers get Langfuse's keys this way, rather than on disk or as arguments.
     """
     return {**os.environ, **changes}

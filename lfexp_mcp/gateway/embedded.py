@@ -20,45 +20,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 _NOT_THE_STORE = "the process listening there is not the embedded store"
 
 
-class EmbeddedStoreTransport(httpx.AsyncBaseTransport):
-    """Sends requests to the store of a folder, and starts it if it has stopped.
-
-    Args:
-        folder: The store's.
-        secret_key: The store's, which whoever answers must have.
-        limits: Of the connections.
-        backend: Where the store is; its URL is updated when the store was started again on another port.
-    """
-
-    def __init__(self, folder: Path, secret_key: str, limits: httpx.Limits, backend: Backend) -> None:
-        self._folder = folder
-        self._inner = ProvenTransport(secret_key, limits)
-        self._backend = backend
-        self._first_url = backend.url
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; if the store does not listen, start it and send the request once more."""
-        try:
-            return await self._inner.handle_async_request(self._addressed(request))
-        except httpx.ConnectError:
-            store = await anyio.to_thread.run_sync(ensure_store, self._folder)
-            self._backend.url = store.base_url
-            return await self._inner.handle_async_request(self._addressed(request))
-
-    def _addressed(self, request: httpx.Request) -> httpx.Request:
-        # Parsing addresses takes a good part of a request's time, and a store seldom moves.
-        if self._backend.url == self._first_url == f"{request.url.scheme}://{request.url.netloc.decode('ascii')}":
-            return request
-        store = httpx.URL(self._backend.url)
-        request.url = request.url.copy_with(host=store.host, port=store.port)
-        request.headers["Host"] = store.netloc.decode("ascii")
-        return request
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._inner.aclose()
-
-
 class ProvenTransport(httpx.AsyncHTTPTransport):
     """Sends requests over connections whose other end has proven that it has the store's secret."""
 
@@ -71,6 +32,41 @@ class ProvenTransport(httpx.AsyncHTTPTransport):
             keepalive_expiry=limits.keepalive_expiry,
             network_backend=_ProvingBackend(secret_key),
         )
+
+
+class EmbeddedStoreTransport(ProvenTransport):
+    """Sends requests to the store of a folder, and starts it if it has stopped.
+
+    Args:
+        folder: The store's.
+        secret_key: The store's, which whoever answers must have.
+        limits: Of the connections.
+        backend: Where the store is; its URL is updated when the store was started again on another port.
+    """
+
+    def __init__(self, folder: Path, secret_key: str, limits: httpx.Limits, backend: Backend) -> None:
+        super().__init__(secret_key, limits)
+        self._folder = folder
+        self._backend = backend
+        self._first_url = backend.url
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; if the store does not listen, start it and send the request once more."""
+        try:
+            return await super().handle_async_request(self._addressed(request))
+        except httpx.ConnectError:
+            store = await anyio.to_thread.run_sync(ensure_store, self._folder)
+            self._backend.url = store.base_url
+            return await super().handle_async_request(self._addressed(request))
+
+    def _addressed(self, request: httpx.Request) -> httpx.Request:
+        # Stores rarely move, and parsing URLs takes a good part of a request's time.
+        if self._backend.url == self._first_url == f"{request.url.scheme}://{request.url.netloc.decode('ascii')}":
+            return request
+        store = httpx.URL(self._backend.url)
+        request.url = request.url.copy_with(host=store.host, port=store.port)
+        request.headers["Host"] = store.netloc.decode("ascii")
+        return request
 
 
 class _ProvingBackend(httpcore.AsyncNetworkBackend):
