@@ -1,7 +1,7 @@
-"""Read JSON as models write it: trailing commas, other quotes, comments, Python's words, an end cut off.
+"""Read JSON as models write it: with trailing commas, other quotes, comments, Python's words, or its end cut off.
 
-What is valid JSON reads as such. What is not is read where one meaning is plain, and given up where it is not. Of a key
-that stands twice with values that differ, the value is the list of them.
+Valid JSON reads as such. Invalid JSON is read if it has one plain meaning. A key that occurs twice with different
+values has the list of them. A hostile text, such as 20,000 braces, is given up quickly.
 """
 
 import re
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-_DEEPEST = 40
-_MOST_IN_VAIN = 100_000
-"""Characters read in vain after which a text is given up, so that none can keep us long."""
+_MAX_DEPTH = 40
+_MAX_WASTED_CHARS = 100_000
+"""Characters read without finding an object after which a text is given up, so that none takes long."""
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u2018": "\u2019"}
 _WORDS: dict[str, JsonValue] = {
     "true": True,
@@ -32,11 +32,11 @@ _HEX = re.compile(r"[0-9a-fA-F]{4}")
 
 
 class _NotJsonError(ValueError):
-    """The text is not JSON from here on, nor can it be taken for it."""
+    """The text from here on is not JSON, even leniently read."""
 
 
 class _CutOffError(Exception):
-    """The text ends within a value."""
+    """The text ends inside a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,20 @@ class FoundObject:
     value: JsonValue
     start: int
     end: int
-    """Where the text goes on after it."""
+    """Position after it."""
 
 
 def objects_in(text: str) -> Iterator[FoundObject]:
-    """Find the objects and arrays in a text, in order, whatever stands around them.
+    """Find the outermost objects and arrays in a text, in order.
 
     Args:
         text: Any text.
 
     Yields:
-        Each outermost object or array that can be read. One that the end of the text cuts off comes with the
-        members that were complete.
+        Each object or array that can be read. An object that the end of the text cuts off has its complete members.
     """
-    at, in_vain = 0, 0
-    while in_vain < _MOST_IN_VAIN:
+    at, wasted = 0, 0
+    while wasted < _MAX_WASTED_CHARS:
         starts = [found for found in (text.find("{", at), text.find("[", at)) if found >= 0]
         if not starts:
             return
@@ -71,19 +70,19 @@ def objects_in(text: str) -> Iterator[FoundObject]:
             yield FoundObject(value, at, reader.at)
             at = reader.at
         except (_NotJsonError, _CutOffError):
-            in_vain += reader.at - at
+            wasted += reader.at - at
             at += 1
 
 
 class _Reader:
-    """Reads one value, from `at` on."""
+    """Reads one value, starting at `at`."""
 
     def __init__(self, text: str, at: int) -> None:
         self._text = text
         self.at = at
 
     def value(self, depth: int, *, member: bool = False) -> JsonValue:
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise _NotJsonError
         match self._peek():
             case "{":
@@ -142,7 +141,7 @@ class _Reader:
             raise _NotJsonError
 
     def _string(self, quote: str) -> str:
-        """Read a string; a stray quote belongs to it, unless what follows a string stands behind it."""
+        """Read a string. A quote ends it only if what can follow a string comes next; else it is part of the string."""
         closing = _CLOSING[quote]
         parts: list[str] = []
         self.at += 1
@@ -168,7 +167,7 @@ class _Reader:
         return _ESCAPES.get(letter, letter)
 
     def _bare(self) -> JsonValue:
-        """Read a number, a word, or text that lost its quotes, such as a key, or `8/10`."""
+        """Read a number, a word, or text without quotes, such as a key or `8/10`."""
         if number := _NUMBER.match(self._text, self.at):
             self.at = number.end()
             return float(number[0]) if set(number[0]) & set(".eE") else int(number[0])
@@ -185,5 +184,5 @@ def _add(members: dict[str, JsonValue], key: str, value: JsonValue) -> None:
 
 
 def _with_pairs(text: str) -> str:
-    """Join escaped surrogates to the characters they stand for; one that lost its partner becomes U+FFFD."""
+    """Combine escaped surrogate pairs; a lone surrogate becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -2,164 +2,157 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.reply.numbers import OwnScale, own_scale_in
-from lfexp_mcp.judges.reply.values import Value, leading_value, read_value
-from lfexp_mcp.judges.reply.words import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, REASON_KEYS
+from lfexp_mcp.judges.reply.statements import Statement
+from lfexp_mcp.judges.reply.values import OwnScale, Value, leading_value, own_scale_in, read_value
+from lfexp_mcp.judges.reply.vocabulary import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, REASON_NAMES
 from lfexp_mcp.model import Scale
 
-_OF_OTHERS = frozenset(
-    {"output", "candidate", "submission", "example", "examples", "quote", "quoted", "expected", "expected_output"}
-    | {"reference", "metadata", "previous", "draft", "format", "schema", "rubric", "self_assessment"}
+_OTHERS_KEYS = set(
+    """
+    output candidate submission example examples quote quoted expected expected_output reference metadata previous
+    draft format schema rubric self_assessment
+    """.split()  # noqa: SIM905
 )
 """Keys of what is not the judge's own verdict."""
-_PART_KEYS = frozenset({"criterion", "criteria", "aspect", "dimension", "metric", "item", "sample", "step"})
+_PART_KEYS = {"criterion", "criteria", "aspect", "dimension", "metric", "item", "sample", "step"}
 """Keys of one score among several."""
 _HIGH_KEYS = (
-    "max_score",
-    "score_max",
-    "max",
-    "maximum",
-    "maximum_score",
-    "max_value",
-    "out_of",
-    "max_points",
-    "max_rating",
-    "points_possible",
+    "max_score score_max max maximum maximum_score max_value out_of max_points max_rating points_possible".split()  # noqa: SIM905
 )
-_LOW_KEYS = ("min_score", "score_min", "min", "minimum", "minimum_score", "min_value")
-_SCALE_KEYS = ("scale", "score_scale", "rating_scale", "range", "score_range", "unit")
-_ARGUMENTS = frozenset({"arguments", "parameters", "input", "content"})
-"""Keys under which a tool call holds what it is called with, perhaps as a text of JSON."""
-_REFUSAL = re.compile(
+_LOW_KEYS = "min_score score_min min minimum minimum_score min_value".split()  # noqa: SIM905
+_SCALE_KEYS = "scale score_scale rating_scale range score_range unit".split()  # noqa: SIM905
+_ARGUMENT_KEYS = {"arguments", "parameters", "input", "content"}
+"""Keys of a tool call's arguments, which may be JSON in a string."""
+_PASS_KEYS = ("pass", "passed", "passes", "is_pass")
+_NO_SCORE = re.compile(
     r"\W*(?:n/?a|none|null|unknown|undetermined|not applicable|cannot .*|unable .*)?\W*", re.IGNORECASE
 )
-_NAMES = "|".join((*NUMBER_NAMES, *LABEL_NAMES, "value", "number"))
+_NAMES = f"{NUMBER_NAMES}|{LABEL_NAMES}|value|number"
 _MARKED = re.compile(
-    rf"(?:(?P<final>{'|'.join(FINAL)})|(?P<overall>{'|'.join(OVERALL)}))(?:_?(?:{_NAMES}))?|final_(?:{_NAMES})",
-    re.IGNORECASE,
+    rf"(?:(?P<final>{FINAL})|(?P<overall>{OVERALL}))(?:_?(?:{_NAMES}))?|final_(?:{_NAMES})", re.IGNORECASE
 )
-_LABEL = re.compile("|".join(LABEL_NAMES), re.IGNORECASE)
+_LABEL = re.compile(LABEL_NAMES, re.IGNORECASE)
 _NAMED = re.compile(rf"(?:{_NAMES})(?:_(?:score|rating|value))?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldScore:
-    """A score in an object."""
+def scores_in_object(found: JsonValue, scale: Scale, score_name: str, statement: Statement) -> list[Statement]:
+    """Find the score in an object, or the scores in an array.
 
-    value: Value | None
-    """None where the object says that there is no score, or states several that differ."""
-    finality: int
-    """2 for one called final, 1 for one called overall, else 0."""
-    reason: str | None
-
-
-def scores_held(found: JsonValue, scale: Scale, score_name: str) -> list[HeldScore]:
-    """Find the score of an object, or the scores of an array.
-
-    An object's own members come first, then the objects within it; those that are called by the score's name, or are
-    marked as final, before all others. Objects of several criteria hold no score.
+    An object's own members come first, then the objects in it; keys with the score's name, or marked as final, come
+    before all others. An object with one score per criterion has none.
 
     Args:
         found: The object or array.
         scale: The judge's scale.
         score_name: Name of the score, by which the judge may call it.
+        statement: Where the object is in the reply; the result has its position and standing.
     """
-    return _Search(scale, _key(score_name)).within(found, None, None)
+    name = _key(score_name)
+    search = _Search(scale, (name, f"{name}_score", f"{name}_rating"), replace(statement, finality=0, is_object=True))
+    scores = search.within(found, None, None)
+    return [replace(score, finality=max(score.finality, statement.finality)) for score in scores]
 
 
+@dataclass(frozen=True, slots=True)
 class _Search:
-    def __init__(self, scale: Scale, score_name: str) -> None:
-        self._scale = scale
-        self._names = (score_name, f"{score_name}_score", f"{score_name}_rating")
+    scale: Scale
+    names: tuple[str, ...]
+    statement: Statement
 
-    def within(self, found: JsonValue, own: OwnScale | None, reason: str | None) -> list[HeldScore]:
+    def within(self, found: JsonValue, own: OwnScale | None, reason: str | None) -> list[Statement]:
+        """Find the scores in any value, with the scale and the reason of the objects around it."""
         if isinstance(found, list):
-            parts = [held for entry in found for held in self.within(entry, own, reason)]
-            several = len(found) > 1 and any(
-                isinstance(entry, dict) and _PART_KEYS & _members(entry).keys() for entry in found
-            )
-            return [] if several else parts
+            by_part = any(isinstance(entry, dict) and _PART_KEYS & _members(entry).keys() for entry in found)
+            if by_part and len(found) > 1:
+                return []
+            return [score for entry in found for score in self.within(entry, own, reason)]
         if not isinstance(found, dict):
             return []
         members = _members(found)
         own = _own_scale(members) or own
-        reason = _reason_in(members) or reason
-        held = self._own_score(members, own, reason)
-        return [held] if held else self._inner(members, own, reason)
+        reason = _reason(members) or reason
+        score = self._own_score(members, own, reason)
+        return [score] if score else self._inner(members, own, reason)
+
+    def _score(self, value: Value | None, finality: int, reason: str | None) -> Statement:
+        return replace(self.statement, value=value, finality=finality, reason=reason)
 
     def _own_score(
         self, members: Mapping[str, JsonValue], own: OwnScale | None, reason: str | None
-    ) -> HeldScore | None:
-        refused: HeldScore | None = None
+    ) -> Statement | None:
+        none: Statement | None = None
         for key, finality in self._keys(members):
-            value = _single(members[key])
+            value = members[key]
+            if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict | list):
+                value = value[0]
             if isinstance(value, dict):
                 inner = _members(value)
-                held = self._own_score(inner, _own_scale(inner) or own, _reason_in(inner) or reason)
-                if held is not None:
-                    return HeldScore(held.value, max(finality, held.finality), held.reason)
+                score = self._own_score(inner, _own_scale(inner) or own, _reason(inner) or reason)
+                if score is not None:
+                    return replace(score, finality=max(finality, score.finality))
                 continue
-            if _states_several(value) or (key == "score" and self._may_be_out_of_total(members)):
-                return HeldScore(None, finality, reason)
-            read = self._read(value, own)
+            several = isinstance(value, list) and value and not any(isinstance(entry, dict | list) for entry in value)
+            if several or (key == "score" and self._may_be_out_of_total(members)):
+                return self._score(None, finality, reason)
+            read: Value | None = None
+            if isinstance(value, str):
+                read = leading_value(value, self.scale, own)
+            elif not isinstance(value, list):
+                read = read_value(value, self.scale, own)
             if read is not None:
-                return HeldScore(read, finality, reason)
-            if _is_refusal(value):
-                refused = refused or HeldScore(None, finality, reason)
-            elif key == "score" and self._scale.kind == "NUMERIC":
+                return self._score(read, finality, reason)
+            if value is None or (isinstance(value, str) and _NO_SCORE.fullmatch(value)):
+                none = none or self._score(None, finality, reason)
+            elif key == "score" and self.scale.kind == "NUMERIC":
                 return None
-        return refused or self._passed(members, reason)
+        return none or self._passed(members, reason)
 
-    def _read(self, value: JsonValue, own: OwnScale | None) -> Value | None:
-        if isinstance(value, str):
-            return leading_value(value, self._scale, own)
-        return None if isinstance(value, list) else read_value(value, self._scale, own)
-
-    def _passed(self, members: Mapping[str, JsonValue], reason: str | None) -> HeldScore | None:
-        """Read `{"pass": true}`, where passing is what the scale asks for."""
-        if self._scale.kind != "BOOLEAN" or self._scale.categories[0].label.casefold() != "pass":
+    def _passed(self, members: Mapping[str, JsonValue], reason: str | None) -> Statement | None:
+        """Read `{"pass": true}` on a scale of pass and fail."""
+        if self.scale.kind != "BOOLEAN" or self.scale.categories[0].label.casefold() != "pass":
             return None
-        said = next((members[key] for key in ("pass", "passed", "passes", "is_pass") if key in members), None)
-        return HeldScore(said, 0, reason) if isinstance(said, bool) else None
+        passed = next((members[key] for key in _PASS_KEYS if key in members), None)
+        return self._score(passed, 0, reason) if isinstance(passed, bool) else None
 
     def _keys(self, members: Mapping[str, JsonValue]) -> list[tuple[str, int]]:
-        """The keys that may hold the score, the likeliest first, with how final they are."""
+        """Return the keys that may hold the score, the likeliest first, with their finality."""
         marked = [(key, 2 if match["overall"] is None else 1) for key in members if (match := _MARKED.fullmatch(key))]
         if "score" in members:
             # Beside a score, a total is more likely what it is out of.
             marked = [entry for entry in marked if entry[0] != "total"]
-        plain = dict.fromkeys(["score", *self._names, *filter(_NAMED.fullmatch, members)])
-        if self._scale.kind == "NUMERIC":
-            # A number that is called an answer or a result is not the judge's, but these may hold its score.
+        plain = dict.fromkeys(["score", *self.names, *filter(_NAMED.fullmatch, members)])
+        if self.scale.kind == "NUMERIC":
+            # A number called an answer or a result is not the judge's, but an object called so may hold its score.
             plain = {key: None for key in plain if not _LABEL.fullmatch(key) or isinstance(members.get(key), dict)}
         ordered = sorted(marked, key=lambda entry: -entry[1]) + [(key, 0) for key in plain]
         return [(key, finality) for key, finality in ordered if key in members]
 
     def _may_be_out_of_total(self, members: Mapping[str, JsonValue]) -> bool:
         total = members.get("total")
-        return _is_number(total) and total not in {self._scale.high, members["score"]}
+        return _number(total) is not None and total not in {self.scale.high, members["score"]}
 
-    def _inner(self, members: Mapping[str, JsonValue], own: OwnScale | None, reason: str | None) -> list[HeldScore]:
-        named = [key for key in members if key in self._names]
+    def _inner(self, members: Mapping[str, JsonValue], own: OwnScale | None, reason: str | None) -> list[Statement]:
+        named = [key for key in members if key in self.names]
         marked = [key for key in members if _MARKED.fullmatch(key)]
-        called = "name" in members or members.get("type") == "tool_use"
-        others = [key for key in members if key not in _OF_OTHERS and (key != "input" or called)]
-        held: list[HeldScore] = []
+        is_call = "name" in members or members.get("type") == "tool_use"
+        others = [key for key in members if key not in _OTHERS_KEYS and (key != "input" or is_call)]
+        scores: list[Statement] = []
         for key in named or marked or others:
-            held += self.within(_unpacked(members[key]) if key in _ARGUMENTS else members[key], own, reason)
-        final = [each for each in held if each.finality]
-        if len(held) > 1 and not final and not any(isinstance(members[key], list) for key in others):
-            return [HeldScore(None, 0, reason)]
-        return final or held
+            value = _unpacked(members[key]) if key in _ARGUMENT_KEYS else members[key]
+            scores += self.within(value, own, reason)
+        final = [score for score in scores if score.finality]
+        if len(scores) > 1 and not final and not any(isinstance(members[key], list) for key in others):
+            return [self._score(None, 0, reason)]
+        return final or scores
 
 
 def _members(holder: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The members by their keys in one spelling; of a key that stands twice, both values where they differ."""
+    """Return the members with keys in snake case; a key that occurs twice with different values holds both."""
     members: dict[str, JsonValue] = {}
     for name, value in holder.items():
         key = _key(name)
@@ -172,19 +165,6 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", words.lower())
 
 
-def _is_refusal(value: JsonValue) -> bool:
-    return value is None or (isinstance(value, str) and _REFUSAL.fullmatch(value) is not None)
-
-
-def _single(value: JsonValue) -> JsonValue:
-    """The entry of a list of one, such as `[8]`."""
-    return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict | list) else value
-
-
-def _states_several(value: JsonValue) -> bool:
-    return isinstance(value, list) and bool(value) and not any(isinstance(entry, dict | list) for entry in value)
-
-
 def _unpacked(value: JsonValue) -> JsonValue:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
@@ -195,43 +175,40 @@ def _unpacked(value: JsonValue) -> JsonValue:
     return value
 
 
-def _reason_in(members: Mapping[str, JsonValue]) -> str | None:
-    reason = next((members[key] for key in REASON_KEYS if members.get(key)), None)
+def _reason(members: Mapping[str, JsonValue]) -> str | None:
+    reason = next((members[key] for key in REASON_NAMES.split("|") if members.get(key)), None)
     return reason if isinstance(reason, str) or reason is None else json.dumps(reason, ensure_ascii=False)
 
 
 def _own_scale(members: Mapping[str, JsonValue]) -> OwnScale | None:
-    """The scale that an object names for its score: `max_score`, `out_of`, or a range such as `"scale": "1-5"`."""
-    for named in (members[key] for key in _SCALE_KEYS if key in members):
-        if own := _scale_named(named):
+    """Return the scale that an object names for its score: `max_score`, `out_of`, or a range as `"scale": "1-5"`."""
+    for key in _SCALE_KEYS:
+        if own := _named_scale(members.get(key)):
             return own
-    high, low = _first_number(members, _HIGH_KEYS), _first_number(members, _LOW_KEYS)
+    high = next((end for key in _HIGH_KEYS if (end := _end(members.get(key))) is not None), None)
+    low = next((end for key in _LOW_KEYS if (end := _end(members.get(key))) is not None), None)
     return None if high is None else OwnScale(low, high)
 
 
-def _scale_named(named: JsonValue) -> OwnScale | None:
+def _named_scale(named: JsonValue) -> OwnScale | None:
     if isinstance(named, str):
         return OwnScale(None, 100.0) if named.strip().lower() in {"%", "percent", "percentage"} else own_scale_in(named)
     if isinstance(named, dict):
         return _own_scale(_members(named))
-    ends = [entry for entry in named if _is_number(entry)] if isinstance(named, list) else []
-    if len(ends) == 2:
-        return OwnScale(float(str(ends[0])), float(str(ends[1])))
-    return OwnScale(None, float(str(named))) if _is_number(named) else None
+    if isinstance(named, list):
+        ends = [end for entry in named if (end := _number(entry)) is not None]
+        return OwnScale(*ends) if len(ends) == 2 else None
+    high = _number(named)
+    return None if high is None else OwnScale(None, high)
 
 
-def _first_number(members: Mapping[str, JsonValue], keys: tuple[str, ...]) -> float | None:
-    return next(_numbers(members, keys), None)
+def _end(value: JsonValue) -> float | None:
+    """Return an end of a scale, as a number or in a text such as `out of 10`."""
+    if isinstance(value, str):
+        own = own_scale_in(value)
+        return own.high if own else None
+    return _number(value)
 
 
-def _numbers(members: Mapping[str, JsonValue], keys: tuple[str, ...]) -> Iterator[float]:
-    for key in keys:
-        value = members.get(key)
-        if _is_number(value):
-            yield float(str(value))
-        elif isinstance(value, str) and (own := own_scale_in(value)):
-            yield own.high
-
-
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: JsonValue) -> float | None:
+    return float(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
