@@ -60,7 +60,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 SERVICES_MAY_IMPORT: dict[str, set[str]] = {
-    "launches": set(),
+    "next_steps": set(),
+    "launches": {"next_steps"},
     "run_cache": set(),
     "workspace": {"launches", "run_cache"},
     "requests": set(),
@@ -69,8 +70,8 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "intervals": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace"},
-    "runs": {"workspace", "launches", "run_cache", "answer_size", "cursors"},
-    "experiments": {"workspace", "launches", "definitions", "runs"},
+    "runs": {"workspace", "next_steps", "launches", "run_cache", "answer_size", "cursors"},
+    "experiments": {"workspace", "next_steps", "launches", "definitions", "runs"},
     "comparison": {"workspace", "answer_size", "cursors", "intervals", "runs"},
     "annotations": {"workspace", "answer_size", "cursors", "intervals", "runs"},
     "analysis": {"workspace", "answer_size", "cursors", "intervals", "runs", "annotations"},

@@ -8,7 +8,7 @@ import typer
 
 from lfexp_mcp.cli import preparing, reading, running, serving
 from lfexp_mcp.cli.arguments import spread
-from lfexp_mcp.cli.next_steps import in_shell_words, next_lines
+from lfexp_mcp.cli.next_steps import next_lines
 from lfexp_mcp.cli.output import note
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import NextStep
@@ -62,7 +62,7 @@ def run_command(arguments: Sequence[str]) -> int:
         # A group called without a command has printed its help, and has nothing else to say.
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
     except LfexpError as error:
-        return _complain(in_shell_words(str(error)), error.next)
+        return _complain(str(error), error.next)
     except BrokenPipeError:
         # The reader of our output has gone, as in `| head`: nobody is left to tell.
         sys.stdout = None

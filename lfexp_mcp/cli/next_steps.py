@@ -1,7 +1,6 @@
 """The calls that an answer or an error proposes, as commands of the shell."""
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
@@ -28,9 +27,6 @@ COMMANDS = {
     "create_judge": ("judge", "create"),
 }
 """The command that does what a tool does."""
-
-_TOOL = re.compile(rf"""(?<![\w./\\'"])(?:{"|".join(COMMANDS)})(?![\w/\\'"(]|\.\w)""")
-_ARGUMENT = re.compile(r"\b(source_type|resume|repeats)=(?:true|'?(\w+)'?)")
 
 
 def command_line(step: NextStep) -> str:
@@ -66,16 +62,6 @@ def _ansi_c(character: str) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
-
-
-def in_shell_words(text: str) -> str:
-    """Write an error of a service, which names tools and their arguments, as one who types commands reads it.
-
-    Only what can be nothing else is rewritten: a tool's name that stands as a word, and arguments that errors tell to
-    set. An error may quote names, paths and code of strangers.
-    """
-    text = _TOOL.sub(lambda found: f"`{shell_line(*COMMANDS[found[0]])}`", text)
-    return _ARGUMENT.sub(lambda found: " ".join(_flag(f"--{found[1].replace('_', '-')}", found[2] or True)), text)
 
 
 def _program() -> list[str]:

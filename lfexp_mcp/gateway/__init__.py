@@ -6,7 +6,7 @@ Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what 
 
 from lfexp_mcp.gateway.client import Gateway, connect, host_of
 from lfexp_mcp.gateway.datasets import check_dataset_name
-from lfexp_mcp.gateway.prompts import HOW_TO_MAKE_A_PROMPT
+from lfexp_mcp.gateway.prompts import unknown_prompt
 from lfexp_mcp.gateway.records import (
     EXPERIMENT_ENVIRONMENT,
     Comment,
@@ -24,7 +24,6 @@ from lfexp_mcp.gateway.score_metadata import MARK_NAME, decode_mark, find_mark, 
 
 __all__ = [
     "EXPERIMENT_ENVIRONMENT",
-    "HOW_TO_MAKE_A_PROMPT",
     "MARK_NAME",
     "Comment",
     "Dataset",
@@ -43,5 +42,6 @@ __all__ = [
     "find_mark",
     "host_of",
     "mark_score",
+    "unknown_prompt",
     "without_marks",
 ]

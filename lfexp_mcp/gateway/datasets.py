@@ -13,7 +13,7 @@ from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.model import DatasetItem
+from lfexp_mcp.model import DatasetItem, NextStep
 
 MAX_PATH_CHARS = 6000
 """Of a name encoded for a path: servers and proxies refuse addresses of 8 KB."""
@@ -48,9 +48,8 @@ class Datasets:
             if refused.status != 404:
                 raise
             known = [dataset.name for dataset in await self.all()]
-            raise NotFoundError.of(
-                "dataset", name, known, "Make it with create_dataset, or pass the name of one that exists."
-            ) from refused
+            create = NextStep("create_dataset", {"name": name}, "Create it.")
+            raise NotFoundError.of("dataset", name, known, next=[create]) from refused
 
     async def upsert(
         self, name: str, description: str | None = None, metadata: dict[str, JsonValue] | None = None

@@ -1,6 +1,6 @@
 """Prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -8,10 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, RejectedError, name_some
 from lfexp_mcp.gateway.records import Prompt, PromptInfo
 from lfexp_mcp.gateway.transport import Transport
-from lfexp_mcp.model import PromptMessage
-
-HOW_TO_MAKE_A_PROMPT = "Name one that exists. A judge is made with create_judge; any other prompt in Langfuse."
-"""What to do if a prompt is missing."""
+from lfexp_mcp.model import NextStep, PromptMessage
 
 
 class Prompts:
@@ -40,7 +37,7 @@ class Prompts:
             known = {prompt.name: prompt for prompt in await self.all()}
             if name in known:
                 raise _other_versions(known[name], which) from refused
-            raise NotFoundError.of("prompt", name, known, HOW_TO_MAKE_A_PROMPT) from refused
+            raise unknown_prompt(name, known) from refused
 
     async def create(
         self,
@@ -66,3 +63,15 @@ def _other_versions(prompt: PromptInfo, which: str) -> NotFoundError:
         f"Prompt {prompt.name!r} exists, but not{which}. Name one that it has: "
         f"version {name_some(sorted(prompt.versions, reverse=True))}; label {name_some(sorted(prompt.labels))}."
     )
+
+
+def unknown_prompt(name: str, known: Iterable[str]) -> NotFoundError:
+    """Return the error of a prompt that does not exist.
+
+    Args:
+        name: The name asked for.
+        known: The names of all prompts.
+    """
+    if name.startswith("judge-"):
+        return NotFoundError.of("prompt", name, known, next=[NextStep("create_judge", {"name": name}, "Create it.")])
+    return NotFoundError.of("prompt", name, known, "Create it in Langfuse, or name one that exists.")

@@ -14,7 +14,7 @@ from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo, ScoreConfig
 from lfexp_mcp.judges.model_choice import call_parameters, usable_model
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
-from lfexp_mcp.model import DatasetItem, Message, ResolvedJudge, ScaleSource
+from lfexp_mcp.model import DatasetItem, Message, NextStep, ResolvedJudge, ScaleSource
 from lfexp_mcp.scores import Scale, resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
@@ -97,8 +97,8 @@ def _references(names: Sequence[str] | None, dataset: Dataset, known: dict[str, 
     discovered = [PromptReference(name) for name in sorted(known) if name.startswith(JUDGE_PREFIX)]
     if not discovered:
         raise JudgeError(
-            f"There are no judges: Langfuse has no prompt whose name begins with `{JUDGE_PREFIX}`. Make one with "
-            "create_judge: a name such as `judge-accuracy`, and a prompt that has {{output}}."
+            f"There are no judges: Langfuse has no prompt whose name begins with `{JUDGE_PREFIX}`.",
+            next=[NextStep("create_judge", {"name": "judge-accuracy"}, "Create one; its prompt has {{output}}.")],
         )
     return discovered
 
@@ -109,9 +109,11 @@ def _judge_prompts(dataset: Dataset) -> list[str]:
         return []
     names = [listed] if isinstance(listed, str) else listed
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        metadata: dict[str, JsonValue] = {"judge_prompts": ["<judge>"]}
         raise JudgeError(
             f"`judge_prompts` in the metadata of dataset {dataset.name!r} must be a list of prompt names, "
-            f"not {listed!r}. Correct it with create_dataset, or name the judges in the call."
+            f"not {listed!r}. Correct it, or name the judges in the call.",
+            next=[NextStep("create_dataset", {"name": dataset.name, "metadata": metadata}, "Correct it.")],
         )
     return [str(name) for name in names]
 

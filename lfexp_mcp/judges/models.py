@@ -201,9 +201,7 @@ class _PacedProvider:
             throttled = outcome.kind == "throttled"
             delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=outcome.retry_after_s)
             if delay is None:
-                raise ProviderError(
-                    f"{outcome.message} Given up after {retries.attempts} attempts; resume the run later."
-                )
+                raise ProviderError(f"{outcome.message} Given up after {retries.attempts} attempts.")
             if self._on_retry is not None:
                 self._on_retry(rate_limited=throttled)
             if throttled:

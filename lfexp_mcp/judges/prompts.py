@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lfexp_mcp.errors import JudgeError, NotFoundError
-from lfexp_mcp.gateway import HOW_TO_MAKE_A_PROMPT, Gateway, Prompt, PromptInfo
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.gateway import Gateway, Prompt, PromptInfo, unknown_prompt
 from lfexp_mcp.model import Message, PromptMessage, Role
 
 _REFERENCE = re.compile(r"^(?P<name>.+?)(?::(?P<version>\d{1,9})|@(?P<label>[a-z0-9_.-]+))?$")
@@ -47,7 +47,7 @@ async def read_prompt(gateway: Gateway, reference: PromptReference, known: Mappi
     """
     info = known.get(reference.name)
     if info is None:
-        raise NotFoundError.of("prompt", reference.name, known, HOW_TO_MAKE_A_PROMPT)
+        raise unknown_prompt(reference.name, known)
     label = reference.label
     if label is None and reference.version is None and "production" not in info.labels:
         label = "latest"

@@ -23,7 +23,7 @@ HUNG_AFTER = 10.0
 """Seconds without a sign of life; a worker gives one several times a second whatever the user's code does."""
 HOLD_PATIENCE = 5.0
 """Seconds that a worker tries to get the lock, since who looks whether one is alive holds it for a moment."""
-KILLED = "The run did not react to the cancel, so its process was killed; resume=true goes on from here."
+KILLED = "The run did not react to the cancel, so its process was killed; what is done is kept."
 DRY_PREFIX = "dry-"
 DRY_LIFETIME = 3600.0
 """Seconds after which what a dry run left behind, since its caller died, is deleted."""

@@ -285,7 +285,7 @@ class JournalWriter:
     def _failure(self, error: OSError) -> StateError:
         return StateError(
             f"The journal {self._path} cannot be written ({error.strerror or error}). "
-            "What is in it stays; make room or set LFEXP_HOME to another folder, then call again with resume=true."
+            "What is in it stays; make room or set LFEXP_HOME to another folder, then resume the run."
         )
 
 

@@ -149,7 +149,7 @@ class Outbox:
         except OSError as error:
             raise StateError(
                 f"The run's outbox {self._folder} cannot be used ({error.strerror or error}). What is done stays; make "
-                "room or set LFEXP_HOME to another folder, then call again with resume=true."
+                "room or set LFEXP_HOME to another folder, then resume the run."
             ) from error
 
     def _path(self, number: int) -> Path:

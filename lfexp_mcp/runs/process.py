@@ -180,7 +180,7 @@ class WorkerProcess:
             log = RunFolder(self._order.run).log_path
             return WorkerError(
                 f"The worker {describe_exit(code)} while it loaded the scripts. {_last_output(log)}"
-                "Mend them, then call again with resume=true."
+                "Fix them, then run again."
             )
         if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
             return WorkerError(
@@ -213,7 +213,7 @@ def _note_death(folder: RunFolder, pid: int, code: int) -> None:
     is_newest = folder.worker_pid() == pid and not folder.is_held()
     if is_newest and folder.last_words() is None and folder.read_state().run_ended is None:
         words = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
-        folder.leave_last_words(f"{words}resume=true goes on from there.", pid, code)
+        folder.leave_last_words(words.rstrip(), pid, code)
 
 
 def _last_output(log: Path) -> str:

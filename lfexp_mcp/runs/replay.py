@@ -268,7 +268,7 @@ def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Ite
             yield last_words
         else:
             when = "while it loaded the scripts" if state.loading else "before the run's end"
-            yield f"The worker died {when}; the run's log may say why. resume=true goes on from there."
+            yield f"The worker died {when}; the run's log may say why."
         if at_work and not state.loading:
             yield f"At work were items {at_work}."
     versions = Counter(ended.task_version for ended in state.ended.values() if ended.task_version is not None)
@@ -282,7 +282,7 @@ def _warnings(state: RunState, status: RunStatus, last_words: str | None) -> Ite
         lines = ", ".join(map(str, state.damaged_lines[:DAMAGED_SHOWN]))
         yield (
             f"{len(state.damaged_lines)} records of the run's journal are damaged (line {lines}) and left out: what "
-            "they told is read from Langfuse as far as it was sent, and resume=true runs the rest again."
+            "they told is read from Langfuse as far as it was sent, and a resume runs the rest again."
         )
     yield from state.warnings
     yield from (f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}" for refusal in state.refused[:5])

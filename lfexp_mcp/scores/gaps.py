@@ -29,9 +29,10 @@ def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpret
         One sentence or two per finding; empty when there is nothing to say.
     """
     if nothing_scores(record):
-        advice = "Call run_experiment again with `judges` or `evaluator_script`"
-        what = "Nothing scores this run: it has neither judges nor an evaluator script."
-        return [f"{what} {advice}, and with resume=true to score these results without running the task."]
+        nothing = "Nothing scores this run: it has neither judges nor an evaluator script."
+        return [
+            f"{nothing} A resume with `judges` or `evaluator_script` scores these results without running the task."
+        ]
     return [*_unscored(record), *_without_expectation(record, interpretations)]
 
 
@@ -47,7 +48,7 @@ def _unscored(record: RunRecord) -> Iterator[str]:
         judge = ", asking a new version of the judge if `judges` names it" if judged else ""
         yield (
             f"{errors.total()} of {len(record.items)} results were not scored by {name!r}, which is not a zero; "
-            f"the most common reason, of {count}: {shown}. Once it is mended, resume=true scores them without running "
+            f"the most common reason, of {count}: {shown}. Once that is fixed, a resume scores them without running "
             f"the task{judge}."
         )
 

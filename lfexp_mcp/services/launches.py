@@ -12,6 +12,7 @@ import anyio
 from lfexp_mcp.errors import LfexpError, RunExistsError
 from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.next_steps import running_steps
 
 POLL_S = 0.02
 CLOSE_GRACE_S = 10.0
@@ -114,8 +115,9 @@ class Launches:
             if known.request == request and not known.is_awaited:
                 return known
             raise RunExistsError(
-                f"Run {run_name!r} of dataset {dataset!r} is being started by another call. Wait for it with get_run, "
-                "stop it with cancel_run, or use another run name."
+                f"Run {run_name!r} of dataset {dataset!r} is being started by another call. "
+                "Wait for it, cancel it or use another run name.",
+                next=running_steps(dataset, run_name),
             )
         self._launches = {
             key: launch for key, launch in self._launches.items() if launch.is_pending or launch.has_unreported_failure

@@ -64,7 +64,7 @@ class Execution:
                 ended = True
             finally:
                 if not ended:
-                    self.stop.request("failed", f"Item {work.item.id!r} was given up; resume=true runs it again.")
+                    self.stop.request("failed", f"Item {work.item.id!r} was given up.")
 
     async def _process(self, work: Work) -> None:
         output: object
@@ -89,9 +89,7 @@ class Execution:
             if self.folder.cancel_requested():
                 self.stop.request("cancelled", CANCELLED)
             if limit is not None and CLOCK.monotonic() - started > limit:
-                self.stop.request(
-                    "failed", f"The run took longer than run_timeout={limit:g} s; resume=true goes on from here."
-                )
+                self.stop.request("failed", f"The run took longer than run_timeout={limit:g} s.")
             if self.stop.status is not None and CLOCK.monotonic() - self.stop.since > self.limits.cancel_grace:
                 at_work.cancel()
             await anyio.sleep(WATCH_EVERY)

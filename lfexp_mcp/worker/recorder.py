@@ -10,8 +10,8 @@ from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.tracing import RunTracer
 
 NOT_RECORDED = (
-    "A result could not be recorded, which is a defect of lfexp-mcp: the run's log tells more. What is recorded stays; "
-    "call again with resume=true."
+    "A result could not be recorded, which is a defect of lfexp-mcp: the run's log tells more. What is recorded is "
+    "kept."
 )
 """For those who wait for a record that an unexpected error has ended."""
 

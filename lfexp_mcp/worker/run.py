@@ -64,7 +64,7 @@ GREET_STORE_EVERY = 300
 """Beats; the embedded store ends itself after a quarter of an hour without a request."""
 BROKE_OFF = (
     "The run broke off: {}. If the user's code replaces parts of Python or of packages, let it do so only within the "
-    "task; else this is a defect of lfexp-mcp. The run's log tells more. What is done is kept; resume=true goes on."
+    "task; else this is a defect of lfexp-mcp. The run's log tells more. What is done is kept."
 )
 
 

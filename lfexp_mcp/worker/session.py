@@ -79,7 +79,7 @@ def _run(folder: RunFolder, answer: Callable[[Reply], None], sdk: Sdk) -> None:
 def _refusal(before: RunState, error: LfexpError) -> list[Event]:
     """What the journal keeps of a refusal, for those who did not wait for it: a run that had ended stays as it was."""
     if before.run_ended is None:
-        return [RunEnded(status="failed", reason=f"{error} After mending it, resume=true begins.")]
+        return [RunEnded(status="failed", reason=str(error))]
     return [Warned(text=f"It was not resumed: {error}"), before.run_ended]
 
 

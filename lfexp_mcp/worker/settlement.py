@@ -23,11 +23,11 @@ LIMITED_FACTOR = 5
 """How many times longer a run waits for a Langfuse that answers 429: it is there, but not for ever."""
 UNDELIVERED = (
     "Every item is done, but Langfuse has not acknowledged all scores and spans. They are kept on this machine; "
-    "resume=true sends them without running any task again."
+    "a resume sends them without running any task again."
 )
 NOT_SHOWN = (
     "Langfuse acknowledged everything, but does not show {missing} of this run. They are kept on this machine; "
-    "resume=true sends them again without running any task."
+    "a resume sends them again without running any task."
 )
 NOT_COUNTED = "Langfuse acknowledged everything; whether it shows all results could not be counted: {why}"
 DROPPED = "acknowledged and not stored, as Langfuse does with a value that its score config does not allow"

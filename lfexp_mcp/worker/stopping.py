@@ -10,8 +10,8 @@ from lfexp_mcp.runs.journal import ItemEnded
 HOPELESS = 20
 """Items after which a run whose items all fail alike is called hopeless, and a share of failures means something."""
 
-CANCELLED = "The run was cancelled; resume=true goes on from here."
-GO_ON = "What is done is kept; resume=true goes on from here."
+CANCELLED = "The run was cancelled; what is done is kept."
+GO_ON = "What is done is kept."
 """The end of a reason that a user can mend."""
 
 
@@ -64,12 +64,12 @@ class ErrorPolicy:
             self._stop.request(
                 "failed",
                 f"Stopped early, as fail_on_error={self._limit} asks: {failed} of {self._ended} items failed. "
-                f"{self._common_error()} What is done is kept; mend the task and call again with resume=true.",
+                f"{self._common_error()} What is done is kept; fix the task, then resume the run.",
             )
         elif self._ended == min(HOPELESS, self._total) > 1 and self._errors[ended.error or ""] == self._ended:
             self._warn(
-                f"All of the first {self._ended} items failed with the same error: {ended.error}. Mend the task; "
-                "cancel_run stops the run if it is still at work, and resume=true runs again what failed."
+                f"All of the first {self._ended} items failed with the same error: {ended.error}. Cancel "
+                "the run if it is still running, fix the task, then resume the run."
             )
 
     def _is_too_much(self, limit: float) -> bool:

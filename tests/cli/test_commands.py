@@ -15,7 +15,6 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
-from lfexp_mcp.cli.next_steps import in_shell_words
 from lfexp_mcp.reports.foreign import is_fit
 from lfexp_mcp.store.process import stop_store
 from tests.cli.conftest import TASK, Compared, Ran, Shell
@@ -273,30 +272,22 @@ def test_wrong_use_is_one_line_on_stderr_and_exit_code_2(shell: Shell, arguments
     assert says in ran.err
 
 
-def test_an_error_names_commands_and_flags_instead_of_tools(
+def test_an_error_proposes_commands_where_tools_propose_calls(
     shell: Shell, script: Callable[..., str], tmp_path: Path
 ) -> None:
-    name = f"empty {tmp_path.name}"
+    name = f"empty-{tmp_path.name}"
     shell("dataset", "create", "--name", name)
     run = ("run", "--run-name", "r", "--task-script", script("run_experiment.py", TASK.format(answer="1")))
-    assert "Add some with `lfexp-mcp dataset create`, then run again." in shell(*run, "--dataset", name).err
-    assert "or --source-type live" in shell(*run).err
-    assert "`lfexp-mcp list-runs` names" in shell("get-run", "--dataset", name, "--run-name", "r").err
-    assert "or --resume to run only what is missing" in in_shell_words("or resume=true to run only what is missing")
-
-
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        "Dataset 'create_dataset' is not",
-        "/home/me/run_experiment.py",
-        "get_run(name='x')",
-        "lfexp.get_run",
-        "my_get_run",
-    ],
-)
-def test_what_an_error_quotes_stays_as_it_is(foreign: str) -> None:
-    assert in_shell_words(foreign) == foreign
+    refused = shell(*run, "--dataset", name).err.splitlines()
+    assert refused[0].startswith(f"Error: Dataset {name!r} has no items")
+    assert refused[1].startswith(f"Next: lfexp-mcp dataset create --name {name} ")
+    shell("dataset", "add-items", "--dataset", name, "--input", "x")
+    shell(*run, "--dataset", name)
+    (taken,) = [line for line in shell(*run, "--dataset", name).err.splitlines() if line.startswith("Next: ")]
+    assert taken.startswith("Next: lfexp-mcp run --run-name r --task-script ")
+    assert " --resume " in taken
+    unknown = shell("get-run", "--dataset", name, "--run-name", "s").err
+    assert f"Next: lfexp-mcp list-runs --dataset {name} " in unknown
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_served(shell: Shell) -> None:

@@ -155,8 +155,9 @@ async def test_all_judges_are_found_on_more_than_one_page_of_prompts(own_store: 
 
 async def test_no_judges_at_all_is_an_error_that_says_how_to_make_one(own_store: Settings) -> None:
     async with open_workspace(own_store) as ws:
-        with pytest.raises(JudgeError, match="create_judge"):
+        with pytest.raises(JudgeError) as refused:
             await discover(ws)
+    assert [step.tool for step in refused.value.next] == ["create_judge"]
 
 
 async def test_no_judges_are_looked_for_where_none_were_asked_for(ws: Workspace) -> None:

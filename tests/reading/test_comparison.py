@@ -539,8 +539,9 @@ async def test_unknown_runs_and_scores_are_named_with_what_is_near(workspace: Wo
     dataset = await make_dataset(workspace, "compare-unknown")
     await record_run(workspace, dataset, "baseline", _results([1.0] * 5))
     await record_run(workspace, dataset, "candidate", _results([1.0] * 5))
-    with pytest.raises(NotFoundError, match=r"'baseline'.*list_runs"):
+    with pytest.raises(NotFoundError, match="'baseline'") as refused:
         await compare_runs(workspace, CompareRequest(dataset="compare-unknown", runs=["baselin", "candidate"]))
+    assert [step.tool for step in refused.value.next] == ["list_runs"]
     request = CompareRequest(dataset="compare-unknown", runs=["baseline", "candidate"], score_name="acuracy")
     with pytest.raises(NotFoundError, match="'accuracy'"):
         await compare_runs(workspace, request)

@@ -24,7 +24,7 @@ def warnings(record: RunRecord) -> list[str]:
 def test_a_run_that_nothing_scores_says_how_to_score_it() -> None:
     (warning,) = warnings(run(ItemResult("i", "succeeded")))
     assert "Nothing scores this run" in warning
-    assert "resume=true" in warning
+    assert "resume" in warning
 
 
 def test_a_run_whose_scorers_were_not_asked_yet_is_not_said_to_have_none() -> None:

@@ -105,7 +105,6 @@ async def test_a_refusal_that_nobody_waited_for_is_the_runs_end_and_a_resume_beg
     record = await scene.record()
     assert record.status == "failed"
     assert "no model here" in record.warnings[0]
-    assert "resume=true" in record.warnings[0]
     answer = await scene.run(scene.script(GOOD), resume=True)
     assert (answer.status, answer.succeeded) == ("completed", 2)
     assert (await scene.record()).warnings == ()

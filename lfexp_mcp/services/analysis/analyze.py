@@ -256,7 +256,12 @@ def _scores_asked(values: ScoredRun, score_name: str | None) -> list[str]:
         return names
     if score_name not in names:
         raise NotFoundError.of(
-            f"score in run {values.name!r}", score_name, names, "analyze_run without score_name shows all scores."
+            f"score in run {values.name!r}",
+            score_name,
+            names,
+            next=[
+                NextStep("analyze_run", {"dataset": values.record.dataset, "run_name": values.name}, "See all scores.")
+            ],
         )
     return [score_name]
 

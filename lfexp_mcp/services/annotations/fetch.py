@@ -142,7 +142,7 @@ async def _why_nothing(ws: Workspace, request: CommentsRequest, scope: Scope) ->
     if request.trace_ids is not None:
         unknown = await unknown_traces(ws, request.trace_ids)
         listed = ", ".join(map(repr, unknown[:NAMES]))
-        found += [f"Langfuse has no trace {listed}: get_run gives the trace_id of each item."] if unknown else []
+        found += [f"Langfuse has no trace {listed}; the items of a run state their `trace_id`."] if unknown else []
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.comparison import (
@@ -158,7 +158,9 @@ def _nameable(values: Sequence[ScoredRun]) -> list[str]:
 def _scores_asked(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
     for named in (request.score_name, request.primary_score):
         if named is not None and named not in known:
-            raise NotFoundError.of("score in these runs", named, known, "analyze_run lists the scores of a run.")
+            run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.runs[-1]}
+            see = NextStep("analyze_run", run, "See the scores of a run.")
+            raise NotFoundError.of("score in these runs", named, known, next=[see])
     return known if request.score_name is None else [request.score_name]
 
 

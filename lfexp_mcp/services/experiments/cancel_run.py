@@ -6,6 +6,7 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.process import kill_worker
+from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.follower import follow
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
@@ -32,8 +33,9 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
         raise NotFoundError(
-            f"Run {run_name!r} of dataset {dataset!r} is not running on this machine. list_runs names the runs; one "
-            "that runs on another machine has to be cancelled there."
+            f"Run {run_name!r} of dataset {dataset!r} is not running on this machine. One that runs on another machine "
+            "has to be cancelled there.",
+            next=[list_runs_step(dataset)],
         )
     was_running = folder.is_at_work()
     if was_running:

@@ -78,7 +78,7 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     if not traces:
         raise UsageError(
             "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
-            "or run over a dataset: source_type='dataset'."
+            "or run over a dataset."
         )
     plan = _CopyPlan(traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1))
     dataset = Dataset(

@@ -12,7 +12,7 @@ from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageEr
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset, Experiment
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, RunSpec
+from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, NextStep, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
@@ -21,6 +21,7 @@ from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
+from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.runs.completeness import Completeness, read_completeness
 from lfexp_mcp.services.runs.read_run import newest_good
 from lfexp_mcp.services.runs.score_attribution import attribute_scores
@@ -59,9 +60,11 @@ class PreparedRun:
             RunExistsError: Another process has begun the same run meanwhile.
             StateError: The folder cannot be written.
         """
-        held = self.folder.is_held()
-        if held or (self.is_new and self.folder.has_started()):
-            raise _exists(self.run_spec.run_name, self.run_spec.dataset_name, running=held)
+        run_name, dataset = self.run_spec.run_name, self.run_spec.dataset_name
+        if self.folder.is_held():
+            raise _is_running(run_name, dataset)
+        if self.is_new and self.folder.has_started():
+            raise _exists(run_name, dataset, resume_step(dataset, run_name))
         self.folder.write_run_spec(self.run_spec, self.items)
         if self.earlier:
             journal = self.folder.open_journal()
@@ -112,12 +115,12 @@ async def _prepare_new(
     """Prepare a run that this machine does not know: a new one, or one that another machine began."""
     items, taken = await _read(ws, dataset, heads)
     if taken and not request.resume:
-        raise _exists(min(taken), dataset.name, running=False)
+        raise _exists(min(taken), dataset.name, request.step("Resume it.", resume=True))
     experiment = taken.get(request.run_name)
     if experiment is None and request.resume:
         raise NotFoundError(
-            f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume. "
-            "list_runs names those that exist; omit `resume` to begin it."
+            f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume.",
+            next=[request.step("Start it.", resume=False), list_runs_step(dataset.name)],
         )
     if not request.names_task:
         raise UsageError(
@@ -136,9 +139,10 @@ async def _prepare_new(
 
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
     """Prepare to go on with a run of this machine: the same items, the limits of now, and what the request names."""
-    running = folder.is_at_work()
-    if running or not request.resume:
-        raise _exists(request.run_name, dataset.name, running=running)
+    if folder.is_at_work():
+        raise _is_running(request.run_name, dataset.name)
+    if not request.resume:
+        raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
     with anyio.move_on_after(RELEASE_PATIENCE_S):
         # A worker that has finished is about to leave, and one that only delivers ends soon.
         while folder.is_held():  # noqa: ASYNC110 - another process holds it
@@ -146,8 +150,9 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     before = folder.run_spec()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
-            f"Run {request.run_name!r} has repeats={before.repeats}, which a resume cannot change: omit `repeats`, or "
-            "use another run name."
+            f"Run {request.run_name!r} has {before.repeats} repeats, which a resume cannot change: omit `repeats`, or "
+            "use another run name.",
+            next=[request.step("Resume it with its repeats.", repeats=1)],
         )
     items = list(folder.items())
     state = await anyio.to_thread.run_sync(folder.read_state)
@@ -164,7 +169,8 @@ async def _new_run_spec(
     completeness: Completeness | None = None,
 ) -> RunSpec:
     if not items:
-        raise UsageError(f"Dataset {dataset.name!r} has no items. Add some with create_dataset, then run again.")
+        add_items = NextStep("create_dataset", {"name": dataset.name}, "Add items.")
+        raise UsageError(f"Dataset {dataset.name!r} has no items.", next=[add_items])
     run_spec = RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -286,13 +292,15 @@ def _absolute(path: Path | None) -> Path | None:
     return locate(path, "script", ScriptError) if path is not None else None
 
 
-def _exists(run_name: str, dataset: str, *, running: bool) -> RunExistsError:
-    if running:
-        return RunExistsError(
-            f"Run {run_name!r} of dataset {dataset!r} is running. Wait for it with get_run, stop it with cancel_run, "
-            "or use another run name."
-        )
+def _exists(run_name: str, dataset: str, resume: NextStep) -> RunExistsError:
     return RunExistsError(
-        f"Run {run_name!r} of dataset {dataset!r} has results already. Use another run name, "
-        "or resume=true to run only what is missing or failed."
+        f"Run {run_name!r} of dataset {dataset!r} has results already. Use another run name, or resume it.",
+        next=[resume],
+    )
+
+
+def _is_running(run_name: str, dataset: str) -> RunExistsError:
+    return RunExistsError(
+        f"Run {run_name!r} of dataset {dataset!r} is running. Wait for it, cancel it or use another run name.",
+        next=running_steps(dataset, run_name),
     )

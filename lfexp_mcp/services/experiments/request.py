@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from lfexp_mcp.model import NextStep
+
 SAMPLE_SIZE = 10
 LARGEST_SAMPLE = 1000
 
@@ -69,6 +71,11 @@ class RunRequest(BaseModel):
     task_prompt: str | None = None
     model: str | None = None
     provider: Literal["openai", "anthropic"] | None = None
+
+    def step(self, why: str, **changes: JsonValue) -> NextStep:
+        """Propose this very call, with some arguments changed."""
+        changed = self.model_copy(update=changes)
+        return NextStep("run_experiment", changed.model_dump(mode="json", exclude_defaults=True), why)
 
     @property
     def dataset_name(self) -> str:

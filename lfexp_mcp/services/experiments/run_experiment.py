@@ -20,6 +20,7 @@ from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.runs.follower import OnProgress, follow
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, launch_progress
 from lfexp_mcp.services.workspace import Workspace
@@ -182,9 +183,12 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
         except RunExistsError:
             # Another worker has the folder.
             raise
-        except LfexpError:
+        except LfexpError as error:
             # The folder stays if nobody waits for the error, or if a worker that died while it loaded the scripts has
             # left a log there.
             if prepared.is_new and launch.is_awaited and not folder.read_state().loading:
                 folder.delete()
+            else:
+                spec, why = prepared.run_spec, "Resume the run once that is fixed."
+                error.next = error.next or (resume_step(spec.dataset_name, spec.run_name, why=why),)
             raise

@@ -20,8 +20,8 @@ from lfexp_mcp.services.runs.score_attribution import RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
 NO_END = (
-    "Langfuse has no end of this run: it is running on another machine, or died there. get_run there tells; "
-    "run_experiment with resume=true goes on with it here."
+    "Langfuse has no end of this run: it is running on another machine, or died there. "
+    "Check there; if it died, resume it here."
 )
 NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
 

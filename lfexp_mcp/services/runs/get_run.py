@@ -7,7 +7,7 @@ import anyio
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail
 from lfexp_mcp.errors import NotFoundError, StateError
-from lfexp_mcp.model import ItemResult, RunRecord, Scale, Score
+from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Scale, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -119,7 +119,7 @@ def _items_named(record: RunRecord, item_id: str) -> list[ItemResult]:
             f"item in run {record.run_name!r}",
             item_id,
             (item.item_id for item in record.items),
-            "get_run without item_id lists the items.",
+            next=[NextStep("get_run", {"dataset": record.dataset, "run_name": record.run_name}, "List the items.")],
         )
     return items
 

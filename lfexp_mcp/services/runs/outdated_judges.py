@@ -32,8 +32,8 @@ class OutdatedJudge:
     def advice(self) -> str:
         """What to do about it."""
         return (
-            f"Judge {self.name!r} was asked in version {self.version}, and has version {self.latest} now. To ask that "
-            f'one about what is unscored, name it: run_experiment with resume=true and judges=["{self.reference}"].'
+            f"Judge {self.name!r} scored in version {self.version}; its latest version is {self.latest}. "
+            f"To score with that one what is unscored, resume the run with {self.reference!r} among its `judges`."
         )
 
 

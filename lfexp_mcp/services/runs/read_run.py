@@ -10,6 +10,7 @@ from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_marks
 from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
@@ -126,7 +127,7 @@ async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoRetur
         f"run of dataset {dataset!r}",
         run_name,
         [experiment.name for experiment in experiments],
-        "list_runs names all runs of the dataset; run_experiment makes one.",
+        next=[list_runs_step(dataset)],
     )
 
 

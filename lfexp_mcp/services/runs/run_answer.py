@@ -18,6 +18,7 @@ from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
 from lfexp_mcp.services.workspace import Workspace
@@ -91,7 +92,6 @@ async def describe_run(
 def describe_launch(ws: Workspace, start: Launch, *, cancelled: bool = False) -> RunAnswer:
     """Describe a run that no worker has yet: it is being prepared, or was cancelled before it had begun."""
     run_spec = start.run_spec
-    run: dict[str, JsonValue] = {"dataset": start.dataset, "run_name": start.run_name}
     return RunAnswer(
         status="cancelled" if cancelled else "running",
         backend=ws.gateway.backend,
@@ -108,7 +108,7 @@ def describe_launch(ws: Workspace, start: Launch, *, cancelled: bool = False) ->
         evaluators=[],
         errors=[],
         warnings=[NOT_BEGUN if cancelled else WAITS_FOR_WORKER if run_spec else READS_DATASET],
-        next=[] if cancelled else _steps_while_running(run),
+        next=[] if cancelled else running_steps(start.dataset, start.run_name),
     )
 
 
@@ -116,13 +116,6 @@ def launch_progress(start: Launch) -> Progress:
     """How far a run has come that no worker has yet; its total is 0 while the dataset is being read."""
     total = start.run_spec.total_items if start.run_spec else 0
     return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
-
-
-def _steps_while_running(run: dict[str, JsonValue]) -> list[NextStep]:
-    return [
-        NextStep(tool="get_run", arguments={**run, "wait_seconds": 45}, why="Wait for the run to end."),
-        NextStep(tool="cancel_run", arguments=run, why="Stop it; what is done is kept."),
-    ]
 
 
 def item_errors(items: tuple[ItemResult, ...]) -> list[ItemError]:
@@ -192,20 +185,18 @@ def _next_steps(
 ) -> list[NextStep]:
     run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
     if record.status == "running":
-        return _steps_while_running(run)
+        return running_steps(record.dataset, record.run_name)
     steps = []
     unscored = any(item.unscored for item in record.items)
     bare = nothing_scores(record)
     # One that may be running on another machine is not to be run here as well.
     ended = record.status != "unknown"
     if ended and (record.status in ("failed", "cancelled") or undelivered or unscored or bare):
-        steps.append(_resume_step(run, order, _versions_to_ask(record, newer), bare=bare))
+        steps.append(_resume_step(record, order, _versions_to_ask(record, newer), bare=bare))
     if failed or any(item.scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         steps.append(NextStep(tool="analyze_run", arguments={**run, "show_failures": True}, why=why))
-    why = "See which runs there are to compare this one with."
-    steps.append(NextStep(tool="list_runs", arguments={"dataset": record.dataset}, why=why))
-    return steps
+    return [*steps, list_runs_step(record.dataset, "See which runs there are to compare this one with.")]
 
 
 def _versions_to_ask(record: RunRecord, newer: Sequence[OutdatedJudge]) -> list[str]:
@@ -223,9 +214,9 @@ def _versions_to_ask(record: RunRecord, newer: Sequence[OutdatedJudge]) -> list[
     return [instead.get(judge.prompt, f"{judge.prompt}:{judge.version}") for judge in plan.judges.values()]
 
 
-def _resume_step(run: dict[str, JsonValue], order: RunSpec | None, judges: list[str], *, bare: bool) -> NextStep:
+def _resume_step(record: RunRecord, order: RunSpec | None, judges: list[str], *, bare: bool) -> NextStep:
     """The call that goes on with a run: its order on this machine holds the scripts and judges, but not the limits."""
-    why = "Go on: runs what is missing or failed, scores what is not, and sends what Langfuse has not acknowledged."
+    why = "Resume: run what is missing or failed, score what is not, send what Langfuse has not acknowledged."
     if order is None:
         known: dict[str, JsonValue] = {"task_script": "<path>.py"}
         why += " It was begun on another machine: name the scripts and judges that it had."
@@ -238,4 +229,4 @@ def _resume_step(run: dict[str, JsonValue], order: RunSpec | None, judges: list[
     if bare:
         known["evaluator_script"] = "<path>.py"
         why += " With an evaluator script, or `judges`, it is scored."
-    return NextStep(tool="run_experiment", arguments={**run, **known, "resume": True}, why=why)
+    return resume_step(record.dataset, record.run_name, known, why)

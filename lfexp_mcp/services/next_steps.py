@@ -1,0 +1,39 @@
+"""Next steps that several answers and errors propose."""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from lfexp_mcp.model import NextStep
+
+
+def list_runs_step(dataset: str, why: str = "See which runs there are.") -> NextStep:
+    """Propose to list the runs of a dataset."""
+    return NextStep("list_runs", {"dataset": dataset}, why)
+
+
+def running_steps(dataset: str, run_name: str) -> list[NextStep]:
+    """Propose to wait for a run, or to cancel it."""
+    run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}
+    return [
+        NextStep("get_run", {**run, "wait_seconds": 45}, "Wait for the run to end."),
+        NextStep("cancel_run", run, "Cancel it; what is done is kept."),
+    ]
+
+
+def resume_step(
+    dataset: str,
+    run_name: str,
+    arguments: Mapping[str, JsonValue] | None = None,
+    why: str = "Resume it: only what is missing, failed or unscored is done.",
+) -> NextStep:
+    """Propose to resume a run.
+
+    Args:
+        dataset: The dataset's name.
+        run_name: The run's name.
+        arguments: What the resume does not keep from the run by itself.
+        why: What to do it for.
+    """
+    run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}
+    return NextStep("run_experiment", {**run, **(arguments or {}), "resume": True}, why)
