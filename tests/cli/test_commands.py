@@ -263,13 +263,14 @@ def test_the_doctor_says_what_is_broken_and_exits_with_2(shell: Shell, monkeypat
         (("dataset", "create", "--name", "d", "--fields", "[]"), "--fields"),
     ],
 )
-def test_wrong_use_is_one_line_on_stderr_and_exit_code_2(shell: Shell, arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_use_is_an_error_on_stderr_and_exit_code_2(shell: Shell, arguments: tuple[str, ...], says: str) -> None:
     ran = shell(*arguments)
     assert ran.code == 2
     assert ran.out == ""
-    assert ran.err.count("\n") == 1
-    assert ran.err.startswith("Error: ")
-    assert says in ran.err
+    error, *steps = ran.err.splitlines()
+    assert error.startswith("Error: ")
+    assert says in error
+    assert all(step.startswith("Next: lfexp-mcp ") for step in steps)
 
 
 def test_an_error_proposes_commands_where_tools_propose_calls(
