@@ -20,11 +20,17 @@ from lfexp_mcp.gateway.records import (
     QueueItem,
     ScoreConfig,
 )
-from lfexp_mcp.gateway.score_metadata import MARK_NAME, decode_mark, find_mark, mark_score, without_marks
+from lfexp_mcp.gateway.score_metadata import (
+    STATUS_SCORE_NAME,
+    find_status_score,
+    read_recorded_status,
+    status_score,
+    without_status_scores,
+)
 
 __all__ = [
     "EXPERIMENT_ENVIRONMENT",
-    "MARK_NAME",
+    "STATUS_SCORE_NAME",
     "Comment",
     "Dataset",
     "Experiment",
@@ -38,10 +44,10 @@ __all__ = [
     "ScoreConfig",
     "check_dataset_name",
     "connect",
-    "decode_mark",
-    "find_mark",
+    "find_status_score",
     "host_of",
-    "mark_score",
+    "read_recorded_status",
+    "status_score",
     "unknown_prompt",
-    "without_marks",
+    "without_status_scores",
 ]

@@ -19,8 +19,8 @@ from lfexp_mcp.model import (
     HumanMaker,
     JudgeMaker,
     OtherMaker,
+    RecordedStatus,
     RunMaker,
-    RunMark,
     Score,
     ScoreMaker,
     ScoreSource,
@@ -29,9 +29,9 @@ from lfexp_mcp.model import (
 )
 
 METADATA_KEY = "lfexp"
-MARK_NAME = "lfexp_status"
+STATUS_SCORE_NAME = "lfexp_status"
 _MAKER: TypeAdapter[JudgeMaker | ScriptMaker] = TypeAdapter(RunMaker)
-_MARK: TypeAdapter[RunMark] = TypeAdapter(RunMark)
+_STATUS: TypeAdapter[RecordedStatus] = TypeAdapter(RecordedStatus)
 
 
 def with_maker(metadata: Mapping[str, JsonValue], maker: ScoreMaker) -> dict[str, JsonValue]:
@@ -65,40 +65,41 @@ def split_maker(
     return recorded_maker(metadata) or OTHERS, dict(metadata)
 
 
-def mark_id(experiment_id: str) -> str:
+def status_score_id(experiment_id: str) -> str:
     """Derive the id of a run's status score, so that a later one replaces it."""
     key = json.dumps(["lfexp-mark-v1", experiment_id])
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def mark_score(mark: RunMark, experiment_id: str) -> Score:
+def status_score(recorded: RecordedStatus, experiment_id: str) -> Score:
     """Return the status score of a run."""
+    results = recorded.succeeded + recorded.failed
     return Score(
-        id=mark_id(experiment_id),
-        name=MARK_NAME,
-        value=mark.status,
+        id=status_score_id(experiment_id),
+        name=STATUS_SCORE_NAME,
+        value=recorded.status,
         data_type="CATEGORICAL",
-        comment=f"{mark.succeeded + mark.failed} of {mark.plan.results} results, {mark.failed} of them failed.",
-        metadata={METADATA_KEY: _MARK.dump_json(mark, exclude_none=True).decode()},
+        comment=f"{results} of {recorded.plan.results} results, {recorded.failed} of them failed.",
+        metadata={METADATA_KEY: _STATUS.dump_json(recorded, exclude_none=True).decode()},
         timestamp=CLOCK.now(),
     )
 
 
-def find_mark(scores: Iterable[Score], experiment_id: str) -> Score | None:
+def find_status_score(scores: Iterable[Score], experiment_id: str) -> Score | None:
     """Find the status score among the scores of an experiment; scores of its name by others do not count."""
-    identity = mark_id(experiment_id)
+    identity = status_score_id(experiment_id)
     return next((score for score in scores if score.id == identity), None)
 
 
-def without_marks(scores: Iterable[Score]) -> tuple[Score, ...]:
+def without_status_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
     """Leave out status scores."""
-    return tuple(score for score in scores if score.name != MARK_NAME)
+    return tuple(score for score in scores if score.name != STATUS_SCORE_NAME)
 
 
-def decode_mark(score: Score) -> RunMark | None:
+def read_recorded_status(score: Score) -> RecordedStatus | None:
     """Read the status of a run from the score's metadata; None if this version cannot read it."""
     written = score.metadata.get(METADATA_KEY)
     try:
-        return _MARK.validate_json(written) if isinstance(written, str) else _MARK.validate_python(written)
+        return _STATUS.validate_json(written) if isinstance(written, str) else _STATUS.validate_python(written)
     except ValidationError:
         return None

@@ -63,7 +63,7 @@ class MissingScores:
 
 
 @dataclass(frozen=True, slots=True)
-class RunMark:
+class RecordedStatus:
     """The status of a run as its newest worker left it in Langfuse for every machine to read."""
 
     status: Literal["running", "completed", "failed", "cancelled"]

@@ -131,8 +131,8 @@ class RunScored(_Event):
     unscored: tuple[EvaluatorFailure, ...] = ()
 
 
-class RunMarked(_Event):
-    """How the run stands is to be told to Langfuse, in the place of what was told before."""
+class StatusRecorded(_Event):
+    """The status of the run is to be written to Langfuse, replacing the one before."""
 
     event: Literal["marked"] = "marked"
     score: Score
@@ -211,7 +211,7 @@ Event = Annotated[
     | ItemEnded
     | ItemScored
     | RunScored
-    | RunMarked
+    | StatusRecorded
     | ScoresStored
     | ScoresMissing
     | WriteRefused

@@ -27,10 +27,10 @@ from lfexp_mcp.runs.journal import (
     ModelsCalled,
     ProviderRetried,
     RunEnded,
-    RunMarked,
     RunScored,
     ScoresMissing,
     ScoresStored,
+    StatusRecorded,
     Warned,
     WorkerAccepted,
     WorkerLoading,
@@ -67,8 +67,8 @@ class RunState:
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
-    mark: Score | None = None
-    """What Langfuse is to say of how the run stands."""
+    status_score: Score | None = None
+    """The status of the run, as Langfuse is to have it."""
     accepted: WorkerAccepted | None = None
     """The newest worker's beginning."""
     first_accepted: datetime | None = None
@@ -111,8 +111,8 @@ class RunState:
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
-            case RunMarked():
-                self.mark = event.score
+            case StatusRecorded():
+                self.status_score = event.score
                 self.stored.discard(event.score.id)
             case ScoresStored():
                 self.stored.update(event.ids)
@@ -187,8 +187,8 @@ class RunState:
             for score in run_scored.scores:
                 if score.id not in settled:
                     yield score, None, repeat
-        if self.mark is not None and self.mark.id not in settled:
-            yield self.mark, None, 0
+        if self.status_score is not None and self.status_score.id not in settled:
+            yield self.status_score, None, 0
 
 
 def build_record(

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from lfexp_mcp.gateway import mark_score
-from lfexp_mcp.model import JudgeMaker, MissingScores, RunMaker, RunMark, RunPlan, RunSpec, ScriptMaker
-from lfexp_mcp.runs.journal import RunEnded, RunMarked
+from lfexp_mcp.gateway import status_score
+from lfexp_mcp.model import JudgeMaker, MissingScores, RecordedStatus, RunMaker, RunPlan, RunSpec, ScriptMaker
+from lfexp_mcp.runs.journal import RunEnded, StatusRecorded
 from lfexp_mcp.runs.replay import ItemKey, RunState
 
 DIED = RunEnded(status="failed", reason="The process of the run died.")
@@ -12,26 +12,26 @@ MAX_LISTED = 200
 """Results that one evaluator failed on which are listed one by one."""
 
 
-def begun(run_spec: RunSpec, plan: RunPlan) -> RunMarked:
-    """Mark a run as running."""
-    return _marked(run_spec, RunMark("running", datetime.now(UTC), plan, makers=plan.makers))
+def begun(run_spec: RunSpec, plan: RunPlan) -> StatusRecorded:
+    """Record that a run is running."""
+    return _event(run_spec, RecordedStatus("running", datetime.now(UTC), plan, makers=plan.makers))
 
 
-def ended(run_spec: RunSpec, plan: RunPlan, state: RunState, end: RunEnded) -> RunMarked | None:
-    """Mark a run as ended.
+def ended(run_spec: RunSpec, plan: RunPlan, state: RunState, end: RunEnded) -> StatusRecorded | None:
+    """Record how a run ended.
 
     Args:
-        run_spec: The run's order.
-        plan: What it was to do.
+        run_spec: What the run was asked to do.
+        plan: Its plan.
         state: What it has done.
         end: How it ended.
 
     Returns:
-        None where the newest mark says so already.
+        None if that is recorded already.
     """
-    if state.mark is not None and state.mark.value == end.status:
+    if state.status_score is not None and state.status_score.value == end.status:
         return None
-    mark = RunMark(
+    recorded = RecordedStatus(
         status=end.status,
         at=datetime.now(UTC),
         plan=plan,
@@ -41,11 +41,11 @@ def ended(run_spec: RunSpec, plan: RunPlan, state: RunState, end: RunEnded) -> R
         makers=tuple(_makers(state)),
         reason=end.reason,
     )
-    return _marked(run_spec, mark)
+    return _event(run_spec, recorded)
 
 
-def _marked(run_spec: RunSpec, mark: RunMark) -> RunMarked:
-    return RunMarked(score=mark_score(mark, run_spec.experiments[0].id))
+def _event(run_spec: RunSpec, recorded: RecordedStatus) -> StatusRecorded:
+    return StatusRecorded(score=status_score(recorded, run_spec.experiments[0].id))
 
 
 def _makers(state: RunState) -> dict[RunMaker, None]:

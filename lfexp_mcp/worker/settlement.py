@@ -8,7 +8,7 @@ import anyio.to_thread
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import Provenance, RunSpec, Score
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Event, JournalWriter, RunMarked, ScoresMissing, Warned, WriteRefused
+from lfexp_mcp.runs.journal import Event, JournalWriter, ScoresMissing, StatusRecorded, Warned, WriteRefused
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
@@ -74,7 +74,7 @@ class Settlement:
             return None
         return await anyio.to_thread.run_sync(self._give_up, outcome.missing)
 
-    async def tell(self, marked: RunMarked | None) -> bool:
+    async def tell(self, marked: StatusRecorded | None) -> bool:
         """Journal and send how the run stands; return whether everything is acknowledged.
 
         Args:

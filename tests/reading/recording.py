@@ -12,8 +12,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway import Dataset, mark_score
-from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RunMaker, RunMark, RunPlan, Score
+from lfexp_mcp.gateway import Dataset, status_score
+from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RecordedStatus, RunMaker, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.worker.evaluation import attach_score
@@ -65,7 +65,7 @@ async def record_run(
     metadata: Mapping[str, JsonValue] | None = None,
     description: str | None = None,
     makers: Mapping[str, RunMaker] | None = None,
-    mark: RunMark | None = None,
+    mark: RecordedStatus | None = None,
 ) -> RecordedRun:
     """Record a run; the embedded store shows it at once.
 
@@ -88,7 +88,7 @@ async def record_run(
         judged = tuple(name for name, maker in makers.items() if isinstance(maker, JudgeMaker))
         plan = mark.plan if mark else RunPlan(len(results), scores=judged, makers=tuple(makers.values()))
         metadata = {PROVENANCE_KEY: Provenance(plan=plan).as_json(), **(metadata or {})}
-        mark = mark or RunMark("completed", datetime.now(UTC), plan, len(results), makers=tuple(makers.values()))
+        mark = mark or RecordedStatus("completed", datetime.now(UTC), plan, len(results), makers=tuple(makers.values()))
     begun = datetime.now(UTC) - timedelta(hours=1)
     for index, result in enumerate(results):
         trace_id, task_id = secrets.token_hex(16), secrets.token_hex(8)
@@ -106,7 +106,7 @@ async def record_run(
             for name, value in result.scores.items()
         ]
     if mark is not None:
-        scores.append(attach_score(mark_score(mark, experiment_id), None, experiment_id))
+        scores.append(attach_score(status_score(mark, experiment_id), None, experiment_id))
     for start in range(0, len(spans), BATCH):
         await ws.gateway.observations.send(_request(spans[start : start + BATCH]).SerializeToString())
     for start in range(0, len(scores), 100):

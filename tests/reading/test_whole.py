@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.gateway import MARK_NAME, Dataset
+from lfexp_mcp.gateway import STATUS_SCORE_NAME, Dataset
 from lfexp_mcp.model import (
     OTHERS,
     TEN,
     JudgeMaker,
     MissingScores,
+    RecordedStatus,
     RunMaker,
-    RunMark,
     RunPlan,
     RunStatus,
     Scale,
@@ -37,12 +37,14 @@ SECOND = replace(JUDGE, version=2, scale=Scale(1, 5))
 SCRIPT = ScriptMaker("exact", "checks.py", "a" * 64)
 
 
-def marked(status: str, planned: int, done: int, **changes: object) -> RunMark:
-    mark = RunMark("running", datetime.now(UTC), RunPlan(planned, scores=("tone",), makers=(JUDGE,)), done)
+def marked(status: str, planned: int, done: int, **changes: object) -> RecordedStatus:
+    mark = RecordedStatus("running", datetime.now(UTC), RunPlan(planned, scores=("tone",), makers=(JUDGE,)), done)
     return replace(mark, **{"status": status, "makers": (JUDGE,), **changes})  # type: ignore[arg-type]
 
 
-async def ours(ws: Workspace, dataset: Dataset, name: str, count: int, mark: RunMark | None = None) -> RecordedRun:
+async def ours(
+    ws: Workspace, dataset: Dataset, name: str, count: int, mark: RecordedStatus | None = None
+) -> RecordedRun:
     results = [Recorded(f"i{n:03}", output="o", scores={"tone": 0.9}) for n in range(count)]
     return await record_run(ws, dataset, name, results, makers={"tone": JUDGE}, mark=mark)
 
@@ -87,7 +89,7 @@ async def test_a_mark_by_others_is_none(workspace: Workspace) -> None:
     run = await record_run(
         workspace, dataset, "run", [Recorded("a")], metadata={"lfexp": json.dumps({"plan": {"items": 2}})}
     )
-    forged = Score("forged", MARK_NAME, "completed", "CATEGORICAL", experiment_id=run.experiment_id)
+    forged = Score("forged", STATUS_SCORE_NAME, "completed", "CATEGORICAL", experiment_id=run.experiment_id)
     assert await workspace.gateway.scores.write([forged]) == {}
     assert (await get_run(workspace, dataset.name, "run")).status == "unknown"
 
@@ -114,7 +116,7 @@ async def test_what_an_evaluator_failed_on_is_unscored_on_another_machine(worksp
     results = [Recorded(f"i{n}", output="o", scores={"exact": 1.0} if n % 2 else {}) for n in range(10)]
     missing = MissingScores(4, tuple((0, f"i{n}") for n in (0, 2, 4, 6)))
     plan = RunPlan(10, makers=(SCRIPT,))
-    mark = RunMark("completed", datetime.now(UTC), plan, 10, unscored={"exact": missing}, makers=(SCRIPT,))
+    mark = RecordedStatus("completed", datetime.now(UTC), plan, 10, unscored={"exact": missing}, makers=(SCRIPT,))
     for name in ("old", "new"):
         await record_run(workspace, dataset, name, results, makers={"exact": SCRIPT}, mark=mark)
     answer = await get_run(workspace, dataset.name, "new")
@@ -129,7 +131,7 @@ async def test_where_too_many_are_unscored_to_be_listed_every_item_without_a_sco
     dataset = await make_dataset(workspace, "whole-unlisted")
     results = [Recorded(f"i{n}", output="o", scores={"exact": 1.0} if n == 0 else {}) for n in range(5)]
     plan = RunPlan(5, makers=(SCRIPT,))
-    mark = RunMark(
+    mark = RecordedStatus(
         "completed", datetime.now(UTC), plan, 5, unscored={"exact": MissingScores(3, ((0, "i1"),))}, makers=(SCRIPT,)
     )
     await record_run(workspace, dataset, "run", results, makers={"exact": SCRIPT}, mark=mark)
@@ -174,7 +176,7 @@ async def test_each_version_of_a_judge_keeps_its_scores_on_another_machine(works
     plan = RunPlan(3, scores=("tone",), makers=(SECOND,))
     # A run at work elsewhere has not told of all makers yet: the scores themselves do.
     makers = (JUDGE, SECOND) if ended else (SECOND,)
-    mark = RunMark("completed" if ended else "running", datetime.now(UTC), plan, 3, makers=makers)
+    mark = RecordedStatus("completed" if ended else "running", datetime.now(UTC), plan, 3, makers=makers)
     results = [Recorded(f"i{n}", output="o", scores={"tone": 0.79} if n < 2 else {}) for n in range(3)]
     run = await record_run(workspace, dataset, "run", results, makers={"tone": JUDGE}, mark=mark)
     await write(workspace, run, "i2", 0.5, SECOND)

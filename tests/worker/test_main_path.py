@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import Progress
-from lfexp_mcp.gateway import MARK_NAME
+from lfexp_mcp.gateway import STATUS_SCORE_NAME
 from lfexp_mcp.model import EvaluatorInfo, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.worker.scene import Scene, until
@@ -219,7 +219,7 @@ async def test_evaluators_of_the_whole_run_score_the_experiment(scene: Scene) ->
     answer = await scene.run(scene.script(UPPER), evaluator_script=evaluators)
     assert answer.run_scores == {"total": 3.0}
     stored = await scene.ws.gateway.scores.find(experiment_id=answer.experiment_id)
-    assert {score.name: score.value for score in stored} == {"total": 3.0, MARK_NAME: "completed"}
+    assert {score.name: score.value for score in stored} == {"total": 3.0, STATUS_SCORE_NAME: "completed"}
 
 
 async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_told(scene: Scene) -> None:

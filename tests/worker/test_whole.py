@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lfexp_mcp.gateway import MARK_NAME
+from lfexp_mcp.gateway import STATUS_SCORE_NAME
 from lfexp_mcp.model import ScriptMaker
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.get_run import get_run
@@ -54,7 +54,7 @@ async def test_a_run_that_ended_is_whole_on_another_machine(scene: Scene, elsewh
     assert (entry.status, entry.planned) == ("completed", 4)
     scores = await elsewhere.gateway.scores.find(trace_ids=[item.trace_id for item in record.items if item.trace_id])
     assert len(scores) == 2
-    assert MARK_NAME not in {score.name for score in scores}
+    assert STATUS_SCORE_NAME not in {score.name for score in scores}
 
 
 async def test_a_cancelled_run_is_cancelled_and_a_running_one_unknown_on_another_machine(

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from lfexp_mcp.gateway import MARK_NAME, Experiment, decode_mark, find_mark
+from lfexp_mcp.gateway import STATUS_SCORE_NAME, Experiment, find_status_score, read_recorded_status
 from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,
     ItemResult,
     Provenance,
+    RecordedStatus,
     RunMaker,
-    RunMark,
     RunPlan,
     RunRecord,
     RunStatus,
@@ -32,7 +32,7 @@ class Completeness:
 
     provenance: Provenance | None
     """None for runs of others."""
-    mark: RunMark | None = None
+    recorded: RecordedStatus | None = None
     """None for runs of others, and of version 0.1."""
     failed: Mapping[str, frozenset[tuple[int, str]] | None] = field(default_factory=dict)
     """By score or evaluator, the results that it failed on, as repetition and item id; None if not all are listed."""
@@ -40,7 +40,7 @@ class Completeness:
     @property
     def plan(self) -> RunPlan | None:
         """What the run was begun to do; None for runs of others, and of version 0.1."""
-        return self.mark.plan if self.mark else self.provenance.plan if self.provenance else None
+        return self.recorded.plan if self.recorded else self.provenance.plan if self.provenance else None
 
     @property
     def judge_versions(self) -> dict[str, int]:
@@ -50,9 +50,9 @@ class Completeness:
 
     def run_makers(self) -> RunMakers:
         """Return what is known of the makers of the run's scores."""
-        makers: dict[RunMaker, None] = dict.fromkeys(self.mark.makers if self.mark else ())
+        makers: dict[RunMaker, None] = dict.fromkeys(self.recorded.makers if self.recorded else ())
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
-        has_ended = self.mark is not None and self.mark.status != "running"
+        has_ended = self.recorded is not None and self.recorded.status != "running"
         return RunMakers(tuple(makers), complete=has_ended, legacy=None if self.plan else self.provenance)
 
     def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
@@ -69,17 +69,17 @@ class Completeness:
 async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
     """Read what a run recorded in Langfuse about all that it is to have."""
     provenance = Provenance.of(head.metadata)
-    if find_mark(head.scores, head.id) is None:
+    if find_status_score(head.scores, head.id) is None:
         return Completeness(provenance)
     # Langfuse lists the scores of an experiment without their metadata.
-    score = find_mark(await ws.gateway.scores.find(experiment_id=head.id, name=MARK_NAME), head.id)
-    mark = decode_mark(score) if score is not None else None
-    unscored = mark.unscored if mark else {}
+    score = find_status_score(await ws.gateway.scores.find(experiment_id=head.id, name=STATUS_SCORE_NAME), head.id)
+    recorded = read_recorded_status(score) if score is not None else None
+    unscored = recorded.unscored if recorded else {}
     failed = {
         name: frozenset(missing.results) if missing.count <= len(missing.results) else None
         for name, missing in unscored.items()
     }
-    return Completeness(provenance, mark, failed)
+    return Completeness(provenance, recorded, failed)
 
 
 def listed_status(experiment: Experiment) -> RunStatus | None:
@@ -88,17 +88,17 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
     Returns:
         None for a run of others: whether it is complete depends on all its items, and on those of its dataset.
     """
-    mark = find_mark(experiment.scores, experiment.id)
-    if mark is None:
+    recorded = find_status_score(experiment.scores, experiment.id)
+    if recorded is None:
         provenance = Provenance.of(experiment.metadata)
         return "unknown" if provenance and provenance.plan else None
-    return _status_of(mark.value)
+    return _status_of(recorded.value)
 
 
-def _status_of(marked: float | bool | str) -> RunStatus:
-    """What a run's mark means to another machine, which cannot see whether a running one has died."""
+def _status_of(recorded: float | bool | str) -> RunStatus:
+    """What a run's recorded status means to another machine, which cannot see whether a running one has died."""
     known: dict[object, EndStatus] = {status: status for status in get_args(EndStatus)}
-    return known.get(marked, "unknown")
+    return known.get(recorded, "unknown")
 
 
 async def add_missing(ws: Workspace, record: RunRecord, completeness: Completeness) -> RunRecord:
@@ -117,14 +117,14 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
         for item in record.items
     )
     record = replace(record, items=items)
-    mark, plan = completeness.mark, completeness.plan
+    recorded, plan = completeness.recorded, completeness.plan
     if plan is None:
         return await _compare_with_dataset(ws, record)
-    status = _status_of(mark.status) if mark else "unknown"
+    status = _status_of(recorded.status) if recorded else "unknown"
     record = replace(record, status=status, plan=plan, total_items=max(plan.results, len(record.items)))
     if status == "unknown":
         return record.with_warning(NO_END)
-    return record.with_warning(mark.reason) if mark and mark.reason else record
+    return record.with_warning(recorded.reason) if recorded and recorded.reason else record
 
 
 async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:

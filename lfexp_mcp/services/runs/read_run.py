@@ -7,7 +7,7 @@ from typing import NoReturn
 import anyio
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
-from lfexp_mcp.gateway import Dataset, Experiment, without_marks
+from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
 from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.next_steps import list_runs_step
@@ -160,7 +160,7 @@ async def _read_results(ws: Workspace, dataset: Dataset, head: Experiment, known
         created=head.created,
         metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
         provenance=provenance,
-        run_scores=without_marks(score for experiment in experiments.values() for score in experiment.scores),
+        run_scores=without_status_scores(score for experiment in experiments.values() for score in experiment.scores),
     )
     if not superseded:
         return record
