@@ -29,7 +29,7 @@ from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.get_run import describe_read, repeat_of
+from lfexp_mcp.services.runs.get_run import describe_recorded, repeat_of
 from lfexp_mcp.services.runs.read_run import read_run, with_comments
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, TaskUsage, read_task_usage
@@ -128,7 +128,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     scales = await configured_scales(ws, record.scores)
     values = interpret_run(record, scales)
     scores = _scores_asked(values, request.score_name)
-    described = await describe_read(ws, record, scales)
+    described = await describe_recorded(ws, record, scales)
     comparable = [score for score in scores if values.interpretations[score].is_comparable]
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)

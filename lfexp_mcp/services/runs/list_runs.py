@@ -14,10 +14,10 @@ from lfexp_mcp.services.cursors import invalid_cursor
 from lfexp_mcp.services.runs.completeness import listed_status
 from lfexp_mcp.services.workspace import Workspace
 
-PAGES = 5
-"""Pages of a listing that are read in search of a run, since one's repetitions may fill some."""
+MAX_PAGES = 5
+"""Pages of a listing that are read to find a run, since repetitions of one may fill several."""
 BAD_REQUEST = 400
-"""How Langfuse answers a cursor that it did not give."""
+"""Langfuse's answer to an invalid cursor."""
 
 
 async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | None = None) -> RunList:
@@ -25,7 +25,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
 
     Raises:
         NotFoundError: There is no such dataset.
-        UsageError: The cursor is none of this list.
+        UsageError: The cursor is invalid.
     """
     found = await ws.gateway.datasets.get(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
@@ -40,7 +40,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
             dataset=dataset,
             runs=[_shortened(entry, size) for entry in entries],
             next_cursor=next_cursor,
-            next=_next_of_list(dataset, entries, limit, next_cursor),
+            next=_next_steps(dataset, entries, limit, next_cursor),
         )
 
     return fit(build, limit, "summary")
@@ -49,14 +49,14 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
 async def _read_page(
     ws: Workspace, dataset_id: str, limit: int, cursor: str | None
 ) -> tuple[list[Experiment], str | None]:
-    """Read a page of runs and repetitions, and some further ones while there is no run among them."""
+    """Read a page of runs and repetitions, and further pages if there is no run among them."""
     try:
         experiments, following = await ws.gateway.experiments.page(dataset_id, limit=limit, cursor=cursor)
     except RejectedError as error:
         if cursor is None or error.status != BAD_REQUEST:
             raise
         raise invalid_cursor(cursor) from error
-    for _ in range(1, PAGES):
+    for _ in range(1, MAX_PAGES):
         if following is None or any(map(_is_head, experiments)):
             break
         further, following = await ws.gateway.experiments.page(dataset_id, limit=limit, cursor=following)
@@ -74,7 +74,7 @@ def _shortened(entry: RunListEntry, size: AnswerSize) -> RunListEntry:
 
 
 def _is_head(experiment: Experiment) -> bool:
-    """Whether an experiment is a run, or the first of its repetitions, which stands for it."""
+    """Whether an experiment is a run without repeats, or the first repetition of one, which stands for it."""
     provenance = Provenance.of(experiment.metadata)
     return provenance is None or provenance.repeats is None or provenance.repeats.index == 0
 
@@ -98,7 +98,7 @@ def _find(ws: Workspace, experiment_id: str) -> RunFolder | None:
     try:
         return ws.runs.find(experiment_id)
     except StateError:
-        # Whoever asks for that run is told.
+        # Reported to whoever asks for that run.
         return None
 
 
@@ -106,17 +106,18 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
     try:
         return folder.status() if folder else None
     except StateError:
-        # Whoever asks for that run is told; the list is not held up by it.
+        # Reported to whoever asks for that run.
         return None
 
 
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
-    """Runs of this machine that Langfuse does not list yet; a list that goes on may hold them on a later page."""
+    """List runs of this machine that Langfuse does not show yet; a later page may have those that have ended."""
     entries = []
     for folder, run_spec in ws.runs.orders():
-        hidden = run_spec.dataset_id == dataset_id and run_spec.experiments[0].id not in shown
+        if run_spec.dataset_id != dataset_id or run_spec.experiments[0].id in shown:
+            continue
         status = _status(folder)
-        if not hidden or (next_cursor and status != "running"):
+        if next_cursor and status != "running":
             continue
         entries.append(
             RunListEntry(
@@ -132,26 +133,16 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
 
-def _next_of_list(dataset: str, entries: Sequence[RunListEntry], limit: int, next_cursor: str | None) -> list[NextStep]:
+def _next_steps(dataset: str, entries: Sequence[RunListEntry], limit: int, next_cursor: str | None) -> list[NextStep]:
+    arguments: dict[str, JsonValue] = {"dataset": dataset}
     if not entries and next_cursor is not None:
-        arguments: dict[str, JsonValue] = {"dataset": dataset, "limit": limit, "cursor": next_cursor}
-        return [NextStep(tool="list_runs", arguments=arguments, why="Read on: so far there are only repetitions.")]
+        arguments |= {"limit": limit, "cursor": next_cursor}
+        return [NextStep("list_runs", arguments, "Read on: so far there are only repetitions.")]
     if not entries:
-        return [
-            NextStep(
-                tool="run_experiment",
-                arguments={"dataset": dataset, "run_name": "<new name>", "task_script": "<path>.py"},
-                why="Make the first run.",
-            )
-        ]
-    steps = [
-        NextStep(tool="get_run", arguments={"dataset": dataset, "run_name": entries[0].name}, why="Look at the newest.")
-    ]
+        arguments |= {"run_name": "<new name>", "task_script": "<path>.py"}
+        return [NextStep("run_experiment", arguments, "Make the first run.")]
+    steps = [NextStep("get_run", {**arguments, "run_name": entries[0].name}, "Look at the newest.")]
     if len(entries) > 1:
-        names = [entries[1].name, entries[0].name]
-        steps.append(
-            NextStep(
-                tool="compare_runs", arguments={"dataset": dataset, "runs": [*names]}, why="Compare the newest two."
-            )
-        )
+        names: list[JsonValue] = [entries[1].name, entries[0].name]
+        steps.append(NextStep("compare_runs", {**arguments, "runs": names}, "Compare the newest two."))
     return steps
