@@ -1,5 +1,6 @@
 """From a request to what a worker gets: run spec, dataset items and run folder."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,7 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
-from lfexp_mcp.gateway import Dataset, Experiment
-from lfexp_mcp.groups import open_group
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, NextStep, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
@@ -113,7 +113,11 @@ async def _prepare_new(
     ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
 ) -> PreparedRun:
     """Prepare a run that this machine does not know: a new one, or one that another machine began."""
-    items, taken = await _read(ws, dataset, heads)
+    items, found = await asyncio.gather(
+        ws.gateway.datasets.items(dataset.name),
+        asyncio.gather(*(ws.gateway.experiments.find(dataset.id, head.name) for head in heads)),
+    )
+    taken = {experiment.name: experiment for experiment in found if experiment is not None}
     if taken and not request.resume:
         raise _exists(min(taken), dataset.name, request.step("Resume it.", resume=True))
     experiment = taken.get(request.run_name)
@@ -220,28 +224,6 @@ async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -
 async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
     names = (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
     return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
-
-
-async def _read(
-    ws: Workspace, dataset: Dataset, heads: Sequence[ExperimentHead]
-) -> tuple[list[DatasetItem], dict[str, Experiment]]:
-    """Read the dataset's items, and those of the experiments that exist, by name."""
-    items: list[DatasetItem] = []
-    taken: dict[str, Experiment] = {}
-
-    async def read_items() -> None:
-        items.extend(await ws.gateway.datasets.items(dataset.name))
-
-    async def look_up(name: str) -> None:
-        experiment = await ws.gateway.experiments.find(dataset.id, name)
-        if experiment is not None:
-            taken[name] = experiment
-
-    async with open_group() as group:
-        group.start_soon(read_items)
-        for head in heads:
-            group.start_soon(look_up, head.name)
-    return items, taken
 
 
 async def _read_results(ws: Workspace, completeness: Completeness, heads: Sequence[ExperimentHead]) -> list[Event]:

@@ -177,15 +177,9 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
         In the order in which the items were begun, oldest first.
     """
     best: dict[str, ItemResult] = {}
-    for result in results:
-        known = best.get(result.item_id)
-        if known is None or _preference(result) > _preference(known):
-            best[result.item_id] = result
+    for result in sorted(results, key=lambda result: (result.status == "succeeded", _started(result)), reverse=True):
+        best.setdefault(result.item_id, result)
     return sorted(best.values(), key=lambda result: (_started(result), result.item_id))
-
-
-def _preference(result: ItemResult) -> tuple[bool, float]:
-    return result.status == "succeeded", _started(result)
 
 
 def _started(result: ItemResult) -> float:

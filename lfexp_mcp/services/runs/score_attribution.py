@@ -57,27 +57,32 @@ async def attribute_scores(
     def id_of(score: Score, result: ItemResult, maker: RunMaker | None = None) -> str:
         return score_id(experiment_id, result.item_id, result.observation_id or "", score.name, maker)
 
-    def by_id(score: Score, result: ItemResult) -> RunMaker | None:
+    def by_id(score: Score, result: ItemResult) -> Score:
         maker = known.ids.get(score.id) or next(
             (maker for maker in known.makers if id_of(score, result, maker) == score.id), None
         )
         if maker is None and known.legacy is not None and score.name not in legacy_judges:
-            return known.legacy.script_maker if id_of(score, result) == score.id else None
-        return maker
+            maker = known.legacy.script_maker if id_of(score, result) == score.id else None
+        return replace(score, maker=maker) if maker is not None else score
 
-    def by_name(score: Score, result: ItemResult) -> RunMaker | None:
-        return legacy_judges[score.name] if score.name in legacy_judges and id_of(score, result) == score.id else None
+    def by_metadata(score: Score, _: ItemResult) -> Score:
+        full = read.get(score.id)
+        return replace(score, maker=full.maker, raw=full.raw, metadata=full.metadata) if full is not None else score
 
-    attributed = [_with_makers(result, by_id) for result in results]
+    def by_name(score: Score, result: ItemResult) -> Score:
+        judge = legacy_judges.get(score.name)
+        return replace(score, maker=judge) if judge is not None and id_of(score, result) == score.id else score
+
+    attributed = [_changed(result, by_id) for result in results]
     if not known.complete and (known.makers or known.ids or known.legacy):
         traces = [result.trace_id for result in attributed if result.trace_id and any(map(_is_open, result.scores))]
         if traces:
             found = await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)), source="API")
             read = {score.id: score for score in found}
-            attributed = [_with_details(result, read) for result in attributed]
+            attributed = [_changed(result, by_metadata) for result in attributed]
         if legacy_judges:
-            # Only now, since a score's own metadata takes precedence over what the newest worker recorded.
-            attributed = [_with_makers(result, by_name) for result in attributed]
+            # Last, since a score's own metadata takes precedence over what the newest worker recorded.
+            attributed = [_changed(result, by_name) for result in attributed]
     return [replace(result, scores=newest_scores(result.scores)) for result in attributed]
 
 
@@ -86,32 +91,20 @@ def _is_open(score: Score) -> bool:
     return score.maker.origin == "api"
 
 
-def _with_makers(result: ItemResult, maker_of: Callable[[Score, ItemResult], RunMaker | None]) -> ItemResult:
-    def attribute(score: Score) -> Score:
-        maker = maker_of(score, result) if _is_open(score) else None
-        return replace(score, maker=maker) if maker is not None else score
-
-    return replace(result, scores=tuple(map(attribute, result.scores)))
-
-
-def _with_details(result: ItemResult, read: Mapping[str, Score]) -> ItemResult:
-    def complete(score: Score) -> Score:
-        full = read.get(score.id) if _is_open(score) else None
-        return replace(score, maker=full.maker, raw=full.raw, metadata=full.metadata) if full else score
-
-    return replace(result, scores=tuple(map(complete, result.scores)))
+def _changed(result: ItemResult, change: Callable[[Score, ItemResult], Score]) -> ItemResult:
+    scores = tuple(change(score, result) if _is_open(score) else score for score in result.scores)
+    return replace(result, scores=scores)
 
 
 def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
     """Keep the newest score per name and maker (a script before and after an edit is one maker), and all of humans."""
     kept: dict[tuple[str, object], Score] = {}
-    for score in scores:
+    for score in sorted(
+        scores, key=lambda score: score.timestamp.timestamp() if score.timestamp else 0.0, reverse=True
+    ):
         maker = score.maker
         which = maker if isinstance(maker, JudgeMaker) else score.id if maker.origin == "human" else maker.origin
-        key = (score.name, which)
-        known = kept.get(key)
-        if known is None or _time(score) > _time(known):
-            kept[key] = score
+        kept.setdefault((score.name, which), score)
     return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
 
 
