@@ -1,15 +1,21 @@
 """What tests of every part share: a home of their own, a real store in a process of its own, a workspace on it."""
 
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pydantic import SecretStr
 
+from lfexp_mcp.runs import process
+from lfexp_mcp.services.experiments import run_experiment
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from tests.prepared_workers import CAN_FORK, PreparedWorkers
+from tests.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.providers.fixtures"]
 
@@ -26,6 +32,29 @@ def _without_the_developers_environment() -> Iterator[None]:
     }
     yield
     os.environ.update(removed)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workers_that_start_at_once(_without_the_developers_environment: None) -> Iterator[None]:
+    """Runs that a test process starts itself have their workers forked, where that can be."""
+    if not CAN_FORK:
+        yield
+        return
+    workers = PreparedWorkers()
+    forking = ModuleType("subprocess")
+    forking.__dict__.update(subprocess.__dict__, Popen=workers.start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "subprocess", forking)
+        yield
+    workers.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _runs_that_may_start_slowly() -> Iterator[None]:
+    """A call that does not wait for its run returns when the run has begun, also on a machine that is busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_experiment, "START_GRACE_S", PATIENCE_S)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
-from tests.reading.recording import Recorded, make_dataset, record_run
+from tests.services.recording import Recorded, make_dataset, record_run
 
 ITEMS = 1_000
 DATASET = "reading"

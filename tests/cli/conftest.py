@@ -1,9 +1,6 @@
 """The shell, run in this process against a real store."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +90,12 @@ class Compared:
 def compared(store: StoreConnection, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """Make the dataset and both runs, once for all tests that only read them."""
     folder = tmp_path_factory.mktemp("compared")
-    environment = {**os.environ, **_environment(folder / "home", store)}
 
     def run(*arguments: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "lfexp_mcp", *arguments], env=environment, check=True, capture_output=True
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in _environment(folder / "home", store).items():
+                patch.setenv(name, value)
+            assert run_command(arguments) == 0
 
     items = [
         {"input": f"Item {number}", "expected_output": f"ITEM {number}" if number < 9 else f"Item {number}"}

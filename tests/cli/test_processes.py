@@ -16,9 +16,10 @@ from mcp import Client
 
 from lfexp_mcp.answers.run import RunAnswer
 from tests.cli.conftest import Shell
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 60.0
+pytestmark = pytest.mark.slow
+
 LINGERING = """
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_ctrl_c_cancels_the_run_and_keeps_what_is_done(
 ) -> None:
     arguments = _lingering_run(shell, tmp_path, seconds=0.2)
     with command(shell_environment, *arguments, "--json") as process:
-        until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "begun").exists)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
@@ -83,7 +84,7 @@ def test_ctrl_c_cancels_the_run_and_keeps_what_is_done(
 def test_a_second_ctrl_c_kills_the_run(shell: Shell, shell_environment: dict[str, str], tmp_path: Path) -> None:
     arguments = _lingering_run(shell, tmp_path, seconds=600)
     with command(shell_environment, *arguments, "--json") as process:
-        until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "begun").exists)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert "Cancelling" in process.stderr.readline()

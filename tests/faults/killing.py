@@ -10,7 +10,8 @@ import anyio.to_thread
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.runs.process import kill_process_tree
 from lfexp_mcp.services.runs.follower import wait_for_run
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
 COUNTED_TASK = """
     import os, time

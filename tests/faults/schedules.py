@@ -27,7 +27,8 @@ from lfexp_mcp.store.address import ANNOUNCEMENT
 from lfexp_mcp.store.process import ensure_store
 from tests.faults.proxy import Fault, FaultProxy, Judgement, Request, no_faults
 from tests.faults.wrong_answers import WRONG_ANSWERS
-from tests.worker.scene import Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
 ITEMS = 6
 STEPS = 2
@@ -175,7 +176,7 @@ class Simulation:
         )
 
     async def _resume(self, schedule: Schedule, task: Path, folder: RunFolder) -> RunAnswer:
-        answer = await self._start(schedule, task, resume=folder.has_started(), wait_seconds=60)
+        answer = await self._start(schedule, task, resume=folder.has_started(), wait_seconds=PATIENCE_S)
         assert (answer.status, answer.undelivered) == ("completed", 0), f"{answer.warnings} after {schedule}"
         assert answer.succeeded == ITEMS, f"{answer.succeeded} of {ITEMS} after {schedule}"
         return answer

@@ -7,10 +7,11 @@ import pytest
 
 from lfexp_mcp.services.workspace import Workspace
 from tests.faults.proxy import SPANS, Fault, FaultProxy, Request, no_faults
-from tests.faults.test_delivery import EVALUATORS, ITEMS, TASK, assert_all_is_there, only_writes, run
-from tests.worker.scene import Scene, until
+from tests.faults.test_delivery import EVALUATORS, ITEMS, TASK, assert_all_is_there, giving_up_soon, only_writes, run
+from tests.waiting import until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ACCEPTED = Fault(status=202, headers={"content-type": "application/json"}, content=b'{"message": "Accepted"}')
 OK = Fault(status=200, headers={"content-type": "application/json"}, content=b'{"message": "OK"}')
@@ -66,7 +67,8 @@ async def test_a_server_that_loses_all_leaves_the_run_undelivered_and_a_resume_m
 async def test_an_outbox_that_was_deleted_costs_no_result(scene: Scene, direct: Workspace, proxy: FaultProxy) -> None:
     await scene.fill(ITEMS)
     proxy.faults = only_writes(Fault(status=503))
-    assert (await run(scene)).status == "failed"
+    with giving_up_soon(scene):
+        assert (await run(scene)).status == "failed"
     folder = await scene.run_folder()
     await until(lambda: not folder.is_held())
     shutil.rmtree(folder.outbox_path)
@@ -96,7 +98,8 @@ async def test_what_a_kill_left_between_outbox_and_journal_makes_no_second_row(
 ) -> None:
     await scene.fill(ITEMS)
     proxy.faults = only_writes(Fault(status=503))
-    await run(scene)
+    with giving_up_soon(scene):
+        await run(scene)
     folder = await scene.run_folder()
     await until(lambda: not folder.is_held())
     lines = folder.journal_path.read_bytes().splitlines(keepends=True)

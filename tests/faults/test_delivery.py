@@ -3,6 +3,8 @@
 import itertools
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +17,10 @@ from lfexp_mcp.services.experiments.maintenance import deliver_pending
 from lfexp_mcp.services.workspace import Workspace
 from tests.faults.proxy import SPANS, Fault, FaultProxy, Judgement, Request, no_faults
 from tests.faults.wrong_answers import WRONG_ANSWERS
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ITEMS = 30
 STEPS = 5
@@ -66,6 +69,16 @@ async def assert_all_is_there(scene: Scene, direct: Workspace, answer: RunAnswer
         }
     calls = (scene.folder / "task.py.calls").read_text().split()
     assert sorted(calls) == sorted(scene.item_id(number) for number in range(ITEMS))
+
+
+@contextmanager
+def giving_up_soon(scene: Scene) -> Iterator[None]:
+    """Let runs wait for half a second only for a server that takes nothing."""
+    patient = scene.ws
+    settings = patient.settings.model_copy(update={"delivery_patience": 0.5})
+    scene.ws = replace(patient, settings=settings)
+    yield
+    scene.ws = patient
 
 
 def only_writes(fault: Fault, every: int = 1) -> Judgement:
@@ -168,7 +181,8 @@ async def test_a_run_whose_server_stays_away_says_what_waits_and_the_next_start_
 ) -> None:
     await scene.fill(ITEMS)
     proxy.faults = only_writes(Fault(status=500))
-    answer = await run(scene)
+    with giving_up_soon(scene):
+        answer = await run(scene)
     assert (answer.status, answer.succeeded) == ("failed", ITEMS)
     assert answer.undelivered == ITEMS * (2 + STEPS + 5) + 1, "the last one is how the run stands"
     assert "has not acknowledged" in answer.warnings[0]
@@ -183,7 +197,8 @@ async def test_resume_sends_what_waits_without_running_any_task(
 ) -> None:
     await scene.fill(ITEMS)
     proxy.faults = only_writes(Fault(status=500))
-    assert (await run(scene)).status == "failed"
+    with giving_up_soon(scene):
+        assert (await run(scene)).status == "failed"
     proxy.faults = no_faults
     answer = await run(scene, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)
@@ -274,9 +289,8 @@ async def test_a_server_that_answers_429_without_end_is_given_up_with_that_answe
 ) -> None:
     await scene.fill(2)
     proxy.faults = only_writes(Fault(status=429, headers={"Retry-After": "1"}))
-    impatient = scene.ws.settings.model_copy(update={"delivery_patience": 0.5})
-    scene.ws = replace(scene.ws, settings=impatient)
-    answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
+    with giving_up_soon(scene):
+        answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
     assert (answer.status, answer.succeeded, answer.undelivered) == ("failed", 2, 2 * 2 + 1)
     assert "429 (too many requests)" in answer.warnings[0]
 
@@ -284,6 +298,7 @@ async def test_a_server_that_answers_429_without_end_is_given_up_with_that_answe
 async def test_an_undelivered_end_names_the_keys_that_were_refused(scene: Scene, proxy: FaultProxy) -> None:
     await scene.fill(2)
     proxy.faults = only_writes(Fault(status=401, message="Invalid credentials."))
-    answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
+    with giving_up_soon(scene):
+        answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
     assert (answer.status, answer.succeeded) == ("failed", 2)
     assert "refused the keys" in answer.warnings[0]

@@ -12,9 +12,11 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.small_disk import TmpfsDisk
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.anyio,
     pytest.mark.skipif(not TmpfsDisk.is_possible(), reason="Only root on Linux can mount a disk of a given size"),
 ]

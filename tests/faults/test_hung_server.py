@@ -17,9 +17,10 @@ from lfexp_mcp.tools import tool as tools
 from lfexp_mcp.tools.server import build_server
 from tests.faults.proxy import Fault, FaultProxy, Request
 from tests.tools.conftest import Caller
-from tests.worker.scene import Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GOOD = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 HANGS = Fault(delay=3600)
@@ -44,7 +45,7 @@ async def test_get_run_answers_from_the_journal_where_langfuse_does_not(scene: S
     proxy.faults = hang
     # A process of its own would know nothing of the project yet.
     async with open_workspace(scene.ws.settings) as anew:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             found = await get_run(anew, scene.dataset, scene.run_name, wait_seconds=0.1)
     assert (found.status, found.succeeded, len(found.items)) == ("completed", 3, 3)
     assert found.experiment_url is not None
@@ -78,7 +79,7 @@ async def test_a_tool_call_ends_soon_after_its_time_whatever_langfuse_does(
             ("fetch_annotation_comments", {"dataset": "d"}),
             ("cancel_run", {"dataset": "d", "run_name": "r"}),
         ):
-            with anyio.fail_after(20):
+            with anyio.fail_after(PATIENCE_S):
                 assert "did not end within" in await caller.refusal(tool, **arguments)
 
 
@@ -107,7 +108,7 @@ async def test_a_cancelled_call_leaves_a_run_that_begins(scene: Scene, proxy: Fa
         await until(lambda: scene.ws.launches.find(scene.dataset, scene.run_name) is not None)
         group.cancel_scope.cancel()
     assert (await get_run(scene.ws, scene.dataset, scene.run_name)).status == "running"
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
     assert (await get_run(scene.ws, scene.dataset, scene.run_name)).succeeded == 2
 
 
@@ -147,4 +148,4 @@ async def test_a_start_that_failed_unheard_is_told_to_the_next_who_asks(
     proxy.faults = lambda request: Fault(status=500, delay=0.2) if "dataset-items" in request.path else None
     assert (await scene.run(scene.script(GOOD), wait_seconds=0)).status == "running"
     with pytest.raises(UnreachableError):
-        await get_run(scene.ws, scene.dataset, scene.run_name, wait_seconds=60)
+        await get_run(scene.ws, scene.dataset, scene.run_name, wait_seconds=PATIENCE_S)

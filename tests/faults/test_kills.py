@@ -15,9 +15,10 @@ from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.killing import COUNTED_TASK, survive_kills
+from tests.waiting import PATIENCE_S
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ITEMS = 150
 CONCURRENCY = 5
@@ -51,15 +52,16 @@ async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene
 import anyio
 from pathlib import Path
 from lfexp_mcp.services.experiments.request import RunRequest
-from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.experiments import run_experiment as starting
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
 
 async def main():
+    starting.START_GRACE_S = {PATIENCE_S}
     async with open_workspace(load_settings()) as ws:
         task = Path({str(task)!r})
         request = RunRequest(dataset={scene.dataset!r}, run_name="run", task_script=task, max_concurrency=2)
-        await run_experiment(ws, request, wait_seconds=0)
+        await starting.run_experiment(ws, request, wait_seconds=0)
         print("started", flush=True)
         await anyio.sleep_forever()
 
@@ -81,7 +83,7 @@ anyio.run(main)
     process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
     await anyio.to_thread.run_sync(process.wait)
     process.stdout.close()
-    await wait_for_run(scene.ws, scene.dataset, "run", 60)
+    await wait_for_run(scene.ws, scene.dataset, "run", PATIENCE_S)
     record = await scene.record()
     assert record.status == "completed"
     assert {item.status for item in record.items} == {"succeeded"}
@@ -116,5 +118,5 @@ def test_a_worker_without_an_order_ends_with_its_parent(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "lfexp_mcp.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
     )
-    process.communicate(b"", timeout=60)
+    process.communicate(b"", timeout=PATIENCE_S)
     assert process.returncode == 0

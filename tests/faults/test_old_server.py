@@ -11,7 +11,7 @@ from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

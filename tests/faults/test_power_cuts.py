@@ -15,9 +15,11 @@ from lfexp_mcp.settings import Settings
 from tests.faults.power import LoopDisk
 from tests.faults.test_full_disk import EXACT, TASK
 from tests.runs.records import read_record
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.anyio,
     pytest.mark.skipif(not LoopDisk.is_possible(), reason="Only root on Linux with ext4 tools can mount a file"),
 ]

@@ -15,6 +15,7 @@ from tests.faults.schedules import ITEMS, Schedule, Simulation
 from tests.worker.scene import Scene
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot delete or cut files that a process has open"),
 ]

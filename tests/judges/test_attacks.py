@@ -17,6 +17,8 @@ from lfexp_mcp.model import TEN, Message, ProviderName
 from tests.judges.asking import QUICK, make_judge, settings_for
 from tests.providers.server import Call, ProviderServer, Reply
 
+pytestmark = pytest.mark.slow
+
 ATTACKS = [
     str(json.loads(line)["output"])
     for line in Path(__file__).with_name("attacks.jsonl").read_text(encoding="utf-8").splitlines()

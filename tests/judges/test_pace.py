@@ -82,7 +82,7 @@ class FailsAtFirst:
         return outcome
 
 
-async def test_a_thousand_items_and_three_judges_end_fully_scored_though_one_answer_in_five_fails(
+async def test_many_items_and_three_judges_end_fully_scored_though_one_answer_in_five_fails(
     openai_server: ProviderServer, anthropic_server: ProviderServer
 ) -> None:
     servers = [openai_server, anthropic_server]
@@ -93,13 +93,13 @@ async def test_a_thousand_items_and_three_judges_end_fully_scored_though_one_ans
         make_judge("tone", text="tone {{output}}"),
         make_judge("style", text="style {{output}}", provider="anthropic"),
     ]
-    scores, errors, usage = await judge_all(servers, judges, 1000)
+    scores, errors, usage = await judge_all(servers, judges, 240)
     assert errors == []
-    assert len(scores) == 3000
+    assert len(scores) == 720
     assert set(scores.values()) == {0.8}
     failed = sum(each.faults for each in faults)
-    assert failed == 750
-    assert usage.calls == sum(len(server.calls) for server in servers) == 3000 + failed
+    assert failed == 180
+    assert usage.calls == sum(len(server.calls) for server in servers) == 720 + failed
     assert usage.retries + usage.asked_again == failed
     assert usage.input_tokens == sum(server.input_tokens for server in servers)
     assert usage.output_tokens == sum(server.output_tokens for server in servers)

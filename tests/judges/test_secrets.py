@@ -12,7 +12,7 @@ from tests.judges.asking import SECRETS
 from tests.providers.server import Failure, Outcome, ProviderServer, Reply
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = "def task(*, item, **kwargs):\n    return item.input\n"
 

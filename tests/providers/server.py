@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.waiting import PATIENCE_S
+
 Kind = Literal["openai", "anthropic"]
 GOOD = '{"reasoning": "Right.", "score": 8}'
 
@@ -253,14 +255,21 @@ def serve(kind: Kind) -> Iterator[ProviderServer]:
         started.set()
 
     config = uvicorn.Config(
-        server.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+        server.app(),
+        host="127.0.0.1",
+        port=0,
+        log_level="critical",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        # Else a call on a busy machine may go out on a connection that is just being closed, and be made twice.
+        timeout_keep_alive=int(PATIENCE_S),
     )
     running = _Announcing(config, announce)
     thread = threading.Thread(target=running.run, name=f"{kind} server", daemon=True)
     thread.start()
-    assert started.wait(60), "the server did not start"
+    assert started.wait(PATIENCE_S), "the server did not start"
     try:
         yield server
     finally:
         running.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)

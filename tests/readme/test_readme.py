@@ -18,6 +18,7 @@ from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.arguments import spread
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.catalogue import OFFERS
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,45 +43,33 @@ def _one_liner(part: str) -> str:
     return line
 
 
-def test_one_line_sets_up_and_runs_the_demo(tmp_path: Path) -> None:
+def _demonstrate(home: Path, **variables: str) -> str:
     command = _one_liner("demo").rpartition("&& .venv/bin/")[2]
     assert command == "lfexp-mcp demo"
     ran = subprocess.run(
         [sys.executable, "-m", "lfexp_mcp", *shlex.split(command)[1:]],
-        env={**os.environ, "LFEXP_HOME": str(tmp_path)},
+        env={**os.environ, "LFEXP_HOME": str(home), **variables},
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "correct 0.60" in ran.stdout
-    assert "correct 0.90" in ran.stdout
-    assert "better" in ran.stdout
-    assert "notation = comma" in ran.stdout
-    assert "Try next" in ran.stdout
+    return ran.stdout
 
 
-def test_the_demo_can_be_shown_twice_and_leaves_an_account_alone(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "LFEXP_HOME": str(tmp_path),
-        "LANGFUSE_PUBLIC_KEY": "pk-lf-x",
-        "LANGFUSE_SECRET_KEY": "sk-lf-x",
-        "LANGFUSE_HOST": "http://127.0.0.1:9",
-    }
-    for number in (1, 2):
-        ran = subprocess.run(
-            [sys.executable, "-m", "lfexp_mcp", "demo"],
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=300,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert f"labelled-total-{number}: correct 0.90" in ran.stdout
-        assert "unset them" in ran.stdout
+@pytest.mark.slow
+def test_one_line_sets_up_and_runs_the_demo_which_can_be_shown_again_and_leaves_an_account_alone(home: Path) -> None:
+    shown = _demonstrate(home)
+    assert "correct 0.60" in shown
+    assert "labelled-total-1: correct 0.90" in shown
+    assert "better" in shown
+    assert "notation = comma" in shown
+    assert "Try next" in shown
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-x", "LANGFUSE_SECRET_KEY": "sk-lf-x"}
+    again = _demonstrate(home, **keys, LANGFUSE_HOST="http://127.0.0.1:9")
+    assert "labelled-total-2: correct 0.90" in again
+    assert "unset them" in again
 
 
 def test_one_line_sets_up_and_passes_the_tests() -> None:

@@ -168,8 +168,10 @@ from lfexp_mcp.runs.folder import RunFolder
 with RunFolder(Path(sys.argv[1])).held():
     child = os.fork()
     if child == 0:
+        # Else whoever reads this process's output would wait for the child, and look only after its end.
         os.close(1)
-        time.sleep(60)
+        os.close(2)
+        time.sleep(600)
         os._exit(0)
     print(child, flush=True)
     os._exit(0)

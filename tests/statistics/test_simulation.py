@@ -11,6 +11,8 @@ from lfexp_mcp.statistics.proportions import tango, wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 from tests.statistics.simulated import RARE, Sampler, noisy_run, rare_drops, skewed, truth_of, u_shaped
 
+pytestmark = pytest.mark.slow
+
 COMPARISONS = 800
 
 

@@ -7,12 +7,13 @@ import httpx
 import pytest
 
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from tests.waiting import PATIENCE_S
 
 
 def client_of(connection: StoreConnection) -> httpx.Client:
     """A client that has the store's keys."""
     keys = (connection.public_key, connection.secret_key)
-    return httpx.Client(base_url=connection.base_url, auth=keys, timeout=60.0, trust_env=False)
+    return httpx.Client(base_url=connection.base_url, auth=keys, timeout=PATIENCE_S, trust_env=False)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tests.store.spans import SpanSketch, experiment_attributes, send
 
+pytestmark = pytest.mark.slow
+
 SINCE = "2020-01-01T00:00:00Z"
 START = 1_700_000_000_000
 

@@ -11,7 +11,7 @@ import pytest
 
 from lfexp_mcp.store.commits import GroupCommit
 from lfexp_mcp.store.database import Database
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, wait_until
 
 WRITERS = 10
 FOREVER_S = 1e6
@@ -76,7 +76,7 @@ def _together(log: Log, *writes: Callable[[], None]) -> list[Future[None]]:
         assert entered.wait(PATIENCE_S)
         for write in writes:
             futures.append(pool.submit(write))
-            until(lambda: log.commits._waiting == len(futures) - 1)
+            wait_until(lambda: log.commits._waiting == len(futures) - 1)
         leave.set()
     return futures
 

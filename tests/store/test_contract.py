@@ -35,7 +35,7 @@ from langfuse.model import ChatMessageDict
 from pydantic import JsonValue
 
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, wait_until
 
 POLL_S = 0.1
 ALL_ITEM_FIELDS = "core,dataset,io,metadata,itemMetadata,experimentMetadata,scores"
@@ -70,7 +70,7 @@ def api(langfuse: Langfuse) -> LangfuseAPI:
 @pytest.fixture(scope="module")
 def http(target: StoreConnection) -> Iterator[httpx.Client]:
     keys = (target.public_key, target.secret_key)
-    with httpx.Client(base_url=f"{target.base_url}/api/public", auth=keys, timeout=30.0) as client:
+    with httpx.Client(base_url=f"{target.base_url}/api/public", auth=keys, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -80,7 +80,7 @@ def unique(name: str) -> str:
 
 def eventually(read: Callable[[], T], enough: Callable[[T], bool]) -> T:
     """Read until the server shows what was written."""
-    return until(read, enough, every=POLL_S)
+    return wait_until(read, enough, interval_s=POLL_S)
 
 
 def yesterday() -> datetime:

@@ -22,7 +22,9 @@ from lfexp_mcp.store.address import ANNOUNCEMENT, PORT_FILE
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.store.conftest import client_of
 from tests.store.thief import thief_at
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 START = """
 import pathlib, sys
@@ -102,7 +104,7 @@ def test_a_server_that_was_killed_is_replaced_and_nothing_stored_is_lost(folder:
     first = ensure_store(folder)
     _make_dataset(first, "kept")
     os.kill(int(_announced(folder)["pid"]), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-    until(lambda: not _is_up(first))
+    wait_until(lambda: not _is_up(first))
     assert _datasets(ensure_store(folder)) == ["kept"]
 
 
@@ -129,7 +131,7 @@ def test_the_announcement_goes_with_the_server(folder: Path) -> None:
     stop_store(folder)
     assert not (folder / ANNOUNCEMENT).exists()
     ensure_store(folder, idle_exit=0.5)
-    until(lambda: not (folder / ANNOUNCEMENT).exists())
+    wait_until(lambda: not (folder / ANNOUNCEMENT).exists())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a killed process of Windows cannot be told from a stopped one")
@@ -137,7 +139,7 @@ def test_a_stranger_at_the_port_of_a_killed_server_is_not_taken_for_it(folder: P
     first = ensure_store(folder)
     pid = int(_announced(folder)["pid"])
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not _listens(first))
+    wait_until(lambda: not _listens(first))
     with thief_at(int(first.base_url.rpartition(":")[2])) as thief:
         second = ensure_store(folder)
         assert second.base_url != first.base_url
@@ -155,7 +157,7 @@ def test_an_announcement_that_makes_no_sense_is_passed_over(folder: Path, conten
 def test_a_server_that_nobody_asks_stops_by_itself(folder: Path) -> None:
     connection = ensure_store(folder, idle_exit=1.0)
     pid = int(_announced(folder)["pid"])
-    until(lambda: not _listens(connection))
+    wait_until(lambda: not _listens(connection))
     assert _is_up(ensure_store(folder))
     assert _announced(folder)["pid"] != pid
 
@@ -177,7 +179,7 @@ def test_a_request_under_way_keeps_the_server(folder: Path) -> None:
     asking.endheaders()
     asking.send(b'{"name": ')
     much_later = time.monotonic() + 2.0
-    until(lambda: time.monotonic() > much_later)
+    wait_until(lambda: time.monotonic() > much_later)
     asking.send(b'"late"}')
     assert asking.getresponse().status == 200
     asking.close()
@@ -223,7 +225,7 @@ def test_a_stopped_server_ends_without_error_and_without_words(tmp_path: Path) -
     announce = tmp_path / "announced.json"
     command = [sys.executable, "-m", "lfexp_mcp.store", "--folder", str(tmp_path / "s"), "--announce", str(announce)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(announce.exists)
+    wait_until(announce.exists)
     url = f"http://127.0.0.1:{json.loads(announce.read_text(encoding='utf-8'))['port']}/api/public/health"
     assert httpx.get(url, trust_env=False).is_success
     process.terminate()

@@ -12,6 +12,7 @@ import pytest
 from lfexp_mcp.store.call import MAX_BODY_BYTES
 from lfexp_mcp.store.process import StoreConnection
 from tests.store.spans import PROTOBUF
+from tests.waiting import PATIENCE_S
 
 TRACES = "/api/public/otel/v1/traces"
 DATASETS = "/api/public/v2/datasets"
@@ -62,7 +63,7 @@ def test_a_zip_bomb_is_refused(client: httpx.Client) -> None:
 
 def test_a_body_that_says_it_is_too_large_is_refused_unread(store: StoreConnection) -> None:
     host, port = store.base_url.removeprefix("http://").split(":")
-    connection = HTTPConnection(host, int(port), timeout=60)
+    connection = HTTPConnection(host, int(port), timeout=PATIENCE_S)
     keys = base64.b64encode(f"{store.public_key}:{store.secret_key}".encode()).decode()
     connection.putrequest("POST", SCORES)
     connection.putheader("authorization", f"Basic {keys}")

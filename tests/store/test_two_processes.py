@@ -12,7 +12,9 @@ import pytest
 
 from lfexp_mcp.store.keys import folder_keys
 from tests.store.spans import SpanSketch, experiment_attributes, send
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 WRITES = 60
 SINCE = "2020-01-01T00:00:00Z"
@@ -30,7 +32,7 @@ def clients(tmp_path: Path) -> Iterator[list[httpx.Client]]:
         address = f"http://127.0.0.1:{_port(tmp_path / f'server-{number}.json')}"
         keys = folder_keys(folder)
         auth = (keys.public_key, keys.secret_key)
-        opened.append(httpx.Client(base_url=address, auth=auth, timeout=60.0, trust_env=False))
+        opened.append(httpx.Client(base_url=address, auth=auth, timeout=PATIENCE_S, trust_env=False))
     yield opened
     for client in opened:
         client.close()
@@ -40,7 +42,7 @@ def clients(tmp_path: Path) -> Iterator[list[httpx.Client]]:
 
 
 def _port(announce: Path) -> int:
-    until(announce.exists)
+    wait_until(announce.exists)
     return int(json.loads(announce.read_text(encoding="utf-8"))["port"])
 
 

@@ -18,6 +18,7 @@ from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.tools.callers import BodyTimeout, TimedProtocol, loopback_only
 from lfexp_mcp.tools.http import build_app
 from lfexp_mcp.tools.server import build_server
+from tests.waiting import PATIENCE_S
 
 PORT = 8765
 REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -122,7 +123,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[Callable[..., str]]:
 
 def _exchange(address: tuple[str, int], *chunks: bytes) -> str:
     """Send chunks, each but the first when something has come back for the one before."""
-    with socket.create_connection(address, timeout=60) as connection:
+    with socket.create_connection(address, timeout=PATIENCE_S) as connection:
         received = []
         for chunk in chunks:
             connection.sendall(chunk)

@@ -9,6 +9,8 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.run import RunAnswer, RunDetail
 from tests.tools.conftest import Caller, WriteScript, stdio_server
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 TASK = """
 import json

@@ -11,6 +11,9 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from tests.tools.conftest import Caller, WriteScript
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.slow
 
 QUESTIONS: list[JsonValue] = [
     {"id": f"main-job-{number}", "input": question, "expected_output": answer, "metadata": {"kind": kind}}
@@ -131,7 +134,7 @@ async def test_cancelling_the_call_leaves_the_run_at_work(stdio: Caller, write_s
     with anyio.CancelScope() as call:
 
         async def leave_once_at_work() -> None:
-            with anyio.fail_after(60):
+            with anyio.fail_after(PATIENCE_S):
                 await stdio.has_progress.wait()
             call.cancel()
 
@@ -141,7 +144,7 @@ async def test_cancelling_the_call_leaves_the_run_at_work(stdio: Caller, write_s
                 "run_experiment", run_name="r", dataset="left", task_script=script, max_concurrency=1, wait_seconds=600
             )
     assert call.cancelled_caught
-    run = RunDetail.model_validate(await stdio.answer("get_run", dataset="left", run_name="r", wait_seconds=60))
+    run = RunDetail.model_validate(await stdio.answer("get_run", dataset="left", run_name="r", wait_seconds=PATIENCE_S))
     assert (run.status, run.succeeded) == ("completed", 4)
 
 

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 from mcp import Client
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.answers.run import RunAnswer, RunDetail
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import ensure_store, stop_store
+from lfexp_mcp.tools.server import build_server
 from tests.providers.server import ProviderServer, Reply
-from tests.tools.conftest import Caller, WriteScript, stdio_server
+from tests.tools.conftest import Caller, WriteScript
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.slow
 
 ECHO = "def task(*, item, **kwargs):\n    return item.input\n"
 TRACES = """
@@ -33,18 +38,24 @@ langfuse.flush()
 
 
 @pytest.fixture
-async def modelled(home: Path, store: StoreConnection, openai_server: ProviderServer) -> AsyncIterator[Caller]:
-    """A server process that reaches a model."""
-    keys = {"OPENAI_API_KEY": "sk-loopback", "OPENAI_BASE_URL": openai_server.base_url}
-    async with Client(stdio_server(home, store, **keys)) as client:
+def model_keys(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, SecretStr | str]:
+    """The environment and the settings by which runs and judges reach a model."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    return {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_server.base_url}
+
+
+@pytest.fixture
+async def modelled(settings: Settings, model_keys: dict[str, SecretStr | str]) -> AsyncIterator[Caller]:
+    """A server that reaches a model."""
+    async with Client(build_server(settings.model_copy(update=model_keys))) as client:
         yield Caller(client)
 
 
 @pytest.fixture
-async def alone(home: Path, openai_server: ProviderServer) -> AsyncIterator[Caller]:
+async def alone(home: Path, model_keys: dict[str, SecretStr | str]) -> AsyncIterator[Caller]:
     """The same on a store of its own, in which there is nothing yet."""
-    keys = {"OPENAI_API_KEY": "sk-loopback", "OPENAI_BASE_URL": openai_server.base_url}
-    async with Client(stdio_server(home, None, **keys)) as client:
+    async with Client(build_server(Settings(home=home).model_copy(update=model_keys))) as client:
         yield Caller(client)
     stop_store(home / "store")
 
@@ -160,4 +171,4 @@ def _trace(home: Path, script: Path) -> None:
         "LANGFUSE_SECRET_KEY": store.secret_key,
         "LANGFUSE_BASE_URL": store.base_url,
     }
-    subprocess.run([sys.executable, str(script)], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, str(script)], env=environment, check=True, timeout=PATIENCE_S)

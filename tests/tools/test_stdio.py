@@ -14,6 +14,9 @@ from pydantic import JsonValue
 
 from lfexp_mcp.store.process import StoreConnection
 from tests.tools.conftest import WriteScript
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.slow
 
 INITIALIZE: JsonValue = {
     "protocolVersion": "2025-06-18",
@@ -99,7 +102,7 @@ def raw_server(log: Path, **variables: str) -> Iterator[RawServer]:
         process.stdin.close()
         assert process.stdout is not None
         assert process.stdout.read() == ""
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_stdout_carries_the_protocol_alone_whatever_a_task_prints(

@@ -1,7 +1,6 @@
 """A dataset, scripts and runs for one test; names are its own, since tests share a store."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -18,15 +17,7 @@ from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace
 from tests.runs.records import read_record
-
-PATIENCE = 90.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    with anyio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nobody tells of it
-            await anyio.sleep(0.01)
+from tests.waiting import PATIENCE_S
 
 
 @dataclass
@@ -76,7 +67,7 @@ class Scene:
         self,
         task_script: Path | None,
         *,
-        wait_seconds: float = PATIENCE,
+        wait_seconds: float = PATIENCE_S,
         on_progress: OnProgress | None = None,
         **arguments: Any,  # noqa: ANN401
     ) -> RunAnswer:

@@ -6,10 +6,10 @@ from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
-from tests.reading.humans import Humans
+from tests.services.humans import Humans
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = "def task(*, item, **kwargs):\n    return item.metadata['number']\n"
 DECLARING = """

@@ -12,9 +12,10 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.worker.user_code import Returned, UserCode, UserLoop
-from tests.worker.scene import PATIENCE, Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def results(scene: Scene) -> list[ItemResult]:
@@ -359,7 +360,7 @@ async def test_the_time_of_a_call_does_not_run_while_it_waits_for_a_thread() -> 
 
     def hold() -> None:
         begun.set()
-        ended.wait(PATIENCE)
+        ended.wait(PATIENCE_S)
 
     async with anyio.create_task_group() as group:
         group.start_soon(partial(code.call, hold, str, is_async=False))

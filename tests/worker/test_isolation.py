@@ -7,7 +7,7 @@ import pytest
 
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_scripts_that_seed_random_make_runs_with_ids_of_their_own(scene: Scene) -> None:

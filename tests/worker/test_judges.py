@@ -13,9 +13,10 @@ from lfexp_mcp.services.runs.task_usage import read_task_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
-from tests.worker.scene import PATIENCE, Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 PROMPT = "Score from 0 to 10.\nInput: {{input}}\nOutput: {{output}}\nExpected: {{expected_output}}"
@@ -231,7 +232,7 @@ async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_i
         await until(lambda: bool(folder.read_state().retried))
         progress = (await follow(ws, folder)).progress()
         openai_server.respond = lambda _call: Reply()
-        await wait_for_run(ws, scene.dataset, scene.run_name, PATIENCE)
+        await wait_for_run(ws, scene.dataset, scene.run_name, PATIENCE_S)
         assert answer.status == "running"
         assert folder.status() == "completed"
     assert (progress.done, progress.scoring, progress.seconds_left) == (1, 1, None)

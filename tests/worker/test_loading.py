@@ -12,9 +12,10 @@ from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerErro
 from lfexp_mcp.services.experiments import run_experiment
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.follower import wait_for_run
-from tests.worker.scene import Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GATED = """
     import os, time
@@ -69,7 +70,7 @@ async def test_a_call_does_not_wait_longer_for_the_loading_than_it_was_told_to(s
     with pytest.raises(RunExistsError, match="is running"):
         await scene.run(scene.script(GOOD))
     go.touch()
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
     record = await scene.record()
     assert (record.status, record.warnings) == ("completed", ())
 
@@ -92,7 +93,7 @@ async def test_a_caller_that_goes_away_while_the_scripts_are_loaded_leaves_the_r
     task, go = gated(scene)
     await run_without_waiting(scene, task)
     go.touch()
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
     assert (await scene.record()).status == "completed"
 
 
@@ -101,7 +102,7 @@ async def test_a_refusal_that_nobody_waited_for_is_the_runs_end_and_a_resume_beg
     task, go = gated(scene, "raise ValueError('no model here')")
     await run_without_waiting(scene, task)
     go.touch()
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
     record = await scene.record()
     assert record.status == "failed"
     assert "no model here" in record.warnings[0]

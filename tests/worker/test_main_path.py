@@ -7,7 +7,8 @@ from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway import STATUS_SCORE_NAME
 from lfexp_mcp.model import EvaluatorInfo, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 from lfexp_mcp.answers.run import RunAnswer
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ITEMS = 8
 EVALUATORS = """

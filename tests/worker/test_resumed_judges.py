@@ -13,7 +13,7 @@ from tests.providers.server import ProviderServer, Reply
 from tests.worker.scene import Scene
 from tests.worker.test_judges import PROMPT, UPPER, scene_settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 FIRST = {"scale": "0-10", "model": "gpt-one", "provider": "openai"}
 SECOND = {"scale": "1-5", "model": "gpt-two", "provider": "openai"}

@@ -7,9 +7,10 @@ import pytest
 
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.runs.records import read_record
-from tests.worker.scene import Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_a_hundred_megabytes_of_prints_neither_block_nor_fill_the_disk(scene: Scene) -> None:
@@ -173,7 +174,7 @@ async def test_a_run_whose_first_items_all_fail_alike_says_so_while_it_is_at_wor
     assert record.status == "running"
     assert "All of the first 20 items failed with the same error: ConnectionError: no route" in record.warnings[0]
     task.with_name(task.name + ".go").touch()
-    await wait_for_run(scene.ws, scene.dataset, scene.run_name, 60)
+    await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
 
 
 @pytest.mark.parametrize(("limit", "most"), [(3, 3), (0.5, 20)])

@@ -10,7 +10,8 @@ from lfexp_mcp.worker.sdk import encode
 from lfexp_mcp.worker.spans import ItemSpans
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.test_delivery import only_writes
-from tests.worker.scene import Scene, until
+from tests.waiting import until
+from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,10 @@ from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
-from tests.worker.scene import Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 COUNTING = """
     import os, time
@@ -312,7 +313,7 @@ async def test_waiting_ends_with_the_run(scene: Scene) -> None:
     task = scene.script(COUNTING)
     await scene.run(task, wait_seconds=0)
     scene.folder.joinpath("task.py.go").touch()
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE_S):
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, 1000)
     assert (await scene.run_folder()).status() == "completed"
 

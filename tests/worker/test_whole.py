@@ -14,9 +14,10 @@ from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
-from tests.worker.scene import PATIENCE, Scene, until
+from tests.waiting import PATIENCE_S, until
+from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 HALF = """
@@ -88,6 +89,6 @@ async def test_a_cancelled_run_is_cancelled_and_a_running_one_unknown_on_another
 
 
 async def _until_listed(ws: Workspace, scene: Scene, results: int) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(PATIENCE_S):
         while [run.results for run in (await list_runs(ws, scene.dataset)).runs] != [results]:  # noqa: ASYNC110
             await anyio.sleep(0.05)

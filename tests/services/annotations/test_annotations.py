@@ -15,8 +15,8 @@ from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair,
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.humans import Humans
-from tests.reading.recording import Recorded, RecordedRun, make_dataset, record_run
+from tests.services.humans import Humans
+from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 

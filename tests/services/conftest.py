@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lfexp_mcp.settings import Settings
-from tests.reading.humans import Humans
+from tests.services.humans import Humans
 
 
 @pytest.fixture

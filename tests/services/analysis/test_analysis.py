@@ -12,8 +12,8 @@ from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.humans import Humans
-from tests.reading.recording import Recorded, make_dataset, record_run
+from tests.services.humans import Humans
+from tests.services.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 

@@ -14,6 +14,7 @@ from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import merge_journal
 from lfexp_mcp.services.workspace import Workspace
+from tests.waiting import PATIENCE_S
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = """
@@ -120,7 +121,7 @@ async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
             evaluator_script=evaluators,
             description=f"the {name}",
         )
-        await run_experiment(workspace, request, wait_seconds=120)
+        await run_experiment(workspace, request, wait_seconds=PATIENCE_S)
 
     answer = await get_run(workspace, "journal-own", "first")
 
@@ -160,7 +161,7 @@ async def test_a_run_that_was_stopped_passes_no_gate_and_its_waiting_items_are_n
             fail_on_error=limit,
             max_concurrency=1,
         )
-        await run_experiment(workspace, request, wait_seconds=120)
+        await run_experiment(workspace, request, wait_seconds=PATIENCE_S)
 
     conditions = ["short<0.1", "short.delta<-0.9", "error_rate>0.99", "worse"]
     gated = CompareRequest(dataset="journal-gate", runs=["whole", "stopped"], fail_if=conditions)

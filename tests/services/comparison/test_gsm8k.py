@@ -8,9 +8,11 @@ import pytest
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.recording import Recorded, make_dataset, record_run
+from tests.services.recording import Recorded, make_dataset, record_run
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
+pytestmark = pytest.mark.slow
+
+DATA = Path(__file__).parents[4] / "shared" / "data" / "gsm8k" / "test.jsonl"
 
 
 @pytest.mark.anyio

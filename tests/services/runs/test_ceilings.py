@@ -13,9 +13,9 @@ from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.recording import Recorded, make_dataset, record_run
 from tests.reports.models import answers
 from tests.reports.test_foreign import MODELS
+from tests.services.recording import Recorded, make_dataset, record_run
 
 CEILINGS: dict[Detail, int] = {"summary": 10_000, "full": 20_000}
 SCORES = 300

@@ -17,7 +17,7 @@ from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.recording import Recorded, make_dataset, record_run
+from tests.services.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 

@@ -22,8 +22,8 @@ from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.humans import Humans
-from tests.reading.recording import Recorded, make_dataset, record_run
+from tests.services.humans import Humans
+from tests.services.recording import Recorded, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 

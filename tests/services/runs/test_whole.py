@@ -28,7 +28,7 @@ from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
-from tests.reading.recording import Recorded, RecordedRun, make_dataset, record_run
+from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run
 
 pytestmark = pytest.mark.anyio
 
