@@ -6,7 +6,7 @@ import numpy as np
 
 from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.services.analysis.slices import slice_run
-from lfexp_mcp.services.comparison.comparability import shared_items
+from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.resampling import bootstrap_interval
@@ -99,8 +99,7 @@ def _compare(differences: list[list[float]]) -> ScoreComparison:
     """Compare two runs that differ so, per score; the first one's line."""
     names = [f"score-{index:02}" for index in range(len(differences))]
     baseline, run = _runs(dict(zip(names, differences, strict=True)))
-    shared = shared_items(baseline, run)
-    ((line, *_),) = compare_scores(baseline, [run], [shared], [[]], names, None, None)
+    ((line, *_),) = compare_scores([pair_runs(baseline, run)], [[]], names, None, None)
     return line
 
 

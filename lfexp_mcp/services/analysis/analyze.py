@@ -1,15 +1,13 @@
-"""Explaining one run: how its scores are spread, what fails, and what the failures have in common."""
+"""Explaining one run: how its scores are distributed, what fails, and what the failures have in common."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.answers.analysis import (
     Analysis,
-    DisagreementItem,
-    ExtremeItem,
     FailureList,
     ScoreCorrelation,
     ScoreDistribution,
@@ -23,19 +21,25 @@ from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
 from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
-from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
-from lfexp_mcp.services.analysis.outputs import group_errors, group_outputs
+from lfexp_mcp.services.analysis.failures import Failure, find_failures, group_errors, read_page, show_failure
+from lfexp_mcp.services.analysis.notable_items import (
+    Disagreement,
+    most_expensive_items,
+    read_disagreements,
+    show_disagreement,
+    slowest_items,
+)
+from lfexp_mcp.services.analysis.outputs import group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
-from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.get_run import describe_recorded, repeat_of
-from lfexp_mcp.services.runs.read_run import read_run, with_comments
+from lfexp_mcp.services.runs.get_run import describe_recorded
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
-from lfexp_mcp.services.runs.task_usage import RunTaskUsage, TaskUsage, read_task_usage
+from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
-OF_THE_RUN = {
+RUN_FIELDS = {
     "backend",
     "dataset",
     "run_name",
@@ -47,12 +51,11 @@ OF_THE_RUN = {
     "failed",
     "pending",
 }
-"""What an analysis says of its run as every answer on one does."""
-FEW = 3
-"""Failing items shown when they were not asked for."""
-EXTREMES = 5
-SCORES_A_ROW = 3
-"""Scores whose spread is shown for each entry that a list may have."""
+"""What an analysis repeats of the description of its run."""
+DEFAULT_FAILURES = 3
+"""Failing items shown without `show_failures`."""
+DISTRIBUTIONS_PER_ROW = 3
+"""Score distributions shown per entry that a list may have."""
 
 
 class AnalyzeRequest(BaseModel):
@@ -66,7 +69,7 @@ class AnalyzeRequest(BaseModel):
     score_name: str | None = Field(default=None, description="Only this score.")
     score_threshold: float | str | None = Field(
         default=None,
-        description=f"An item fails that scores worse: on 0-1, a percentage, or `4/5` on the scale of `score_name`. "
+        description=f"An item fails below it: on 0-1, a percentage, or `4/5` on the scale of `score_name`. "
         f"Default {PASS_MARK}.",
     )
     limit: int = Field(default=10, ge=1, le=100, description="Entries per list.")
@@ -95,20 +98,20 @@ class AnalyzeRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Findings:
-    """All that was found, before it is cut to an answer's size."""
+class _Found:
+    """Everything found, before it is cut to an answer's size; a later page of failures has nothing but these."""
 
     described: RunAnswer
+    record: RunRecord
     values: ScoredRun
-    scores: list[ScoreDistribution]
     failures: list[Failure]
     start: int
-    """Where the page of failures begins."""
     page: list[Failure]
-    slices: list[SliceResult]
-    correlations: list[ScoreCorrelation]
-    usage: RunTaskUsage
-    disagreements: list[tuple[RaterPair, RatedItem]]
+    scores: list[ScoreDistribution] = field(default_factory=list)
+    slices: list[SliceResult] = field(default_factory=list)
+    correlations: list[ScoreCorrelation] = field(default_factory=list)
+    usage: RunTaskUsage = field(default_factory=lambda: RunTaskUsage({}))
+    disagreements: list[Disagreement] = field(default_factory=list)
 
 
 async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
@@ -116,7 +119,7 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
     Raises:
         NotFoundError: There is no such dataset, run or score.
-        UsageError: The cursor is none of the failures' list, or the threshold is on another scale than the score.
+        UsageError: The cursor is invalid, or the threshold is on another scale than the score.
     """
     start = read_cursor(request.cursor)
     record = await read_run(ws, request.dataset, request.run_name)
@@ -124,134 +127,39 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
     return fit(lambda size: _answer(found, request, size), request.limit, request.detail)
 
 
-async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Findings:
+async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Found:
     scales = await configured_scales(ws, record.scores)
     values = interpret_run(record, scales)
-    scores = _scores_asked(values, request.score_name)
+    scores = _scores_to_explain(values, request.score_name)
     described = await describe_recorded(ws, record, scales)
-    comparable = [score for score in scores if values.interpretations[score].is_comparable]
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
     check_cursor(start, len(failures), "failing results")
-    rows = request.limit if request.show_failures or request.cursor else min(FEW, request.limit)
+    rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
+    page = await read_page(ws, failures[start : start + rows])
     if request.cursor is not None:
-        page = await read_page(ws, failures[start : start + rows])
-        return _Findings(described, values, [], failures, start, page, [], [], RunTaskUsage({}), [])
-    pairs = [pair for pair in rater_pairs(values, values.humans) if pair.judge in scores]
-    return _Findings(
-        described=described,
-        values=values,
+        return _Found(described, record, values, failures, start, page)
+    comparable = [score for score in scores if values.interpretations[score].is_comparable]
+    return _Found(
+        described,
+        record,
+        values,
+        failures,
+        start,
+        page,
         scores=[
             describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
         ],
-        failures=failures,
-        start=start,
-        page=await read_page(ws, failures[start : start + rows]),
         slices=await anyio.to_thread.run_sync(slice_run, values, comparable),
         correlations=await anyio.to_thread.run_sync(correlate_scores, values, comparable),
         usage=await read_task_usage(ws, record),
-        disagreements=await _disagreements(ws, pairs, request.limit),
+        disagreements=await read_disagreements(ws, values, scores, request.limit),
     )
 
 
-def _threshold(request: AnalyzeRequest, values: ScoredRun) -> float:
-    """The threshold on 0-1.
-
-    Raises:
-        UsageError: It is on another scale than the score.
-    """
-    limit = request.limit_of_scores
-    reading = values.interpretations.get(request.score_name or "")
-    if limit.is_canonical or reading is None:
-        return limit.value
-    if reading.scale is None:
-        raise UsageError(f"score_threshold {limit}: the values of {request.score_name!r} are on no known scale.")
-    try:
-        return limit.canonical(reading.scale)
-    except ValueError as error:
-        raise UsageError(f"score_threshold {limit}: {error}.") from None
-
-
-def _answer(found: _Findings, request: AnalyzeRequest, size: AnswerSize) -> Analysis:
-    described, record = found.described, found.values.record
-    shown = found.page[: size.rows]
-    end = found.start + len(shown)
-    if request.cursor is not None:
-        return _further_page(found, shown, end, request, size)
-    splits = judge_disagreements(record)
-    most = len(found.scores) if request.detail == "full" else SCORES_A_ROW * size.rows
-    warnings = [*described.warnings, *found.usage.warnings]
-    if len(found.scores) > most:
-        warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
-    return Analysis(
-        backend=described.backend,
-        dataset=described.dataset,
-        run_name=described.run_name,
-        status=described.status,
-        experiment_url=described.experiment_url,
-        total_items=described.total_items,
-        repeats=described.repeats,
-        succeeded=described.succeeded,
-        failed=described.failed,
-        pending=described.pending,
-        scores=found.scores[:most],
-        failures=_failure_list(found, shown, end, size),
-        errors=group_errors(record.items, size)[: size.rows],
-        slices=_slices_shown(found.slices, size.rows, request.detail),
-        slices_tested=len(found.slices),
-        correlations=found.correlations[: size.rows],
-        outputs=group_outputs(record.items, size),
-        slowest=_slowest(record)[: size.rows],
-        most_expensive=_dearest(record, found.usage.items)[: size.rows],
-        disagreements=[_disagreement(record, pair, rated, size) for pair, rated in found.disagreements[: size.rows]],
-        split_votes=[
-            SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
-            for split in splits[: size.rows]
-        ],
-        split_votes_total=len(splits),
-        warnings=warnings,
-        notice=UNTRUSTED_NOTICE,
-        next=_next_steps(request, found, end),
-    )
-
-
-def _failure_list(found: _Findings, shown: Sequence[Failure], end: int, size: AnswerSize) -> FailureList:
-    return FailureList(
-        total=len(found.failures),
-        items=[show_failure(failure, found.values, size) for failure in shown],
-        next_cursor=write_cursor(end) if end < len(found.failures) else None,
-    )
-
-
-def _further_page(
-    found: _Findings, shown: Sequence[Failure], end: int, request: AnalyzeRequest, size: AnswerSize
-) -> Analysis:
-    """A later page of the failing items: what the first answer said of the run is not said again."""
-    described = found.described
-    return Analysis(
-        **described.model_dump(include=OF_THE_RUN),
-        scores=[],
-        failures=_failure_list(found, shown, end, size),
-        errors=[],
-        slices=[],
-        slices_tested=0,
-        correlations=[],
-        outputs=[],
-        slowest=[],
-        most_expensive=[],
-        disagreements=[],
-        split_votes=[],
-        split_votes_total=0,
-        warnings=[],
-        notice=f"A later page of the failing items; all else is in the answer without a cursor. {UNTRUSTED_NOTICE}",
-        next=_next_steps(request, found, end),
-    )
-
-
-def _scores_asked(values: ScoredRun, score_name: str | None) -> list[str]:
-    names = sorted(
-        {*values.interpretations, *(missing.name for item in values.record.items for missing in item.unscored)}
-    )
+def _scores_to_explain(values: ScoredRun, score_name: str | None) -> list[str]:
+    unscored = {missing.name for item in values.record.items for missing in item.unscored}
+    names = sorted(values.interpretations.keys() | unscored)
     if score_name is None:
         return names
     if score_name not in names:
@@ -266,84 +174,85 @@ def _scores_asked(values: ScoredRun, score_name: str | None) -> list[str]:
     return [score_name]
 
 
-def _slices_shown(slices: Sequence[SliceResult], rows: int, detail: Detail) -> list[SliceResult]:
-    """Those worth a look: shown to differ, and the lowest of the others."""
-    if detail == "full":
-        return list(slices)
-    telling = [
-        one for one in slices if one.verdict.endswith("than the rest") or (one.p_adjusted is not None and one.delta < 0)
-    ]
-    return telling[:rows]
+def _threshold(request: AnalyzeRequest, values: ScoredRun) -> float:
+    """Return the threshold on 0-1.
+
+    Raises:
+        UsageError: It is on another scale than the score.
+    """
+    limit = request.limit_of_scores
+    interpretation = values.interpretations.get(request.score_name or "")
+    if limit.is_canonical or interpretation is None:
+        return limit.value
+    if interpretation.scale is None:
+        raise UsageError(f"score_threshold {limit}: the scale of {request.score_name!r} is unknown.")
+    try:
+        return limit.canonical(interpretation.scale)
+    except ValueError as error:
+        raise UsageError(f"score_threshold {limit}: {error}.") from None
 
 
-def _slowest(record: RunRecord) -> list[ExtremeItem]:
-    timed = sorted((item for item in record.items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
-    return [
-        ExtremeItem(
-            item_id=item.item_id,
-            trace_id=item.trace_id,
-            seconds=item.seconds,
-            repeat=repeat_of(record, item),
-        )
-        for item in timed[:EXTREMES]
-    ]
+def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysis:
+    described, record = found.described, found.record
+    page = found.page[: size.rows]
+    end = found.start + len(page)
+    answer = Analysis(
+        **described.model_dump(include=RUN_FIELDS),
+        failures=FailureList(
+            total=len(found.failures),
+            items=[show_failure(failure, found.values, size) for failure in page],
+            next_cursor=write_cursor(end) if end < len(found.failures) else None,
+        ),
+        next=_next_steps(request, found, end),
+    )
+    if request.cursor is not None:
+        answer.notice = f"A later page of failing items; the rest is in the answer without cursor. {UNTRUSTED_NOTICE}"
+        return answer
 
-
-def _dearest(record: RunRecord, usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
-    """The items whose model calls cost most, or used most tokens where no price is known."""
-    traces = {item.item_id: item.trace_id for item in record.items}
-    ordered = sorted(usage.items(), key=lambda entry: (-(entry[1].cost or 0.0), -entry[1].tokens, entry[0]))
-    return [
-        ExtremeItem(item_id=item_id, trace_id=traces.get(item_id), tokens=round(used.tokens), cost_usd=used.cost)
-        for item_id, used in ordered[:EXTREMES]
-    ]
-
-
-async def _disagreements(ws: Workspace, pairs: Sequence[RaterPair], rows: int) -> list[tuple[RaterPair, RatedItem]]:
-    """The items on which judge and human differ, the furthest apart first, with the words of both."""
-    differing = [(pair, rated) for pair in pairs for rated in pair.items if rated.differs]
-    differing.sort(key=lambda entry: (-entry[1].distance, entry[1].item.item_id))
-    shown = differing[:rows]
-    items = await with_comments(ws, [rated.item for _, rated in shown])
-    comments = {score.id: score for item in items for score in item.scores}
-    return [
-        (
-            pair,
-            replace(
-                rated,
-                judge_score=comments.get(rated.judge_score.id, rated.judge_score),
-                human_score=comments.get(rated.human_score.id, rated.human_score),
-            ),
-        )
-        for pair, rated in shown
-    ]
-
-
-def _disagreement(record: RunRecord, pair: RaterPair, rated: RatedItem, size: AnswerSize) -> DisagreementItem:
-    return DisagreementItem(
-        item_id=rated.item.item_id,
-        judge=pair.judge,
-        judge_value=rated.judge_value,
-        human=pair.human,
-        human_value=rated.human_value,
-        untrusted_judge_reason=size.truncate_optional(rated.judge_score.comment),
-        untrusted_human_comment=size.truncate_optional(rated.human_score.comment),
-        trace_id=rated.item.trace_id,
-        repeat=repeat_of(record, rated.item),
+    most = len(found.scores) if request.detail == "full" else DISTRIBUTIONS_PER_ROW * size.rows
+    warnings = [*described.warnings, *found.usage.warnings]
+    if len(found.scores) > most:
+        warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
+    splits = judge_disagreements(record)
+    return answer.model_copy(
+        update={
+            "scores": found.scores[:most],
+            "errors": group_errors(record.items, size),
+            "slices": found.slices if request.detail == "full" else _notable(found.slices)[: size.rows],
+            "slices_tested": len(found.slices),
+            "correlations": found.correlations[: size.rows],
+            "outputs": group_outputs(record.items, size),
+            "slowest": slowest_items(record)[: size.rows],
+            "most_expensive": most_expensive_items(record, found.usage.items)[: size.rows],
+            "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],
+            "split_votes": [
+                SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
+                for split in splits[: size.rows]
+            ],
+            "split_votes_total": len(splits),
+            "warnings": warnings,
+        }
     )
 
 
-def _next_steps(request: AnalyzeRequest, found: _Findings, end: int) -> list[NextStep]:
+def _notable(slices: Sequence[SliceResult]) -> list[SliceResult]:
+    """The slices shown to differ, and the others that are lower."""
+    return [
+        one for one in slices if one.verdict.endswith("than the rest") or (one.p_adjusted is not None and one.delta < 0)
+    ]
+
+
+def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextStep]:
     failures = found.failures
     run = {"dataset": request.dataset, "run_name": request.run_name}
     steps = []
     if end < len(failures):
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
         arguments: dict[str, JsonValue] = {**given, "show_failures": True, "cursor": write_cursor(end)}
-        steps.append(NextStep(tool="analyze_run", arguments=arguments, why="List the further failing items."))
+        steps.append(NextStep(tool="analyze_run", arguments=arguments, why="List further failing items."))
     if failures:
         lowest: dict[str, JsonValue] = {**run, "item_id": failures[0].item.item_id}
-        steps.append(NextStep(tool="get_run", arguments=lowest, why="Read the lowest item whole."))
+        steps.append(NextStep(tool="get_run", arguments=lowest, why="Read the lowest item in full."))
     why = "Read what humans wrote before digging into single items."
     if found.disagreements:
         why = "Humans and judges differ: read what the humans wrote."

@@ -1,4 +1,4 @@
-"""How the scores of a run are spread, and how they go together."""
+"""How the scores of a run are distributed, and how they correlate."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -13,7 +13,7 @@ QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
 def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: float) -> ScoreDistribution:
-    """Describe the spread of one score; the threshold is on 0-1."""
+    """Describe the distribution of one score; the threshold is on 0-1."""
     numbers = _numbers(values, summary.name)
     on_scale = values.has_scale(summary.name)
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
@@ -29,7 +29,7 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
 
 
 def _numbers(values: ScoredRun, name: str) -> list[float]:
-    """The score's numbers over all results, repeats of an item each."""
+    """The score's numbers over all results, each repeat of an item separately."""
     if name not in values.interpretations:
         return []
     scores = (values.score_of(item, name) for item in values.record.items)
@@ -38,7 +38,7 @@ def _numbers(values: ScoredRun, name: str) -> list[float]:
 
 
 def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorrelation]:
-    """How every two scores go together, the strongest first."""
+    """Correlate every two scores, the strongest correlation first."""
     found = []
     for first, second in combinations([name for name in scores if name in values.numbers], 2):
         one, other = values.numbers[first], values.numbers[second]

@@ -1,33 +1,23 @@
-"""Outputs that look wrong by themselves, and errors grouped by kind."""
+"""Outputs that look wrong by themselves: empty, cut off, or the same for different inputs."""
 
 import json
-import re
 import unicodedata
 from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.analysis import ErrorGroup, OutputGroup
+from lfexp_mcp.answers.analysis import OutputGroup
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.answer_size import AnswerSize
 
-LONG_OUTPUT = 200
-"""Characters from which an output is long enough that its end tells whether it was cut off."""
-REPEATED_LENGTH = 20
-"""Characters from which the same output for different inputs is no mere label."""
-MOSTLY = 0.6
-"""Share of long outputs that end properly, from which one that does not was cut off."""
-IDS_SHOWN = 5
-
-_VARIABLE = re.compile(
-    r"""(?P<quoted>"[^"\n]{1,200}"|'[^'\n]{1,200}'|`[^`\n]{1,200}`)
-      | (?P<url>https?://\S+)
-      | (?P<path>(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,})
-      | (?P<id>\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b)
-      | (?P<number>\d[\d.,:]*\d|\d)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_KIND_LENGTH = 160
+MIN_LONG_CHARS = 200
+"""An output of this length counts as cut off if it does not end properly."""
+MIN_REPEATED_CHARS = 20
+"""Shorter outputs, such as labels, may well be the same for different inputs."""
+MIN_PROPER_SHARE = 0.6
+"""Unless this share of the long outputs ends properly, none counts as cut off."""
+MAX_ENDING_CHARS = 80
+MAX_IDS = 5
 
 
 def group_outputs(items: Sequence[ItemResult], size: AnswerSize) -> list[OutputGroup]:
@@ -43,18 +33,18 @@ def _empty(items: Sequence[ItemResult]) -> OutputGroup | None:
 
 
 def _cut_off(items: Sequence[ItemResult], size: AnswerSize) -> OutputGroup | None:
-    """Texts that stop without an end, where most of the run's long texts have one."""
-    long = [item for item in items if isinstance(item.output, str) and len(item.output) >= LONG_OUTPUT]
+    """Texts without a proper end, if most of the run's long texts have one."""
+    long = [item for item in items if isinstance(item.output, str) and len(item.output) >= MIN_LONG_CHARS]
     cut = [item for item in long if not _ends_well(_text(item.output))]
-    if not cut or len(long) - len(cut) < MOSTLY * len(long):
+    if not cut or len(long) - len(cut) < MIN_PROPER_SHARE * len(long):
         return None
     example = _text(cut[0].output).rstrip()
-    ending = example[-min(80, size.text_chars) :]
+    ending = example[-min(MAX_ENDING_CHARS, size.text_chars) :]
     return OutputGroup(kind="cut off", count=len(cut), item_ids=_ids(cut), example=f"…{ending}")
 
 
 def _ends_well(text: str) -> bool:
-    """Whether a text ends in punctuation that ends something, in any script, and no code block is left open."""
+    """Whether a text ends in closing punctuation, in any script, and leaves no code block open."""
     ending = text.rstrip()
     last = ending[-1:]
     closed = bool(last) and unicodedata.category(last)[0] in "PS" and last not in ",;-"
@@ -65,7 +55,7 @@ def _repeated(items: Sequence[ItemResult], size: AnswerSize) -> list[OutputGroup
     by_text: dict[str, list[ItemResult]] = {}
     for item in items:
         text = _text(item.output)
-        if len(text) >= REPEATED_LENGTH:
+        if len(text) >= MIN_REPEATED_CHARS:
             by_text.setdefault(text, []).append(item)
     groups = [
         OutputGroup(kind="repeated", count=len(alike), item_ids=_ids(alike), example=size.truncate_text(text))
@@ -75,38 +65,8 @@ def _repeated(items: Sequence[ItemResult], size: AnswerSize) -> list[OutputGroup
     return sorted(groups, key=lambda group: -group.count)[: max(1, size.rows)]
 
 
-def group_errors(items: Sequence[ItemResult], size: AnswerSize) -> list[ErrorGroup]:
-    """Group the errors of tasks, evaluators and judges by kind, the most frequent first."""
-    found: dict[tuple[str, str], list[tuple[str, ItemResult]]] = {}
-    for item in items:
-        errors = [("task", item.error)] if item.error is not None else []
-        for where, error in (*errors, *((missing.name, missing.error) for missing in item.unscored)):
-            found.setdefault((where, error_kind(error)), []).append((error, item))
-    groups = [
-        ErrorGroup(
-            kind=kind,
-            where=where,
-            count=len(errors),
-            example=size.truncate_text(errors[0][0]),
-            item_ids=_ids([item for _, item in errors]),
-        )
-        for (where, kind), errors in found.items()
-    ]
-    return sorted(groups, key=lambda group: (-group.count, group.where, group.kind))
-
-
-def error_kind(error: str) -> str:
-    """What errors of one kind have in common: the message without its numbers, quotes, paths and addresses."""
-    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
-    if not lines:
-        return "no message"
-    # The last line of a traceback is its message.
-    message = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    return _VARIABLE.sub(lambda match: f"<{match.lastgroup}>", message)[:_KIND_LENGTH]
-
-
 def _ids(items: Sequence[ItemResult]) -> list[str]:
-    return [item.item_id for item in items[:IDS_SHOWN]]
+    return [item.item_id for item in items[:MAX_IDS]]
 
 
 def _text(value: JsonValue) -> str:

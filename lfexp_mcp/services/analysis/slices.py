@@ -1,4 +1,4 @@
-"""Kinds of items that do worse: every categorical metadata key, each value against the rest of the run."""
+"""Kinds of items that do worse: each value of each categorical metadata key against the rest of the run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.significance import ALPHA, holm
 from lfexp_mcp.statistics.subgroups import SubgroupDifference, compare_with_rest
 
-MOST_VALUES = 20
-"""Distinct values up to which a metadata key is a category."""
-LEAST_PER_VALUE = 2
-"""Items that a category's values have on average, at least: an id has one each."""
-LONGEST_VALUE = 80
+MAX_CATEGORIES = 20
+"""A metadata key with more distinct values is not categorical."""
+MIN_ITEMS_PER_VALUE = 2
+"""Nor is one whose values have fewer items on average, such as an id."""
+MAX_LABEL_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
+    """The items that share a metadata value."""
+
     key: str
     value: str
     item_ids: frozenset[str]
@@ -32,7 +34,7 @@ def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
         scores: The scores to compare.
 
     Returns:
-        Every slice and score with items on both sides: those shown to be worse first, then by difference.
+        One result per slice and score with items on both sides, those shown to be worse first, then by difference.
     """
     slices = list(_slices(values))
     places = {score: _places(values.numbers.get(score, {}), slices) for score in scores}
@@ -51,7 +53,7 @@ def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
 
 
 def _places(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tuple[_Slice, list[int]]]:
-    """The slices with items on both sides, and where those inside stand among a score's numbers."""
+    """The slices with items on both sides, with the indices of their items among a score's numbers."""
     found = [(piece, [place for place, item_id in enumerate(numbers) if item_id in piece.item_ids]) for piece in slices]
     return [(piece, group) for piece, group in found if 0 < len(group) < len(numbers)]
 
@@ -97,7 +99,7 @@ def _result(
 
 
 def _verdict(result: SubgroupDifference, p: float | None, *, on_scale: bool) -> SliceVerdict:
-    """On a scale, more is better; without one nobody knows."""
+    """Without a scale, it is unknown whether more is better."""
     if p is None:
         return "too few items"
     if p >= ALPHA or (result.interval is not None and not result.interval.excludes_zero):
@@ -120,18 +122,18 @@ def _slices(values: ScoredRun) -> Iterator[_Slice]:
 
 def _is_category(members: Mapping[str, set[str]]) -> bool:
     labelled = sum(len(item_ids) for item_ids in members.values())
-    return len(members) <= MOST_VALUES and labelled >= LEAST_PER_VALUE * len(members)
+    return len(members) <= MAX_CATEGORIES and labelled >= MIN_ITEMS_PER_VALUE * len(members)
 
 
 def _labels(metadata: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The metadata's short values, keys of nested objects joined by dots, each entry of a list one label."""
+    """(key, value) of the metadata's short values; nested keys are joined by dots, each entry of a list is a value."""
     for key, value in metadata.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _labels(value, f"{name}.")
         elif isinstance(value, list):
-            yield from ((name, entry) for entry in value if isinstance(entry, str) and len(entry) <= LONGEST_VALUE)
+            yield from ((name, entry) for entry in value if isinstance(entry, str) and len(entry) <= MAX_LABEL_CHARS)
         elif isinstance(value, bool):
             yield name, str(value).lower()
-        elif isinstance(value, str | int) and 0 < len(str(value)) <= LONGEST_VALUE:
+        elif isinstance(value, str | int) and 0 < len(str(value)) <= MAX_LABEL_CHARS:
             yield name, str(value)

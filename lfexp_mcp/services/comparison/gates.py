@@ -1,84 +1,40 @@
-"""Gates: conditions under which a run fails, such as `accuracy<0.8`, `quality<4/5`, `accuracy.delta<-2%` or `worse`."""
+"""Gates: whether runs pass conditions. A gate never passes because data is missing."""
 
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from lfexp_mcp.answers.comparison import CheckOutcome, Gate, GateCheck, ScoreVerdict
+from lfexp_mcp.answers.comparison import CheckOutcome, Gate, GateCheck, RunMetrics, ScoreComparison, ScoreVerdict
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import RunStatus, Scale
-from lfexp_mcp.scores.limits import Limit, parse_limit
-from lfexp_mcp.services.comparison.coverage import MOST_LACKING, Coverage
+from lfexp_mcp.model import UNIT, RunStatus, Scale
+from lfexp_mcp.scores.limits import Limit
+from lfexp_mcp.services.comparison.conditions import ERROR_RATE, Comparator, Condition, NotWorse, Threshold
+from lfexp_mcp.services.comparison.missing_data import (
+    MAX_MISSING_SHARE,
+    MissingData,
+    missing_ended_pairs,
+    missing_ends,
+    missing_pairs,
+    missing_scores,
+)
+from lfexp_mcp.services.comparison.run_metrics import error_rate_delta
+from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.paired import MIN_PAIRS
+from lfexp_mcp.statistics.significance import ALPHA
 
-Comparator = Literal["<", "<=", ">", ">="]
-ERROR_RATE = "error_rate"
-DIGITS = 9
-"""Decimal places that are compared: further ones hold what rounding leaves of sums."""
-
+COMPARED_DECIMALS = 9
+"""Further decimals hold rounding errors of sums."""
 _COMPARE: dict[Comparator, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-_WRITTEN: dict[str, Comparator] = {
-    "<": "<",
-    "<=": "<=",
-    ">": ">",
-    ">=": ">=",
-    "≤": "<=",
-    "≥": ">=",
-}
-_QUOTED = r"\"[^\"]*\"|'[^']*'|`[^`]*`"
-_NAME = rf"(?:{_QUOTED}|[^<>=\"'`≤≥][^<>=≤≥]*?)"
-_CONDITION = re.compile(
-    rf"(?P<name>{_NAME})(?P<delta>\.delta)?\s*(?P<comparator><=|>=|[<>≤≥])\s*(?P<limit>[^<>=]+)", re.DOTALL
-)
-_NOT_WORSE = re.compile(rf"(?P<name>{_NAME})\.worse", re.DOTALL)
-_FORMS = (
-    "Write `<score>`, `<score>.delta` or `error_rate` with <, <=, > or >= and a limit, or `worse`, or `<score>.worse`."
-)
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """Fails where a measure is on the wrong side of a limit."""
-
-    expression: str
-    name: str
-    """A score's name, or `error_rate`."""
-    delta: bool
-    """Whether the difference to the baseline is meant."""
-    comparator: Comparator
-    limit: Limit
-    whole_name: str | None = None
-    """The text before the comparator where it ends in `.delta` without quotes, which may be a score's own name."""
-
-    def among(self, known: Sequence[str]) -> "Threshold":
-        """Tell a difference from a score whose own name ends in `.delta`, given the names that there are."""
-        if self.whole_name is not None and self.whole_name in known and self.name not in known:
-            return Threshold(self.expression, self.whole_name, False, self.comparator, self.limit)
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class NotWorse:
-    """Fails where a score is shown to be worse than the baseline's."""
-
-    expression: str
-    name: str | None
-    """The score's; None: any score."""
-
-
-Condition = Threshold | NotWorse
-
-
-@dataclass(frozen=True, slots=True)
-class RunMeasures:
-    """What a gate knows of one run."""
+class GateInput:
+    """What a gate checks of one run."""
 
     run: str
     status: RunStatus
@@ -86,68 +42,88 @@ class RunMeasures:
     values: Mapping[str, float]
     """Canonical mean per score, and `error_rate`."""
     scales: Mapping[str, Scale]
-    """Of each of the scores that have one, and of `error_rate`."""
+    """Per score that has one, and of `error_rate`."""
     deltas: Mapping[str, float]
     verdicts: Mapping[str, ScoreVerdict]
-    """Of the scores that are judged together, each adjusted for the others: for a condition on any score."""
+    """Per score, adjusted for the other scores: for a condition on any score."""
     verdicts_alone: Mapping[str, ScoreVerdict]
-    """Each at its own level, for a condition that names the score."""
+    """Per score, unadjusted: for a condition that names the score."""
     unusable: Mapping[str, str]
-    """Scores that no gate can use, and why."""
-    coverage: Mapping[str, Coverage]
-    """Of each of the values."""
-    pairs: Mapping[str, Coverage]
-    """Of each of the deltas and verdicts."""
+    """Scores that cannot be checked, and why."""
+    missing: Mapping[str, MissingData]
+    """Per value."""
+    missing_pairs: Mapping[str, MissingData]
+    """Per delta and verdict."""
     unfair: Mapping[str, str] = field(default_factory=dict)
     """Scores that cannot be compared with the baseline's, and why."""
 
 
-def parse_condition(expression: str) -> Condition:
-    """Read one condition.
+def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMetrics) -> GateInput:
+    """Collect what a gate checks of a run.
 
-    Raises:
-        UsageError: It cannot be read; the text names it and says which forms there are.
+    Args:
+        pair: The run and its baseline.
+        scores: The comparisons of its scores.
+        metrics: Of the run as a whole.
     """
-    text = expression.strip()
-    if text == "worse":
-        return NotWorse(expression, None)
-    named = _NOT_WORSE.fullmatch(text)
-    if named is not None and (score := _unquoted(named["name"])):
-        return NotWorse(expression, score)
-    match = _CONDITION.fullmatch(text)
-    name = _unquoted(match["name"]) if match is not None else ""
-    if match is None or not name:
-        raise UsageError(f"fail_if {expression!r} is not a condition. {_FORMS}")
-    try:
-        limit = parse_limit(match["limit"])
-    except ValueError as error:
-        raise UsageError(f"fail_if {expression!r}: {error}.") from None
-    is_bare = name == match["name"].strip()
-    whole_name = f"{name}.delta" if match["delta"] and is_bare else None
-    return Threshold(expression, name, bool(match["delta"]), _WRITTEN[match["comparator"]], limit, whole_name)
+    run, interpretations = pair.run, pair.run.interpretations
+    values = {score: mean for score, mean in metrics.means.items() if run.has_scale(score)}
+    missing = {score: missing_scores(run, score) for score in values}
+    deltas = {one.score: one.delta for one in scores if one.delta is not None}
+    pairs = {one.score: missing_pairs(pair, one.score) for one in scores}
+    if metrics.error_rate is not None:
+        values.setdefault(ERROR_RATE, metrics.error_rate)
+        missing.setdefault(ERROR_RATE, missing_ends(run))
+    error_delta = error_rate_delta(pair.baseline.record, run.record)
+    if error_delta is not None:
+        deltas.setdefault(ERROR_RATE, error_delta)
+        pairs.setdefault(ERROR_RATE, missing_ended_pairs(pair))
+    problems = {score: f"{one.problem}." for score, one in interpretations.items() if one.problem}
+    mixed = {score: "it has several makers, and so no mean." for score, one in interpretations.items() if one.mixed}
+    return GateInput(
+        run=run.name,
+        status=run.record.status,
+        baseline_status=pair.baseline.record.status,
+        values=values,
+        scales={ERROR_RATE: UNIT, **{score: one.scale for score, one in interpretations.items() if one.scale}},
+        deltas=deltas,
+        verdicts={one.score: _tested(one, one.p_adjusted) for one in scores if _has_direction(pair, one.score)},
+        verdicts_alone={one.score: _tested(one, one.p) for one in scores},
+        unusable=problems | mixed,
+        missing=missing,
+        missing_pairs=pairs,
+        unfair={one.score: one.reason for one in scores if one.verdict == "not comparable"},
+    )
 
 
-def _unquoted(name: str) -> str:
-    name = name.strip()
-    return name[1:-1] if re.fullmatch(_QUOTED, name) else name
+def _tested(compared: ScoreComparison, p: float | None) -> ScoreVerdict:
+    """A significant loss is worse, whatever the interval: rare gains that may be unseen are no reason to pass it."""
+    is_loss = compared.delta is not None and compared.delta < 0
+    return "worse" if is_loss and p is not None and p < ALPHA else compared.verdict
 
 
-def check_gate(conditions: Sequence[Condition], runs: Sequence[RunMeasures], known: Sequence[str]) -> Gate:
+def _has_direction(pair: RunPair, score: str) -> bool:
+    """Whether it is known which values are better: not for labels, text, and numbers in a unit of their own."""
+    interpretations = [run.interpretations[score] for run in (pair.baseline, pair.run) if score in run.interpretations]
+    return any(one.scale is not None or (one.problem and not one.own_unit) for one in interpretations)
+
+
+def check_gate(conditions: Sequence[Condition], runs: Sequence[GateInput], known: Sequence[str]) -> Gate:
     """Check every condition for every run.
 
-    A gate never passes for want of numbers. A condition is undecided, and the gate does not pass, where the run (or
-    the baseline, for a difference) is not completed, where it lacks the measure or that cannot be compared fairly,
-    where a result is still pending or more than `MOST_LACKING` of them lack a value because they failed, were not
-    scored or are not in both runs, and where too few pairs allow no verdict.
+    A condition is undecided, and the gate does not pass, if the run (or the baseline, for a difference) is not
+    completed, if the value does not exist or cannot be compared fairly, if a result is pending, if more than
+    `MAX_MISSING_SHARE` of the values are missing because results failed, were not scored or are not in both runs, or if
+    there are too few pairs for a verdict.
 
     Args:
         conditions: What makes a run fail.
-        runs: The runs that are checked, without the baseline.
+        runs: The runs to check, without the baseline.
         known: All score names.
 
     Raises:
-        UsageError: A condition names a score that no run has, asks for a verdict on the error rate, or names a limit
-            that is on another scale than the score, or that no value can reach.
+        UsageError: A condition names a score that no run has, asks for a verdict on the error rate, or has a limit on
+            another scale than the score, or that no value can reach.
     """
     meant = [one.among(known) if isinstance(one, Threshold) else one for one in conditions]
     for condition in meant:
@@ -158,12 +134,12 @@ def check_gate(conditions: Sequence[Condition], runs: Sequence[RunMeasures], kno
     return Gate(passed=all(check.outcome == "passed" for check in checks), checks=checks)
 
 
-def _check_name(condition: Condition, runs: Sequence[RunMeasures], known: Sequence[str]) -> None:
+def _check_name(condition: Condition, runs: Sequence[GateInput], known: Sequence[str]) -> None:
     name = condition.name
     if name is None or name in known:
         return
     if name != ERROR_RATE:
-        # A run without any score may have been meant to have this one.
+        # A run without any score may have been planned to have this one.
         if any(not run.values.keys() - {ERROR_RATE} and not run.unusable for run in runs):
             return
         listed = ", ".join(sorted(known)) or "none"
@@ -175,14 +151,14 @@ def _check_name(condition: Condition, runs: Sequence[RunMeasures], known: Sequen
         )
 
 
-def _check_limit(condition: Threshold, runs: Sequence[RunMeasures]) -> None:
+def _check_limit(condition: Threshold, runs: Sequence[GateInput]) -> None:
     """Refuse a limit that fits the score's scale in no run."""
     wrong = [_misfit(condition, run) for run in runs if condition.name in run.scales]
     if wrong and None not in wrong:
         raise UsageError(f"fail_if {condition.expression!r}: {wrong[0]}.")
 
 
-def _misfit(condition: Threshold, run: RunMeasures) -> str | None:
+def _misfit(condition: Threshold, run: GateInput) -> str | None:
     """Why the limit does not fit the score's scale in a run; None where it does."""
     scale, limit = run.scales[condition.name], condition.limit
     try:
@@ -192,7 +168,7 @@ def _misfit(condition: Threshold, run: RunMeasures) -> str | None:
     return None
 
 
-def _check(condition: Condition, run: RunMeasures) -> GateCheck:
+def _check(condition: Condition, run: GateInput) -> GateCheck:
     if run.status != "completed":
         return _undecided(condition, run, f"the run is {run.status}; a gate needs a completed one.")
     if (isinstance(condition, NotWorse) or condition.delta) and run.baseline_status != "completed":
@@ -200,29 +176,29 @@ def _check(condition: Condition, run: RunMeasures) -> GateCheck:
     return _check_worse(condition, run) if isinstance(condition, NotWorse) else _check_threshold(condition, run)
 
 
-def _check_threshold(condition: Threshold, run: RunMeasures) -> GateCheck:
+def _check_threshold(condition: Threshold, run: GateInput) -> GateCheck:
     name, limit = condition.name, condition.limit
     what = f"{name}{' delta' if condition.delta else ''}"
     canonical = (run.deltas if condition.delta else run.values).get(name)
-    coverage = (run.pairs if condition.delta else run.coverage).get(name)
+    missing = (run.missing_pairs if condition.delta else run.missing).get(name)
     reasons = {**run.unusable, **run.unfair} if condition.delta else run.unusable
     if name in reasons:
         return _undecided(condition, run, f"{what}: {reasons[name]}")
     scale = run.scales.get(name)
-    if canonical is None or coverage is None or scale is None:
+    if canonical is None or missing is None or scale is None:
         return _undecided(condition, run, f"{what} has no value in {run.run!r}.")
     if (misfit := _misfit(condition, run)) is not None:
         return _undecided(condition, run, f"{what}: {misfit}.")
     value = (limit.measure_difference if condition.delta else limit.measure)(canonical, scale)
     unit = _unit(condition, scale)
-    if not coverage.is_enough:
-        return _undecided(condition, run, f"{what} {_too_little(coverage)}", value, unit)
-    # What is left of a zero may be a negative one.
-    rounded = round(value, DIGITS) + 0.0
-    failed = _COMPARE[condition.comparator](rounded, round(limit.value, DIGITS))
+    if not missing.is_tolerable:
+        return _undecided(condition, run, f"{what} {_too_much_missing(missing)}", value, unit)
+    # Adding 0.0 turns -0.0 into 0.0.
+    rounded = round(value, COMPARED_DECIMALS) + 0.0
+    failed = _COMPARE[condition.comparator](rounded, round(limit.value, COMPARED_DECIMALS))
     relation = f"is {condition.comparator}" if failed else f"is not {condition.comparator}"
     own = _own_value(condition, canonical, scale)
-    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}{own}), over {coverage.share}."
+    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}{own}), over {missing.share}."
     return _checked(condition, run, "failed" if failed else "passed", message, value, unit)
 
 
@@ -233,7 +209,7 @@ def _unit(condition: Threshold, scale: Scale) -> str:
 
 
 def _own_value(condition: Threshold, canonical: float, scale: Scale) -> str:
-    """What a canonical value is on the score's own scale, for scores of which more is worse."""
+    """Explain the value on the score's own scale, if lower is better there."""
     if not (condition.limit.is_canonical and scale.lower_is_better):
         return ""
     own = Limit(condition.limit.value, scale.high)
@@ -241,7 +217,7 @@ def _own_value(condition: Threshold, canonical: float, scale: Scale) -> str:
     return f", where 1 is best; {value:.4g} on {scale.name}"
 
 
-def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
+def _check_worse(condition: NotWorse, run: GateInput) -> GateCheck:
     verdicts = run.verdicts_alone if condition.name else run.verdicts
     scores = [condition.name] if condition.name else sorted(verdicts)
     if not scores:
@@ -250,46 +226,46 @@ def _check_worse(condition: NotWorse, run: RunMeasures) -> GateCheck:
     undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, verdicts, run))]
     if undecided and not worse:
         return _undecided(condition, run, " ".join(undecided))
-    over = ", ".join(f"{score}{_delta(score, run)} over {run.pairs[score].share}" for score in worse or scores)
+    over = ", ".join(f"{score}{_delta(score, run)} over {run.missing_pairs[score].share}" for score in worse or scores)
     message = f"Worse than the baseline: {over}." if worse else f"No score is shown to be worse: {over}."
     return _checked(condition, run, "failed" if worse else "passed", message)
 
 
-def _delta(score: str, run: RunMeasures) -> str:
+def _delta(score: str, run: GateInput) -> str:
     return f" (delta {run.deltas[score]:+.4f})" if score in run.deltas else ""
 
 
-def _no_verdict(score: str, verdicts: Mapping[str, ScoreVerdict], run: RunMeasures) -> str | None:
-    """Why nothing can be said of a score; None where something can."""
-    coverage = run.pairs.get(score)
+def _no_verdict(score: str, verdicts: Mapping[str, ScoreVerdict], run: GateInput) -> str | None:
+    """Say why there is no verdict on a score; None if there is."""
+    missing = run.missing_pairs.get(score)
     reasons = {**run.unusable, **run.unfair}
     if score in reasons:
         return f"cannot be compared: {reasons[score]}"
-    if coverage is None or verdicts.get(score) in (None, "not comparable"):
+    if missing is None or verdicts.get(score) in (None, "not comparable"):
         return "cannot be compared."
-    if not coverage.is_enough:
-        return _too_little(coverage)
-    if coverage.have < MIN_PAIRS:
-        return f"is compared on {coverage.share}; at least {MIN_PAIRS} are needed."
+    if not missing.is_tolerable:
+        return _too_much_missing(missing)
+    if missing.present < MIN_PAIRS:
+        return f"is compared on {missing.share}; at least {MIN_PAIRS} are needed."
     return None
 
 
-def _too_little(coverage: Coverage) -> str:
+def _too_much_missing(missing: MissingData) -> str:
     return (
-        f"has a value on {coverage.share} only ({coverage.lacking}): a gate needs all results, of which "
-        f"{MOST_LACKING:.0%} may lack a value."
+        f"has a value on {missing.share} only ({missing.reasons}): a gate needs all results, of which at most "
+        f"{MAX_MISSING_SHARE:.0%} may have no value."
     )
 
 
 def _undecided(
-    condition: Condition, run: RunMeasures, why: str, value: float | None = None, unit: str | None = None
+    condition: Condition, run: GateInput, why: str, value: float | None = None, unit: str | None = None
 ) -> GateCheck:
     return _checked(condition, run, "undecided", f"Cannot be decided: {why}", value, unit)
 
 
 def _checked(
     condition: Condition,
-    run: RunMeasures,
+    run: GateInput,
     outcome: CheckOutcome,
     message: str,
     value: float | None = None,

@@ -16,8 +16,9 @@ from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.services.answer_size import MAX_FULL_TOKENS, MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.comparison.changes import error_changes
-from lfexp_mcp.services.comparison.comparability import findings, shared_items
+from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
@@ -186,7 +187,7 @@ async def test_an_item_that_was_not_run_neither_errs_nor_ceases_to(workspace: Wo
     waiting, failed, fine = (ItemResult("i", status) for status in _STATUSES)
     kinds = {
         (before.status, after.status): [
-            listed.kind for listed in error_changes(_read(before), _read(after), ["i"]) if listed.changes
+            listed.kind for listed in error_changes(pair_runs(_read(before), _read(after))) if listed.changes
         ]
         for before in (waiting, failed, fine)
         for after in (waiting, failed, fine)
@@ -202,7 +203,7 @@ async def test_items_that_were_not_run_are_said_to_be_that_and_no_failures(works
     scored = [ItemResult(f"i{n}", "succeeded", scores=given) for n in range(4)]
     whole = _read(*scored)
     cut = _read(scored[0], ItemResult("i1", "failed"), ItemResult("i2", "pending"), ItemResult("i3", "pending"))
-    (finding,) = findings(whole, cut, shared_items(whole, cut))
+    (finding,) = find_issues(pair_runs(whole, cut))
     assert finding.message == (
         "'close', 'exact': of the shared items, 3 are scored in 'run' only "
         "(2 not run in the other, 1 failed in the other); these are not compared."

@@ -9,8 +9,9 @@ import pytest
 from lfexp_mcp.answers.comparison import ScoreVerdict
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, RunStatus, Scale, parse_scale_name
-from lfexp_mcp.services.comparison.coverage import Coverage
-from lfexp_mcp.services.comparison.gates import ERROR_RATE, RunMeasures, check_gate, parse_condition
+from lfexp_mcp.services.comparison.conditions import ERROR_RATE, parse_condition
+from lfexp_mcp.services.comparison.gates import GateInput, check_gate
+from lfexp_mcp.services.comparison.missing_data import MissingData
 from lfexp_mcp.statistics.paired import PairedResult, conclude
 
 
@@ -54,20 +55,20 @@ def _status(run: _Run) -> RunStatus:
     return "unknown" if run.get("items_planned") is None else run["ended"]
 
 
-def _coverage(run: _Run) -> Coverage:
+def _missing(run: _Run) -> MissingData:
     failed, unscored = run.get("failed", 0), run.get("unscored", 0)
-    return Coverage("items", run["items_done"] - failed - unscored, failed, _pending(run), unscored)
+    return MissingData("items", run["items_done"] - failed - unscored, failed, _pending(run), unscored)
 
 
 def _pending(run: _Run) -> int:
     return max((run.get("items_planned") or 0) - run["items_done"], 0)
 
 
-def _pairs(case: _Case) -> Coverage | None:
+def _pairs(case: _Case) -> MissingData | None:
     if "baseline" not in case or "shared_items" not in case:
         return None
     larger = max(case["run"]["items_done"], case["baseline"]["items_done"])
-    return Coverage("items", case["shared_items"], unshared=larger - case["shared_items"])
+    return MissingData("items", case["shared_items"], unshared=larger - case["shared_items"])
 
 
 def _verdict(case: _Case, p: float | None, delta: float) -> ScoreVerdict | None:
@@ -83,25 +84,25 @@ def _rate(run: _Run) -> float | None:
     return run.get("failed", 0) / run["items_done"] if run["items_done"] else None
 
 
-def _measures(case: _Case) -> RunMeasures:
+def _measures(case: _Case) -> GateInput:
     run, baseline = case["run"], case.get("baseline")
     score = case.get("score", _ACCURACY)
     name, scale = score["name"], parse_scale_name(score["scale"])
     assert scale is not None
     mean, before = run.get("mean_canonical"), baseline.get("mean_canonical") if baseline else None
-    pairs, coverage = _pairs(case), {name: _coverage(run)}
+    pairs, missing = _pairs(case), {name: _missing(run)}
     values = {name: mean} if mean is not None else {}
     deltas = {name: mean - before} if pairs and mean is not None and before is not None else {}
     rate, rate_before = _rate(run), _rate(baseline) if baseline else None
     if rate is not None:
         values[ERROR_RATE] = rate
-        coverage[ERROR_RATE] = Coverage("items", run["items_done"], pending=_pending(run))
+        missing[ERROR_RATE] = MissingData("items", run["items_done"], pending=_pending(run))
     if rate is not None and rate_before is not None:
         deltas[ERROR_RATE] = rate - rate_before
     unfair = {name: "not comparable."} if case.get("verdict") == "not comparable" else {}
     delta = deltas.get(name, 0.0)
     together, alone = _verdict(case, case.get("p_adjusted"), delta), _verdict(case, case.get("p_alone"), delta)
-    return RunMeasures(
+    return GateInput(
         run="new",
         status=_status(run),
         baseline_status=_status(baseline) if baseline else "completed",
@@ -111,8 +112,8 @@ def _measures(case: _Case) -> RunMeasures:
         verdicts={name: together} if together else {},
         verdicts_alone={name: alone} if alone else {},
         unusable=unfair,
-        coverage=coverage,
-        pairs={name: pairs, ERROR_RATE: pairs} if pairs else {},
+        missing=missing,
+        missing_pairs={name: pairs, ERROR_RATE: pairs} if pairs else {},
     )
 
 

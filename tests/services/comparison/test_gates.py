@@ -10,19 +10,21 @@ from hypothesis import strategies as st
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, EvaluatorFailure, ItemResult, RunRecord, RunStatus, Scale, Score
 from lfexp_mcp.scores.limits import Limit
-from lfexp_mcp.services.comparison.coverage import (
-    Coverage,
-    ended_coverage,
-    ended_pair_coverage,
-    pair_coverage,
-    score_coverage,
+from lfexp_mcp.services.comparison.conditions import NotWorse, Threshold, parse_condition
+from lfexp_mcp.services.comparison.gates import GateInput, check_gate
+from lfexp_mcp.services.comparison.missing_data import (
+    MissingData,
+    missing_ended_pairs,
+    missing_ends,
+    missing_pairs,
+    missing_scores,
 )
-from lfexp_mcp.services.comparison.gates import NotWorse, RunMeasures, Threshold, check_gate, parse_condition
+from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 
-WHOLE = Coverage("items", 12)
+WHOLE = MissingData("items", 12)
 TEN_SCALE = Scale(0, 10, lower_is_better=True)
-RUN = RunMeasures(
+RUN = GateInput(
     run="new",
     status="completed",
     baseline_status="completed",
@@ -32,10 +34,10 @@ RUN = RunMeasures(
     verdicts={"accuracy": "worse", "my score": "inconclusive"},
     verdicts_alone={"accuracy": "worse", "my score": "inconclusive"},
     unusable={"length": "its values fit no 0-1 or 0-10 scale."},
-    coverage=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
-    pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
+    missing=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
+    missing_pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
 )
-EMPTY = RunMeasures("empty", "completed", "completed", {}, {}, {}, {}, {}, {}, {}, {})
+EMPTY = GateInput("empty", "completed", "completed", {}, {}, {}, {}, {}, {}, {}, {})
 KNOWN = ["accuracy", "my score", "length"]
 
 
@@ -101,7 +103,7 @@ def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> Non
 
 
 def test_a_score_called_error_rate_has_a_verdict() -> None:
-    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, pairs={"error_rate": WHOLE})
+    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, missing_pairs={"error_rate": WHOLE})
     assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
 
 
@@ -134,11 +136,11 @@ def test_a_run_that_is_not_completed_passes_no_gate(expression: str, status: Run
     ],
 )
 def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(expression: str, outcome: str) -> None:
-    lacking = Coverage("items", 1, failed=11)
+    lacking = MissingData("items", 1, failed=11)
     few = replace(
         RUN,
-        coverage={**RUN.coverage, "accuracy": lacking},
-        pairs={**RUN.pairs, "accuracy": lacking, "my score": lacking},
+        missing={**RUN.missing, "accuracy": lacking},
+        missing_pairs={**RUN.missing_pairs, "accuracy": lacking, "my score": lacking},
     )
     (check,) = check_gate([parse_condition(expression)], [few], KNOWN).checks
     assert check.outcome == outcome
@@ -146,14 +148,14 @@ def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(ex
 
 
 def test_one_failed_item_of_two_hundred_blocks_no_gate() -> None:
-    most = replace(RUN, coverage={"accuracy": Coverage("items", 199, failed=1)})
+    most = replace(RUN, missing={"accuracy": MissingData("items", 199, failed=1)})
     (check,) = check_gate([parse_condition("accuracy<0.7")], [most], KNOWN).checks
     assert (check.outcome, check.value, check.unit) == ("passed", 0.75, "canonical 0-1")
     assert "199 of 200 items" in check.message
 
 
 def test_nothing_is_worse_says_nothing_where_too_few_pairs_allow_a_verdict() -> None:
-    few = replace(RUN, verdicts={"my score": "inconclusive"}, pairs={"my score": Coverage("items", 1)})
+    few = replace(RUN, verdicts={"my score": "inconclusive"}, missing_pairs={"my score": MissingData("items", 1)})
     (check,) = check_gate([parse_condition("worse")], [few], KNOWN).checks
     assert check.outcome == "undecided"
     assert "1 of 1 items; at least 5" in check.message
@@ -254,37 +256,34 @@ def test_what_failed_was_not_run_or_not_scored_is_lacking_and_what_was_left_out_
         ItemResult("i4", "failed"),
         ItemResult("i5", "pending"),
     )
-    assert score_coverage(run, "accuracy") == Coverage("items", 1, failed=1, pending=1, unscored=2)
-    assert ended_coverage(run) == Coverage("items", 5, pending=1)
+    assert missing_scores(run, "accuracy") == MissingData("items", 1, failed=1, pending=1, unscored=2)
+    assert missing_ends(run) == MissingData("items", 5, pending=1)
     whole = _values(*(_item(number, given) for number in range(6)))
-    shared = [f"i{number}" for number in range(6)]
-    expected = Coverage("items", 1, failed=1, pending=1, unscored=2, one_sided=1)
-    assert pair_coverage(whole, run, "accuracy", shared) == expected
-    assert pair_coverage(run, whole, "accuracy", shared) == expected
+    expected = MissingData("items", 1, failed=1, pending=1, unscored=2, one_sided=1)
+    assert missing_pairs(pair_runs(whole, run), "accuracy") == expected
+    assert missing_pairs(pair_runs(run, whole), "accuracy") == expected
 
 
 def test_what_only_one_runs_evaluator_left_out_is_lacking_in_a_difference() -> None:
     given = Score("id", "accuracy", 1.0, "NUMERIC")
     whole, half = (_values(*(_item(at, *[given] * (at % step == 0)) for at in range(40))) for step in (1, 2))
-    shared = [f"i{number}" for number in range(40)]
-    assert score_coverage(half, "accuracy") == Coverage("items", 20)
-    coverage = pair_coverage(whole, half, "accuracy", shared)
-    assert coverage == Coverage("items", 20, one_sided=20)
-    assert not coverage.is_enough
-    assert pair_coverage(half, half, "accuracy", shared) == Coverage("items", 20)
+    assert missing_scores(half, "accuracy") == MissingData("items", 20)
+    coverage = missing_pairs(pair_runs(whole, half), "accuracy")
+    assert coverage == MissingData("items", 20, one_sided=20)
+    assert not coverage.is_tolerable
+    assert missing_pairs(pair_runs(half, half), "accuracy") == MissingData("items", 20)
 
 
 def test_items_that_only_one_run_has_leave_a_difference_without_a_value() -> None:
     small, large = (_values(*(_item(at, Score("id", "accuracy", 1.0, "NUMERIC")) for at in range(n))) for n in (5, 100))
-    shared = [f"i{number}" for number in range(5)]
-    for coverage in (pair_coverage(large, small, "accuracy", shared), ended_pair_coverage(small, large)):
-        assert coverage == Coverage("items", 5, unshared=95)
-        assert not coverage.is_enough
+    for coverage in (missing_pairs(pair_runs(large, small), "accuracy"), missing_ended_pairs(pair_runs(small, large))):
+        assert coverage == MissingData("items", 5, unshared=95)
+        assert not coverage.is_tolerable
 
 
 def test_a_result_that_is_still_pending_leaves_a_run_a_part() -> None:
-    assert not Coverage("items", 199, pending=1).is_enough
-    assert Coverage("items", 199, failed=1).is_enough
+    assert not MissingData("items", 199, pending=1).is_tolerable
+    assert MissingData("items", 199, failed=1).is_tolerable
 
 
 @given(st.text(max_size=30))

@@ -8,7 +8,7 @@ from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.services.annotations.human_words import words_of_scores
-from lfexp_mcp.services.comparison.figures import error_rate
+from lfexp_mcp.services.comparison.run_metrics import error_rate
 from lfexp_mcp.services.runs.read_run import newest_good
 
 RECORDED = Path(__file__).parent / "recorded"

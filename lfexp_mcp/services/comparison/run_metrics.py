@@ -1,4 +1,4 @@
-"""What a run took beside its scores: errors, time, tokens, money; alone and against the baseline."""
+"""Metrics of a run besides its scores: errors, time, tokens and cost; alone and against the baseline."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,6 @@ from lfexp_mcp.answers.comparison import Contrast, RatioMetric, RunMetrics
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import Interval, ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
-from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
@@ -17,8 +16,8 @@ _WORDS: dict[RatioMetric, tuple[str, str]] = {
     "tokens": ("uses", "the tokens"),
     "cost_usd": ("costs", "the money"),
 }
-SMALLEST_PLAIN_RATIO = 0.1
-"""RatioMetric from which two decimal places tell enough."""
+MIN_TWO_DECIMAL_RATIO = 0.1
+"""Smaller ratios are shown with one significant digit instead of two decimals."""
 
 
 def error_rate(items: Sequence[ItemResult]) -> float | None:
@@ -28,26 +27,33 @@ def error_rate(items: Sequence[ItemResult]) -> float | None:
 
 
 def error_rate_delta(baseline: RunRecord, run: RunRecord) -> float | None:
-    """The error rate of a run less the baseline's, on the items that ended in both; None where there are none."""
-    pairs = _pairs(_by_item(baseline, _failed), _by_item(run, _failed))
+    """The error rate of a run minus the baseline's, on the items that ended in both; None if there are none."""
+    pairs = _pairs(_failures(baseline), _failures(run))
     return math.fsum(second - first for first, second in pairs) / len(pairs) if pairs else None
 
 
-def run_figures(
-    values: ScoredRun,
+def describe_metrics(
+    record: RunRecord,
     summaries: Sequence[ScoreSummary],
     usage: Mapping[str, TaskUsage],
     url: str | None,
     *,
     baseline: bool,
 ) -> RunMetrics:
-    """Sum one run up."""
-    record = values.record
+    """Sum up one run.
+
+    Args:
+        record: The run.
+        summaries: Of its scores.
+        usage: By item id; of its tasks' model calls.
+        url: Its page in Langfuse.
+        baseline: Whether it is the baseline.
+    """
     succeeded = sum(item.status == "succeeded" for item in record.items)
     failed = sum(item.status == "failed" for item in record.items)
     seconds = [item.seconds for item in record.items if item.seconds is not None]
     median, p95 = (round(each, 4) for each in quantiles(seconds, [0.5, 0.95])) if seconds else (None, None)
-    costs = [one.cost for one in usage.values() if one.cost is not None]
+    costs = _costs(usage)
     return RunMetrics(
         run=record.run_name,
         baseline=baseline,
@@ -63,35 +69,30 @@ def run_figures(
         seconds_p95=p95,
         input_tokens=round(sum(one.input_tokens for one in usage.values())) if usage else None,
         output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
-        cost_usd=math.fsum(costs) if costs and len(costs) == len(usage) else None,
+        cost_usd=math.fsum(costs.values()) if costs and len(costs) == len(usage) else None,
         url=url,
     )
 
 
-def contrasts(
+def contrast_runs(
     baseline: RunRecord, run: RunRecord, first_usage: Mapping[str, TaskUsage], second_usage: Mapping[str, TaskUsage]
 ) -> list[Contrast]:
-    """Compare what two runs took, on the items that both have.
+    """Compare errors, time, tokens and cost of two runs, on the items that both have.
 
-    Times of runs that had different numbers of items at work at once tell of the waiting, not of the task: they are
-    not compared.
+    Times are not compared if the runs had different concurrency, which changes how long each item takes.
     """
     names = (baseline.run_name, run.run_name)
-    measured = [
-        _error_contrast(names, _by_item(baseline, _failed), _by_item(run, _failed)),
-        _times(baseline, run),
+    contrasts = [
+        _error_contrast(names, _failures(baseline), _failures(run)),
+        _time_contrast(baseline, run),
         _ratio("tokens", names, _tokens(first_usage), _tokens(second_usage)),
         _ratio("cost_usd", names, _costs(first_usage), _costs(second_usage)),
     ]
-    return [contrast for contrast in measured if contrast is not None]
+    return [contrast for contrast in contrasts if contrast is not None]
 
 
-def _failed(item: ItemResult) -> float | None:
-    return None if item.status == "pending" else float(item.status == "failed")
-
-
-def _seconds(item: ItemResult) -> float | None:
-    return item.seconds if item.status == "succeeded" else None
+def _failures(record: RunRecord) -> dict[str, float]:
+    return _by_item(record, lambda item: None if item.status == "pending" else float(item.status == "failed"))
 
 
 def _tokens(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
@@ -116,26 +117,6 @@ def _pairs(first: Mapping[str, float], second: Mapping[str, float]) -> list[tupl
     return [(first[item_id], second[item_id]) for item_id in sorted(first.keys() & second.keys())]
 
 
-def _times(baseline: RunRecord, run: RunRecord) -> Contrast | None:
-    first, second = _by_item(baseline, _seconds), _by_item(run, _seconds)
-    concurrency = concurrency_change(baseline, run)
-    if concurrency is None:
-        return _ratio("seconds", (baseline.run_name, run.run_name), first, second)
-    pairs = len(_pairs(first, second))
-    if not pairs:
-        return None
-    return Contrast(
-        run=run.run_name,
-        measure="seconds",
-        pairs=pairs,
-        difference=None,
-        ratio=None,
-        interval=None,
-        p=None,
-        summary=f"Times are not compared: {concurrency}",
-    )
-
-
 def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
     result = compare_pairs(_pairs(first, second), 1.0)
     if result is None or (result.first_mean == 0 and result.second_mean == 0):
@@ -145,11 +126,23 @@ def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: 
         measure="error_rate",
         pairs=result.pairs,
         difference=result.delta,
-        ratio=None,
         interval=result.interval,
         p=result.p,
         summary=f"{result.first_mean:.1%} of items failed in {names[0]!r}, {result.second_mean:.1%} in {names[1]!r}.",
     )
+
+
+def _time_contrast(baseline: RunRecord, run: RunRecord) -> Contrast | None:
+    first, second = (
+        _by_item(record, lambda item: item.seconds if item.status == "succeeded" else None)
+        for record in (baseline, run)
+    )
+    concurrency = concurrency_change(baseline, run)
+    if concurrency is None:
+        return _ratio("seconds", (baseline.run_name, run.run_name), first, second)
+    pairs = len(first.keys() & second.keys())
+    summary = f"Times are not compared: {concurrency}"
+    return Contrast(run=run.run_name, measure="seconds", pairs=pairs, summary=summary) if pairs else None
 
 
 def _ratio(
@@ -160,30 +153,22 @@ def _ratio(
     result = compare_pairs(pairs, None)
     if result is None:
         return None
-    ratio = math.exp(result.delta)
-    logs = result.interval
+    ratio, logs = math.exp(result.delta), result.interval
     interval = Interval(math.exp(logs.low), math.exp(logs.high)) if logs else None
+    verb, unit = _WORDS[measure]
+    sure = f" (95% interval {_factor(interval.low)} to {_factor(interval.high)})" if interval else ""
     return Contrast(
         run=names[1],
         measure=measure,
         pairs=result.pairs,
-        difference=None,
         ratio=ratio,
         interval=interval,
         p=result.p,
-        summary=_ratio_sentence(measure, names, ratio, interval, result.pairs),
+        summary=f"Run {names[1]!r} {verb} {_factor(ratio)} times {unit} of {names[0]!r}{sure}, "
+        f"as the geometric mean over {result.pairs} items.",
     )
 
 
-def _ratio_sentence(
-    measure: RatioMetric, names: tuple[str, str], ratio: float, interval: Interval | None, pairs: int
-) -> str:
-    verb, unit = _WORDS[measure]
-    sure = f" (95% interval {_factor(interval.low)} to {_factor(interval.high)})" if interval else ""
-    baseline, run = names
-    return f"Run {run!r} {verb} {_factor(ratio)} times {unit} of {baseline!r}{sure}, for the typical of {pairs} items."
-
-
 def _factor(ratio: float) -> str:
-    """A ratio that is never shown as 0."""
-    return f"{ratio:.2f}" if ratio >= SMALLEST_PLAIN_RATIO else f"{ratio:.1g}"
+    """Show a ratio, never as 0."""
+    return f"{ratio:.2f}" if ratio >= MIN_TWO_DECIMAL_RATIO else f"{ratio:.1g}"

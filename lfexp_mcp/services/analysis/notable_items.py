@@ -1,0 +1,82 @@
+"""Items worth a look: the slowest, the most expensive, and those on which judge and human disagree."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from lfexp_mcp.answers.analysis import DisagreementItem, ExtremeItem
+from lfexp_mcp.model import RunRecord
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem, rater_pairs
+from lfexp_mcp.services.answer_size import AnswerSize
+from lfexp_mcp.services.runs.get_run import repeat_of
+from lfexp_mcp.services.runs.read_run import with_comments
+from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.runs.task_usage import TaskUsage
+from lfexp_mcp.services.workspace import Workspace
+
+MAX_EXTREMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """An item on which a judge and a human disagree."""
+
+    judge: str
+    human: str
+    rated: RatedItem
+
+
+def slowest_items(record: RunRecord) -> list[ExtremeItem]:
+    """List the slowest results of a run."""
+    timed = sorted((item for item in record.items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
+    return [
+        ExtremeItem(item_id=item.item_id, trace_id=item.trace_id, seconds=item.seconds, repeat=repeat_of(record, item))
+        for item in timed[:MAX_EXTREMES]
+    ]
+
+
+def most_expensive_items(record: RunRecord, usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
+    """List the items with the most expensive model calls, or with the most tokens if prices are unknown."""
+    traces = {item.item_id: item.trace_id for item in record.items}
+    ordered = sorted(usage.items(), key=lambda entry: (-(entry[1].cost or 0.0), -entry[1].tokens, entry[0]))
+    return [
+        ExtremeItem(item_id=item_id, trace_id=traces.get(item_id), tokens=round(used.tokens), cost_usd=used.cost)
+        for item_id, used in ordered[:MAX_EXTREMES]
+    ]
+
+
+async def read_disagreements(
+    ws: Workspace, values: ScoredRun, scores: Collection[str], limit: int
+) -> list[Disagreement]:
+    """Read the items on which judge and human differ most, with the comments of both."""
+    found = [
+        Disagreement(pair.judge, pair.human, rated)
+        for pair in rater_pairs(values, values.humans)
+        if pair.judge in scores
+        for rated in pair.items
+        if rated.differs
+    ]
+    found = sorted(found, key=lambda one: (-one.rated.distance, one.rated.item.item_id))[:limit]
+    items = await with_comments(ws, [one.rated.item for one in found])
+    commented = {score.id: score for item in items for score in item.scores}
+
+    def with_comment(rated: RatedItem) -> RatedItem:
+        judge, human = rated.judge_score, rated.human_score
+        return replace(rated, judge_score=commented.get(judge.id, judge), human_score=commented.get(human.id, human))
+
+    return [replace(one, rated=with_comment(one.rated)) for one in found]
+
+
+def show_disagreement(record: RunRecord, disagreement: Disagreement, size: AnswerSize) -> DisagreementItem:
+    """Show a disagreement at a given size."""
+    rated = disagreement.rated
+    return DisagreementItem(
+        item_id=rated.item.item_id,
+        judge=disagreement.judge,
+        judge_value=rated.judge_value,
+        human=disagreement.human,
+        human_value=rated.human_value,
+        untrusted_judge_reason=size.truncate_optional(rated.judge_score.comment),
+        untrusted_human_comment=size.truncate_optional(rated.human_score.comment),
+        trace_id=rated.item.trace_id,
+        repeat=repeat_of(record, rated.item),
+    )

@@ -1,0 +1,63 @@
+"""A run and its baseline, paired item by item."""
+
+import json
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from lfexp_mcp.model import ItemResult
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
+
+
+@dataclass(frozen=True, slots=True)
+class RunPair:
+    """A run and the baseline that it is compared with."""
+
+    baseline: ScoredRun
+    run: ScoredRun
+    before: dict[str, ItemResult]
+    """The baseline's results to show, by item id; see `first_results`."""
+    after: dict[str, ItemResult]
+    """The run's."""
+    item_ids: tuple[str, ...]
+    """Items that both runs have with the same content, sorted."""
+    changed_ids: tuple[str, ...]
+    """Items whose input or expected output differs between the runs; not compared."""
+
+    def has_scale(self, score: str) -> bool:
+        """Whether both runs have the score on the canonical 0-1."""
+        return self.baseline.has_scale(score) and self.run.has_scale(score)
+
+    def values(self, score: str) -> dict[str, tuple[float, float]]:
+        """Return (baseline's value, run's value) of each compared item that has both."""
+        first, second = self.baseline.numbers.get(score, {}), self.run.numbers.get(score, {})
+        return {
+            item_id: (first[item_id], second[item_id])
+            for item_id in self.item_ids
+            if item_id in first and item_id in second
+        }
+
+
+def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
+    """Pair the items of two runs."""
+    before, after = first_results(baseline.record), first_results(run.record)
+    shared = sorted(before.keys() & after.keys())
+    same = {
+        item_id
+        for item_id in shared
+        if _equal(before[item_id].input, after[item_id].input)
+        and _equal(before[item_id].expected_output, after[item_id].expected_output)
+    }
+    kept, changed = (tuple(one for one in shared if (one in same) is wanted) for wanted in (True, False))
+    return RunPair(baseline, run, before, after, kept, changed)
+
+
+def _equal(first: JsonValue, second: JsonValue) -> bool:
+    """Compare two values as Langfuse stores them: JSON as text, and None as an empty text."""
+    return first == second or _text(first) == _text(second)
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
