@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from lfexp_mcp.store.observation_shape import Generation
+from lfexp_mcp.store.observations import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.paging import SqlValue
 from lfexp_mcp.store.times import now_ms, parse_ms

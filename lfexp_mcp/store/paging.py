@@ -80,7 +80,7 @@ def page_of(
     source: str,
     conditions: Conditions,
     order: str,
-    shape: Callable[[sqlite3.Row], JsonValue],
+    as_json: Callable[[sqlite3.Row], JsonValue],
     columns: str = "*",
 ) -> dict[str, JsonValue]:
     """Read one page and count all rows.
@@ -91,7 +91,7 @@ def page_of(
         source: The `FROM` clause.
         conditions: Those of the rows.
         order: The `ORDER BY` clause.
-        shape: Makes the JSON of a row.
+        as_json: Makes the JSON of a row.
         columns: The columns to select.
 
     Returns:
@@ -103,7 +103,7 @@ def page_of(
         f"SELECT {columns} FROM {source} {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
         [*parameters, query.limit, (query.page - 1) * query.limit],
     )
-    return {"data": [shape(row) for row in rows], "meta": page_meta(query, total)}
+    return {"data": [as_json(row) for row in rows], "meta": page_meta(query, total)}
 
 
 def page_meta(query: PageQuery, total: int) -> dict[str, JsonValue]:

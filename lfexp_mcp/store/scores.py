@@ -174,14 +174,14 @@ def _categories(config: sqlite3.Row) -> dict[str, float]:
 ScoreField = Literal["details", "subject", "annotation"]
 
 
-def score_shape(row: sqlite3.Row, fields: Collection[ScoreField]) -> dict[str, JsonValue]:
+def score_json(row: sqlite3.Row, fields: Collection[ScoreField]) -> dict[str, JsonValue]:
     """Return the JSON of a score.
 
     Args:
         row: The row of `scores`.
         fields: The groups of fields to add to the core ones.
     """
-    shape: dict[str, JsonValue] = {
+    body: dict[str, JsonValue] = {
         "id": row["id"],
         "projectId": PROJECT_ID,
         "name": row["name"],
@@ -192,17 +192,17 @@ def score_shape(row: sqlite3.Row, fields: Collection[ScoreField]) -> dict[str, J
         "updatedAt": iso(row["updated_at"]),
     }
     if "details" in fields:
-        shape["comment"] = row["comment"]
-        shape["configId"] = row["config_id"]
-        shape["metadata"] = from_json(row["metadata"]) or {}
+        body["comment"] = row["comment"]
+        body["configId"] = row["config_id"]
+        body["metadata"] = from_json(row["metadata"]) or {}
     if "annotation" in fields:
-        shape["authorUserId"] = row["author_user_id"]
-        shape["queueId"] = row["queue_id"]
+        body["authorUserId"] = row["author_user_id"]
+        body["queueId"] = row["queue_id"]
     if "subject" in fields:
-        shape["subject"] = _subject(row)
-    shape["dataType"] = row["data_type"]
-    shape["value"] = _answered_value(row)
-    return shape
+        body["subject"] = _subject(row)
+    body["dataType"] = row["data_type"]
+    body["value"] = _answered_value(row)
+    return body
 
 
 def _answered_value(row: sqlite3.Row) -> JsonValue:

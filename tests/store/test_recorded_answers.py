@@ -64,7 +64,7 @@ def test_a_recorded_request_gets_the_recorded_answer(world: RecordedWorld, row: 
     assert answer.status_code == row.status
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     if row.file in SHAPE_ONLY:
-        assert _shape(answer.json()) == _shape(expected)
+        assert _json(answer.json()) == _json(expected)
     else:
         assert _comparable(answer.json()) == _comparable(expected)
 
@@ -108,10 +108,10 @@ def _kind(value: Json) -> str:
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
-def _shape(value: Json) -> Json:
+def _json(value: Json) -> Json:
     if isinstance(value, dict):
-        return {name: _shape(member) for name, member in value.items()}
+        return {name: _json(member) for name, member in value.items()}
     if isinstance(value, list):
-        shapes = [_shape(member) for member in value]
-        return [shape for position, shape in enumerate(shapes) if shape not in shapes[:position]]
+        shapes = [_json(member) for member in value]
+        return [as_json for position, as_json in enumerate(shapes) if as_json not in shapes[:position]]
     return _kind(value)

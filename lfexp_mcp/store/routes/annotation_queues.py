@@ -60,20 +60,20 @@ def create_queue(call: Call) -> JsonValue:
             """,
             (queue_id, body.name, body.description, json.dumps(body.score_config_ids), now, now),
         )
-        return _queue_shape(_queue(connection, queue_id))
+        return _queue_json(_queue(connection, queue_id))
 
 
 def get_queue(call: Call) -> JsonValue:
     """Return a queue by its id."""
     with call.database.read() as connection:
-        return _queue_shape(_queue(connection, call.path("queue")))
+        return _queue_json(_queue(connection, call.path("queue")))
 
 
 def list_queues(call: Call) -> JsonValue:
     """Return a page of queues, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
-        return page_of(connection, query, "annotation_queues", Conditions(), "seq DESC", _queue_shape)
+        return page_of(connection, query, "annotation_queues", Conditions(), "seq DESC", _queue_json)
 
 
 def create_queue_item(call: Call) -> JsonValue:
@@ -99,7 +99,7 @@ def create_queue_item(call: Call) -> JsonValue:
                 now,
             ),
         )
-        return _item_shape(_item(connection, queue["id"], item_id))
+        return _item_json(_item(connection, queue["id"], item_id))
 
 
 def list_queue_items(call: Call) -> JsonValue:
@@ -109,13 +109,13 @@ def list_queue_items(call: Call) -> JsonValue:
     with call.database.read() as connection:
         conditions.equal("queue_id", _queue(connection, call.path("queue"))["id"])
         conditions.equal("status", query.status)
-        return page_of(connection, query, "annotation_queue_items", conditions, "seq DESC", _item_shape)
+        return page_of(connection, query, "annotation_queue_items", conditions, "seq DESC", _item_json)
 
 
 def get_queue_item(call: Call) -> JsonValue:
     """Return one item of a queue."""
     with call.database.read() as connection:
-        return _item_shape(_item(connection, call.path("queue"), call.path("item")))
+        return _item_json(_item(connection, call.path("queue"), call.path("item")))
 
 
 def update_queue_item(call: Call) -> JsonValue:
@@ -129,7 +129,7 @@ def update_queue_item(call: Call) -> JsonValue:
                 "UPDATE annotation_queue_items SET status = ?, completed_at = ?, updated_at = ? WHERE id = ?",
                 (body.status, now if body.status == "COMPLETED" else None, now, item["id"]),
             )
-        return _item_shape(_item(connection, item["queue_id"], item["id"]))
+        return _item_json(_item(connection, item["queue_id"], item["id"]))
 
 
 def delete_queue_item(call: Call) -> JsonValue:
@@ -152,7 +152,7 @@ def _item(connection: sqlite3.Connection, queue_id: str, item_id: str) -> sqlite
     return row
 
 
-def _queue_shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _queue_json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -163,7 +163,7 @@ def _queue_shape(row: sqlite3.Row) -> dict[str, JsonValue]:
     }
 
 
-def _item_shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _item_json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "queueId": row["queue_id"],

@@ -76,16 +76,16 @@ def list_comments(call: Call) -> JsonValue:
     conditions.equal("object_id", query.object_id)
     conditions.equal("author_user_id", query.author_user_id)
     with call.database.read() as connection:
-        return page_of(connection, query, "comments", conditions, "seq", _shape)
+        return page_of(connection, query, "comments", conditions, "seq", _json)
 
 
 def get_comment(call: Call) -> JsonValue:
     """Return a comment by its id."""
     with call.database.read() as connection:
-        return _shape(get_row(connection, "comments", call.path("id"), "Comment not found within authorized project"))
+        return _json(get_row(connection, "comments", call.path("id"), "Comment not found within authorized project"))
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "projectId": PROJECT_ID,

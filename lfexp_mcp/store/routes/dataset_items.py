@@ -64,7 +64,7 @@ def create_item(call: Call) -> JsonValue:
             """,
             (item_id, dataset["id"], *_merged(body, before), now),
         )
-        return _shape(_found(connection, item_id))
+        return _json(_found(connection, item_id))
 
 
 def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]:
@@ -109,7 +109,7 @@ def _without_nul(value: JsonValue) -> JsonValue:
 def get_item(call: Call) -> JsonValue:
     """Return an item by its id, even an archived one."""
     with call.database.read() as connection:
-        return _shape(_found(connection, call.path("id")))
+        return _json(_found(connection, call.path("id")))
 
 
 def delete_item(call: Call) -> JsonValue:
@@ -143,7 +143,7 @@ def list_items(call: Call) -> JsonValue:
         conditions.equal("item.source_trace_id", query.source_trace_id)
         conditions.equal("item.source_observation_id", query.source_observation_id)
         order = "item.valid_from DESC, item.seq DESC"
-        return page_of(connection, query, source, conditions, order, _shape, _COLUMNS)
+        return page_of(connection, query, source, conditions, order, _json, _COLUMNS)
 
 
 def _current(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row | None:
@@ -161,7 +161,7 @@ def _found(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row:
     return row
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "datasetId": row["dataset_id"],

@@ -54,14 +54,14 @@ def create_dataset(call: Call) -> JsonValue:
                 now,
             ),
         )
-        return _shape(named_dataset(connection, body.name))
+        return _json(named_dataset(connection, body.name))
 
 
 def get_dataset(call: Call) -> JsonValue:
     """Return a dataset by its name; Langfuse decodes its path once more than other paths (seen on 4.16.0)."""
     name = _decoded_again(call.path("name"))
     with call.database.read() as connection:
-        return _shape(named_dataset(connection, name))
+        return _json(named_dataset(connection, name))
 
 
 def _decoded_again(name: str) -> str:
@@ -82,7 +82,7 @@ def list_datasets(call: Call) -> JsonValue:
     """Return a page of datasets, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
-        return page_of(connection, query, "datasets", Conditions(), "created_at DESC, rowid DESC", _shape)
+        return page_of(connection, query, "datasets", Conditions(), "created_at DESC, rowid DESC", _json)
 
 
 def named_dataset(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
@@ -97,7 +97,7 @@ def named_dataset(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
     return row
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "projectId": PROJECT_ID,

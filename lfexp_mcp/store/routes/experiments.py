@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor, from_json
-from lfexp_mcp.store.scores import score_shape
+from lfexp_mcp.store.scores import score_json
 from lfexp_mcp.store.times import Instant, iso, iso_or_none, parse_ms
 
 _ItemField = Literal["core", "dataset", "io", "metadata", "itemMetadata", "experimentMetadata", "scores"]
@@ -90,12 +90,12 @@ def list_experiments(call: Call) -> JsonValue:
         ).fetchall()
         page = rows[: query.limit]
         scores = _experiment_scores(connection, [row["id"] for row in page]) if "scores" in query.fields else {}
-    data: list[JsonValue] = [_experiment_shape(row, query, scores.get(row["id"], [])) for row in page]
+    data: list[JsonValue] = [_experiment_json(row, query, scores.get(row["id"], [])) for row in page]
     return {"data": data, "meta": _meta(rows, query, "last_time", "last_trace_id", "last_id", "id")}
 
 
-def _experiment_shape(row: sqlite3.Row, query: ExperimentsQuery, scores: list[sqlite3.Row]) -> dict[str, JsonValue]:
-    shape: dict[str, JsonValue] = {
+def _experiment_json(row: sqlite3.Row, query: ExperimentsQuery, scores: list[sqlite3.Row]) -> dict[str, JsonValue]:
+    body: dict[str, JsonValue] = {
         "id": row["id"],
         "name": row["name"],
         "description": "",
@@ -105,10 +105,10 @@ def _experiment_shape(row: sqlite3.Row, query: ExperimentsQuery, scores: list[sq
         "datasetId": row["dataset_id"],
     }
     if "metadata" in query.fields:
-        shape["metadata"] = _flat(row["metadata"])
+        body["metadata"] = _flat(row["metadata"])
     if "scores" in query.fields:
-        shape["scores"] = [score_shape(score, ["subject"]) for score in scores[: query.score_limit]]
-    return shape
+        body["scores"] = [score_json(score, ["subject"]) for score in scores[: query.score_limit]]
+    return body
 
 
 def list_experiment_items(call: Call) -> JsonValue:
@@ -137,12 +137,12 @@ def list_experiment_items(call: Call) -> JsonValue:
         ).fetchall()
         page = rows[: query.limit]
         scores = _item_scores(connection, page) if "scores" in query.fields else {}
-    data: list[JsonValue] = [_item_shape(row, query, scores.get((row["trace_id"], row["id"]), [])) for row in page]
+    data: list[JsonValue] = [_item_json(row, query, scores.get((row["trace_id"], row["id"]), [])) for row in page]
     return {"data": data, "meta": _meta(rows, query, "start_time", "trace_id", "id", "experiment_id")}
 
 
-def _item_shape(row: sqlite3.Row, query: ExperimentItemsQuery, scores: list[sqlite3.Row]) -> dict[str, JsonValue]:
-    shape: dict[str, JsonValue] = {
+def _item_json(row: sqlite3.Row, query: ExperimentItemsQuery, scores: list[sqlite3.Row]) -> dict[str, JsonValue]:
+    body: dict[str, JsonValue] = {
         "id": row["id"],
         "traceId": row["trace_id"],
         "startTime": iso(row["start_time"]),
@@ -154,22 +154,22 @@ def _item_shape(row: sqlite3.Row, query: ExperimentItemsQuery, scores: list[sqli
         "experimentItemId": row["item_id"],
     }
     if "dataset" in query.fields:
-        shape["experimentDatasetId"] = row["dataset_id"]
-        shape["experimentItemVersion"] = _version(row["item_version"])
+        body["experimentDatasetId"] = row["dataset_id"]
+        body["experimentItemVersion"] = _version(row["item_version"])
     if "io" in query.fields:
-        shape["input"] = row["input"] or ""
-        shape["output"] = row["output"] or ""
-        shape["expectedOutput"] = row["expected_output"] or ""
+        body["input"] = row["input"] or ""
+        body["output"] = row["output"] or ""
+        body["expectedOutput"] = row["expected_output"] or ""
     if "metadata" in query.fields:
-        shape["metadata"] = _encoded(row["metadata"], row["origin"])
+        body["metadata"] = _encoded(row["metadata"], row["origin"])
     if "itemMetadata" in query.fields:
-        shape["experimentItemMetadata"] = _flat(row["item_metadata"])
+        body["experimentItemMetadata"] = _flat(row["item_metadata"])
     if "experimentMetadata" in query.fields:
-        shape["experimentMetadata"] = _flat(row["experiment_metadata"])
-        shape["experimentDescription"] = row["description"]
+        body["experimentMetadata"] = _flat(row["experiment_metadata"])
+        body["experimentDescription"] = row["description"]
     if "scores" in query.fields:
-        shape["scores"] = [score_shape(score, ["subject"]) for score in scores[: query.score_limit]]
-    return shape
+        body["scores"] = [score_json(score, ["subject"]) for score in scores[: query.score_limit]]
+    return body
 
 
 def _version(text: str | None) -> str | None:

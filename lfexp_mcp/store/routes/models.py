@@ -70,7 +70,7 @@ def create_model(call: Call) -> JsonValue:
                 now_ms(),
             ),
         )
-        return _shape(_found(connection, model_id))
+        return _json(_found(connection, model_id))
 
 
 def _tiers(body: ModelBody, model_id: str) -> list[PricingTier]:
@@ -96,14 +96,14 @@ def _tier(model_id: str, tier: TierBody) -> PricingTier:
 def get_model(call: Call) -> JsonValue:
     """Return a model definition by its id."""
     with call.database.read() as connection:
-        return _shape(_found(connection, call.path("id")))
+        return _json(_found(connection, call.path("id")))
 
 
 def list_models(call: Call) -> JsonValue:
     """Return a page of model definitions, sorted by name."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
-        return page_of(connection, query, "models", Conditions(), "name, seq DESC", _shape)
+        return page_of(connection, query, "models", Conditions(), "name, seq DESC", _json)
 
 
 def delete_model(call: Call) -> Response:
@@ -118,7 +118,7 @@ def _found(connection: sqlite3.Connection, model_id: str) -> sqlite3.Row:
     return get_row(connection, "models", model_id, "No model with this id found.")
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     prices = next(tier.prices for tier in parse_tiers(row["pricing_tiers"]) if tier.is_default)
     return {
         "id": row["id"],

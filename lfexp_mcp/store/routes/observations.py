@@ -10,7 +10,7 @@ from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
 from lfexp_mcp.store.http_errors import ApiError, InvalidRequestError
 from lfexp_mcp.store.ingest import ingest
-from lfexp_mcp.store.observation_shape import ObservationField, observation_shape
+from lfexp_mcp.store.observations import ObservationField, observation_json
 from lfexp_mcp.store.otlp import read_json, read_protobuf
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor
 from lfexp_mcp.store.times import Instant, iso
@@ -111,7 +111,7 @@ def list_observations(call: Call) -> JsonValue:
             [*conditions.parameters, query.limit + 1],
         ).fetchall()
     page = rows[: query.limit]
-    data: list[JsonValue] = [observation_shape(row, query.fields, query.expand_metadata) for row in page]
+    data: list[JsonValue] = [observation_json(row, query.fields, query.expand_metadata) for row in page]
     return {"data": data, "meta": {"cursor": _cursor(page[-1])} if len(rows) > query.limit else {}}
 
 

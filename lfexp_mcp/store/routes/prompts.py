@@ -94,14 +94,14 @@ def create_prompt(call: Call) -> JsonValue:
                 now,
             ),
         )
-        return _shape(connection.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone())
+        return _json(connection.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone())
 
 
 def get_prompt(call: Call) -> JsonValue:
     """Return a version of a prompt by number or by label; by default the one labelled `production`."""
     name, query = call.path("name"), call.query(PromptQuery)
     with call.database.read() as connection:
-        return _shape(_version(connection, name, query.version, query.label))
+        return _json(_version(connection, name, query.version, query.label))
 
 
 def list_prompts(call: Call) -> JsonValue:
@@ -142,7 +142,7 @@ def update_labels(call: Call) -> JsonValue:
         connection.execute(
             "UPDATE prompts SET labels = ?, updated_at = ? WHERE id = ?", (to_json(list(labels)), now, row["id"])
         )
-        return _shape(_version(connection, name, number))
+        return _json(_version(connection, name, number))
 
 
 def delete_prompt(call: Call) -> Response:
@@ -218,7 +218,7 @@ def _summary(versions: list[sqlite3.Row]) -> dict[str, JsonValue]:
     }
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     labels = _texts(row["labels"])
     return {
         "id": row["id"],

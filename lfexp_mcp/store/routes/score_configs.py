@@ -71,20 +71,20 @@ def create_score_config(call: Call) -> JsonValue:
                 now,
             ),
         )
-        return _shape(_found(connection, config_id))
+        return _json(_found(connection, config_id))
 
 
 def get_score_config(call: Call) -> JsonValue:
     """Return a config by its id."""
     with call.database.read() as connection:
-        return _shape(_found(connection, call.path("id")))
+        return _json(_found(connection, call.path("id")))
 
 
 def list_score_configs(call: Call) -> JsonValue:
     """Return a page of configs, newest first."""
     query = call.query(PageQuery)
     with call.database.read() as connection:
-        return page_of(connection, query, "score_configs", Conditions(), "seq DESC", _shape)
+        return page_of(connection, query, "score_configs", Conditions(), "seq DESC", _json)
 
 
 def update_score_config(call: Call) -> JsonValue:
@@ -112,7 +112,7 @@ def update_score_config(call: Call) -> JsonValue:
                 row["id"],
             ),
         )
-        return _shape(_found(connection, row["id"]))
+        return _json(_found(connection, row["id"]))
 
 
 def _check(data_type: str, body: ScoreConfigBody | ScoreConfigPatch) -> None:
@@ -137,7 +137,7 @@ def _found(connection: sqlite3.Connection, config_id: str) -> sqlite3.Row:
     return get_row(connection, "score_configs", config_id, "Score config not found within authorized project")
 
 
-def _shape(row: sqlite3.Row) -> dict[str, JsonValue]:
+def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
     return {
         "id": row["id"],
         "name": row["name"],

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lfexp_mcp.store.call import Call, Fields, json_answer
 from lfexp_mcp.store.http_errors import InvalidRequestError, Issue
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor
-from lfexp_mcp.store.scores import ScoreBody, ScoreField, check_score, score_shape, store_scores
+from lfexp_mcp.store.scores import ScoreBody, ScoreField, check_score, score_json, store_scores
 from lfexp_mcp.store.times import Instant, iso
 
 _LIST = TypeAdapter(list[ScoreBody])
@@ -125,7 +125,7 @@ def list_scores(call: Call) -> JsonValue:
     if len(rows) > query.limit:
         last = page[-1]
         meta["cursor"] = ScoreCursor(last_timestamp=iso(last["timestamp"]), last_id=last["id"]).encode()
-    return {"data": [score_shape(row, query.fields) for row in page], "meta": meta}
+    return {"data": [score_json(row, query.fields) for row in page], "meta": meta}
 
 
 def _conditions(query: ScoresQuery) -> Conditions:

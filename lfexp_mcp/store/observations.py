@@ -45,7 +45,7 @@ class Generation(BaseModel):
 _NONE = Generation()
 
 
-def observation_shape(
+def observation_json(
     row: sqlite3.Row, fields: Collection[ObservationField], expanded: Collection[str]
 ) -> dict[str, JsonValue]:
     """Return the JSON of an observation.
@@ -56,7 +56,7 @@ def observation_shape(
         expanded: Metadata keys whose values are not cut.
     """
     generation = Generation.model_validate_json(row["generation"]) if row["generation"] else _NONE
-    shape: dict[str, JsonValue] = {
+    body: dict[str, JsonValue] = {
         "id": row["id"],
         "traceId": row["trace_id"],
         "startTime": iso(row["start_time"]),
@@ -66,25 +66,25 @@ def observation_shape(
         "type": row["type"],
     }
     if "basic" in fields:
-        shape |= _basic(row)
+        body |= _basic(row)
     if "time" in fields:
-        shape["completionStartTime"] = iso_or_none(generation.completion_start)
-        shape["createdAt"] = iso(row["created_at"])
-        shape["updatedAt"] = iso(row["updated_at"])
+        body["completionStartTime"] = iso_or_none(generation.completion_start)
+        body["createdAt"] = iso(row["created_at"])
+        body["updatedAt"] = iso(row["updated_at"])
     if "io" in fields:
-        shape["input"] = row["input"]
-        shape["output"] = row["output"]
+        body["input"] = row["input"]
+        body["output"] = row["output"]
     if "metadata" in fields:
-        shape["metadata"] = _metadata(row, expanded)
+        body["metadata"] = _metadata(row, expanded)
     if "usage" in fields:
-        shape |= _usage(generation)
+        body |= _usage(generation)
     if "prompt" in fields:
-        shape |= {"promptId": "", "promptName": generation.prompt, "promptVersion": generation.prompt_version}
+        body |= {"promptId": "", "promptName": generation.prompt, "promptVersion": generation.prompt_version}
     if "trace_context" in fields:
-        shape |= {"traceName": row["trace_name"], "release": row["release"], "tags": from_json(row["tags"])}
+        body |= {"traceName": row["trace_name"], "release": row["release"], "tags": from_json(row["tags"])}
     if "basic" in fields or "metrics" in fields:
-        shape |= _timing(row, generation)
-    return shape | _model(generation, asked="model" in fields)
+        body |= _timing(row, generation)
+    return body | _model(generation, asked="model" in fields)
 
 
 def _basic(row: sqlite3.Row) -> dict[str, JsonValue]:
