@@ -40,7 +40,7 @@ class Scale:
     """The labels: those of a CATEGORICAL scale, or the true and then the false one of a BOOLEAN."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(f"a scale needs two ends in order, not {self.low} and {self.high}")
 
     @property
@@ -60,10 +60,10 @@ class Scale:
         A number outside by no more than `ROUNDING` is the end next to it. No other number is moved: a -1 that means
         "cannot tell", or an 85 on 0-10, is no score on this scale.
         """
-        if not math.isfinite(raw):
-            return None
-        moved = min(max(raw, self.low), self.high)
-        return moved if abs(moved - raw) <= ROUNDING * (self.high - self.low) else None
+        if self.low <= raw <= self.high:
+            return raw
+        end = self.low if raw < self.low else self.high
+        return end if abs(end - raw) <= ROUNDING * (self.high - self.low) else None
 
     def normalise(self, raw: float) -> float:
         """Map a raw number onto the canonical 0-1.

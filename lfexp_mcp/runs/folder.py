@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.model import DatasetItem, RunRecord, RunSpec, RunStatus
-from lfexp_mcp.runs.journal import JournalReader, JournalWriter, RunEnded, read_run_end
+from lfexp_mcp.runs.events import RunEnded
+from lfexp_mcp.runs.journal import JournalReader, JournalWriter, read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.replay import RunState, build_record
 from lfexp_mcp.runs.run_spec import decode_run_spec, encode_items, encode_run_spec, read_items

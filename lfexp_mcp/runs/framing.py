@@ -33,11 +33,9 @@ def frame(content: bytes) -> bytes:
 
 def unframe(line: bytes) -> bytes | None:
     """Return the content of one whole record without its line feed; None for anything else."""
-    match = _HEADER.match(line)
-    if match is None or len(line) - match.end() != int(match[1]):
-        return None
-    content = line[match.end() :]
-    return content if crc32(content) == int(match[2], 16) else None
+    size, _, rest = line.partition(b" ")
+    digest, _, content = rest.partition(b" ")
+    return content if size == b"%d" % len(content) and digest == b"%08x" % crc32(content) else None
 
 
 def read_frames(stored: bytes) -> Frames:

@@ -17,7 +17,7 @@ from lfexp_mcp.model import (
     RunStatus,
     Score,
 )
-from lfexp_mcp.runs.journal import (
+from lfexp_mcp.runs.events import (
     Damaged,
     Event,
     Executed,

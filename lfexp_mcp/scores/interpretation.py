@@ -214,8 +214,9 @@ def _undeclared(values: Sequence[float]) -> tuple[Scale | None, str | None]:
 
 def _beyond(reading: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
     """Say that numbers lie outside the declared scale; None where none does."""
-    numbers = [(score, raw) for score in scores if (raw := reading.raw(score)) is not None]
-    outside = [raw for score, raw in numbers if reading.canonical(score) is None]
+    numbers = [score for score in scores if not isinstance(score.value, str)]
+    beyond = (reading.raw(score) for score in numbers if reading.canonical(score) is None)
+    outside = [raw for raw in beyond if raw is not None]
     if not outside or reading.scale is None:
         return None
     return f"{_some(outside, numbers)} outside its scale {reading.scale.name} ({reading.scale_source})"

@@ -9,7 +9,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import RunSpec
-from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, RunScored, WriteRefused
+from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, RunScored, WriteRefused
 from lfexp_mcp.runs.replay import ItemKey, RunState
 
 READING_BUDGET_S = 30.0

@@ -6,7 +6,8 @@ from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.model import ModelCaller, ModelUsage, RunSpec
-from lfexp_mcp.runs.journal import Event, JournalWriter, ModelsCalled, ProviderRetried
+from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.replay import RunState
 
 

@@ -15,7 +15,8 @@ from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeEr
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Score
-from lfexp_mcp.runs.journal import JournalWriter, ScoresStored, Warned, WriteRefused
+from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.otlp import name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox
 

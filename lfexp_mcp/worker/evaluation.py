@@ -11,8 +11,8 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score
+from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.runs.journal import ItemEnded, ItemScored
 from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale

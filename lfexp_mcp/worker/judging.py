@@ -10,7 +10,7 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, JudgeRunner
 from lfexp_mcp.model import DatasetItem, Evaluation, JudgeMaker, ResolvedJudge
-from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.worker.stopping import GO_ON, Stop
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from lfexp_mcp.gateway import status_score
 from lfexp_mcp.model import JudgeMaker, MissingScores, RecordedStatus, RunMaker, RunPlan, RunSpec, ScriptMaker
-from lfexp_mcp.runs.journal import RunEnded, StatusRecorded
+from lfexp_mcp.runs.events import RunEnded, StatusRecorded
 from lfexp_mcp.runs.replay import ItemKey, RunState
 
 DIED = RunEnded(status="failed", reason="The process of the run died.")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lfexp_mcp.model import DatasetItem, RunSpec
-from lfexp_mcp.runs.journal import ItemEnded, ItemScored
+from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.replay import RunState
 
 

@@ -4,7 +4,8 @@ from asyncio import Event as Signal
 from asyncio import get_running_loop
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.runs.journal import Event, JournalWriter
+from lfexp_mcp.runs.events import Event
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.worker.confirmation import Expected
 from lfexp_mcp.worker.tracing import RunTracer

@@ -25,8 +25,9 @@ from lfexp_mcp.model import (
     RunPlan,
     RunSpec,
 )
+from lfexp_mcp.runs.events import Executed, RunEnded, Warned
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Executed, JournalWriter, RunEnded, Warned
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded

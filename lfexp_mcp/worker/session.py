@@ -12,8 +12,9 @@ import anyio
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, StateError
 from lfexp_mcp.model import EvaluatorInfo, ResolvedTaskPrompt, RunMaker, RunPlan, RunSpec, ScriptMaker
+from lfexp_mcp.runs.events import Event, RunEnded, Warned, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Event, JournalWriter, RunEnded, Warned, WorkerAccepted, WorkerLoading
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
 from lfexp_mcp.runs.replay import RunState

@@ -7,8 +7,9 @@ import anyio.to_thread
 
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import Provenance, RunSpec, Score
+from lfexp_mcp.runs.events import Event, ScoresMissing, StatusRecorded, Warned, WriteRefused
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.journal import Event, JournalWriter, ScoresMissing, StatusRecorded, Warned, WriteRefused
+from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.replay import RunState
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing

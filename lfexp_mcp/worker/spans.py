@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.model import DatasetItem, RunSpec
-from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.events import ItemEnded
 
 ROOT_SPAN = "experiment-item-run"
 TASK_SPAN = "experiment-item-task"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.runs.journal import ItemEnded
+from lfexp_mcp.runs.events import ItemEnded
 
 HOPELESS = 20
 """Items after which a run whose items all fail alike is called hopeless, and a share of failures means something."""

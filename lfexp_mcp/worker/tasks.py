@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import DatasetItem
-from lfexp_mcp.runs.journal import ItemEnded, ItemStarted, Warned
+from lfexp_mcp.runs.events import ItemEnded, ItemStarted, Warned
 from lfexp_mcp.worker.calling import CallTask, TaskOutput
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer

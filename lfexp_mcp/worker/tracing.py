@@ -24,8 +24,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import DatasetItem, RunSpec
+from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
-from lfexp_mcp.runs.journal import ItemEnded
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.worker.sdk import BATCH, ITEM_ATTRIBUTES, PLANNED_IDS, Sdk, SpanBatch
 from lfexp_mcp.worker.spans import (

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
-from tests.benchmarks import execution, faults, reading, schedules, simulation, startup
+from tests.benchmarks import execution, faults, first_look, reading, schedules, simulation, startup
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
 
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "arrivals": faults.arrivals,
     "kills": faults.kills,
     "reading": reading.reading,
+    "look": first_look.first_look,
     "coverage": simulation.coverage,
     "slices": simulation.slices,
     "power": simulation.power,

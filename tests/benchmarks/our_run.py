@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 
-from lfexp_mcp.runs.journal import ItemEnded, ItemScored, ItemStarted, JournalReader
+from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
+from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.experiments.workers import keep_spare

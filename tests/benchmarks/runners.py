@@ -105,6 +105,10 @@ class Bench:
             "max_concurrency": max_concurrency,
             "spare": spare,
         }
+        return Figures(**await self.in_process(runner, json.dumps(order), url=url))
+
+    async def in_process(self, module: str, *arguments: str, url: str | None = None) -> dict[str, Any]:
+        """Measure in a process of its own, by a module of the benchmarks that prints its figures as JSON."""
         environment = {
             **os.environ,
             "LANGFUSE_PUBLIC_KEY": self.store.public_key,
@@ -112,12 +116,13 @@ class Bench:
             "LANGFUSE_HOST": url or self.store.base_url,
             "LFEXP_HOME": str(self.folder / "home"),
         }
-        command = [sys.executable, "-m", f"tests.benchmarks.{runner}", json.dumps(order)]
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
         done = await anyio.run_process(command, env=environment, check=False)
         if done.returncode:
             # Of a run that went well, the SDK's own complaints about its losses are left out: the table counts those.
-            raise RuntimeError(f"{runner} ended with code {done.returncode}:\n{done.stderr.decode()[-2000:]}")
-        return Figures(**json.loads(done.stdout))
+            raise RuntimeError(f"{module} ended with code {done.returncode}:\n{done.stderr.decode()[-2000:]}")
+        figures: dict[str, Any] = json.loads(done.stdout)
+        return figures
 
 
 @asynccontextmanager

@@ -7,14 +7,15 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.model import TEN, DatasetItem, ExperimentHead, JudgeMaker, RunSpec, Score, ScriptMaker
+from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
-from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
 from tests.runs.records import read_record
 
 
@@ -42,18 +43,16 @@ def make_folder(path: Path, *events: Event) -> RunFolder:
     return folder
 
 
-def ended(item_id: str, status: str = "succeeded") -> ItemEnded:
-    return ItemEnded.model_validate(
-        {
-            "item_id": item_id,
-            "status": status,
-            "error": "boom" if status == "failed" else None,
-            "trace_id": "t",
-            "root_id": "r",
-            "observation_id": "o",
-            "started": datetime.now(UTC),
-            "seconds": 1.0,
-        }
+def ended(item_id: str, status: Literal["succeeded", "failed"] = "succeeded") -> ItemEnded:
+    return ItemEnded(
+        item_id=item_id,
+        status=status,
+        error="boom" if status == "failed" else None,
+        trace_id="t",
+        root_id="r",
+        observation_id="o",
+        started=datetime.now(UTC),
+        seconds=1.0,
     )
 
 

@@ -12,21 +12,19 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import TEN, EvaluatorFailure, HumanMaker, JudgeMaker, Score, ScriptMaker
-from lfexp_mcp.runs.framing import frame
-from lfexp_mcp.runs.journal import (
+from lfexp_mcp.runs.events import (
     Damaged,
     Event,
     ItemEnded,
     ItemScored,
     ItemStarted,
-    JournalReader,
-    JournalWriter,
     RunEnded,
     ScoresStored,
     Warned,
     WorkerAccepted,
-    read_run_end,
 )
+from lfexp_mcp.runs.framing import frame
+from lfexp_mcp.runs.journal import JournalReader, JournalWriter, read_run_end
 
 text = st.text(max_size=50)
 json_values = st.recursive(

@@ -131,7 +131,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     scales = await configured_scales(ws, record.scores)
     values = interpret_run(record, scales)
     scores = _scores_to_explain(values, request.score_name)
-    described = await describe_recorded(ws, record, scales)
+    described = await describe_recorded(ws, values)
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
     check_cursor(start, len(failures), "failing results")

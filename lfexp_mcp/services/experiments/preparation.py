@@ -13,9 +13,9 @@ from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageEr
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, NextStep, RunSpec
+from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.runs.journal import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.request import RunRequest

@@ -1,13 +1,13 @@
 """Reading one run for a caller: its description, and a page of its items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import anyio
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail
 from lfexp_mcp.errors import NotFoundError, StateError
-from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Scale, Score
+from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -67,8 +67,8 @@ async def get_run(
         patience_s=deadline - anyio.current_time(),
     )
     scales = await configured_scales(ws, record.scores)
-    answer = truncate_answer(await _describe_once(ws, record, scales), MAX_RUN_TOKENS)
     run = interpret_run(record, scales)
+    answer = truncate_answer(await _describe_once(ws, run, is_cacheable=not scales), MAX_RUN_TOKENS)
     results: Sequence[ItemResult] = record.items if item_id is None else _results_of(record, item_id)
     check_cursor(start, len(results), "results" if item_id is None else "results of this item")
     page = await with_comments(ws, results[start : start + limit if item_id is None else None])
@@ -88,30 +88,24 @@ async def get_run(
     return fit(build, limit, detail)
 
 
-async def _describe_once(ws: Workspace, record: RunRecord, scales: Mapping[str, Scale]) -> RunAnswer:
+async def _describe_once(ws: Workspace, run: ScoredRun, *, is_cacheable: bool) -> RunAnswer:
     """Describe a run, from memory for the further pages of one that has ended."""
-    if scales:
-        return await describe_recorded(ws, record, scales)
+    if not is_cacheable:
+        return await describe_recorded(ws, run)
     described = ws.run_cache.described
-    return described.find(record) or described.keep(await describe_recorded(ws, record, scales), record)
+    return described.find(run.record) or described.keep(await describe_recorded(ws, run), run.record)
 
 
-async def describe_recorded(ws: Workspace, record: RunRecord, configured: Mapping[str, Scale]) -> RunAnswer:
-    """Describe a run that was read, with what its folder on this machine adds.
-
-    Args:
-        ws: The workspace.
-        record: The run.
-        configured: The scales that score configs state, see `configured_scales`.
-    """
+async def describe_recorded(ws: Workspace, run: ScoredRun) -> RunAnswer:
+    """Describe a run that was read, with what its folder on this machine adds."""
     follower: Follower | None = None
     try:
-        folder = ws.runs.find(record.experiment_ids[0])
+        folder = ws.runs.find(run.record.experiment_ids[0])
         follower = await follow(ws, folder) if folder else None
     except StateError:
         # The record was read from Langfuse then, and says why.
         pass
-    return await describe_run(ws, record, follower, configured=configured)
+    return await describe_run(ws, run.record, follower, interpretations=run.interpretations)
 
 
 def _results_of(record: RunRecord, item_id: str) -> list[ItemResult]:

@@ -11,9 +11,9 @@ from lfexp_mcp.answers.run import ItemError, ModelUse, Progress, RunAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import EvaluatorInfo, ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec, Scale
+from lfexp_mcp.model import EvaluatorInfo, ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec
 from lfexp_mcp.scores.gaps import nothing_scores
-from lfexp_mcp.scores.interpretation import interpret_scores
+from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_scores
 from lfexp_mcp.scores.repeats import summarise_repeats
 from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
@@ -38,7 +38,7 @@ async def describe_run(
     record: RunRecord,
     follower: Follower | None,
     *,
-    configured: Mapping[str, Scale] | None = None,
+    interpretations: Mapping[str, ScoreInterpretation] | None = None,
 ) -> RunAnswer:
     """Describe a run: its counts, scores and failures, and what to do next.
 
@@ -46,7 +46,7 @@ async def describe_run(
         ws: The workspace.
         record: The run as it was read.
         follower: Its journal; None for a run of another machine.
-        configured: The scales that score configs state; the scores of a journal have their own.
+        interpretations: How its scores are read; None to work it out, for a journal, whose scores have their scales.
     """
     undelivered = follower.undelivered() if follower else 0
     status = {"succeeded": 0, "failed": 0, "pending": 0}
@@ -54,7 +54,8 @@ async def describe_run(
         status[item.status] += 1
     ended = status["succeeded"] + status["failed"]
     models = await _models(ws, record)
-    interpretations = interpret_scores(record, configured or {})
+    if interpretations is None:
+        interpretations = interpret_scores(record, {})
     newer = await outdated_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,

@@ -1,19 +1,14 @@
 """How far a run has come, by its journal."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from lfexp_mcp.answers.run import Progress, ProviderRetries
-from lfexp_mcp.runs.journal import (
-    Event,
-    ItemScored,
-    ItemStarted,
-    ProviderRetried,
-    WorkerAccepted,
-    WorkerLoading,
-)
+from lfexp_mcp.runs.events import Event, ItemScored, ItemStarted, ProviderRetried, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.replays import Replay
 from lfexp_mcp.services.runs.follower import Follower
 from tests.runs.test_folder import ended, make_folder
@@ -33,8 +28,8 @@ def start(item_id: str) -> ItemStarted:
     return ItemStarted(item_id=item_id, at=LATER)
 
 
-def end(item_id: str, status: str = "succeeded") -> Event:
-    return ended(item_id, status).model_copy(update={"at": LATER})
+def end(item_id: str, status: Literal["succeeded", "failed"] = "succeeded") -> Event:
+    return replace(ended(item_id, status), at=LATER)
 
 
 def test_the_time_left_is_told_while_items_are_still_to_begin(tmp_path: Path) -> None:
