@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "masking": set(),
     "answers": {"model"},
-    "scores": {"answers", "errors", "model"},
+    "scores": {"errors", "model"},
     "statistics": {"errors", "model"},
     "strict_json": set(),
     "themes": {"errors"},

@@ -20,6 +20,7 @@ from lfexp_mcp.gateway.prompts import Prompts
 from lfexp_mcp.gateway.records import Comment, ModelPrice, Queue, QueueItem, ScoreConfig
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import POLICY, Transport
+from lfexp_mcp.model import Scale
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store
@@ -101,6 +102,11 @@ class Gateway:
         """Return the score configs that are not archived, newest first."""
         configs = await self._transport.all_pages("list the score configs", "/score-configs", ScoreConfig)
         return [config for config in configs if not config.is_archived]
+
+    async def score_scales(self) -> dict[str, Scale]:
+        """Return the scales that score configs state, by name of the score; the newest config of a name counts."""
+        scales = {config.name: config.scale for config in reversed(await self.score_configs())}
+        return {name: scale for name, scale in scales.items() if scale is not None}
 
     async def model_prices(self) -> list[ModelPrice]:
         """Return Langfuse's model table, the project's own rows first: they take precedence over Langfuse's."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field
 
 from lfexp_mcp.gateway.wire import WIRE, JsonObject, Metadata, Scores, TextOrNone, Value
-from lfexp_mcp.model import Category, PromptMessage, ScoreDataType
+from lfexp_mcp.model import BOOLEAN, Category, PromptMessage, Scale, ScoreDataType
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
@@ -75,6 +75,17 @@ class ScoreConfig:
     max_value: float | None = None
     categories: Annotated[tuple[Category, ...], BeforeValidator(lambda listed: listed or ())] = ()
     is_archived: bool = False
+
+    @property
+    def scale(self) -> Scale | None:
+        """The scale of the scores; None if an end is open, or text is allowed."""
+        if self.data_type == "BOOLEAN":
+            return BOOLEAN
+        if self.data_type == "CATEGORICAL" and len({category.value for category in self.categories}) > 1:
+            return Scale.of_categories(self.categories)
+        if self.data_type == "NUMERIC" and self.min_value is not None and self.max_value is not None:
+            return Scale(self.min_value, self.max_value) if self.min_value < self.max_value else None
+        return None
 
 
 @dataclass(frozen=True, slots=True)

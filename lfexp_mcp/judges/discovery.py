@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo, ScoreConfig
+from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo
 from lfexp_mcp.judges.model_choice import call_parameters, usable_model
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
-from lfexp_mcp.model import DatasetItem, Message, NextStep, ResolvedJudge, ScaleSource
-from lfexp_mcp.scores import Scale, resolve_judge_scale
+from lfexp_mcp.model import DatasetItem, Message, NextStep, ResolvedJudge, Scale, ScaleSource
+from lfexp_mcp.scores import resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
 JUDGE_PREFIX = "judge-"
@@ -79,13 +79,13 @@ async def find_judges(
     if not names and not use_langfuse_judges:
         return FoundJudges((), ())
     known = {info.name: info for info in await gateway.prompts.all()}
-    score_configs = await gateway.score_configs()
+    score_scales = await gateway.score_scales()
     judges: list[ResolvedJudge] = []
     for reference in _references(names, dataset, known):
         if reference.version is None and reference.label is None:
             reference = replace(reference, version=(versions or {}).get(reference.name))
         prompt = await read_prompt(gateway, reference, known)
-        judges.append(resolve_judge(prompt, score_configs, settings, samples))
+        judges.append(resolve_judge(prompt, score_scales, settings, samples))
     _check_score_names(judges)
     warnings = [warning for judge in judges for warning in check_placeholders(judge, items)]
     return FoundJudges(tuple(judges), tuple(warnings))
@@ -118,21 +118,19 @@ def _judge_prompts(dataset: Dataset) -> list[str]:
     return [str(name) for name in names]
 
 
-def resolve_judge(
-    prompt: Prompt, score_configs: Sequence[ScoreConfig], settings: Settings, samples: int
-) -> ResolvedJudge:
+def resolve_judge(prompt: Prompt, score_scales: Mapping[str, Scale], settings: Settings, samples: int) -> ResolvedJudge:
     """Resolve a judge: its template, and the model that answers it.
 
     Args:
         prompt: The version of the prompt.
-        score_configs: Those of the project, newest first.
+        score_scales: The scales of the project's score configs, by name.
         settings: Keys and default models.
         samples: Votes per item. With a single one the default temperature is 0.
 
     Raises:
         JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
     """
-    template = resolve_template(prompt, score_configs)
+    template = resolve_template(prompt, score_scales)
     chosen = usable_model(prompt.name, prompt.config, settings)
     defaults: dict[str, JsonValue] = {}
     if samples == 1 and "temperature" not in template.parameters:
@@ -154,7 +152,7 @@ def resolve_judge(
     )
 
 
-def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> JudgeTemplate:
+def resolve_template(prompt: Prompt, score_scales: Mapping[str, Scale]) -> JudgeTemplate:
     """Resolve what does not depend on the environment.
 
     These keys of the prompt's config count: `score_name`, `scale`, `categories`, `lower_is_better`,
@@ -162,7 +160,7 @@ def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> Ju
 
     Args:
         prompt: The version of the prompt.
-        score_configs: Those of the project, newest first.
+        score_scales: The scales of the project's score configs, by name.
 
     Raises:
         JudgeError: Something in its config or messages cannot be used.
@@ -171,8 +169,7 @@ def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> Ju
     messages = prompt_messages(prompt)
     score_name = _score_name(prompt.name, config)
     texts = [message.content for message in messages]
-    score_config = next((known for known in score_configs if known.name == score_name), None)
-    resolved = resolve_judge_scale(config, score_config, "\n".join(texts))
+    scale, scale_source = resolve_judge_scale(config, score_scales.get(score_name), "\n".join(texts))
     missing = config.get("missing_expected_output", "")
     if not isinstance(missing, str):
         raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
@@ -181,8 +178,8 @@ def resolve_template(prompt: Prompt, score_configs: Sequence[ScoreConfig]) -> Ju
         messages=messages,
         placeholders=tuple(placeholders(texts)),
         missing_expected_output=missing,
-        scale=resolved.scale,
-        scale_source=resolved.source,
+        scale=scale,
+        scale_source=scale_source,
         parameters=call_parameters(prompt.name, config),
     )
 

@@ -43,6 +43,20 @@ class Scale:
         if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(f"a scale needs two ends in order, not {self.low} and {self.high}")
 
+    @classmethod
+    def of_categories(cls, categories: "tuple[Category, ...]") -> "Scale":
+        """Create a scale of labels.
+
+        Raises:
+            ValueError: They all have the same value.
+        """
+        values = [category.value for category in categories if category.value is not None]
+        if len(values) < len(categories):
+            return cls(0, 1, kind="CATEGORICAL", categories=categories)
+        if min(values) == max(values):
+            raise ValueError("categories that all have the same value: give them different ones.")
+        return cls(min(values), max(values), kind="CATEGORICAL", categories=categories)
+
     @property
     def name(self) -> str:
         """The scale for a reader, such as `0-10`, `1-5, lower is better` or `PASS/FAIL`."""

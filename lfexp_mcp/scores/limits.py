@@ -1,4 +1,4 @@
-"""Limits of scores as callers write them, for gates and thresholds: `0.8`, `80%`, or `4/5` on the score's own scale."""
+"""Limits for scores in gates and thresholds, as callers write them: `0.8`, `80%`, or `4/5` on the score's own scale."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lfexp_mcp.model import Scale
 
 PASS_MARK = 0.7
-"""Canonical value from which an item passes, unless the caller names another."""
+"""Canonical value from which an item passes by default."""
 
 _NUMBER = r"[+\u2212-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _FORM = re.compile(rf"(?P<number>{_NUMBER})\s*(?:(?P<percent>%)|/\s*(?P<high>{_NUMBER}))?", re.IGNORECASE | re.ASCII)
@@ -16,26 +16,22 @@ _HOW = "write 0.8 or 80%, where 1 is always best, or a value with the upper end 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit, canonical unless it names the scale that it is on."""
+    """A limit for a score, on the canonical 0-1 unless it names its scale."""
 
     value: float
-    """On the canonical 0-1, or on the score's own scale."""
     high: float | None = None
-    """The upper end of the score's own scale; None for a canonical limit."""
+    """The upper end of the scale that `value` is on; None for a canonical limit."""
 
     @property
     def is_canonical(self) -> bool:
-        """Whether it is on 0-1, where 1 is best."""
+        """Whether it is on the canonical 0-1."""
         return self.high is None
 
     def check(self, scale: Scale) -> None:
-        """Check that a score can be held against the limit.
-
-        Args:
-            scale: The score's.
+        """Check that scores on a scale can be compared with the limit.
 
         Raises:
-            ValueError: The limit is on another scale, or beyond its ends.
+            ValueError: The limit is on another scale, or outside it.
         """
         low, high = (0.0, 1.0) if self.is_canonical else (scale.low, scale.high)
         if self.high not in (None, high):
@@ -44,7 +40,7 @@ class Limit:
             raise ValueError(f"{self.value:g} lies outside {low:g} to {high:g}; {_HOW}")
 
     def check_difference(self, scale: Scale) -> None:
-        """Check that a difference of a score can be held against the limit, see `check`."""
+        """Check that differences of scores on a scale can be compared with the limit; see `check`."""
         width = 1.0 if self.is_canonical else scale.high - scale.low
         if self.high not in (None, scale.high):
             raise ValueError(f"the score's scale is {scale.name}: write the limit as points out of {scale.high:g}")
@@ -52,7 +48,7 @@ class Limit:
             raise ValueError(f"a difference is {width:g} at most; write -0.02 or -2%, say")
 
     def canonical(self, scale: Scale) -> float:
-        """The limit on 0-1.
+        """Return the limit on the canonical 0-1.
 
         Raises:
             ValueError: See `check`.
@@ -61,11 +57,11 @@ class Limit:
         return self.value if self.is_canonical else scale.normalise(self.value)
 
     def measure(self, canonical: float, scale: Scale) -> float:
-        """Bring a canonical value to what the limit is on."""
+        """Convert a canonical value to the scale of the limit."""
         return canonical if self.is_canonical else scale.raw(canonical)
 
     def measure_difference(self, canonical: float, scale: Scale) -> float:
-        """Bring a difference of canonical values to what the limit is on; more is not better on every scale."""
+        """Convert a difference of canonical values to the scale of the limit, on which less may be better."""
         if self.is_canonical:
             return canonical
         return canonical * (scale.high - scale.low) * (-1 if scale.lower_is_better else 1)
@@ -75,11 +71,15 @@ class Limit:
 
 
 def parse_limit(text: str) -> Limit:
-    """Read a limit.
+    """Parse a limit.
 
     Raises:
-        ValueError: It is none, or a plain number above 1, which does not say what it is out of; the text is a clause
-            that says how to write it.
+        ValueError: It is not a limit, or a plain number above 1, which does not say out of what. The message is a
+            clause that says how to write it.
+
+    Example:
+        >>> parse_limit("80%"), parse_limit("4/5")
+        (Limit(value=0.8, high=None), Limit(value=4.0, high=5.0))
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:

@@ -1,17 +1,25 @@
-"""Warn of what makes a run's figures doubtful: above all, values that contradict the scale they are read on."""
+"""Warnings about a run's scores: missing ones, mixed makers, and values that contradict their scale."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lfexp_mcp.model import RunRecord, Score, scaled_label
-from lfexp_mcp.scores.gaps import gap_warnings
 from lfexp_mcp.scores.interpretation import OBSERVED, ScoreInterpretation
 
-_ENOUGH = 3
+MIN_CONTRADICTING = 3
+"""Values that are enough to doubt a declared scale."""
+MAX_REASON_CHARS = 200
+MAX_NAMES = 5
+"""Scores whose failures are listed one by one."""
 
 
 def run_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
-    """Say all that a reader of a run has to know before relying on its figures, see `scale_warnings`."""
+    """Return all warnings that a reader of a run's scores needs.
+
+    Args:
+        record: The run.
+        interpretations: How its scores are read, see `interpret_scores`.
+    """
     return [
         *record.warnings,
         *maker_warnings(record, interpretations),
@@ -21,19 +29,19 @@ def run_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpret
 
 
 def maker_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
-    """Say which score names have several makers whose values do not mean the same, and what was left out for that."""
+    """Warn about scores whose makers cannot be pooled, and about scores of other makers that were left out."""
     counted: dict[str, Counter[str]] = {name: Counter() for name in interpretations}
     others: dict[str, Counter[str]] = {name: Counter() for name in interpretations}
     for item in record.items:
         for score in item.scores:
             if score.maker.origin != "human":
-                reading = interpretations[score.name]
-                label = scaled_label(score.maker) if reading.mixed else score.maker.label
-                (counted if reading.counts(score) else others)[score.name][label] += 1
+                how = interpretations[score.name]
+                label = scaled_label(score.maker) if how.mixed else score.maker.label
+                (counted if how.counts(score) else others)[score.name][label] += 1
     mixed = (
-        f"{name!r} has no single maker, so that no mean stands for it: {_listed(counted[name])}."
-        for name, reading in interpretations.items()
-        if reading.mixed
+        f"{name!r} has no single maker, and so no single mean: {_listed(counted[name])}."
+        for name, how in interpretations.items()
+        if how.mixed
     )
     left_out = (
         f"Left out as another score than the run's own {name!r}: {_listed(found)}."
@@ -48,75 +56,105 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def scale_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
-    """Say which score names of a run have values that contradict their scale.
-
-    Args:
-        record: The run.
-        interpretations: How its scores are read, see `interpret_scores`.
-
-    Returns:
-        One sentence or two per finding; empty when all values fit.
-    """
+    """Warn about scores whose values contradict their scale."""
     scores: dict[str, list[Score]] = {name: [] for name in interpretations}
     for item in record.items:
         for score in item.scores:
             if interpretations[score.name].counts(score):
                 scores[score.name].append(score)
-    found = (_warning(reading, scores[name]) for name, reading in interpretations.items())
+    found = (_scale_warning(how, scores[name]) for name, how in interpretations.items())
     return [warning for warning in found if warning is not None]
 
 
-def _warning(reading: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
-    if reading.problem is not None:
-        alone = "reported as they came" if reading.own_unit else "reported as they came, compared with nothing"
-        return (
-            f"{reading.name!r}: {reading.problem}, so its values are {alone} and kept out of gates. "
-            f"{_fix(reading, _meant(reading, scores))}"
-        )
-    if reading.scale_source == OBSERVED:
-        return f"Most values of {reading.name!r} lie above 1, so all are read as 0-10. {_declare(reading)} to be sure."
-    return _contradiction(reading, scores)
-
-
-def _contradiction(reading: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
-    if reading.data_type != "NUMERIC" or reading.scale is None or not reading.stored_canonical:
+def _scale_warning(how: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
+    raws = [raw for score in scores if (raw := how.raw(score)) is not None]
+    likely = _likely_high(raws)
+    if how.problem is not None:
+        effect = "reported as they are" if how.own_unit else "reported as they are, not compared"
+        return f"{how.name!r}: {how.problem}, so its values are {effect} and kept out of gates. {_fix(how, likely)}"
+    if how.scale_source == OBSERVED:
+        return f"Most values of {how.name!r} lie above 1, so all are read as 0-10. {_declare(how)} to be sure."
+    if how.data_type != "NUMERIC" or how.scale is None or not how.stored_canonical:
         return None
-    meant = _meant(reading, scores)
-    if len(scores) < _ENOUGH or meant is None or not reading.scale.low < meant < reading.scale.high:
+    if len(scores) < MIN_CONTRADICTING or likely is None or not how.scale.low < likely < how.scale.high:
         return None
-    if _all_at_the_good_end(reading, scores):
+    # A run without harm on 0-10 has zeros and ones.
+    if how.scale.lower_is_better and all(float(raw).is_integer() for raw in raws):
         return None
     return (
-        f"All {len(scores)} values of {reading.name!r} lie between 0 and {meant}, although its scale is "
-        f"{reading.scale.name} ({reading.scale_source}). {_fix(reading, meant)}"
+        f"All {len(scores)} values of {how.name!r} lie between 0 and {likely}, although its scale is "
+        f"{how.scale.name} ({how.scale_source}). {_fix(how, likely)}"
     )
 
 
-def _all_at_the_good_end(reading: ScoreInterpretation, scores: Sequence[Score]) -> bool:
-    """Whether low numbers are good, and whole: a run without harm on 0-10 has zeros and ones."""
-    raws = (reading.raw(score) for score in scores)
-    return bool(reading.scale and reading.scale.lower_is_better) and all(
-        raw is None or float(raw).is_integer() for raw in raws
-    )
-
-
-def _meant(reading: ScoreInterpretation, scores: Sequence[Score]) -> int | None:
-    """The end of the narrowest usual scale that holds all raw values; None where none does, or all are 0."""
-    raws = [raw for score in scores if (raw := reading.raw(score)) is not None]
+def _likely_high(raws: Sequence[float]) -> int | None:
+    """Return the end of the narrowest usual scale that contains all values; None if none does, or all are 0."""
     if not raws or min(raws) < 0 or max(raws) == 0:
         return None
     return next((high for high in (1, 10, 100) if max(raws) <= high), None)
 
 
-def _declare(reading: ScoreInterpretation) -> str:
-    if reading.origin == "run":
+def _declare(how: ScoreInterpretation) -> str:
+    if how.origin == "run":
         return "Declare its scale with `@evaluator(scale=...)`, in the evaluation's metadata, or in a score config"
-    return f"Give a score config named {reading.name!r} a least and a greatest value"
+    return f"Set the minimum and maximum in a score config named {how.name!r}"
 
 
-def _fix(reading: ScoreInterpretation, high: int | None) -> str:
-    if reading.prompt is None:
-        return f"{_declare(reading)}."
+def _fix(how: ScoreInterpretation, high: int | None) -> str:
+    if how.prompt is None:
+        return f"{_declare(how)}."
     if high is None:
-        return f"Declare the scale that the judge uses as `scale` in the config of prompt {reading.prompt!r}."
-    return f'If the judge answers 0-{high}, put {{"scale": "0-{high}"}} into the config of prompt {reading.prompt!r}.'
+        return f"Declare the scale that the judge uses as `scale` in the config of prompt {how.prompt!r}."
+    return f'If the judge answers 0-{high}, put {{"scale": "0-{high}"}} into the config of prompt {how.prompt!r}.'
+
+
+def nothing_scores(record: RunRecord) -> bool:
+    """Whether a run has results and nothing that scores them, not even something that failed."""
+    ended = any(item.status != "pending" for item in record.items)
+    scored = any(item.scores or item.unscored for item in record.items) or bool(record.run_scores)
+    return ended and not scored and not (record.provenance and record.provenance.evaluators)
+
+
+def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
+    """Warn about missing scores, and about zeros that mean nothing."""
+    if nothing_scores(record):
+        found = "Nothing scores this run: it has neither judges nor an evaluator script."
+        return [f"{found} A resume with `judges` or `evaluator_script` scores these results without running the task."]
+    return [*_failure_warnings(record), *_zero_warnings(record, interpretations)]
+
+
+def _failure_warnings(record: RunRecord) -> Iterator[str]:
+    reasons: dict[str, Counter[str]] = {}
+    for item in record.items:
+        for missing in item.unscored:
+            reasons.setdefault(missing.name, Counter())[missing.error] += 1
+    for name, errors in sorted(reasons.items(), key=lambda entry: -entry[1].total())[:MAX_NAMES]:
+        ((reason, count),) = errors.most_common(1)
+        shown = reason.rstrip(".") if len(reason) <= MAX_REASON_CHARS else f"{reason[:MAX_REASON_CHARS]}…"
+        judged = record.plan is not None and name in record.plan.scores
+        judge = ", asking a new version of the judge if `judges` names it" if judged else ""
+        yield (
+            f"{errors.total()} of {len(record.items)} results were not scored by {name!r}; they are not counted as "
+            f"zero. Most common reason ({count}): {shown}. Once that is fixed, a resume scores them without running "
+            f"the task{judge}."
+        )
+
+
+def _zero_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> Iterator[str]:
+    if any(item.expected_output not in (None, "") for item in record.items):
+        return
+    zero = [name for name, how in interpretations.items() if _all_zero(record, how)]
+    if zero:
+        live = any("production_output" in item.metadata for item in record.items)
+        production = " What production answered is in their metadata, as `production_output`." if live else ""
+        yield (
+            f"{', '.join(map(repr, zero))} {'is' if len(zero) == 1 else 'are'} always 0, and no item has an "
+            f"expected_output: an evaluator that compares with it gives 0 whatever the output.{production}"
+        )
+
+
+def _all_zero(record: RunRecord, how: ScoreInterpretation) -> bool:
+    if how.origin not in {"run", "api"} or (how.scale is not None and how.scale.lower_is_better):
+        return False
+    values = {score.value for item in record.items for score in item.scores if how.counts(score)}
+    return values == {0}

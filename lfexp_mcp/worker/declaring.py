@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import Evaluation, Scale, ScriptMaker
-from lfexp_mcp.scores.resolution import Declaration, read_declaration, with_direction
+from lfexp_mcp.scores.declared_scale import Declaration, read_declaration, with_direction
 from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator
 
 

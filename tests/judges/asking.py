@@ -6,8 +6,7 @@ from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.judges.models import POLICY
 from lfexp_mcp.judges.templates import placeholders
-from lfexp_mcp.model import Message, ModelUsage, ProviderName, ResolvedJudge
-from lfexp_mcp.scores import TEN, Scale
+from lfexp_mcp.model import TEN, Message, ModelUsage, ProviderName, ResolvedJudge, Scale
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer
 

@@ -11,8 +11,8 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import JudgeReplyError
 from lfexp_mcp.judges.reply import read_reply
 from lfexp_mcp.judges.reply.loose_json import objects_in
-from lfexp_mcp.scores import TEN, Category, Scale
-from lfexp_mcp.scores.stated import PASS_FAIL, parse_range
+from lfexp_mcp.model import TEN, Category, Scale
+from lfexp_mcp.scores.prompt_scale import PASS_FAIL, parse_range
 
 GRADES = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1), Category("fair", 0.5), Category("bad", 0)))
 SCALES = {"PASS/FAIL": PASS_FAIL, "good/fair/bad": GRADES}

@@ -11,10 +11,9 @@ from lfexp_mcp.judges.models import open_models
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, JudgeRunner
 from lfexp_mcp.judges.verdict import Verdict
-from lfexp_mcp.model import Message, ModelUsage, ProviderName, ResolvedJudge
+from lfexp_mcp.model import Category, Message, ModelUsage, ProviderName, ResolvedJudge, Scale
 from lfexp_mcp.retries import RetryPolicy
-from lfexp_mcp.scores import Category, Scale
-from lfexp_mcp.scores.stated import PASS_FAIL
+from lfexp_mcp.scores.prompt_scale import PASS_FAIL
 from tests.judges.asking import QUICK, SECRETS, UsageNotes, make_judge, settings_for
 from tests.providers.server import GOOD, Call, Drop, Failure, Hang, Outcome, ProviderServer, Raw, Reply, rate_limited
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from lfexp_mcp.model import EvaluatorFailure, EvaluatorInfo, ItemResult, Provenance, RunRecord, Score, ScoreDataType
-from lfexp_mcp.scores.gaps import gap_warnings
 from lfexp_mcp.scores.interpretation import interpret_scores
+from lfexp_mcp.scores.warnings import gap_warnings
 
 
 def run(*items: ItemResult) -> RunRecord:
@@ -42,12 +42,12 @@ def test_what_was_not_scored_is_told_with_the_most_common_reason() -> None:
     items = [ItemResult("i", "succeeded", unscored=(EvaluatorFailure("tone", reason),)) for reason in reasons]
     (warning,) = warnings(run(*items, scored(1.0)))
     assert "3 of 4 results were not scored by 'tone'" in warning
-    assert "of 2: rate limit" in warning
+    assert "(2): rate limit" in warning
 
 
 def test_zeros_without_expected_outputs_are_said_to_mean_nothing() -> None:
     (warning,) = warnings(run(scored(0.0), scored(False, expected_output="")))
-    assert "'exact' is 0 throughout, and no item has an expected_output" in warning
+    assert "'exact' is always 0, and no item has an expected_output" in warning
 
 
 def test_a_live_runs_warning_names_where_productions_answer_is() -> None:

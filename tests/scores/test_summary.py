@@ -27,9 +27,9 @@ from lfexp_mcp.model import (
     ScriptMaker,
 )
 from lfexp_mcp.scores.interpretation import interpret_scores
-from lfexp_mcp.scores.summary import summarise_scores
-from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.scores.warnings import maker_warnings, scale_warnings
+from lfexp_mcp.services.analysis.notable_items import split_votes
+from lfexp_mcp.services.runs.score_summaries import summarise_scores
 
 JUDGE = JudgeMaker("judge-accuracy", 1, "openai", "m", TEN, "default")
 SECOND = replace(JUDGE, version=2, scale=Scale(1, 5))
@@ -330,8 +330,8 @@ def test_items_on_which_a_judge_disagrees_with_itself_are_listed_most_first() ->
         return Score("id", "accuracy", 0.5, "NUMERIC", metadata={"spread": spread, "votes": votes})
 
     record = run(voted(0.3, [6.0, 9.0]), voted(0.0, [5.0, 5.0]), score(0.5), voted("0.5", [2.0, 7.0]), voted("?", None))
-    found = judge_disagreements(record)
+    found = split_votes(record)
     assert [(each.item_id, each.spread, each.votes) for each in found] == [
-        ("item-3", 0.5, (2.0, 7.0)),
-        ("item-0", 0.3, (6.0, 9.0)),
+        ("item-3", 0.5, [2.0, 7.0]),
+        ("item-0", 0.3, [6.0, 9.0]),
     ]

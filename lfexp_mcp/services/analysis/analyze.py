@@ -12,14 +12,12 @@ from lfexp_mcp.answers.analysis import (
     ScoreCorrelation,
     ScoreDistribution,
     SliceResult,
-    SplitVote,
 )
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
-from lfexp_mcp.scores.votes import judge_disagreements
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, group_errors, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
@@ -28,6 +26,7 @@ from lfexp_mcp.services.analysis.notable_items import (
     read_disagreements,
     show_disagreement,
     slowest_items,
+    split_votes,
 )
 from lfexp_mcp.services.analysis.outputs import group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
@@ -213,7 +212,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
     warnings = [*described.warnings, *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
-    splits = judge_disagreements(record)
+    splits = split_votes(record)
     return answer.model_copy(
         update={
             "scores": found.scores[:most],
@@ -225,10 +224,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
             "slowest": slowest_items(record)[: size.rows],
             "most_expensive": most_expensive_items(record, found.usage.items)[: size.rows],
             "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],
-            "split_votes": [
-                SplitVote(item_id=split.item_id, score=split.name, votes=list(split.votes), spread=split.spread)
-                for split in splits[: size.rows]
-            ],
+            "split_votes": splits[: size.rows],
             "split_votes_total": len(splits),
             "warnings": warnings,
         }

@@ -1,9 +1,11 @@
-"""Items worth a look: the slowest, the most expensive, and those on which judge and human disagree."""
+"""Items worth a look: the slowest, the most expensive, and those on which a judge disagrees with a human or itself."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from lfexp_mcp.answers.analysis import DisagreementItem, ExtremeItem
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.analysis import DisagreementItem, ExtremeItem, SplitVote
 from lfexp_mcp.model import RunRecord
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize
@@ -14,6 +16,8 @@ from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_EXTREMES = 5
+MIN_SPLIT_SPREAD = 0.2
+"""Spread of a judge's votes, on 0-1, that counts as a disagreement with itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,26 @@ def show_disagreement(record: RunRecord, disagreement: Disagreement, size: Answe
         trace_id=rated.item.trace_id,
         repeat=repeat_of(record, rated.item),
     )
+
+
+def split_votes(record: RunRecord) -> list[SplitVote]:
+    """List the items on which a judge that was asked several times disagreed with itself, largest spread first."""
+    found = [
+        SplitVote(item_id=item.item_id, score=score.name, votes=_votes(score.metadata.get("votes")), spread=spread)
+        for item in record.items
+        for score in item.scores
+        if (spread := _number(score.metadata.get("spread"))) is not None and spread >= MIN_SPLIT_SPREAD
+    ]
+    return sorted(found, key=lambda split: (-split.spread, split.item_id, split.score))
+
+
+def _number(value: JsonValue) -> float | None:
+    """Read a number in a score's metadata, which Langfuse returns as text."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+
+
+def _votes(value: JsonValue) -> list[float | bool | str]:
+    return [vote for vote in value if isinstance(vote, int | float | str)] if isinstance(value, list) else []

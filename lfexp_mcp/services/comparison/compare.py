@@ -19,7 +19,6 @@ from lfexp_mcp.answers.comparison import (
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.scores.warnings import run_warnings
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.comparison.changes import (
@@ -38,6 +37,7 @@ from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_me
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.score_summaries import summarise_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace

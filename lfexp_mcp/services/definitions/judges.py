@@ -47,7 +47,7 @@ async def create_judge(
     except ValueError as error:
         raise JudgeError(f"The config of judge {name!r} cannot be stored: {error}. Change it.") from None
     draft = _draft(name, prompt, config)
-    template = resolve_template(draft, await ws.gateway.score_configs())
+    template = resolve_template(draft, await ws.gateway.score_scales())
     chosen = choose_model(name, config, ws.settings)
     model = chosen.model if chosen else None
     stored = await ws.gateway.prompts.create(

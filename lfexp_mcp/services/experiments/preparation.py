@@ -16,7 +16,6 @@ from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, Nex
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
@@ -195,12 +194,12 @@ async def _new_run_spec(
 async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpec:
     """Take over what a request names beside judges and prompts; the rest stays as it was."""
     evaluator_script = _absolute(request.evaluator_script) or run_spec.evaluator_script
-    configs = await ws.gateway.score_configs() if evaluator_script is not None else []
+    score_scales = await ws.gateway.score_scales() if evaluator_script is not None else {}
     return run_spec.model_copy(
         update={
             "task_script": _absolute(request.task_script) if request.names_task else run_spec.task_script,
             "evaluator_script": evaluator_script,
-            "score_scales": scales_of_configs(configs),
+            "score_scales": score_scales,
             "python": request.python or run_spec.python,
             "description": run_spec.description if request.description is None else request.description,
             "metadata": run_spec.metadata if request.metadata is None else request.metadata,

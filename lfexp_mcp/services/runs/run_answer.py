@@ -12,15 +12,13 @@ from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
 from lfexp_mcp.model import EvaluatorInfo, ItemResult, JudgeMaker, NextStep, RunRecord, RunSpec
-from lfexp_mcp.scores.gaps import nothing_scores
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_scores
-from lfexp_mcp.scores.repeats import summarise_repeats
-from lfexp_mcp.scores.summary import summarise_scores
-from lfexp_mcp.scores.warnings import run_warnings
+from lfexp_mcp.scores.warnings import nothing_scores, run_warnings
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
+from lfexp_mcp.services.runs.score_summaries import summarise_repeats, summarise_scores
 from lfexp_mcp.services.workspace import Workspace
 
 PRICES_PATIENCE_S = 2.0

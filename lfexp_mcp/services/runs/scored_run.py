@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
-from lfexp_mcp.scores.resolution import scales_of_configs
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -88,7 +87,7 @@ async def configured_scales(ws: Workspace, scores: Iterable[Score]) -> dict[str,
     """Read the scales that score configs state, by name; empty, without a request, if all scores have their own."""
     if not any(_needs_config(score) for score in scores):
         return {}
-    return scales_of_configs(await ws.gateway.score_configs())
+    return await ws.gateway.score_scales()
 
 
 def _needs_config(score: Score) -> bool:

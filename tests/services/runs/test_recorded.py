@@ -6,10 +6,10 @@ from pathlib import Path
 from lfexp_mcp.gateway.wire import ExperimentItemRow, ScoreRow, read_scores
 from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.scores.interpretation import interpret_scores
-from lfexp_mcp.scores.summary import summarise_scores
 from lfexp_mcp.services.annotations.human_words import words_of_scores
 from lfexp_mcp.services.comparison.run_metrics import error_rate
 from lfexp_mcp.services.runs.read_run import newest_good
+from lfexp_mcp.services.runs.score_summaries import summarise_scores
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -1,51 +1,43 @@
-from dataclasses import dataclass
-
 import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.gateway import ScoreConfig
 from lfexp_mcp.model import BOOLEAN, TEN, UNIT, Category, Scale
-from lfexp_mcp.scores.resolution import resolve_judge_scale
-from lfexp_mcp.scores.stated import PASS_FAIL, YES_NO, stated_scale
-
-
-@dataclass(frozen=True)
-class Config:
-    data_type: str = "NUMERIC"
-    min_value: float | None = None
-    max_value: float | None = None
-    categories: tuple[Category, ...] = ()
-    name: str = "tone"
+from lfexp_mcp.scores.declared_scale import resolve_judge_scale
+from lfexp_mcp.scores.prompt_scale import PASS_FAIL, YES_NO, scale_in_prompt
 
 
 def test_the_prompts_config_wins_over_all_else() -> None:
-    found = resolve_judge_scale({"scale": "0-1"}, Config(min_value=1, max_value=5), "Rate from 0 to 100.")
-    assert (found.scale, found.source) == (UNIT, "prompt config")
+    found = resolve_judge_scale({"scale": "0-1"}, Scale(1, 5), "Rate from 0 to 100.")
+    assert found == (UNIT, "prompt config")
 
 
 def test_a_score_config_wins_over_the_prompts_text() -> None:
-    found = resolve_judge_scale({}, Config(min_value=1, max_value=5), "Rate from 0 to 100.")
-    assert (found.scale, found.source) == (Scale(1, 5), "score config")
+    found = resolve_judge_scale({}, Scale(1, 5), "Rate from 0 to 100.")
+    assert found == (Scale(1, 5), "score config")
 
 
-def test_a_score_config_without_both_ends_says_no_scale() -> None:
-    found = resolve_judge_scale({}, Config(max_value=5), "Rate from 0 to 100.")
-    assert (found.scale, found.source) == (Scale(0, 100), "prompt text")
+def test_a_score_config_has_the_scale_of_its_ends_or_labels() -> None:
+    labels = (Category("good", 1), Category("bad", 0))
+    assert ScoreConfig("c", "tone", "NUMERIC", 1, 5).scale == Scale(1, 5)
+    assert ScoreConfig("c", "tone", "CATEGORICAL", categories=labels).scale == Scale.of_categories(labels)
+    assert ScoreConfig("c", "tone", "BOOLEAN").scale == BOOLEAN
+
+
+def test_a_score_config_with_an_open_end_has_no_scale() -> None:
+    assert ScoreConfig("c", "tone", "NUMERIC", max_value=5).scale is None
+    assert resolve_judge_scale({}, None, "Rate from 0 to 100.") == (Scale(0, 100), "prompt text")
 
 
 def test_a_judge_that_says_nothing_of_its_scale_answers_0_to_10() -> None:
     found = resolve_judge_scale({"temperature": 0}, None, "Is {{output}} any good?")
-    assert (found.scale, found.source) == (TEN, "default")
+    assert found == (TEN, "default")
 
 
-def test_a_score_config_of_labels_is_a_scale_of_categories() -> None:
-    found = resolve_judge_scale({}, Config("CATEGORICAL", categories=(Category("good", 1), Category("bad", 0))), "")
-    assert found.scale.categories == (Category("good", 1), Category("bad", 0))
-    assert found.scale.kind == "CATEGORICAL"
-
-
-def test_a_boolean_score_config_is_true_or_false() -> None:
-    assert resolve_judge_scale({}, Config("BOOLEAN"), "").scale == BOOLEAN
+def test_labels_are_a_scale_of_categories() -> None:
+    scale = Scale.of_categories((Category("good", 1), Category("fair", 0.5), Category("bad", 0)))
+    assert (scale.kind, scale.low, scale.high) == ("CATEGORICAL", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +56,7 @@ def test_a_boolean_score_config_is_true_or_false() -> None:
     ],
 )
 def test_a_scale_may_be_declared_as_people_write_it(declared: JsonValue, scale: Scale) -> None:
-    assert resolve_judge_scale({"scale": declared}, None, "").scale == scale
+    assert resolve_judge_scale({"scale": declared}, None, "")[0] == scale
 
 
 @pytest.mark.parametrize("declared", ["ten", "10-0", [1], [1, 2, 3], {"min": 1}, ["a", "b"], 10, True])
@@ -82,7 +74,7 @@ def test_a_declared_scale_that_is_none_is_an_error_with_examples(declared: JsonV
     ],
 )
 def test_categories_come_with_values_or_without(declared: JsonValue, categories: tuple[Category, ...]) -> None:
-    assert resolve_judge_scale({"categories": declared}, None, "").scale.categories == categories
+    assert resolve_judge_scale({"categories": declared}, None, "")[0].categories == categories
 
 
 @pytest.mark.parametrize("declared", [["one"], ["a", "A"], {"a": "x", "b": 1}, "a,b", [1, 2], {"a": 1, "b": 1}])
@@ -93,7 +85,7 @@ def test_categories_that_tell_nothing_apart_are_an_error(declared: JsonValue) ->
 
 def test_lower_is_better_turns_any_scale_of_numbers_round() -> None:
     found = resolve_judge_scale({"lower_is_better": True}, None, "Rate the toxicity from 1 to 5.")
-    assert found.scale == Scale(1, 5, lower_is_better=True)
+    assert found[0] == Scale(1, 5, lower_is_better=True)
 
 
 def test_lower_is_better_is_refused_for_labels() -> None:
@@ -130,7 +122,7 @@ def test_lower_is_better_must_be_a_truth_value() -> None:
     ],
 )
 def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> None:
-    assert stated_scale(text) == scale
+    assert scale_in_prompt(text) == scale
 
 
 @pytest.mark.parametrize(
@@ -147,4 +139,4 @@ def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> N
     ],
 )
 def test_no_scale_is_read_into_other_ranges(text: str) -> None:
-    assert stated_scale(text) is None
+    assert scale_in_prompt(text) is None

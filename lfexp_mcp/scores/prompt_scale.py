@@ -1,4 +1,4 @@
-"""Find the scale that a judge's prompt states in its own words."""
+"""Find the scale that the text of a judge's prompt states."""
 
 import re
 
@@ -17,7 +17,7 @@ _TO = rf"({_NUMBER}){_NOTE}\s*(?:{_DASH}|\bto\b|\.\.\.?)\s*({_NUMBER}){_NOT_A_UN
 _AND = rf"between\s+({_NUMBER}){_NOTE}\s+and\s+({_NUMBER}){_NOT_A_UNIT}"
 _CUE = r"\b(?:scale|scor(?:e|es|ing)|rat(?:e|es|ing)|grad(?:e|es|ing)|number|integer|float|value|points?)\b"
 _NEAR = r"[^.\n\d]{0,60}?(?<![\d.-])"
-_STATED = tuple(
+_RANGES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for span in (_TO, _AND)
     for pattern in (rf"{_CUE}{_NEAR}{span}", rf"(?<![\d.-]){span}\s*(?:point\s+)?{_CUE}")
@@ -32,12 +32,12 @@ _LABELS = (
     (re.compile(rf"{_ANSWER}\b(?i:yes{_OR}no)\b"), YES_NO),
 )
 
-_ENDS = {0.0, 1.0, -1.0}
-_MOST = 100.0
+_LOWS = {0.0, 1.0, -1.0}
+_MAX_HIGH = 100.0
 
 
 def parse_range(text: str) -> Scale | None:
-    """Read a bare range, such as `0-10` or `1 to 5`."""
+    """Read a text that is only a range, such as `0-10` or `1 to 5`."""
     match = _RANGE.match(text)
     if match is None:
         return None
@@ -45,18 +45,21 @@ def parse_range(text: str) -> Scale | None:
     return Scale(low, high) if low < high else None
 
 
-def stated_scale(text: str) -> Scale | None:
-    """Find the scale that a prompt asks its answers on.
+def scale_in_prompt(text: str) -> Scale | None:
+    """Find the scale that a prompt asks for.
 
-    Only ranges next to a word such as `score` or `scale` count, which begin at -1, 0 or 1, end at 100 at
-    most, and are not 1-2. Of several, one that holds all others is the scale and they are its bands (`0-3 is
-    poor`); else the prompt states none.
+    A range counts next to a word such as `score` or `scale`, if it starts at -1, 0 or 1, ends at 100 or less, and is
+    not 1-2. Of several, the one that contains all others is the scale, and they are its bands (`0-3 is poor`).
 
     Args:
         text: The prompt's text, not filled in.
 
     Returns:
-        The scale, or None where the text states none, or several.
+        The scale; None if the text states none, or several.
+
+    Example:
+        >>> scale_in_prompt("Rate the answer from 1 to 5.").name
+        '1-5'
     """
     ranges = _ranges(text)
     widest = max(ranges, key=lambda ends: ends[1] - ends[0], default=None)
@@ -68,9 +71,8 @@ def stated_scale(text: str) -> Scale | None:
 
 
 def _ranges(text: str) -> set[tuple[float, float]]:
-    ends = {(float(match[1]), float(match[2])) for pattern in _STATED for match in pattern.finditer(text)}
-    plausible = {(low, high) for low, high in ends if low in _ENDS and low < high <= _MOST and (low, high) != (1, 2)}
-    if plausible:
+    ends = {(float(match[1]), float(match[2])) for pattern in _RANGES for match in pattern.finditer(text)}
+    if plausible := {(low, high) for low, high in ends - {(1, 2)} if low in _LOWS and low < high <= _MAX_HIGH}:
         return plausible
     tops = {float(match[1]) for match in _OUT_OF.finditer(text)}
-    return {(0.0, top) for top in tops if 1 < top <= _MOST}
+    return {(0.0, top) for top in tops if 1 < top <= _MAX_HIGH}
