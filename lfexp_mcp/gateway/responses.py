@@ -9,11 +9,12 @@ Documented are: for one score 200 and its id; for a list of scores 202 `{"messag
 for a refusal 400, 413 or 422 with an object that holds a `message`.
 """
 
-from typing import Literal, TypeVar
+from contextlib import suppress
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
 
 REFUSAL_STATUSES = frozenset({400, 413, 422})
 """Statuses that are about what was sent."""
@@ -43,7 +44,7 @@ class StatusError(Exception):
     def of(cls, response: httpx.Response) -> "StatusError":
         """Read the body of a response."""
         try:
-            body: object = response.json()
+            body: object = from_json(response.content)
         except ValueError:
             body = response.text
         return cls(response.status_code, body, response.headers)
@@ -57,41 +58,11 @@ class TooLargeError(UndocumentedAnswerError):
     """Something between us and Langfuse takes no body of this size; a smaller one may pass."""
 
 
-class _Answer(BaseModel):
+class _PartialSuccess(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid")
 
-    deprecation: object = Field(default=None, alias="_deprecation")
-
-
-class _Stored(_Answer):
-    id: str
-
-
-class _Accepted(_Answer):
-    message: Literal["Accepted"]
-
-
-class _Counts(_Answer):
-    accepted: int
-    rejected: int
-    errors: list[object]
-
-
-class _PartialSuccess(_Answer):
     rejected_spans: int = 0
     error_message: str = ""
-
-
-class _Exported(_Answer):
-    message: Literal["OK"] | None = None
-    partial_success: _PartialSuccess | None = None
-
-
-class _Refusal(BaseModel):
-    message: str
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_content(response: httpx.Response) -> bytes:
@@ -113,7 +84,7 @@ def check_stored_score(response: httpx.Response, score_id: str) -> None:
         UndocumentedAnswerError: The answer acknowledges nothing.
     """
     _raise_failure(response)
-    if response.status_code not in (200, 201) or _read(response, _Stored).id != score_id:
+    if response.status_code not in (200, 201) or _body(response) != {"id": score_id}:
         raise _undocumented(response)
 
 
@@ -125,13 +96,12 @@ def are_scores_stored(response: httpx.Response) -> bool:
         UndocumentedAnswerError: The answer acknowledges nothing.
     """
     _raise_failure(response)
-    if response.status_code == httpx.codes.MULTI_STATUS:
-        _read(response, _Counts)
-        return False
-    if response.status_code not in (200, 201, 202):
-        raise _undocumented(response)
-    _read(response, _Accepted)
-    return True
+    match response.status_code, _body(response):
+        case 207, {"accepted": int(), "rejected": int(), "errors": list(), **others} if not others:
+            return False
+        case 200 | 201 | 202, {"message": "Accepted", **others} if not others:
+            return True
+    raise _undocumented(response)
 
 
 def check_exported_spans(response: httpx.Response) -> None:
@@ -144,8 +114,11 @@ def check_exported_spans(response: httpx.Response) -> None:
     _raise_failure(response)
     if response.status_code != httpx.codes.OK:
         raise _undocumented(response)
-    partial = _read_partial_success(response)
-    if partial is not None and partial.rejected_spans > 0:
+    if response.headers.get("content-type", "").startswith(PROTOBUF_TYPE):
+        partial = _read_protobuf(response)
+    else:
+        partial = _read_partial_success(response)
+    if partial.rejected_spans > 0:
         message = f"{partial.rejected_spans} spans are refused: {partial.error_message or 'no reason given'}"
         raise StatusError(httpx.codes.BAD_REQUEST, {"message": message})
 
@@ -164,24 +137,33 @@ def _is_refusal(response: httpx.Response) -> bool:
     if response.status_code not in REFUSAL_STATUSES:
         return False
     try:
-        _read(response, _Refusal)
+        return isinstance(_body(response).get("message"), str)
     except UndocumentedAnswerError:
         return False
-    return True
 
 
-def _read(response: httpx.Response, model: type[_Model]) -> _Model:
-    if not response.headers.get("content-type", "").startswith(JSON_TYPE):
+def _body(response: httpx.Response) -> dict[str, object]:
+    """Return the JSON object in an answer, without the `_deprecation` that a server may add to any."""
+    if response.headers.get("content-type", "").startswith(JSON_TYPE):
+        with suppress(ValueError):
+            body = from_json(response.content)
+            if isinstance(body, dict):
+                return {name: value for name, value in body.items() if name != "_deprecation"}
+    raise _undocumented(response)
+
+
+def _read_partial_success(response: httpx.Response) -> _PartialSuccess:
+    body = _body(response)
+    partial = body.pop("partialSuccess", None)
+    if body not in ({}, {"message": "OK"}):
         raise _undocumented(response)
     try:
-        return model.model_validate_json(response.content)
+        return _PartialSuccess.model_validate(partial or {})
     except ValidationError:
         raise _undocumented(response) from None
 
 
-def _read_partial_success(response: httpx.Response) -> _PartialSuccess | None:
-    if not response.headers.get("content-type", "").startswith(PROTOBUF_TYPE):
-        return _read(response, _Exported).partial_success
+def _read_protobuf(response: httpx.Response) -> _PartialSuccess:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 

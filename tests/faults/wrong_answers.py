@@ -39,6 +39,8 @@ WRONG_ANSWERS: dict[str, Fault] = {
     "200 with gzip that is none": Fault(
         status=200, headers={**JSON, "content-encoding": "gzip"}, content=gzip.compress(b"{}")[:-12]
     ),
+    "200 with JSON that is nested too deeply": Fault(status=200, headers=JSON, content=b"[" * 100_000),
+    "500 with JSON that is nested too deeply": Fault(status=500, headers=JSON, content=b"[" * 100_000),
     "200 with protobuf that is none": Fault(status=200, headers=PROTOBUF, content=b"\xff\xff\xff"),
     "200 with the batch of a legacy API": _json(200, {"successes": [], "errors": []}),
     "201 with a page": Fault(status=201, headers=HTML, content=PAGE),
