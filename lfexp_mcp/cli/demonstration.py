@@ -11,8 +11,8 @@ from lfexp_mcp.cli.output import emit, show, write_line
 from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, FOLDER, LABELLED_TOTAL, RECEIPTS
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.layout import Report, Table
-from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment

@@ -47,7 +47,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs of a dataset item by item, with intervals and verdicts."""
-    from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+    from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 
     request = build(
         CompareRequest,
@@ -102,7 +102,7 @@ def analyze(
     as_json: AsJson = False,
 ) -> None:
     """Explain one run: spread of its scores, failing items and why, slices, errors."""
-    from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+    from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 
     request = build(
         AnalyzeRequest,
@@ -133,7 +133,7 @@ def comments(
     as_json: AsJson = False,
 ) -> None:
     """Show what people wrote about results, with themes and the judges' agreement."""
-    from lfexp_mcp.services.annotations.fetch import CommentsRequest, fetch_annotation_comments
+    from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
 
     request = build(
         CommentsRequest,

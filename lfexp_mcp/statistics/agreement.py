@@ -15,28 +15,17 @@ MIN_CORRELATED_PAIRS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Kappa:
-    """Agreement beyond chance: 1 is perfect, 0 what chance gives."""
+class Agreement:
+    """A coefficient of agreement: 1 is perfect, 0 what chance gives."""
 
-    agreement: float
-    """Share of pairs that agree exactly."""
-    kappa: float | None
-    """None where both raters only use one and the same category."""
-    interval: Interval | None
-
-
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """A rank correlation."""
-
-    rho: float | None
-    """From -1 to 1; None for fewer than `MIN_CORRELATED_PAIRS` pairs, or where one side is constant."""
+    value: float | None
+    """None if it is undefined, such as for raters that give all items the same rating."""
     interval: Interval | None
 
 
 def kappa(
     pairs: Sequence[tuple[Category, Category]], categories: Sequence[Category], weights: Weights = "none"
-) -> Kappa:
+) -> Agreement:
     """Cohen's kappa, weighted by squared distance for ordered categories.
 
     The standard error falls to zero where all pairs agree, however few they are. The interval therefore extends at
@@ -66,9 +55,8 @@ def kappa(
         weight = 1 - (np.subtract.outer(np.arange(size), np.arange(size)) / (size - 1)) ** 2
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     observed, expected = float((weight * table).sum()), float(rows @ weight @ columns)
-    agreement = float(table.trace())
     if 1 - expected < 1e-12:
-        return Kappa(agreement, None, None)
+        return Agreement(None, None)
 
     value = (observed - expected) / (1 - expected)
     marginal = np.add.outer(weight @ columns, rows @ weight)
@@ -81,11 +69,11 @@ def kappa(
         max(min(value - half_width, (low - expected) / (1 - expected)), -1.0),
         min(max(value + half_width, (high - expected) / (1 - expected)), 1.0),
     )
-    return Kappa(agreement, value, interval)
+    return Agreement(value, interval)
 
 
-def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
-    """Spearman's rank correlation of finite pairs.
+def spearman(pairs: Sequence[tuple[float, float]]) -> Agreement:
+    """Spearman's rank correlation of finite pairs, at least `MIN_CORRELATED_PAIRS`.
 
     Source: C. Spearman, American Journal of Psychology 15 (1904) 72-101; the interval with the standard error of D.
     Bonett and T. Wright, Psychometrika 65 (2000) 23-28, on Fisher's z scale.
@@ -95,9 +83,10 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
     n = len(pairs)
     firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
     if n < MIN_CORRELATED_PAIRS or len(set(firsts)) == 1 or len(set(seconds)) == 1:
-        return Correlation(None, None)
+        return Agreement(None, None)
     rho = max(-1.0, min(1.0, float(spearmanr(firsts, seconds).statistic)))
     if abs(rho) > 1 - 1e-12:
-        return Correlation(rho, None)
+        return Agreement(rho, None)
     half_width = Z95 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return Correlation(rho, Interval(math.tanh(math.atanh(rho) - half_width), math.tanh(math.atanh(rho) + half_width)))
+    interval = Interval(math.tanh(math.atanh(rho) - half_width), math.tanh(math.atanh(rho) + half_width))
+    return Agreement(rho, interval)

@@ -3,7 +3,7 @@
 import pytest
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.services.humans import Humans

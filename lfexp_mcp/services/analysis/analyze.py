@@ -239,18 +239,16 @@ def _notable(slices: Sequence[SliceResult]) -> list[SliceResult]:
 
 
 def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextStep]:
-    failures = found.failures
-    run = {"dataset": request.dataset, "run_name": request.run_name}
+    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.run_name}
     steps = []
-    if end < len(failures):
+    if end < len(found.failures):
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
-        arguments: dict[str, JsonValue] = {**given, "show_failures": True, "cursor": write_cursor(end)}
-        steps.append(NextStep(tool="analyze_run", arguments=arguments, why="List further failing items."))
-    if failures:
-        lowest: dict[str, JsonValue] = {**run, "item_id": failures[0].item.item_id}
-        steps.append(NextStep(tool="get_run", arguments=lowest, why="Read the lowest item in full."))
+        further = {**given, "show_failures": True, "cursor": write_cursor(end)}
+        steps.append(NextStep("analyze_run", further, "List further failing items."))
+    if found.failures:
+        lowest = {**run, "item_id": found.failures[0].item.item_id}
+        steps.append(NextStep("get_run", lowest, "Read the lowest item in full."))
     why = "Read what humans wrote before digging into single items."
     if found.disagreements:
         why = "Humans and judges differ: read what the humans wrote."
-    steps.append(NextStep(tool="fetch_annotation_comments", arguments={**run}, why=why))
-    return steps
+    return [*steps, NextStep("fetch_annotation_comments", run, why)]

@@ -44,9 +44,9 @@ def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorr
         one, other = values.numbers[first], values.numbers[second]
         shared = sorted(one.keys() & other.keys())
         result = spearman([(one[item_id], other[item_id]) for item_id in shared])
-        if result.rho is not None:
+        if result.value is not None:
             interval = result.interval
             found.append(
-                ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.rho, interval=interval)
+                ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.value, interval=interval)
             )
     return sorted(found, key=lambda one: -abs(one.rho))

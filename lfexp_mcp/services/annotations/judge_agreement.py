@@ -1,27 +1,22 @@
-"""Judges against humans: the scores that both gave to the same items of a run."""
+"""How judges agree with humans who scored the same items of a run."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.model import Interval, ItemResult, Score
+from lfexp_mcp.model import ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.agreement import (
-    Correlation,
-    Kappa,
-    kappa,
-    spearman,
-)
+from lfexp_mcp.statistics.agreement import Agreement, kappa, spearman
 from lfexp_mcp.statistics.proportions import wilson
 
-MOST_CATEGORIES = 11
-"""Distinct values up to which ratings on an even grid are ordered categories; 0-10 has so many."""
-DIFFERENCE = 0.3
-"""Distance on 0-1 from which two ratings differ although both pass or both fail."""
-_HUMAN_WORDS = ("human", "annotation", "annotated", "manual", "review")
+MAX_CATEGORIES = 11
+"""Evenly spaced ratings with at most as many steps, such as 0-10, are ordered categories."""
+MIN_DISTANCE = 0.3
+"""Distance on 0-1 from which two ratings differ even if both pass or both fail."""
+_RATER_WORDS = ("human", "annotation", "annotated", "manual", "review", "judge", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +31,13 @@ class RatedItem:
 
     @property
     def differs(self) -> bool:
-        """Whether one passes what the other fails, or they lie far apart."""
+        """Whether only one of them passes the item, or they are far apart."""
         passes = (self.judge_value >= PASS_MARK, self.human_value >= PASS_MARK)
-        return passes[0] != passes[1] or self.distance >= DIFFERENCE
+        return passes[0] != passes[1] or self.distance >= MIN_DISTANCE
 
     @property
     def distance(self) -> float:
-        """How far the two lie apart on 0-1."""
+        """Distance on 0-1."""
         return abs(self.judge_value - self.human_value)
 
 
@@ -56,14 +51,13 @@ class RaterPair:
 
 
 def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[RaterPair]:
-    """Pair each human score with the judges' scores that it is about.
+    """Pair each human score with the judges' scores on the same subject.
 
-    A human score is about the scores that share its name (`human-accuracy` and `accuracy`); one that shares it with
-    none is held against all.
+    These are those that share its name (`human-accuracy` and `accuracy`), or all judges' scores if none does.
 
     Args:
         values: The run.
-        humans: How its human scores are read; those without a scale are left out.
+        humans: How the human scores are read, by name; those without a scale are ignored.
     """
     judges = [
         name for name, reading in values.interpretations.items() if reading.origin != "human" and reading.is_canonical
@@ -83,7 +77,7 @@ def _same_subject(judge: str, human: str) -> bool:
 
 def _subject(name: str) -> str:
     words = re.split(r"[\s._-]+", name.lower())
-    return " ".join(word for word in words if word not in (*_HUMAN_WORDS, "judge", "score"))
+    return " ".join(word for word in words if word not in _RATER_WORDS)
 
 
 def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[RatedItem, ...]:
@@ -101,34 +95,34 @@ def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[R
 
 
 def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreement:
-    """Say how far a judge agrees with a human score.
+    """Describe how far a judge agrees with a human score.
 
-    By Cohen's kappa on what passes, where humans pass or fail; by kappa weighted by squared distance, where all ratings
-    lie on one even grid; else by Spearman's rank correlation.
+    By Cohen's kappa on pass/fail if humans only pass or fail items; by kappa weighted by squared distance if all
+    ratings are evenly spaced; else by Spearman's rank correlation.
 
     Args:
         pair: The two scores.
-        run_name: Of the run that they are of.
-        rows: Items to list on which the two differ.
+        run_name: The run's name.
+        rows: Differing items to list.
     """
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
     passes = [(judge >= PASS_MARK, human >= PASS_MARK) for judge, human in numbers]
-    measure, value, interval = _measure(numbers, passes)
+    measure, found = _measure(numbers, passes)
     differing = sorted((rated for rated in pair.items if rated.differs), key=lambda rated: -rated.distance)
-    agreement = sum(judge == human for judge, human in passes) / len(passes)
+    alike = sum(judge == human for judge, human in passes) / len(passes)
     return JudgeAgreement(
         judge=pair.judge,
         human=pair.human,
         run_name=run_name,
         pairs=len(numbers),
         measure=measure,
-        value=value,
-        interval=interval,
-        agreement=agreement,
+        value=found.value,
+        interval=found.interval,
+        agreement=alike,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
         pass_mark=PASS_MARK,
-        summary=_sentence(pair, agreement, measure, value, interval),
+        summary=_sentence(pair, alike, measure, found),
         differing=len(differing),
         differ_on=[
             DifferingItem(
@@ -144,43 +138,40 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
 
 def _measure(
     numbers: Sequence[tuple[float, float]], passes: Sequence[tuple[bool, bool]]
-) -> tuple[AgreementMeasure | None, float | None, Interval | None]:
-    found: Kappa | Correlation
+) -> tuple[AgreementMeasure | None, Agreement]:
+    measure: AgreementMeasure
     if all(human in (0.0, 1.0) for _, human in numbers):
-        found = kappa(passes, [False, True])
-        return ("kappa", found.kappa, found.interval) if found.kappa is not None else (None, None, None)
-    grid = _even_grid(numbers)
-    if grid is not None:
+        measure, found = "kappa", kappa(passes, [False, True])
+    elif (grid := _even_grid(numbers)) is not None:
         steps = [(round(judge, 9), round(human, 9)) for judge, human in numbers]
-        found = kappa(steps, grid, "quadratic")
-        return ("weighted kappa", found.kappa, found.interval) if found.kappa is not None else (None, None, None)
-    found = spearman(numbers)
-    return ("Spearman", found.rho, found.interval) if found.rho is not None else (None, None, None)
+        measure, found = "weighted kappa", kappa(steps, grid, "quadratic")
+    else:
+        measure, found = "Spearman", spearman(numbers)
+    return (measure if found.value is not None else None), found
 
 
 def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
-    """The even grid of a few steps from 0 to 1 that all ratings lie on, or None."""
+    """The evenly spaced categories from 0 to 1 that all ratings are of, or None."""
     values = {round(value, 9) for pair in numbers for value in pair}
-    for steps in range(1, MOST_CATEGORIES):
+    for steps in range(1, MAX_CATEGORIES):
         grid = [round(step / steps, 9) for step in range(steps + 1)]
         if values <= set(grid):
             return grid
     return None
 
 
-def _sentence(
-    pair: RaterPair, agreement: float, measure: AgreementMeasure | None, value: float | None, interval: Interval | None
-) -> str:
+def _sentence(pair: RaterPair, alike: float, measure: AgreementMeasure | None, found: Agreement) -> str:
     names = f"Judge {pair.judge!r} and human {pair.human!r}"
-    text = f"{names} pass or fail alike on {agreement:.0%} of {len(pair.items)} items"
-    if measure is None or value is None:
+    text = f"{names} pass or fail alike on {alike:.0%} of {len(pair.items)} items"
+    if measure is None or found.value is None:
         return f"{text}; there is too little spread to say more."
+    interval = found.interval
     sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""
-    return f"{text}; {measure} {_two_places(value)}{sure}."
+    return f"{text}; {measure} {_two_places(found.value)}{sure}."
 
 
 def _two_places(value: float) -> str:
-    """Without the sign that rounding leaves of a small negative number."""
+    """Two decimals, never -0.00."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 

@@ -101,8 +101,14 @@ def _name(listed: ChangedItems) -> str:
     return "/".join(quote(part, safe=" ") for part in (listed.kind, listed.score or "", listed.pair.run.name))
 
 
-async def read_reasons(ws: Workspace, lists: Sequence[ChangedItems], start: int, limit: int) -> list[ChangedItems]:
-    """Read the judges' reasons for the `limit` items of each list that an answer may show, with one request."""
+async def read_details(
+    ws: Workspace, lists: Sequence[ChangedItems], start: int, limit: int
+) -> tuple[list[ChangedItems], dict[str, str | None]]:
+    """Read the judges' reasons and the trace URLs of the `limit` items of each list that an answer may show.
+
+    Returns:
+        The lists with the reasons, and the URLs by trace id.
+    """
     pages = [listed.changes[start : start + limit] for listed in lists]
     shown = {id(item): item for page in pages for change in page for item in (change.before, change.after)}
     read = dict(zip(shown, await with_comments(ws, list(shown.values())), strict=True))
@@ -111,14 +117,8 @@ async def read_reasons(ws: Workspace, lists: Sequence[ChangedItems], start: int,
         changes = (replace(one, before=read[id(one.before)], after=read[id(one.after)]) for one in page)
         rest = listed.changes[start + limit :]
         commented.append(replace(listed, changes=(*listed.changes[:start], *changes, *rest)))
-    return commented
-
-
-async def trace_urls(ws: Workspace, lists: Sequence[ChangedItems], start: int, limit: int) -> dict[str, str | None]:
-    """Return the addresses of the traces of the items that an answer may show, by trace id."""
-    pages = [change for listed in lists for change in listed.changes[start : start + limit]]
-    traces = {item.trace_id for change in pages for item in (change.before, change.after) if item.trace_id}
-    return {trace: await ws.gateway.trace_url(trace) for trace in sorted(traces)}
+    traces = sorted({item.trace_id for item in shown.values() if item.trace_id})
+    return commented, {trace: await ws.gateway.trace_url(trace) for trace in traces}
 
 
 def show_changes(listed: ChangedItems, start: int, urls: dict[str, str | None], size: AnswerSize) -> ChangeList:

@@ -25,10 +25,9 @@ from lfexp_mcp.services.comparison.changes import (
     ChangedItems,
     error_changes,
     find_page,
-    read_reasons,
+    read_details,
     score_changes,
     show_changes,
-    trace_urls,
 )
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.conditions import parse_condition
@@ -124,6 +123,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     if request.cursor is not None:
         listed, start = find_page(changes, request.cursor)
         changes = [listed]
+    changes, urls = await read_details(ws, changes, start, request.limit)
     gate = None
     if conditions:
         inputs = [gate_input(one.pair, one.scores, mine) for one, mine in zip(comparisons, metrics[1:], strict=True)]
@@ -131,9 +131,9 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     found = _Found(
         metrics=metrics,
         comparisons=comparisons,
-        changes=await read_reasons(ws, changes, start, request.limit),
+        changes=changes,
         start=start,
-        trace_urls=await trace_urls(ws, changes, start, request.limit),
+        trace_urls=urls,
         gate=gate,
         warnings=[
             f"{run.name}: {warning}"
@@ -224,32 +224,17 @@ def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerS
 
 
 def _next_steps(request: CompareRequest, last_run: str, changes: Sequence[ChangeList]) -> list[NextStep]:
-    steps = [
-        NextStep(
-            tool="analyze_run",
-            arguments={"dataset": request.dataset, "run_name": last_run, "show_failures": True},
-            why="See what fails in it, and which kinds of items do worse.",
-        )
-    ]
+    dataset: dict[str, JsonValue] = {"dataset": request.dataset}
+    why = "See what fails in it, and which kinds of items do worse."
+    steps = [NextStep("analyze_run", {**dataset, "run_name": last_run, "show_failures": True}, why)]
     losses_first = sorted(changes, key=lambda listed: listed.kind not in LOSSES)
     changed = next((listed for listed in losses_first if listed.items), None)
     if changed is not None:
-        item_id = changed.items[0].item_id
-        steps.append(
-            NextStep(
-                tool="get_run",
-                arguments={"dataset": request.dataset, "run_name": changed.run, "item_id": item_id},
-                why="Read an item that changed in full.",
-            )
-        )
+        item = {**dataset, "run_name": changed.run, "item_id": changed.items[0].item_id}
+        steps.append(NextStep("get_run", item, "Read an item that changed in full."))
     longer = next((listed for listed in losses_first if listed.next_cursor is not None), None)
     if longer is not None:
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"fail_if"})
-        steps.append(
-            NextStep(
-                tool="compare_runs",
-                arguments={**given, "cursor": longer.next_cursor},
-                why=f"List more of the items {longer.kind}; each list has its own next_cursor.",
-            )
-        )
+        why = f"List more of the items {longer.kind}; each list has its own next_cursor."
+        steps.append(NextStep("compare_runs", {**given, "cursor": longer.next_cursor}, why))
     return steps

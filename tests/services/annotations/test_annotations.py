@@ -1,16 +1,16 @@
 """fetch_annotation_comments on the real store."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lfexp_mcp.answers.annotations import AnnotatedComment
 from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import ItemResult, RunRecord, Score
-from lfexp_mcp.services.annotations import fetch
-from lfexp_mcp.services.annotations.fetch import CommentsRequest, _may_be_more, fetch_annotation_comments
-from lfexp_mcp.services.annotations.human_words import HumanWords, link_to_run
+from lfexp_mcp.services.annotations import CommentsRequest, fetch, fetch_annotation_comments
+from lfexp_mcp.services.annotations.comments import link_to_run
+from lfexp_mcp.services.annotations.fetch import _may_be_more
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, describe_agreement
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import build
@@ -135,8 +135,8 @@ async def test_comments_on_the_sessions_of_a_run_belong_to_it(workspace: Workspa
 def test_a_comment_without_a_trace_belongs_to_no_item_that_has_none_yet() -> None:
     items = (ItemResult("done", "succeeded", trace_id="t"), ItemResult("waiting", "pending"))
     record = RunRecord("d", "id", "run", ("e",), "running", items, 2)
-    on_trace = HumanWords("1", "trace", "slow", None, None, trace_id="t")
-    on_session = HumanWords("2", "session", "slow", None, None, session_id="s")
+    on_trace = AnnotatedComment(id="1", kind="trace", untrusted_text="slow", trace_id="t")
+    on_session = AnnotatedComment(id="2", kind="session", untrusted_text="slow", session_id="s")
     linked = link_to_run([on_trace, on_session], record)
     assert [(one.run_name, one.item_id) for one in linked] == [("run", "done"), (None, None)]
 
@@ -195,7 +195,7 @@ async def test_names_that_nothing_has_are_said_to_be_unknown(workspace: Workspac
 async def test_scores_given_a_moment_ago_are_said_to_be_perhaps_not_all(
     workspace: Workspace, humans: Humans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "VISIBLE_AFTER", timedelta(hours=1))
+    monkeypatch.setattr(fetch, "SCORE_DELAY", timedelta(hours=1))
     run = await _run(workspace, "comments-recent", [1.0])
     asked = CommentsRequest(dataset="comments-recent", run_name="run")
     assert (await fetch_annotation_comments(workspace, asked)).warnings == []
@@ -219,8 +219,8 @@ def test_only_the_newest_of_the_last_seconds_tells_of_more_to_come(
     seconds_ago: float, kind: BackendKind, warned: bool
 ) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    older = HumanWords("1", "trace", "fine", None, now - timedelta(hours=1), trace_id="t")
-    newest = replace(older, id="2", created=now - timedelta(seconds=seconds_ago))
+    older = AnnotatedComment(id="1", kind="trace", untrusted_text="fine", created=now - timedelta(hours=1))
+    newest = older.model_copy(update={"created": now - timedelta(seconds=seconds_ago)})
     assert bool(_may_be_more(kind, [older, newest], [], now)) == warned
 
 

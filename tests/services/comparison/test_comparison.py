@@ -15,9 +15,9 @@ from lfexp_mcp.reports.junit import junit
 from lfexp_mcp.reports.markdown import markdown
 from lfexp_mcp.reports.result_json import result_json
 from lfexp_mcp.services.answer_size import MAX_FULL_TOKENS, MAX_TOKENS, estimate_tokens
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import find_issues
-from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.read_run import read_run

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.run import RunDetail
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.analysis.analyze import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
-from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace

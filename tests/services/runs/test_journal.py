@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.model import EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
-from lfexp_mcp.services.comparison.compare import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import CompareRequest, compare_runs
 from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.get_run import get_run

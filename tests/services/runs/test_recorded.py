@@ -6,7 +6,7 @@ from pathlib import Path
 from lfexp_mcp.gateway.wire import ExperimentItemRow, ScoreRow, read_scores
 from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.scores.interpretation import interpret_scores
-from lfexp_mcp.services.annotations.human_words import words_of_scores
+from lfexp_mcp.services.annotations.comments import comments_of_scores
 from lfexp_mcp.services.comparison.run_metrics import error_rate
 from lfexp_mcp.services.runs.read_run import newest_good
 from lfexp_mcp.services.runs.score_summaries import summarise_scores
@@ -63,6 +63,6 @@ def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
 def test_a_humans_comment_is_found_with_its_trace() -> None:
     rows = json.loads((RECORDED / "scores_v3_by_trace.json").read_text(encoding="utf-8"))["data"]
     scores = read_scores(ScoreRow.model_validate(row) for row in rows)
-    words = [one for one in words_of_scores(scores) if one.score is not None and one.score.source == "ANNOTATION"]
-    assert [(one.text, one.kind) for one in words] == [("looks half right", "score")]
-    assert words[0].trace_id == "555b05edcfb4dfad91362c82b76756f4"
+    comments = comments_of_scores(score for score in scores if score.source == "ANNOTATION")
+    assert [(one.untrusted_text, one.kind) for one in comments] == [("looks half right", "score")]
+    assert comments[0].trace_id == "555b05edcfb4dfad91362c82b76756f4"
