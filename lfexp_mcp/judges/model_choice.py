@@ -1,5 +1,6 @@
 """Choose the model that answers a prompt, and its parameters, from the prompt's config and the settings."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,14 +14,7 @@ from lfexp_mcp.settings import Settings
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}
 """Where neither the prompt's config nor LFEXP_JUDGE_MODEL names a model."""
 
-_PREFIXES: tuple[tuple[str, ProviderName], ...] = (
-    ("claude", "anthropic"),
-    ("gpt", "openai"),
-    ("chatgpt", "openai"),
-    ("o1", "openai"),
-    ("o3", "openai"),
-    ("o4", "openai"),
-)
+_OPENAI_MODEL = re.compile(r"gpt|chatgpt|o[134]", re.IGNORECASE)
 _PROVIDERS: tuple[ProviderName, ...] = ("openai", "anthropic")
 _NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _INTEGERS = ("max_tokens", "top_k", "seed")
@@ -90,7 +84,9 @@ def usable_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
 
 def provider_of(model: str) -> ProviderName | None:
     """Return the provider whose models are named like this one; None if the name does not tell."""
-    return next((provider for prefix, provider in _PREFIXES if model.lower().startswith(prefix)), None)
+    if model.lower().startswith("claude"):
+        return "anthropic"
+    return "openai" if _OPENAI_MODEL.match(model) else None
 
 
 def call_parameters(prompt: str, config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

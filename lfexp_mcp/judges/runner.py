@@ -1,7 +1,7 @@
 """Runs judges on items: asks their models, reads the replies, and asks once more if a reply has no score."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -39,20 +39,6 @@ OnGeneration = Callable[[ResolvedJudge, ModelRequest], AbstractContextManager[Ge
 OnUsage = Callable[[ResolvedJudge, ModelUsage], None]
 
 
-class _Untraced:
-    def answered(self, answer: ModelAnswer) -> None: ...
-    def failed(self, error: LfexpError) -> None: ...
-
-
-def untraced(_judge: ResolvedJudge, _request: ModelRequest) -> AbstractContextManager[Generation]:
-    """Trace nothing."""
-    return nullcontext(_Untraced())
-
-
-def no_usage(_judge: ResolvedJudge, _usage: ModelUsage) -> None:
-    """Record nothing."""
-
-
 class JudgeRunner:
     """Asks judges for their verdicts.
 
@@ -63,7 +49,9 @@ class JudgeRunner:
             )
     """
 
-    def __init__(self, models: Models, on_generation: OnGeneration = untraced, on_usage: OnUsage = no_usage) -> None:
+    def __init__(
+        self, models: Models, on_generation: OnGeneration | None = None, on_usage: OnUsage | None = None
+    ) -> None:
         """Create a runner.
 
         Args:
@@ -117,7 +105,8 @@ class JudgeRunner:
                 for _ in range(judge.samples):
                     group.start_soon(vote)
         finally:
-            self._on_usage(judge, meter.usage)
+            if self._on_usage is not None:
+                self._on_usage(judge, meter.usage)
         stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
         if stopping is not None or not votes:
             raise stopping or errors[0]
@@ -138,6 +127,8 @@ class JudgeRunner:
             return self._read(await self._ask(judge, again, meter), judge)
 
     async def _ask(self, judge: ResolvedJudge, request: ModelRequest, meter: Meter) -> ModelAnswer:
+        if self._on_generation is None:
+            return await self._models.ask(judge.provider, request, meter)
         with self._on_generation(judge, request) as generation:
             try:
                 answer = await self._models.ask(judge.provider, request, meter)

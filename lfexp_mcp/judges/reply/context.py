@@ -1,9 +1,7 @@
 """Tell the judge's own verdict from scores that its reply quotes, supposes or drafts, by the words around them."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import takewhile
 
@@ -121,13 +119,6 @@ class Standing(IntEnum):
     """Set apart from everything else: an object, a labelled line, a tag."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    start: int
-    end: int
-    standing: Standing
-
-
 class Context:
     """The words around the scores of a reply."""
 
@@ -138,20 +129,19 @@ class Context:
             text: The reply, its objects blanked out, so that their strings do not count as the reply's own words.
         """
         self._text = text
-        # A span within another adds nothing, so the outermost can be looked up by their start.
-        self._spans: list[_Span] = []
-        for span in sorted(self._find_spans(), key=lambda each: (each.start, -each.end)):
-            if not self._spans or span.start >= self._spans[-1].end or span.standing < self._spans[-1].standing:
-                self._spans.append(span)
-        self._starts = [span.start for span in self._spans]
+        # The highest standing of a score at each character.
+        self._highest = bytearray([Standing.STATED]) * len(text)
+        for start, end, standing in sorted(self._spans(), key=lambda span: (span[0], -span[1])):
+            # What opens within a quotation, such as an unclosed tag, does not reach beyond it.
+            if standing < self._highest[start]:
+                self._highest[start:end] = bytes([standing]) * (end - start)
 
     def standing(self, start: int, end: int) -> Standing:
         """Return how far the score between two positions can be taken for the verdict."""
-        inside = self._inside(start)
         disowned = _DISOWNED.match(self._text[end : end + _AFTER_CHARS])
-        if inside is Standing.OTHERS or self._is_of_others(start) or disowned:
+        if disowned or self._is_of_others(start):
             return Standing.OTHERS
-        if inside is not None or _AMBIGUOUS_TITLE.match(self._leading(start)):
+        if self._highest[start] == Standing.WEAK or _AMBIGUOUS_TITLE.match(self._leading(start)):
             return Standing.WEAK
         line = self._text[max(0, start - _BEFORE_CHARS) : start].rpartition("\n")[2]
         before = re.sub(r"<[\w|/-]{1,40}>", "", line).strip(_MARKS)
@@ -173,21 +163,16 @@ class Context:
     def withdrawn_before(self) -> int:
         """Return the position before which the judge took everything back, such as by `Scratch that`."""
         places = (match.start() for match in _WITHDRAWN.finditer(self._text))
-        return max(
-            (at for at in places if self._inside(at) is not Standing.OTHERS and not self._is_of_others(at)), default=0
-        )
+        return max((at for at in places if not self._is_of_others(at)), default=0)
 
     def _leading(self, start: int) -> str:
         """Return the clause before a score, else the line that introduces it."""
         clause = self.clause(start)
         return clause if clause.strip(_MARKS) else self._introduction(start)
 
-    def _inside(self, at: int) -> Standing | None:
-        index = bisect_right(self._starts, at) - 1
-        found = [span.standing for span in self._spans[max(0, index - 1) : index + 1] if at < span.end]
-        return min(found, default=None)
-
     def _is_of_others(self, start: int) -> bool:
+        if self._highest[start] == Standing.OTHERS:
+            return True
         clause = self.clause(start)
         supposed = _PERHAPS.search(clause) or _SUPPOSED.search(self.sentence(start))
         return bool(supposed) or _attributes(clause) or _attributes(self._introduction(start))
@@ -207,22 +192,17 @@ class Context:
         first = paragraph[-1].rstrip(_MARKS) if paragraph else ""
         return _last(_CLAUSE_END, first) if first.endswith(":") else ""
 
-    def _find_spans(self) -> Iterator[_Span]:
-        text = self._text
-        for fence in _FENCE.finditer(text):
+    def _spans(self) -> Iterator[tuple[int, int, Standing]]:
+        for fence in _FENCE.finditer(self._text):
             if fence[2].lower() not in _DATA_LANGUAGES or _attributes(self._introduction(fence.start())):
-                yield _Span(fence.start(), fence.end(), Standing.OTHERS)
-        for quotation in _QUOTED.finditer(text):
+                yield *fence.span(), Standing.OTHERS
+        for quotation in _QUOTED.finditer(self._text):
             if not self._is_whole_line(quotation):
-                yield _Span(quotation.start(), quotation.end(), Standing.OTHERS)
-        for pattern, standing in (
-            (_LONG_QUOTED, Standing.OTHERS),
-            (_OTHERS_BLOCK, Standing.OTHERS),
-            (_WORKING_BLOCK, Standing.WEAK),
-            (_QUOTE_BLOCK, Standing.WEAK),
-        ):
-            for block in pattern.finditer(text):
-                yield _Span(block.start(), block.end(), standing)
+                yield *quotation.span(), Standing.OTHERS
+        for pattern in (_LONG_QUOTED, _OTHERS_BLOCK):
+            yield from ((*block.span(), Standing.OTHERS) for block in pattern.finditer(self._text))
+        for pattern in (_WORKING_BLOCK, _QUOTE_BLOCK):
+            yield from ((*block.span(), Standing.WEAK) for block in pattern.finditer(self._text))
 
     def _is_whole_line(self, span: re.Match[str]) -> bool:
         start = self._text.rfind("\n", 0, span.start()) + 1
