@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.errors import LfexpError, WorkerError
 from lfexp_mcp.masking import mask
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.killing import describe_exit, kill_process_tree
 from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 
 Message = TypeVar("Message", Hello, Reply)
@@ -159,7 +159,7 @@ class WorkerProcess:
         if code and self._order is not None and self._order.run is not None:
             # The folder may be gone, or another worker's by now.
             with suppress(LfexpError, OSError):
-                _note_death(RunFolder(self._order.run), self.pid, code)
+                _record_death(RunFolder(self._order.run), self.pid, code)
 
     def _read(self, message: type[Message]) -> Message:
         line = self._stdout.readline()
@@ -197,23 +197,12 @@ class WorkerProcess:
             pipe.close()
 
 
-def describe_exit(code: int) -> str:
-    """Say how a process ended: by which exit code, or killed by which signal."""
-    if code >= 0:
-        return f"died with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else "")
-
-
-def _note_death(folder: RunFolder, pid: int, code: int) -> None:
-    """Leave in a run's folder how its worker died, unless it said so itself."""
-    is_newest = folder.worker_pid() == pid and not folder.is_held()
-    if is_newest and folder.last_words() is None and folder.read_state().run_ended is None:
-        words = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
-        folder.leave_last_words(words.rstrip(), pid, code)
+def _record_death(folder: RunFolder, pid: int, code: int) -> None:
+    """Record in a run folder how its worker died, unless the worker recorded why it gave up."""
+    is_newest = folder.worker.pid == pid and not folder.worker.is_locked()
+    if is_newest and folder.worker.exit_reason is None and folder.read_state().run_ended is None:
+        reason = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
+        folder.worker.record_exit(reason.rstrip(), pid, code)
 
 
 def _last_output(log: Path) -> str:
@@ -232,30 +221,6 @@ def _answer() -> "Future[None]":
     answer: Future[None] = Future()
     answer.set_running_or_notify_cancel()
     return answer
-
-
-def kill_process_tree(pid: int) -> None:
-    """End a worker and the processes that it started, without asking."""
-    if sys.platform == "win32":
-        subprocess.run(  # noqa: S603
-            ["taskkill", "/T", "/F", "/PID", str(pid)],  # noqa: S607
-            capture_output=True,
-            check=False,
-        )
-        return
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def kill_worker(folder: RunFolder) -> bool:
-    """End the process that has a run in its hands, if any, without asking; tell whether there was one."""
-    pid = folder.worker_pid()
-    if pid is None or not folder.is_held():
-        return False
-    kill_process_tree(pid)
-    return True
 
 
 def _creation_flags() -> int:

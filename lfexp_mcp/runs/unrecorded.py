@@ -8,7 +8,7 @@ from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
 from lfexp_mcp.runs.outbox import SUFFIX, read_batches, waiting_files
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 
 
 def drop_unrecorded(outbox: Path, run_spec: RunSpec, state: RunState) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
-from lfexp_mcp.runs.replays import Replays
+from lfexp_mcp.runs.replay import Replays
 from lfexp_mcp.services.launches import Launches
 from lfexp_mcp.services.run_cache import RunCache
 from lfexp_mcp.settings import Settings

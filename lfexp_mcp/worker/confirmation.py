@@ -10,7 +10,7 @@ from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, RunScored, WriteRefused
-from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 
 READING_BUDGET_S = 30.0
 """How long one count may take."""

@@ -8,7 +8,7 @@ from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.model import ModelCaller, ModelUsage, RunSpec
 from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.journal import JournalWriter
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 
 
 class UsageLedger:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from lfexp_mcp.gateway import status_score
 from lfexp_mcp.model import JudgeMaker, MissingScores, RecordedStatus, RunMaker, RunPlan, RunSpec, ScriptMaker
 from lfexp_mcp.runs.events import RunEnded, StatusRecorded
-from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 
 DIED = RunEnded(status="failed", reason="The process of the run died.")
 MAX_LISTED = 200

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded, ItemScored
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def plan_work(
         answerable: Names under which those report a missing score; what other evaluators failed on stays missing.
     """
     known = list(items)
-    suspects = state.suspects | state.at_work.keys()
+    suspects = state.interrupted | state.running.keys()
     late: list[Work] = []
     for repeat in range(run_spec.repeats):
         for item in known:

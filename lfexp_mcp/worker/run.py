@@ -29,7 +29,7 @@ from lfexp_mcp.runs.events import Executed, RunEnded, Warned
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, Task
 from lfexp_mcp.worker import marking
@@ -117,11 +117,11 @@ class Run:
             self.journal.append(ended)
             self.journal.close()
         except StateError as error:
-            self.folder.leave_last_words(str(error))
+            self.folder.worker.record_exit(str(error))
 
     def _say_why(self, reason: str) -> None:
         """Leave the reason why the run ends, where the disk takes it."""
-        self.folder.leave_last_words(reason)
+        self.folder.worker.record_exit(reason)
         with suppress(StateError):
             self.journal.append(RunEnded(status="failed", reason=reason))
 
@@ -202,7 +202,7 @@ class Run:
         beats = 0
         while True:
             await anyio.sleep(BEAT_EVERY)
-            self.folder.beat()
+            self.folder.worker.heartbeat()
             ledger.write()
             beats += 1
             if beats % GREET_STORE_EVERY == 0:

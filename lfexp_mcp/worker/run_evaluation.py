@@ -7,7 +7,7 @@ from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunSpec, Score
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.runs.replay import ItemKey, RunState
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.worker.calling import script_item
 from lfexp_mcp.worker.declaring import ScriptScale

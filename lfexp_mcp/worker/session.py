@@ -17,7 +17,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.runs.unrecorded import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source
@@ -40,7 +40,7 @@ def carry_out(order: WorkerCommand, answer: Callable[[Reply], None], sdk: Sdk) -
     if order.run is not None:
         folder = RunFolder(order.run)
         try:
-            with folder.held():
+            with folder.worker.locked():
                 _run(folder, answer, sdk)
         except RunExistsError as error:
             answer(Reply.of_error(error))
@@ -53,7 +53,7 @@ def carry_out(order: WorkerCommand, answer: Callable[[Reply], None], sdk: Sdk) -
 async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
     """Send what runs have left; one that another process works on, or that cannot be read, is left to others."""
     for folder in map(RunFolder, paths):
-        with suppress(LfexpError, OSError), folder.held(delivers=True):
+        with suppress(LfexpError, OSError), folder.worker.locked(delivers=True):
             await deliver(folder, sdk)
 
 
@@ -103,7 +103,7 @@ def _prepare(folder: RunFolder, state: RunState, journal: JournalWriter) -> Run:
     # A resume asks once more: a proxy may have refused in Langfuse's name.
     outbox.retry_refused()
     state.refused.clear()
-    folder.adopt_next()
+    folder.adopt_next_run_spec()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance),
         *(Warned(text=sentence) for sentence in (*scripts.evaluators.warnings, *_shared_names(run_spec, imported))),

@@ -11,7 +11,7 @@ from lfexp_mcp.runs.events import Event, ScoresMissing, StatusRecorded, Warned, 
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.replay import RunState
+from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
 from lfexp_mcp.worker.delivery import Delivery, Patience
 from lfexp_mcp.worker.evaluation import attach_score

@@ -8,7 +8,7 @@ from typing import Any
 import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
-from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.runs.killing import kill_process_tree
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.waiting import until
 from tests.worker.scene import Scene
@@ -55,15 +55,15 @@ async def survive_kills(scene: Scene, kills: int, max_concurrency: int, longest:
     for _ in range(kills):
         await scene.run(task, wait_seconds=0, resume=done > 0, **arguments)
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, moments.uniform(0.02, longest))
-        await until(lambda: bool(folder.read_state().at_work) or not folder.is_at_work())
+        await until(lambda: bool(folder.read_state().running) or not folder.is_running())
         if folder.status() == "completed":
             break
-        pid = folder.worker_pid()
+        pid = folder.worker.pid
         if pid is not None:
             await anyio.to_thread.run_sync(kill_process_tree, pid)
-        await until(lambda: not folder.is_held())
+        await until(lambda: not folder.worker.is_locked())
         done += 1
-        at_work = folder.read_state().at_work
+        at_work = folder.read_state().running
         most = max(most, len(at_work))
         in_flight.update(item_id for _, item_id in at_work)
     answer = await scene.run(task, resume=True, **arguments)

@@ -21,7 +21,7 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.runs.killing import kill_process_tree
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.store.address import ANNOUNCEMENT
 from lfexp_mcp.store.process import ensure_store
@@ -152,14 +152,14 @@ class Simulation:
         await self._start(schedule, task, resume=begun)
         if stage.network == "gone":
             await anyio.to_thread.run_sync(self.proxy.go_away)
-        await until(lambda: _lines(folder) >= lines + stage.after or not folder.is_at_work())
+        await until(lambda: _lines(folder) >= lines + stage.after or not folder.is_running())
         if stage.blow == "store":
             await anyio.to_thread.run_sync(_kill_store, self.store_folder)
-        elif (pid := folder.worker_pid()) is not None and folder.is_held():
+        elif (pid := folder.worker.pid) is not None and folder.worker.is_locked():
             await anyio.to_thread.run_sync(kill_process_tree, pid)
         if stage.network == "gone":
             await anyio.to_thread.run_sync(self.proxy.come_back)
-        await until(lambda: not folder.is_held())
+        await until(lambda: not folder.worker.is_locked())
         self.proxy.faults = no_faults
         if stage.blow == "power":
             _tear(folder, size, stage.torn_bytes)

@@ -70,7 +70,7 @@ async def test_an_outbox_that_was_deleted_costs_no_result(scene: Scene, direct: 
     with giving_up_soon(scene):
         assert (await run(scene)).status == "failed"
     folder = await scene.run_folder()
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     shutil.rmtree(folder.outbox_path)
     proxy.faults = no_faults
     answer = await run(scene, resume=True)
@@ -101,7 +101,7 @@ async def test_what_a_kill_left_between_outbox_and_journal_makes_no_second_row(
     with giving_up_soon(scene):
         await run(scene)
     folder = await scene.run_folder()
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     lines = folder.journal_path.read_bytes().splitlines(keepends=True)
     first = next(index for index, line in enumerate(lines) if b'"event":"ended"' in line)
     scored = [line for line in lines[first + 1 :] if b'"event":"scored"' in line]

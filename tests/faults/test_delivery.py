@@ -278,7 +278,7 @@ async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert answer.status in ("failed", "cancelled")
     assert answer.undelivered > 0
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     proxy.faults = no_faults
     answer = await scene.run(None, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)

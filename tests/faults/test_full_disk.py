@@ -54,12 +54,12 @@ async def come_and_go(scene: Scene, disk: TmpfsDisk, seed: int) -> None:
     calls.unlink(missing_ok=True)
     await scene.run(task, evaluator_script=evaluators, wait_seconds=0, max_concurrency=3)
     folder = await scene.run_folder()
-    while folder.is_at_work():
+    while folder.is_running():
         disk.fill(moments.choice([0, 0, 4096, 8192, 65_536]))
         await anyio.sleep(moments.uniform(0.01, 0.3))
         disk.make_room()
         await anyio.sleep(moments.uniform(0.01, 0.2))
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     done = {item_id for _, item_id in folder.read_state().ended}
     before = Counter(calls.read_text().split()) if calls.exists() else Counter()
     answer = await scene.run(task, evaluator_script=evaluators, resume=True)

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lfexp_mcp.runs.process import kill_process_tree
+from lfexp_mcp.runs.killing import kill_process_tree
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.faults.power import LoopDisk
@@ -54,10 +54,10 @@ async def test_a_run_goes_on_after_a_power_cut_with_all_that_was_synced(
     long_done = {item_id for _, item_id in folder.read_state().ended}
     await anyio.sleep(SYNCED_WITHIN_S)
     await anyio.to_thread.run_sync(disk.cut_power)
-    pid = folder.worker_pid()
+    pid = folder.worker.pid
     assert pid is not None
     await anyio.to_thread.run_sync(kill_process_tree, pid)
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     await anyio.to_thread.run_sync(disk.come_back)
     assert long_done <= {item_id for _, item_id in folder.read_state().ended}
     calls = scene.folder / "task.py.calls"
@@ -76,7 +76,7 @@ async def test_what_was_said_to_be_completed_is_whole_on_the_disk(scene: Scene, 
     answer = await scene.run(scene.script(TASK), evaluator_script=scene.script(EXACT, "ev.py"))
     assert answer.status == "completed"
     folder = await scene.run_folder()
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     await anyio.to_thread.run_sync(disk.cut_power)
     await anyio.to_thread.run_sync(disk.come_back)
     record = read_record(folder)

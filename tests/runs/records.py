@@ -2,7 +2,7 @@
 
 from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.replays import Replay
+from lfexp_mcp.runs.replay import Replay
 
 
 def read_record(folder: RunFolder) -> RunRecord:

@@ -58,14 +58,14 @@ def ended(item_id: str, status: Literal["succeeded", "failed"] = "succeeded") ->
 
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
-    assert not folder.is_held()
-    with folder.held():
-        assert folder.is_held()
+    assert not folder.worker.is_locked()
+    with folder.worker.locked():
+        assert folder.worker.is_locked()
         assert folder.status() == "running"
-        with pytest.raises(RunExistsError), RunFolder(folder.path).held(patience=0):
+        with pytest.raises(RunExistsError), RunFolder(folder.path).worker.locked(timeout_s=0):
             pass
     assert folder.status() == "failed"
-    with folder.starting(), pytest.raises(RunExistsError), RunFolder(folder.path).starting():
+    with folder.worker.preparing(), pytest.raises(RunExistsError), RunFolder(folder.path).worker.preparing():
         pass
 
 
@@ -78,10 +78,10 @@ def test_a_dead_worker_is_said_with_what_was_at_work(tmp_path: Path) -> None:
     assert "worker died" in record.warnings[0]
     assert "'b'" in record.warnings[1]
     assert [item.status for item in record.items] == ["succeeded", "pending"]
-    with folder.held():
-        folder.leave_last_words("the disk is full")
+    with folder.worker.locked():
+        folder.worker.record_exit("the disk is full")
     assert read_record(folder).warnings[0] == "the disk is full"
-    assert folder.worker_pid() == os.getpid()
+    assert folder.worker.pid == os.getpid()
 
 
 def test_a_newer_result_takes_the_place_of_a_failed_one(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_scores_count_as_undelivered_until_langfuse_said_so(tmp_path: Path) -> N
         ScoresStored(ids=("x",)),
         RunEnded(status="failed", cause="undelivered", reason="r"),
     )
-    assert folder.undelivered() == 1
+    assert folder.undelivered(folder.read_state()) == 1
     assert folder.has_undelivered()
     assert [score.id for score, _, _ in folder.read_state().unstored_scores()] == ["y"]
 
@@ -143,7 +143,7 @@ def test_the_same_score_by_another_judge_has_another_id() -> None:
 def test_a_run_that_has_ended_is_read_from_a_folder_that_nobody_can_lock(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1), ended("a"), RunEnded(status="completed"))
     (folder.path / "worker.lock").mkdir()
-    assert not folder.is_at_work()
+    assert not folder.is_running()
     assert read_record(folder).status == "completed"
 
 
@@ -151,8 +151,8 @@ def test_a_folder_that_cannot_be_locked_is_an_error_of_ours(tmp_path: Path) -> N
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     (folder.path / "worker.lock").mkdir()
     with pytest.raises(StateError, match="cannot be written"):
-        folder.is_at_work()
-    with pytest.raises(StateError, match="cannot be written"), folder.held():
+        folder.is_running()
+    with pytest.raises(StateError, match="cannot be written"), folder.worker.locked():
         pass
 
 
@@ -164,7 +164,7 @@ import os, sys, time
 from pathlib import Path
 from lfexp_mcp.runs.folder import RunFolder
 
-with RunFolder(Path(sys.argv[1])).held():
+with RunFolder(Path(sys.argv[1])).worker.locked():
     child = os.fork()
     if child == 0:
         # Else whoever reads this process's output would wait for the child, and look only after its end.
@@ -177,7 +177,7 @@ with RunFolder(Path(sys.argv[1])).held():
 """
     ran = subprocess.run([sys.executable, "-c", program, folder.path], capture_output=True, check=True, text=True)
     try:
-        assert not folder.is_held()
+        assert not folder.worker.is_locked()
     finally:
         os.kill(int(ran.stdout), signal.SIGKILL)
 
@@ -215,9 +215,9 @@ def test_a_run_whose_leftovers_are_being_sent_has_not_failed(tmp_path: Path) -> 
     end = RunEnded(status="failed", cause="undelivered", reason="Langfuse was away.")
     folder = make_folder(tmp_path / "run", ended("a"), end)
     assert (folder.status(), read_record(folder).status) == ("failed", "failed")
-    with folder.held(delivers=True):
+    with folder.worker.locked(delivers=True):
         assert (folder.status(), read_record(folder).status) == ("running", "running")
-        assert not folder.is_at_work(), "nothing of it is run"
+        assert not folder.is_running(), "nothing of it is run"
     assert folder.status() == "failed"
 
 

@@ -53,7 +53,7 @@ async def test_the_spans_around_a_task_are_made_again_as_they_were(scene: Scene)
             """)
             await scene.run(task, description="why", metadata={"k": 1})
             folder = await scene.run_folder()
-            await until(lambda: not folder.is_held())
+            await until(lambda: not folder.worker.is_locked())
     sent = [batch for path in waiting_files(folder.outbox_path) for batch in read_batches(path).contents]
     run_spec, state = folder.run_spec(), folder.read_state()
     assert state.accepted is not None

@@ -97,7 +97,7 @@ async def test_a_killed_run_says_so_and_resumes(scene: Scene) -> None:
     await until_ended(scene, 2)
     await kill_run(scene.ws, scene.dataset, scene.run_name)
     folder = await scene.run_folder()
-    assert not folder.is_held()
+    assert not folder.worker.is_locked()
     assert folder.status() == "cancelled"
     task.with_name("task.py.go").touch()
     answer = await scene.run(task, resume=True)
@@ -159,7 +159,7 @@ async def test_results_that_langfuse_has_are_read_whatever_became_of_the_journal
     scene.folder.joinpath("task.py.go").touch()
     await scene.run(task, evaluator_script=scene.script(ONE, "ev.py"))
     folder = await scene.run_folder()
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     whole = folder.journal_path.read_bytes()
     [ended] = [line for line in whole.splitlines() if b'"ended"' in line and scene.item_id(1).encode() in line]
     broken = folder.path / "broken.jsonl"
@@ -252,7 +252,7 @@ async def test_evaluators_added_to_a_run_of_another_machine_are_said_to_score_no
     task = scene.script(COUNTING)
     await scene.run(task, evaluator_script=scene.script(ONE, "first.py"))
     folder = await scene.run_folder()
-    await until(lambda: not folder.is_held())
+    await until(lambda: not folder.worker.is_locked())
     folder.delete()
     second = scene.script("def second(**kwargs):\n    return 1.0\n", "second.py")
     answer = await scene.run(task, evaluator_script=second, resume=True)
@@ -294,16 +294,16 @@ async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -
     task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
     for number in range(4):
         await scene.run(task, run_name=f"run {number}")
-    folders = [folder for folder, _ in scene.ws.runs.orders()]
+    folders = [folder for folder, _ in scene.ws.runs.started()]
     assert len(folders) == 4
-    await until(lambda: not any(folder.is_held() for folder in folders))
+    await until(lambda: not any(folder.worker.is_locked() for folder in folders))
     for age, folder in enumerate(folders):
         os.utime(folder.journal_path, (1_000_000 - age, 1_000_000 - age))
     oldest = folders[-1]
     (oldest.outbox_path / "00000099.otlp").write_bytes(b"")
     assert count_waiting_spans(oldest.outbox_path) == 0
     scene.ws.runs.prune(2)
-    left = [folder for folder, _ in scene.ws.runs.orders()]
+    left = [folder for folder, _ in scene.ws.runs.started()]
     assert len(left) == 3
     assert oldest.path in {folder.path for folder in left}
 
@@ -356,9 +356,9 @@ async def test_a_resume_waits_for_a_process_that_only_delivers(scene: Scene) -> 
     async def resume() -> None:
         statuses.append((await scene.run(None, resume=True)).status)
 
-    with folder.held(delivers=True):
-        assert folder.is_held()
-        assert not folder.is_at_work()
+    with folder.worker.locked(delivers=True):
+        assert folder.worker.is_locked()
+        assert not folder.is_running()
         with anyio.move_on_after(0.5):
             await resume()
         assert statuses == []

@@ -5,7 +5,7 @@ import anyio.to_thread
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.process import kill_worker
+from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.follower import follow
 from lfexp_mcp.services.runs.local_runs import find_run_folder
@@ -37,7 +37,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
             "has to be cancelled there.",
             next=[list_runs_step(dataset)],
         )
-    was_running = folder.is_at_work()
+    was_running = folder.is_running()
     if was_running:
         folder.request_cancel()
         follower = await follow(ws, folder)
@@ -62,5 +62,5 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
 
 
 async def _kill(folder: RunFolder) -> None:
-    if folder.is_at_work() and await anyio.to_thread.run_sync(kill_worker, folder):
-        await anyio.to_thread.run_sync(folder.note_killed)
+    if folder.is_running() and await anyio.to_thread.run_sync(kill_worker, folder):
+        await anyio.to_thread.run_sync(record_kill, folder)

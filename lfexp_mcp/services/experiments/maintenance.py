@@ -50,7 +50,7 @@ async def deliver_pending(ws: Workspace) -> int:
         StateError: The runs' folder cannot be read.
         WorkerError: The process cannot be started.
     """
-    pending = [(folder, run_spec) for folder, run_spec in ws.runs.orders() if _is_pending(folder)]
+    pending = [(folder, run_spec) for folder, run_spec in ws.runs.started() if _is_pending(folder)]
     if not pending:
         return 0
     project = await ws.gateway.project_id()
@@ -63,7 +63,7 @@ async def deliver_pending(ws: Workspace) -> int:
 
 def _is_pending(folder: RunFolder) -> bool:
     try:
-        return folder.has_undelivered() and not folder.is_held()
+        return folder.has_undelivered() and not folder.worker.is_locked()
     except StateError:
         # Reported to whoever asks for that run; the others are not held up by it.
         return False

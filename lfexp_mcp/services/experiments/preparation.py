@@ -60,7 +60,7 @@ class PreparedRun:
             StateError: The folder cannot be written.
         """
         run_name, dataset = self.run_spec.run_name, self.run_spec.dataset_name
-        if self.folder.is_held():
+        if self.folder.worker.is_locked():
             raise _is_running(run_name, dataset)
         if self.is_new and self.folder.has_started():
             raise _exists(run_name, dataset, resume_step(dataset, run_name))
@@ -142,13 +142,13 @@ async def _prepare_new(
 
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
     """Prepare to go on with a run of this machine: the same items, the limits of now, and what the request names."""
-    if folder.is_at_work():
+    if folder.is_running():
         raise _is_running(request.run_name, dataset.name)
     if not request.resume:
         raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
     with anyio.move_on_after(RELEASE_PATIENCE_S):
         # A worker that has finished is about to leave, and one that only delivers ends soon.
-        while folder.is_held():  # noqa: ASYNC110 - another process holds it
+        while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
             await anyio.sleep(RELEASE_POLL_S)
     before = folder.run_spec()
     if request.repeats not in (1, before.repeats):

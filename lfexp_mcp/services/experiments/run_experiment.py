@@ -13,7 +13,8 @@ from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.prices import PriceTable, open_prices
 from lfexp_mcp.model import ModelUsage, NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.process import WorkerProcess, kill_worker
+from lfexp_mcp.runs.killing import kill_worker
+from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
@@ -172,7 +173,7 @@ async def _launch(ws: Workspace, request: RunRequest, launch: Launch) -> None:
 async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch) -> None:
     """Give the run to a worker, and wait until it has loaded the scripts."""
     folder = prepared.folder
-    with folder.starting():
+    with folder.worker.preparing():
         prepared.write()
         try:
             # Once the worker may have read the command, only the folder tells whether the run has begun.

@@ -12,8 +12,8 @@ from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import RunRecord, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.replay import ItemKey, RunState
-from lfexp_mcp.runs.replays import Replay
+from lfexp_mcp.runs.replay import Replay
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import DESCRIBING_S_PER_RESULT
@@ -56,7 +56,7 @@ async def wait_for_run(
             raise
     if seconds > 0:
         folder = await find_run_folder(ws, dataset, run_name)
-        if folder is not None and folder.is_at_work():
+        if folder is not None and folder.is_running():
             follower = await follow(ws, folder, on_progress)
             await follower.wait(deadline - anyio.current_time() - follower.describing_s)
     return None
@@ -117,7 +117,7 @@ class Follower:
                 return False
             if now - checked >= LIVENESS_POLL_S:
                 checked = now
-                if not self.folder.is_at_work():
+                if not self.folder.is_running():
                     # Its last events may have come between the last look at the journal and its death.
                     self._replay.refresh()
                     await self._wait_for_death_note()
@@ -128,7 +128,7 @@ class Follower:
 
     async def _wait_for_death_note(self) -> None:
         with anyio.move_on_after(DEATH_NOTE_PATIENCE_S):
-            while self.state.run_ended is None and self.folder.last_words() is None:  # noqa: ASYNC110 - in a file
+            while self.state.run_ended is None and self.folder.worker.exit_reason is None:  # noqa: ASYNC110 - in a file
                 await anyio.sleep(MIN_POLL_S)
 
     async def _report(self) -> None:
@@ -145,7 +145,7 @@ class Follower:
         """Return how far the run has come."""
         state = self.state
         done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
-        running = len(state.at_work)
+        running = len(state.running)
         rate = self._rate()
         # The items that have ended do not tell how long the last ones will take: one of them may hang.
         has_more = total - done > running
@@ -154,8 +154,8 @@ class Follower:
             total=total,
             failed=state.failed_anew,
             running=running,
-            scoring=len(state.in_scoring),
-            longest_wait=_age_of_oldest(state.at_work or state.in_scoring),
+            scoring=len(state.scoring),
+            longest_wait=_age_of_oldest(state.running or state.scoring),
             items_per_second=rate,
             seconds_left=(total - done) / rate if rate and has_more else None,
             provider_retries=[

@@ -113,7 +113,7 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
 def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
     """List runs of this machine that Langfuse does not show yet; a later page may have those that have ended."""
     entries = []
-    for folder, run_spec in ws.runs.orders():
+    for folder, run_spec in ws.runs.started():
         if run_spec.dataset_id != dataset_id or run_spec.experiments[0].id in shown:
             continue
         status = _status(folder)

@@ -39,7 +39,7 @@ async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder |
 
 
 def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
-    for folder, run_spec in ws.runs.orders():
+    for folder, run_spec in ws.runs.started():
         here = (run_spec.base_url, run_spec.public_key) == (ws.gateway.backend.url, ws.gateway.public_key)
         if here and (run_spec.dataset_name, run_spec.run_name) == (dataset, run_name):
             return folder

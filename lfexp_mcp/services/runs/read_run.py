@@ -48,7 +48,7 @@ async def read_run(
     """
     try:
         folder = await find_run_folder(ws, dataset, run_name)
-        running = folder is not None and folder.is_at_work()
+        running = folder is not None and folder.is_running()
         journal = await read_journal(ws, folder) if folder is not None else None
     except StateError as unreadable:
         shown = await _read_langfuse(ws, dataset, run_name, None, max_age_s)

@@ -83,7 +83,7 @@ async def describe_run(
         errors=item_errors(record.items)[:ERRORS_SHOWN],
         warnings=[*run_warnings(record, interpretations), *(judge.advice for judge in newer)],
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
-        worker_exit_code=follower.folder.worker_exit_code() if follower and record.status == "failed" else None,
+        worker_exit_code=follower.folder.worker.exit_code if follower and record.status == "failed" else None,
         next=_next_steps(record, status["failed"], undelivered, follower.run_spec if follower else None, newer),
     )
 

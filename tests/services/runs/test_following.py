@@ -9,7 +9,7 @@ import pytest
 
 from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.runs.events import Event, ItemScored, ItemStarted, ProviderRetried, WorkerAccepted, WorkerLoading
-from lfexp_mcp.runs.replays import Replay
+from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.services.runs.follower import Follower
 from tests.runs.test_folder import ended, make_folder
 

@@ -1,0 +1,102 @@
+"""A run as it is read, from its spec, dataset items and journal."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from lfexp_mcp.model import DatasetItem, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
+from lfexp_mcp.runs.run_state import RunState
+
+MAX_RUNNING_SHOWN = 10
+MAX_DAMAGED_SHOWN = 5
+MAX_REFUSALS_SHOWN = 5
+LOADING = "The scripts and what they import are still being loaded; no item has begun."
+
+
+def build_record(
+    run_spec: RunSpec, items: Iterable[DatasetItem], state: RunState, status: RunStatus, exit_reason: str | None = None
+) -> RunRecord:
+    """Build the record of a run, with one result per item and repetition.
+
+    Args:
+        run_spec: The run spec.
+        items: The dataset items.
+        state: The state by its journal.
+        status: The run's status.
+        exit_reason: Why its worker gave up, where it could not journal it.
+    """
+    known = list(items)
+    return RunRecord(
+        dataset=run_spec.dataset_name,
+        dataset_id=run_spec.dataset_id,
+        run_name=run_spec.run_name,
+        experiment_ids=tuple(experiment.id for experiment in run_spec.experiments),
+        status=status,
+        items=tuple(_result(item, repeat, state) for repeat in range(run_spec.repeats) for item in known),
+        total_items=run_spec.total_items,
+        description=run_spec.description,
+        created=state.first_accepted or run_spec.created,
+        metadata=run_spec.metadata,
+        provenance=state.accepted.provenance if state.accepted else None,
+        run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
+        model_usage=dict(state.model_usage),
+        warnings=(*run_spec.warnings, *_warnings(state, status, exit_reason)),
+        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores),
+    )
+
+
+def _result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
+    key = (repeat, item.id)
+    ended, scored = state.ended.get(key), state.scored.get(key)
+    if ended is None:
+        return ItemResult(item.id, "pending", item.input, None, item.expected_output, item.metadata, repeat=repeat)
+    return ItemResult(
+        item_id=item.id,
+        status=ended.status,
+        input=item.input,
+        output=ended.output,
+        expected_output=item.expected_output,
+        metadata=item.metadata,
+        error=ended.error,
+        trace_id=ended.trace_id,
+        observation_id=ended.observation_id,
+        started=ended.started,
+        seconds=ended.seconds,
+        scores=scored.scores if scored else (),
+        unscored=scored.unscored if scored else (),
+        repeat=repeat,
+    )
+
+
+def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> Iterator[str]:
+    if state.run_ended is not None and state.run_ended.reason is not None:
+        yield state.run_ended.reason
+    if state.loading and status == "running":
+        yield LOADING
+    if state.run_ended is None and status == "failed":
+        when = "while it loaded the scripts" if state.loading else "before the run's end"
+        yield exit_reason or f"The worker died {when}; the run's log may say why."
+        running = ", ".join(repr(item_id) for _, item_id in sorted(state.running)[:MAX_RUNNING_SHOWN])
+        if running and not state.loading:
+            yield f"Running were items {running}."
+    versions = Counter(ended.task_version for ended in state.ended.values() if ended.task_version is not None)
+    if len(versions) > 1:
+        shares = ", ".join(f"{count} of {version}" for version, count in versions.items())
+        yield (
+            f"The task was edited before a resume, so the results are of {len(versions)} versions ({shares}), and no "
+            "mean stands for one of them. Use a new run name to measure one version."
+        )
+    if state.damaged_lines:
+        lines = ", ".join(map(str, state.damaged_lines[:MAX_DAMAGED_SHOWN]))
+        yield (
+            f"{len(state.damaged_lines)} records of the run's journal are damaged (line {lines}) and left out. What "
+            "was sent is read from Langfuse; a resume runs the rest again."
+        )
+    yield from state.warnings
+    for refusal in state.refused[:MAX_REFUSALS_SHOWN]:
+        yield f"Langfuse refused {refusal.kind} {refusal.name!r}: {refusal.message}"
+    if len(state.refused) > MAX_REFUSALS_SHOWN:
+        more = len(state.refused) - MAX_REFUSALS_SHOWN
+        yield f"Langfuse refused {more} more scores or spans; the run's journal lists them."
+    for repeat in sorted(state.run_scored):
+        for failure in state.run_scored[repeat].unscored:
+            yield f"Run evaluator {failure.name!r} failed: {failure.error}"
