@@ -10,11 +10,13 @@ for a refusal 400, 413 or 422 with an object that holds a `message`.
 """
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess
 
 REFUSAL_STATUSES = frozenset({400, 413, 422})
 """Statuses that are about what was sent."""
@@ -56,13 +58,6 @@ class UndocumentedAnswerError(Exception):
 
 class TooLargeError(UndocumentedAnswerError):
     """Something between us and Langfuse takes no body of this size; a smaller one may pass."""
-
-
-class _PartialSuccess(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid")
-
-    rejected_spans: int = 0
-    error_message: str = ""
 
 
 def read_content(response: httpx.Response) -> bytes:
@@ -114,10 +109,7 @@ def check_exported_spans(response: httpx.Response) -> None:
     _raise_failure(response)
     if response.status_code != httpx.codes.OK:
         raise _undocumented(response)
-    if response.headers.get("content-type", "").startswith(PROTOBUF_TYPE):
-        partial = _read_protobuf(response)
-    else:
-        partial = _read_partial_success(response)
+    partial = _partial_success(response)
     if partial.rejected_spans > 0:
         message = f"{partial.rejected_spans} spans are refused: {partial.error_message or 'no reason given'}"
         raise StatusError(httpx.codes.BAD_REQUEST, {"message": message})
@@ -152,26 +144,23 @@ def _body(response: httpx.Response) -> dict[str, object]:
     raise _undocumented(response)
 
 
-def _read_partial_success(response: httpx.Response) -> _PartialSuccess:
-    body = _body(response)
-    partial = body.pop("partialSuccess", None)
-    if body not in ({}, {"message": "OK"}):
-        raise _undocumented(response)
-    try:
-        return _PartialSuccess.model_validate(partial or {})
-    except ValidationError:
-        raise _undocumented(response) from None
-
-
-def _read_protobuf(response: httpx.Response) -> _PartialSuccess:
+def _partial_success(response: httpx.Response) -> "ExportTracePartialSuccess":
+    from google.protobuf.json_format import ParseDict, ParseError  # type: ignore[import-untyped]
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+    exported = ExportTraceServiceResponse()
     try:
-        partial = ExportTraceServiceResponse.FromString(response.content).partial_success
-    except DecodeError:
+        if response.headers.get("content-type", "").startswith(PROTOBUF_TYPE):
+            exported.ParseFromString(response.content)
+        else:
+            body = _body(response)
+            if body.get("message") == "OK":
+                del body["message"]
+            ParseDict(body, exported)
+    except (DecodeError, ParseError):
         raise _undocumented(response) from None
-    return _PartialSuccess(rejected_spans=partial.rejected_spans, error_message=partial.error_message)
+    return exported.partial_success
 
 
 def _undocumented(response: httpx.Response) -> UndocumentedAnswerError:

@@ -98,32 +98,31 @@ class Transport:
         self._policy = policy
         self._secrets = secrets
 
-    async def get(self, what: str, path: str, shape: type[T], query: Query | None = None) -> T:
+    async def get(self, what: str, path: str, answer_type: type[T], query: Query | None = None) -> T:
         """Read one resource.
 
         Args:
             what: What the request does, such as `read dataset 'x'`; part of the text of errors.
             path: Below `/api/public`.
-            shape: The type of the answer.
+            answer_type: What to parse the answer into.
             query: Parameters; those that are None are left out.
 
         Raises:
             LfexpError: See `call`.
         """
         parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        return await self._send(what, answer_type, lambda: self.http.get(f"/api/public{path}", params=parameters))
 
-        async def read() -> T:
-            return _parse(shape, await self.http.get(f"/api/public{path}", params=parameters))
-
-        return await self.call(what, read)
-
-    async def post(self, what: str, path: str, shape: type[T], body: Mapping[str, JsonValue]) -> T:
+    async def post(self, what: str, path: str, answer_type: type[T], body: Mapping[str, JsonValue]) -> T:
         """Create or change one resource, and return it; fails as `call` does."""
+        return await self._send(what, answer_type, lambda: self.http.post(f"/api/public{path}", json=body))
 
-        async def send() -> T:
-            return _parse(shape, await self.http.post(f"/api/public{path}", json=body))
+    async def _send(self, what: str, answer_type: type[T], send: Callable[[], Awaitable[httpx.Response]]) -> T:
+        async def request() -> T:
+            parsed: T = _adapter(answer_type).validate_json(read_content(await send()))  # type: ignore[arg-type]
+            return parsed
 
-        return await self.call(what, send)
+        return await self.call(what, request)
 
     async def all_pages(self, what: str, path: str, row: type[Row], query: Query | None = None) -> list[Row]:
         """Read a listing whose pages have numbers; fails as `call` does."""
@@ -236,14 +235,9 @@ class Transport:
         )
 
 
-def _parse(shape: type[T], response: httpx.Response) -> T:
-    parsed: T = _adapter(shape).validate_json(read_content(response))  # type: ignore[arg-type]
-    return parsed
-
-
 @cache
-def _adapter(shape: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
+def _adapter(answer_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(answer_type)
 
 
 def _first_mismatch(mismatch: ValidationError, secrets: Sequence[str]) -> str:
@@ -260,9 +254,9 @@ def _message(body: object, secrets: Sequence[str]) -> str:
         issues = body.get("error")
         if isinstance(issues, list):
             parts += [
-                f"{'.'.join(map(str, issue.get('path', [])))}: {issue.get('message')}"
+                f"{'.'.join(map(str, path))}: {issue.get('message')}"
                 for issue in issues
-                if isinstance(issue, dict)
+                if isinstance(issue, dict) and isinstance(path := issue.get("path", []), list)
             ]
         text = "; ".join(parts)
     else:

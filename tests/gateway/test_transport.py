@@ -164,3 +164,11 @@ async def test_a_password_in_the_address_is_never_shown(server: ScriptedServer, 
 async def test_names_that_no_address_holds_are_refused_in_our_words(gateway: Gateway) -> None:
     with pytest.raises(UsageError, match="Pass shorter names"):
         await gateway.scores.find(name="x" * 100_000)
+
+
+async def test_an_error_whose_details_have_another_form_is_quoted_by_its_message(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(400, {"message": "bad", "error": [{"path": None, "message": "wrong"}, 3]})]
+    with pytest.raises(RejectedError, match=r"\(400\): bad$"):
+        await gateway.health()
