@@ -53,7 +53,7 @@ async def survive_kills(scene: Scene, kills: int, max_concurrency: int, longest:
     in_flight: Counter[str] = Counter()
     most = done = 0
     for _ in range(kills):
-        await scene.run(task, wait_seconds=0, resume=done > 0, **arguments)
+        await scene.begin(task, resume=done > 0, **arguments)
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, moments.uniform(0.02, longest))
         await until(lambda: bool(folder.read_state().running) or not folder.is_running())
         if folder.status() == "completed":

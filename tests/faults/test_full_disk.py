@@ -52,8 +52,7 @@ async def come_and_go(scene: Scene, disk: TmpfsDisk, seed: int) -> None:
     task, evaluators = scene.script(TASK), scene.script(EXACT, "ev.py")
     calls = scene.folder / "task.py.calls"
     calls.unlink(missing_ok=True)
-    await scene.run(task, evaluator_script=evaluators, wait_seconds=0, max_concurrency=3)
-    folder = await scene.run_folder()
+    folder = await scene.begin(task, evaluator_script=evaluators, max_concurrency=3)
     while folder.is_running():
         disk.fill(moments.choice([0, 0, 4096, 8192, 65_536]))
         await anyio.sleep(moments.uniform(0.01, 0.3))

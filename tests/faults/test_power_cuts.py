@@ -47,8 +47,7 @@ async def test_a_run_goes_on_after_a_power_cut_with_all_that_was_synced(
 ) -> None:
     await scene.fill(ITEMS)
     task, evaluators = scene.script(TASK.replace("0.01", "0.1")), scene.script(EXACT, "ev.py")
-    await scene.run(task, evaluator_script=evaluators, wait_seconds=0, max_concurrency=2)
-    folder = await scene.run_folder()
+    folder = await scene.begin(task, evaluator_script=evaluators, max_concurrency=2)
     enough = random.Random(seed).randint(2, 12)
     await until(lambda: len(folder.read_state().ended) >= enough)
     long_done = {item_id for _, item_id in folder.read_state().ended}

@@ -17,7 +17,7 @@ from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace
 from tests.runs.records import read_record
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 
 @dataclass
@@ -75,6 +75,12 @@ class Scene:
         return await run_experiment(
             self.ws, self.request(task_script, **arguments), wait_seconds=wait_seconds, on_progress=on_progress
         )
+
+    async def begin(self, task_script: Path | None, **arguments: Any) -> RunFolder:  # noqa: ANN401
+        """Begin a run, and return its folder when a worker has taken it, however long the machine takes."""
+        await self.run(task_script, wait_seconds=0, **arguments)
+        await until(lambda: self.ws.launches.find(self.dataset, self.run_name) is None)
+        return await self.run_folder()
 
     async def run_folder(self) -> RunFolder:
         """The run's folder."""

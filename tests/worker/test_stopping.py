@@ -53,8 +53,8 @@ async def test_cancel_keeps_what_is_done_and_resume_runs_only_the_rest(scene: Sc
     await scene.fill(8)
     scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.1}))
     task = scene.script(COUNTING)
-    answer = await scene.run(task, wait_seconds=0, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
-    assert answer.status == "running"
+    folder = await scene.begin(task, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
+    assert folder.is_running()
     await until_ended(scene, 2)
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert (answer.status, answer.succeeded, answer.failed, answer.pending) == ("cancelled", 1, 1, 6)
@@ -84,7 +84,7 @@ async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Sce
             return 1
     """)
     scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.5}))
-    await scene.run(task, wait_seconds=0, max_concurrency=4)
+    await scene.begin(task, max_concurrency=4)
     await until_ended(scene, 2)
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert (answer.status, answer.succeeded, answer.failed, answer.pending) == ("cancelled", 2, 0, 2)
@@ -93,7 +93,7 @@ async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Sce
 async def test_a_killed_run_says_so_and_resumes(scene: Scene) -> None:
     await scene.fill(4)
     task = scene.script(COUNTING)
-    await scene.run(task, wait_seconds=0, max_concurrency=1)
+    await scene.begin(task, max_concurrency=1)
     await until_ended(scene, 2)
     await kill_run(scene.ws, scene.dataset, scene.run_name)
     folder = await scene.run_folder()
@@ -124,7 +124,7 @@ async def test_the_resume_that_an_answer_proposes_goes_on_as_the_run_was_begun(s
     await scene.fill(6)
     scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.1}))
     task = scene.script(COUNTING)
-    await scene.run(task, wait_seconds=0, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
+    await scene.begin(task, max_concurrency=2, evaluator_script=scene.script(ONE, "ev.py"))
     await until_ended(scene, 2)
     await cancel_run(scene.ws, scene.dataset, scene.run_name)
     task.with_name("task.py.go").touch()
@@ -220,7 +220,7 @@ async def test_a_run_evaluator_that_never_returns_ends_with_the_run(scene: Scene
     scene.folder.joinpath("task.py.go").touch()
     task = scene.script(COUNTING)
     scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.2}))
-    await scene.run(task, evaluator_script=evaluators, wait_seconds=0)
+    await scene.begin(task, evaluator_script=evaluators)
     await until((scene.folder / "endless.py.begun").exists)
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert (answer.status, answer.succeeded) == ("cancelled", 2)
@@ -232,7 +232,7 @@ async def test_a_run_evaluator_that_never_returns_ends_with_the_run(scene: Scene
 async def test_a_run_of_another_machine_is_resumed_from_what_langfuse_has(scene: Scene) -> None:
     await scene.fill(4)
     task = scene.script(COUNTING)
-    await scene.run(task, wait_seconds=0, max_concurrency=2)
+    await scene.begin(task, max_concurrency=2)
     await until_ended(scene, 2)
     scene.folder.joinpath("task.py.go").touch()
     await cancel_run(scene.ws, scene.dataset, scene.run_name)
@@ -311,7 +311,7 @@ async def test_old_runs_are_pruned_but_none_with_data_that_waits(scene: Scene) -
 async def test_waiting_ends_with_the_run(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script(COUNTING)
-    await scene.run(task, wait_seconds=0)
+    await scene.begin(task)
     scene.folder.joinpath("task.py.go").touch()
     with anyio.fail_after(PATIENCE_S):
         await wait_for_run(scene.ws, scene.dataset, scene.run_name, 1000)
