@@ -11,10 +11,10 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo
-from lfexp_mcp.judges.model_choice import call_parameters, usable_model
+from lfexp_mcp.judges.model_choice import ChosenModel, call_parameters, usable_model
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
-from lfexp_mcp.model import DatasetItem, Message, NextStep, ResolvedJudge, Scale, ScaleSource
+from lfexp_mcp.model import DatasetItem, NextStep, ResolvedJudge, Scale
 from lfexp_mcp.scores import resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
@@ -29,21 +29,6 @@ class FoundJudges:
     judges: tuple[ResolvedJudge, ...]
     warnings: tuple[str, ...]
     """What the user should know about them before the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeTemplate:
-    """What a prompt alone says about a judge, before a model is chosen."""
-
-    score_name: str
-    messages: tuple[Message, ...]
-    """A text prompt is one user message."""
-    placeholders: tuple[str, ...]
-    missing_expected_output: str
-    scale: Scale
-    scale_source: ScaleSource
-    parameters: dict[str, JsonValue]
-    """Of the model calls, as the config declares them."""
 
 
 async def find_judges(
@@ -85,7 +70,8 @@ async def find_judges(
         if reference.version is None and reference.label is None:
             reference = replace(reference, version=(versions or {}).get(reference.name))
         prompt = await read_prompt(gateway, reference, known)
-        judges.append(resolve_judge(prompt, score_scales, settings, samples))
+        chosen = usable_model(prompt.name, prompt.config, settings)
+        judges.append(resolve_judge(prompt, score_scales, chosen, samples))
     _check_score_names(judges)
     warnings = [warning for judge in judges for warning in check_placeholders(judge, items)]
     return FoundJudges(tuple(judges), tuple(warnings))
@@ -118,42 +104,10 @@ def _judge_prompts(dataset: Dataset) -> list[str]:
     return [str(name) for name in names]
 
 
-def resolve_judge(prompt: Prompt, score_scales: Mapping[str, Scale], settings: Settings, samples: int) -> ResolvedJudge:
-    """Resolve a judge: its template, and the model that answers it.
-
-    Args:
-        prompt: The version of the prompt.
-        score_scales: The scales of the project's score configs, by name.
-        settings: Keys and default models.
-        samples: Votes per item. With a single one the default temperature is 0.
-
-    Raises:
-        JudgeError: Something in its config or messages cannot be used, or its provider's key is not set.
-    """
-    template = resolve_template(prompt, score_scales)
-    chosen = usable_model(prompt.name, prompt.config, settings)
-    defaults: dict[str, JsonValue] = {}
-    if samples == 1 and "temperature" not in template.parameters:
-        defaults["temperature"] = 0
-    return ResolvedJudge(
-        name=prompt.name,
-        version=prompt.version,
-        score_name=template.score_name,
-        messages=template.messages,
-        placeholders=template.placeholders,
-        missing_expected_output=template.missing_expected_output,
-        scale=template.scale,
-        scale_source=template.scale_source,
-        provider=chosen.provider,
-        model=chosen.model,
-        parameters=template.parameters,
-        defaults=defaults,
-        samples=samples,
-    )
-
-
-def resolve_template(prompt: Prompt, score_scales: Mapping[str, Scale]) -> JudgeTemplate:
-    """Resolve what does not depend on the environment.
+def resolve_judge(
+    prompt: Prompt, score_scales: Mapping[str, Scale], chosen: ChosenModel, samples: int
+) -> ResolvedJudge:
+    """Resolve a judge, so that its calls need nothing else.
 
     These keys of the prompt's config count: `score_name`, `scale`, `categories`, `lower_is_better`,
     `missing_expected_output`, `provider`, `model`, and the parameters of the model calls.
@@ -161,6 +115,8 @@ def resolve_template(prompt: Prompt, score_scales: Mapping[str, Scale]) -> Judge
     Args:
         prompt: The version of the prompt.
         score_scales: The scales of the project's score configs, by name.
+        chosen: The model that answers it.
+        samples: Votes per item. With a single one the default temperature is 0.
 
     Raises:
         JudgeError: Something in its config or messages cannot be used.
@@ -173,14 +129,21 @@ def resolve_template(prompt: Prompt, score_scales: Mapping[str, Scale]) -> Judge
     missing = config.get("missing_expected_output", "")
     if not isinstance(missing, str):
         raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
-    return JudgeTemplate(
+    parameters = call_parameters(prompt.name, config)
+    return ResolvedJudge(
+        name=prompt.name,
+        version=prompt.version,
         score_name=score_name,
         messages=messages,
         placeholders=tuple(placeholders(texts)),
         missing_expected_output=missing,
         scale=scale,
         scale_source=scale_source,
-        parameters=call_parameters(prompt.name, config),
+        provider=chosen.provider,
+        model=chosen.model,
+        parameters=parameters,
+        defaults={"temperature": 0} if samples == 1 and "temperature" not in parameters else {},
+        samples=samples,
     )
 
 

@@ -30,6 +30,10 @@ class ChosenModel:
     model: str
 
 
+DEFAULT_MODEL = ChosenModel("openai", DEFAULT_MODELS["openai"])
+"""Stands in for a model where no provider's key is set."""
+
+
 def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Settings) -> ChosenModel | None:
     """Choose the model that answers a prompt.
 

@@ -1,4 +1,4 @@
-"""Runs judges on items: asks their models, reads the replies, and asks once more if a reply has no score."""
+"""Runs judges on items: asks their models, reads the replies, and asks again if a reply has no score."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -77,7 +77,7 @@ class JudgeRunner:
         Failed votes are left out as long as one succeeds.
 
         Raises:
-            JudgeReplyError: No reply has a score, though it was asked for once more.
+            JudgeReplyError: No reply has a score, though the judge was asked again.
             ProviderError: The model gave no answer.
             ModelRefusedError: The model refuses all calls.
             BudgetError: The budget does not cover another call.

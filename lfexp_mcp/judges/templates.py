@@ -10,7 +10,7 @@ from pydantic_core import to_json
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 """`{{name}}`, spaces allowed inside; anything else in braces, such as `{{"score": 1}}`, is text."""
 STANDARD = ("input", "output", "expected_output", "metadata")
-"""What every item provides, beside each key of its metadata, as `metadata.key` or `key`."""
+"""Provided by every item, as is each key of its metadata, as `metadata.key` or `key`."""
 
 
 def placeholders(texts: Iterable[str]) -> list[str]:

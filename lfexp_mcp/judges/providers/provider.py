@@ -95,7 +95,7 @@ class Provider(ABC):
 
     @abstractmethod
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
-        """Build the body of a call beside its model and messages."""
+        """Build the body of a call except its model and messages."""
 
     @abstractmethod
     async def _create(self, request: ModelRequest, parameters: Mapping[str, JsonValue]) -> object:
@@ -103,7 +103,7 @@ class Provider(ABC):
 
     @abstractmethod
     def _read(self, response: object) -> ModelAnswer | None:
-        """Read a response, which at a compatible server may lack what the SDK's types promise; None if unreadable."""
+        """Read a response, in which a compatible server may leave out required fields; None if unreadable."""
 
     @abstractmethod
     def _optional(

@@ -7,11 +7,11 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.definitions import JudgeAnswer
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Prompt
-from lfexp_mcp.judges.discovery import JUDGE_PREFIX, JudgeTemplate, resolve_template
-from lfexp_mcp.judges.model_choice import choose_model
+from lfexp_mcp.judges.discovery import JUDGE_PREFIX, resolve_judge
+from lfexp_mcp.judges.model_choice import DEFAULT_MODEL, choose_model
 from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.judges.templates import STANDARD, unknown_placeholders
-from lfexp_mcp.model import NextStep, PromptMessage
+from lfexp_mcp.model import NextStep, PromptMessage, ResolvedJudge
 from lfexp_mcp.services.definitions.new_items import check_json
 from lfexp_mcp.services.workspace import Workspace
 
@@ -35,7 +35,7 @@ async def create_judge(
         ws: The workspace.
         name: Must begin with `judge-`, by which judges are found.
         prompt: Text, or the messages of a chat.
-        config: Stored with the prompt; see `judges.discovery.resolve_template` for the keys.
+        config: Stored with the prompt; see `judges.discovery.resolve_judge` for the keys.
         labels: Labels of the version; None for `production`, which makes it the one that runs use.
 
     Raises:
@@ -47,8 +47,8 @@ async def create_judge(
     except ValueError as error:
         raise JudgeError(f"The config of judge {name!r} cannot be stored: {error}. Change it.") from None
     draft = _draft(name, prompt, config)
-    template = resolve_template(draft, await ws.gateway.score_scales())
     chosen = choose_model(name, config, ws.settings)
+    judge = resolve_judge(draft, await ws.gateway.score_scales(), chosen or DEFAULT_MODEL, samples=1)
     model = chosen.model if chosen else None
     stored = await ws.gateway.prompts.create(
         name, prompt, config=config, labels=list(DEFAULT_LABELS if labels is None else labels), tags=["judge"]
@@ -58,12 +58,12 @@ async def create_judge(
         judge=name,
         version=stored.version,
         labels=list(stored.labels),
-        score_name=template.score_name,
-        scale=template.scale.name,
-        scale_source=template.scale_source,
+        score_name=judge.score_name,
+        scale=judge.scale.name,
+        scale_source=judge.scale_source,
         model=model,
-        placeholders=list(template.placeholders),
-        warnings=_warnings(template, model),
+        placeholders=list(judge.placeholders),
+        warnings=_warnings(judge, model),
         next=[_next_step(stored)],
     )
 
@@ -83,16 +83,16 @@ def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, J
     return Prompt(name, 0, prompt if isinstance(prompt, str) else tuple(prompt), config)
 
 
-def _warnings(template: JudgeTemplate, model: str | None) -> list[str]:
+def _warnings(judge: ResolvedJudge, model: str | None) -> list[str]:
     warnings: list[str] = []
-    unknown = [name for name in template.placeholders if name not in STANDARD]
+    unknown = [name for name in judge.placeholders if name not in STANDARD]
     if unknown:
         warnings.append(f"These must be keys of the items' metadata, or: {unknown_placeholders(unknown, [])}")
-    if "output" not in template.placeholders:
+    if "output" not in judge.placeholders:
         warnings.append("The prompt has no {{output}}, so the judge does not see what it is to score.")
-    if template.scale_source == "default":
+    if judge.scale_source == "default":
         warnings.append(
-            f"Neither the prompt nor its config states a scale; {template.scale.name} is assumed. "
+            f"Neither the prompt nor its config states a scale; {judge.scale.name} is assumed. "
             'Put {"scale": "0-10"} into the config to be sure.'
         )
     if model is None:
