@@ -31,7 +31,8 @@ from lfexp_mcp.services.comparison.changes import (
 )
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.conditions import parse_condition
-from lfexp_mcp.services.comparison.gates import check_gate, gate_input
+from lfexp_mcp.services.comparison.gate_input import gate_input
+from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores

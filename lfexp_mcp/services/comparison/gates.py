@@ -1,26 +1,19 @@
 """Gates: whether runs pass conditions. A gate never passes because data is missing."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from lfexp_mcp.answers.comparison import CheckOutcome, Gate, GateCheck, RunMetrics, ScoreComparison, ScoreVerdict
+from lfexp_mcp.answers.comparison import CheckOutcome, Gate, GateCheck, ScoreVerdict
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import UNIT, RunStatus, Scale
+from lfexp_mcp.model import Scale
 from lfexp_mcp.scores.limits import Limit
 from lfexp_mcp.services.comparison.conditions import ERROR_RATE, Comparator, Condition, NotWorse, Threshold
+from lfexp_mcp.services.comparison.gate_input import GateInput, Measure
 from lfexp_mcp.services.comparison.missing_data import (
     MAX_MISSING_SHARE,
     MissingData,
-    missing_ended_pairs,
-    missing_ends,
-    missing_pairs,
-    missing_scores,
 )
-from lfexp_mcp.services.comparison.run_metrics import error_rate_delta
-from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.paired import MIN_PAIRS
-from lfexp_mcp.statistics.significance import ALPHA
 
 COMPARED_DECIMALS = 9
 """Further decimals hold rounding errors of sums."""
@@ -30,82 +23,6 @@ _COMPARE: dict[Comparator, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class GateInput:
-    """What a gate checks of one run."""
-
-    run: str
-    status: RunStatus
-    baseline_status: RunStatus
-    values: Mapping[str, float]
-    """Canonical mean per score, and `error_rate`."""
-    scales: Mapping[str, Scale]
-    """Per score that has one, and of `error_rate`."""
-    deltas: Mapping[str, float]
-    verdicts: Mapping[str, ScoreVerdict]
-    """Per score, adjusted for the other scores: for a condition on any score."""
-    verdicts_alone: Mapping[str, ScoreVerdict]
-    """Per score, unadjusted: for a condition that names the score."""
-    unusable: Mapping[str, str]
-    """Scores that cannot be checked, and why."""
-    missing: Mapping[str, MissingData]
-    """Per value."""
-    missing_pairs: Mapping[str, MissingData]
-    """Per delta and verdict."""
-    unfair: Mapping[str, str] = field(default_factory=dict)
-    """Scores that cannot be compared with the baseline's, and why."""
-
-
-def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMetrics) -> GateInput:
-    """Collect what a gate checks of a run.
-
-    Args:
-        pair: The run and its baseline.
-        scores: The comparisons of its scores.
-        metrics: Of the run as a whole.
-    """
-    run, interpretations = pair.run, pair.run.interpretations
-    values = {score: mean for score, mean in metrics.means.items() if run.has_scale(score)}
-    missing = {score: missing_scores(run, score) for score in values}
-    deltas = {one.score: one.delta for one in scores if one.delta is not None}
-    pairs = {one.score: missing_pairs(pair, one.score) for one in scores}
-    if metrics.error_rate is not None:
-        values.setdefault(ERROR_RATE, metrics.error_rate)
-        missing.setdefault(ERROR_RATE, missing_ends(run))
-    error_delta = error_rate_delta(pair.baseline.record, run.record)
-    if error_delta is not None:
-        deltas.setdefault(ERROR_RATE, error_delta)
-        pairs.setdefault(ERROR_RATE, missing_ended_pairs(pair))
-    problems = {score: f"{one.problem}." for score, one in interpretations.items() if one.problem}
-    mixed = {score: "it has several makers, and so no mean." for score, one in interpretations.items() if one.mixed}
-    return GateInput(
-        run=run.name,
-        status=run.record.status,
-        baseline_status=pair.baseline.record.status,
-        values=values,
-        scales={ERROR_RATE: UNIT, **{score: one.scale for score, one in interpretations.items() if one.scale}},
-        deltas=deltas,
-        verdicts={one.score: _tested(one, one.p_adjusted) for one in scores if _has_direction(pair, one.score)},
-        verdicts_alone={one.score: _tested(one, one.p) for one in scores},
-        unusable=problems | mixed,
-        missing=missing,
-        missing_pairs=pairs,
-        unfair={one.score: one.reason for one in scores if one.verdict == "not comparable"},
-    )
-
-
-def _tested(compared: ScoreComparison, p: float | None) -> ScoreVerdict:
-    """A significant loss is worse, whatever the interval: rare gains that may be unseen are no reason to pass it."""
-    is_loss = compared.delta is not None and compared.delta < 0
-    return "worse" if is_loss and p is not None and p < ALPHA else compared.verdict
-
-
-def _has_direction(pair: RunPair, score: str) -> bool:
-    """Whether it is known which values are better: not for labels, text, and numbers in a unit of their own."""
-    interpretations = [run.interpretations[score] for run in (pair.baseline, pair.run) if score in run.interpretations]
-    return any(one.scale is not None or (one.problem and not one.own_unit) for one in interpretations)
 
 
 def check_gate(conditions: Sequence[Condition], runs: Sequence[GateInput], known: Sequence[str]) -> Gate:
@@ -140,7 +57,7 @@ def _check_name(condition: Condition, runs: Sequence[GateInput], known: Sequence
         return
     if name != ERROR_RATE:
         # A run without any score may have been planned to have this one.
-        if any(not run.values.keys() - {ERROR_RATE} and not run.unusable for run in runs):
+        if any(not _has_scores(run) for run in runs):
             return
         listed = ", ".join(sorted(known)) or "none"
         raise UsageError(f"fail_if {condition.expression!r}: no run has a score {name!r}. Scores: {listed}.")
@@ -151,18 +68,23 @@ def _check_name(condition: Condition, runs: Sequence[GateInput], known: Sequence
         )
 
 
+def _has_scores(run: GateInput) -> bool:
+    scores = (measure for score, measure in run.measures.items() if score != ERROR_RATE)
+    return any(measure.value is not None or measure.problem for measure in scores)
+
+
 def _check_limit(condition: Threshold, runs: Sequence[GateInput]) -> None:
     """Refuse a limit that fits the score's scale in no run."""
-    wrong = [_misfit(condition, run) for run in runs if condition.name in run.scales]
+    scales = [measure.scale for run in runs if (measure := run.measures.get(condition.name)) and measure.scale]
+    wrong = [_misfit(condition, scale) for scale in scales]
     if wrong and None not in wrong:
         raise UsageError(f"fail_if {condition.expression!r}: {wrong[0]}.")
 
 
-def _misfit(condition: Threshold, run: GateInput) -> str | None:
-    """Why the limit does not fit the score's scale in a run; None where it does."""
-    scale, limit = run.scales[condition.name], condition.limit
+def _misfit(condition: Threshold, scale: Scale) -> str | None:
+    """Say why the limit does not fit a score's scale; None if it does."""
     try:
-        limit.check_difference(scale) if condition.delta else limit.check(scale)
+        condition.limit.check_difference(scale) if condition.delta else condition.limit.check(scale)
     except ValueError as error:
         return str(error)
     return None
@@ -179,15 +101,16 @@ def _check(condition: Condition, run: GateInput) -> GateCheck:
 def _check_threshold(condition: Threshold, run: GateInput) -> GateCheck:
     name, limit = condition.name, condition.limit
     what = f"{name}{' delta' if condition.delta else ''}"
-    canonical = (run.deltas if condition.delta else run.values).get(name)
-    missing = (run.missing_pairs if condition.delta else run.missing).get(name)
-    reasons = {**run.unusable, **run.unfair} if condition.delta else run.unusable
-    if name in reasons:
-        return _undecided(condition, run, f"{what}: {reasons[name]}")
-    scale = run.scales.get(name)
+    measure = run.measures.get(name, Measure())
+    canonical = measure.delta if condition.delta else measure.value
+    missing = measure.missing_pairs if condition.delta else measure.missing
+    problem = (measure.unfair if condition.delta else None) or measure.problem
+    if problem is not None:
+        return _undecided(condition, run, f"{what}: {problem}")
+    scale = measure.scale
     if canonical is None or missing is None or scale is None:
         return _undecided(condition, run, f"{what} has no value in {run.run!r}.")
-    if (misfit := _misfit(condition, run)) is not None:
+    if (misfit := _misfit(condition, scale)) is not None:
         return _undecided(condition, run, f"{what}: {misfit}.")
     value = (limit.measure_difference if condition.delta else limit.measure)(canonical, scale)
     unit = _unit(condition, scale)
@@ -218,30 +141,36 @@ def _own_value(condition: Threshold, canonical: float, scale: Scale) -> str:
 
 
 def _check_worse(condition: NotWorse, run: GateInput) -> GateCheck:
-    verdicts = run.verdicts_alone if condition.name else run.verdicts
-    scores = [condition.name] if condition.name else sorted(verdicts)
-    if not scores:
+    if condition.name is not None:
+        measure = run.measures.get(condition.name, Measure())
+        measures = {condition.name: measure}
+        verdicts = {condition.name: measure.verdict_alone}
+    else:
+        measures = {score: one for score, one in sorted(run.measures.items()) if one.verdict is not None}
+        verdicts = {score: one.verdict for score, one in measures.items()}
+    if not measures:
         return _undecided(condition, run, f"there is no score of {run.run!r} to compare.")
-    worse = [score for score in scores if verdicts.get(score) == "worse" and _no_verdict(score, verdicts, run) is None]
-    undecided = [f"{score} {why}" for score in scores if (why := _no_verdict(score, verdicts, run))]
+    doubts = {score: _no_verdict(one, verdicts[score]) for score, one in measures.items()}
+    worse = [score for score, verdict in verdicts.items() if verdict == "worse" and doubts[score] is None]
+    undecided = [f"{score} {doubt}" for score, doubt in doubts.items() if doubt is not None]
     if undecided and not worse:
         return _undecided(condition, run, " ".join(undecided))
-    over = ", ".join(f"{score}{_delta(score, run)} over {run.missing_pairs[score].share}" for score in worse or scores)
+    over = ", ".join(f"{score}{_shown_delta(measures[score])}" for score in worse or measures)
     message = f"Worse than the baseline: {over}." if worse else f"No score is shown to be worse: {over}."
     return _checked(condition, run, "failed" if worse else "passed", message)
 
 
-def _delta(score: str, run: GateInput) -> str:
-    return f" (delta {run.deltas[score]:+.4f})" if score in run.deltas else ""
+def _shown_delta(measure: Measure) -> str:
+    delta = f" (delta {measure.delta:+.4f})" if measure.delta is not None else ""
+    return f"{delta} over {measure.missing_pairs.share}" if measure.missing_pairs else delta
 
 
-def _no_verdict(score: str, verdicts: Mapping[str, ScoreVerdict], run: GateInput) -> str | None:
+def _no_verdict(measure: Measure, verdict: ScoreVerdict | None) -> str | None:
     """Say why there is no verdict on a score; None if there is."""
-    missing = run.missing_pairs.get(score)
-    reasons = {**run.unusable, **run.unfair}
-    if score in reasons:
-        return f"cannot be compared: {reasons[score]}"
-    if missing is None or verdicts.get(score) in (None, "not comparable"):
+    problem, missing = measure.unfair or measure.problem, measure.missing_pairs
+    if problem is not None:
+        return f"cannot be compared: {problem}"
+    if missing is None or verdict in (None, "not comparable"):
         return "cannot be compared."
     if not missing.is_tolerable:
         return _too_much_missing(missing)

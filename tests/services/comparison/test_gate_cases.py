@@ -10,7 +10,8 @@ from lfexp_mcp.answers.comparison import ScoreVerdict
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, RunStatus, Scale, parse_scale_name
 from lfexp_mcp.services.comparison.conditions import ERROR_RATE, parse_condition
-from lfexp_mcp.services.comparison.gates import GateInput, check_gate
+from lfexp_mcp.services.comparison.gate_input import GateInput, Measure
+from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.missing_data import MissingData
 from lfexp_mcp.statistics.paired import PairedResult, conclude
 
@@ -90,31 +91,27 @@ def _measures(case: _Case) -> GateInput:
     name, scale = score["name"], parse_scale_name(score["scale"])
     assert scale is not None
     mean, before = run.get("mean_canonical"), baseline.get("mean_canonical") if baseline else None
-    pairs, missing = _pairs(case), {name: _missing(run)}
-    values = {name: mean} if mean is not None else {}
-    deltas = {name: mean - before} if pairs and mean is not None and before is not None else {}
-    rate, rate_before = _rate(run), _rate(baseline) if baseline else None
-    if rate is not None:
-        values[ERROR_RATE] = rate
-        missing[ERROR_RATE] = MissingData("items", run["items_done"], pending=_pending(run))
-    if rate is not None and rate_before is not None:
-        deltas[ERROR_RATE] = rate - rate_before
-    unfair = {name: "not comparable."} if case.get("verdict") == "not comparable" else {}
-    delta = deltas.get(name, 0.0)
-    together, alone = _verdict(case, case.get("p_adjusted"), delta), _verdict(case, case.get("p_alone"), delta)
-    return GateInput(
-        run="new",
-        status=_status(run),
-        baseline_status=_status(baseline) if baseline else "completed",
-        values=values,
-        scales={ERROR_RATE: UNIT, name: Scale(scale.low, scale.high, score.get("lower_is_better", False))},
-        deltas=deltas,
-        verdicts={name: together} if together else {},
-        verdicts_alone={name: alone} if alone else {},
-        unusable=unfair,
-        missing=missing,
-        missing_pairs={name: pairs, ERROR_RATE: pairs} if pairs else {},
+    pairs, rate, rate_before = _pairs(case), _rate(run), _rate(baseline) if baseline else None
+    delta = mean - before if pairs and mean is not None and before is not None else None
+    measure = Measure(
+        value=mean,
+        missing=_missing(run),
+        scale=Scale(scale.low, scale.high, score.get("lower_is_better", False)),
+        problem="not comparable." if case.get("verdict") == "not comparable" else None,
+        delta=delta,
+        missing_pairs=pairs,
+        verdict=_verdict(case, case.get("p_adjusted"), delta or 0.0),
+        verdict_alone=_verdict(case, case.get("p_alone"), delta or 0.0),
     )
+    error_rate = Measure(
+        value=rate,
+        missing=MissingData("items", run["items_done"], pending=_pending(run)),
+        scale=UNIT,
+        delta=rate - rate_before if rate is not None and rate_before is not None else None,
+        missing_pairs=pairs,
+    )
+    baseline_status = _status(baseline) if baseline else "completed"
+    return GateInput("new", _status(run), baseline_status, {name: measure, ERROR_RATE: error_rate})
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])

@@ -1,6 +1,7 @@
 """Conditions under which a run fails."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,8 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import UNIT, EvaluatorFailure, ItemResult, RunRecord, RunStatus, Scale, Score
 from lfexp_mcp.scores.limits import Limit
 from lfexp_mcp.services.comparison.conditions import NotWorse, Threshold, parse_condition
-from lfexp_mcp.services.comparison.gates import GateInput, check_gate
+from lfexp_mcp.services.comparison.gate_input import GateInput, Measure
+from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.missing_data import (
     MissingData,
     missing_ended_pairs,
@@ -25,20 +27,25 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 WHOLE = MissingData("items", 12)
 TEN_SCALE = Scale(0, 10, lower_is_better=True)
 RUN = GateInput(
-    run="new",
-    status="completed",
-    baseline_status="completed",
-    values={"accuracy": 0.75, "my score": 0.5, "error_rate": 0.2},
-    scales={"accuracy": UNIT, "my score": TEN_SCALE, "error_rate": UNIT},
-    deltas={"accuracy": -0.05, "error_rate": 0.1},
-    verdicts={"accuracy": "worse", "my score": "inconclusive"},
-    verdicts_alone={"accuracy": "worse", "my score": "inconclusive"},
-    unusable={"length": "its values fit no 0-1 or 0-10 scale."},
-    missing=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
-    missing_pairs=dict.fromkeys(("accuracy", "my score", "error_rate"), WHOLE),
+    "new",
+    "completed",
+    "completed",
+    {
+        "accuracy": Measure(0.75, WHOLE, UNIT, None, -0.05, WHOLE, verdict="worse", verdict_alone="worse"),
+        "my score": Measure(
+            0.5, WHOLE, TEN_SCALE, missing_pairs=WHOLE, verdict="inconclusive", verdict_alone="inconclusive"
+        ),
+        "error_rate": Measure(0.2, WHOLE, UNIT, None, 0.1, WHOLE),
+        "length": Measure(problem="its values fit no 0-1 or 0-10 scale."),
+    },
 )
-EMPTY = GateInput("empty", "completed", "completed", {}, {}, {}, {}, {}, {}, {}, {})
+ACCURACY, MY_SCORE = RUN.measures["accuracy"], RUN.measures["my score"]
+EMPTY = GateInput("empty", "completed", "completed", {})
 KNOWN = ["accuracy", "my score", "length"]
+
+
+def _changed(measures: Mapping[str, Measure]) -> GateInput:
+    return replace(RUN, measures={**RUN.measures, **measures})
 
 
 def _passes(expression: str) -> bool:
@@ -91,7 +98,7 @@ def test_a_score_that_no_run_has_is_an_error_and_not_a_pass() -> None:
 
 
 def test_a_gate_on_what_is_worse_needs_a_score_to_look_at() -> None:
-    bare = replace(EMPTY, values={"error_rate": 0.0})
+    bare = replace(EMPTY, measures={"error_rate": Measure(value=0.0)})
     gate = check_gate([parse_condition("worse")], [bare], KNOWN)
     assert not gate.passed
     assert "no score" in gate.checks[0].message
@@ -103,12 +110,12 @@ def test_the_error_rate_has_no_verdict_and_the_error_says_what_to_write() -> Non
 
 
 def test_a_score_called_error_rate_has_a_verdict() -> None:
-    run = replace(EMPTY, verdicts_alone={"error_rate": "better"}, missing_pairs={"error_rate": WHOLE})
+    run = replace(EMPTY, measures={"error_rate": Measure(missing_pairs=WHOLE, verdict_alone="better")})
     assert check_gate([parse_condition("error_rate.worse")], [run], ["error_rate"]).passed
 
 
 def test_a_gate_that_names_a_score_tests_it_at_its_own_level_and_one_that_names_none_tests_all_together() -> None:
-    run = replace(RUN, verdicts={"accuracy": "inconclusive"}, verdicts_alone={"accuracy": "worse"})
+    run = _changed({"accuracy": replace(ACCURACY, verdict="inconclusive")})
     conditions = [parse_condition(text) for text in ("accuracy.worse", "worse")]
     assert [check.outcome for check in check_gate(conditions, [run], KNOWN).checks] == ["failed", "passed"]
 
@@ -137,10 +144,11 @@ def test_a_run_that_is_not_completed_passes_no_gate(expression: str, status: Run
 )
 def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(expression: str, outcome: str) -> None:
     lacking = MissingData("items", 1, failed=11)
-    few = replace(
-        RUN,
-        missing={**RUN.missing, "accuracy": lacking},
-        missing_pairs={**RUN.missing_pairs, "accuracy": lacking, "my score": lacking},
+    few = _changed(
+        {
+            "accuracy": replace(ACCURACY, missing=lacking, missing_pairs=lacking),
+            "my score": replace(MY_SCORE, missing_pairs=lacking),
+        }
     )
     (check,) = check_gate([parse_condition(expression)], [few], KNOWN).checks
     assert check.outcome == outcome
@@ -148,21 +156,23 @@ def test_a_mean_over_few_of_the_items_decides_no_gate_but_the_error_rate_does(ex
 
 
 def test_one_failed_item_of_two_hundred_blocks_no_gate() -> None:
-    most = replace(RUN, missing={"accuracy": MissingData("items", 199, failed=1)})
+    most = _changed({"accuracy": replace(ACCURACY, missing=MissingData("items", 199, failed=1))})
     (check,) = check_gate([parse_condition("accuracy<0.7")], [most], KNOWN).checks
     assert (check.outcome, check.value, check.unit) == ("passed", 0.75, "canonical 0-1")
     assert "199 of 200 items" in check.message
 
 
 def test_nothing_is_worse_says_nothing_where_too_few_pairs_allow_a_verdict() -> None:
-    few = replace(RUN, verdicts={"my score": "inconclusive"}, missing_pairs={"my score": MissingData("items", 1)})
+    few = replace(RUN, measures={"my score": replace(MY_SCORE, missing_pairs=MissingData("items", 1))})
     (check,) = check_gate([parse_condition("worse")], [few], KNOWN).checks
     assert check.outcome == "undecided"
     assert "1 of 1 items; at least 5" in check.message
 
 
 def test_what_rounding_leaves_of_a_zero_trips_no_gate() -> None:
-    alike = replace(RUN, deltas={"accuracy": 1.7e-13, "my score": -1.7e-13}, values={"accuracy": 0.8 - 1e-13})
+    alike = _changed(
+        {"accuracy": replace(ACCURACY, delta=1.7e-13, value=0.8 - 1e-13), "my score": replace(MY_SCORE, delta=-1.7e-13)}
+    )
     conditions = [parse_condition(text) for text in ("accuracy.delta>0", "my score.delta<0", "accuracy<0.8")]
     gate = check_gate(conditions, [alike], KNOWN)
     assert [check.outcome for check in gate.checks] == ["passed", "passed", "passed"]
@@ -191,7 +201,7 @@ def test_a_limit_on_another_scale_or_that_no_value_can_reach_is_refused(expressi
 
 def test_a_check_shows_its_value_on_the_scale_that_its_limit_is_on() -> None:
     conditions = [parse_condition(text) for text in ("my score>6/10", "my score<0.6", "error_rate>50%")]
-    checks = check_gate(conditions, [replace(RUN, values={**RUN.values, "my score": 0.3})], KNOWN).checks
+    checks = check_gate(conditions, [_changed({"my score": replace(MY_SCORE, value=0.3)})], KNOWN).checks
     assert [(check.outcome, check.value, check.unit) for check in checks] == [
         ("failed", 7.0, "own scale 0-10, lower is better"),
         ("failed", 0.3, "canonical 0-1"),
@@ -203,7 +213,7 @@ def test_a_check_shows_its_value_on_the_scale_that_its_limit_is_on() -> None:
     ("expression", "own"), [("my score>0.6", "7 on 0-10"), ("my score.delta>0.1", "-2 on 0-10"), ("accuracy<0.5", "")]
 )
 def test_a_canonical_check_of_a_score_of_which_more_is_worse_tells_its_own_value_too(expression: str, own: str) -> None:
-    run = replace(RUN, values={**RUN.values, "my score": 0.3}, deltas={"my score": 0.2})
+    run = _changed({"my score": replace(MY_SCORE, value=0.3, delta=0.2)})
     (check,) = check_gate([parse_condition(expression)], [run], KNOWN).checks
     assert own in check.message
     assert ("lower is better" in check.message) is bool(own)
@@ -215,7 +225,7 @@ def test_a_check_for_worse_tells_the_difference_that_it_goes_by() -> None:
 
 
 def test_a_limit_that_fits_the_scale_of_one_run_alone_leaves_the_other_undecided() -> None:
-    other = replace(RUN, run="other", scales={**RUN.scales, "my score": Scale(1, 5)})
+    other = replace(_changed({"my score": replace(MY_SCORE, scale=Scale(1, 5))}), run="other")
     checks = check_gate([parse_condition("my score>6/10")], [RUN, other], KNOWN).checks
     assert [check.outcome for check in checks] == ["passed", "undecided"]
     assert "1-5" in checks[1].message
@@ -223,7 +233,7 @@ def test_a_limit_that_fits_the_scale_of_one_run_alone_leaves_the_other_undecided
 
 @pytest.mark.parametrize("expression", ["accuracy.delta<-0.9", "my score.worse", "worse", "error_rate.delta>0.9"])
 def test_a_baseline_that_is_not_completed_decides_no_difference(expression: str) -> None:
-    run = replace(RUN, verdicts={"my score": "inconclusive"}, baseline_status="cancelled")
+    run = replace(RUN, baseline_status="cancelled")
     (check,) = check_gate([parse_condition(expression)], [run], KNOWN).checks
     assert check.outcome == "undecided"
 
