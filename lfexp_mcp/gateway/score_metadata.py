@@ -82,6 +82,7 @@ def status_score(recorded: RecordedStatus, experiment_id: str) -> Score:
         comment=f"{results} of {recorded.plan.results} results, {recorded.failed} of them failed.",
         metadata={METADATA_KEY: _STATUS.dump_json(recorded, exclude_none=True).decode()},
         timestamp=CLOCK.now(),
+        experiment_id=experiment_id,
     )
 
 

@@ -1,1 +1,4 @@
-"""The process of one run: it runs the user's code, journals what comes of it, and sends that to Langfuse."""
+"""The process of one run: it runs the user's code, journals the results and sends them to Langfuse.
+
+A worker is started as `python -m lfexp_mcp.worker` by `lfexp_mcp.runs.process`, and exports nothing.
+"""

@@ -1,10 +1,9 @@
-"""Sending to Langfuse what a run made, until Langfuse has acknowledged it."""
+"""Send a run's spans and scores to Langfuse until it has acknowledged them."""
 
-import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -15,6 +14,7 @@ from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeEr
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Score
+from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.otlp import name_spans, split_batch
@@ -22,72 +22,74 @@ from lfexp_mcp.runs.outbox import Outbox
 
 T = TypeVar("T")
 
-SCORES_A_REQUEST = 100
-BYTES_A_REQUEST = 1_000_000
-REQUESTS_AT_ONCE = 4
-"""Of spans, and of scores."""
-SHORTEST_GATHERING = 1.0
-LONGEST_GATHERING = 15.0
-"""Seconds that spans and scores are gathered for one request: a tenth of the time that the run has taken so far, within
-these bounds. A short run is visible soon, and a long one needs few requests."""
-TICK = 0.02
-FIRST_DELAY = 0.2
-LONGEST_DELAY = 5.0
+REQUEST_SCORES = 100
+REQUEST_BYTES = 1_000_000
+MAX_REQUESTS = 4
+"""Concurrent ones, of spans and of scores each."""
+MIN_GATHERING_S = 1.0
+MAX_GATHERING_S = 15.0
+"""Spans and scores are gathered for one request for a tenth of the time since the run started, within these bounds. A
+short run is visible soon, and a long one needs few requests."""
+TICK_S = 0.02
+MAX_DELAY_S = 5.0
 TRIES_IN_PATIENCE = 6
-LONGEST_WAIT = 60.0
-"""Seconds that a 429 may ask for."""
-MOST_JITTER = 1.25
-_JITTER = random.Random()  # noqa: S311
-"""One of our own: the user's code may have seeded Python's, and count on its sequence."""
+MAX_RETRY_AFTER_S = 60.0
+CANCELLED_PATIENCE_S = 5.0
+"""How long a cancelled run waits for a Langfuse that takes nothing."""
+RATE_LIMITED_FACTOR = 5
+"""How many times longer a run waits for a Langfuse that answers 429, since that is known to run."""
+RATE_LIMITED_MARGIN = 1.25
+"""How much longer than its delay a repeated request may take before the server counts as gone."""
 DAMAGED = "in the outbox are damaged, and the spans in them are lost; results and scores are in the journal."
 
 
-class Patience(NamedTuple):
-    """Seconds without any success after which the end of a run gives up."""
-
-    quiet_s: float
-    limited_s: float
-    """While the server answers 429, and so is known to be there."""
-
-
 class Delivery:
-    """Sends the outbox's files and the scores given to it, each again and again until acknowledged or refused.
+    """Sends the outbox's files and the scores it is given, repeating each request until it is acknowledged or refused.
+
+    Args:
+        gateway: Sends the requests.
+        outbox: Holds the spans.
+        journal: Records what is acknowledged or refused.
+        patience: Seconds without any success after which `finish` gives up.
+        is_cancelled: Whether the run is cancelled, which shortens the patience.
 
     Attributes:
         refusals: What Langfuse has refused.
-        trouble: Why the newest request that failed did, None since one succeeded.
+        last_error: Why the last failed request failed; None since one has succeeded.
     """
 
-    def __init__(self, gateway: Gateway, outbox: Outbox, journal: JournalWriter, patience: float) -> None:
-        """Prepare.
-
-        Args:
-            gateway: Where to send to.
-            outbox: Holds the spans.
-            journal: Told what is acknowledged or refused.
-            patience: Seconds without any success that the run's end will wait; there are several tries in it.
-        """
-        self._longest_delay = min(patience / TRIES_IN_PATIENCE, LONGEST_DELAY)
+    def __init__(
+        self,
+        gateway: Gateway,
+        outbox: Outbox,
+        journal: JournalWriter,
+        patience: float,
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self.refusals: list[WriteRefused] = []
+        self.last_error: str | None = None
         self._gateway = gateway
         self._outbox = outbox
         self._journal = journal
-        self.refusals: list[WriteRefused] = []
-        self.trouble: str | None = None
+        self._patience_s = patience
+        self._is_cancelled = is_cancelled
+        max_delay = min(patience / TRIES_IN_PATIENCE, MAX_DELAY_S)
+        self._policy = RetryPolicy(attempts=None, first_delay_s=0.2, max_delay_s=max_delay)
         self._scores: deque[tuple[float, Score]] = deque()
         self._started = CLOCK.monotonic()
         self._progressed = self._started
         self._limited_until = self._started
         self._span_requests = 0
         self._score_requests = 0
-        self._closing = False
+        self._finishing = False
 
-    def add_scores(self, scores: list[Score]) -> None:
+    def add_scores(self, scores: Iterable[Score]) -> None:
         """Send scores that are in the journal."""
         now = CLOCK.monotonic()
         self._scores.extend((now, score) for score in scores)
 
     async def run(self) -> None:
-        """Send what comes, until cancelled.
+        """Send spans and scores until cancelled.
 
         Raises:
             StateError: The journal cannot be written.
@@ -96,39 +98,32 @@ class Delivery:
             while True:
                 self._send_spans(group)
                 self._send_scores(group)
-                await anyio.sleep(TICK)
+                await anyio.sleep(TICK_S)
 
-    async def finish(self, patience: Callable[[], Patience]) -> bool:
-        """Send all that is left.
-
-        Args:
-            patience: Tells when to give up; asked again and again.
-
-        Returns:
-            Whether everything is acknowledged.
-        """
-        self._closing = True
+    async def finish(self) -> bool:
+        """Send what is left, and return whether everything is acknowledged."""
+        self._finishing = True
         self._progressed = CLOCK.monotonic()
-        while not self._is_idle():
-            now, allowed = CLOCK.monotonic(), patience()
-            is_limited = now < self._limited_until
-            if now - self._progressed > (allowed.limited_s if is_limited else allowed.quiet_s):
+        while self._span_requests or self._score_requests or self._scores or not self._outbox.is_empty():
+            if CLOCK.monotonic() - self._progressed > self._current_patience_s():
                 return False
-            await anyio.sleep(TICK / 2)
+            await anyio.sleep(TICK_S / 2)
         return True
 
-    def _is_idle(self) -> bool:
-        requests = self._span_requests + self._score_requests
-        return not requests and not self._scores and self._outbox.is_empty()
+    def _current_patience_s(self) -> float:
+        if self._is_cancelled():
+            return min(self._patience_s, CANCELLED_PATIENCE_S)
+        is_limited = CLOCK.monotonic() < self._limited_until
+        return self._patience_s * RATE_LIMITED_FACTOR if is_limited else self._patience_s
 
-    def _gathering(self) -> float:
+    def _gathering_s(self) -> float:
         elapsed = CLOCK.monotonic() - self._started
-        return min(max(elapsed / 10, SHORTEST_GATHERING), LONGEST_GATHERING)
+        return min(max(elapsed / 10, MIN_GATHERING_S), MAX_GATHERING_S)
 
     def _send_spans(self, group: TaskGroup) -> None:
-        if self._closing or self._outbox.ripe(BYTES_A_REQUEST, self._gathering()):
+        if self._finishing or self._outbox.ripe(REQUEST_BYTES, self._gathering_s()):
             self._outbox.seal()
-        while self._span_requests < REQUESTS_AT_ONCE and (path := self._outbox.take()):
+        while self._span_requests < MAX_REQUESTS and (path := self._outbox.take()):
             self._span_requests += 1
             group.start_soon(self._send_file, path)
 
@@ -142,36 +137,33 @@ class Delivery:
         self._span_requests -= 1
 
     async def _send_batch(self, batch: bytes) -> None:
+        """Send a batch; if it is refused, find the span that is to blame and send the others."""
         spans = name_spans(batch)
         try:
-            await self._until_answered(lambda: self._gateway.observations.send(batch), gives_up_size=len(spans) > 1)
+            await self._repeat(lambda: self._gateway.observations.send(batch), is_divisible=len(spans) > 1)
         except (RejectedError, SizeError) as refused:
-            await self._send_halves(batch, spans, str(refused))
-
-    async def _send_halves(self, batch: bytes, spans: list[tuple[str, str]], message: str) -> None:
-        """Find the span that a batch was refused for; the others are sent."""
-        if len(spans) > 1:
-            for half in split_batch(batch):
-                await self._send_batch(half)
-            return
-        for span_id, name in spans:
-            self._outbox.refuse(span_id, batch)
-            self._note_refusals(WriteRefused(kind="span", id=span_id, name=name, message=message))
+            if len(spans) > 1:
+                for half in split_batch(batch):
+                    await self._send_batch(half)
+                return
+            for span_id, name in spans:
+                self._outbox.refuse(span_id, batch)
+                self._record_refusals(WriteRefused(kind="span", id=span_id, name=name, message=str(refused)))
 
     def _send_scores(self, group: TaskGroup) -> None:
-        while self._scores and self._score_requests < REQUESTS_AT_ONCE:
-            full = len(self._scores) >= SCORES_A_REQUEST
-            ripe = CLOCK.monotonic() - self._scores[0][0] >= self._gathering()
-            if not (full or ripe or self._closing):
+        while self._scores and self._score_requests < MAX_REQUESTS:
+            is_full = len(self._scores) >= REQUEST_SCORES
+            is_ripe = CLOCK.monotonic() - self._scores[0][0] >= self._gathering_s()
+            if not (is_full or is_ripe or self._finishing):
                 return
-            count = min(len(self._scores), SCORES_A_REQUEST)
+            count = min(len(self._scores), REQUEST_SCORES)
             self._score_requests += 1
-            group.start_soon(self._send_list, [self._scores.popleft()[1] for _ in range(count)])
+            group.start_soon(self._write_scores, [self._scores.popleft()[1] for _ in range(count)])
 
-    async def _send_list(self, scores: list[Score]) -> None:
-        refused = await self._until_answered(lambda: self._gateway.scores.write(scores))
+    async def _write_scores(self, scores: list[Score]) -> None:
+        refused = await self._repeat(lambda: self._gateway.scores.write(scores))
         self._journal.append(ScoresStored(ids=tuple(score.id for score in scores if score.id not in refused)))
-        self._note_refusals(
+        self._record_refusals(
             *(
                 WriteRefused(kind="score", id=score.id, name=score.name, message=refused[score.id])
                 for score in scores
@@ -180,37 +172,37 @@ class Delivery:
         )
         self._score_requests -= 1
 
-    def _note_refusals(self, *refusals: WriteRefused) -> None:
+    def _record_refusals(self, *refusals: WriteRefused) -> None:
         self._journal.append(*refusals)
         self.refusals += refusals
 
-    async def _until_answered(self, send: Callable[[], Awaitable[T]], *, gives_up_size: bool = False) -> T:
-        """Repeat a request until the server has answered for what was sent.
+    async def _repeat(self, send: Callable[[], Awaitable[T]], *, is_divisible: bool = False) -> T:
+        """Repeat a request until the server has answered it.
 
         Raises:
             RejectedError: The server refused what was sent.
-            SizeError: It is too large for the way, and the caller can make it smaller.
+            SizeError: It is too large, but can be divided.
         """
-        delay = FIRST_DELAY
+        retries = Retries(self._policy)
         while True:
+            retry_after_s: float | None = None
             try:
                 answer = await send()
             except RejectedError:
                 raise
             except SizeError as error:
-                if gives_up_size:
+                if is_divisible:
                     raise
-                self.trouble = str(error)
-            except RateLimitError as limited:
-                # The server is there and says when: that is no sign that it is away.
-                self.trouble = str(limited)
-                delay = max(delay, min(limited.retry_after, LONGEST_WAIT))
-                self._limited_until = CLOCK.monotonic() + delay * MOST_JITTER
+                self.last_error = str(error)
             except BackendError as error:
-                self.trouble = str(error)
+                self.last_error = str(error)
+                retry_after_s = error.retry_after if isinstance(error, RateLimitError) else None
             else:
                 self._progressed = CLOCK.monotonic()
-                self.trouble = None
+                self.last_error = None
                 return answer
-            await anyio.sleep(delay * _JITTER.uniform(1.0, MOST_JITTER))
-            delay = min(delay * 2, self._longest_delay)
+            delay = retries.next_delay() or 0.0
+            if retry_after_s is not None:
+                delay += min(retry_after_s, MAX_RETRY_AFTER_S)
+                self._limited_until = CLOCK.monotonic() + delay * RATE_LIMITED_MARGIN
+            await anyio.sleep(delay)

@@ -1,9 +1,7 @@
-"""Scoring one item: its evaluators and judges, side by side."""
+"""Evaluate results and whole runs, and record their scores."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -11,280 +9,254 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score
-from lfexp_mcp.runs.events import ItemEnded, ItemScored
+from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.scripts import ScriptEvaluator, read_evaluations
-from lfexp_mcp.worker.calling import script_item
-from lfexp_mcp.worker.declaring import ScriptScale
+from lfexp_mcp.runs.run_state import ItemKey, RunState
+from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.plan import Work
+from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, ScriptMakers
+from lfexp_mcp.worker.pending import PendingItem, TaskResult
 from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.task_runner import script_item
 from lfexp_mcp.worker.tracing import RunTracer
-from lfexp_mcp.worker.user_code import Raised, UserCode, error_text
+from lfexp_mcp.worker.user_code import UserCode, error_text
 
-LONGEST_COMMENT = 5000
-"""Characters that Langfuse keeps of a comment."""
+MAX_COMMENT_CHARS = 5000
+"""Of a comment that Langfuse stores."""
 CUT = "… [cut]"
 
 
-class Scorer(Protocol):
-    """An evaluator or a judge."""
+class ScoreCollector:
+    """Collects the scores of one result, or of a whole run.
 
-    @property
-    def name(self) -> str:
-        """The evaluator's name, which is its span's too."""
+    Args:
+        experiment_id: The experiment.
+        ended: The result; None for scores of the run.
+        scores: Those it has already.
+    """
 
-    @property
-    def score_name(self) -> str:
-        """Under which name a missing score is reported."""
+    def __init__(self, experiment_id: str, ended: ItemEnded | None = None, scores: Iterable[Score] = ()) -> None:
+        self.scores = list(scores)
+        self.failures: list[EvaluatorFailure] = []
+        self._experiment_id = experiment_id
+        self._ended = ended
 
-    def maker_of(self, evaluated: Evaluation) -> RunMaker:
-        """Return the maker of a score that `score` gave."""
+    def add(self, evaluator: str, outcome: Sequence[Evaluated] | EvaluatorFailure) -> None:
+        """Add what an evaluator returned, or its failure.
 
-    async def score(self, item: DatasetItem, ended: ItemEnded, output: object) -> list[Evaluation]:
-        """Score one output.
-
-        Args:
-            item: The dataset item.
-            ended: The result, with the output as JSON holds it.
-            output: The output as it came from the task.
-
-        Raises:
-            LfexpError: There is no score; the error's text says why.
+        A score whose name is taken is a failure of its evaluator, so that a resume evaluates the result again.
         """
+        if isinstance(outcome, EvaluatorFailure):
+            self.failures.append(outcome)
+            return
+        names = {score.name for score in self.scores}
+        taken = [evaluation.name for evaluation, _ in outcome if evaluation.name in names]
+        self.scores += [self._score(*evaluated) for evaluated in outcome if evaluated[0].name not in names]
+        if taken:
+            error = f"Scores with these names already exist: {', '.join(taken)}. Give each a name of its own."
+            self.failures.append(EvaluatorFailure(evaluator, error_text(error)))
 
-
-class ScriptScorer:
-    """An evaluator of the user's script."""
-
-    def __init__(self, evaluator: ScriptEvaluator, user: UserCode, run_spec: RunSpec, scale: ScriptScale) -> None:
-        self._evaluator = evaluator
-        self.maker_of = scale.maker_of
-        self._user = user
-        self._run_spec = run_spec
-        self.name = evaluator.name
-        self.score_name = evaluator.name
-
-    async def score(self, item: DatasetItem, ended: ItemEnded, output: object) -> list[Evaluation]:  # noqa: ARG002
-        """Call the evaluator; see `Scorer`."""
-        given = script_item(item, self._run_spec)
-        outcome = await self._user.call(
-            lambda: self._evaluator.call(
-                input=given.input,
-                output=output,
-                expected_output=given.expected_output,
-                metadata=given.metadata,
-                item=given,
-            ),
-            partial(read_evaluations, self.name),
-            is_async=self._evaluator.is_async,
-            timeout=self._run_spec.limits.item_timeout,
+    def _score(self, evaluation: Evaluation, maker: RunMaker) -> Score:
+        ended, name = self._ended, evaluation.name
+        if ended is None:
+            identity = score_id(self._experiment_id, None, None, name)
+        else:
+            identity = score_id(self._experiment_id, ended.item_id, ended.observation_id, name, maker)
+        comment = evaluation.comment
+        if comment is not None and len(comment) > MAX_COMMENT_CHARS:
+            comment = comment[: MAX_COMMENT_CHARS - len(CUT)] + CUT
+        raw = evaluation.metadata.get("raw")
+        return Score(
+            id=identity,
+            name=name,
+            value=evaluation.value,
+            data_type=evaluation.data_type,
+            comment=comment,
+            raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
+            config_id=evaluation.config_id,
+            metadata=evaluation.metadata,
+            timestamp=CLOCK.now(),
+            maker=maker,
+            trace_id=ended.trace_id if ended else None,
+            observation_id=ended.observation_id if ended else None,
+            experiment_id=None if ended else self._experiment_id,
         )
-        if isinstance(outcome, Raised):
-            raise EvaluatorError(outcome.error)
-        for evaluated in outcome.value:
-            # What cannot be read of its scale leaves the item unscored.
-            self.maker_of(evaluated)
-        return outcome.value
-
-
-class EvaluatorError(LfexpError):
-    """An evaluator raised, or took too long."""
 
 
 class ItemEvaluation:
-    """Evaluates items, journals their scores, and hands those over to be sent."""
+    """Evaluates results, journals the scores and hands them over for delivery.
+
+    Attributes:
+        names: The evaluators and judges.
+        score_names: The names under which they report missing scores.
+    """
 
     def __init__(
         self,
         run_spec: RunSpec,
-        scorers: Sequence[Scorer],
+        evaluators: Sequence[ItemEvaluator],
         tracer: RunTracer,
         recorder: Recorder,
         delivery: Delivery,
     ) -> None:
+        self.names = tuple(evaluator.name for evaluator in evaluators)
+        self.score_names = {*self.names, *(evaluator.score_name for evaluator in evaluators)}
         self._run_spec = run_spec
-        self._scorers = scorers
+        self._evaluators = evaluators
         self._tracer = tracer
         self._recorder = recorder
         self._delivery = delivery
-        self.names = tuple(scorer.name for scorer in scorers)
-        self.answerable = {*self.names, *(scorer.score_name for scorer in scorers)}
 
-    async def run(self, work: Work, ended: ItemEnded, output: object) -> ItemScored:
-        """Evaluate a good result; when this returns, its scores are journaled.
-
-        Args:
-            work: What of the item is to evaluate.
-            ended: The result.
-            output: The task's output, as it came from the task or as the journal kept it.
+    async def run(self, pending: PendingItem, result: TaskResult) -> ItemScored:
+        """Evaluate a good result by what is pending; its scores are journaled when this returns.
 
         Raises:
             StateError: The scores cannot be journaled.
         """
-        kept = work.scored.scores if work.scored else ()
-        result = _Result(work.item, ended, output)
-        collected = _Collected(self._run_spec.experiments[ended.repeat].id, ended, list(kept))
-        scorers = [
-            scorer
-            for scorer in self._scorers
-            if work.missing is None or scorer.name in work.missing or scorer.score_name in work.missing
+        ended, scored = result.ended, pending.scored
+        kept = scored.scores if scored else ()
+        collector = ScoreCollector(self._run_spec.experiments[ended.repeat].id, ended, kept)
+        evaluators = [
+            evaluator
+            for evaluator in self._evaluators
+            if pending.missing is None or not pending.missing.isdisjoint({evaluator.name, evaluator.score_name})
         ]
-        if scorers:
-            with self._tracer.evaluation(work.item, ended, work.evaluation) as span:
-                for given in await self._score_all(scorers, result):
-                    collected.add(given)
-                span.succeed(collected.summary(len(scorers)))
+        if evaluators:
+            with self._tracer.evaluation(result.item, ended, pending.evaluation) as span:
+                outcomes = await self._evaluate_all(evaluators, result)
+                for evaluator, outcome in zip(evaluators, outcomes, strict=True):
+                    collector.add(evaluator.score_name, outcome)
+                span.succeed(
+                    {
+                        "evaluator_count": len(evaluators),
+                        "evaluation_count": len(collector.scores),
+                        "failed_evaluator_count": len(collector.failures),
+                    }
+                )
+        # What evaluators that the run no longer has failed on stays missing.
+        missing = [failure for failure in scored.unscored if failure.name not in self.score_names] if scored else []
         event = ItemScored(
             item_id=ended.item_id,
             repeat=ended.repeat,
-            evaluators=self._asked(work),
-            scores=tuple(collected.scores),
-            unscored=(*self._still_missing(work), *collected.unscored),
+            evaluators=self._all_evaluators(scored),
+            scores=tuple(collector.scores),
+            unscored=(*missing, *collector.failures),
         )
         await self._recorder.record(event)
-        self._delivery.add_scores([attach_score(score, ended) for score in collected.scores[len(kept) :]])
+        self._delivery.add_scores(collector.scores[len(kept) :])
         return event
 
-    def _still_missing(self, work: Work) -> tuple[EvaluatorFailure, ...]:
-        """What evaluators failed on before that the run does not have any more."""
-        before = work.scored.unscored if work.scored else ()
-        return tuple(missing for missing in before if missing.name not in self.answerable)
-
-    def _asked(self, work: Work) -> tuple[str, ...] | None:
-        """Name all that have scored the item by now; not known where nobody knows of the scores it had."""
-        if work.scored is None:
+    def _all_evaluators(self, scored: ItemScored | None) -> tuple[str, ...] | None:
+        """Return all evaluators of a result so far; None if those of its earlier scores are not known."""
+        if scored is None:
             return self.names
-        if work.scored.evaluators is None:
-            return None
-        return tuple(dict.fromkeys((*work.scored.evaluators, *self.names)))
+        return None if scored.evaluators is None else tuple(dict.fromkeys((*scored.evaluators, *self.names)))
 
-    async def _score_all(self, scorers: Sequence[Scorer], result: "_Result") -> "list[_Given]":
-        """Let the scorers work side by side; return what they gave in the order of the scorers."""
-        if len(scorers) == 1:
-            return [await self._score(scorers[0], 0, result)]
-        given: dict[int, _Given] = {}
+    async def _evaluate_all(
+        self, evaluators: Sequence[ItemEvaluator], result: TaskResult
+    ) -> list[list[Evaluated] | EvaluatorFailure]:
+        """Run the evaluators concurrently, and return their outcomes in order."""
+        if len(evaluators) == 1:
+            return [await self._evaluate(evaluators[0], 0, result)]
+        outcomes: dict[int, list[Evaluated] | EvaluatorFailure] = {}
 
-        async def score(index: int, scorer: Scorer) -> None:
-            given[index] = await self._score(scorer, index, result)
+        async def evaluate(index: int) -> None:
+            outcomes[index] = await self._evaluate(evaluators[index], index, result)
 
         async with open_group() as group:
-            for index, scorer in enumerate(scorers):
-                group.start_soon(score, index, scorer)
-        return [given[index] for index in range(len(scorers))]
+            for index in range(len(evaluators)):
+                group.start_soon(evaluate, index)
+        return [outcomes[index] for index in range(len(evaluators))]
 
-    async def _score(self, scorer: Scorer, index: int, result: "_Result") -> "_Given":
-        evaluated_input: dict[str, JsonValue] = {
+    async def _evaluate(
+        self, evaluator: ItemEvaluator, index: int, result: TaskResult
+    ) -> list[Evaluated] | EvaluatorFailure:
+        shown: dict[str, JsonValue] = {
             "input": result.item.input,
             "output": result.ended.output,
             "expected_output": result.item.expected_output,
             "metadata": result.item.metadata,
         }
-        with self._tracer.evaluator(scorer.name, index, evaluated_input) as span:
+        with self._tracer.evaluator(evaluator.name, index, shown) as span:
             try:
-                evaluated = await scorer.score(result.item, result.ended, result.output)
+                evaluated = await evaluator.evaluate(result)
             except LfexpError as error:
-                why = error_text(str(error))
-                span.fail({"error": why}, why)
-                return _Given(scorer, [], why)
-            span.succeed([_describe(each) for each in evaluated])
-            return _Given(scorer, evaluated)
+                text = error_text(str(error))
+                span.fail({"error": text}, text)
+                return EvaluatorFailure(evaluator.score_name, text)
+            span.succeed([_describe(evaluation) for evaluation, _ in evaluated])
+            return evaluated
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A good result, to be scored."""
+class RunEvaluation:
+    """Collects good results, and runs the run evaluators on them in the end."""
 
-    item: DatasetItem
-    ended: ItemEnded
-    output: object
+    def __init__(
+        self,
+        run_spec: RunSpec,
+        evaluators: Sequence[tuple[RunEvaluator, ScriptMakers]],
+        user_code: UserCode,
+        recorder: Recorder,
+        delivery: Delivery,
+    ) -> None:
+        self._run_spec = run_spec
+        self._evaluators = evaluators
+        self._user_code = user_code
+        self._recorder = recorder
+        self._delivery = delivery
+        self._results: dict[ItemKey, ScriptItemResult] = {}
 
+    def add_earlier(self, items: Iterable[DatasetItem], state: RunState) -> None:
+        """Add the good results of earlier workers of this run."""
+        if not self._evaluators:
+            return
+        for item in items:
+            for repeat in range(self._run_spec.repeats):
+                key = (repeat, item.id)
+                if state.succeeded(key) and key in state.scored:
+                    self.add(TaskResult(item, state.ended[key], state.ended[key].output), state.scored[key])
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What one scorer gave for an item."""
+    def add(self, result: TaskResult, scored: ItemScored) -> None:
+        """Add a good result."""
+        if self._evaluators:
+            self._results[result.ended.repeat, result.item.id] = ScriptItemResult(
+                item=script_item(result.item, self._run_spec),
+                output=result.output,
+                evaluations=[_evaluation(score) for score in scored.scores],
+                trace_id=result.ended.trace_id,
+            )
 
-    scorer: Scorer
-    evaluated: list[Evaluation]
-    error: str | None = None
+    async def run(self) -> None:
+        """Evaluate each repetition.
 
-
-class _Collected:
-    """The scores of one item."""
-
-    def __init__(self, experiment_id: str, ended: ItemEnded, scores: list[Score]) -> None:
-        self.experiment_id = experiment_id
-        self.ended = ended
-        self.scores = scores
-        self.unscored: list[EvaluatorFailure] = []
-
-    def add(self, given: _Given) -> None:
-        """Take in what a scorer gave; of two scores of one name the first stays.
-
-        The second is missing under its evaluator's name, so that a resume finds it missing again.
+        Raises:
+            StateError: The scores cannot be journaled.
         """
-        taken = {score.name for score in self.scores}
-        for evaluated in given.evaluated:
-            if evaluated.name not in taken:
-                self.scores.append(self._score(evaluated, given.scorer.maker_of(evaluated)))
-        error = given.error or names_taken(given.evaluated, taken)
-        if error is not None:
-            self.unscored.append(EvaluatorFailure(given.scorer.score_name, error))
-
-    def _score(self, evaluated: Evaluation, maker: RunMaker) -> Score:
-        ended = self.ended
-        identity = score_id(self.experiment_id, ended.item_id, ended.observation_id, evaluated.name, maker)
-        return make_score(identity, evaluated, maker)
-
-    def summary(self, evaluators: int) -> dict[str, JsonValue]:
-        return {
-            "evaluator_count": evaluators,
-            "evaluation_count": len(self.scores),
-            "failed_evaluator_count": len(self.unscored),
-        }
+        if not self._evaluators:
+            return
+        for repeat, experiment in enumerate(self._run_spec.experiments):
+            results = [result for (of, _), result in self._results.items() if of == repeat]
+            collector = ScoreCollector(experiment.id)
+            for evaluator, makers in self._evaluators:
+                outcome: list[Evaluated] | EvaluatorFailure
+                try:
+                    outcome = await makers.call(self._user_code, partial(evaluator.call, results))
+                except LfexpError as error:
+                    outcome = EvaluatorFailure(evaluator.name, str(error))
+                collector.add(evaluator.name, outcome)
+            event = RunScored(repeat=repeat, scores=tuple(collector.scores), unscored=tuple(collector.failures))
+            await self._recorder.record(event)
+            self._delivery.add_scores(collector.scores)
 
 
-def names_taken(evaluated: Sequence[Evaluation], taken: Collection[str]) -> str | None:
-    """Say which scores of an evaluator have names that are taken; None where none has."""
-    names = [each.name for each in evaluated if each.name in taken]
-    if not names:
-        return None
-    return error_text(f"Scores of these names were given already: {', '.join(names)}. Give each a name of its own.")
+def _evaluation(score: Score) -> Evaluation:
+    return Evaluation(score.name, score.value, score.data_type, score.comment, score.metadata, score.config_id)
 
 
-def make_score(identity: str, result: Evaluation, maker: RunMaker) -> Score:
-    """Build the score that an evaluation stands for; a comment that is too long for Langfuse is cut."""
-    comment = result.comment
-    if comment is not None and len(comment) > LONGEST_COMMENT:
-        comment = comment[: LONGEST_COMMENT - len(CUT)] + CUT
-    raw = result.metadata.get("raw")
-    return Score(
-        id=identity,
-        name=result.name,
-        value=result.value,
-        data_type=result.data_type,
-        comment=comment,
-        raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
-        config_id=result.config_id,
-        metadata=result.metadata,
-        timestamp=CLOCK.now(),
-        maker=maker,
-    )
-
-
-def attach_score(score: Score, ended: ItemEnded | None, experiment_id: str | None = None) -> Score:
-    """Return a score with what it is a score of, as Langfuse needs it.
-
-    Args:
-        score: The score.
-        ended: The result that it is of; None for a score of a whole experiment.
-        experiment_id: The experiment that it is of, if it is not of a single result.
-    """
-    if ended is None:
-        return replace(score, experiment_id=experiment_id)
-    return replace(score, trace_id=ended.trace_id, observation_id=ended.observation_id)
-
-
-def _describe(result: Evaluation) -> dict[str, JsonValue]:
-    described: dict[str, JsonValue] = {"name": result.name, "value": result.value, "data_type": result.data_type}
-    return described | ({"comment": result.comment} if result.comment else {})
+def _describe(evaluation: Evaluation) -> dict[str, JsonValue]:
+    described: dict[str, JsonValue] = {
+        "name": evaluation.name,
+        "value": evaluation.value,
+        "data_type": evaluation.data_type,
+    }
+    return described | ({"comment": evaluation.comment} if evaluation.comment else {})

@@ -1,29 +1,25 @@
-"""What a run was made of: code, dataset, judges, packages."""
+"""Collect what a run was made with: code, dataset, task prompt, packages."""
 
 import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from lfexp_mcp.model import EvaluatorInfo, GitState, Provenance, RecordedLimits, RunSpec, ScriptFile, TaskPromptVersion
+from lfexp_mcp.model import GitState, Provenance, RecordedLimits, RunSpec, ScriptFile, TaskPromptVersion
 
-GIT_PATIENCE = 3.0
-"""Seconds that git may take; a run does not wait longer for it."""
+GIT_TIMEOUT_S = 3.0
 OUR_PACKAGES = ("lfexp-mcp", "langfuse", "openai", "anthropic")
-MOST_PACKAGES = 30
+MAX_PACKAGES = 30
 
 
-def collect_provenance(
-    run_spec: RunSpec, evaluators: Sequence[EvaluatorInfo], imported: Iterable[str], git: GitState | None
-) -> Provenance:
-    """Collect the provenance of a run, but for its plan.
+def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState | None) -> Provenance:
+    """Collect the provenance of a run, without its evaluators and plan.
 
     Args:
-        run_spec: What the run is asked to do.
-        evaluators: Its evaluators and judges.
+        run_spec: What the run was asked to do.
         imported: Names of the modules that the scripts imported.
         git: See `git_state`.
 
@@ -37,7 +33,6 @@ def collect_provenance(
     return Provenance(
         version=_version("lfexp-mcp"),
         dataset_version=run_spec.dataset_version.isoformat(),
-        evaluators=tuple(evaluators),
         packages=_packages(imported),
         limits=RecordedLimits(run_spec.limits.item_timeout, run_spec.limits.max_concurrency),
         description=run_spec.description or None,
@@ -52,12 +47,12 @@ def _script_file(path: Path | None) -> ScriptFile | None:
 
 
 def _packages(imported: Iterable[str]) -> dict[str, str]:
-    """Versions of our packages, and of those that the scripts imported under their package's own name."""
+    """Return the versions of our packages, and of those that the scripts imported and that are named like a module."""
     roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
     found = {"python": platform.python_version()}
     for name in (*OUR_PACKAGES, *sorted(roots)):
         version = _version(name)
-        if version is not None and len(found) < MOST_PACKAGES:
+        if version is not None and len(found) < MAX_PACKAGES:
             found[name] = version
     return found
 
@@ -70,9 +65,9 @@ def _version(package: str) -> str | None:
 
 
 def git_state(run_spec: RunSpec) -> GitState | None:
-    """Return commit and cleanness of the work tree that the task's script lies in, None where there is none.
+    """Return the commit of the task script's work tree, and whether that has changes; None if there is none.
 
-    Ask before the user's code is loaded, which may replace what it takes to wait for another process.
+    Call it before the user's code is loaded, which may replace what `subprocess` needs.
     """
     if run_spec.task_script is None:
         return None
@@ -90,7 +85,7 @@ def _ask_git(folder: Path, *arguments: str) -> str | None:
             ["git", "-C", str(folder), *arguments],  # noqa: S607
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=GIT_PATIENCE,
+            timeout=GIT_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

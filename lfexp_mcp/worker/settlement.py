@@ -1,27 +1,45 @@
-"""The end of a run whose items are done: everything is delivered, and Langfuse shows it."""
+"""The end of a run: everything is delivered, Langfuse shows it, and how the run ended is recorded there."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import anyio
 import anyio.to_thread
 
-from lfexp_mcp.gateway import Gateway
-from lfexp_mcp.model import Provenance, RunSpec, Score
-from lfexp_mcp.runs.events import Event, ScoresMissing, StatusRecorded, Warned, WriteRefused
+from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.errors import BackendError
+from lfexp_mcp.gateway import Gateway, connect, status_score
+from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import (
+    JudgeMaker,
+    MissingScores,
+    Provenance,
+    RecordedStatus,
+    RunMaker,
+    RunPlan,
+    RunSpec,
+    Score,
+    ScriptMaker,
+)
+from lfexp_mcp.runs.events import RunEnded, ScoresMissing, StatusRecorded, Warned, WriteRefused
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.run_state import RunState
-from lfexp_mcp.worker.confirmation import Confirmation, Expected, Missing
-from lfexp_mcp.worker.delivery import Delivery, Patience
-from lfexp_mcp.worker.evaluation import attach_score
+from lfexp_mcp.runs.run_state import ItemKey, RunState
+from lfexp_mcp.runs.unrecorded import drop_unrecorded
+from lfexp_mcp.worker.confirmation import ExpectedRecords, MissingRecords
+from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.sdk import Sdk, encode
 from lfexp_mcp.worker.spans import ItemSpans
 
-CANCELLED_PATIENCE_S = 5.0
-"""How long a cancelled run waits for a Langfuse that takes nothing."""
-LIMITED_FACTOR = 5
-"""How many times longer a run waits for a Langfuse that answers 429: it is there, but not for ever."""
+COUNT_TIMEOUT_S = 30.0
+MAX_RESENDS = 2
+MIN_PAUSE_S = 0.1
+MAX_PAUSE_S = 2.0
+"""Between two counts."""
+MAX_LISTED = 200
+"""Results that a recorded status lists for each evaluator that failed on them."""
+DIED = RunEnded(status="failed", reason="The process of the run died.")
 UNDELIVERED = (
     "Every item is done, but Langfuse has not acknowledged all scores and spans. They are kept on this machine; "
     "a resume sends them without running any task again."
@@ -31,75 +49,135 @@ NOT_SHOWN = (
     "a resume sends them again without running any task."
 )
 NOT_COUNTED = "Langfuse acknowledged everything; whether it shows all results could not be counted: {why}"
-DROPPED = "acknowledged and not stored, as Langfuse does with a value that its score config does not allow"
+DROPPED = "acknowledged but not stored, as Langfuse does with a value that its score config does not allow"
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """All that takes part in it."""
+    """Delivers what a run has left, confirms it, and records there how the run ended."""
 
     gateway: Gateway
     delivery: Delivery
+    expected: ExpectedRecords
     folder: RunFolder
     run_spec: RunSpec
     journal: JournalWriter
     outbox: Outbox
     sdk: Sdk
 
-    async def settle(self, expected: Expected) -> str | None:
-        """Send what is left and count what Langfuse shows; what lacks is sent again from the journal.
+    @classmethod
+    def open(
+        cls,
+        gateway: Gateway,
+        folder: RunFolder,
+        run_spec: RunSpec,
+        state: RunState,
+        journal: JournalWriter,
+        outbox: Outbox,
+        sdk: Sdk,
+    ) -> "Settlement":
+        """Begin with what earlier workers recorded and did not deliver."""
+        delivery = Delivery(gateway, outbox, journal, run_spec.limits.delivery_patience, folder.cancel_requested)
+        delivery.add_scores(_unstored_scores(run_spec, state))
+        return cls(gateway, delivery, ExpectedRecords(run_spec, state), folder, run_spec, journal, outbox, sdk)
 
-        Args:
-            expected: What Langfuse has to show.
+    async def settle(self) -> str | None:
+        """Send what is left and count what Langfuse shows; what is missing is sent again from the journal.
 
         Returns:
-            None when the run is completed, else why it is not.
+            None if Langfuse has everything, else why not.
 
         Raises:
             StateError: The run's folder cannot be read or written.
         """
-        if not await self.delivery.finish(self.patience):
-            cause = self.delivery.trouble
-            return f"{UNDELIVERED} The last answer was: {cause}" if cause else UNDELIVERED
-        expected.note(*self.delivery.refusals)
-
-        async def resend(missing: Missing) -> None:
-            await self._resend(missing)
-            expected.note(*self.delivery.refusals)
-
-        delay = self.run_spec.limits.visibility_delay
-        outcome = await Confirmation(self.gateway, expected, delay, resend, self.folder.cancel_requested).run()
-        if outcome.unknown is not None:
-            self.journal.append(Warned(text=NOT_COUNTED.format(why=outcome.unknown)))
-        if not outcome.missing:
+        if not await self.delivery.finish():
+            error = self.delivery.last_error
+            return f"{UNDELIVERED} The last answer was: {error}" if error else UNDELIVERED
+        self.expected.add(*self.delivery.refusals)
+        try:
+            missing = await self._confirm()
+        except BackendError as error:
+            self.journal.append(Warned(text=NOT_COUNTED.format(why=error)))
             return None
-        return await anyio.to_thread.run_sync(self._give_up, outcome.missing)
+        return await anyio.to_thread.run_sync(self._give_up, missing) if missing else None
 
-    async def tell(self, marked: StatusRecorded | None) -> bool:
-        """Journal and send how the run stands; return whether everything is acknowledged.
+    def record_running(self, plan: RunPlan) -> None:
+        """Record that the run is running."""
+        self._record(RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers))
+
+    async def record_end(self, plan: RunPlan, state: RunState, end: RunEnded) -> bool:
+        """Record how the run ended, unless that is recorded already.
 
         Args:
-            marked: None where Langfuse has been told already.
+            plan: What the run was to do.
+            state: What it has done.
+            end: How it ended.
+
+        Returns:
+            Whether everything is acknowledged.
         """
-        if marked is not None:
-            self.journal.append(marked)
-            self.delivery.add_scores([attach_score(marked.score, None, self.run_spec.experiments[0].id)])
-        return await self.delivery.finish(self.patience)
+        if state.status_score is None or state.status_score.value != end.status:
+            self._record(
+                RecordedStatus(
+                    status=end.status,
+                    at=CLOCK.now(),
+                    plan=plan,
+                    succeeded=len(state.ended) - state.failed_count,
+                    failed=state.failed_count,
+                    unscored=_missing_scores(state),
+                    makers=_makers(state),
+                    reason=end.reason,
+                )
+            )
+        return await self.delivery.finish()
 
-    def patience(self) -> Patience:
-        """How long to wait for a Langfuse that takes nothing: less once the run is cancelled."""
-        seconds = self.run_spec.limits.delivery_patience
-        if self.folder.cancel_requested():
-            return Patience(*[min(seconds, CANCELLED_PATIENCE_S)] * 2)
-        return Patience(seconds, seconds * LIMITED_FACTOR)
+    def _record(self, recorded: RecordedStatus) -> None:
+        score = status_score(recorded, self.run_spec.experiments[0].id)
+        self.journal.append(StatusRecorded(score=score))
+        self.delivery.add_scores([score])
 
-    async def _resend(self, missing: Missing) -> None:
+    async def _confirm(self) -> MissingRecords:
+        """Count until Langfuse shows everything, and send again what stays missing.
+
+        What is missing counts as lost when nothing new has been shown for the visibility delay; this takes about three
+        times that delay at most, plus the time to read.
+
+        Returns:
+            What is missing in the end.
+
+        Raises:
+            BackendError: It cannot be counted.
+        """
+        least: int | None = None
+        changed, pause, resends = CLOCK.monotonic(), MIN_PAUSE_S, 0
+        while True:
+            try:
+                with anyio.fail_after(COUNT_TIMEOUT_S):
+                    missing = await self.expected.find_missing(self.gateway)
+            except TimeoutError:
+                raise BackendError(f"counting took longer than {COUNT_TIMEOUT_S:g} s") from None
+            if not missing:
+                return missing
+            if least is None or len(missing) < least:
+                least, changed, pause = len(missing), CLOCK.monotonic(), MIN_PAUSE_S
+            is_overdue = CLOCK.monotonic() - changed >= self.run_spec.limits.visibility_delay
+            if self.folder.cancel_requested() or (is_overdue and resends == MAX_RESENDS):
+                return missing
+            if is_overdue:
+                await self._resend(missing)
+                resends, changed = resends + 1, CLOCK.monotonic()
+                continue
+            await anyio.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE_S)
+
+    async def _resend(self, missing: MissingRecords) -> None:
         state = await anyio.to_thread.run_sync(self._requeue, missing)
-        self.delivery.add_scores(unstored_writes(self.run_spec, state, missing.scores))
-        await self.delivery.finish(self.patience)
+        self.delivery.add_scores(_unstored_scores(self.run_spec, state, missing.scores))
+        await self.delivery.finish()
+        self.expected.add(*self.delivery.refusals)
 
-    def _requeue(self, missing: Missing) -> RunState:
-        """Put what lacks where it waits to be sent, as if it had never been acknowledged; return the journal then."""
+    def _requeue(self, missing: MissingRecords) -> RunState:
+        """Undo the acknowledgement of what is missing, so that it is sent again; return the journal's new state."""
         state = self.folder.read_state()
         if missing.results:
             self.outbox.append(self._rebuild(missing, state))
@@ -109,7 +187,7 @@ class Settlement:
             state.apply([event])
         return state
 
-    def _rebuild(self, missing: Missing, state: RunState) -> bytes:
+    def _rebuild(self, missing: MissingRecords, state: RunState) -> bytes:
         provenance = state.accepted.provenance if state.accepted else Provenance()
         repeats = range(self.run_spec.repeats)
         spans = ItemSpans(self.run_spec, [provenance.experiment_metadata(self.run_spec, each) for each in repeats])
@@ -123,29 +201,77 @@ class Settlement:
         ]
         return encode(rebuilt)
 
-    def _give_up(self, missing: Missing) -> str | None:
-        """Keep what lacks for a resume, but count a score that its config may forbid as refused; say what is kept."""
+    def _give_up(self, missing: MissingRecords) -> str | None:
+        """Keep what is missing for a resume, and return what that is.
+
+        A score that its score config may forbid counts as refused instead.
+        """
         state = self._requeue(missing)
-        dropped: list[Event] = [
+        dropped = [
             WriteRefused(kind="score", id=score.id, name=score.name, message=DROPPED)
             for score, _, _ in state.unstored_scores()
             if score.id in missing.scores and score.config_id is not None
         ]
         self.journal.append(*dropped)
-        missing.scores.difference_update(event.id for event in dropped if isinstance(event, WriteRefused))
-        return NOT_SHOWN.format(missing=missing) if missing else None
+        kept = replace(missing, scores=missing.scores - {refusal.id for refusal in dropped})
+        return NOT_SHOWN.format(missing=kept) if kept else None
 
 
-def unstored_writes(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[Score]:
-    """Return the scores that the journal has and Langfuse did not acknowledge.
+async def deliver(folder: RunFolder, sdk: Sdk) -> None:
+    """Send what a run has left behind, without running anything.
+
+    Raises:
+        LfexpError: The folder or Langfuse cannot be used.
+    """
+    run_spec, state = folder.run_spec(), folder.read_state()
+    drop_unrecorded(folder.outbox_path, run_spec, state)
+    journal, outbox = folder.open_journal(), Outbox(folder.outbox_path)
+    async with connect(sdk.settings) as gateway, open_group() as group:
+        settlement = Settlement.open(gateway, folder, run_spec, state, journal, outbox, sdk)
+        group.start_soon(settlement.delivery.run)
+        undelivered = await settlement.settle()
+        is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
+        if undelivered is None:
+            plan = state.accepted.provenance.plan if state.accepted else None
+            plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores)
+            end = RunEnded(status="completed") if is_done else state.run_ended or DIED
+            undelivered = None if await settlement.record_end(plan, state, end) else UNDELIVERED
+        group.cancel_scope.cancel()
+    if is_done:
+        journal.append(end_of(undelivered))
+    journal.close()
+
+
+def end_of(undelivered: str | None) -> RunEnded:
+    """Return how a run ended whose items are done.
 
     Args:
-        run_spec: The run's order.
-        state: The journal.
-        ids: Only these.
+        undelivered: Why Langfuse does not have everything; None if it has.
     """
+    if undelivered is None:
+        return RunEnded(status="completed")
+    return RunEnded(status="failed", cause="undelivered", reason=undelivered)
+
+
+def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[Score]:
+    """Return the scores in the journal, or those of them with these ids, that Langfuse has not acknowledged."""
     return [
-        attach_score(score, ended, None if ended else run_spec.experiments[repeat].id)
+        replace(score, trace_id=ended.trace_id, observation_id=ended.observation_id)
+        if ended
+        else replace(score, experiment_id=run_spec.experiments[repeat].id)
         for score, ended, repeat in state.unstored_scores()
         if ids is None or score.id in ids
     ]
+
+
+def _makers(state: RunState) -> tuple[RunMaker, ...]:
+    scores = (score for scored in state.scored.values() for score in scored.scores)
+    return tuple({score.maker: None for score in scores if isinstance(score.maker, JudgeMaker | ScriptMaker)})
+
+
+def _missing_scores(state: RunState) -> dict[str, MissingScores]:
+    failed: dict[str, list[ItemKey]] = {}
+    for key, scored in state.scored.items():
+        for failure in scored.unscored:
+            failed.setdefault(failure.name, []).append(key)
+    return {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}

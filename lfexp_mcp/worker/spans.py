@@ -29,12 +29,7 @@ ROOT_OBSERVATION = NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 
 
 class ItemSpans:
-    """The attributes of one run's spans.
-
-    Args:
-        run_spec: What the run was asked to do.
-        metadata: Langfuse's metadata of the experiment of each repetition.
-    """
+    """The attributes of one run's spans, from the run spec and the metadata of each repetition's experiment."""
 
     def __init__(self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue]]) -> None:
         self._run_spec = run_spec
@@ -73,14 +68,7 @@ class ItemSpans:
         return {**attributes, **self.shared_attributes(item, repeat), ROOT_OBSERVATION: observation_id}
 
     def rebuild(self, item: DatasetItem, ended: ItemEnded, resource: Resource, public_key: str) -> list[ReadableSpan]:
-        """Rebuild the spans around a task with the ids that they had.
-
-        Args:
-            item: The dataset item.
-            ended: Its result in the journal.
-            resource: The resource of the run's other spans.
-            public_key: Of the project.
-        """
+        """Rebuild the spans around a task with the ids that they had, with the resource of the run's other spans."""
         attributes: dict[str, str | bool] = {
             NAMES.OBSERVATION_TYPE: "span",
             **self.task_attributes(item, ended.repeat, ended.observation_id),

@@ -1,4 +1,4 @@
-"""Why and when a run stops before its end."""
+"""When and why a run stops early."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,21 +7,18 @@ from typing import Literal
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.events import ItemEnded
 
-HOPELESS = 20
-"""Items after which a run whose items all fail alike is called hopeless, and a share of failures means something."""
-
-CANCELLED = "The run was cancelled; what is done is kept."
-GO_ON = "What is done is kept."
-"""The end of a reason that a user can mend."""
+MIN_ITEMS = 20
+"""Items after which a share of failures is meaningful."""
+CANCELLED = "The run was cancelled; finished items are kept."
 
 
 class Stop:
-    """Collects the first reason to stop.
+    """The first reason to stop a run.
 
     Attributes:
-        status: How the run ends then; None while there is no reason to stop.
+        status: How the run ends; None as long as there is no reason to stop.
         reason: A sentence for the user.
-        since: `CLOCK.monotonic()` of the reason.
+        since: When it was requested, by `CLOCK.monotonic`.
     """
 
     def __init__(self) -> None:
@@ -30,23 +27,26 @@ class Stop:
         self.since = 0.0
 
     def request(self, status: Literal["failed", "cancelled"], reason: str) -> None:
-        """Stop, unless there is a reason already."""
+        """Stop the run, unless something else already has."""
         if self.status is None:
             self.status, self.reason, self.since = status, reason, CLOCK.monotonic()
 
+    def request_failed(self, cause: str) -> None:
+        """Stop the run for a cause that the user can fix."""
+        self.request("failed", f"{cause} Finished items are kept.")
+
 
 class ErrorPolicy:
-    """Watches failures: stops a run that has too many, and warns of one that looks hopeless."""
+    """Stops a run in which too many items fail, and warns if all of the first ones do.
+
+    Args:
+        fail_on_error: A count (int) or a share (float) of failed items at which the run stops; None for never.
+        total: Results of the whole run.
+        stop: Stops the run.
+        warn: Called with a warning.
+    """
 
     def __init__(self, fail_on_error: float | None, total: int, stop: Stop, warn: Callable[[str], None]) -> None:
-        """Watch.
-
-        Args:
-            fail_on_error: A count (int) or a share (float) of failed items at which the run stops; None for never.
-            total: Items of the whole run.
-            stop: Told when it is enough.
-            warn: Told when all of the first items have failed alike.
-        """
         self._limit = fail_on_error
         self._total = total
         self._stop = stop
@@ -55,30 +55,27 @@ class ErrorPolicy:
         self._errors: Counter[str] = Counter()
 
     def count(self, ended: ItemEnded) -> None:
-        """Take in the end of an item."""
+        """Count a result."""
         self._ended += 1
         if ended.error is not None:
             self._errors[ended.error] += 1
-        if self._limit is not None and self._is_too_much(self._limit):
+        if self._limit is not None and self._is_exceeded(self._limit):
             failed = self._errors.total()
+            error, count = self._errors.most_common(1)[0]
+            which = "All of them" if count == self._ended else f"{count} of them"
             self._stop.request(
                 "failed",
-                f"Stopped early, as fail_on_error={self._limit} asks: {failed} of {self._ended} items failed. "
-                f"{self._common_error()} What is done is kept; fix the task, then resume the run.",
+                f"Stopped because of fail_on_error={self._limit}: {failed} of {self._ended} items failed. {which} "
+                f"failed with the same error: {error}. Finished items are kept; fix the task, then resume the run.",
             )
-        elif self._ended == min(HOPELESS, self._total) > 1 and self._errors[ended.error or ""] == self._ended:
+        elif self._ended == min(MIN_ITEMS, self._total) > 1 and self._errors[ended.error or ""] == self._ended:
             self._warn(
-                f"All of the first {self._ended} items failed with the same error: {ended.error}. Cancel "
-                "the run if it is still running, fix the task, then resume the run."
+                f"All of the first {self._ended} items failed with the same error: {ended.error}. Cancel the "
+                "run if it is still running, fix the task, then resume the run."
             )
 
-    def _is_too_much(self, limit: float) -> bool:
+    def _is_exceeded(self, limit: float) -> bool:
         failed = self._errors.total()
         if isinstance(limit, int):
             return failed >= limit
-        return self._ended >= min(HOPELESS, self._total) and failed / self._ended >= limit
-
-    def _common_error(self) -> str:
-        error, count = self._errors.most_common(1)[0]
-        which = "All of them" if count == self._ended else f"{count} of them"
-        return f"{which} failed with the same error: {error}."
+        return self._ended >= min(MIN_ITEMS, self._total) and failed / self._ended >= limit

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from langfuse import __version__ as sdk_version
 from opentelemetry import baggage, context, trace
@@ -128,43 +128,25 @@ class RunTracer:
 
     @contextmanager
     def task(self, item: DatasetItem, repeat: int, attempt: int) -> Iterator[TaskSpan]:
-        """Open the spans around the task of one item; spans within get the item's attributes.
-
-        Args:
-            item: The dataset item.
-            repeat: The repetition.
-            attempt: How many results of the item the journal already has.
-        """
+        """Open the spans around the task of one item, for its attempt that follows `attempt` results."""
         ids = item_ids(self._run_spec.experiments[repeat].id, self._run_spec.created, item.id, attempt)
-        root_attributes = self._spans.task_attributes(item, repeat, ids.observation_id)
-        start = nanoseconds(CLOCK.now())
+        task_attributes = self._spans.task_attributes(item, repeat, ids.observation_id)
+        root_attributes = task_attributes | {NAMES.IS_APP_ROOT: True}
+        start_ns = nanoseconds(CLOCK.now())
         root_ids = (int(ids.root_id, 16), int(ids.trace_id, 16))
         task_ids = (int(ids.observation_id, 16),)
+        no_parent = context.Context()
         with (
             self._record() as batch,
-            self._own(
-                batch,
-                root_ids,
-                ROOT_SPAN,
-                item.input,
-                root_attributes | {NAMES.IS_APP_ROOT: True},
-                start,
-                context.Context(),
-            ) as root,
-            self._own(batch, task_ids, TASK_SPAN, item.input, root_attributes, start) as task,
+            self._own(batch, root_ids, ROOT_SPAN, item.input, root_attributes, start_ns, no_parent) as root,
+            self._own(batch, task_ids, TASK_SPAN, item.input, task_attributes, start_ns) as task,
             _set(ITEM_ATTRIBUTES, {**self._spans.shared_attributes(item, repeat), ROOT_OBSERVATION: task.id}),
         ):
             yield TaskSpan(root, task, batch)
 
     @contextmanager
     def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
-        """Open the span around the evaluators of one result, as a child of its root.
-
-        Args:
-            item: The dataset item.
-            ended: Its result.
-            round: How many evaluations of the result the journal already has.
-        """
+        """Open the span around the evaluators of one result, a child of its root, after `round` earlier evaluations."""
         shared = {**self._spans.shared_attributes(item, ended.repeat), ROOT_OBSERVATION: ended.observation_id}
         root = NonRecordingSpan(span_context(ended.trace_id, ended.root_id))
         parent = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, trace.set_span_in_context(root, context.Context()))
@@ -180,7 +162,7 @@ class RunTracer:
     def evaluator(self, name: str, index: int, input: JsonValue) -> AbstractContextManager[Observation]:
         """Open the span of one evaluator, within that of the evaluation."""
         attributes = metadata_attributes({"evaluator_kind": "item", "evaluator_index": index})
-        return _current(self._start(name, "evaluator", input, attributes))
+        return _current(self._start(name, input, {NAMES.OBSERVATION_TYPE: "evaluator", **attributes}))
 
     @contextmanager
     def _record(self) -> Iterator[SpanBatch]:
@@ -206,7 +188,7 @@ class RunTracer:
         parent: context.Context | None = None,
     ) -> Iterator[Observation]:
         with _set(PLANNED_IDS, ids):
-            observation = self._start(name, "span", input, attributes, start_ns, parent)
+            observation = self._start(name, input, {NAMES.OBSERVATION_TYPE: "span", **attributes}, start_ns, parent)
         if isinstance(observation.span, SdkSpan):
             batch.own.append(observation.span)
         with _current(observation):
@@ -215,16 +197,14 @@ class RunTracer:
     def _start(
         self,
         name: str,
-        kind: Literal["span", "evaluator"],
         input: JsonValue,
-        attributes: Mapping[str, str | bool],
+        attributes: dict[str, str | bool],
         start_ns: int | None = None,
         parent: context.Context | None = None,
     ) -> Observation:
-        given: dict[str, str | bool] = {NAMES.OBSERVATION_TYPE: kind, **attributes}
         if input is not None:
-            given[NAMES.OBSERVATION_INPUT] = attribute_text(input)
-        return Observation(self._tracer.start_span(name, parent, attributes=given, start_time=start_ns))
+            attributes[NAMES.OBSERVATION_INPUT] = attribute_text(input)
+        return Observation(self._tracer.start_span(name, parent, attributes=attributes, start_time=start_ns))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from asyncio import (
 )
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -121,26 +121,17 @@ class UserCode:
         Returns:
             What was read or raised. Nothing that the code does is raised here, not even `sys.exit`.
         """
-        if is_async:
-            return await self._call(function, read, is_async=True, timeout=timeout)
-        async with self._free_thread:
-            return await self._call(function, read, is_async=False, timeout=timeout)
-
-    async def _call(
-        self, function: Callable[[], object], read: Callable[[object], T], *, is_async: bool, timeout: float | None
-    ) -> CallResult[T]:
-        loop = self._loop.current()
-        if timeout is None:
-            return await self._run(function, read, loop, is_async=is_async)
-        with anyio.move_on_after(timeout):
-            return await self._run(function, read, loop, is_async=is_async)
-        # The abandoned call may never end, and must not take up a thread of later ones.
-        if not is_async:
-            self._threads.shutdown(wait=False)
-            self._threads = self._open_threads()
-        is_blocked = await self._loop.replace_if_blocked(loop)
-        late = f"TimeoutError: no result within {timeout:g} s"
-        return Raised(f"{late}: {BLOCKED}" if is_blocked and is_async else late)
+        async with nullcontext() if is_async else self._free_thread:
+            loop = self._loop.current()
+            with anyio.move_on_after(timeout):
+                return await self._run(function, read, loop, is_async=is_async)
+            # The abandoned call may never end, and must not take up a thread of later ones.
+            if not is_async:
+                self._threads.shutdown(wait=False)
+                self._threads = self._open_threads()
+            is_blocked = await self._loop.replace_if_blocked(loop)
+            late = f"TimeoutError: no result within {timeout:g} s"
+            return Raised(f"{late}: {BLOCKED}" if is_blocked and is_async else late)
 
     async def _run(
         self, function: Callable[[], object], read: Callable[[object], T], loop: "LoopThread", *, is_async: bool

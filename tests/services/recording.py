@@ -16,7 +16,6 @@ from lfexp_mcp.gateway import Dataset, status_score
 from lfexp_mcp.model import PROVENANCE_KEY, JudgeMaker, Provenance, RecordedStatus, RunMaker, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.worker.evaluation import attach_score
 
 BATCH = 500
 
@@ -106,7 +105,7 @@ async def record_run(
             for name, value in result.scores.items()
         ]
     if mark is not None:
-        scores.append(attach_score(status_score(mark, experiment_id), None, experiment_id))
+        scores.append(status_score(mark, experiment_id))
     for start in range(0, len(spans), BATCH):
         await ws.gateway.observations.send(_request(spans[start : start + BATCH]).SerializeToString())
     for start in range(0, len(scores), 100):

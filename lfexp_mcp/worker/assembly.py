@@ -1,0 +1,61 @@
+"""Put together the parts of a run that execute its items."""
+
+from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.runner import JudgeRunner
+from lfexp_mcp.model import ResolvedTaskPrompt
+from lfexp_mcp.runs.events import Warned
+from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
+from lfexp_mcp.worker.execution import Execution
+from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, ScriptItemEvaluator
+from lfexp_mcp.worker.loading import LoadedRun
+from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
+from lfexp_mcp.worker.task_runner import TaskRunner, script_task
+from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.user_code import UserCode, UserLoop
+
+MAX_THREADS = 256
+"""For evaluators; the task has as many as items may run at once."""
+
+
+def assemble(
+    run: LoadedRun,
+    *,
+    tracer: RunTracer,
+    recorder: Recorder,
+    delivery: Delivery,
+    models: Models,
+    ledger: UsageLedger,
+    stop: Stop,
+) -> Execution:
+    """Return what executes a run's items."""
+    run_spec, limits = run.run_spec, run.run_spec.limits
+    loop = UserLoop()
+    if isinstance(run.task, ResolvedTaskPrompt):
+        call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
+    else:
+        call = script_task(run.task, UserCode(limits.max_concurrency, loop), run_spec)
+    calls = max(len(run.evaluators), 1) * limits.max_concurrency
+    user_code = UserCode(min(calls, MAX_THREADS), loop)
+    runner = JudgeRunner(models, trace_judges(tracer.client), ledger.add_judge)
+    evaluators: list[ItemEvaluator] = [
+        *(JudgeEvaluator(judge, runner, stop) for judge in run_spec.judges),
+        *(ScriptItemEvaluator(evaluator, makers, user_code, run_spec) for evaluator, makers in run.evaluators),
+    ]
+    run_evaluation = RunEvaluation(run_spec, run.run_evaluators, user_code, recorder, delivery)
+    run_evaluation.add_earlier(run.items, run.state)
+    return Execution(
+        folder=run.folder,
+        limits=limits,
+        log=run.log,
+        tasks=TaskRunner(call, run.provenance.task_version, limits.task_retries, tracer, recorder),
+        evaluation=ItemEvaluation(run_spec, evaluators, tracer, recorder, delivery),
+        run_evaluation=run_evaluation,
+        recorder=recorder,
+        stop=stop,
+        policy=ErrorPolicy(
+            limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
+        ),
+    )

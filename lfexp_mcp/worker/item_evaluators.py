@@ -1,0 +1,157 @@
+"""What scores a run's items: functions of the user's script, and judges."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError, ScriptError
+from lfexp_mcp.judges.runner import JudgeRunner
+from lfexp_mcp.model import Evaluation, ResolvedJudge, RunMaker, RunSpec, Scale, ScriptMaker
+from lfexp_mcp.scores.declared_scale import read_declaration, with_direction
+from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
+from lfexp_mcp.worker.pending import TaskResult
+from lfexp_mcp.worker.stopping import Stop
+from lfexp_mcp.worker.task_runner import script_item
+from lfexp_mcp.worker.user_code import Raised, UserCode
+
+Evaluated = tuple[Evaluation, RunMaker]
+
+
+class EvaluatorError(LfexpError):
+    """An evaluator raised, or took too long."""
+
+
+class ScriptItemEvaluator:
+    """An evaluator of the user's script.
+
+    Attributes:
+        name: Its name, which its span has too.
+        score_name: The name under which a missing score is reported.
+    """
+
+    def __init__(
+        self, evaluator: ScriptEvaluator, makers: "ScriptMakers", user_code: UserCode, run_spec: RunSpec
+    ) -> None:
+        self.name = self.score_name = evaluator.name
+        self._evaluator = evaluator
+        self._makers = makers
+        self._user_code = user_code
+        self._run_spec = run_spec
+
+    async def evaluate(self, result: TaskResult) -> list[Evaluated]:
+        """Score a good result.
+
+        Raises:
+            LfexpError: There is no score; the text says why.
+        """
+        item = script_item(result.item, self._run_spec)
+        call = partial(
+            self._evaluator.call,
+            input=item.input,
+            output=result.output,
+            expected_output=item.expected_output,
+            metadata=item.metadata,
+            item=item,
+        )
+        return await self._makers.call(self._user_code, call, self._run_spec.limits.item_timeout)
+
+
+class JudgeEvaluator:
+    """A judge, with the attributes of a `ScriptItemEvaluator`."""
+
+    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop) -> None:
+        self.name = judge.name
+        self.score_name = judge.score_name
+        self._judge = judge
+        self._maker = judge.maker
+        self._runner = runner
+        self._stop = stop
+
+    async def evaluate(self, result: TaskResult) -> list[Evaluated]:
+        """Score a good result; see `ScriptItemEvaluator.evaluate`.
+
+        An exceeded budget, or a model that refuses every call, stops the run; a resume asks the judge again.
+        """
+        item = result.item
+        try:
+            verdict = await self._runner.judge(
+                self._judge,
+                input=item.input,
+                output=result.ended.output,
+                expected_output=item.expected_output,
+                metadata=item.metadata,
+            )
+        except (BudgetError, ModelRefusedError) as error:
+            self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
+            raise
+        return [(verdict.evaluation(self._judge), self._maker)]
+
+
+ItemEvaluator = ScriptItemEvaluator | JudgeEvaluator
+
+
+class ScriptMakers:
+    """The makers of the scores of one evaluator of a script, with the scales that it declares.
+
+    Args:
+        evaluator: The evaluator.
+        script: Its script.
+        configured: The scales of score configs by score name, for scores whose scale the script does not declare.
+
+    Attributes:
+        evaluator: The evaluator.
+        default: The maker of scores that declare nothing themselves.
+
+    Raises:
+        ScriptError: The evaluator's declaration cannot be read.
+    """
+
+    def __init__(
+        self, evaluator: ScriptEvaluator | RunEvaluator, script: ScriptMaker, configured: Mapping[str, Scale]
+    ) -> None:
+        self.evaluator = evaluator
+        self._configured = configured
+        try:
+            self._own = read_declaration(evaluator.declared)
+            self.default = _maker(
+                replace(script, function=evaluator.name), self._own.scale, "evaluator", self._own.lower_is_better
+            )
+        except ValueError as error:
+            raise ScriptError(f"The evaluator `{evaluator.name}` declares {error}") from None
+
+    async def call(
+        self, user_code: UserCode, call: Callable[[], object], timeout: float | None = None
+    ) -> list[Evaluated]:
+        """Call the evaluator, and return its evaluations with their makers.
+
+        Raises:
+            EvaluatorError: It raised, took longer than `timeout` seconds or returned something else.
+            ScriptError: The declaration in an evaluation's metadata cannot be read.
+        """
+        returned = await user_code.call(
+            call, partial(read_evaluations, self.evaluator.name), is_async=self.evaluator.is_async, timeout=timeout
+        )
+        if isinstance(returned, Raised):
+            raise EvaluatorError(returned.error)
+        return [(evaluation, self._maker_of(evaluation)) for evaluation in returned.value]
+
+    def _maker_of(self, evaluation: Evaluation) -> ScriptMaker:
+        own, configured = self._own, self._configured.get(evaluation.name)
+        if not evaluation.metadata and (configured is None or own.scale is not None):
+            return self.default
+        try:
+            given = read_declaration(evaluation.metadata)
+            lower = own.lower_is_better if given.lower_is_better is None else given.lower_is_better
+            if given.scale is not None:
+                return _maker(self.default, given.scale, "evaluation metadata", lower)
+            if own.scale is not None:
+                return _maker(self.default, own.scale, "evaluator", lower)
+            return _maker(self.default, configured, "score config", lower)
+        except ValueError as error:
+            raise ScriptError(f"The evaluator `{self.evaluator.name}` declares {error}") from None
+
+
+def _maker(maker: ScriptMaker, scale: Scale | None, source: str, lower: bool | None) -> ScriptMaker:
+    if scale is None:
+        return replace(maker, scale=None, scale_source=None, lower_is_better=lower)
+    return replace(maker, scale=with_direction(scale, lower), scale_source=source, lower_is_better=None)

@@ -1,0 +1,146 @@
+"""Check everything about a run that can be checked before its first item, and load the user's code."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.model import (
+    DatasetItem,
+    EvaluatorInfo,
+    Provenance,
+    ProviderName,
+    ResolvedTaskPrompt,
+    RunPlan,
+    RunSpec,
+    ScriptMaker,
+)
+from lfexp_mcp.runs.events import Warned, WorkerAccepted
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import JournalWriter
+from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.runs.unrecorded import drop_unrecorded
+from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
+from lfexp_mcp.scripts.modules import import_from_source
+from lfexp_mcp.worker.isolation import RunLog
+from lfexp_mcp.worker.item_evaluators import ScriptMakers
+from lfexp_mcp.worker.provenance import collect_provenance, git_state
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """A run that is ready to start."""
+
+    folder: RunFolder
+    run_spec: RunSpec
+    items: Sequence[DatasetItem]
+    state: RunState
+    """As earlier workers left it."""
+    task: Task | ResolvedTaskPrompt
+    evaluators: Sequence[tuple[ScriptEvaluator, ScriptMakers]]
+    run_evaluators: Sequence[tuple[RunEvaluator, ScriptMakers]]
+    plan: RunPlan
+    provenance: Provenance
+    journal: JournalWriter
+    outbox: Outbox
+    log: RunLog
+
+    @property
+    def providers(self) -> set[ProviderName]:
+        """The providers of the models that the run calls."""
+        judges = {judge.provider for judge in self.run_spec.judges}
+        return judges | {self.task.provider} if isinstance(self.task, ResolvedTaskPrompt) else judges
+
+
+def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> LoadedRun:
+    """Load a run, and journal that it is accepted.
+
+    No event loop is running yet, so that scripts may run theirs while they are imported.
+
+    Raises:
+        LfexpError: The run cannot start.
+        OSError: A file of it cannot be read.
+    """
+    run_spec = folder.next_run_spec()
+    items = list(folder.items())
+    log = RunLog(folder.log_path)
+    os.chdir(run_spec.working_folder)
+    import_from_source()
+    git = git_state(run_spec)
+    task, scripts, imported = _load_scripts(run_spec)
+    provenance = collect_provenance(run_spec, imported, git)
+    script, scales = provenance.script_maker, run_spec.score_scales
+    evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.evaluators]
+    run_evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.run_evaluators]
+    judges = [judge.maker for judge in run_spec.judges]
+    scripted = [makers.default for _, makers in evaluators]
+    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, (*judges, *scripted))
+    described = (
+        *(EvaluatorInfo.of_judge(judge) for judge in judges),
+        *(_describe(evaluator.name, "script", makers.default) for evaluator, makers in evaluators),
+        *(_describe(evaluator.name, "run", makers.default) for evaluator, makers in run_evaluators),
+    )
+    provenance = replace(provenance, evaluators=described, plan=plan)
+    drop_unrecorded(folder.outbox_path, run_spec, state)
+    outbox = Outbox(folder.outbox_path)
+    # A proxy may have refused the spans in Langfuse's name.
+    outbox.retry_refused()
+    state.refused.clear()
+    folder.adopt_next_run_spec()
+    journal.append(
+        WorkerAccepted(pid=os.getpid(), provenance=provenance),
+        *(Warned(text=text) for text in (*scripts.warnings, *_ambiguous_modules(run_spec, imported))),
+    )
+    return LoadedRun(
+        folder=folder,
+        run_spec=run_spec,
+        items=items,
+        state=state,
+        task=task,
+        evaluators=evaluators,
+        run_evaluators=run_evaluators,
+        plan=plan,
+        provenance=provenance,
+        journal=journal,
+        outbox=outbox,
+        log=log,
+    )
+
+
+def _load_scripts(run_spec: RunSpec) -> tuple[Task | ResolvedTaskPrompt, EvaluatorSet, set[str]]:
+    """Load the task and the evaluators; return them, and the names of the modules they imported."""
+    before = set(sys.modules)
+    for script in (run_spec.evaluator_script, run_spec.task_script):
+        if script is not None and str(script.parent) not in sys.path:
+            sys.path.insert(0, str(script.parent))
+    task = load_task(run_spec.task_script) if run_spec.task_script is not None else run_spec.task_prompt
+    if task is None:
+        raise ScriptError("The run has no task. Pass task_script or task_prompt.")
+    evaluators = EvaluatorSet()
+    if run_spec.evaluator_script is not None:
+        evaluators = load_evaluators(run_spec.evaluator_script)
+    return task, evaluators, set(sys.modules) - before
+
+
+def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[str]:
+    """Warn of modules that both scripts' folders have, since only one of them can be imported."""
+    if run_spec.task_script is None or run_spec.evaluator_script is None:
+        return
+    folders = {run_spec.task_script.parent, run_spec.evaluator_script.parent}
+    for name in sorted(imported):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if len(folders) < 2 or file is None or Path(file).parent not in folders:
+            continue
+        [other] = folders - {Path(file).parent}
+        if (other / Path(file).name).exists():
+            yield f"Both scripts' folders have a module {name!r}; the task and the evaluators got {file}."
+
+
+def _describe(name: str, kind: Literal["script", "run"], maker: ScriptMaker) -> EvaluatorInfo:
+    if maker.scale is None:
+        return EvaluatorInfo(name, kind)
+    return EvaluatorInfo(name, kind, scale=maker.scale.name, scale_source=maker.scale_source)

@@ -1,0 +1,153 @@
+"""Run the task on dataset items."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+from pydantic import JsonValue
+
+from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.model import DatasetItem, RunSpec
+from lfexp_mcp.retries import Retries, RetryPolicy
+from lfexp_mcp.runs.events import ItemEnded, ItemStarted, Warned
+from lfexp_mcp.scripts import ScriptItem, Task
+from lfexp_mcp.scripts.json_conversion import JsonConverter
+from lfexp_mcp.worker.pending import PendingItem, TaskResult
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.tracing import RunTracer
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, UserCode
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a task returned."""
+
+    value: object
+    """As the task returned it."""
+    stored: JsonValue
+    """Converted to JSON."""
+    replaced: frozenset[str]
+    """What JSON cannot hold and was replaced."""
+
+    @classmethod
+    def read(cls, value: object) -> "TaskOutput":
+        """Convert what a task returned; see `JsonConverter.convert`."""
+        converter = JsonConverter()
+        return cls(value, converter.convert(value), frozenset(converter.replaced))
+
+
+CallTask = Callable[[DatasetItem], Awaitable[CallResult[TaskOutput]]]
+"""Calls the task on an item once, within its time-out; raises nothing that the task raises."""
+
+
+def script_task(task: Task, user_code: UserCode, run_spec: RunSpec) -> CallTask:
+    """Return what calls the task of the user's script."""
+
+    async def call(item: DatasetItem) -> CallResult[TaskOutput]:
+        given = script_item(item, run_spec)
+        return await user_code.call(
+            lambda: task.call(given), TaskOutput.read, is_async=task.is_async, timeout=run_spec.limits.item_timeout
+        )
+
+    return call
+
+
+def script_item(item: DatasetItem, run_spec: RunSpec) -> ScriptItem:
+    """Return a copy of an item for one call of a script, which may change what it gets."""
+    return ScriptItem(
+        id=item.id,
+        input=_copy(item.input),
+        expected_output=_copy(item.expected_output),
+        metadata={key: _copy(value) for key, value in item.metadata.items()},
+        dataset_id=run_spec.dataset_id,
+        dataset_name=run_spec.dataset_name,
+    )
+
+
+def _copy(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_copy(member) for member in value]
+    return value
+
+
+class TaskRunner:
+    """Runs the task, calls it again up to `retries` times if it fails, and records the results."""
+
+    def __init__(
+        self, call: CallTask, version: str | None, retries: int, tracer: RunTracer, recorder: Recorder
+    ) -> None:
+        self._call = call
+        self._version = version
+        self._policy = RetryPolicy(attempts=retries + 1, first_delay_s=0.5, max_delay_s=10.0)
+        self._tracer = tracer
+        self._recorder = recorder
+        self._warned: set[str] = set()
+
+    async def run(self, pending: PendingItem) -> TaskResult:
+        """Run the task on one item, and submit its result to the journal.
+
+        Raises:
+            StateError: The journal cannot be written.
+        """
+        item, repeat = pending.item, pending.repeat
+        self._recorder.note(ItemStarted(item_id=item.id, repeat=repeat))
+        with self._tracer.task(item, repeat, pending.attempt) as span:
+            result, timing, attempts = await self._attempt(item)
+            started = CLOCK.date(timing.started_ns)
+            span.set_times(started, timing.ended_ns)
+            output: JsonValue = None
+            if isinstance(result, Returned):
+                output = result.value.stored
+                self._warn(result.value.replaced, item)
+                span.succeed(output)
+            else:
+                span.fail(result.error, result.exception)
+        ended = ItemEnded(
+            item_id=item.id,
+            repeat=repeat,
+            status="succeeded" if isinstance(result, Returned) else "failed",
+            output=output,
+            error=result.error if isinstance(result, Raised) else None,
+            attempts=attempts,
+            task_version=self._version,
+            trace_id=span.task.trace_id,
+            root_id=span.root.id,
+            observation_id=span.task.id,
+            started=started,
+            seconds=timing.seconds,
+        )
+        self._recorder.submit(ended)
+        return TaskResult(item, ended, result.value.value if isinstance(result, Returned) else None)
+
+    async def _attempt(self, item: DatasetItem) -> tuple[CallResult[TaskOutput], Timing, int]:
+        """Call the task until it succeeds or has failed too often.
+
+        Returns:
+            The last call's result and timing, and the number of calls.
+        """
+        started_ns = CLOCK.time_ns()
+        if item.input is None:
+            refused = Raised("The dataset item has no input, so the task was not called.")
+            return refused, Timing(started_ns, started_ns), 0
+        retries = Retries(self._policy)
+        while True:
+            result = await self._call(item)
+            delay = None if isinstance(result, Returned) else retries.next_delay()
+            if delay is None:
+                calls = retries.attempts + isinstance(result, Returned)
+                return result, result.timing or Timing(started_ns, CLOCK.time_ns()), calls
+            await anyio.sleep(delay)
+            started_ns = CLOCK.time_ns()
+
+    def _warn(self, replaced: frozenset[str], item: DatasetItem) -> None:
+        """Warn once of each kind of value that JSON cannot hold."""
+        new = replaced - self._warned
+        if new:
+            self._warned |= new
+            text = (
+                f"The output of item {item.id!r} has values that JSON cannot hold ({', '.join(sorted(new))}): they are "
+                "stored as text or lists. Evaluators got the original; after a resume they get what is stored."
+            )
+            self._recorder.note(Warned(text=text))
