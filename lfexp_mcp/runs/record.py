@@ -25,6 +25,7 @@ def build_record(
         exit_reason: Why its worker gave up, where it could not journal it.
     """
     known = list(items)
+    judges = tuple(judge.maker for judge in run_spec.judges)
     return RunRecord(
         dataset=run_spec.dataset_name,
         dataset_id=run_spec.dataset_id,
@@ -40,7 +41,7 @@ def build_record(
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*run_spec.warnings, *_warnings(state, status, exit_reason)),
-        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores),
+        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges),
     )
 
 

@@ -32,8 +32,8 @@ from lfexp_mcp.services.analysis.outputs import group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.get_run import describe_recorded
 from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.run_answer import describe_recorded
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace

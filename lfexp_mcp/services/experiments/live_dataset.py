@@ -1,6 +1,5 @@
 """Live mode: recent production traces become the dataset of a run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -67,14 +66,20 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     """
     name = live_dataset_name(run_name)
     existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
-    if existing is not None:
-        items = await ws.gateway.datasets.items(name)
-        plan = _copy_plan(existing)
-        if plan is not None:
-            return await _complete(ws, existing, items, plan)
-        if items:
-            return LiveSample(existing, items, [])
-    traces = await _newest_traces(ws, sample_size)
+    stored = await ws.gateway.datasets.items(name) if existing else []
+    plan = _copy_plan(existing) if existing else None
+    if existing and stored and plan is None:
+        return LiveSample(existing, stored, [])
+    traces = await _newest_traces(ws, plan.traces if plan else sample_size, plan.until if plan else None)
+    known = {item.id for item in stored}
+    missing = [item for trace in reversed(traces) if (item := _item(name, trace)).id not in known]
+    if existing and plan:
+        if len(known) + len(missing) != plan.traces:
+            raise UsageError(
+                f"Copying production traces into dataset {name!r} was interrupted at {len(known)} of {plan.traces}, "
+                "and the other traces no longer exist. Use another run name."
+            )
+        return LiveSample(existing, [*stored, *missing], missing)
     if not traces:
         raise UsageError(
             "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
@@ -88,8 +93,7 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
         description=f"The newest {len(traces)} production traces, sampled for run {run_name!r}.",
         metadata={**COMPLETE_METADATA, COPYING_KEY: plan.model_dump(mode="json")},
     )
-    sampled = [_item(name, trace) for trace in reversed(traces)]
-    return LiveSample(dataset, sampled, sampled)
+    return LiveSample(dataset, missing, missing)
 
 
 def _copy_plan(dataset: Dataset) -> _CopyPlan | None:
@@ -98,19 +102,6 @@ def _copy_plan(dataset: Dataset) -> _CopyPlan | None:
     except ValidationError:
         # Metadata that is not ours.
         return None
-
-
-async def _complete(ws: Workspace, dataset: Dataset, stored: Sequence[DatasetItem], plan: _CopyPlan) -> LiveSample:
-    traces = await _newest_traces(ws, plan.traces, plan.until)
-    known = {item.id for item in stored}
-    sampled = [_item(dataset.name, trace) for trace in reversed(traces)]
-    missing = [item for item in sampled if item.id not in known]
-    if len(known) + len(missing) != plan.traces:
-        raise UsageError(
-            f"Copying production traces into dataset {dataset.name!r} was interrupted at {len(known)} of "
-            f"{plan.traces}, and the other traces no longer exist. Use another run name."
-        )
-    return LiveSample(dataset, [*stored, *missing], missing)
 
 
 def _item(dataset_name: str, trace: Observation) -> DatasetItem:

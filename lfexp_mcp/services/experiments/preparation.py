@@ -56,7 +56,7 @@ class PreparedRun:
         """Write it to its folder.
 
         Raises:
-            RunExistsError: Another process has begun the same run meanwhile.
+            RunExistsError: Another process has started the same run meanwhile.
             StateError: The folder cannot be written.
         """
         run_name, dataset = self.run_spec.run_name, self.run_spec.dataset_name
@@ -77,9 +77,9 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     Raises:
         LfexpError: As `run_experiment`.
     """
-    for script, kind in ((request.task_script, "task"), (request.evaluator_script, "evaluator")):
-        if script is not None:
-            _check_script(script, kind)
+    # Checked first, since it needs neither Langfuse nor a worker.
+    _script(request.task_script, "task")
+    _script(request.evaluator_script, "evaluator")
     ws.runs.prepare()
     if request.dry_run:
         return await _prepare_dry_run(ws, request)
@@ -111,7 +111,7 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
 async def _prepare_new(
     ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
 ) -> PreparedRun:
-    """Prepare a run that this machine does not know: a new one, or one that another machine began."""
+    """Prepare a run that this machine does not know: a new one, or one of another machine."""
     items, found = await asyncio.gather(
         ws.gateway.datasets.items(dataset.name),
         asyncio.gather(*(ws.gateway.experiments.find(dataset.id, head.name) for head in heads)),
@@ -127,7 +127,7 @@ async def _prepare_new(
         )
     if not request.names_task:
         raise UsageError(
-            f"Run {request.run_name!r} was begun on another machine, so its task is not known here. Pass "
+            f"Run {request.run_name!r} was started on another machine, so its task is not known here. Pass "
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
     if experiment is None:
@@ -193,11 +193,11 @@ async def _new_run_spec(
 
 async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpec:
     """Take over what a request names beside judges and prompts; the rest stays as it was."""
-    evaluator_script = _absolute(request.evaluator_script) or run_spec.evaluator_script
+    evaluator_script = _script(request.evaluator_script, "evaluator") or run_spec.evaluator_script
     score_scales = await ws.gateway.score_scales() if evaluator_script is not None else {}
     return run_spec.model_copy(
         update={
-            "task_script": _absolute(request.task_script) if request.names_task else run_spec.task_script,
+            "task_script": _script(request.task_script, "task") if request.names_task else run_spec.task_script,
             "evaluator_script": evaluator_script,
             "score_scales": score_scales,
             "python": request.python or run_spec.python,
@@ -226,7 +226,7 @@ async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[E
 
 
 async def _read_results(ws: Workspace, completeness: Completeness, heads: Sequence[ExperimentHead]) -> list[Event]:
-    """Read what Langfuse has of a run that another machine began, as events of a journal.
+    """Read what Langfuse has of a run that another machine started, as events of a journal.
 
     Good results without any score of the run's own evaluators are left to be scored. Of the others, the run's status
     score says which scores failed; if it does not, they count as scored. Scores by others are left out.
@@ -263,14 +263,15 @@ def _events(result: ItemResult, completeness: Completeness) -> Iterator[Event]:
         yield ScoresStored(ids=tuple(score.id for score in own))
 
 
-def _check_script(script: Path, kind: str) -> None:
-    open_regular(script, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
-    if locate(script, f"{kind} script", ScriptError).suffix != ".py":
-        raise ScriptError(f"The {kind} script {script} is not a Python file: its name must end in .py.")
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return locate(path, "script", ScriptError) if path is not None else None
+def _script(path: Path | None, kind: str) -> Path | None:
+    """Return the absolute path of a script; refuse what no worker could load."""
+    if path is None:
+        return None
+    open_regular(path, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
+    script = locate(path, f"{kind} script", ScriptError)
+    if script.suffix != ".py":
+        raise ScriptError(f"The {kind} script {path} is not a Python file: its name must end in .py.")
+    return script
 
 
 def _exists(run_name: str, dataset: str, resume: NextStep) -> RunExistsError:

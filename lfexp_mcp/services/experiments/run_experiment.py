@@ -27,7 +27,7 @@ from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, la
 from lfexp_mcp.services.workspace import Workspace
 
 START_GRACE_S = 5.0
-"""How long a call waits, beyond its time, for the run to begin, so that it can report errors in the scripts."""
+"""How long a call waits, beyond its time, for the scripts to load, so that it can report errors in them."""
 REPORT_INTERVAL_S = 2.0
 
 
@@ -73,7 +73,7 @@ async def run_experiment(
 
 
 async def _wait_for_worker(launch: Launch, deadline: float, on_progress: OnProgress | None) -> RunFolder | None:
-    """Wait until a run has begun.
+    """Wait until a worker has the run.
 
     Returns:
         Its folder, even if its scripts are still being loaded when the time is over; None if no worker has it.
@@ -157,7 +157,7 @@ def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, p
 
 async def _launch(ws: Workspace, request: RunRequest, launch: Launch) -> None:
     """Prepare the run while a worker starts, and hand it over."""
-    # A resumed run is started by the interpreter that it was begun with, which only its run spec tells.
+    # A resumed run is started with the interpreter it had before, which only its run spec tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
         prepared = await prepare_run(ws, request)
@@ -176,7 +176,7 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
     with folder.worker.preparing():
         prepared.write()
         try:
-            # Once the worker may have read the command, only the folder tells whether the run has begun.
+            # Once the worker may have read the command, only the folder tells whether the run has started.
             with anyio.CancelScope(shield=True):
                 await worker.give(WorkerCommand(run=folder.path))
                 launch.folder = folder

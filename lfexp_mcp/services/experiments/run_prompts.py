@@ -32,7 +32,7 @@ async def resolve_prompts(
         dataset: The run's dataset.
         items: Its items.
         state: What the run has done so far; None for a new one.
-        versions: Versions of the judges of a run that another machine began.
+        versions: Versions of the judges of a run of another machine.
 
     Raises:
         NotFoundError: There is no such prompt.
@@ -138,10 +138,14 @@ async def _check_versions(
             warnings.append(newer.advice)
             continue
         ((reason, _),) = known.failures.most_common(1)
+        named = {judge.name: f"{judge.name}:{judge.version}" for judge in judges}
         raise JudgeError(
             f"Judge {newer.name!r} has scored none of {known.failures.total()} results in version {newer.version}, "
-            f"mostly because: {reason} Its newest version is {newer.latest}. Name the one to ask: "
-            f'judges=["{newer.reference}"], or judges=["{newer.name}:{newer.version}"] to ask the same again.'
+            f"mostly because: {reason} Its latest version is {newer.latest}. Say in `judges` which one to ask.",
+            next=[
+                request.step("Ask the latest version.", judges=[*(named | {newer.name: newer.reference}).values()]),
+                request.step("Ask the same version again.", judges=[*named.values()]),
+            ],
         )
     return warnings
 

@@ -39,7 +39,7 @@ class Completeness:
 
     @property
     def plan(self) -> RunPlan | None:
-        """What the run was begun to do; None for runs of others, and of version 0.1."""
+        """What the run is to do; None for runs of others, and of version 0.1."""
         return self.recorded.plan if self.recorded else self.provenance.plan if self.provenance else None
 
     @property
@@ -128,7 +128,7 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
 
 
 async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:
-    """A run of others is complete if it has all items that its dataset had when it began."""
+    """A run of others is complete if it has all items that its dataset had when it started."""
     items = await ws.gateway.datasets.items(record.dataset)
     had = {
         item.id for item in items if item.created is None or record.created is None or item.created <= record.created
@@ -137,6 +137,6 @@ async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:
     if not missing:
         return replace(record, status="completed")
     return replace(record, status="unknown").with_warning(
-        f"The run lacks {missing} of the {len(had)} items that the dataset had when it began; it is not known whether "
-        "it was meant to have them."
+        f"The run lacks {missing} of the {len(had)} items that the dataset had when the run started; it is not known "
+        "whether it was meant to have them."
     )

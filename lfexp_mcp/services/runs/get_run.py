@@ -6,14 +6,14 @@ import anyio
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail
-from lfexp_mcp.errors import NotFoundError, StateError
+from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.runs.follower import Follower, OnProgress, follow, wait_for_run
+from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
 from lfexp_mcp.services.runs.read_run import LANGFUSE_PATIENCE_S, read_run, with_comments
-from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
+from lfexp_mcp.services.runs.run_answer import describe_launch, describe_recorded
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 
@@ -94,18 +94,6 @@ async def _describe_once(ws: Workspace, run: ScoredRun, *, is_cacheable: bool) -
         return await describe_recorded(ws, run)
     described = ws.run_cache.described
     return described.find(run.record) or described.keep(await describe_recorded(ws, run), run.record)
-
-
-async def describe_recorded(ws: Workspace, run: ScoredRun) -> RunAnswer:
-    """Describe a run that was read, with what its folder on this machine adds."""
-    follower: Follower | None = None
-    try:
-        folder = ws.runs.find(run.record.experiment_ids[0])
-        follower = await follow(ws, folder) if folder else None
-    except StateError:
-        # The record was read from Langfuse then, and says why.
-        pass
-    return await describe_run(ws, run.record, follower, interpretations=run.interpretations)
 
 
 def _results_of(record: RunRecord, item_id: str) -> list[ItemResult]:

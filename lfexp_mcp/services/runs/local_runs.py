@@ -15,12 +15,12 @@ LOOKUP_PATIENCE_S = 5.0
 async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
     """Return the folder of a run that was started on this machine, None for others.
 
-    If Langfuse does not answer, the run is found by its names, among those that were begun with the same keys on the
+    If Langfuse does not answer, the run is found by its names, among those that were started with the same keys on the
     same server.
 
     Raises:
         NotFoundError: There is no such dataset.
-        BackendError: Langfuse did not answer, and no run of these names was begun here.
+        BackendError: Langfuse did not answer, and no run of these names was started here.
     """
     try:
         with anyio.move_on_after(LOOKUP_PATIENCE_S):
@@ -47,7 +47,7 @@ def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | No
 
 
 async def read_journal(ws: Workspace, folder: RunFolder) -> RunRecord:
-    """Return a run as its journal on this machine tells it.
+    """Return a run of this machine from its journal.
 
     Raises:
         StateError: The folder cannot be read.

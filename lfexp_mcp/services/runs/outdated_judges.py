@@ -1,4 +1,4 @@
-"""Judges that left results of a run unscored, and have a newer version than the one that was asked."""
+"""Judges that left results of a run unscored although they have a newer version."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,12 +11,12 @@ from lfexp_mcp.model import JudgeMaker, RunRecord
 from lfexp_mcp.services.workspace import Workspace
 
 PATIENCE_S = 2.0
-"""How long Langfuse may take to tell of one judge."""
+"""How long Langfuse may take per judge."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutdatedJudge:
-    """A judge of a run with a newer version."""
+    """A judge of a run that has a newer version."""
 
     name: str
     version: int
@@ -38,15 +38,13 @@ class OutdatedJudge:
 
 
 async def outdated_judges_of(ws: Workspace, record: RunRecord) -> list[OutdatedJudge]:
-    """Find the judges of a run that left results unscored and have a newer version; asks nothing where none did.
+    """Find the judges of a run that left results unscored and have a newer version.
 
-    A Langfuse that does not answer in time has none.
+    Langfuse is asked only about judges that left results unscored; if it does not answer in time, there are none.
     """
     unscored = {missing.name for item in record.items for missing in item.unscored}
-    plan = record.provenance.plan if record.provenance else None
-    if not unscored or plan is None:
-        return []
-    return await find_outdated(ws, (judge for score, judge in plan.judges.items() if score in unscored))
+    judges = record.plan.judges if record.plan and unscored else {}
+    return await find_outdated(ws, (judge for score, judge in judges.items() if score in unscored))
 
 
 async def find_outdated(ws: Workspace, judges: Iterable[JudgeMaker]) -> list[OutdatedJudge]:

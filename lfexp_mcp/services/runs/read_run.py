@@ -174,7 +174,7 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
     """Keep one result per dataset item: the newest that succeeded, else the newest.
 
     Returns:
-        In the order in which the items were begun, oldest first.
+        In the order in which they started.
     """
     best: dict[str, ItemResult] = {}
     for result in sorted(results, key=lambda result: (result.status == "succeeded", _started(result)), reverse=True):
