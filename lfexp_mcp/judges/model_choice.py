@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.judges.models import KEY_VARIABLES
+from lfexp_mcp.judges.providers.messages import KEY_VARIABLES
 from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 

@@ -13,14 +13,13 @@ from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway import host_of
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.pace import Pace
-from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, CallFailure, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.providers.provider import Provider
 from lfexp_mcp.masking import mask
 from lfexp_mcp.model import ModelUsage, ProviderName
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.settings import Settings
 
-KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 POLICY = RetryPolicy(attempts=8, throttled_attempts=40, first_delay_s=0.5, max_delay_s=30.0)
 TIMEOUT_S = 120.0
 """Time-out of one call."""

@@ -12,11 +12,11 @@ from lfexp_mcp import __version__
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway import connect
-from lfexp_mcp.judges.models import KEY_VARIABLES, open_provider
+from lfexp_mcp.judges.models import open_provider
+from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, PROVIDER_TITLES
 from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 
-TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
 MIN_FREE_BYTES = 10_000_000
@@ -35,7 +35,7 @@ async def diagnose(settings: Settings) -> Diagnosis:
     checks = [await anyio.to_thread.run_sync(_home, settings), _keys(settings)]
     if all(check.status != "broken" for check in checks):
         checks += await _server(settings)
-    checks += [await _provider(settings, name) for name in TITLES]
+    checks += [await _provider(settings, name) for name in PROVIDER_TITLES]
     checks.append(await anyio.to_thread.run_sync(_interpreter, settings))
     return Diagnosis(healthy=all(check.status != "broken" for check in checks), checks=checks)
 
@@ -93,7 +93,7 @@ async def _server(settings: Settings) -> list[Check]:
 
 
 async def _provider(settings: Settings, name: ProviderName) -> Check:
-    title, variable = TITLES[name], KEY_VARIABLES[name]
+    title, variable = PROVIDER_TITLES[name], KEY_VARIABLES[name]
     check = Check(name=f"judges on {title}", status="ok", found=f"{variable} is set and accepted")
     if (settings.openai_api_key if name == "openai" else settings.anthropic_api_key) is None:
         check.status, check.found = "warning", f"{variable} is not set"

@@ -24,8 +24,7 @@ _PLAIN = ("temperature", "top_p", "top_k", "thinking", "service_tier")
 class AnthropicProvider(Provider):
     """Calls Anthropic's models."""
 
-    title = "Anthropic"
-    key_variable = "ANTHROPIC_API_KEY"
+    name = "anthropic"
     errors = SDKErrors(
         anthropic.APIError,
         anthropic.APIStatusError,
@@ -68,13 +67,8 @@ class AnthropicProvider(Provider):
             body[OUTPUT_CONFIG] = config
         return body
 
-    def _optional(
-        self,
-        request: ModelRequest,
-        refused: frozenset[str],
-        described: Mapping[str, object],  # noqa: ARG002
-    ) -> frozenset[str]:
-        return request.added if OUTPUT_CONFIG in refused else request.added | {OUTPUT_CONFIG}
+    def _replaceable(self, refused: frozenset[str], _code: object) -> set[str]:
+        return set() if OUTPUT_CONFIG in refused else {OUTPUT_CONFIG}
 
     def _describe(self, body: object) -> Mapping[str, object]:
         error = body.get("error") if isinstance(body, dict) else None

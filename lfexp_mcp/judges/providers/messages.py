@@ -6,9 +6,13 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import Message
+from lfexp_mcp.model import Message, ProviderName
 
 Ending = Literal["complete", "cut off", "refused"]
+
+PROVIDER_TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
+KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+"""The environment variable of each provider's key."""
 
 
 @dataclass(frozen=True, slots=True)

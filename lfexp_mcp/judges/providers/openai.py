@@ -23,8 +23,7 @@ JSON_SCHEMA = "response_format.json_schema"
 class OpenAIProvider(Provider):
     """Calls models that speak chat completions."""
 
-    title = "OpenAI"
-    key_variable = "OPENAI_API_KEY"
+    name = "openai"
     errors = SDKErrors(
         openai.APIError,
         openai.APIStatusError,
@@ -58,15 +57,9 @@ class OpenAIProvider(Provider):
             body["response_format"] = {"type": "json_object"} if JSON_SCHEMA in refused else structured
         return body
 
-    def _optional(
-        self,
-        request: ModelRequest,
-        refused: frozenset[str],  # noqa: ARG002
-        described: Mapping[str, object],
-    ) -> frozenset[str]:
-        optional = request.added | {"response_format"}
+    def _replaceable(self, _refused: frozenset[str], code: object) -> set[str]:
         # An invalid value of the limit means that the server knows its name.
-        return optional if described.get("code") == "invalid_value" else optional | {MAX_COMPLETION_TOKENS}
+        return {"response_format"} if code == "invalid_value" else {"response_format", MAX_COMPLETION_TOKENS}
 
     def _with_fallback(self, failure: CallFailure, sent: Mapping[str, JsonValue]) -> CallFailure:
         asked = sent.get("response_format")

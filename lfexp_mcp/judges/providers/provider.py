@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import CallFailure, KeyCheck, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import (
+    KEY_VARIABLES,
+    PROVIDER_TITLES,
+    CallFailure,
+    KeyCheck,
+    ModelAnswer,
+    ModelRequest,
+)
 from lfexp_mcp.masking import mask
+from lfexp_mcp.model import ProviderName
 from lfexp_mcp.retries import read_retry_after
 
 if TYPE_CHECKING:
@@ -44,12 +52,11 @@ class Provider(ABC):
     schema of the answer or a judge's temperature of 0.
     """
 
-    title: ClassVar[str]
-    key_variable: ClassVar[str]
-    """The environment variable of the key."""
+    name: ClassVar[ProviderName]
     errors: ClassVar[SDKErrors]
 
     def __init__(self, client: "Client", api_key: str, timeout_s: float) -> None:
+        self.title = PROVIDER_TITLES[self.name]
         self._client = client
         self._key = api_key
         self._timeout_s = timeout_s
@@ -70,7 +77,7 @@ class Provider(ABC):
             return CallFailure("transient", f"{self.title} could not be reached at {self._client.base_url.host}.")
         except self.errors.status as error:
             described = self._describe(error.body)
-            optional = self._optional(request, refused, described)
+            optional = request.added | self._replaceable(refused, described.get("code"))
             failure = self._failure(request.model, error.status_code, described, list(parameters), optional)
             if failure.kind in {"throttled", "transient"}:
                 return CallFailure(failure.kind, failure.message, retry_after_s(error.response.headers))
@@ -106,10 +113,13 @@ class Provider(ABC):
         """Read a response, in which a compatible server may leave out required fields; None if unreadable."""
 
     @abstractmethod
-    def _optional(
-        self, request: ModelRequest, refused: frozenset[str], described: Mapping[str, object]
-    ) -> frozenset[str]:
-        """Return the parameters that may be left out or replaced, as they are called in the body."""
+    def _replaceable(self, refused: frozenset[str], code: object) -> set[str]:
+        """Return the parameters that are ours or can be sent under another name.
+
+        Args:
+            refused: What the model has refused before.
+            code: The code of its error.
+        """
 
     def _describe(self, body: object) -> Mapping[str, object]:
         """Return the error in a response's body: `message`, and perhaps `type`, `code`, `param`."""
@@ -127,7 +137,7 @@ class Provider(ABC):
         where = f"{self.title} answered {status}"
         if status in {401, 403}:
             hint = f"Set one that may use {model!r}."
-            return CallFailure("refused", f"{where}: it refuses the key in {self.key_variable}. {hint}")
+            return CallFailure("refused", f"{where}: it refuses the key in {KEY_VARIABLES[self.name]}. {hint}")
         if status == 404:
             hint = "Name another one in the prompt's config."
             return CallFailure("refused", f"{where}: it has no model {model!r}. {hint}")
