@@ -1,1 +1,4 @@
-"""Reading runs: their results, their values, and how they stand."""
+"""Reading runs: listing, following and describing them, and interpreting their scores.
+
+`read_run.read_run` reads any run, from its journal on this machine, from Langfuse, or from both.
+"""
