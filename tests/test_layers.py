@@ -64,17 +64,17 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "launches": {"next_steps"},
     "run_cache": set(),
     "workspace": {"launches", "run_cache"},
-    "requests": set(),
     "answer_size": set(),
+    "requests": {"answer_size"},
     "cursors": set(),
     "intervals": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace"},
     "runs": {"workspace", "next_steps", "launches", "run_cache", "answer_size", "cursors"},
-    "experiments": {"workspace", "next_steps", "launches", "definitions", "runs"},
-    "comparison": {"workspace", "answer_size", "cursors", "intervals", "runs"},
-    "annotations": {"workspace", "answer_size", "cursors", "intervals", "runs"},
-    "analysis": {"workspace", "answer_size", "cursors", "intervals", "runs", "annotations"},
+    "experiments": {"workspace", "requests", "next_steps", "launches", "definitions", "runs"},
+    "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
+    "annotations": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
+    "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations"},
 }
 """The parts of the services among each other."""
 

@@ -6,10 +6,10 @@ from io import TextIOWrapper
 
 import typer
 
-from lfexp_mcp.cli import preparing, reading, running, serving
-from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.cli import definitions, experiments, serving
+from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.cli.next_steps import next_lines
-from lfexp_mcp.cli.output import note
+from lfexp_mcp.cli.output import print_note
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import NextStep
 
@@ -23,21 +23,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(running.run)
-app.command("list-runs")(running.list_runs)
-app.command("get-run")(running.get_run)
-app.command("compare")(reading.compare)
-app.command("analyze")(reading.analyze)
-app.command("comments")(reading.comments)
-app.command("cancel")(running.cancel)
+app.command("run")(experiments.run)
+app.command("list-runs")(experiments.list_runs)
+app.command("get-run")(experiments.get_run)
+app.command("compare")(experiments.compare)
+app.command("analyze")(experiments.analyze)
+app.command("comments")(experiments.comments)
+app.command("cancel")(experiments.cancel)
 
 dataset_app = typer.Typer(help="Create datasets and add items.", no_args_is_help=True)
-dataset_app.command("create")(preparing.create_dataset)
-dataset_app.command("add-items")(preparing.add_items)
+dataset_app.command("create")(definitions.create_dataset)
+dataset_app.command("add-items")(definitions.add_items)
 app.add_typer(dataset_app, name="dataset")
 
 judge_app = typer.Typer(help="Create judges.", no_args_is_help=True)
-judge_app.command("create")(preparing.create_judge)
+judge_app.command("create")(definitions.create_judge)
 app.add_typer(judge_app, name="judge")
 
 app.command("demo")(serving.demo)
@@ -57,7 +57,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     _write_utf8()
     try:
-        code = app(spread(arguments), prog_name="lfexp-mcp", standalone_mode=False)
+        code = app(repeat_list_flags(arguments), prog_name="lfexp-mcp", standalone_mode=False)
     except typer.TyperException as error:
         # A group called without a command has printed its help, and has nothing else to say.
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
@@ -74,7 +74,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _complain(message: str, steps: Sequence[NextStep] = ()) -> int:
     for text in (f"Error: {message}", *next_lines(steps)):
-        note(text)
+        print_note(text)
     return WRONG
 
 

@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from lfexp_mcp.answers.run import Progress, RunAnswer
-from lfexp_mcp.cli.output import note
+from lfexp_mcp.cli.output import print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.reports.foreign import one_line
 from lfexp_mcp.reports.runs import progress_line
+from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -53,12 +53,12 @@ async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, reques
         await start.cancel()
         if start.folder is None:
             raise UsageError(f"Stopped: run {request.run_name!r} had not begun.")
-    note("Cancelling: running items get a moment to end, results are kept. Ctrl-C again kills the run.")
+    print_note("Cancelling: running items get a moment to end, results are kept. Ctrl-C again kills the run.")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cancel_run, workspace, dataset, request.run_name)
         await interrupts.get()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        note("Killing the run; what is journaled is kept, and --resume goes on from there.")
+        print_note("Killing the run; what is journaled is kept, and --resume goes on from there.")
         await kill_run(workspace, dataset, request.run_name)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.reports.foreign import is_fit, one_line
+from lfexp_mcp.reports.untrusted import is_safe, one_line
 
 NAME = "lfexp-mcp"
 
@@ -50,7 +50,7 @@ def shell_line(*arguments: str) -> str:
 
 def _quoted(word: str) -> str:
     """Quote a word for a shell; one that would steer a terminal is written as bash and zsh escape it, in `$'...'`."""
-    if is_fit(word):
+    if is_safe(word):
         return shlex.quote(word)
     return f"$'{''.join(_ansi_c(character) for character in word)}'"
 
@@ -58,7 +58,7 @@ def _quoted(word: str) -> str:
 def _ansi_c(character: str) -> str:
     if character in "\\'":
         return f"\\{character}"
-    if is_fit(character):
+    if is_safe(character):
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"

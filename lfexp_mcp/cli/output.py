@@ -11,11 +11,11 @@ from rich.text import Text
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import next_lines
 from lfexp_mcp.reports.answers import report_of
-from lfexp_mcp.reports.foreign import escaped_json, lines_of, one_line
-from lfexp_mcp.reports.layout import Notice, Passage, Report, Table, line, plain, table_cells
+from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, line, plain, table_cells
+from lfexp_mcp.reports.untrusted import escaped_json, one_line, safe_lines
 
 
-def emit(answer: Answer, as_json: bool) -> None:
+def print_answer(answer: Answer, as_json: bool) -> None:
     """Print an answer.
 
     Args:
@@ -40,9 +40,9 @@ def show(report: Report) -> None:
                 # A title that Rich folds into its table could begin a line with a stranger's words.
                 console.print(Text(line(block.title), style="bold"), soft_wrap=True)
             console.print(_rich_table(block) if _least_width(block) <= console.width else _stacked(block))
-        elif isinstance(block, Passage):
+        elif isinstance(block, TextBlock):
             console.print(Text(line(block.heading), style="bold"), soft_wrap=True)
-            console.print(Padding(Text("\n".join(lines_of(block.text))), (0, 0, 0, GAP)))
+            console.print(Padding(Text("\n".join(safe_lines(block.text))), (0, 0, 0, GAP)))
         else:
             console.print(_styled(block), soft_wrap=True)
     for proposal in next_lines(report.next):
@@ -55,7 +55,7 @@ def write_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Write a line for people to stderr."""
     sys.stderr.write(one_line(text) + "\n")
 
@@ -113,6 +113,6 @@ _STYLES = {
 }
 
 
-def _styled(block: str | Notice) -> Text:
-    warns = isinstance(block, Notice) and block.mark == "Warning"
+def _styled(block: str | MarkedLine) -> Text:
+    warns = isinstance(block, MarkedLine) and block.mark == "Warning"
     return Text(line(block), style="yellow" if warns else "")

@@ -6,8 +6,8 @@ from typing import Annotated
 import anyio
 import typer
 
-from lfexp_mcp.cli.options import AsJson
-from lfexp_mcp.cli.output import emit, note, write_line
+from lfexp_mcp.cli.flags import AsJson
+from lfexp_mcp.cli.output import print_answer, print_note, write_line
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.settings import load_settings
 
@@ -36,10 +36,10 @@ def serve(
         callers = (
             "every program on this machine, which can run code as you" if token is None else "callers with the token"
         )
-        note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
+        print_note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
         if token is not None and known is None:
-            note(f"Header: Authorization: Bearer {token.get_secret_value()}")
-            note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
+            print_note(f"Header: Authorization: Bearer {token.get_secret_value()}")
+            print_note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
 
     serve_http(port, token, listening=announce)
 
@@ -64,16 +64,16 @@ def store(
         if show_secret:
             write_line(f"LANGFUSE_SECRET_KEY={keys.secret_key}")
         else:
-            note(f"The secret key is in {place / KEYS_NAME} (or pass --show-secret). Ctrl-C stops the store.")
+            print_note(f"The secret key is in {place / KEYS_NAME} (or pass --show-secret). Ctrl-C stops the store.")
 
     serve_store(place, port=port, listening=announce)
 
 
 def demo(as_json: AsJson = False) -> None:
     """Show the main job in a minute: two runs and what their comparison says. No account, no model."""
-    from lfexp_mcp.cli.demonstration import demonstrate
+    from lfexp_mcp.cli.demo import run_demo
 
-    anyio.run(demonstrate, load_settings(), as_json)
+    anyio.run(run_demo, load_settings(), as_json)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -81,6 +81,6 @@ def doctor(as_json: AsJson = False) -> None:
     from lfexp_mcp.services.doctor import diagnose
 
     diagnosis = anyio.run(diagnose, load_settings())
-    emit(diagnosis, as_json)
+    print_answer(diagnosis, as_json)
     if not diagnosis.healthy:
         raise typer.Exit(2)

@@ -12,9 +12,7 @@ from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.comparison import comparison_report
-from lfexp_mcp.reports.doctor import diagnosis_report
-from lfexp_mcp.reports.layout import Passage, Report, plain
-from lfexp_mcp.reports.preparing import dataset_report, judge_report
+from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
 
 LEAST_TEXT = 6_000
@@ -29,6 +27,38 @@ def report_of(answer: Answer) -> Report:
         TypeError: There is no report for this kind of answer.
     """
     raise TypeError(f"no report for {type(answer).__name__}")
+
+
+def diagnosis_report(answer: Diagnosis) -> Report:
+    """Report on a diagnosis: what was found, and what to do about it."""
+    rows = [(check.name, check.status, check.found, check.advice or "") for check in answer.checks]
+    verdict = "lfexp-mcp can work." if answer.healthy else "lfexp-mcp cannot work yet: see what is broken."
+    return Report((Table(("check", "status", "found", "what to do"), rows), verdict))
+
+
+def dataset_report(answer: DatasetAnswer) -> Report:
+    """Report on a dataset made or added to."""
+    return Report(
+        (
+            f"Dataset {answer.dataset!r} has {answer.total_items} items; {answer.stored} stored by this call.",
+            f"Stored in {answer.backend.kind} Langfuse: {answer.backend.url}",
+            *warnings(answer.warnings),
+        ),
+        answer.next,
+    )
+
+
+def judge_report(answer: JudgeAnswer) -> Report:
+    """Report on a judge made or given a new version."""
+    labels = f", labels {', '.join(answer.labels)}" if answer.labels else ""
+    return Report(
+        (
+            f"Judge {answer.judge!r} is at version {answer.version}{labels}; it gives score {answer.score_name!r}.",
+            f"Scale {answer.scale} ({answer.scale_source}); filled with {', '.join(answer.placeholders) or 'nothing'}.",
+            *warnings(answer.warnings),
+        ),
+        answer.next,
+    )
 
 
 report_of.register(RunAnswer, run_report)
@@ -49,5 +79,5 @@ def report_text(answer: Answer) -> str:
     """
     report = report_of(answer)
     structured = len(answer.model_dump_json())
-    has_passages = any(isinstance(block, Passage) for block in report.blocks)
+    has_passages = any(isinstance(block, TextBlock) for block in report.blocks)
     return plain(report, limit=max(LEAST_TEXT, structured if has_passages else structured // 3))

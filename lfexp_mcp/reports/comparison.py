@@ -2,7 +2,7 @@
 
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunMetrics, ScoreComparison
 from lfexp_mcp.model import Interval
-from lfexp_mcp.reports.layout import Block, Notice, Report, Table, cell, number, warnings
+from lfexp_mcp.reports.layout import Block, MarkedLine, Report, Table, cell, number, warnings
 
 
 def comparison_report(answer: Comparison) -> Report:
@@ -85,15 +85,15 @@ def _changes(changes: ChangeList) -> tuple[Block, ...]:
     return (Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title), *more)
 
 
-def _finding(unfair: bool, message: str) -> Notice:
-    return Notice("Warning" if unfair else "Note", message)
+def _finding(unfair: bool, message: str) -> MarkedLine:
+    return MarkedLine("Warning" if unfair else "Note", message)
 
 
 def _gate(gate: Gate) -> tuple[Block, ...]:
     order: tuple[CheckOutcome, ...] = ("failed", "undecided", "passed")
     checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
     rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
-    verdict = Notice("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
+    verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
     return (verdict, Table(("check", "condition", "run", "found"), rows)) if rows else (verdict,)
 
 

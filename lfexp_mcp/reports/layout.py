@@ -1,18 +1,24 @@
-"""Lines and tables, and their plain form."""
+"""Reports of lines, tables and texts, and their form as plain text and as Markdown."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.reports.foreign import Mark, json_text, lines_of, one_line, quoted_mark
+from lfexp_mcp.reports.untrusted import Mark, json_text, one_line, quote_mark, safe_lines
 
 ROWS = (50, 20, 10, 5, 2)
 """Rows of a table that a text keeps where all of them are too long."""
 LEFT_OUT = "The text is cut here; the structured content goes on."
 CELL_WIDTH = 60
 """Characters that a cell of free text shows."""
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#@!~&$])")
+_REFERENCE = re.compile(r"([@#])(?=\w)")
+"""What GitHub makes a mention or a link of, also after a backslash; an invisible comment in it prevents that."""
+_ADDRESS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+"""What makes an address a link of itself (https://github.github.com/gfm/#autolinks-extension-)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class MarkedLine:
     """A line that a reader acts on; the only block that may begin with its mark."""
 
     mark: Mark
@@ -37,20 +43,20 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class TextBlock:
     """A stranger's text shown whole, under a heading of ours."""
 
     heading: str
     text: str
 
 
-Block = str | Notice | Table | Passage
+Block = str | MarkedLine | Table | TextBlock
 """A line, several as a table, or a text."""
 
 
-def warnings(texts: Iterable[str]) -> Iterator[Notice]:
+def warnings(texts: Iterable[str]) -> Iterator[MarkedLine]:
     """Make a line of each warning of an answer."""
-    return (Notice("Warning", text) for text in texts)
+    return (MarkedLine("Warning", text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +122,19 @@ def plain(report: Report, limit: int | None = None) -> str:
 def _plain_block(block: Block, rows: int | None) -> str:
     if isinstance(block, Table):
         return _plain_table(block, rows)
-    if isinstance(block, Passage):
-        return "\n".join([quoted_mark(block.heading), *(f"  {text}" for text in lines_of(block.text))])
+    if isinstance(block, TextBlock):
+        return "\n".join([quote_mark(block.heading), *(f"  {text}" for text in safe_lines(block.text))])
     return line(block)
 
 
-def line(block: str | Notice) -> str:
+def line(block: str | MarkedLine) -> str:
     """Put a block that is no table on a line."""
-    return str(block) if isinstance(block, Notice) else quoted_mark(block)
+    return str(block) if isinstance(block, MarkedLine) else quote_mark(block)
 
 
 def table_cells(table: Table) -> list[tuple[str, ...]]:
     """Return the rows of a table as they are to be shown."""
-    return [tuple(map(quoted_mark, row)) for row in table.rows]
+    return [tuple(map(quote_mark, row)) for row in table.rows]
 
 
 def step_lines(steps: Iterable[NextStep]) -> list[str]:
@@ -152,4 +158,29 @@ def _plain_table(table: Table, most: int | None) -> str:
         if most is not None and most < len(cells)
         else []
     )
-    return "\n".join([quoted_mark(table.title), *lines] if table.title else lines)
+    return "\n".join([quote_mark(table.title), *lines] if table.title else lines)
+
+
+def markdown(report: Report) -> str:
+    """Write a report as Markdown; what it quotes is escaped, so that it stays text."""
+    return "\n\n".join(map(_markdown_block, report.blocks))
+
+
+def _markdown_block(block: Block) -> str:
+    if isinstance(block, Table):
+        return _markdown_table(block)
+    if isinstance(block, TextBlock):
+        quoted = (f"> {_escaped(text.strip())}" for text in safe_lines(block.text))
+        return "\n".join([f"**{_escaped(line(block.heading))}**", "", *quoted])
+    return _escaped(line(block))
+
+
+def _markdown_table(table: Table) -> str:
+    rows = [table.columns, ("---",) * len(table.columns), *(tuple(map(_escaped, row)) for row in table_cells(table))]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"**{_escaped(line(table.title))}**", "", *lines] if table.title else lines)
+
+
+def _escaped(text: str) -> str:
+    text = _ADDRESS.sub(lambda found: f"\\{found[0]}", _SPECIAL.sub(r"\\\1", text))
+    return _REFERENCE.sub(r"\1<!-- -->", text)

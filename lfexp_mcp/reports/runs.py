@@ -14,12 +14,11 @@ from lfexp_mcp.answers.run import (
     ScoreSummary,
 )
 from lfexp_mcp.model import EvaluatorInfo
-from lfexp_mcp.reports.foreign import json_text, one_line
 from lfexp_mcp.reports.layout import (
     Block,
-    Passage,
     Report,
     Table,
+    TextBlock,
     cell,
     number,
     repeated,
@@ -27,6 +26,7 @@ from lfexp_mcp.reports.layout import (
     score_value,
     warnings,
 )
+from lfexp_mcp.reports.untrusted import json_text, one_line
 
 LONG_WAIT_S = 30.0
 """From which on the time of the longest running item is told also where others are still to begin."""
@@ -227,10 +227,10 @@ def _whole_item(item: ItemAnswer) -> Iterator[Block]:
     }
     for heading, value in texts.items():
         if value is not None:
-            yield Passage(f"{heading} of the item", value if isinstance(value, str) else json_text(value))
+            yield TextBlock(f"{heading} of the item", value if isinstance(value, str) else json_text(value))
     for score in item.scores:
         raw = "" if score.raw is None else f", {number(score.raw)} on its own scale"
-        yield Passage(
+        yield TextBlock(
             f"Score {one_line(score.name)} = {_item_score(score)} ({score.source}{raw})",
             score.error or score.comment or "",
         )

@@ -14,8 +14,8 @@ from mcp.server.stdio import stdio_server
 from mcp.types import METHOD_NOT_FOUND
 
 from lfexp_mcp import __version__
-from lfexp_mcp.reports.foreign import paragraph
-from lfexp_mcp.tools.catalogue import OFFERS
+from lfexp_mcp.reports.untrusted import paragraph
+from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.state import ServerState, serving
 from lfexp_mcp.tools.stdio import answered
 
@@ -101,7 +101,7 @@ def build_server(settings: Settings | None = None) -> MCPServer[ServerState]:
         title="Langfuse experiments",
         instructions=INSTRUCTIONS,
         version=__version__,
-        tools=[offer.tool() for offer in OFFERS],
+        tools=[definition.build() for definition in TOOLS],
         lifespan=lifespan,
         log_level="WARNING",
         subscriptions=False,

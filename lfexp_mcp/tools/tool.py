@@ -1,19 +1,24 @@
-"""How a tool is called: its time limit, and its result as text and as data, also where it is an error."""
+"""How a tool is called: its arguments, its time limit, and its result as text and as data, also of an error."""
 
+import inspect
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, cast, get_args
 
 import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
 
 from lfexp_mcp.answers.base import Answer, ErrorAnswer, ErrorDetail
 from lfexp_mcp.errors import LfexpError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
+from lfexp_mcp.services.requests import FilePath, Request, build, refusal
 
 MIN_LIMIT_S = 45.0
 """What a call may take that is given no longer wait."""
@@ -23,6 +28,70 @@ MAX_ERROR_CHARS = 8_000
 """Of an error's message, which may quote an argument or a server's answer of any length."""
 
 _WAIT = TypeAdapter(Annotated[float, Field(ge=0, le=3600)])
+_TEXTS = {str, Path, FilePath, NoneType}
+
+
+class _Arguments(ArgModelBase):
+    # A misspelt argument would be dropped otherwise.
+    model_config = ConfigDict(extra="forbid")
+
+
+class ToolArguments(FuncMetadata):
+    """Reads the arguments of a call: those of the function's `Request`, if it takes one, and its others."""
+
+    request_type: Annotated[type[Request] | None, WithJsonSchema(None)] = None
+
+    @classmethod
+    def of(cls, call: Callable[..., Awaitable[Answer]], output_schema: dict[str, Any]) -> "ToolArguments":
+        """Derive the arguments from a function's signature.
+
+        Args:
+            call: The tool's function; its parameter `ctx` is left out.
+            output_schema: What the tool publishes of its answers.
+        """
+        signature = inspect.signature(call, eval_str=True)
+        request_type: type[Request] | None = None
+        fields: dict[str, Any] = {}
+        for parameter in signature.parameters.values():
+            if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Request):
+                request_type = parameter.annotation
+                fields |= {name: (field.annotation, field) for name, field in request_type.model_fields.items()}
+            elif parameter.name != "ctx":
+                required = parameter.default is parameter.empty
+                fields[parameter.name] = (parameter.annotation, ... if required else parameter.default)
+        return cls(
+            arg_model=create_model(f"{call.__name__}Arguments", __base__=_Arguments, **fields),
+            request_type=request_type,
+            output_model=signature.return_annotation,
+            output_schema=output_schema,
+        )
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Parse lists and objects that a client sent as strings, but leave optional texts as they are.
+
+        The SDK parses every string whose argument is not exactly `str`, so that an item id `null` would become None.
+        """
+        fields = self.arg_model.model_fields
+        texts = {name for name in data if name in fields and set(get_args(fields[name].annotation)) <= _TEXTS}
+        return data | super().pre_parse_json({name: value for name, value in data.items() if name not in texts})
+
+    async def call_fn(
+        self,
+        fn: Callable[..., Any],
+        fn_is_async: bool,
+        arguments: dict[str, Any],
+        arguments_to_pass_directly: dict[str, Any] | None = None,
+    ) -> object:
+        """Call the tool's function with its request; see `FuncMetadata`.
+
+        Raises:
+            UsageError: The arguments do not fit together.
+        """
+        if self.request_type is not None:
+            names = self.request_type.model_fields
+            request = build(self.request_type, **{name: arguments[name] for name in names})
+            arguments = {name: value for name, value in arguments.items() if name not in names} | {"request": request}
+        return await super().call_fn(fn, fn_is_async, arguments, arguments_to_pass_directly)
 
 
 class ExperimentTool(Tool):
@@ -74,8 +143,6 @@ class ExperimentTool(Tool):
         if isinstance(cause, LfexpError):
             return cause
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
-            from lfexp_mcp.services.requests import refusal
-
             return UsageError(refusal(cause, self.fn_metadata.arg_model.model_fields))
         raise error
 
@@ -97,8 +164,8 @@ def answer_result(answer: Answer, *, has_room: bool = False) -> CallToolResult:
 
 def error_result(error: LfexpError) -> CallToolResult:
     """Make the result of a call that failed."""
-    from lfexp_mcp.reports.foreign import paragraph
     from lfexp_mcp.reports.layout import step_lines
+    from lfexp_mcp.reports.untrusted import paragraph
 
     message = _cut(str(error))
     answer = ErrorAnswer(error=ErrorDetail(code=error.code, message=message), next=[*error.next])
@@ -106,9 +173,9 @@ def error_result(error: LfexpError) -> CallToolResult:
 
 
 def _result(text: str, answer: Answer, *, is_error: bool = False) -> CallToolResult:
-    from lfexp_mcp.reports.foreign import as_utf8
+    from lfexp_mcp.reports.untrusted import replace_surrogates
 
-    content = {name: as_utf8(value) for name, value in answer.model_dump(mode="json").items()}
+    content = {name: replace_surrogates(value) for name, value in answer.model_dump(mode="json").items()}
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=content, is_error=is_error)
 
 

@@ -28,7 +28,7 @@ from lfexp_mcp.runs.identity import item_ids, score_id
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
-from lfexp_mcp.tools.running import JOURNAL_AFTER_S
+from lfexp_mcp.tools.experiments import JOURNAL_AFTER_S
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.services.recording import Recorded, make_dataset, record_run

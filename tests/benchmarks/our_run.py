@@ -11,9 +11,9 @@ import anyio
 
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.experiments.workers import keep_spare
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.analysis import analyze_run
+from lfexp_mcp.services.annotations import fetch_annotation_comments
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import AnalyzeRequest, CommentsRequest, CompareRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.benchmarks.runners import Bench

@@ -15,7 +15,7 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
-from lfexp_mcp.reports.foreign import is_fit
+from lfexp_mcp.reports.untrusted import is_safe
 from lfexp_mcp.store.process import stop_store
 from tests.cli.conftest import TASK, Compared, Ran, Shell
 
@@ -170,7 +170,7 @@ def test_result_json_holds_no_raw_characters_that_steer_a_terminal(
     for run in ("one", "two"):
         assert shell("run", "--dataset", name, "--run-name", run, "--task-script", task).code == 0
     ran = shell("compare", "--dataset", name, "--runs", "one", "two", "--output", "result-json")
-    assert all(map(is_fit, ran.out.splitlines()))
+    assert all(map(is_safe, ran.out.splitlines()))
     (entry,) = _ResultJson.model_validate(ran.json).results
     assert entry.experiment_result is not None
     assert entry.experiment_result.item_results[0].output == text

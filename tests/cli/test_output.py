@@ -1,6 +1,5 @@
 """How answers are laid out, and that tools and commands offer the same."""
 
-import inspect
 import re
 import sys
 
@@ -11,10 +10,9 @@ from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
 from lfexp_mcp.cli.output import show
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.reports.foreign import one_line
-from lfexp_mcp.reports.layout import Report, Table, cell, plain
-from lfexp_mcp.reports.markdown import markdown
-from lfexp_mcp.tools.catalogue import OFFERS, Offer
+from lfexp_mcp.reports.layout import Report, Table, cell, markdown, plain
+from lfexp_mcp.reports.untrusted import one_line
+from lfexp_mcp.tools.registry import TOOLS, ToolDefinition
 
 ESCAPES = "red \x1b[31mtext\x07\r\nnext\u202eline"
 
@@ -68,18 +66,16 @@ def _flags(tool: str) -> set[str]:
     return {flag for parameter in command.params for flag in parameter.opts}
 
 
-@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.call.__name__)
-def test_a_tools_arguments_are_flags_of_its_command(offer: Offer) -> None:
-    call = offer.call
-    arguments = set(inspect.signature(call).parameters) - {"ctx"}
-    wanted = {f"--{name.replace('_', '-')}" for name in arguments if (call.__name__, name) not in ONLY_TOOLS}
-    assert wanted <= _flags(call.__name__)
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_a_tools_arguments_are_flags_of_its_command(tool: ToolDefinition) -> None:
+    arguments = tool.build().fn_metadata.arg_model.model_fields
+    wanted = {f"--{name.replace('_', '-')}" for name in arguments if (tool.name, name) not in ONLY_TOOLS}
+    assert wanted <= _flags(tool.name)
 
 
-@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.call.__name__)
-def test_every_command_has_json(offer: Offer) -> None:
-    call = offer.call
-    assert "--json" in _flags(call.__name__)
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_command_has_json(tool: ToolDefinition) -> None:
+    assert "--json" in _flags(tool.name)
 
 
 @pytest.mark.parametrize("width", range(40, 160))

@@ -15,9 +15,9 @@ from mcp import Client, StdioServerParameters
 from pydantic import AliasChoices
 
 from lfexp_mcp.cli.app import app
-from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.tools.catalogue import OFFERS
+from lfexp_mcp.tools.registry import TOOLS
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_one_line_sets_up_and_passes_the_tests() -> None:
 
 @pytest.mark.parametrize("line", SHELL_LINES)
 def test_a_shell_line_is_one_that_the_command_takes(line: str) -> None:
-    arguments = spread(shlex.split(line)[1:])
+    arguments = repeat_list_flags(shlex.split(line)[1:])
     command = typer.main.get_command(app)
     context = command.make_context("lfexp-mcp", arguments[:1])
     while isinstance(command, typer.core.TyperGroup):
@@ -100,9 +100,7 @@ def test_every_command_is_shown() -> None:
 
 def test_every_tool_is_in_the_table() -> None:
     section = README.split("## Tools\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", section, flags=re.MULTILINE)) == {
-        offer.call.__name__ for offer in OFFERS
-    }
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", section, flags=re.MULTILINE)) == {tool.name for tool in TOOLS}
 
 
 def _variables() -> set[str]:
@@ -156,7 +154,7 @@ async def test_the_example_configuration_of_a_project_starts_a_server_that_lists
     environment = {**os.environ, **project["env"], "LFEXP_HOME": str(home)}
     async with Client(StdioServerParameters(command=command, args=project["args"], env=environment)) as client:
         tools = {tool.name for tool in (await client.list_tools()).tools}
-    assert tools == {offer.call.__name__ for offer in OFFERS}
+    assert tools == {tool.name for tool in TOOLS}
 
 
 def test_the_example_configuration_with_uvx_runs_the_same_command_with_known_variables() -> None:

@@ -8,8 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
 from lfexp_mcp.answers.base import Answer, ErrorAnswer
-from lfexp_mcp.tools.catalogue import OFFERS
-from lfexp_mcp.tools.schemas import FOLDER, JsonObject, compact
+from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS, TOOLS, JsonObject, compact
 
 SNAPSHOTS = Path(__file__).parent / "schemas"
 
@@ -35,7 +34,7 @@ def derived_output_schemas() -> dict[str, JsonObject]:
     `required`.
     """
     described: set[tuple[str, str]] = set()
-    return {offer.call.__name__: _output_schema(offer.answer, described) for offer in OFFERS}
+    return {tool.name: _output_schema(tool.answer, described) for tool in TOOLS}
 
 
 def _output_schema(answer: type[Answer], described: set[tuple[str, str]]) -> JsonObject:
@@ -83,7 +82,7 @@ def listed_tools() -> dict[str, JsonObject]:
             "inputSchema": tool.parameters,
             "annotations": tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else None,
         }
-        for tool in (offer.tool() for offer in OFFERS)
+        for tool in (definition.build() for definition in TOOLS)
     }
 
 
@@ -95,7 +94,7 @@ def as_text(schema: JsonValue) -> str:
 def main() -> None:
     """Write the output schemas that the package ships, and the snapshots of the tools."""
     for name, schema in derived_output_schemas().items():
-        (FOLDER / f"{name}.json").write_text(as_text(schema), encoding="utf-8")
+        (OUTPUT_SCHEMAS / f"{name}.json").write_text(as_text(schema), encoding="utf-8")
     SNAPSHOTS.mkdir(exist_ok=True)
     for name, tool in listed_tools().items():
         (SNAPSHOTS / f"{name}.json").write_text(as_text(tool), encoding="utf-8")

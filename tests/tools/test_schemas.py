@@ -8,7 +8,7 @@ from mcp import Client, MCPError
 from mcp.types import METHOD_NOT_FOUND, Tool
 from pydantic import JsonValue
 
-from lfexp_mcp.tools.schemas import FOLDER
+from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS
 from lfexp_mcp.tools.server import build_server
 from tests.tools.snapshots import SNAPSHOTS, as_text, derived_output_schemas, listed_tools
 
@@ -43,12 +43,12 @@ def test_a_tool_is_published_as_on_disk(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_a_shipped_output_schema_is_that_of_the_answers_model(name: str) -> None:
-    shipped = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    shipped = (OUTPUT_SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
     assert as_text(derived_output_schemas()[name]) == shipped, REGENERATE
 
 
 def test_no_schema_lies_on_disk_for_a_tool_that_is_gone() -> None:
-    assert {path.stem for path in FOLDER.glob("*.json")} == EXPECTED
+    assert {path.stem for path in OUTPUT_SCHEMAS.glob("*.json")} == EXPECTED
     assert {path.stem for path in SNAPSHOTS.glob("*.json")} == EXPECTED
 
 

@@ -4,15 +4,14 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
-from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.tools.tool import MAX_ERROR_CHARS, ExperimentTool
+from lfexp_mcp.tools.tool import MAX_ERROR_CHARS, ExperimentTool, ToolArguments
 from tests.tools.conftest import text_of
 
 
-async def diagnose(kind: str) -> Answer:
+async def diagnose(kind: str) -> Diagnosis:
     """Answer, refuse or break."""
     if kind == "refuse":
         raise UsageError("Pass another kind.", next=[NextStep("list_runs", {"dataset": "faq"}, "See\nthem.")])
@@ -23,8 +22,24 @@ async def diagnose(kind: str) -> Answer:
     return Diagnosis(healthy=True, checks=[Check(name="all", status="ok", found="well")])
 
 
+def _diagnose_tool() -> ExperimentTool:
+    arguments = ToolArguments.of(diagnose, {"type": "object"})
+    schema = arguments.arg_model.model_json_schema()
+    return ExperimentTool(
+        fn=diagnose,
+        name="diagnose",
+        title=None,
+        description="",
+        parameters=schema,
+        fn_metadata=arguments,
+        is_async=True,
+        context_kwarg=None,
+        annotations=None,
+    )
+
+
 def _server() -> MCPServer[object]:
-    return MCPServer[object]("test", tools=[ExperimentTool.from_function(diagnose, structured_output=False)])
+    return MCPServer[object]("test", tools=[_diagnose_tool()])
 
 
 @pytest.mark.anyio

@@ -3,7 +3,8 @@
 import pytest
 
 from lfexp_mcp.errors import ScriptError
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.services.humans import Humans

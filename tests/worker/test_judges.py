@@ -6,8 +6,9 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.prices import published_source
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
+from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.follower import follow, wait_for_run
 from lfexp_mcp.services.runs.task_usage import read_task_usage
 from lfexp_mcp.services.workspace import open_workspace

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import (
     Analysis,
@@ -17,7 +17,6 @@ from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
-from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, group_errors, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
@@ -30,8 +29,9 @@ from lfexp_mcp.services.analysis.notable_items import (
 )
 from lfexp_mcp.services.analysis.outputs import group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
-from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
+from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.run_answer import describe_recorded
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
@@ -55,45 +55,6 @@ DEFAULT_FAILURES = 3
 """Failing items shown without `show_failures`."""
 DISTRIBUTIONS_PER_ROW = 3
 """Score distributions shown per entry that a list may have."""
-
-
-class AnalyzeRequest(BaseModel):
-    """What to explain."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str = Field(min_length=1)
-    run_name: str = Field(min_length=1)
-    show_failures: bool = Field(default=False, description="List the failing items, not only the lowest few.")
-    score_name: str | None = Field(default=None, description="Only this score.")
-    score_threshold: float | str | None = Field(
-        default=None,
-        description=f"An item fails below it: on 0-1, a percentage, or `4/5` on the scale of `score_name`. "
-        f"Default {PASS_MARK}.",
-    )
-    limit: int = Field(default=10, ge=1, le=100, description="Entries per list.")
-    cursor: str | None = None
-    detail: Detail = "summary"
-
-    @field_validator("score_threshold")
-    @classmethod
-    def _is_a_limit(cls, given: float | str | None) -> float | str | None:
-        if given is not None and parse_limit(str(given)).value < 0:
-            raise ValueError(f"{given} lies below every score; write 0.8, 80%, or 4/5 on a score's own scale")
-        return given
-
-    @model_validator(mode="after")
-    def _names_the_score_of_its_scale(self) -> "AnalyzeRequest":
-        if self.score_name is None and not self.limit_of_scores.is_canonical:
-            raise ValueError(
-                f"score_threshold: {self.score_threshold} is on one score's own scale: name its score_name"
-            )
-        return self
-
-    @property
-    def limit_of_scores(self) -> Limit:
-        """The threshold."""
-        return Limit(PASS_MARK) if self.score_threshold is None else parse_limit(str(self.score_threshold))
 
 
 @dataclass(frozen=True, slots=True)

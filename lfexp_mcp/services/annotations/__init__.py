@@ -1,6 +1,5 @@
 """Human comments and scores: who said what on which item, recurring themes, and agreement with the judges."""
 
 from lfexp_mcp.services.annotations.fetch import fetch_annotation_comments
-from lfexp_mcp.services.annotations.scope import CommentsRequest
 
-__all__ = ["CommentsRequest", "fetch_annotation_comments"]
+__all__ = ["fetch_annotation_comments"]

@@ -21,9 +21,10 @@ from lfexp_mcp.services.annotations.comments import (
     unknown_traces,
 )
 from lfexp_mcp.services.annotations.judge_agreement import describe_agreement, rater_pairs
-from lfexp_mcp.services.annotations.scope import CommentsRequest, Scope, resolve_scope
+from lfexp_mcp.services.annotations.scope import Scope, resolve_scope
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.requests import CommentsRequest
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 

@@ -3,42 +3,14 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import RunRecord
+from lfexp_mcp.services.requests import CommentsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_RUNS_OF_DATASET = 20
 """Newest runs whose traces are searched if only a dataset is named."""
-
-
-class CommentsRequest(BaseModel):
-    """Which comments to fetch."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    score_name: str | None = None
-    dataset: str | None = None
-    run_name: str | None = None
-    trace_ids: list[str] | None = Field(default=None, min_length=1)
-    queue: str | None = Field(default=None, description="Annotation queue, by name or id.")
-    author: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int = Field(default=50, ge=1, le=500)
-    cursor: str | None = None
-    themes: dict[str, list[str]] | None = None
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "CommentsRequest":
-        if self.run_name is not None and self.dataset is None:
-            raise ValueError("run_name: name the dataset of the run too")
-        empty = next((name for name, terms in (self.themes or {}).items() if not any(map(str.strip, terms))), None)
-        if empty is not None:
-            raise ValueError(f"themes: theme {empty!r} has no words; give some, such as ['rude', 'curt']")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

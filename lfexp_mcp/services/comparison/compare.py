@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import (
     ChangeKind,
@@ -20,7 +20,7 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.warnings import run_warnings
-from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit
+from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.comparison.changes import (
     ChangedItems,
     error_changes,
@@ -36,6 +36,7 @@ from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
+from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.score_summaries import summarise_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
@@ -47,33 +48,6 @@ LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes to propose reading before others."""
 COMPARISONS_PER_ROW = 5
 """Score comparisons shown per entry that a list of changes may have."""
-
-
-class CompareRequest(BaseModel):
-    """What to compare, and what to conclude from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str = Field(min_length=1)
-    runs: list[str] = Field(min_length=2, description="Names of two or more different runs.")
-    baseline: str | None = Field(default=None, description="One of the runs; the first by default.")
-    score_name: str | None = Field(default=None, description="Only this score.")
-    primary_score: str | None = Field(default=None, description="The score that decides, not adjusted for the others.")
-    min_delta: float | None = Field(default=None, gt=0, le=1, description="Smallest difference of interest, on 0-1.")
-    fail_if: list[str] | None = Field(default=None, description="Conditions that fail the gate.")
-    limit: int = Field(default=10, ge=1, le=100, description="Items per list of changes.")
-    cursor: str | None = Field(default=None, description="Continues one list of changes.")
-    detail: Detail = "summary"
-
-    @model_validator(mode="after")
-    def _names_fit_together(self) -> "CompareRequest":
-        if len(set(self.runs)) < len(self.runs):
-            raise ValueError("runs: a run is named twice; name two different runs")
-        if self.baseline is not None and self.baseline not in self.runs:
-            raise ValueError(f"baseline: {self.baseline!r} is none of the runs to compare")
-        if None not in (self.primary_score, self.score_name) and self.primary_score != self.score_name:
-            raise ValueError(f"score_name: only {self.score_name!r} is compared, without the primary score")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT, Dataset, Observation
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.definitions.item_store import derived_id
 from lfexp_mcp.services.definitions.new_items import NewItem, check_json
-from lfexp_mcp.services.experiments.request import live_dataset_name
+from lfexp_mcp.services.requests import live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
 COMPLETE_METADATA: dict[str, JsonValue] = {"source": "live"}

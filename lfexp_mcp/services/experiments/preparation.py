@@ -12,15 +12,15 @@ import anyio.to_thread
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, Limits, NextStep, RunSpec
+from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, NextStep, RunSpec
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.completeness import Completeness, read_completeness
 from lfexp_mcp.services.runs.read_run import newest_good
 from lfexp_mcp.services.runs.score_attribution import attribute_scores
@@ -204,13 +204,7 @@ async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -
             "description": run_spec.description if request.description is None else request.description,
             "metadata": run_spec.metadata if request.metadata is None else request.metadata,
             "working_folder": working_folder(),
-            "limits": Limits(
-                max_concurrency=request.max_concurrency,
-                item_timeout=request.item_timeout,
-                run_timeout=request.run_timeout,
-                task_retries=request.task_retries,
-                fail_on_error=request.failure_limit,
-                max_cost=request.max_cost,
+            "limits": request.limits(
                 delivery_patience=ws.settings.delivery_patience,
                 # The embedded store shows at once what it has acknowledged.
                 visibility_delay=0.0 if ws.gateway.backend.kind == "embedded" else ws.settings.visibility_delay,

@@ -18,10 +18,10 @@ from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress, follow
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, launch_progress
 from lfexp_mcp.services.workspace import Workspace

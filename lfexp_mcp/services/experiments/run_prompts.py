@@ -9,7 +9,7 @@ from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunSpec
 from lfexp_mcp.runs.run_state import RunState
-from lfexp_mcp.services.experiments.request import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.outdated_judges import find_outdated
 from lfexp_mcp.services.workspace import Workspace
 

@@ -6,10 +6,10 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import JudgeMaker, Scale
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.analysis.failures import error_kind
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
-from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.requests import AnalyzeRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.humans import Humans

@@ -8,12 +8,12 @@ from lfexp_mcp.answers.annotations import AnnotatedComment
 from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import ItemResult, RunRecord, Score
-from lfexp_mcp.services.annotations import CommentsRequest, fetch, fetch_annotation_comments
+from lfexp_mcp.services.annotations import fetch, fetch_annotation_comments
 from lfexp_mcp.services.annotations.comments import link_to_run
 from lfexp_mcp.services.annotations.fetch import _may_be_more
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, describe_agreement
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
-from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.requests import CommentsRequest, build
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.humans import Humans
 from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run

@@ -11,15 +11,14 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import TEN, ItemResult, ItemStatus, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.reports.answers import report_of, report_text
-from lfexp_mcp.reports.junit import junit
-from lfexp_mcp.reports.markdown import markdown
-from lfexp_mcp.reports.result_json import result_json
+from lfexp_mcp.reports.comparison_formats import junit, result_json
+from lfexp_mcp.reports.layout import markdown
 from lfexp_mcp.services.answer_size import MAX_FULL_TOKENS, MAX_TOKENS, estimate_tokens
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.changes import error_changes
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import pair_runs
-from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.requests import CompareRequest, build
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 from lfexp_mcp.services.workspace import Workspace

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.recording import Recorded, make_dataset, record_run
 

@@ -11,8 +11,8 @@ from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.run import RunDetail
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
+from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace
 from tests.reports.models import answers
-from tests.reports.test_foreign import MODELS
+from tests.reports.test_untrusted import MODELS
 from tests.services.recording import Recorded, make_dataset, record_run
 
 CEILINGS: dict[Detail, int] = {"summary": 10_000, "full": 20_000}

@@ -10,9 +10,10 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.annotations import CommentsRequest, fetch_annotation_comments
+from lfexp_mcp.services.analysis import analyze_run
+from lfexp_mcp.services.annotations import fetch_annotation_comments
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
+from lfexp_mcp.services.requests import AnalyzeRequest, CommentsRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run

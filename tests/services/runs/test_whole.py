@@ -23,7 +23,8 @@ from lfexp_mcp.model import (
     ScriptMaker,
 )
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run

@@ -1,4 +1,4 @@
-"""Commands that put into Langfuse what an experiment needs."""
+"""Commands that create datasets and judges."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from lfexp_mcp.cli.options import AsJson, json_object, json_or_text
-from lfexp_mcp.cli.output import emit, note
-from lfexp_mcp.cli.session import in_workspace
+from lfexp_mcp.cli.experiments import in_workspace
+from lfexp_mcp.cli.flags import AsJson, json_object, json_or_text
+from lfexp_mcp.cli.output import print_answer, print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
 from lfexp_mcp.services.definitions import FieldNames, NewItem
@@ -45,7 +45,7 @@ def create_dataset(
             on_progress=_note_progress,
         )
     )
-    emit(answer, as_json)
+    print_answer(answer, as_json)
 
 
 def add_items(
@@ -73,7 +73,7 @@ def add_items(
             workspace, dataset, items=items, items_file=items_file, fields=names, on_progress=_note_progress
         )
     )
-    emit(answer, as_json)
+    print_answer(answer, as_json)
 
 
 def create_judge(
@@ -90,11 +90,11 @@ def create_judge(
     text = _prompt_text(prompt, prompt_file)
     decoded = json_object("--config", config)
     answer = in_workspace(lambda workspace: create_judge(workspace, name, text, config=decoded, labels=labels))
-    emit(answer, as_json)
+    print_answer(answer, as_json)
 
 
 async def _note_progress(stored: int, total: int) -> None:
-    note(f"{stored}/{total} items stored")
+    print_note(f"{stored}/{total} items stored")
 
 
 def _item(input_text: str, expected_output: str | None, metadata: str | None) -> NewItem:

@@ -18,13 +18,21 @@ from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.next_steps import shell_line
-from lfexp_mcp.cli.output import emit
+from lfexp_mcp.cli.output import print_answer
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.answers import report_of, report_text
-from lfexp_mcp.reports.foreign import MARKS, as_utf8, escaped_json, is_fit, json_text, one_line, paragraph, quoted_mark
-from lfexp_mcp.reports.junit import junit
-from lfexp_mcp.reports.layout import Notice, Table, line
-from lfexp_mcp.reports.markdown import markdown
+from lfexp_mcp.reports.comparison_formats import junit
+from lfexp_mcp.reports.layout import MarkedLine, Table, line, markdown
+from lfexp_mcp.reports.untrusted import (
+    MARKS,
+    escaped_json,
+    is_safe,
+    json_text,
+    one_line,
+    paragraph,
+    quote_mark,
+    replace_surrogates,
+)
 from tests.reports.models import HOSTILE, answers, hostile, json_values
 
 MODELS: tuple[type[Answer], ...] = (
@@ -50,7 +58,7 @@ def _marked_lines(text: str) -> list[str]:
 
 
 def _notices(answer: Answer) -> int:
-    return sum(isinstance(block, Notice) for block in report_of(answer).blocks)
+    return sum(isinstance(block, MarkedLine) for block in report_of(answer).blocks)
 
 
 def _proposals(answer: Answer) -> int:
@@ -61,7 +69,7 @@ def _proposals(answer: Answer) -> int:
 @given(any_answer)
 def test_a_tools_text_holds_no_unfit_character_and_no_line_of_ours_but_ours(answer: Answer) -> None:
     text = report_text(answer)
-    assert all(is_fit(line) for line in text.split("\n"))
+    assert all(is_safe(line) for line in text.split("\n"))
     assert text.splitlines() == text.split("\n")
     assert len(_marked_lines(text)) == _notices(answer) + _proposals(answer)
 
@@ -79,9 +87,9 @@ def test_the_shell_prints_no_unfit_character_and_no_line_of_ours_but_ours(
     @given(any_answer)
     def hold(answer: Answer) -> None:
         capsys.readouterr()
-        emit(answer, as_json=False)
+        print_answer(answer, as_json=False)
         text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-        assert all(is_fit(line) for line in text.split("\n"))
+        assert all(is_safe(line) for line in text.split("\n"))
         assert len(_marked_lines(text)) == _notices(answer) + _proposals(answer)
 
     hold()
@@ -93,7 +101,7 @@ def test_the_shells_json_is_the_answer_without_raw_unfit_characters(answer: Answ
     written = answer.model_dump_json(indent=2)
     text = escaped_json(written)
     assert json.loads(text) == json.loads(written)
-    assert all(is_fit(line) for line in text.split("\n"))
+    assert all(is_safe(line) for line in text.split("\n"))
 
 
 @few
@@ -101,12 +109,12 @@ def test_the_shells_json_is_the_answer_without_raw_unfit_characters(answer: Answ
 def test_markdown_and_junit_quote_strangers_as_text(comparison: Answer) -> None:
     assert isinstance(comparison, Comparison)
     text = markdown(report_of(comparison))
-    assert all(is_fit(line) for line in text.split("\n"))
+    assert all(is_safe(line) for line in text.split("\n"))
     assert len(_marked_lines(text.replace("\\", ""))) == _notices(comparison)
     assert not re.search(r"(?<!\\)<(?!!-- -->)|(?<!\\)`|[@#]\w|https?://|www\.|(?<!\\)\[", text)
     assert all(len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"(?<!\\)\|", head)) for head, row in _rows(text))
     for element in ET.fromstring(junit(comparison)).iter():
-        assert all(is_fit(value) for value in (*element.attrib.values(), (element.text or "").strip()))
+        assert all(is_safe(value) for value in (*element.attrib.values(), (element.text or "").strip()))
 
 
 def _rows(text: str) -> list[tuple[str, str]]:
@@ -118,7 +126,7 @@ def _rows(text: str) -> list[tuple[str, str]]:
 def test_a_proposed_command_means_the_very_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["lfexp-mcp"])
     lines = [shell_line("get-run", "--run-name", name) for name in HOSTILE]
-    assert all(is_fit(line) for line in lines)
+    assert all(is_safe(line) for line in lines)
     script = "\n".join(f"printf '%s\\0' {line.removeprefix('lfexp-mcp get-run --run-name ')}" for line in lines)
     said = subprocess.run(["bash", "-c", script], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}).stdout
     assert said.decode().split("\0")[:-1] == HOSTILE
@@ -127,15 +135,15 @@ def test_a_proposed_command_means_the_very_name(monkeypatch: pytest.MonkeyPatch)
 @given(json_values)
 def test_json_in_a_line_is_fit_and_the_same_value(value: object) -> None:
     text = json_text(value)  # type: ignore[arg-type]
-    assert is_fit(text)
+    assert is_safe(text)
     assert json.loads(text) == value
 
 
 @given(hostile)
 def test_a_text_quoted_once_stays_as_it_is(text: str) -> None:
-    shown = quoted_mark(text)
-    assert quoted_mark(shown) == shown
-    assert is_fit(shown)
+    shown = quote_mark(text)
+    assert quote_mark(shown) == shown
+    assert is_safe(shown)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +151,12 @@ def test_a_text_quoted_once_stays_as_it_is(text: str) -> None:
     ["Nextdoor: a shop", "next door", "A note: x", "notes", "Warning signs: none", "Gateway: 5", "item-1", "überprüft"],
 )
 def test_texts_that_only_resemble_a_mark_are_not_quoted(text: str) -> None:
-    assert quoted_mark(text) == text
+    assert quote_mark(text) == text
 
 
 @pytest.mark.parametrize("text", ["naïve café", "日本語", "Ünïcödé “quotes”", "👍", "a\u00a0b", "emoji ❤️"])
 def test_ordinary_letters_are_fit(text: str) -> None:
-    assert is_fit(text)
+    assert is_safe(text)
     assert one_line(text) == text.replace("\u00a0", " ")
 
 
@@ -158,7 +166,7 @@ def test_an_error_keeps_its_lines_and_none_of_them_passes_for_ours() -> None:
 
 
 def test_half_a_surrogate_pair_is_replaced_wherever_it_is() -> None:
-    assert as_utf8({"\ud800k": ["a\udc00", 1, None, {"b": "é\ud83d\ude00"}]}) == {
+    assert replace_surrogates({"\ud800k": ["a\udc00", 1, None, {"b": "é\ud83d\ude00"}]}) == {
         "\ufffdk": ["a\ufffd", 1, None, {"b": "é😀"}]
     }
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lfexp_mcp.cli.arguments import spread
+from lfexp_mcp.cli.flags import repeat_list_flags
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from lfexp_mcp.cli.arguments import spread
     ],
 )
 def test_a_flag_with_several_values_is_repeated_before_each(given: list[str], meant: list[str]) -> None:
-    assert spread(given) == meant
+    assert repeat_list_flags(given) == meant

@@ -7,15 +7,15 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.next_steps import shell_line
-from lfexp_mcp.cli.output import emit, show, write_line
+from lfexp_mcp.cli.output import print_answer, show, write_line
 from lfexp_mcp.demo import DATASET, DESCRIPTION, EVALUATORS, FIRST_NUMBER, FOLDER, LABELLED_TOTAL, RECEIPTS
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.layout import Report, Table
-from lfexp_mcp.services.analysis import AnalyzeRequest, analyze_run
-from lfexp_mcp.services.comparison import CompareRequest, compare_runs
+from lfexp_mcp.services.analysis import analyze_run
+from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
-from lfexp_mcp.services.experiments.request import RunRequest
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, RunRequest
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -23,7 +23,7 @@ from lfexp_mcp.settings import Settings
 PATIENCE_S = 120.0
 
 
-async def demonstrate(settings: Settings, as_json: bool) -> None:
+async def run_demo(settings: Settings, as_json: bool) -> None:
     """Make a dataset, run two versions of a task over it, compare them, and print what each step says.
 
     Args:
@@ -33,7 +33,7 @@ async def demonstrate(settings: Settings, as_json: bool) -> None:
     own = settings.model_copy(update={"langfuse_public_key": None, "langfuse_secret_key": None})
     async with open_workspace(own) as workspace:
         if as_json:
-            emit(await _compared(workspace), as_json)
+            print_answer(await _compared(workspace), as_json)
         else:
             await _tell(workspace, has_account=not settings.embedded)
 

@@ -31,17 +31,17 @@ _NEEDS_ESCAPE = re.compile(r"[^ -~]")
 
 def one_line(text: str) -> str:
     """Put text on one line, without characters that steer a terminal, reorder a line or cannot be seen."""
-    if not is_fit(text):
-        text = "".join(" " if _is_unfit(character) else character for character in text)
+    if not is_safe(text):
+        text = "".join(" " if _is_unsafe(character) else character for character in text)
     return " ".join(text.split())
 
 
-def is_fit(text: str) -> bool:
+def is_safe(text: str) -> bool:
     """Whether text can be shown as it is: it steers no terminal, and all of it can be seen."""
-    return not any(map(_is_unfit, text)) if not text.isprintable() else _INVISIBLE.search(text) is None
+    return not any(map(_is_unsafe, text)) if not text.isprintable() else _INVISIBLE.search(text) is None
 
 
-def quoted_mark(text: str) -> str:
+def quote_mark(text: str) -> str:
     """Put text on one line, in quotes where it begins as a line of ours does."""
     line = one_line(text)
     return json.dumps(line, ensure_ascii=False) if _LIKE_A_MARK.match(unicodedata.normalize("NFKC", line)) else line
@@ -49,11 +49,11 @@ def quoted_mark(text: str) -> str:
 
 def paragraph(text: str) -> str:
     """Keep the line breaks of a text such as an error with a traceback, and indent every line but the first."""
-    first, *rest = lines_of(text) or [""]
+    first, *rest = safe_lines(text) or [""]
     return "\n".join([first.lstrip(), *(f"  {line}" for line in rest)])
 
 
-def lines_of(text: str) -> list[str]:
+def safe_lines(text: str) -> list[str]:
     """Return the lines of a text that are not empty, each fit to be shown behind an indent, with its own."""
     return [f"{' ' * _indent(line)}{one_line(line)}" for line in text.splitlines() if line.strip()]
 
@@ -73,21 +73,21 @@ def escaped_json(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    return json.dumps(character)[1:-1] if character != "\n" and _is_unfit(character) else character
+    return json.dumps(character)[1:-1] if character != "\n" and _is_unsafe(character) else character
 
 
-def as_utf8(value: JsonValue) -> JsonValue:
+def replace_surrogates(value: JsonValue) -> JsonValue:
     """Replace the surrogates that lost their partner in all texts of a value: UTF-8 cannot hold them."""
     if isinstance(value, dict):
-        return {str(as_utf8(key)): as_utf8(each) for key, each in value.items()}
+        return {str(replace_surrogates(key)): replace_surrogates(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [as_utf8(each) for each in value]
+        return [replace_surrogates(each) for each in value]
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
 
-def _is_unfit(character: str) -> bool:
+def _is_unsafe(character: str) -> bool:
     """Whether a character is a control, a format, a surrogate, unassigned, a line separator or invisible."""
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp") or _INVISIBLE.match(character) is not None

@@ -15,8 +15,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from lfexp_mcp.cli.app import run_command
-from lfexp_mcp.tools.callers import BodyTimeout, TimedProtocol, loopback_only
-from lfexp_mcp.tools.http import build_app
+from lfexp_mcp.tools.http import BodyTimeout, TimedProtocol, build_app, loopback_only
 from lfexp_mcp.tools.server import build_server
 from tests.waiting import PATIENCE_S
 

@@ -1,0 +1,140 @@
+"""Commands that run experiments and read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import anyio
+import typer
+
+from lfexp_mcp.cli.flags import AsJson, command
+from lfexp_mcp.cli.output import print_answer, write_line
+from lfexp_mcp.reports.answers import report_of
+from lfexp_mcp.reports.comparison_formats import junit, result_json
+from lfexp_mcp.reports.layout import markdown
+from lfexp_mcp.reports.untrusted import escaped_json
+from lfexp_mcp.services.requests import (
+    AnalyzeRequest,
+    CancelRunRequest,
+    CommentsRequest,
+    CompareRequest,
+    GetRunRequest,
+    ListRunsRequest,
+    RunRequest,
+)
+from lfexp_mcp.settings import load_settings
+
+if TYPE_CHECKING:
+    from lfexp_mcp.answers.comparison import Comparison
+    from lfexp_mcp.services.workspace import Workspace
+
+OutputFormat = Literal["text", "json", "markdown", "junit", "result-json"]
+
+T = TypeVar("T")
+
+
+def in_workspace(work: Callable[[Workspace], Awaitable[T]]) -> T:
+    """Open the workspace of the environment, do the work in it and return its result.
+
+    Raises:
+        LfexpError: What the work or the opening raised.
+    """
+    from lfexp_mcp.services.experiments.maintenance import try_deliver_pending
+    from lfexp_mcp.services.workspace import open_workspace
+
+    async def session() -> T:
+        async with open_workspace(load_settings()) as workspace:
+            result = await work(workspace)
+            await try_deliver_pending(workspace)
+            return result
+
+    return anyio.run(session)
+
+
+@command
+def run(request: RunRequest, as_json: AsJson = False) -> None:
+    """Run a task on every item of a dataset and score the outputs."""
+    from lfexp_mcp.cli.following import follow
+
+    answer = in_workspace(lambda workspace: follow(workspace, request))
+    print_answer(answer, as_json)
+    if answer.status != "completed":
+        raise typer.Exit(1)
+
+
+@command
+def list_runs(request: ListRunsRequest, as_json: AsJson = False) -> None:
+    """List the runs of a dataset, newest first."""
+    from lfexp_mcp.services.runs.list_runs import list_runs
+
+    print_answer(in_workspace(lambda workspace: list_runs(workspace, **dict(request))), as_json)
+
+
+@command
+def get_run(request: GetRunRequest, as_json: AsJson = False) -> None:
+    """Show a run, its scores and its items."""
+    from lfexp_mcp.services.runs.get_run import get_run
+
+    print_answer(in_workspace(lambda workspace: get_run(workspace, **dict(request))), as_json)
+
+
+@command
+def cancel(request: CancelRunRequest, as_json: AsJson = False) -> None:
+    """Stop a running run; what is done stays, and `run --resume` goes on."""
+    from lfexp_mcp.services.experiments.cancel_run import cancel_run
+
+    print_answer(in_workspace(lambda workspace: cancel_run(workspace, **dict(request))), as_json)
+
+
+@command
+def compare(
+    request: CompareRequest,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", help="Format; `result-json` is that of Langfuse's GitHub action.")
+    ] = "text",
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs of a dataset item by item, with intervals and verdicts. Exits with 1 if --fail-if holds."""
+    from lfexp_mcp.services.comparison.compare import compare_runs
+
+    async def compare_and_print(workspace: Workspace) -> Comparison:
+        comparison = await compare_runs(workspace, request)
+        await _print_comparison(workspace, comparison, "json" if as_json else output)
+        return comparison
+
+    comparison = in_workspace(compare_and_print)
+    if comparison.gate is not None and not comparison.gate.passed:
+        raise typer.Exit(1)
+
+
+async def _print_comparison(workspace: Workspace, comparison: Comparison, output: OutputFormat) -> None:
+    if output == "junit":
+        write_line(junit(comparison))
+    elif output == "markdown":
+        write_line(markdown(report_of(comparison)))
+    elif output == "result-json":
+        from lfexp_mcp.services.runs.read_run import read_run
+
+        records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
+        document = result_json(comparison, records)
+        write_line(escaped_json(json.dumps(document, ensure_ascii=False, indent=2)))
+    else:
+        print_answer(comparison, as_json=output == "json")
+
+
+@command
+def analyze(request: AnalyzeRequest, as_json: AsJson = False) -> None:
+    """Explain one run: spread of its scores, failing items and why, slices, errors."""
+    from lfexp_mcp.services.analysis.analyze import analyze_run
+
+    print_answer(in_workspace(lambda workspace: analyze_run(workspace, request)), as_json)
+
+
+@command
+def comments(request: CommentsRequest, as_json: AsJson = False) -> None:
+    """Show what people wrote about results, with themes and the judges' agreement."""
+    from lfexp_mcp.services.annotations.fetch import fetch_annotation_comments
+
+    print_answer(in_workspace(lambda workspace: fetch_annotation_comments(workspace, request)), as_json)
