@@ -1,8 +1,8 @@
-"""The time, also where the user's code has frozen it.
+"""The real time, also where the user's code has frozen time.
 
-Code written for tests replaces `time` and `datetime` in all loaded modules (freezegun), in C (time-machine), or by
-hand. The clocks of a run have to go on, or no time-out ends and nothing is sent. They are Python's own functions, held
-by an object, where no search through modules finds them; and the date is read once and counted on from there.
+Test code replaces `time` and `datetime` in all loaded modules (freezegun), in C (time-machine), or by hand. A run's
+clocks must go on, or no time-out ends and nothing is sent. An object holds Python's own functions, where no search
+through modules finds them; the date is read once and counted on from there.
 """
 
 import sys
@@ -27,7 +27,7 @@ class Clock:
         return self._monotonic()
 
     def time_ns(self) -> int:
-        """Nanoseconds since the epoch; an adjustment of the system's clock since the import is not seen."""
+        """Nanoseconds since the epoch, without adjustments of the system's clock since the import."""
         return self._offset_ns + self._ticks_ns()
 
     def now(self) -> datetime:
@@ -35,12 +35,12 @@ class Clock:
         return self.date(self.time_ns())
 
     def date(self, time_ns: int) -> datetime:
-        """The date and time of what `time_ns` said, in UTC."""
+        """The date and time of a `time_ns`, in UTC."""
         return self._datetime.fromtimestamp(time_ns / 1e9, self._utc)
 
 
 def _ticks_ns() -> Callable[[], int]:
-    """Return a clock that only goes forward, also while the machine is suspended."""
+    """Return a monotonic clock that goes on while the machine is suspended."""
     if sys.platform == "linux":
         return partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
     if sys.platform == "darwin":

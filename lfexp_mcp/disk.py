@@ -1,4 +1,4 @@
-"""Writing that outlives a power cut: contents, and the folders that name them, are on the disk when a call returns."""
+"""Durable writes: contents and folder entries are on the disk when a call returns, so they outlive a power cut."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_durably(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace a file's content, so that after a power cut it has either the old content or the new one.
+    """Replace a file's content atomically: after a power cut it has the old content or the new one.
 
     Raises:
         OSError: It cannot be written; the old content stays.
@@ -21,7 +21,7 @@ def write_durably(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Rename a file within its folder, so that a power cut does not undo it.
+    """Rename a file within its folder durably.
 
     Raises:
         OSError: It cannot be renamed.
@@ -31,7 +31,7 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def make_folder_durably(path: Path) -> None:
-    """Create a folder, private to the user, with those above it that are missing.
+    """Create a folder and its missing parents, private to the user.
 
     Raises:
         OSError: It cannot be created.
@@ -44,7 +44,7 @@ def make_folder_durably(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until a folder's entries are on the disk; Windows does so by itself, and can open no folder.
+    """Wait until a folder's entries are on the disk. Windows does so by itself, and opens no folders.
 
     Raises:
         OSError: They cannot be written.

@@ -1,7 +1,7 @@
-"""Files that a caller names: the one place that finds and opens them.
+"""Opening files that a caller names.
 
-A name may come from a model: it may be of a pipe that never ends, of a device, of a folder, or of nothing a file system
-can hold.
+The path may come from a model: it may name a pipe without an end, a device, a folder, or nothing a file system can
+hold.
 """
 
 import os
@@ -14,7 +14,7 @@ from lfexp_mcp.errors import UsageError
 MAX_SCRIPT_BYTES = 10 * 1024**2
 MAX_PROMPT_BYTES = 1024**2
 MAX_DATA_BYTES = 1024**3
-"""Bytes of a file of items: it is read as a stream, but one line of it may be all of it."""
+"""Of a file of items. It is read as a stream, but may be a single line."""
 
 
 def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
@@ -22,11 +22,11 @@ def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
 
     Args:
         path: As the caller gave it.
-        what: What it is to be, such as `task script`.
-        error: What to raise.
+        what: What the file is, for the error, such as `task script`.
+        error: The error to raise.
 
     Raises:
-        UsageError: No file can have this path: it holds NUL, is too long, goes in a circle, or `~` names no user.
+        UsageError: No file can have this path: it holds NUL, is too long, is a loop of links, or `~` names no user.
     """
     try:
         return path.expanduser().resolve()
@@ -41,16 +41,16 @@ def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] 
 
     Args:
         path: As the caller gave it.
-        what: What it is, such as `task script`.
-        max_bytes: The largest size.
-        error: What to raise.
+        what: What the file is, for the error, such as `task script`.
+        max_bytes: The largest size allowed.
+        error: The error to raise.
 
     Raises:
-        UsageError: There is no such file, it is a folder, a pipe or a device, it is too large, or it cannot be opened.
+        UsageError: The file does not exist, is not a regular file, is too large, or cannot be opened.
     """
     where = locate(path, what, error)
     try:
-        # A pipe without a writer would hold the call for ever; elsewhere there are none by path.
+        # Opening a pipe without a writer would block for ever.
         descriptor = os.open(where, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise error(f"There is no {what} {_short(where)}. Pass the absolute path of a file.") from None

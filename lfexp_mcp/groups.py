@@ -1,4 +1,4 @@
-"""Task groups that raise our errors as themselves."""
+"""Task groups that raise our errors without the group around them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_group() -> AsyncIterator[TaskGroup]:
-    """Open a task group; of errors of ours in it, the first one is raised without the group around it."""
+    """Open a task group; the first of our errors in it is raised by itself."""
     try:
         async with anyio.create_task_group() as group:
             yield group
@@ -23,15 +23,15 @@ async def open_group() -> AsyncIterator[TaskGroup]:
 
 
 async def for_each(values: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
-    """Do the same work for each value, some at a time; values are drawn only as their turn comes.
+    """Do the same work for each value, some at a time.
 
     Args:
-        values: May be endless in size: no more than `at_once` of them are held.
+        values: Drawn as their turn comes, so that no more than `at_once` are held.
         work: What to do with one.
-        at_once: How many are worked on at the same time.
+        at_once: How many to work on concurrently.
 
     Raises:
-        LfexpError: The first that the work or the drawing raised; the rest is given up.
+        LfexpError: The first that the work or the iteration raised; the rest is cancelled.
     """
     left = iter(values)
 

@@ -1,4 +1,4 @@
-"""JSON as the standard has it: no NaN, no infinity, no lone surrogates. Python's own reader takes all three."""
+"""JSON as RFC 8259 has it: no NaN, no infinity, no lone surrogates, all of which Python's own parser accepts."""
 
 import json
 import math
@@ -7,10 +7,10 @@ from pydantic import JsonValue
 
 
 def strict_loads(text: str) -> JsonValue:
-    """Read JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: It is not JSON, holds a number that no float can hold, or text that is not Unicode.
+        ValueError: It is not JSON, or holds a number beyond a float's range or text that is not Unicode.
         RecursionError: It is nested too deeply.
     """
     value: JsonValue = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.masking import MIN_SECRET_LENGTH, mask
+from lfexp_mcp.masking import MIN_SECRET_CHARS, mask
 
 WORDS = [
     "The rate limit was exceeded.",
@@ -34,7 +34,7 @@ def test_what_looks_like_a_key_is_masked_whosever_it_is(text: str, shown: str) -
     assert mask(text) == shown
 
 
-@given(st.text(string.ascii_letters + string.digits + "-_. ", min_size=MIN_SECRET_LENGTH), st.text(), st.text())
+@given(st.text(string.ascii_letters + string.digits + "-_. ", min_size=MIN_SECRET_CHARS), st.text(), st.text())
 def test_a_secret_is_seen_nowhere_in_a_masked_text(secret: str, before: str, after: str) -> None:
     assert secret not in mask(before + secret + after, secret)
 

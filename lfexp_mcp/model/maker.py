@@ -1,4 +1,4 @@
-"""Who made a score. It is part of the score and never changes: a score of another maker is another score."""
+"""Who made a score. A maker is part of its score and never changes: the score of another maker is another score."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lfexp_mcp.model.scale import Scale, parse_scale_name
 
 ScoreOrigin = Literal["run", "api", "langfuse", "human"]
 """Where a score comes from: the run's own judges and scripts, others through the API, Langfuse's own evaluators, or
-humans. Scores of one name and different origins are different scores."""
+humans. Scores of one name but different origins are different scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class JudgeMaker:
     provider: str | None = None
     model: str | None = None
     scale: Scale | None = None
-    """None where an older version of lfexp-mcp recorded only the name of a scale of labels."""
+    """None where version 0.1 recorded only the name of a scale of labels."""
     scale_source: str | None = None
     """Where the scale was found, such as `prompt config`."""
     kind: Literal["judge"] = "judge"
@@ -39,7 +39,7 @@ class JudgeMaker:
         return f"{self.prompt}{version}" + (f" ({self.model})" if self.model else "")
 
     def scores_like(self, other: "ScoreMaker") -> bool:
-        """Whether another maker's values mean the same: of a judge, only those of the very same judge."""
+        """Whether another maker's values mean the same: only those of the very same judge do."""
         return isinstance(other, JudgeMaker) and (
             (self.prompt, self.version, self.provider, self.model, self.scale)
             == (other.prompt, other.version, other.provider, other.model, other.scale)
@@ -51,16 +51,16 @@ class ScriptMaker:
     """A function of an evaluator script."""
 
     function: str | None = None
-    """None where an older version of lfexp-mcp did not record it."""
+    """None where version 0.1 did not record it."""
     file: str | None = None
     """The script's name, without its folder."""
     sha256: str | None = None
     """Of the script's content."""
     scale: Scale | None = None
-    """As the evaluator, or else the score config of that name, declared it when it ran; None where none did."""
+    """As the evaluator, else the score config of that name, declared it when the evaluator ran; None if neither did."""
     scale_source: str | None = None
     lower_is_better: bool | None = None
-    """Declared without a scale; part of `scale` where there is one."""
+    """Declared without a scale; with one, it is part of `scale`."""
     kind: Literal["script"] = "script"
 
     @property
@@ -75,7 +75,7 @@ class ScriptMaker:
         return f"{self.function or 'evaluator script'}{of}" + (f" ({self.sha256[:12]})" if self.sha256 else "")
 
     def scores_like(self, other: "ScoreMaker") -> bool:
-        """Whether another maker's values mean the same: most edits of a script leave its scores what they were."""
+        """Whether another maker's values mean the same: those of an edited script do, on the same scale."""
         return isinstance(other, ScriptMaker) and (
             (self.scale, bool(self.lower_is_better)) == (other.scale, bool(other.lower_is_better))
         )
@@ -106,7 +106,7 @@ class HumanMaker:
 
 @dataclass(frozen=True, slots=True)
 class OtherMaker:
-    """Somebody else, through Langfuse's API or one of its own evaluators."""
+    """Anyone else, through Langfuse's API or one of its own evaluators."""
 
     source: Literal["API", "EVAL"] = "API"
     kind: Literal["other"] = "other"
@@ -128,27 +128,27 @@ class OtherMaker:
 
 ScoreMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker | HumanMaker | OtherMaker, Field(discriminator="kind")]
 RunMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker, Field(discriminator="kind")]
-"""What scores a run of ours."""
+"""A maker of the run itself."""
 OTHERS = OtherMaker()
 
 
 def are_mixed(makers: Iterable[ScoreMaker]) -> bool:
-    """Tell whether the values of some makers do not mean the same, so that no mean stands for them."""
+    """Tell whether the values of some makers do not mean the same, so that they have no common mean."""
     first, *others = makers
     return not all(first.scores_like(other) for other in others)
 
 
 def scaled_label(maker: ScoreMaker) -> str:
-    """Name a maker with the scale of its values, which may be all that tells it from another."""
+    """Name a maker with its scale, which may be all that differs from another maker."""
     scale = maker.scale if isinstance(maker, JudgeMaker | ScriptMaker) else None
     return f"{maker.label} on {scale.name}" if scale is not None else maker.label
 
 
 def recorded_maker(metadata: Mapping[str, JsonValue]) -> JudgeMaker | None:
-    """Read the judge that version 0.1 recorded, in keys of its own, in the metadata of a score.
+    """Read the judge that version 0.1 recorded in the metadata of a score.
 
     Returns:
-        None where the metadata names no judge.
+        None if the metadata names no judge.
     """
     prompt, scale = metadata.get("prompt"), metadata.get("scale")
     if not (isinstance(prompt, str) and isinstance(scale, str) and "prompt_version" in metadata):

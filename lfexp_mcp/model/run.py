@@ -17,13 +17,12 @@ from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 ItemStatus = Literal["succeeded", "failed", "pending"]
 EndStatus = Literal["completed", "failed", "cancelled"]
 RunStatus = Literal["running", "completed", "failed", "cancelled", "unknown"]
-"""`unknown`: of a run of another machine nobody knows whether it is running or has died; of a run of others, whether it
-is whole."""
+"""`unknown`: a run of another machine may be running or have died, or a run made by others may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What one run made of one dataset item."""
+    """The result of one dataset item in one run."""
 
     item_id: str
     status: ItemStatus
@@ -43,7 +42,7 @@ class ItemResult:
     scores: tuple[Score, ...] = ()
     unscored: tuple[EvaluatorFailure, ...] = ()
     repeat: int = 0
-    """Which repetition of the run this is of, from 0."""
+    """Which repetition of the run it belongs to, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class RunRecord:
     status: RunStatus
     items: tuple[ItemResult, ...]
     total_items: int
-    """How many results the run is to have, those still pending included; what it has where `plan` is None."""
+    """Results that the complete run has; those that there are if `plan` is None."""
     description: str | None = None
     created: datetime | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
@@ -67,10 +66,10 @@ class RunRecord:
     """None for runs of others."""
     run_scores: tuple[Score, ...] = ()
     model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
-    """What judges and prompt tasks used; not what a script's own code did. Known for runs made on this machine."""
+    """What judges and prompt tasks used, without the user's own code. Known for runs of this machine."""
     warnings: tuple[str, ...] = ()
     plan: RunPlan | None = None
-    """None where nobody knows it, as of runs that others made."""
+    """None where it is not known, as for runs made by others."""
 
     @property
     def scores(self) -> Iterator[Score]:

@@ -1,4 +1,4 @@
-"""A scale: which raw values a score can take, and how they map onto the canonical 0-1."""
+"""Scales: the raw values of a score, and how they map onto the canonical 0-1."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Literal
 ScaleKind = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]
 
 ROUNDING = 1e-3
-"""Share of a scale's width by which a number may lie outside it and still be taken for its end."""
+"""A number outside a scale by up to this share of its width counts as the end of the scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Category:
 
     label: str
     value: float | None = None
-    """Its worth; None for a label that is only counted."""
+    """None for a label that is only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ class Scale:
     """The raw values of one score name: a range of numbers, or labels.
 
     A range maps linearly onto the canonical 0-1, where 1 is always the good end. BOOLEAN and CATEGORICAL
-    values stay what they are; where every category has a value, `low` and `high` are the least and the
-    greatest of them.
+    values stay as they are; if every category has a value, `low` and `high` are the least and the greatest.
 
     Raises:
         ValueError: The ends are not finite, or not in order.
@@ -65,14 +64,14 @@ class Scale:
         return values + (LOWER_IS_BETTER if self.lower_is_better else "")
 
     def lower_better(self) -> "Scale":
-        """Return the scale with its low end as the good one."""
+        """Return the scale with its low end as the best."""
         return replace(self, lower_is_better=True)
 
     def within(self, raw: float) -> float | None:
-        """Return a raw number as one on this scale; None if it lies outside, or is not finite.
+        """Return a raw number on this scale, or None if it lies outside or is not finite.
 
-        A number outside by no more than `ROUNDING` is the end next to it. No other number is moved: a -1 that means
-        "cannot tell", or an 85 on 0-10, is no score on this scale.
+        A number outside by up to `ROUNDING` becomes the nearest end. No other number is moved: a -1 that means "cannot
+        tell", or an 85 on 0-10, is not a score on this scale.
         """
         if self.low <= raw <= self.high:
             return raw
@@ -124,7 +123,7 @@ def parse_scale_name(name: str) -> Scale | None:
     """Read what `Scale.name` wrote.
 
     Returns:
-        None for labels, since their values are not in the name; those of pass/fail and its like are known.
+        None for labels, whose values are not in the name, except those of pass/fail and the like.
     """
     values, lower = name.removesuffix(LOWER_IS_BETTER), name.endswith(LOWER_IS_BETTER)
     if values.casefold() in _TWO_LABELS:

@@ -1,4 +1,4 @@
-"""A score of one item or of a whole run, and one that is missing."""
+"""Evaluations, the scores made of them, and missing scores."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,12 +37,12 @@ class Score:
     """As Langfuse stores it: a judge's number on the canonical 0-1 scale, a BOOLEAN as bool, a category as text."""
     data_type: ScoreDataType
     comment: str | None = None
-    """The judge's or human's reason; None where it was not read, since Langfuse leaves it out of items."""
+    """The judge's or human's reason; None also where it was not read, as Langfuse leaves it out of items."""
     source: ScoreSource = "API"
     raw: float | None = None
-    """What the judge said on its own scale, where that differs from `value`."""
+    """The judge's value on its own scale, if that differs from `value`."""
     clamped: bool = False
-    """Whether `raw` lay outside its scale and `value` is the end next to it: so earlier versions scored it."""
+    """Whether `raw` lies outside its scale and `value` is the nearest end, as earlier versions scored it."""
     config_id: str | None = None
     author: str | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorFailure:
-    """A score that is missing because its evaluator or judge failed: neither zero nor nothing."""
+    """A score that is missing because its evaluator or judge failed; not counted as zero."""
 
     name: str
     """The score's name, or the evaluator's where the score's is not known."""

@@ -1,4 +1,4 @@
-"""What the models called by judges and prompt tasks used."""
+"""What judges and prompt tasks use of models."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,17 +9,17 @@ class ModelUsage:
     """What calls to one model used."""
 
     calls: int = 0
-    """HTTP requests made, those that failed included."""
+    """HTTP requests, failed ones included."""
     retries: int = 0
-    """Those of them that repeated one that had failed."""
+    """Calls that repeated a failed one."""
     asked_again: int = 0
-    """Those of them that asked once more because an answer could not be used."""
+    """Calls made because an answer could not be used."""
     unmetered: int = 0
-    """Answers whose tokens the provider did not tell."""
+    """Answers without a token count."""
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
-    """Time of the calls that were answered, added up."""
+    """Total time of the answered calls."""
 
     def __add__(self, other: "ModelUsage") -> "ModelUsage":
         return ModelUsage(
@@ -35,7 +35,7 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True)
 class ModelCaller:
-    """A judge, or a task that is a prompt, and the model it calls."""
+    """A judge or prompt task, and the model that it calls."""
 
     name: str
     """The judge's score, or the task's prompt."""

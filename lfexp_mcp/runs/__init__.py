@@ -1,4 +1,4 @@
-"""Runs on disk: what a run was asked to do, what came of it so far, and what Langfuse has not acknowledged yet."""
+"""Runs on disk: run specs, journals, and outboxes of what Langfuse has not acknowledged yet."""
 
 from lfexp_mcp.runs.folder import RunFolder, RunsFolder
 

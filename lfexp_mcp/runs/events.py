@@ -1,4 +1,4 @@
-"""What can happen in a run, each a line of its journal."""
+"""The events of a run, each a line of its journal."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damaged(_Event):
-    """Stands where a reader found what is no whole record; never written."""
+    """A reader's stand-in for a damaged record; never written."""
 
     event: Literal["damaged"] = "damaged"
     line: int
@@ -27,14 +27,14 @@ class Damaged(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLoading(_Event):
-    """A worker has taken the order and loads the user's code, after which it accepts or refuses."""
+    """A worker has taken its command and loads the user's code, after which it accepts or refuses."""
 
     event: Literal["loading"] = "loading"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerAccepted(_Event):
-    """A worker has checked the order and begins."""
+    """A worker has loaded everything and begins."""
 
     event: Literal["accepted"] = "accepted"
     pid: int
@@ -43,7 +43,7 @@ class WorkerAccepted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemStarted(_Event):
-    """An item's task begins; without an `ended` it was at work when its process died."""
+    """An item's task begins. Without an `ended`, it was running when its process died."""
 
     event: Literal["started"] = "started"
     item_id: str
@@ -63,7 +63,7 @@ class ItemEnded(_Event):
     attempts: int = 1
     """How often the task was called, retries included."""
     task_version: str | None = None
-    """Tells the code or prompt that made this result from an edited one; None where that is not known."""
+    """Identifies the code or prompt that made this result; None where it is not known."""
     trace_id: str
     root_id: str
     """Span `experiment-item-run`, the parent of the evaluation."""
@@ -72,7 +72,7 @@ class ItemEnded(_Event):
     started: datetime
     """When the last call of the task began."""
     seconds: float
-    """How long it took, without the time that it waited for a thread, for the runner, or for its turn at a provider."""
+    """How long it took, without waiting for a thread, the runner, or a rate-limited provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class ScoresStored(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoresMissing(_Event):
-    """Langfuse acknowledged these scores and does not show them: they are sent again."""
+    """Langfuse acknowledged these scores but does not show them, so they are sent again."""
 
     event: Literal["missing"] = "missing"
     ids: tuple[str, ...]
@@ -143,14 +143,14 @@ class Warned(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed(_Event):
-    """All items have been run and scored, and the run as a whole; what is left is to be acknowledged by Langfuse."""
+    """All items, and the run as a whole, are executed and scored; Langfuse has yet to acknowledge the rest."""
 
     event: Literal["executed"] = "executed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsCalled(_Event):
-    """A judge, or a task that is a prompt, has called its model; what that used since the last such event."""
+    """What a judge or prompt task has used of its model since its last such event."""
 
     event: Literal["models_called"] = "models_called"
     user: ModelCaller
@@ -159,23 +159,23 @@ class ModelsCalled(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRetried(_Event):
-    """Calls to a provider failed and were made again; how often since the last such event of it."""
+    """How often calls to a provider were retried since its last such event."""
 
     event: Literal["provider_retried"] = "provider_retried"
     provider: str
     retries: int
     rate_limited: int
-    """Those of them that the provider had turned away because of a rate limit."""
+    """Those of them that followed a rate limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Event):
-    """The worker is done, in one way or another."""
+    """The worker is done."""
 
     event: Literal["run_ended"] = "run_ended"
     status: Literal["completed", "failed", "cancelled"]
     cause: Literal["undelivered"] | None = None
-    """Set when all that is missing is Langfuse's acknowledgement."""
+    """Set where only Langfuse's acknowledgement is missing."""
     reason: str | None = None
     """A sentence for the user; None for a completed run."""
 

@@ -1,4 +1,4 @@
-"""Records that carry their length and checksum, so that what a disk tore or changed is told from what was written.
+"""Records with their length and checksum, so that torn or changed ones are noticed.
 
 A record is `<bytes of the content> <CRC-32 of the content, 8 hex digits> <content>` and a line feed. Reading goes on
 at the next whole record after a damaged one.
@@ -19,20 +19,20 @@ TAIL_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What a stretch of a file holds."""
+    """The whole records of a stretch of a file."""
 
     contents: list[bytes]
     lost_bytes: int
-    """Bytes that belong to no whole record."""
+    """Bytes outside whole records."""
 
 
 def frame(content: bytes) -> bytes:
-    """Return the record of a content."""
+    """Return a content as a record."""
     return b"%d %08x %b\n" % (len(content), crc32(content), content)
 
 
 def unframe(line: bytes) -> bytes | None:
-    """Return the content of one whole record without its line feed; None for anything else."""
+    """Return the content of a record given without its line feed; None if it is not whole."""
     size, _, rest = line.partition(b" ")
     digest, _, content = rest.partition(b" ")
     return content if size == b"%d" % len(content) and digest == b"%08x" % crc32(content) else None
@@ -58,13 +58,13 @@ def read_frames(stored: bytes) -> Frames:
 
 
 class AppendedFile:
-    """A file that only whole records are appended to; not safe to use from several threads at once.
+    """An append-only file of whole records. Not thread-safe.
 
-    A write that fails half-way is taken back to its last whole record, so that the next one does not continue it.
+    A write that fails half-way is cut back to its last whole record.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create it, and cut off what a killed process left after the last line feed.
+        """Open or create the file, and cut off what a killed process left after the last line feed.
 
         Raises:
             OSError: It cannot be opened.
@@ -85,13 +85,13 @@ class AppendedFile:
         return self._size
 
     def append(self, *records: bytes) -> None:
-        """Write records, each ending in a line feed, so that they outlive this process.
+        """Write records, so that they outlive this process.
 
         Raises:
-            OSError: The disk is full or the file cannot be written; those records that were written whole stay.
+            OSError: The disk is full or the file cannot be written; records that were written whole stay.
         """
         if self._is_torn:
-            self._take_back()
+            self._cut_back()
         data = memoryview(b"".join(records))
         written = 0
         try:
@@ -105,7 +105,7 @@ class AppendedFile:
                 written -= len(record)
                 self._size += len(record)
             with suppress(OSError):
-                self._take_back()
+                self._cut_back()
             raise
         self._size += written
 
@@ -117,7 +117,7 @@ class AppendedFile:
         """Close the file."""
         self._file.close()
 
-    def _take_back(self) -> None:
+    def _cut_back(self) -> None:
         ftruncate(self._file.fileno(), self._size)
         self._is_torn = False
 

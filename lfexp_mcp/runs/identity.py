@@ -1,4 +1,4 @@
-"""Ids that are derived, so that doing a thing twice does no harm."""
+"""Derived ids, so that writing something twice does no harm."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ def score_id(
     Args:
         experiment_id: The experiment.
         item_id: The dataset item; None for a score of the whole experiment.
-        observation_id: The result that the score is of. It is part of the id since an item that runs again is a
-            new result, and Langfuse merges what comes under an id that it knows.
+        observation_id: The result that is scored. It is part of the id since an item that runs again has a new result,
+            and Langfuse merges what it is sent under a known id.
         name: The score's name.
-        maker: Who made it, so that it is told from the scores of others that Langfuse lists without their makers;
-            None for a score of the whole experiment, which a resume replaces, and for those of version 0.1.
+        maker: Who made it, to recognise it where Langfuse lists scores without metadata; None for a score of the whole
+            experiment, which a resume replaces, and for those of version 0.1.
 
     Returns:
         32 hexadecimal digits.
@@ -56,13 +56,13 @@ class ItemIds:
 
 
 def item_ids(experiment_id: str, created: datetime, item_id: str, attempt: int) -> ItemIds:
-    """Derive the ids of an item's result before it begins, so that one that a kill leaves unrecorded is no second row.
+    """Derive the ids of an item's result before it runs, so that one that a kill left unjournaled is overwritten.
 
     Args:
         experiment_id: The experiment.
-        created: When its run was first asked for: a run that was deleted and made anew has other ids.
+        created: When the run was created: a run that was deleted and created anew has other ids.
         item_id: The dataset item.
-        attempt: How many results the run's journal has of the item already.
+        attempt: How many results of the item the journal has already.
     """
     digest = _digest("lfexp-item-v1", experiment_id, created.isoformat(), item_id, attempt)
     return ItemIds(digest[:32], digest[32:48], digest[48:])
@@ -73,7 +73,7 @@ def evaluation_id(observation_id: str, round: int) -> str:
 
     Args:
         observation_id: The result that is evaluated.
-        round: How often the journal has it evaluated already.
+        round: How many evaluations of it the journal has already.
     """
     return _digest("lfexp-evaluation-v1", observation_id, round)[:16]
 

@@ -1,9 +1,9 @@
-"""The journal of a run: one line for each thing that happened, only ever appended to.
+"""The journal of a run: an append-only file with a line per event.
 
-A line is JSON behind its length and checksum (`framing`); journals of version 0.1 have the JSON alone. What is written
-is in the operating system's hands at once, so that it outlives the process, and on the disk within a fraction of a
-second (`sync`), so that it outlives a power cut. A process killed while it writes leaves half a line at the end, which
-the reader leaves alone and the next writer cuts off. A damaged line anywhere else is left out, and said.
+A line is JSON behind its length and checksum (`framing`); journals of version 0.1 have the JSON alone. An event is with
+the operating system when `append` returns, so it outlives the process, and on the disk after `sync`, so it outlives a
+power cut. A process killed while it writes leaves half a line at the end, which the reader ignores and the next writer
+cuts off. A damaged line anywhere else is left out and reported.
 """
 
 import os
@@ -33,11 +33,11 @@ from lfexp_mcp.runs.events import (
 from lfexp_mcp.runs.framing import AppendedFile, frame, read_frames, unframe
 
 FORMAT = 2
-"""Of the journal: 1 had no checksums."""
+"""Format 1 had no checksums."""
 
 
 class JournalOpened(BaseModel):
-    """A process has begun to write; tells what wrote the lines after it."""
+    """A writer's first line: the format and version of the lines after it."""
 
     event: Literal["opened"] = "opened"
     format: int = FORMAT
@@ -46,13 +46,13 @@ class JournalOpened(BaseModel):
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _LATER_EVENT = re.compile(rb'\{"at":"')
-"""How a line of version 0.1 begins that follows on half a one."""
+"""The start of a line of version 0.1 that follows half a line."""
 TAIL_BYTES = 16_384
-"""Bytes read from a journal's end at first, to learn how its run ended."""
+"""Read at first from a journal's end, to find how its run ended."""
 
 
 class JournalWriter:
-    """Appends events; safe to use from several threads."""
+    """Appends events. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +68,7 @@ class JournalWriter:
             raise self._failure(error) from error
 
     def append(self, *events: Event) -> None:
-        """Write events so that they outlive this process.
+        """Write events, so that they outlive this process.
 
         Raises:
             StateError: The disk is full or the file cannot be written.
@@ -111,7 +111,7 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Reads events as they come; each call of `read` goes on where the last one stopped."""
+    """Reads events; each call of `read` goes on where the last one stopped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -119,7 +119,7 @@ class JournalReader:
         self._line = 0
 
     def read(self) -> Iterator[Event]:
-        """Yield the events that were added since the last call; a `Damaged` stands for what is no whole record.
+        """Yield the events added since the last call, with `Damaged` in the place of a damaged record.
 
         Raises:
             StateError: The file cannot be read, or a newer version wrote it.
@@ -142,7 +142,7 @@ class JournalReader:
                 self._line += 1
 
     def _parse(self, content: bytes) -> Event | None:
-        """Read what its checksum vouches for; None for what only tells of the writer."""
+        """Parse a record whose checksum holds; None for a writer's first line."""
         try:
             return _EVENT.validate_json(content)
         except ValidationError as error:

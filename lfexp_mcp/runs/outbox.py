@@ -26,10 +26,10 @@ RESOURCE_SPANS_TAG = 0x0A
 
 
 class Outbox:
-    """Batches of one run; safe to use from several threads.
+    """The batches of one run. Thread-safe.
 
-    New batches go to the newest file until `seal` closes it. Sealed files are sent, and removed when acknowledged. All
-    methods that touch the disk raise a StateError where it cannot be written or read.
+    New batches go to the newest file until `seal` closes it. Sealed files are sent, and removed when acknowledged.
+    Methods that touch the disk raise a StateError if it cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +51,7 @@ class Outbox:
         self._lock, self._is_fork, self._number = Lock(), True, 0
 
     def append(self, batch: bytes) -> None:
-        """Keep one encoded batch so that it outlives this process."""
+        """Write an encoded batch, so that it outlives this process."""
         with self._lock, self._using():
             if self._is_fork:
                 self._number += 1
@@ -66,7 +66,7 @@ class Outbox:
         """Wait until all batches so far are on the disk."""
         with self._lock:
             unsynced, self._unsynced = self._unsynced, set()
-        # Handles of its own, so that the disk's slowness holds up neither `append` nor `seal`.
+        # With handles of its own, a slow disk holds up neither `append` nor `seal`.
         with self._using():
             for path in unsynced:
                 _sync_file(path)
@@ -90,7 +90,7 @@ class Outbox:
             self._sealed.append(self._path(self._number))
 
     def take(self) -> Path | None:
-        """Take one sealed file to send it; `remove` it when it is acknowledged."""
+        """Take a sealed file to send; `remove` it when Langfuse has acknowledged it."""
         with self._lock, self._using():
             if not self._sealed:
                 self._sealed = self._written_by_forks()
@@ -98,21 +98,21 @@ class Outbox:
             return self._sealed.pop(0) if self._sealed else None
 
     def read(self, path: Path) -> Frames:
-        """Read the batches of a file that was taken."""
+        """Read the batches of a taken file."""
         with self._using(), suppress(FileNotFoundError):
             return read_batches(path)
-        # Somebody deleted it: what it held is found missing when the run's results are counted.
+        # The file was deleted: what it held is found missing when the run's results are counted.
         return Frames([], 0)
 
     def remove(self, path: Path) -> None:
-        """Forget an acknowledged file."""
+        """Delete an acknowledged file."""
         with self._using():
             path.unlink(missing_ok=True)
         with self._lock:
             self._forks.discard(path)
 
     def refuse(self, name: str, batch: bytes) -> Path:
-        """Keep a span that Langfuse refused, out of the way of the others."""
+        """Put a span that Langfuse refused aside."""
         path = self._folder / "refused" / f"{name}{UNFRAMED_SUFFIX}"
         with self._using():
             make_folder_durably(path.parent)
@@ -120,7 +120,7 @@ class Outbox:
         return path
 
     def retry_refused(self) -> None:
-        """Let the spans that Langfuse refused be sent once more."""
+        """Queue the refused spans once more."""
         with self._using():
             for path in sorted((self._folder / "refused").glob(f"*{UNFRAMED_SUFFIX}")):
                 self.append(path.read_bytes())
@@ -128,7 +128,7 @@ class Outbox:
         self.seal()
 
     def is_empty(self) -> bool:
-        """Tell whether nothing waits; a file taken out to be sent does not count."""
+        """Tell whether nothing waits to be taken."""
         with self._lock, self._using():
             return self._file is None and not self._sealed and not self._written_by_forks()
 
@@ -157,7 +157,7 @@ class Outbox:
 
 
 def _sync_file(path: Path) -> None:
-    """Wait until a file is on the disk, unless it has been sent and removed meanwhile."""
+    """Wait until a file is on the disk; it may have been sent and removed meanwhile."""
     try:
         handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -192,12 +192,12 @@ def read_batches(path: Path) -> Frames:
 
 
 def count_waiting_spans(folder: Path) -> int:
-    """Count the spans in an outbox that nobody works on.
+    """Count the spans in an outbox that no process works on.
 
     Raises:
         StateError: The outbox cannot be read.
     """
-    from lfexp_mcp.runs.otlp import count_spans
+    from lfexp_mcp.runs.span_batches import count_spans
 
     try:
         return sum(count_spans(batch) for path in waiting_files(folder) for batch in read_batches(path).contents)
@@ -207,7 +207,7 @@ def count_waiting_spans(folder: Path) -> int:
 
 def _read_unframed(stored: bytes) -> Frames:
     """Read the batches of an unframed file that are whole."""
-    from lfexp_mcp.runs.otlp import is_batch
+    from lfexp_mcp.runs.span_batches import is_batch
 
     whole: list[bytes] = []
     position = 0

@@ -1,4 +1,4 @@
-"""Starting the process of a run, and ending it where it does not end itself."""
+"""Worker processes: starting one, sending it a command, and keeping a spare one ready."""
 
 import asyncio
 import os
@@ -27,29 +27,29 @@ from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 Message = TypeVar("Message", Hello, Reply)
 
 OUTPUT_TAIL_BYTES = 400
-ERROR_TAIL = 1500
-"""Characters of a dead worker's last words that an error repeats."""
+ERROR_TAIL_CHARS = 1500
+"""How much of a dead worker's standard error an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """How a worker is started; two workers with the same one can stand in for each other."""
+    """How a worker is started. Workers of equal interpreters are interchangeable."""
 
     python: Path
     environment: tuple[tuple[str, str], ...]
     """The worker's whole environment, Langfuse's keys included; never shown."""
     folder: Path
-    """Where it works."""
+    """The working folder."""
 
     def __repr__(self) -> str:
         return f"Interpreter({str(self.python)!r})"
 
     @classmethod
     def of(cls, python: Path | None, environment: Mapping[str, str], folder: Path) -> "Interpreter":
-        """Build one.
+        """Build one, sorting the environment.
 
         Args:
-            python: The interpreter, None for the one that runs this.
+            python: The interpreter; None for the one that runs this process.
             environment: The worker's environment.
             folder: Its working folder.
         """
@@ -57,18 +57,18 @@ class Interpreter:
 
 
 class WorkerProcess:
-    """A worker, from its start until it has begun with its order; after that the run's folder tells about it."""
+    """A worker process, from its start until it executes its command; after that, the run folder tells about it."""
 
     def __init__(self, interpreter: Interpreter) -> None:
-        """Start it, detached, so that it outlives this process.
+        """Start the process, detached, so that it outlives this one.
 
         Raises:
             WorkerError: The interpreter cannot be started.
         """
         self.interpreter = interpreter
         self.started = time.monotonic()
-        self._order: WorkerCommand | None = None
-        # A file and no pipe: nobody reads while the worker starts, and it must not wait for a reader.
+        self._command: WorkerCommand | None = None
+        # A file, not a pipe: nobody reads it while the worker starts, and a full pipe would block the worker.
         self._stderr = TemporaryFile()  # noqa: SIM115 - closed with the pipes
         self._taken, self._begun = _answer(), _answer()
         try:
@@ -102,18 +102,18 @@ class WorkerProcess:
         """Return the code that the process ended with, None while it lives."""
         return self._process.poll()
 
-    async def give(self, order: WorkerCommand) -> None:
-        """Give the worker its order; from then on it goes on whatever becomes of this call and this process.
+    async def give(self, command: WorkerCommand) -> None:
+        """Send the worker its command; from then on it goes on whatever becomes of this call and this process.
 
         Raises:
-            LfexpError: The worker cannot have the run's folder; the error is the one that it refused with.
+            LfexpError: The error that the worker refused with, as when another one has the run folder.
             WorkerError: It died, or is of another version.
         """
-        await anyio.to_thread.run_sync(self._give, order, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(self._give, command, abandon_on_cancel=True)
         await asyncio.wrap_future(self._taken)
 
     async def begin(self) -> None:
-        """Wait until the worker, which loads the user's code now, has begun; who stops waiting stops nothing.
+        """Wait until the worker has loaded the user's code and begins; cancelling the wait stops nothing.
 
         Raises:
             LfexpError: The user's code cannot be used; the error is the one that the worker refused with.
@@ -122,15 +122,15 @@ class WorkerProcess:
         await asyncio.wrap_future(self._begun)
 
     def dismiss(self) -> None:
-        """End the process, unless it has an order."""
-        if self._order is not None:
+        """Kill the process, unless it has a command."""
+        if self._command is not None:
             return
         if self._process.poll() is None:
             kill_process_tree(self._process.pid)
             self._process.wait()
         self._close_pipes()
 
-    def _give(self, order: WorkerCommand) -> None:
+    def _give(self, command: WorkerCommand) -> None:
         hello = self._read(Hello)
         if hello.version != __version__:
             raise WorkerError(
@@ -138,15 +138,15 @@ class WorkerProcess:
                 "Install the lfexp-mcp of here there too, from where this one was installed."
             )
         try:
-            self._stdin.write(order.model_dump_json().encode() + b"\n")
-            self._order = order
+            self._stdin.write(command.model_dump_json().encode() + b"\n")
+            self._command = command
             self._stdin.close()
         except OSError as error:
             raise self._death() from error
         Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        """Hear the worker's answers, and stay for its exit code, which nobody else would collect."""
+        """Read the worker's replies, then wait for its exit code, which nobody else would collect."""
         for answer in (self._taken, self._begun):
             try:
                 self._read(Reply).raise_refusal()
@@ -156,10 +156,10 @@ class WorkerProcess:
             answer.set_result(None)
         self._close_pipes()
         code = self._process.wait()
-        if code and self._order is not None and self._order.run is not None:
+        if code and self._command is not None and self._command.run is not None:
             # The folder may be gone, or another worker's by now.
             with suppress(LfexpError, OSError):
-                _record_death(RunFolder(self._order.run), self.pid, code)
+                _record_death(RunFolder(self._command.run), self.pid, code)
 
     def _read(self, message: type[Message]) -> Message:
         line = self._stdout.readline()
@@ -175,21 +175,21 @@ class WorkerProcess:
     def _death(self) -> WorkerError:
         code = self._process.wait()
         self._stderr.seek(0)
-        words = self._stderr.read().decode("utf-8", "replace").strip()
-        if self._order is not None and self._order.run is not None:
-            log = RunFolder(self._order.run).log_path
+        stderr = self._stderr.read().decode("utf-8", "replace").strip()
+        if self._command is not None and self._command.run is not None:
+            log = RunFolder(self._command.run).log_path
             return WorkerError(
                 f"The worker {describe_exit(code)} while it loaded the scripts. {_last_output(log)}"
                 "Fix them, then run again."
             )
-        if "No module named lfexp_mcp" in words or "No module named 'lfexp_mcp'" in words:
+        if "No module named lfexp_mcp" in stderr or "No module named 'lfexp_mcp'" in stderr:
             return WorkerError(
                 f"lfexp-mcp is not installed for {self.interpreter.python}. Install the lfexp-mcp of here "
                 f"({__version__}) there too, from where this one was installed."
             )
         return WorkerError(
-            f"The worker ({self.interpreter.python}) {describe_exit(code)} before it took its order: "
-            f"{words[-ERROR_TAIL:] or 'it said nothing'}"
+            f"The worker ({self.interpreter.python}) {describe_exit(code)} before it took its command: "
+            f"{stderr[-ERROR_TAIL_CHARS:] or 'no output'}"
         )
 
     def _close_pipes(self) -> None:
@@ -206,7 +206,7 @@ def _record_death(folder: RunFolder, pid: int, code: int) -> None:
 
 
 def _last_output(log: Path) -> str:
-    """Quote the end of what the user's code printed, and say where the whole is."""
+    """Quote the end of the run's log, with its path."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - OUTPUT_TAIL_BYTES, 0))
@@ -217,7 +217,7 @@ def _last_output(log: Path) -> str:
 
 
 def _answer() -> "Future[None]":
-    """An answer to come, which who stops waiting for it does not cancel."""
+    """A future that a cancelled wait does not cancel."""
     answer: Future[None] = Future()
     answer.set_running_or_notify_cancel()
     return answer
@@ -230,19 +230,19 @@ def _creation_flags() -> int:
 
 
 class Workers:
-    """Starts workers, and keeps one spare that has done its imports but seen no user code; safe to use from threads."""
+    """Starts workers, and keeps a spare one that has done its imports and seen no user code. Thread-safe."""
 
-    SPARE_LIFETIME = 600.0
-    """Seconds after which a spare is thrown away: packages may have changed since it imported them."""
+    MAX_SPARE_AGE_S = 600.0
+    """Packages may have changed since an older spare imported them."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._spare: WorkerProcess | None = None
         self.wants_spare = False
-        """Whether a spare is to take the place of one that was used."""
+        """Whether a spare that was used is to be replaced."""
 
     def start(self, interpreter: Interpreter) -> WorkerProcess:
-        """Return the spare where it fits, else a new process.
+        """Return the spare if it fits, else a new process.
 
         Raises:
             WorkerError: The interpreter cannot be started.
@@ -269,12 +269,12 @@ class Workers:
             spare.dismiss()
 
     def close(self) -> None:
-        """Throw the spare away."""
+        """Kill the spare."""
         with self._lock:
             spare, self._spare = self._spare, None
         if spare is not None:
             spare.dismiss()
 
     def _fits(self, spare: WorkerProcess, interpreter: Interpreter) -> bool:
-        young = time.monotonic() - spare.started < self.SPARE_LIFETIME
+        young = time.monotonic() - spare.started < self.MAX_SPARE_AGE_S
         return young and spare.interpreter == interpreter and spare.exit_code() is None

@@ -1,7 +1,7 @@
-"""What a worker and the process that started it say to each other, one line of JSON a message.
+"""The messages between a worker and the process that started it, each a line of JSON.
 
-The worker greets on its standard output and reads its order from its standard input. It answers twice: when the run's
-folder is its own, and when it has loaded the user's code and begins. From then on the folder alone speaks.
+The worker writes a `Hello` to its standard output and reads its command from its standard input. It replies twice: when
+it has locked the run folder, and when it has loaded the user's code and begins. After that, only the folder tells.
 """
 
 from pathlib import Path
@@ -20,12 +20,12 @@ class Hello(BaseModel):
 
 
 class WorkerCommand(BaseModel):
-    """What the worker shall do."""
+    """What the worker is asked to do."""
 
     run: Path | None = None
-    """Folder of the run to carry out."""
+    """Folder of the run to execute."""
     deliver: tuple[Path, ...] = ()
-    """Folders of runs of which to send what waits, running nothing."""
+    """Folders of runs whose outboxes and scores are to be sent, executing nothing."""
 
 
 ErrorKind = Literal["script", "judge", "usage", "exists", "state", "worker"]
@@ -40,19 +40,19 @@ _KINDS: dict[ErrorKind, type[LfexpError]] = {
 
 
 class Reply(BaseModel):
-    """Whether the worker goes on with the order; after a refusal there is no further answer."""
+    """Whether the worker goes on; after a refusal there is no further reply."""
 
     refused: ErrorKind | None = None
-    """None when it goes on."""
+    """None where it goes on."""
     message: str = ""
 
     @classmethod
     def of_error(cls, error: LfexpError) -> "Reply":
-        """Build the refusal that says what the error says."""
+        """Build the refusal that an error stands for."""
         kind: ErrorKind = next((kind for kind, known in _KINDS.items() if isinstance(error, known)), "worker")
         return cls(refused=kind, message=str(error))
 
     def raise_refusal(self) -> None:
-        """Raise the error that the worker refused with; do nothing when it did not."""
+        """Raise the error that the worker refused with, if any."""
         if self.refused is not None:
             raise _KINDS[self.refused](self.message)

@@ -1,4 +1,4 @@
-"""Journals that are asked about again and again: each is replayed once, and after that only what was added to it."""
+"""Replays of journals that are read again and again: each reads only what was added since its last look."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -9,11 +9,11 @@ from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.run_state import RunState
 
 MAX_KEPT = 4
-"""Replays in memory; one of 100,000 items takes some 100 MB."""
+"""Replays in memory; one of 100,000 items takes about 300 MB."""
 
 
 class Replay:
-    """The state of one run, kept up to date with its journal; safe to use from threads."""
+    """The state of one run, kept up to date with its journal. Thread-safe."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -22,11 +22,11 @@ class Replay:
         self._seen: tuple[int, int] | None = None
         self._items: tuple[DatasetItem, ...] | None = None
         self._ended: tuple[object, RunRecord] | None = None
-        """The record of an ended run, behind what it was made of."""
+        """The record of an ended run, after what it was made of."""
         self._lock = Lock()
 
     def record(self) -> RunRecord:
-        """Return the run as far as `refresh` has read it.
+        """Return the run as of the last `refresh`.
 
         Raises:
             StateError: The folder cannot be read.
@@ -43,7 +43,7 @@ class Replay:
         return self._ended[1]
 
     def refresh(self) -> RunState:
-        """Take in what was added to the journal, and return the run's state.
+        """Apply what was added to the journal, and return the state.
 
         Raises:
             StateError: The journal cannot be read.
@@ -51,7 +51,7 @@ class Replay:
         with self._lock:
             seen = self._look()
             if self._seen is not None and (seen is None or seen[0] != self._seen[0] or seen[1] < self._seen[1]):
-                # The folder was deleted, and perhaps begun anew under the same name.
+                # The folder was deleted, and perhaps created anew under the same name.
                 self.state, self._reader = RunState(), JournalReader(self.folder.journal_path)
                 self._items = None
             self._seen = seen
@@ -68,7 +68,7 @@ class Replay:
 
 
 class Replays:
-    """The replays of the runs that were asked about last."""
+    """The replays of the runs that were read last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Replay] = OrderedDict()

@@ -14,14 +14,14 @@ _ITEM_KEYS = {"id", "input", "expected_output", "metadata"}
 
 
 class _Stamp(BaseModel):
-    """What every version can read of a run spec."""
+    """What every version reads of a run spec."""
 
     format: int = RUN_SPEC_FORMAT
     version: str | None = None
 
 
 def encode_run_spec(run_spec: RunSpec) -> bytes:
-    """Return a run spec as a file holds it: JSON behind its length and checksum."""
+    """Encode a run spec as JSON behind its length and checksum."""
     stamped = run_spec.model_copy(update={"version": __version__})
     return frame(stamped.model_dump_json(indent=2).encode())
 
@@ -30,7 +30,7 @@ def decode_run_spec(content: bytes) -> RunSpec:
     """Read what `encode_run_spec` wrote, or the plain JSON of version 0.1.
 
     Raises:
-        ValueError: It is damaged, or of a newer version; the text is a clause that says so.
+        ValueError: It is damaged or of a newer version; the message is a clause that says so.
     """
     text = unframe(content.removesuffix(b"\n"))
     if text is None:
@@ -50,7 +50,7 @@ def decode_run_spec(content: bytes) -> RunSpec:
 
 
 def encode_items(items: Iterable[DatasetItem]) -> Iterator[bytes]:
-    """Return the items of a run as a file holds them: a record each."""
+    """Encode the items of a run, a record each."""
     return (frame(_ITEM.dump_json(item, include=_ITEM_KEYS)) for item in items)
 
 

@@ -17,8 +17,8 @@ from lfexp_mcp.model import Score
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.journal import JournalWriter
-from lfexp_mcp.runs.otlp import name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.runs.span_batches import name_spans, split_batch
 
 T = TypeVar("T")
 

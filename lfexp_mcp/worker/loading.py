@@ -23,7 +23,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.run_state import RunState
-from lfexp_mcp.runs.unrecorded import drop_unrecorded
+from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source
 from lfexp_mcp.worker.isolation import RunLog

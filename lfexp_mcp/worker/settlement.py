@@ -26,7 +26,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.run_state import ItemKey, RunState
-from lfexp_mcp.runs.unrecorded import drop_unrecorded
+from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.worker.confirmation import ExpectedRecords, MissingRecords
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.sdk import Sdk, encode

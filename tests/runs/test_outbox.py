@@ -10,8 +10,8 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.runs.otlp import count_spans, name_spans, split_batch
 from lfexp_mcp.runs.outbox import Outbox, count_waiting_spans, waiting_files
+from lfexp_mcp.runs.span_batches import count_spans, name_spans, split_batch
 
 batches = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=3)
 

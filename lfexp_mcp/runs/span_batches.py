@@ -1,17 +1,26 @@
-"""Encoded batches of spans: how many are in one, its two halves, and what is left of one without some spans."""
+"""Encoded batches of spans: counting, splitting and filtering their spans. Loads protobuf, so import it on use."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
+from lfexp_mcp.disk import write_durably
+from lfexp_mcp.errors import StateError
+from lfexp_mcp.model import RunSpec
+from lfexp_mcp.runs.framing import frame
+from lfexp_mcp.runs.identity import evaluation_id, item_ids
+from lfexp_mcp.runs.outbox import SUFFIX, read_batches, waiting_files
+from lfexp_mcp.runs.run_state import RunState
+
 _ITEM = ("langfuse.experiment.id", "langfuse.experiment.item.id")
-"""Attributes that tell whose span it is."""
+"""Attributes that name the experiment and dataset item of a span."""
 
 
 def is_batch(content: bytes) -> bool:
-    """Tell whether a content is an encoded `ExportTraceServiceRequest`."""
+    """Tell whether this is an encoded `ExportTraceServiceRequest`."""
     try:
         ExportTraceServiceRequest.FromString(content)
     except DecodeError:
@@ -54,15 +63,15 @@ def _scopes(batch: bytes) -> list[ScopeSpans]:
 
 
 def drop_spans(batch: bytes, unwanted: Callable[[str, str], tuple[str, str]]) -> bytes:
-    """Leave out spans of experiments' items.
+    """Drop spans of dataset items from a batch.
 
     Args:
         batch: An encoded request.
-        unwanted: Returns, for an experiment and a dataset item, the trace to leave out, and the span to leave out with
-            all below it.
+        unwanted: Returns, for an experiment id and an item id, the id of the trace to drop, and that of the span to
+            drop with its descendants.
 
     Returns:
-        The batch as it was where nothing is left out; empty where nothing is left.
+        The same batch if nothing is dropped; empty if nothing is left.
     """
     request = ExportTraceServiceRequest.FromString(batch)
     scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
@@ -92,3 +101,37 @@ def _lineage(span_id: bytes, parents: Mapping[bytes, bytes]) -> Iterator[str]:
         seen.add(span_id)
         yield span_id.hex()
         span_id = parents.get(span_id, b"")
+
+
+def drop_unrecorded(outbox: Path, run_spec: RunSpec, state: RunState) -> None:
+    """Drop the spans of results and evaluations that a kill left unjournaled: they are made again under the same ids.
+
+    Args:
+        outbox: The folder; no other process may use it meanwhile.
+        run_spec: The run spec.
+        state: The state by the run's journal.
+
+    Raises:
+        StateError: The outbox cannot be read or written.
+    """
+    repeats = {experiment.id: repeat for repeat, experiment in enumerate(run_spec.experiments)}
+
+    def next_ids(experiment_id: str, item_id: str) -> tuple[str, str]:
+        """The trace of the item's next result, and the span of the next evaluation of its newest one."""
+        key = (repeats.get(experiment_id, -1), item_id)
+        ended = state.ended.get(key)
+        trace_id = item_ids(experiment_id, run_spec.created, item_id, state.attempts[key]).trace_id
+        evaluation = evaluation_id(ended.observation_id, state.evaluations[key]) if ended else ""
+        return trace_id, evaluation
+
+    try:
+        for path in waiting_files(outbox):
+            # Version 0.1 did not derive ids beforehand.
+            if path.suffix != SUFFIX:
+                continue
+            batches = read_batches(path).contents
+            kept = [part for batch in batches if (part := drop_spans(batch, next_ids))]
+            if kept != batches:
+                write_durably(path, map(frame, kept))
+    except OSError as error:
+        raise StateError(f"The run's outbox {outbox} cannot be used ({error.strerror or error}).") from error
