@@ -35,18 +35,18 @@ def _without_the_developers_environment() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _workers_that_start_at_once(_without_the_developers_environment: None) -> Iterator[None]:
+def workers(_without_the_developers_environment: None) -> Iterator[PreparedWorkers | None]:
     """Runs that a test process starts itself have their workers forked, where that can be."""
     if not CAN_FORK:
-        yield
+        yield None
         return
-    workers = PreparedWorkers()
+    prepared = PreparedWorkers()
     forking = ModuleType("subprocess")
-    forking.__dict__.update(subprocess.__dict__, Popen=workers.start)
+    forking.__dict__.update(subprocess.__dict__, Popen=prepared.start)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "subprocess", forking)
-        yield
-    workers.close()
+        yield prepared
+    prepared.close()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,8 +69,10 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreConnection]:
+def store(tmp_path_factory: pytest.TempPathFactory, workers: PreparedWorkers | None) -> Iterator[StoreConnection]:
     """The embedded store in a process of its own, one per test worker; tests keep apart by the names they use."""
+    if workers is not None:
+        workers.prepare()
     folder = tmp_path_factory.mktemp("store")
     yield ensure_store(folder)
     stop_store(folder)

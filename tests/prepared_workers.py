@@ -39,6 +39,7 @@ PER_WORKER = {
 """Variables that nothing reads on import; of all others a forked worker has the values of the process it is from."""
 
 MAX_MESSAGE_BYTES = 100_000
+READY = b"ready"
 CAN_FORK = sys.platform == "linux" and not os.environ.get("LFEXP_TEST_SPAWN")
 
 
@@ -78,12 +79,16 @@ class ForkedWorker:
 
 
 class PreparedWorkers:
-    """Starts workers for one test process; started itself with the first of them."""
+    """Starts workers for one test process, from another one that it starts on `prepare` or with the first of them."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._control: socket.socket | None = None
         self._environment: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """Have all imports done, so that no time limit of a test has to cover them."""
+        self._connection()
 
     def start(self, command: list[str], **options: Any) -> "ForkedWorker | subprocess.Popen[bytes]":  # noqa: ANN401
         """Start a process as `subprocess.Popen` does, and fork it where it is a worker as all others are."""
@@ -124,6 +129,7 @@ class PreparedWorkers:
                     env=self._environment,
                 )
                 theirs.close()
+                self._control.recv(len(READY))
             return self._control
 
 
@@ -142,6 +148,7 @@ class Order:
 
 def serve(control: socket.socket) -> Order:
     """Fork a worker for each order that comes, and tell how each ends; return in the worker alone."""
+    control.send(READY)
     told, tells = socket.socketpair()
     tells.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

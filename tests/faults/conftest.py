@@ -22,7 +22,7 @@ def proxy(store: StoreConnection) -> Iterator[FaultProxy]:
 @pytest.fixture
 async def scene(settings: Settings, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Scene]:
     """A dataset and scripts; its runs reach the store through the proxy."""
-    through = settings.model_copy(update={"langfuse_url": proxy.url, "delivery_patience": 30.0, "cancel_grace": 2.0})
+    through = settings.model_copy(update={"langfuse_url": proxy.url, "delivery_patience": 120.0, "cancel_grace": 2.0})
     async with open_workspace(through) as opened:
         yield Scene(opened, tmp_path / "scripts")
 

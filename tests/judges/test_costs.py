@@ -118,9 +118,9 @@ def test_published_prices_are_found_without_a_socket() -> None:
 )
 def test_a_pattern_that_could_keep_us_is_not_relied_on(pattern: str) -> None:
     table = PriceTable([ModelPrice("evil", pattern, 1.0, 1.0)])
-    began = time.perf_counter()
+    began = time.process_time()
     table.price_of("a" * 99 + "!")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert table.price_of("evil") is not None
 
 

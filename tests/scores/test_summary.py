@@ -319,10 +319,10 @@ def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
 
 def test_fifty_thousand_items_are_summarised_quickly() -> None:
     record = run(*[(judged(0.25), score(True, "passed")) for _ in range(50_000)])
-    began = time.perf_counter()
+    began = time.process_time()
     found = summaries(record)
     assert [summary.count for summary in found] == [50_000, 50_000]
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_items_on_which_a_judge_disagrees_with_itself_are_listed_most_first() -> None:

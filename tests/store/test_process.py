@@ -169,7 +169,7 @@ def _listens(connection: StoreConnection) -> bool:
 
 
 def test_a_request_under_way_keeps_the_server(folder: Path) -> None:
-    connection = ensure_store(folder, idle_exit=0.5)
+    connection = ensure_store(folder, idle_exit=2.0)
     host, port = connection.base_url.removeprefix("http://").split(":")
     keys = base64.b64encode(f"{connection.public_key}:{connection.secret_key}".encode()).decode()
     asking = HTTPConnection(host, int(port), timeout=PATIENCE_S)
@@ -178,7 +178,7 @@ def test_a_request_under_way_keeps_the_server(folder: Path) -> None:
     asking.putheader("content-length", "16")
     asking.endheaders()
     asking.send(b'{"name": ')
-    much_later = time.monotonic() + 2.0
+    much_later = time.monotonic() + 4.0
     wait_until(lambda: time.monotonic() > much_later)
     asking.send(b'"late"}')
     assert asking.getresponse().status == 200

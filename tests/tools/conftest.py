@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,12 @@ from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, TextContent
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
+from lfexp_mcp.tools import tool
 from lfexp_mcp.tools.server import build_server
+from tests.waiting import PATIENCE_S
 
 SPECIFICATION = Path(__file__).parent / "specification"
 
@@ -39,18 +42,14 @@ class Caller:
         assert isinstance(result.structured_content, dict)
         return result.structured_content
 
-    async def refusal(self, tool: str, **arguments: JsonValue) -> str:
-        """Call a tool that refuses, and return what it says."""
-        return text_of(await self.error(tool, **arguments))
-
-    async def error(self, tool: str, **arguments: JsonValue) -> CallToolResult:
-        """Call a tool that refuses, and return its result, which matches the tool's output schema as answers do."""
+    async def refusal(self, tool: str, **arguments: JsonValue) -> ErrorAnswer:
+        """Call a tool that refuses, and return its structured content, which matches the tool's output schema."""
         result = await self.result(tool, **arguments)
         assert result.is_error, text_of(result)
-        assert isinstance(result.structured_content, dict)
-        assert set(result.structured_content) == {"error", "next"}
         await self.client.session.validate_tool_result(tool, result)
-        return result
+        refusal = ErrorAnswer.model_validate(result.structured_content)
+        assert all(step.tool in text_of(result) for step in refusal.next)
+        return refusal
 
     async def _note(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress.append((progress, total, message))
@@ -114,3 +113,11 @@ def specified(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return copy
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _calls_that_may_take_long() -> Iterator[None]:
+    """A call to a server in this process has as long as it needs, also on a machine that is busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool, "MIN_LIMIT_S", PATIENCE_S)
+        yield

@@ -57,9 +57,10 @@ async def test_a_task_script_that_cannot_be_used_is_refused_before_anything_runs
     caller: Caller, dataset: str, write_script: WriteScript, script: BadScript
 ) -> None:
     path = write_script(script.name, script.source)
-    said = await caller.refusal("run_experiment", run_name="refused", dataset=dataset, task_script=str(path))
+    refusal = await caller.refusal("run_experiment", run_name="refused", dataset=dataset, task_script=str(path))
+    assert refusal.error.code == "script"
     for part in script.says:
-        assert part in said
+        assert part in refusal.error.message
     runs = RunList.model_validate(await caller.answer("list_runs", dataset=dataset))
     assert "refused" not in {run.name for run in runs.runs}
 
@@ -69,22 +70,24 @@ async def test_a_task_script_that_cannot_be_used_is_refused_before_anything_runs
 async def test_an_evaluator_script_that_cannot_be_used_is_refused(
     caller: Caller, dataset: str, write_script: WriteScript, script: BadScript
 ) -> None:
-    said = await caller.refusal(
+    refusal = await caller.refusal(
         "run_experiment",
         run_name="refused",
         dataset=dataset,
         task_script=str(write_script("task.py", GOOD)),
         evaluator_script=str(write_script(script.name, script.source)),
     )
+    assert refusal.error.code == "script"
     for part in script.says:
-        assert part in said
+        assert part in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(caller: Caller, dataset: str) -> None:
-    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
-    assert str(NOT_THERE) in said
-    assert "Pass the absolute path" in said
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
+    assert refusal.error.code == "script"
+    assert str(NOT_THERE) in refusal.error.message
+    assert "Pass the absolute path" in refusal.error.message
 
 
 @pytest.mark.anyio
@@ -92,22 +95,23 @@ async def test_an_unknown_dataset_is_answered_with_the_names_near_it(
     caller: Caller, dataset: str, write_script: WriteScript
 ) -> None:
     task = str(write_script("task.py", GOOD))
-    said = await caller.refusal("run_experiment", run_name="r", dataset="bad imput", task_script=task)
-    assert "'bad imput'" in said
-    assert f"Did you mean '{dataset}'" in said
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset="bad imput", task_script=task)
+    assert refusal.error.code == "not_found"
+    assert "'bad imput'" in refusal.error.message
+    assert f"Did you mean '{dataset}'" in refusal.error.message
     for tool in ("list_runs", "get_run", "analyze_run", "cancel_run"):
         arguments = {} if tool == "list_runs" else {"run_name": "r"}
-        assert "'bad imput'" in await caller.refusal(tool, dataset="bad imput", **arguments)
+        assert "'bad imput'" in (await caller.refusal(tool, dataset="bad imput", **arguments)).error.message
 
 
 @pytest.mark.anyio
 async def test_an_unknown_run_is_answered_with_what_to_call(caller: Caller, dataset: str) -> None:
     for tool in ("get_run", "analyze_run", "cancel_run"):
-        said = await caller.refusal(tool, dataset=dataset, run_name="no such run")
-        assert "'no such run'" in said
-        assert "list_runs" in said
-    said = await caller.refusal("compare_runs", dataset=dataset, runs=["no such run", "nor this"])
-    assert "'no such run'" in said
+        refusal = await caller.refusal(tool, dataset=dataset, run_name="no such run")
+        assert "'no such run'" in refusal.error.message
+        assert "list_runs" in {step.tool for step in refusal.next}
+    refusal = await caller.refusal("compare_runs", dataset=dataset, runs=["no such run", "nor this"])
+    assert "'no such run'" in refusal.error.message
 
 
 @pytest.mark.anyio
@@ -118,9 +122,10 @@ async def test_a_name_that_is_taken_is_refused_with_resume_as_the_way_on(
     await caller.answer("create_dataset", name=name, items=[{"input": 1}])
     task = str(write_script("task.py", GOOD))
     await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task)
-    said = await caller.refusal("run_experiment", run_name="r", dataset=name, task_script=task)
-    assert "'r'" in said
-    assert "resume" in said
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset=name, task_script=task)
+    assert refusal.error.code == "run_exists"
+    assert "'r'" in refusal.error.message
+    assert any(step.arguments.get("resume") is True for step in refusal.next)
     again = await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task, resume=True)
     assert RunAnswer.model_validate(again).succeeded == 1
 
@@ -134,9 +139,10 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
     caller: Caller, dataset: str, write_script: WriteScript, argument: str, value: int
 ) -> None:
     arguments: dict[str, JsonValue] = {argument: value, "task_script": str(write_script("task.py", GOOD))}
-    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset, **arguments)
-    assert argument in said
-    assert "greater than" in said
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset=dataset, **arguments)
+    assert refusal.error.code == "usage"
+    assert argument in refusal.error.message
+    assert "greater than" in refusal.error.message
 
 
 @pytest.mark.parametrize(
@@ -155,47 +161,49 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
 async def test_an_argument_that_is_wrong_is_named_with_what_it_should_be(
     caller: Caller, tool: str, arguments: dict[str, JsonValue], says: str
 ) -> None:
-    said = await caller.refusal(tool, **arguments)
-    assert says in said
+    refusal = await caller.refusal(tool, **arguments)
+    assert refusal.error.code == "usage"
+    assert says in refusal.error.message
     for foreign in ("pydantic", "validation error", "Arguments"):
-        assert foreign not in said
+        assert foreign not in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_call_that_lacks_what_it_needs_says_what(caller: Caller, dataset: str) -> None:
-    said = await caller.refusal("run_experiment", run_name="r", dataset=dataset)
-    assert "task_script" in said
-    assert "task_prompt" in said
-    said = await caller.refusal("run_experiment", run_name="r", task_script="t.py")
-    assert "dataset" in said
-    assert "live" in said
-    assert "runs" in await caller.refusal("compare_runs", dataset=dataset, runs=["only one"])
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset=dataset)
+    assert "task_script" in refusal.error.message
+    assert "task_prompt" in refusal.error.message
+    refusal = await caller.refusal("run_experiment", run_name="r", task_script="t.py")
+    assert "dataset" in refusal.error.message
+    assert "live" in refusal.error.message
+    assert "runs" in (await caller.refusal("compare_runs", dataset=dataset, runs=["only one"])).error.message
 
 
 @pytest.mark.anyio
 async def test_an_empty_dataset_is_refused_with_how_to_fill_it(caller: Caller, write_script: WriteScript) -> None:
     await caller.answer("create_dataset", name="empty one")
     task = str(write_script("task.py", GOOD))
-    said = await caller.refusal("run_experiment", run_name="r", dataset="empty one", task_script=task)
-    assert "'empty one'" in said
-    assert "create_dataset" in said
+    refusal = await caller.refusal("run_experiment", run_name="r", dataset="empty one", task_script=task)
+    assert "'empty one'" in refusal.error.message
+    assert "create_dataset" in {step.tool for step in refusal.next}
 
 
 @pytest.mark.anyio
 async def test_an_item_without_input_is_refused(caller: Caller) -> None:
-    said = await caller.refusal("create_dataset", name="no input", items=[{"expected_output": "x"}])
-    assert "input" in said
-    said = await caller.refusal("create_dataset", name="no input", items=[{"input": None}])
-    assert "input" in said
+    refusal = await caller.refusal("create_dataset", name="no input", items=[{"expected_output": "x"}])
+    assert "input" in refusal.error.message
+    refusal = await caller.refusal("create_dataset", name="no input", items=[{"input": None}])
+    assert "input" in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_broken_line_of_a_file_is_named_and_nothing_is_stored(caller: Caller, tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text('{"input": 1}\n{"input": 2\n', encoding="utf-8")
-    said = await caller.refusal("create_dataset", name="never stored", items_file=str(path))
-    assert "line 2" in said
-    assert "'never stored'" in await caller.refusal("list_runs", dataset="never stored")
+    refusal = await caller.refusal("create_dataset", name="never stored", items_file=str(path))
+    assert refusal.error.code == "data_file"
+    assert "line 2" in refusal.error.message
+    assert "'never stored'" in (await caller.refusal("list_runs", dataset="never stored")).error.message
 
 
 @pytest.mark.parametrize("name", ["a/b", "a,b", 'say "hi"', "it's", "näme 名前 🎉", "100% & more?#x"])
@@ -220,8 +228,8 @@ async def test_a_text_that_could_be_json_is_read_as_the_text_that_it_is(
     await caller.answer("create_dataset", name=name, items=[{"input": "another"}], description=item_id)
     task = str(write_script("task.py", GOOD))
     await caller.answer("run_experiment", run_name="r", dataset=name, task_script=task, description=item_id)
-    said = await caller.refusal("get_run", dataset=name, run_name="r", item_id=item_id)
-    assert repr(item_id) in said
+    refusal = await caller.refusal("get_run", dataset=name, run_name="r", item_id=item_id)
+    assert repr(item_id) in refusal.error.message
     read = RunDetail.model_validate(await caller.answer("get_run", dataset=name, run_name="r", item_id=None))
     assert (len(read.items), read.description) == (1, item_id)
 
@@ -248,47 +256,51 @@ async def test_an_item_whose_task_raises_scores_nothing_and_stops_nobody(
 async def test_wrong_keys_are_refused_without_showing_them(settings: Settings, home: Path) -> None:
     wrong = settings.model_copy(update={"langfuse_secret_key": SecretStr("sk-lf-quite-wrong"), "home": home})
     async with Client(build_server(wrong)) as client:
-        said = await Caller(client).refusal("list_runs", dataset="x")
-    assert "LANGFUSE_SECRET_KEY" in said
-    assert "quite-wrong" not in said
+        refusal = await Caller(client).refusal("list_runs", dataset="x")
+    assert refusal.error.code == "credentials"
+    assert "LANGFUSE_SECRET_KEY" in refusal.error.message
+    assert "quite-wrong" not in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_server_that_cannot_be_reached_is_named(settings: Settings, home: Path) -> None:
     gone = settings.model_copy(update={"langfuse_url": "http://127.0.0.1:9", "home": home})
     async with Client(build_server(gone)) as client:
-        said = await Caller(client).refusal("list_runs", dataset="x")
-    assert "127.0.0.1:9" in said
+        refusal = await Caller(client).refusal("list_runs", dataset="x")
+    assert refusal.error.code == "unreachable"
+    assert "127.0.0.1:9" in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_one_key_of_two_is_an_error_that_says_so(home: Path) -> None:
     async with Client(stdio_server(home, None, LANGFUSE_PUBLIC_KEY="pk-lf-alone")) as client:
         assert (await client.list_tools()).tools
-        said = await Caller(client).refusal("list_runs", dataset="x")
-    assert "LANGFUSE_SECRET_KEY is missing" in said
+        refusal = await Caller(client).refusal("list_runs", dataset="x")
+    assert refusal.error.code == "credentials"
+    assert "LANGFUSE_SECRET_KEY" in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_variable_with_an_impossible_value_is_named(home: Path) -> None:
     async with Client(stdio_server(home, None, LFEXP_KEEP_RUNS="many")) as client:
-        said = await Caller(client).refusal("list_runs", dataset="x")
-    assert "LFEXP_KEEP_RUNS" in said
+        refusal = await Caller(client).refusal("list_runs", dataset="x")
+    assert refusal.error.code == "usage"
+    assert "LFEXP_KEEP_RUNS" in refusal.error.message
 
 
 @pytest.mark.anyio
 async def test_a_judge_that_does_not_exist_is_refused_before_anything_runs(
     caller: Caller, dataset: str, write_script: WriteScript
 ) -> None:
-    said = await caller.refusal(
+    refusal = await caller.refusal(
         "run_experiment",
         run_name="judged",
         dataset=dataset,
         task_script=str(write_script("task.py", GOOD)),
         judges=["judge-that-is-not-there"],
     )
-    assert "judge-that-is-not-there" in said
-    assert "create_judge" in said
+    assert "judge-that-is-not-there" in refusal.error.message
+    assert "create_judge" in {step.tool for step in refusal.next}
 
 
 @pytest.mark.anyio
@@ -300,15 +312,16 @@ async def test_a_judge_with_a_placeholder_nobody_fills_is_refused(
         caller = Caller(client)
         await caller.answer("create_dataset", name=DATASET, items=[{"id": "bad-input-a", "input": "a"}])
         await caller.answer("create_judge", name="judge-odd-placeholder", prompt="Rate {{outptu}} from 0 to 10.")
-        said = await caller.refusal(
+        refusal = await caller.refusal(
             "run_experiment",
             run_name="judged",
             dataset=DATASET,
             task_script=str(write_script("task.py", GOOD)),
             judges=["judge-odd-placeholder"],
         )
-    assert "outptu" in said
-    assert "judge-odd-placeholder" in said
+    assert refusal.error.code == "judge"
+    assert "outptu" in refusal.error.message
+    assert "judge-odd-placeholder" in refusal.error.message
 
 
 @pytest.mark.anyio
@@ -316,15 +329,16 @@ async def test_a_judge_without_a_key_of_its_model_is_refused_before_anything_run
     caller: Caller, dataset: str, write_script: WriteScript
 ) -> None:
     await caller.answer("create_judge", name="judge-keyless", prompt="Rate {{output}} from 0 to 10.")
-    said = await caller.refusal(
+    refusal = await caller.refusal(
         "run_experiment",
         run_name="judged",
         dataset=dataset,
         task_script=str(write_script("task.py", GOOD)),
         judges=["judge-keyless"],
     )
-    assert "OPENAI_API_KEY" in said
-    assert "ANTHROPIC_API_KEY" in said
+    assert refusal.error.code == "judge"
+    assert "OPENAI_API_KEY" in refusal.error.message
+    assert "ANTHROPIC_API_KEY" in refusal.error.message
 
 
 @pytest.mark.anyio
@@ -333,16 +347,16 @@ async def test_no_judges_found_is_said_with_how_to_make_one(home: Path, write_sc
         caller = Caller(client)
         await caller.answer("create_dataset", name="unjudged", items=[{"input": "a"}])
         task = str(write_script("task.py", GOOD))
-        said = await caller.refusal(
+        refusal = await caller.refusal(
             "run_experiment", run_name="r", dataset="unjudged", task_script=task, use_langfuse_judges=True
         )
     stop_store(home / "store")
-    assert "create_judge" in said
+    assert "create_judge" in {step.tool for step in refusal.next}
 
 
 @pytest.mark.anyio
 async def test_a_judges_name_has_to_be_one_that_is_found(caller: Caller) -> None:
-    assert "judge-" in await caller.refusal("create_judge", name="accuracy", prompt="Rate {{output}}.")
+    assert "judge-" in (await caller.refusal("create_judge", name="accuracy", prompt="Rate {{output}}.")).error.message
 
 
 @pytest.mark.parametrize("path", ["nul\0.py", "x" * 5_000 + ".py", "~no-such-user-here/x.py"])
@@ -359,5 +373,5 @@ async def test_a_path_that_no_file_can_have_is_refused_by_every_argument(
             "run_experiment", run_name="r", dataset=dataset, task_script=task, evaluator_script=task, python=path
         ),
     ]
-    assert all("cannot be" in text for text in said)
-    assert all(len(text) < 1_000 for text in said[:3])
+    assert [refusal.error.code for refusal in said] == ["data_file", "script", "script", "worker"]
+    assert all(len(refusal.error.message) < 1_000 for refusal in said[:3])

@@ -138,7 +138,7 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
     settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LFEXP_JUDGE_CONCURRENCY", "1")
-    openai_server.script(Failure(429, "Slow down.", headers={"retry-after-ms": "1500"}), Reply())
+    openai_server.script(Failure(429, "Slow down.", headers={"retry-after-ms": "3000"}), Reply())
     await scene.fill(3)
     async with open_workspace(scene_settings(settings)) as ws:
         prompted = Scene(ws, scene.folder, scene.dataset)
@@ -147,7 +147,7 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
         answer = await prompted.run(None, task_prompt=name, max_concurrency=3)
         assert answer.succeeded == 3
         items = {item.item_id: item for item in (await prompted.record()).items}
-        assert all(0 < (item.seconds or 0) < 1 for item in items.values())
+        assert all(0 < (item.seconds or 0) < 2.5 for item in items.values())
         for stored in await ws.gateway.experiments.results(str(answer.experiment_id)):
             assert stored.started is not None
             assert stored.seconds == pytest.approx(items[stored.item_id].seconds, abs=0.01)

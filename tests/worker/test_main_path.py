@@ -7,7 +7,7 @@ from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway import STATUS_SCORE_NAME
 from lfexp_mcp.model import EvaluatorInfo, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
@@ -245,7 +245,7 @@ async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_
     assert answer.progress is not None
     assert [step.tool for step in answer.next] == ["get_run", "cancel_run"]
     async with anyio.create_task_group() as group:
-        group.start_soon(wait_for_run, scene.ws, scene.dataset, scene.run_name, 60, tell)
+        group.start_soon(wait_for_run, scene.ws, scene.dataset, scene.run_name, PATIENCE_S, tell)
         await until(lambda: any(progress.total == 4 for progress in told))
         gate.touch()
     assert (await scene.run_folder()).status() == "completed"
