@@ -101,9 +101,12 @@ class JudgeRunner:
                 errors.append(error)
 
         try:
-            async with open_group() as group:
-                for _ in range(judge.samples):
-                    group.start_soon(vote)
+            if judge.samples == 1:
+                await vote()
+            else:
+                async with open_group() as group:
+                    for _ in range(judge.samples):
+                        group.start_soon(vote)
         finally:
             if self._on_usage is not None:
                 self._on_usage(judge, meter.usage)

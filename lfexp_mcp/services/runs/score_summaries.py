@@ -31,7 +31,11 @@ def summarise_scores(record: RunRecord, interpretations: Mapping[str, ScoreInter
         for score in item.scores:
             scores[score.name].append(score)
     summaries = [_summary(interpretations[name], scores[name], unscored[name]) for name in interpretations]
-    summaries += [_never_scored(name, unscored[name]) for name in unscored if name not in interpretations]
+    summaries += [
+        ScoreSummary(name=name, data_type="NUMERIC", display=f"not scored ({failed} failed)", count=0, unscored=failed)
+        for name, failed in unscored.items()
+        if name not in interpretations
+    ]
     return sorted(summaries, key=lambda summary: summary.name)
 
 
@@ -116,21 +120,6 @@ def _display(
         good = "true, lower is better" if how.scale and how.scale.lower_is_better else ""
         return f"{mean:.0%} ({true} of {len(scores)}{f' {good}' if good else ''})"
     return f"{mean:g} (no scale)" if how.scale is None else how.scale.display(mean)
-
-
-def _never_scored(name: str, unscored: int) -> ScoreSummary:
-    return ScoreSummary(
-        name=name,
-        data_type="NUMERIC",
-        mean=None,
-        display=f"not scored ({unscored} failed)",
-        count=0,
-        unscored=unscored,
-        min=None,
-        max=None,
-        scale=None,
-        scale_source=None,
-    )
 
 
 def summarise_repeats(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[RepeatedScore]:
