@@ -19,7 +19,7 @@ from lfexp_mcp.gateway.observations import Observations
 from lfexp_mcp.gateway.prompts import Prompts
 from lfexp_mcp.gateway.records import Comment, ModelPrice, Queue, QueueItem, ScoreConfig
 from lfexp_mcp.gateway.scores import Scores
-from lfexp_mcp.gateway.transport import POLICY, Transport
+from lfexp_mcp.gateway.transport import POLICY, CursorPage, Transport
 from lfexp_mcp.model import Scale
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
@@ -39,10 +39,6 @@ class _Health(BaseModel):
 
 class _Project(BaseModel):
     id: str
-
-
-class _Projects(BaseModel):
-    data: list[_Project]
 
 
 class Gateway:
@@ -94,7 +90,7 @@ class Gateway:
     async def project_id(self) -> str:
         """Return the id of the project that the keys belong to; this also checks the keys."""
         if self._project_id is None:
-            projects = await self._transport.get("read the project", "/projects", _Projects)
+            projects = await self._transport.get("read the project", "/projects", CursorPage[_Project])
             self._project_id = projects.data[0].id
         return self._project_id
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway.records import Dataset
-from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport
+from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport, without_none
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import DatasetItem, NextStep
@@ -60,11 +60,8 @@ class Datasets:
             UsageError: A dataset of this name could not be read again.
         """
         check_dataset_name(name)
-        body: dict[str, JsonValue] = {"name": name}
-        if description is not None:
-            body["description"] = description
-        if metadata is not None:
-            body["metadata"] = metadata
+        fields: dict[str, JsonValue] = {"name": name, "description": description, "metadata": metadata}
+        body = without_none(fields)
         return await self._transport.post(f"create dataset {name!r}", "/v2/datasets", Dataset, body)
 
     async def items(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItem]:

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 import anyio.to_thread
 from pydantic import JsonValue
@@ -14,7 +15,7 @@ from lfexp_mcp.gateway.responses import TooLargeError, check_exported_spans
 from lfexp_mcp.gateway.transport import ONCE, Query, Transport, format_time
 
 MAX_PAGE_SIZE = 1000
-_FIELDS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
+_FIELDS = "core,basic,model,usage"
 
 
 class Observations:
@@ -27,9 +28,13 @@ class Observations:
         self,
         *,
         trace_id: str | None = None,
+        type: Literal["GENERATION"] | None = None,
+        environment: str | None = None,
         root_only: bool = False,
         filter: Sequence[dict[str, JsonValue]] | None = None,
+        since: datetime | None = None,
         until: datetime | None = None,
+        with_content: bool = True,
         page_size: int = MAX_PAGE_SIZE,
         max_rows: int | None = None,
     ) -> list[Observation]:
@@ -37,45 +42,28 @@ class Observations:
 
         Args:
             trace_id: Only those of this trace.
+            type: Only those of this type.
+            environment: Only those of this environment, such as `sdk-experiment`.
             root_only: Only roots of traces.
-            filter: Langfuse's filter conditions; they take the place of the other arguments.
+            filter: Langfuse's filter conditions; they take the place of the other conditions.
+            since: Only those started from this time on.
             until: Only those started before this time.
+            with_content: Whether to read inputs, outputs and metadata.
             page_size: How many to read with one request, at most 1,000.
             max_rows: Stop reading pages once there are so many.
         """
         query: Query = {
-            "fields": _FIELDS,
+            "fields": f"{_FIELDS},io,metadata" if with_content else _FIELDS,
             "traceId": trace_id,
+            "type": type,
+            "environment": environment,
             "isRootObservation": "true" if root_only else None,
             "filter": json.dumps(filter) if filter else None,
+            "fromStartTime": format_time(since),
             "toStartTime": format_time(until),
             "limit": page_size,
         }
-        return await self._read("read observations", query, max_rows)
-
-    async def generations(
-        self, environment: str, since: datetime, until: datetime, max_rows: int | None = None
-    ) -> list[Observation]:
-        """Return the model calls of an environment begun between two times, newest first, without inputs and outputs.
-
-        Args:
-            environment: Such as `sdk-experiment`.
-            since: Begun at this time or later.
-            until: Begun before this time.
-            max_rows: Stop reading pages once there are so many.
-        """
-        query: Query = {
-            "fields": "core,basic,model,usage",
-            "type": "GENERATION",
-            "environment": environment,
-            "fromStartTime": format_time(since),
-            "toStartTime": format_time(until),
-            "limit": MAX_PAGE_SIZE,
-        }
-        return await self._read("read the model calls", query, max_rows)
-
-    async def _read(self, what: str, query: Query, max_rows: int | None) -> list[Observation]:
-        return await self._transport.follow(what, "/v2/observations", Observation, query, max_rows)
+        return await self._transport.follow("read observations", "/v2/observations", Observation, query, max_rows)
 
     async def send(self, otlp: bytes) -> None:
         """Ingest spans. The request is sent once: the caller keeps what is not acknowledged and repeats it.

@@ -16,7 +16,6 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import (
     OTHERS,
-    HumanMaker,
     JudgeMaker,
     OtherMaker,
     RecordedStatus,
@@ -41,21 +40,16 @@ def with_maker(metadata: Mapping[str, JsonValue], maker: ScoreMaker) -> dict[str
     return {**metadata, METADATA_KEY: _MAKER.dump_json(maker, exclude_none=True).decode()}
 
 
-def split_maker(
-    metadata: Mapping[str, JsonValue], source: ScoreSource, author: str | None, config_id: str | None
-) -> tuple[ScoreMaker, dict[str, JsonValue]]:
+def split_maker(metadata: Mapping[str, JsonValue], source: ScoreSource) -> tuple[ScoreMaker, dict[str, JsonValue]]:
     """Read who made a score, and return its metadata without that.
 
     Args:
         metadata: As Langfuse returns it.
-        source: As Langfuse returns it; only scores of source `API` can be a run's own.
-        author: The human who gave the score.
-        config_id: The score's config.
+        source: As Langfuse returns it; only scores of source `API` can be a run's own. The maker of an annotation is
+            known to `Score` by its author.
     """
-    if source == "ANNOTATION":
-        return HumanMaker(author, config_id), dict(metadata)
-    if source == "EVAL":
-        return OtherMaker("EVAL"), dict(metadata)
+    if source != "API":
+        return OtherMaker("EVAL") if source == "EVAL" else OTHERS, dict(metadata)
     written = metadata.get(METADATA_KEY)
     rest = {key: value for key, value in metadata.items() if key != METADATA_KEY}
     if isinstance(written, str | dict):

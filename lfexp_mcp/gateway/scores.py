@@ -13,7 +13,7 @@ from lfexp_mcp.errors import RejectedError
 from lfexp_mcp.gateway.records import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.gateway.responses import TooLargeError, are_scores_stored, check_stored_score
 from lfexp_mcp.gateway.score_metadata import with_maker
-from lfexp_mcp.gateway.transport import ONCE, PAGE_SIZE, Query, Transport, format_time
+from lfexp_mcp.gateway.transport import ONCE, PAGE_SIZE, Query, Transport, format_time, without_none
 from lfexp_mcp.gateway.wire import ScoreRow, read_scores
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import Score, ScoreSource
@@ -148,4 +148,4 @@ def _body(score: Score) -> dict[str, JsonValue]:
         "environment": EXPERIMENT_ENVIRONMENT,
         "configId": score.config_id,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return without_none(fields)

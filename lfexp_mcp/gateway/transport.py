@@ -110,7 +110,7 @@ class Transport:
         Raises:
             LfexpError: See `call`.
         """
-        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        parameters = without_none(query or {})
         return await self._send(what, answer_type, lambda: self.http.get(f"/api/public{path}", params=parameters))
 
     async def post(self, what: str, path: str, answer_type: type[T], body: Mapping[str, JsonValue]) -> T:
@@ -267,6 +267,11 @@ def _message(body: object, secrets: Sequence[str]) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def without_none(fields: Mapping[str, T]) -> dict[str, T]:
+    """Leave out what is None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def format_time(moment: datetime | None) -> str | None:

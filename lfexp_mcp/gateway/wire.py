@@ -5,7 +5,7 @@ and Langfuse does not say which it was: the string `18` and the number 18 are th
 None. There is no right way to read such a text back, so objects and lists are decoded and everything else stays text.
 The journal of a run on this machine holds the values as the task returned them, and is preferred where there is one.
 
-Rows that come by the thousand are parsed here rather than by the SDK, which needs 10 ms for each result of a run.
+Answers are parsed here rather than by the SDK's client, which takes a second to import and 10 ms for each result.
 """
 
 from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ TextOrNone = Annotated[str | None, AfterValidator(lambda text: text or None)]
 
 
 class _Row(BaseModel):
-    model_config = WIRE | ConfigDict(extra="ignore", frozen=True)
+    model_config = WIRE | ConfigDict(frozen=True)
 
 
 _SOURCES: dict[str, ScoreSource] = {"EVAL": "EVAL", "ANNOTATION": "ANNOTATION"}
@@ -93,7 +93,7 @@ class ScoreRow(_Row):
         if self.data_type == "CORRECTION":
             return None
         source = _SOURCES.get(self.source, "API")
-        maker, metadata = split_maker(self.metadata or {}, source, self.author_user_id, self.config_id)
+        maker, metadata = split_maker(self.metadata or {}, source)
         raw = metadata.get("raw")
         subject = {f"{self.subject.kind}_id": self.subject.id} if self.subject else {}
         return Score(
@@ -177,13 +177,13 @@ class ExperimentItemRow(_Row):
     def result(self, repeat: int = 0, scores: Sequence[Score] | None = None) -> ItemResult:
         """Convert.
 
-        A failed task is told by its output, as `run_experiment` of the SDK records it: `Error: ` and the reason. The
-        level alone does not tell, since a task may set it itself. An expected output that was never set comes as an
-        empty string.
+        A failed task has the level `ERROR` and the output `Error: ` with the reason, as the SDK's `run_experiment`
+        records it; the level alone does not count, since a task may set it. An expected output that was never set comes
+        as an empty string.
 
         Args:
             repeat: Which repetition of the run it is of, from 0.
-            scores: In place of its own, where Langfuse has sent only a part of them.
+            scores: Instead of its own, if Langfuse has sent only some of them.
         """
         error = None
         if self.level == "ERROR" and isinstance(self.output, str) and self.output.startswith("Error:"):

@@ -49,7 +49,14 @@ async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
     longest = max(item.seconds or 0.0 for item in timed)
     until = max(starts) + timedelta(seconds=longest + 1)
     most = max(MIN_CALLS_READ, MAX_CALLS_PER_ITEM * len(starts))
-    calls = await ws.gateway.observations.generations(EXPERIMENT_ENVIRONMENT, min(starts), until, most)
+    calls = await ws.gateway.observations.find(
+        type="GENERATION",
+        environment=EXPERIMENT_ENVIRONMENT,
+        since=min(starts),
+        until=until,
+        with_content=False,
+        max_rows=most,
+    )
     if len(calls) >= most:
         warning = f"Tokens and cost are left out: over {most} model calls were made during this run."
         return RunTaskUsage({}, (warning,))
