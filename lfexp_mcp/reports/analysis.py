@@ -125,7 +125,7 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
     return (
         *outputs,
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
-        *([f"Dearest: {', '.join(most_expensive)}"] if most_expensive else []),
+        *([f"Most expensive: {', '.join(most_expensive)}"] if most_expensive else []),
         *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
         *_split_votes(answer),
     )

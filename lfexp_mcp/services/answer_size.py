@@ -33,7 +33,7 @@ _MIN_TEXT_CHARS: dict[Detail, int] = {"summary": 150, "full": _UNCUT}
 """Texts are cut below this length only where a single row would not fit; before, rows are dropped."""
 _CUT_TEXT_CHARS = 150
 _CUT_ROWS = 5
-"""Size from which an answer is cut everywhere, where no text length makes even one row fit."""
+"""Size of an answer that is then cut further, if not even one row with the shortest texts fits."""
 _NAME_FIELDS = ("_id", "_url", "url", "_cursor", "name", "dataset", "run", "score", "judge", "log", "baseline")
 _CUTS = ((2000, 100), (1000, 50), (600, 25), (300, 10), (300, 5), (200, 2))
 """Characters of a text and entries of a list, the most generous first."""
@@ -137,7 +137,7 @@ def truncate_value(value: JsonValue, max_chars: int) -> JsonValue:
 
 
 class _Truncation:
-    """Cuts an answer to one size, noting how much of which list it dropped."""
+    """Cuts one answer, counting what it drops of each list."""
 
     def __init__(self, text_chars: int, entries: int) -> None:
         self._text_chars = text_chars

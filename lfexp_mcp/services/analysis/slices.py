@@ -15,6 +15,14 @@ MAX_CATEGORIES = 20
 MIN_ITEMS_PER_VALUE = 2
 """Nor is one whose values have fewer items on average, such as an id."""
 MAX_LABEL_CHARS = 80
+_ORDER: tuple[SliceVerdict, ...] = (
+    "worse than the rest",
+    "lower than the rest",
+    "higher than the rest",
+    "not shown to differ",
+    "better than the rest",
+    "too few items",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,76 +45,51 @@ def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
         One result per slice and score with items on both sides, those shown to be worse first, then by difference.
     """
     slices = list(_slices(values))
-    places = {score: _places(values.numbers.get(score, {}), slices) for score in scores}
-    tests = sum(len(groups) for groups in places.values())
-    compared = [
-        (piece, score, len(group), result)
-        for score, groups in places.items()
-        for (piece, group), result in zip(groups, _compare(values, score, groups, tests), strict=True)
-    ]
-    adjusted = holm([result.p for _, _, _, result in compared])
+    groups = {score: _groups(values.numbers.get(score, {}), slices) for score in scores}
+    tests = sum(map(len, groups.values()))
+    compared: list[tuple[_Slice, str, int, SubgroupDifference]] = []
+    for score, of_score in groups.items():
+        if of_score:
+            numbers, width = list(values.numbers[score].values()), 1.0 if values.has_scale(score) else None
+            differences = compare_with_rest(numbers, [indices for _, indices in of_score], width, tests)
+            compared += [
+                (piece, score, len(indices), difference)
+                for (piece, indices), difference in zip(of_score, differences, strict=True)
+            ]
+    adjusted = holm([difference.p for _, _, _, difference in compared])
     results = [
-        _result(piece, score, count, result, p, on_scale=values.has_scale(score))
-        for (piece, score, count, result), p in zip(compared, adjusted, strict=True)
+        SliceResult(
+            key=piece.key,
+            value=piece.value,
+            score=score,
+            count=count,
+            mean=difference.mean,
+            rest_mean=difference.rest_mean,
+            delta=difference.delta,
+            interval=difference.interval,
+            p_adjusted=p,
+            verdict=_verdict(difference, p, has_scale=values.has_scale(score)),
+        )
+        for (piece, score, count, difference), p in zip(compared, adjusted, strict=True)
     ]
-    return sorted(results, key=_rank)
+    return sorted(results, key=lambda one: (_ORDER.index(one.verdict), one.delta, one.key, one.value, one.score))
 
 
-def _places(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tuple[_Slice, list[int]]]:
+def _groups(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tuple[_Slice, list[int]]]:
     """The slices with items on both sides, with the indices of their items among a score's numbers."""
-    found = [(piece, [place for place, item_id in enumerate(numbers) if item_id in piece.item_ids]) for piece in slices]
-    return [(piece, group) for piece, group in found if 0 < len(group) < len(numbers)]
+    found = [(piece, [index for index, item_id in enumerate(numbers) if item_id in piece.item_ids]) for piece in slices]
+    return [(piece, indices) for piece, indices in found if 0 < len(indices) < len(numbers)]
 
 
-def _compare(
-    values: ScoredRun, score: str, groups: Sequence[tuple[_Slice, list[int]]], tests: int
-) -> list[SubgroupDifference]:
-    if not groups:
-        return []
-    width = 1.0 if values.has_scale(score) else None
-    return compare_with_rest(list(values.numbers[score].values()), [group for _, group in groups], width, tests)
-
-
-_ORDER: tuple[SliceVerdict, ...] = (
-    "worse than the rest",
-    "lower than the rest",
-    "higher than the rest",
-    "not shown to differ",
-    "better than the rest",
-    "too few items",
-)
-
-
-def _rank(result: SliceResult) -> tuple[int, float, str, str, str]:
-    return (_ORDER.index(result.verdict), result.delta, result.key, result.value, result.score)
-
-
-def _result(
-    piece: _Slice, score: str, count: int, result: SubgroupDifference, p: float | None, *, on_scale: bool
-) -> SliceResult:
-    return SliceResult(
-        key=piece.key,
-        value=piece.value,
-        score=score,
-        count=count,
-        mean=result.mean,
-        rest_mean=result.rest_mean,
-        delta=result.delta,
-        interval=result.interval,
-        p_adjusted=p,
-        verdict=_verdict(result, p, on_scale=on_scale),
-    )
-
-
-def _verdict(result: SubgroupDifference, p: float | None, *, on_scale: bool) -> SliceVerdict:
+def _verdict(difference: SubgroupDifference, p: float | None, *, has_scale: bool) -> SliceVerdict:
     """Without a scale, it is unknown whether more is better."""
     if p is None:
         return "too few items"
-    if p >= ALPHA or (result.interval is not None and not result.interval.excludes_zero):
+    if p >= ALPHA or (difference.interval is not None and not difference.interval.excludes_zero):
         return "not shown to differ"
-    if on_scale:
-        return "worse than the rest" if result.delta < 0 else "better than the rest"
-    return "lower than the rest" if result.delta < 0 else "higher than the rest"
+    if has_scale:
+        return "worse than the rest" if difference.delta < 0 else "better than the rest"
+    return "lower than the rest" if difference.delta < 0 else "higher than the rest"
 
 
 def _slices(values: ScoredRun) -> Iterator[_Slice]:

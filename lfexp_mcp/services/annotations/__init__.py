@@ -1,4 +1,4 @@
-"""Human comments and scores: who said what on which item, recurring themes, and agreement with the judges."""
+"""Human comments and scores: comments by item, recurring themes, and agreement with the judges."""
 
 from lfexp_mcp.services.annotations.fetch import fetch_annotation_comments
 

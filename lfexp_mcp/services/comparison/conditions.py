@@ -25,7 +25,7 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Fails a run whose mean, or difference to the baseline, is on the wrong side of a limit."""
+    """Fails a run if its mean, or its difference to the baseline, is on the wrong side of a limit."""
 
     expression: str
     name: str
@@ -46,7 +46,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class NotWorse:
-    """Fails a run of which a score is shown to be worse than the baseline's."""
+    """Fails a run if a score is shown to be worse than the baseline's."""
 
     expression: str
     name: str | None

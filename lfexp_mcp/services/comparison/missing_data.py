@@ -13,9 +13,9 @@ MissingReason = Literal["failed", "pending", "unscored", "one-sided", "left out"
 """Why a result has no value. `left out`: its evaluator chose not to score it, so none is missing; but if it did score
 the item in the other run (`one-sided`), what it left out may be just what became worse."""
 MAX_MISSING_SHARE = 0.1
-"""Share of missing values up to which a number can stand for its run in a gate."""
+"""Share of missing values that a gate tolerates."""
 MAX_IGNORED_SHARE = 0.02
-"""Share of missing values up to which a difference is given without its worst case."""
+"""Share of missing values up to which a difference needs no worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class MissingData:
 
     @property
     def is_tolerable(self) -> bool:
-        """Whether nothing is pending, and so few values are missing that the others can stand for all."""
+        """Whether nothing is pending, and few enough values are missing for a gate to decide."""
         missing = self.total - self.present
         return self.present > 0 and not self.pending and missing <= MAX_MISSING_SHARE * self.total
 
@@ -156,7 +156,7 @@ def _noun(values: ScoredRun) -> str:
 
 
 def _unlisted(values: ScoredRun) -> int:
-    """Results that the run is to have and of which nothing is known yet."""
+    """Planned results that are not known yet."""
     return max(values.record.total_items - len(values.record.items), 0)
 
 

@@ -208,7 +208,7 @@ async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspa
     assert answer.correlations[0].rho == pytest.approx(-1)
     assert answer.slowest[0].item_id == "i19"
     assert (answer.most_expensive[0].item_id, answer.most_expensive[0].tokens) == ("i0", 2005)
-    assert "Dearest: i0 2005 tokens" in report_text(answer)
+    assert "Most expensive: i0 2005 tokens" in report_text(answer)
 
 
 async def test_where_judge_and_human_differ_both_are_heard(workspace: Workspace, humans: Humans) -> None:

@@ -203,7 +203,8 @@ async def test_a_mixed_score_is_compared_with_nothing(workspace: Workspace) -> N
     answer = await compare_runs(workspace, request)
     (line,) = answer.scores
     assert (line.verdict, line.delta) == ("not comparable", None)
-    assert "several makers" in line.reason
+    (issue,) = (issue for issue in answer.comparability if issue.unfair)
+    assert (issue.kind, issue.score, issue.message) == ("judge", "tone", line.reason)
     assert answer.gate is not None
     assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
 
