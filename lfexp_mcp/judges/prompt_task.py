@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import JudgeError, ProviderError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_choice import call_parameters, usable_model
-from lfexp_mcp.judges.models import Meter, Models
+from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prompts import prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import ModelRequest
 from lfexp_mcp.judges.templates import fill, placeholders
@@ -108,7 +108,7 @@ def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
 class PromptTask:
     """Answers items with a prompt, in place of a script's task."""
 
-    def __init__(self, task: ResolvedTaskPrompt, models: Models) -> None:
+    def __init__(self, task: ResolvedTaskPrompt, models: ModelClient) -> None:
         self._task = task
         self._models = models
         self._meter = Meter()

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.judge_prompt import JudgeQuestion, answer_schema, judge_question
-from lfexp_mcp.judges.models import Meter, Models
+from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import JudgeReply, read_reply
 from lfexp_mcp.judges.templates import item_values
@@ -43,14 +43,14 @@ class JudgeRunner:
     """Asks judges for their verdicts.
 
     Example:
-        async with open_models(settings) as models:
+        async with open_model_client(settings) as models:
             verdict = await JudgeRunner(models).judge(
                 judge, input="2+2?", output="4", expected_output="4", metadata={}
             )
     """
 
     def __init__(
-        self, models: Models, on_generation: OnGeneration | None = None, on_usage: OnUsage | None = None
+        self, models: ModelClient, on_generation: OnGeneration | None = None, on_usage: OnUsage | None = None
     ) -> None:
         """Create a runner.
 

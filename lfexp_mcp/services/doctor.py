@@ -12,7 +12,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway import connect
-from lfexp_mcp.judges.models import open_provider
+from lfexp_mcp.judges.model_client import open_provider
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, PROVIDER_TITLES
 from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings

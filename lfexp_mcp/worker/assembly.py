@@ -1,6 +1,6 @@
 """Put together the parts of a run that execute its items."""
 
-from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ResolvedTaskPrompt
 from lfexp_mcp.runs.events import Warned
@@ -26,7 +26,7 @@ def assemble(
     tracer: RunTracer,
     recorder: Recorder,
     delivery: Delivery,
-    models: Models,
+    models: ModelClient,
     ledger: UsageLedger,
     stop: Stop,
 ) -> Execution:

@@ -12,7 +12,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.models import Models
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.judges.prompt_task import PromptTask
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
@@ -104,7 +104,12 @@ class _JudgeGeneration:
 
 
 def prompt_task(
-    prompt: ResolvedTaskPrompt, models: Models, client: Langfuse, run_spec: RunSpec, stop: Stop, ledger: UsageLedger
+    prompt: ResolvedTaskPrompt,
+    models: ModelClient,
+    client: Langfuse,
+    run_spec: RunSpec,
+    stop: Stop,
+    ledger: UsageLedger,
 ) -> CallTask:
     """Return what answers items with a prompt.
 

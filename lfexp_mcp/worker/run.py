@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.judges.models import Models, open_models
+from lfexp_mcp.judges.model_client import ModelClient, open_model_client
 from lfexp_mcp.runs.events import Executed, RunEnded
 from lfexp_mcp.worker.assembly import assemble
 from lfexp_mcp.worker.delivery import CANCELLED_PATIENCE_S
@@ -88,7 +88,7 @@ class Run:
                 group.start_soon(settlement.delivery.run)
                 settlement.record_running(run.plan)
             budget = await open_budget(gateway, run_spec, run.state)
-            async with open_models(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
+            async with open_model_client(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
                 await self._execute(settlement, models)
@@ -97,7 +97,7 @@ class Run:
             group.cancel_scope.cancel()
         return undelivered
 
-    async def _execute(self, settlement: Settlement, models: Models) -> None:
+    async def _execute(self, settlement: Settlement, models: ModelClient) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec
         metadata = [run.provenance.experiment_metadata(run_spec, repeat) for repeat in range(run_spec.repeats)]

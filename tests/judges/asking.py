@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.judges.models import POLICY
+from lfexp_mcp.judges.model_client import POLICY
 from lfexp_mcp.judges.templates import placeholders
 from lfexp_mcp.model import TEN, Message, ModelUsage, ProviderName, ResolvedJudge, Scale
 from lfexp_mcp.settings import Settings

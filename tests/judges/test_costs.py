@@ -11,7 +11,7 @@ import pytest
 from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.models import Meter, open_models
+from lfexp_mcp.judges.model_client import Meter, open_model_client
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
@@ -189,7 +189,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
     budget = Budget(0.002, TABLE)
     judge = make_judge(parameters={"max_tokens": 20})
     scored = 0
-    async with open_models(settings_for(openai_server), policy=QUICK, budget=budget) as models:
+    async with open_model_client(settings_for(openai_server), policy=QUICK, budget=budget) as models:
         runner = JudgeRunner(models)
 
         async def score_all() -> None:
@@ -209,7 +209,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
 async def ask_at_once(server: ProviderServer, budget: Budget, calls: int) -> Counter[str]:
     """Make calls side by side; count what became of them."""
     outcomes: Counter[str] = Counter()
-    async with open_models(settings_for(server), policy=QUICK, budget=budget) as models:
+    async with open_model_client(settings_for(server), policy=QUICK, budget=budget) as models:
 
         async def ask() -> None:
             try:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
-from lfexp_mcp.judges.models import open_models
+from lfexp_mcp.judges.model_client import open_model_client
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, JudgeRunner
 from lfexp_mcp.judges.verdict import Verdict
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 async def ask(
     server: ProviderServer, judge: ResolvedJudge, *, timeout_s: float = 10, output: object = "4"
 ) -> tuple[Verdict, ModelUsage]:
-    async with open_models(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
+    async with open_model_client(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         verdict = await runner.judge(
@@ -33,7 +33,7 @@ async def ask(
 
 
 async def fail(server: ProviderServer, judge: ResolvedJudge, *, policy: RetryPolicy = QUICK) -> tuple[str, ModelUsage]:
-    async with open_models(settings_for(server), policy=policy) as models:
+    async with open_model_client(settings_for(server), policy=policy) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         with pytest.raises(ProviderError) as caught:
@@ -196,7 +196,7 @@ async def test_a_server_that_is_not_there_is_named_without_what_else_the_url_hol
     openai_server: ProviderServer,
 ) -> None:
     settings = settings_for(openai_server).model_copy(update={"openai_base_url": "http://me:hunter2@127.0.0.1:9/v1"})
-    async with open_models(settings, policy=replace(QUICK, attempts=2)) as models:
+    async with open_model_client(settings, policy=replace(QUICK, attempts=2)) as models:
         with pytest.raises(ProviderError) as caught:
             await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
     assert "could not be reached at 127.0.0.1" in str(caught.value)
@@ -242,7 +242,7 @@ async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(
 
     server.respond = respond
     judge = judge_on(server, parameters={"top_p": 1}, defaults={"temperature": 0})
-    async with open_models(settings_for(server), policy=QUICK) as models:
+    async with open_model_client(settings_for(server), policy=QUICK) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         for _ in range(3):
@@ -281,7 +281,7 @@ async def test_what_one_judge_declares_is_sent_though_the_same_was_refused_as_an
 ) -> None:
     refusal = "temperature: only 1 is supported."
     server.respond = lambda call: Failure(400, refusal) if call.body.get("temperature") == 0 else Reply()
-    async with open_models(settings_for(server), policy=QUICK) as models:
+    async with open_model_client(settings_for(server), policy=QUICK) as models:
         for judge in (judge_on(server, defaults={"temperature": 0}), judge_on(server, parameters={"temperature": 1})):
             await JudgeRunner(models).judge(judge, input="", output="", expected_output="", metadata={})
     assert [call.body.get("temperature") for call in server.calls] == [0, None, 1]
@@ -440,7 +440,7 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
             seen.append("end")
 
     openai_server.script(Failure(500), Reply("hm"), Reply(), Failure(400, "No."))
-    async with open_models(settings_for(openai_server), policy=QUICK) as models:
+    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
         runner = JudgeRunner(models, record)
         await runner.judge(make_judge(), input="", output="", expected_output="", metadata={})
         with pytest.raises(ProviderError):
@@ -455,6 +455,6 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
 
 async def test_a_judges_error_is_of_the_reply(openai_server: ProviderServer) -> None:
     openai_server.script(Reply("prose"))
-    async with open_models(settings_for(openai_server), policy=QUICK) as models:
+    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(JudgeReplyError):
             await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})

@@ -48,7 +48,7 @@ class OnRetry(Protocol):
         """
 
 
-class Models:
+class ModelClient:
     """Calls the models of all providers, for all judges and prompt tasks of a run."""
 
     def __init__(
@@ -112,14 +112,14 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(
+async def open_model_client(
     settings: Settings,
     *,
     policy: RetryPolicy = POLICY,
     timeout_s: float = TIMEOUT_S,
     budget: Budget | None = None,
     on_retry: OnRetry | None = None,
-) -> AsyncIterator[Models]:
+) -> AsyncIterator[ModelClient]:
     """Open the connections to the providers, each on its first use.
 
     Args:
@@ -130,10 +130,10 @@ async def open_models(
         on_retry: Called for each call that failed and is made again.
 
     Example:
-        async with open_models(settings) as models:
+        async with open_model_client(settings) as models:
             answer = await models.ask("openai", ModelRequest("gpt-5.4-mini", messages, {}), Meter())
     """
-    models = Models(settings, policy, timeout_s, budget, on_retry)
+    models = ModelClient(settings, policy, timeout_s, budget, on_retry)
     try:
         yield models
     finally:
