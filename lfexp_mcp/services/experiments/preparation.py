@@ -153,7 +153,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     before = folder.run_spec()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
-            f"Run {request.run_name!r} has {before.repeats} repeats, which a resume cannot change: omit `repeats`, or "
+            f"Run {request.run_name!r} has repeats={before.repeats}, which a resume cannot change: omit `repeats`, or "
             "use another run name.",
             next=[request.step("Resume it with its repeats.", repeats=1)],
         )
