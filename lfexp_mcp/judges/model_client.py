@@ -12,7 +12,6 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway import host_of
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.pace import Pace
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, CallFailure, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.providers.provider import Provider
 from lfexp_mcp.masking import mask
@@ -164,6 +163,44 @@ def open_provider(name: ProviderName, settings: Settings, timeout_s: float) -> P
     from lfexp_mcp.judges.providers.anthropic import AnthropicProvider
 
     return AnthropicProvider(key.get_secret_value(), base_url, timeout_s)
+
+
+class Pace:
+    """Limits the calls to one provider.
+
+    A throttled call makes all calls wait and halves the concurrency; each round of successful calls raises it by one
+    again (additive increase, multiplicative decrease, as in TCP, RFC 5681).
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._max_concurrency = concurrency
+        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._open_at = 0.0
+        self._succeeded = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it during one call."""
+        async with self._limiter:
+            # A call that is throttled meanwhile postpones the time for those that wait.
+            while (wait := self._open_at - CLOCK.monotonic()) > 0:  # noqa: ASYNC110
+                await anyio.sleep(wait)
+            yield
+
+    def slow_down(self, seconds: float) -> None:
+        """Stop all calls for some seconds, then halve the concurrency, once for all calls throttled together."""
+        now = CLOCK.monotonic()
+        if now >= self._open_at:
+            self._limiter.total_tokens = max(1, int(self._limiter.total_tokens) // 2)
+            self._succeeded = 0
+        self._open_at = max(self._open_at, now + seconds)
+
+    def succeeded(self) -> None:
+        """Record a call that succeeded."""
+        self._succeeded += 1
+        if self._succeeded >= self._limiter.total_tokens < self._max_concurrency:
+            self._limiter.total_tokens += 1
+            self._succeeded = 0
 
 
 class _PacedProvider:

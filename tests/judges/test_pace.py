@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.judges.model_client import open_model_client
-from lfexp_mcp.judges.pace import Pace
+from lfexp_mcp.judges.model_client import Pace, open_model_client
 from lfexp_mcp.judges.providers.provider import MAX_RETRY_AFTER_S, retry_after_s
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ModelUsage, ResolvedJudge
