@@ -1,6 +1,8 @@
 """The tools' schemas on disk. `python -m tests.tools.snapshots` writes them anew, from the models and the server."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -30,8 +32,8 @@ def derived_output_schemas() -> dict[str, JsonObject]:
     to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
     does not match.
 
-    For the listing to stay small, a description is given once, with the first tool that has the field, and nothing is
-    `required`.
+    For the listing to stay small, a description is given once, with the first tool that has the field, a definition
+    that is used once is inlined, and nothing is `required`.
     """
     described: set[tuple[str, str]] = set()
     return {tool.name: _output_schema(tool.answer, described) for tool in TOOLS}
@@ -41,14 +43,36 @@ def _output_schema(answer: type[Answer], described: set[tuple[str, str]]) -> Jso
     schema, error = (model.model_json_schema(schema_generator=_OutputSchema) for model in (answer, ErrorAnswer))
     for part in ("properties", "$defs"):
         schema[part] |= error[part]
-    return _shortened(compact(schema), "", described)
+    shown = _shortened(compact(schema), "", described)
+    definitions, text = shown.pop("$defs"), json.dumps(shown)
+    assert isinstance(definitions, dict)
+    # A definition that is used once is shorter in its place.
+    references = Counter(re.findall(r'"#/\$defs/(\w+)"', text + json.dumps(definitions)))
+    once = {name: value for name, value in definitions.items() if references[name] == 1}
+    kept = {name: _inlined(value, once) for name, value in definitions.items() if references[name] > 1}
+    return {**_inlined_object(shown, once), "$defs": kept}
+
+
+def _inlined(value: JsonValue, definitions: JsonObject) -> JsonValue:
+    if isinstance(value, list):
+        return [_inlined(each, definitions) for each in value]
+    return _inlined_object(value, definitions) if isinstance(value, dict) else value
+
+
+def _inlined_object(schema: JsonObject, definitions: JsonObject) -> JsonObject:
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    definition = definitions.get(name)
+    if isinstance(definition, dict):
+        # What is said of the field goes before what is said of its type.
+        schema = {**definition, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def _shortened(schema: JsonObject, name: str, described: set[tuple[str, str]]) -> JsonObject:
     """Leave out what a client does not need; `name` is that of the field or model that the schema is of."""
     shown: JsonObject = {}
     for key, value in schema.items():
-        if key in ("additionalProperties", "required"):
+        if key == "required" or (key == "additionalProperties" and isinstance(value, bool)):
             continue
         if key == "description" and isinstance(value, str):
             if (name, value) not in described:
