@@ -1,13 +1,25 @@
-"""Report on one run explained."""
+"""Report on one analyzed run."""
 
 from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, repeated, results, score_value, warnings
+from lfexp_mcp.reports.layout import (
+    Block,
+    Report,
+    Table,
+    cell,
+    more,
+    number,
+    repeated,
+    results,
+    score_value,
+    table,
+    warnings,
+)
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def analysis_report(answer: Analysis) -> Report:
-    """Report on an analysis: spread, failures, what they share, then the odd ones."""
+    """Report on an analysis: distributions, failures and their causes, then unusual items."""
     return Report(
         (
             (
@@ -65,8 +77,8 @@ def _failures(answer: Analysis) -> tuple[Block, ...]:
         )
         for item in failures.items
     ]
-    more = (f"There are more: cursor {failures.next_cursor!r}.",) if failures.next_cursor else ()
-    return (Table(("item", "lowest", "input", "output", "expected", "why"), rows, title), *more)
+    columns = ("item", "lowest", "input", "output", "expected", "why")
+    return (*table(columns, rows, title), *more(failures.next_cursor))
 
 
 def _reason(item: FailingItem) -> str:
@@ -80,7 +92,7 @@ def _reason(item: FailingItem) -> str:
 
 def _errors(answer: Analysis) -> tuple[Block, ...]:
     rows = [(str(group.count), group.where, cell(group.kind, 80), cell(group.example, 80)) for group in answer.errors]
-    return (Table(("count", "where", "error", "example"), rows, "Errors by kind:"),) if rows else ()
+    return table(("count", "where", "error", "example"), rows, "Errors by kind:")
 
 
 def _slices(answer: Analysis) -> tuple[Block, ...]:
@@ -97,12 +109,12 @@ def _slices(answer: Analysis) -> tuple[Block, ...]:
         for part in answer.slices
     ]
     columns = ("slice", "score", "verdict", "items", "mean", "rest", "p")
-    return (Table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):"),) if rows else ()
+    return table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):")
 
 
 def _correlations(answer: Analysis) -> tuple[Block, ...]:
     return tuple(
-        f"Scores {pair.first} and {pair.second} go together with rank correlation {pair.rho:.2f} ({pair.pairs} items)."
+        f"Scores {pair.first} and {pair.second} have rank correlation {pair.rho:.2f} ({pair.pairs} items)."
         for pair in answer.correlations
     )
 
@@ -126,7 +138,7 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
         *outputs,
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
         *([f"Most expensive: {', '.join(most_expensive)}"] if most_expensive else []),
-        *([Table(columns, rows, "Judge and human disagree:")] if rows else []),
+        *table(columns, rows, "Judge and human disagree:"),
         *_split_votes(answer),
     )
 
@@ -136,14 +148,12 @@ def _price(item: ExtremeItem) -> str:
 
 
 def _split_votes(answer: Analysis) -> tuple[Block, ...]:
-    if not answer.split_votes:
-        return ()
     rows = [
         (split.item_id, split.score, ", ".join(map(score_value, split.votes)), number(split.spread))
         for split in answer.split_votes
     ]
     title = f"Judges disagree with themselves on {answer.split_votes_total} items:"
-    return (Table(("item", "score", "votes", "spread"), rows, title),)
+    return table(("item", "score", "votes", "spread"), rows, title)
 
 
 def _sparkline(counts: list[int]) -> str:

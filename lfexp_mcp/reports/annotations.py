@@ -1,7 +1,7 @@
 """Report on what people wrote."""
 
 from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
-from lfexp_mcp.reports.layout import Block, Report, Table, cell, number, score_value, warnings
+from lfexp_mcp.reports.layout import Block, Report, cell, more, number, score_value, table, warnings
 
 
 def comments_report(answer: AnnotationComments) -> Report:
@@ -30,7 +30,7 @@ def _themes(themes: list[CommentTheme]) -> tuple[Block, ...]:
         )
         for theme in themes
     ]
-    return (Table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes:"),) if rows else ()
+    return table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes:")
 
 
 def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
@@ -44,5 +44,4 @@ def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
         )
         for comment in answer.comments
     ]
-    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
-    return (*((Table(("day", "author", "score", "on", "comment"), rows, "Comments:"),) if rows else ()), *more)
+    return (*table(("day", "author", "score", "on", "comment"), rows, "Comments:"), *more(answer.next_cursor))

@@ -1,12 +1,12 @@
-"""Report on runs compared."""
+"""Report on compared runs."""
 
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunMetrics, ScoreComparison
 from lfexp_mcp.model import Interval
-from lfexp_mcp.reports.layout import Block, MarkedLine, Report, Table, cell, number, warnings
+from lfexp_mcp.reports.layout import Block, MarkedLine, Report, Table, cell, more, number, table, warnings
 
 
 def comparison_report(answer: Comparison) -> Report:
-    """Report on a comparison: verdicts first, then what changed, then what makes it doubtful."""
+    """Report on a comparison: verdicts, changed items, then what limits the comparison."""
     return Report(
         (
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
@@ -16,7 +16,7 @@ def comparison_report(answer: Comparison) -> Report:
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes)),
             *((answer.notice,) if answer.changes else ()),
-            *(_finding(finding.unfair, finding.message) for finding in answer.comparability),
+            *(MarkedLine("Warning" if finding.unfair else "Note", finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
             *warnings(answer.warnings),
         ),
@@ -81,12 +81,8 @@ def _changes(changes: ChangeList) -> tuple[Block, ...]:
     ]
     score = f", {changes.score}" if changes.score else ""
     title = f"{changes.kind.capitalize()}{score} in {changes.run}: {changes.total}, of which {len(rows)} shown"
-    more = (f"There are more: cursor {changes.next_cursor!r}.",) if changes.next_cursor else ()
-    return (Table(("item", "value", "input", "baseline output", "output", "reason"), rows, title), *more)
-
-
-def _finding(unfair: bool, message: str) -> MarkedLine:
-    return MarkedLine("Warning" if unfair else "Note", message)
+    columns = ("item", "value", "input", "baseline output", "output", "reason")
+    return (*table(columns, rows, title), *more(changes.next_cursor))
 
 
 def _gate(gate: Gate) -> tuple[Block, ...]:
@@ -94,7 +90,7 @@ def _gate(gate: Gate) -> tuple[Block, ...]:
     checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
     rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
     verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
-    return (verdict, Table(("check", "condition", "run", "found"), rows)) if rows else (verdict,)
+    return (verdict, *table(("check", "condition", "run", "found"), rows))
 
 
 def _signed(value: float | None) -> str:

@@ -68,6 +68,16 @@ class Report:
     """The calls that make sense now."""
 
 
+def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> tuple[Block, ...]:
+    """Make a table; nothing where it has no rows."""
+    return (Table(columns, rows, title),) if rows else ()
+
+
+def more(next_cursor: str | None) -> tuple[Block, ...]:
+    """State the cursor of a further page, if there is one."""
+    return (f"There are more: cursor {next_cursor!r}.",) if next_cursor else ()
+
+
 def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
     """Put a value on one line.
 

@@ -20,16 +20,18 @@ from lfexp_mcp.reports.layout import (
     Table,
     TextBlock,
     cell,
+    more,
     number,
     repeated,
     results,
     score_value,
+    table,
     warnings,
 )
 from lfexp_mcp.reports.untrusted import json_text, one_line
 
 LONG_WAIT_S = 30.0
-"""From which on the time of the longest running item is told also where others are still to begin."""
+"""From here on, the time of the longest running item is shown even if the time left is known."""
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -44,17 +46,16 @@ def run_detail_report(answer: RunDetail) -> Report:
 
 def run_list_report(answer: RunList) -> Report:
     """Report on the runs of a dataset."""
-    more = (f"There are more: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
-    more = (*warnings(answer.warnings), *more)
+    head = f"Runs of dataset {answer.dataset!r}, newest first:"
     if not answer.runs:
         none = "has only repetitions of runs on this page" if answer.next_cursor else "has no runs yet"
-        return Report((f"Dataset {answer.dataset!r} {none}.", *more), answer.next)
+        head = f"Dataset {answer.dataset!r} {none}."
     rows = [
         (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.results), run.status or "", cell(run.description))
         for run in answer.runs
     ]
-    table = Table(("run", "created", "results", "status", "description"), rows)
-    return Report((f"Runs of dataset {answer.dataset!r}, newest first:", table, *more), answer.next)
+    runs = table(("run", "created", "results", "status", "description"), rows)
+    return Report((head, *runs, *warnings(answer.warnings), *more(answer.next_cursor)), answer.next)
 
 
 def progress_line(progress: Progress) -> str:
@@ -71,7 +72,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def _awaited(progress: Progress) -> tuple[str, ...]:
-    """Say what is being waited for, where there is no time left to tell, or an item takes long."""
+    """State what the run waits for, if the time left is unknown or an item takes long."""
     waited = progress.longest_wait
     if waited is None:
         return ()
@@ -94,7 +95,7 @@ def _head(answer: RunAnswer) -> tuple[Block, ...]:
     counts += [f"{answer.pending} pending"] if answer.pending else []
     counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []
     head = f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {', '.join(counts)}."
-    progress = (f"At work: {progress_line(answer.progress)}.",) if answer.progress else ()
+    progress = (f"Progress: {progress_line(answer.progress)}.",) if answer.progress else ()
     scored_by = (f"Scored by {'; '.join(map(_evaluator, answer.evaluators))}.",) if answer.evaluators else ()
     where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
     if answer.estimate is not None:
@@ -128,9 +129,9 @@ def _scores(answer: RunAnswer) -> tuple[Block, ...]:
         (score.name, score.display, str(score.count), str(score.unscored), number(score.min), number(score.max))
         for score in answer.scores
     ]
-    table = Table(("score", "mean", "scored", "unscored", "min", "max"), rows)
+    scores = Table(("score", "mean", "scored", "unscored", "min", "max"), rows)
     whole = tuple(f"Whole run: {name} = {score_value(value)}" for name, value in answer.run_scores.items())
-    return (table, *_categories(answer.scores), *_repeats(answer), *whole, *_models(answer))
+    return (scores, *_categories(answer.scores), *_repeats(answer), *whole, *_models(answer))
 
 
 def _repeats(answer: RunAnswer) -> tuple[Block, ...]:
@@ -167,13 +168,13 @@ def _models(answer: RunAnswer) -> tuple[Block, ...]:
         )
         for use in answer.models
     ]
-    table = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
+    models = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
     sources = _price_sources(use.price_source for use in answer.models)
     if len(rows) < 2:
-        return (table, *sources)
+        return (models, *sources)
     roles = {use.role for use in answer.models}
     both = f" (task {_usd(answer.task_cost_usd)}, judges {_usd(answer.judge_cost_usd)})" if len(roles) > 1 else ""
-    return (table, f"All models together: {_usd(answer.cost_usd)}{both}.", *sources)
+    return (models, f"All models together: {_usd(answer.cost_usd)}{both}.", *sources)
 
 
 def _price_sources(sources: Iterable[str | None]) -> tuple[str, ...]:
@@ -195,11 +196,9 @@ def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
 
 
 def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
-    errors = Table(
-        ("item", "error"), [(error.item_id, cell(error.error, 160)) for error in answer.errors], "Failed or unscored:"
-    )
+    rows = [(error.item_id, cell(error.error, 160)) for error in answer.errors]
     log = (f"What the code printed: {answer.log}",) if answer.log and answer.errors else ()
-    return (*((errors,) if answer.errors else ()), *warnings(answer.warnings), *log)
+    return (*table(("item", "error"), rows, "Failed or unscored:"), *warnings(answer.warnings), *log)
 
 
 def _items(answer: RunDetail) -> tuple[Block, ...]:
@@ -208,9 +207,8 @@ def _items(answer: RunDetail) -> tuple[Block, ...]:
     if answer.items[0].metadata is not None:
         return (*(block for item in answer.items for block in _whole_item(item)), answer.notice)
     rows = [_item_row(item) for item in answer.items]
-    more = (f"There are more items: cursor {answer.next_cursor!r}.",) if answer.next_cursor else ()
-    table = Table(("item", "status", "input", "output", "expected", "scores"), rows, "Items:")
-    return (table, *more, answer.notice)
+    columns = ("item", "status", "input", "output", "expected", "scores")
+    return (*table(columns, rows, "Items:"), *more(answer.next_cursor), answer.notice)
 
 
 def _whole_item(item: ItemAnswer) -> Iterator[Block]:
