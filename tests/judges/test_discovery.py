@@ -214,6 +214,11 @@ async def test_a_judge_that_compares_with_what_is_not_there_is_a_warning(ws: Wor
     assert "'(none)'" in warning
 
 
+async def test_a_parameter_that_the_provider_does_not_have_is_a_warning(ws: Workspace, name: str) -> None:
+    await create_judge(ws, name, TEXT, config={"provider": "openai", "top_k": 5, "temperature": 0.5})
+    assert ["`top_k`" in warning for warning in (await discover(ws, name)).warnings] == [True]
+
+
 async def test_a_judge_that_does_not_see_the_output_is_a_warning(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, "Is {{input}} good?")
     assert "no {{output}}" in (await discover(ws, name)).warnings[0]

@@ -11,14 +11,13 @@ import anthropic
 from anthropic.types import Message, MessageParam
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import Ending, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import SAMPLING_PARAMETERS, Ending, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.providers.provider import Provider, SDKErrors, effort_of
 
 DEFAULT_MAX_TOKENS = 2048
 """The API requires a limit."""
 OUTPUT_CONFIG = "output_config"
 """Holds the schema of the answer, which is left out if the model refuses it, and the declared effort, which is not."""
-_PLAIN = ("temperature", "top_p", "top_k", "thinking", "service_tier")
 
 
 class AnthropicProvider(Provider):
@@ -55,7 +54,7 @@ class AnthropicProvider(Provider):
 
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
         given = request.accepted(refused)
-        body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if name in given}
+        body: dict[str, JsonValue] = {name: given[name] for name in SAMPLING_PARAMETERS[self.name] if name in given}
         body["max_tokens"] = given.get("max_tokens", DEFAULT_MAX_TOKENS)
         config: dict[str, JsonValue] = {}
         effort = effort_of(given)

@@ -13,6 +13,12 @@ Ending = Literal["complete", "cut off", "refused"]
 PROVIDER_TITLES: dict[ProviderName, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 KEY_VARIABLES: dict[ProviderName, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 """The environment variable of each provider's key."""
+SAMPLING_PARAMETERS: dict[ProviderName, tuple[str, ...]] = {
+    "openai": ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "verbosity", "service_tier"),
+    "anthropic": ("temperature", "top_p", "top_k", "thinking", "service_tier"),
+}
+"""The parameters in a prompt's config that a provider takes under the same name. All take a limit and an effort."""
+COMMON_PARAMETERS = ("max_tokens", "reasoning", "reasoning_effort", "effort")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ import openai
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import CallFailure, Ending, ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import SAMPLING_PARAMETERS, CallFailure, Ending, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.providers.provider import Provider, SDKErrors, effort_of
 
-_PLAIN = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "verbosity", "service_tier")
 MAX_COMPLETION_TOKENS = "max_completion_tokens"
 """OpenAI's newer name for `max_tokens`, which is used at servers that do not know this one."""
 JSON_SCHEMA = "response_format.json_schema"
@@ -44,7 +43,7 @@ class OpenAIProvider(Provider):
 
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
         given = request.accepted(refused)
-        body: dict[str, JsonValue] = {name: given[name] for name in _PLAIN if name in given}
+        body: dict[str, JsonValue] = {name: given[name] for name in SAMPLING_PARAMETERS[self.name] if name in given}
         effort = effort_of(given)
         if effort is not None:
             body["reasoning_effort"] = effort
