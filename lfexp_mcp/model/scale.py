@@ -28,7 +28,7 @@ class Scale:
     values stay as they are; if every category has a value, `low` and `high` are the least and the greatest.
 
     Raises:
-        ValueError: The ends are not finite, or not in order.
+        ValueError: The ends are not finite, or `low` is not below `high`.
     """
 
     low: float
@@ -40,7 +40,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(f"a scale needs two ends in order, not {self.low} and {self.high}")
+            raise ValueError(f"a scale needs a finite low end below a finite high end, not {self.low} and {self.high}")
 
     @classmethod
     def of_categories(cls, categories: "tuple[Category, ...]") -> "Scale":

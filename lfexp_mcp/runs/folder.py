@@ -150,7 +150,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Tell whether a worker executes the run: not one that has recorded its end, nor one that only delivers."""
-        # The end is read first: what has ended is read without a lock, also in a folder that nobody can write.
+        # The end is read first, so that an ended run is read without a lock, also in a folder that cannot be written.
         has_ended = self.has_started() and read_run_end(self.journal_path) is not None
         return not has_ended and self.worker.is_running()
 

@@ -56,7 +56,7 @@ def ended(item_id: str, status: Literal["succeeded", "failed"] = "succeeded") ->
     )
 
 
-def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
+def test_only_one_process_locks_a_run(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     assert not folder.worker.is_locked()
     with folder.worker.locked():
@@ -69,7 +69,7 @@ def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
         pass
 
 
-def test_a_dead_worker_is_said_with_what_was_at_work(tmp_path: Path) -> None:
+def test_a_dead_worker_is_reported_with_the_items_that_were_running(tmp_path: Path) -> None:
     folder = make_folder(
         tmp_path / "run", WorkerAccepted(pid=1), ItemStarted(item_id="a"), ended("a"), ItemStarted(item_id="b")
     )
@@ -108,7 +108,7 @@ def test_scores_count_as_undelivered_until_langfuse_said_so(tmp_path: Path) -> N
     assert [score.id for score, _, _ in folder.read_state().unstored_scores()] == ["y"]
 
 
-def test_a_broken_order_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
+def test_a_damaged_run_spec_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     folder.run_spec_path.write_text('{"format": 2}', encoding="utf-8")
     with pytest.raises(StateError, match="run"):
@@ -182,7 +182,7 @@ with RunFolder(Path(sys.argv[1])).worker.locked():
         os.kill(int(ran.stdout), signal.SIGKILL)
 
 
-def test_an_order_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_path: Path) -> None:
+def test_a_run_spec_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     content = '{"format": 7, "version": "9.1.0"}'
     folder.run_spec_path.write_text(content, encoding="utf-8")
@@ -192,7 +192,7 @@ def test_an_order_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp_
     assert folder.run_spec_path.read_text(encoding="utf-8") == content
 
 
-def test_an_order_and_items_of_version_0_1_are_read(tmp_path: Path) -> None:
+def test_a_run_spec_and_items_of_version_0_1_are_read(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))
     run_spec = folder.run_spec()
     folder.run_spec_path.write_text(run_spec.model_dump_json(exclude={"version"}, indent=2), encoding="utf-8")

@@ -165,9 +165,11 @@ def test_a_journal_of_a_newer_version_is_refused_with_both_versions_and_kept(tmp
     path = tmp_path / "journal.jsonl"
     content = frame(b'{"event":"opened","format":3,"version":"9.1.0"}') + frame(b'{"event":"unheard of"}')
     path.write_bytes(content)
-    with pytest.raises(StateError, match=r"9\.1\.0.*format 3.*format 2") as refused:
-        list(JournalReader(path).read())
-    assert "delete" not in str(refused.value)
+    reader = JournalReader(path)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"9\.1\.0.*format 3.*format 2") as refused:
+            list(reader.read())
+        assert "delete" not in str(refused.value)
     assert path.read_bytes() == content
 
 
