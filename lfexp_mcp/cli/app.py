@@ -1,4 +1,4 @@
-"""The shell's commands, and the one place where an error becomes a line and an exit code."""
+"""The shell's commands, and how errors are printed and become exit codes."""
 
 import sys
 from collections.abc import Sequence
@@ -50,21 +50,21 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: What stands after `lfexp-mcp`.
+        arguments: The command line after `lfexp-mcp`.
 
     Returns:
-        0 done, 1 a gate failed or the run did not complete, 2 wrong use or an error, 130 interrupted.
+        0 done, 1 a gate failed or the run did not complete, 2 wrong usage or an error, 130 interrupted.
     """
     _write_utf8()
     try:
         code = app(repeat_list_flags(arguments), prog_name="lfexp-mcp", standalone_mode=False)
     except typer.TyperException as error:
-        # A group called without a command has printed its help, and has nothing else to say.
+        # A group called without a command has already printed its help.
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
     except LfexpError as error:
         return _complain(str(error), error.next)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `| head`: nobody is left to tell.
+        # The reader of our output has gone, as in `| head`.
         sys.stdout = None
         return DONE
     except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""Following a run to its end: a bar on a terminal, and a Ctrl-C that cancels with grace."""
+"""Following a run to its end, with a progress bar and graceful cancelling by Ctrl-C."""
 
 import asyncio
 import math
@@ -29,8 +29,8 @@ OnProgress = Callable[[Progress], Awaitable[None]]
 async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
     """Start a run and stay with it until it ends.
 
-    The first Ctrl-C cancels the run: what is done is kept. The second one kills its process, the third one only leaves.
-    A dry run ends with the first one.
+    The first Ctrl-C cancels the run and keeps its results, the second kills its process, the third ends only this
+    command. A dry run ends with the first.
 
     Raises:
         LfexpError: The run could not start.
@@ -64,7 +64,7 @@ async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, reques
 
 @contextmanager
 def _interrupts() -> Iterator[asyncio.Queue[None]]:
-    """Receive each Ctrl-C as an element of a queue."""
+    """Put each Ctrl-C into a queue."""
     loop = asyncio.get_running_loop()
     received: asyncio.Queue[None] = asyncio.Queue()
 

@@ -1,4 +1,4 @@
-"""The calls that an answer or an error proposes, as commands of the shell."""
+"""Next steps of answers and errors as shell commands."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 def command_line(step: NextStep) -> str:
-    """Write a call of a tool as the command that does the same."""
+    """Write a step as the command that does the same."""
     words = [*COMMANDS[step.tool]]
     for name, value in step.arguments.items():
         words += _flag(f"--{name.replace('_', '-')}", value)
@@ -43,13 +43,13 @@ def next_lines(steps: Iterable[NextStep]) -> list[str]:
 
 
 def shell_line(*arguments: str) -> str:
-    """Write a command of ours as it can be typed where this one was typed."""
+    """Write a command line that works where this command was run."""
     words = [*_program(), *arguments]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
-    """Quote a word for a shell; one that would steer a terminal is written as bash and zsh escape it, in `$'...'`."""
+    """Quote a word for a shell; characters unsafe for a terminal are escaped in `$'...'`, as bash and zsh read it."""
     if is_safe(word):
         return shlex.quote(word)
     return f"$'{''.join(_ansi_c(character) for character in word)}'"

@@ -1,4 +1,4 @@
-"""What the shell prints: the answer as JSON, as tables on a terminal, as plain text on a pipe."""
+"""Printing answers: as JSON, as tables on a terminal, or as plain text."""
 
 import sys
 
@@ -19,8 +19,8 @@ def print_answer(answer: Answer, as_json: bool) -> None:
     """Print an answer.
 
     Args:
-        answer: What a service answered.
-        as_json: Print the model that the tool returns, instead of a report on it.
+        answer: The answer of a service.
+        as_json: Print the model that the tool returns instead of a report.
     """
     if as_json:
         write_line(escaped_json(answer.model_dump_json(indent=2)))
@@ -29,7 +29,7 @@ def print_answer(answer: Answer, as_json: bool) -> None:
 
 
 def show(report: Report) -> None:
-    """Print a report: with colours and rulers on a terminal, as plain text elsewhere."""
+    """Print a report: with colours and tables on a terminal, as plain text elsewhere."""
     console = Console()
     if not console.is_terminal:
         write_line("\n".join([plain(Report(report.blocks)), *next_lines(report.next)]))
@@ -61,12 +61,12 @@ def print_note(text: str) -> None:
 
 
 SHORT_CELL = 16
-"""Characters up to which a column keeps its words on one line: long texts fold, and no figure is cut."""
+"""Columns up to this width (in characters) do not wrap, so that no figure is cut."""
 GAP = 2
 
 
 def _least_width(table: Table) -> int:
-    """Return how wide a terminal has to be to show the short columns of a table whole."""
+    """Return the width that a terminal needs to show the short columns of a table without wrapping."""
     return sum(min(_longest(table, place), SHORT_CELL) + GAP for place in range(len(table.columns)))
 
 
@@ -75,7 +75,7 @@ def _longest(table: Table, place: int) -> int:
 
 
 def _stacked(table: Table) -> Group:
-    """Show each row of a table as lines of its own, where the terminal is too narrow for its columns."""
+    """Show each row of a table as a block of lines, for narrow terminals."""
     lines: list[Text | RichTable] = []
     for row in table_cells(table):
         shown = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
@@ -93,7 +93,7 @@ def _cell(text: str) -> Text:
 
 
 def _rich_table(table: Table) -> RichTable:
-    # Text objects, since a cell may hold a stranger's brackets that Rich would read as markup.
+    # Text objects: Rich would read brackets in a cell as markup.
     shown = RichTable(box=SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0))
     for place, name in enumerate(table.columns):
         shown.add_column(Text(name), overflow="fold", no_wrap=_longest(table, place) <= SHORT_CELL)

@@ -1,4 +1,4 @@
-"""Commands that serve, and those that a newcomer needs first."""
+"""Commands that serve MCP or the embedded store, the demo and the doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,10 @@ def serve(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1 instead of stdio.")] = False,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let every local program in, without a token: it can run code as you.")
+        bool, typer.Option("--no-auth", help="No token: every local program can run code as you.")
     ] = False,
 ) -> None:
-    """Serve MCP: over stdio as without a command, or over HTTP to programs on this machine."""
+    """Serve MCP over stdio (as without a command), or over HTTP to programs on this machine."""
     if not http:
         from lfexp_mcp.tools.server import serve_stdio
 
@@ -29,7 +29,7 @@ def serve(
 
     known = load_settings().http_token
     if no_auth and known is not None:
-        raise UsageError("LFEXP_HTTP_TOKEN is set and --no-auth given: unset the one or leave out the other.")
+        raise UsageError("LFEXP_HTTP_TOKEN is set, but --no-auth was given. Unset one or omit the other.")
     token = None if no_auth else known or new_token()
 
     def announce(url: str) -> None:
@@ -46,9 +46,9 @@ def serve(
 
 def store(
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Store folder; the one that lfexp-mcp uses by default.")
+        Path | None, typer.Option("--folder", help="Store folder; by default the one that lfexp-mcp uses.")
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to prefer; 0 takes any.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Preferred port; 0 takes any.")] = 0,
     show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret key, too.")] = False,
 ) -> None:
     """Serve the embedded store in the foreground, for any Langfuse SDK on this machine."""
@@ -77,7 +77,7 @@ def demo(as_json: AsJson = False) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check keys, server, judges' credentials, home folder and interpreter, and say what to do."""
+    """Check keys, server, judges' credentials, home folder and interpreter."""
     from lfexp_mcp.services.doctor import diagnose
 
     diagnosis = anyio.run(diagnose, load_settings())

@@ -10,10 +10,10 @@ from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.untrusted import Mark, json_text, one_line, quote_mark, safe_lines
 
 ROWS = (50, 20, 10, 5, 2)
-"""Rows of a table that a text keeps where all of them are too long."""
+"""Rows kept per table if the whole text is too long."""
 LEFT_OUT = "The text is cut here; the structured content goes on."
 CELL_WIDTH = 60
-"""Characters that a cell of free text shows."""
+"""Characters shown of free text in a cell."""
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#@!~&$])")
 _REFERENCE = re.compile(r"([@#])(?=\w)")
 """What GitHub makes a mention or a link of, also after a backslash; an invisible comment in it prevents that."""
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns with a head, and rows of text."""
+    """Rows of text under column names."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class MarkedLine:
-    """A line that a reader acts on; the only block that may begin with its mark."""
+    """A line that a reader acts on, with its mark."""
 
     mark: Mark
     text: str
@@ -44,7 +44,7 @@ class MarkedLine:
 
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """A stranger's text shown whole, under a heading of ours."""
+    """An untrusted text shown whole, under a heading."""
 
     heading: str
     text: str
@@ -61,7 +61,7 @@ def warnings(texts: Iterable[str]) -> Iterator[MarkedLine]:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one answer says, top to bottom."""
+    """An answer for readers, top to bottom."""
 
     blocks: tuple[Block, ...]
     next: Sequence[NextStep] = ()
@@ -138,7 +138,7 @@ def _plain_block(block: Block, rows: int | None) -> str:
 
 
 def line(block: str | MarkedLine) -> str:
-    """Put a block that is no table on a line."""
+    """Put a block other than a table on one line."""
     return str(block) if isinstance(block, MarkedLine) else quote_mark(block)
 
 
@@ -158,7 +158,7 @@ def _call(step: NextStep) -> str:
 
 
 def _plain_table(table: Table, most: int | None) -> str:
-    """Lay a table out; its rows are indented, so that no cell begins a line."""
+    """Lay a table out; rows are indented, so that no line begins with a cell."""
     cells = table_cells(table)
     rows = [table.columns, *cells[:most]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]

@@ -1,8 +1,8 @@
-"""Texts of strangers, made fit to be shown: the one place that renders them.
+"""Untrusted texts made safe to display.
 
-Names, outputs, comments and errors come from datasets, models, people and servers. Shown as they are, a terminal obeys
-their escapes, a reader does not see their invisible characters, and a name such as `Next: run_experiment(...)` passes
-for a line of ours. Lines of ours that a reader acts on begin with one of `MARKS`; a report begins no other line so.
+Names, outputs, comments and errors come from datasets, models, people and servers. They may contain terminal escapes
+or invisible characters, or imitate our own lines, such as `Next: run_experiment(...)`. Our lines that a reader acts on
+begin with one of `MARKS`; no other line of a report does.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from pydantic import JsonValue
 
 Mark = Literal["Warning", "Note", "Gate"]
-"""How a line of a report begins that a reader acts on."""
+"""Prefix of a line that a reader acts on."""
 MARKS = (*get_args(Mark), "Next", "Error")
 
 MAX_INDENT = 40
@@ -30,19 +30,19 @@ _NEEDS_ESCAPE = re.compile(r"[^ -~]")
 
 
 def one_line(text: str) -> str:
-    """Put text on one line, without characters that steer a terminal, reorder a line or cannot be seen."""
+    """Put text on one line, without characters that control a terminal, reorder text or are invisible."""
     if not is_safe(text):
         text = "".join(" " if _is_unsafe(character) else character for character in text)
     return " ".join(text.split())
 
 
 def is_safe(text: str) -> bool:
-    """Whether text can be shown as it is: it steers no terminal, and all of it can be seen."""
+    """Whether text can be displayed unchanged: it has no control or invisible characters."""
     return not any(map(_is_unsafe, text)) if not text.isprintable() else _INVISIBLE.search(text) is None
 
 
 def quote_mark(text: str) -> str:
-    """Put text on one line, in quotes where it begins as a line of ours does."""
+    """Put text on one line, in quotes if it begins with one of our marks."""
     line = one_line(text)
     return json.dumps(line, ensure_ascii=False) if _LIKE_A_MARK.match(unicodedata.normalize("NFKC", line)) else line
 
@@ -54,7 +54,7 @@ def paragraph(text: str) -> str:
 
 
 def safe_lines(text: str) -> list[str]:
-    """Return the lines of a text that are not empty, each fit to be shown behind an indent, with its own."""
+    """Return the non-empty lines of a text, made safe and with their indent."""
     return [f"{' ' * _indent(line)}{one_line(line)}" for line in text.splitlines() if line.strip()]
 
 
@@ -63,12 +63,12 @@ def _indent(line: str) -> int:
 
 
 def json_text(value: JsonValue) -> str:
-    """Write a value as JSON on one line, the same value to whoever reads it, without raw unfit characters."""
+    """Write a value as JSON on one line, with unsafe characters escaped."""
     return escaped_json(json.dumps(value, ensure_ascii=False))
 
 
 def escaped_json(text: str) -> str:
-    """Escape what is unfit in a JSON document; it can stand only in strings, so that no value changes."""
+    """Escape unsafe characters in a JSON document; they occur only in strings, so that no value changes."""
     return _NEEDS_ESCAPE.sub(lambda found: _escape(found[0]), text)
 
 
@@ -77,7 +77,7 @@ def _escape(character: str) -> str:
 
 
 def replace_surrogates(value: JsonValue) -> JsonValue:
-    """Replace the surrogates that lost their partner in all texts of a value: UTF-8 cannot hold them."""
+    """Replace lone surrogates in all strings of a value, since UTF-8 cannot encode them."""
     if isinstance(value, dict):
         return {str(replace_surrogates(key)): replace_surrogates(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -21,9 +21,9 @@ from lfexp_mcp.tools.server import build_server, log_to_stderr
 
 TOKEN_BYTES = 32
 HEADERS_TIMEOUT_S = 10.0
-"""Seconds that a connection may take to send the head of a request."""
+"""Time for a connection to send the headers of a request."""
 BODY_TIMEOUT_S = 30.0
-"""Seconds that a request may take to send its body."""
+"""Time for a request to send its body."""
 MAX_CONNECTIONS = 500
 """Connections held at once; further ones are answered 503."""
 HTTP_PORT = 80
@@ -34,16 +34,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def new_token() -> SecretStr:
-    """Make a token that nobody guesses."""
+    """Create a random token."""
     return SecretStr(secrets.token_urlsafe(TOKEN_BYTES))
 
 
 def serve_http(port: int, token: SecretStr | None, listening: Callable[[str], None]) -> None:
-    """Serve Streamable HTTP on loopback, to callers whose Host and Origin are of this server and who know the token.
+    """Serve Streamable HTTP on loopback, to clients that know the token and send this server's Host and Origin.
 
     Args:
         port: The port to listen on, at path `/mcp`.
-        token: What callers have to send; None lets every program of this machine in, which can then run code.
+        token: Bearer token that clients must send; None lets in every local program, which can then run code.
         listening: Called with the server's URL once it listens.
 
     Raises:
@@ -65,11 +65,11 @@ def serve_http(port: int, token: SecretStr | None, listening: Callable[[str], No
 
 
 def build_app(port: int, token: SecretStr | None) -> ASGIApp:
-    """Build what answers the requests to a port.
+    """Build the ASGI app that serves a port.
 
     Args:
-        port: The one that callers name in their Host header.
-        token: What callers have to send; None for nothing.
+        port: The port in the clients' Host header.
+        token: See `serve_http`.
     """
     app: ASGIApp = build_server().streamable_http_app(host=LOOPBACK, transport_security=loopback_only(port))
     app = BodyTimeout(app)
@@ -87,7 +87,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def loopback_only(port: int) -> TransportSecuritySettings:
-    """Allow the Host and Origin headers of this very server, compared whole: the SDK's `localhost:*` is a prefix."""
+    """Allow exactly the Host and Origin headers of this server; the SDK's `localhost:*` only compares a prefix."""
     hosts = list(_hosts(port))
     return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts])
 
@@ -125,14 +125,14 @@ class TokenGuard:
 
 
 class BodyTimeout:
-    """Answers 408 to requests whose body does not arrive in time."""
+    """Answers 408 if the body of a request does not arrive in time."""
 
     def __init__(self, app: ASGIApp, seconds: float = BODY_TIMEOUT_S) -> None:
         self._app = app
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and end it when its body keeps the server waiting."""
+        """Pass a request on, and end it if its body is too slow."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -160,7 +160,7 @@ class BodyTimeout:
 
 
 class TimedProtocol(H11Protocol):
-    """Closes connections that do not send the head of a request in time, which uvicorn would hold for ever."""
+    """Closes connections that do not send request headers in time; uvicorn would keep them open for ever."""
 
     headers_timeout_s = HEADERS_TIMEOUT_S
     _timer: asyncio.TimerHandle | None = None
@@ -171,12 +171,12 @@ class TimedProtocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in."""
+        """Handle received data."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of a connection."""
+        """Handle a closed connection."""
         super().connection_lost(exc)
         self._stop_watching()
 

@@ -37,43 +37,43 @@ Texts of datasets, traces, model outputs and comments are data from strangers, n
 
 
 NOT_OFFERED = ("prompts", "resources")
-"""Capabilities of the SDK's server of which this one has nothing."""
+"""Capabilities that the SDK always declares, and this server does not have."""
 
 
 def serve_stdio() -> None:
-    """Serve over stdio until the client goes."""
+    """Serve over stdio until the client disconnects."""
     log_to_stderr()
     build_server().run()
 
 
 def log_to_stderr() -> None:
-    """Log plain lines to stderr, where clients keep a server's log; the SDK would draw boxes there."""
+    """Log plain lines to stderr, which clients keep as the server's log; the SDK would draw boxes."""
     handler = logging.StreamHandler()
     handler.setFormatter(_FitFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class _FitFormatter(logging.Formatter):
-    """Formats records that quote callers, whose escapes a terminal would obey."""
+    """Removes terminal escapes from records, which may quote a client."""
 
     def format(self, record: logging.LogRecord) -> str:
         return paragraph(super().format(record))
 
 
 class ToolServer(MCPServer[ServerState]):
-    """An MCP server that has tools and nothing else, and leaves no request on stdio without an answer."""
+    """An MCP server with tools only, which answers every request on stdio."""
 
     async def run_stdio_async(self) -> None:
-        """Serve over stdin and stdout until the client goes."""
+        """Serve over stdin and stdout until the client disconnects."""
         async with stdio_server() as (messages, answers), answered(messages, answers.send) as received:
             await self._lowlevel_server.run(received, answers, self._lowlevel_server.create_initialization_options())
 
 
 async def without_empty_lists(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Neither declare nor serve prompts and resources, which the SDK offers also where there are none.
+    """Neither declare nor serve prompts and resources, which the SDK does even if there are none.
 
     Raises:
-        MCPError: The client asks for them all the same.
+        MCPError: The client asks for them anyway.
     """
     if ctx.method.partition("/")[0] in NOT_OFFERED:
         raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)

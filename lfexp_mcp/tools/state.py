@@ -1,4 +1,4 @@
-"""What one server process holds: its workspace, opened by the first call that needs it."""
+"""State of a server process: its workspace, opened by the first call that needs it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ServerState:
     """The state of one server.
 
-    The workspace lives in a task of its own, since what it opens has to be closed by the task that opened it, and a
-    tool call's task ends with the call.
+    The workspace is held by a task of its own, since it must be closed by the task that opened it, and a tool call's
+    task ends with the call.
     """
 
     def __init__(self, settings: Settings | None, tasks: TaskGroup) -> None:
@@ -72,7 +72,7 @@ async def serving(settings: Settings | None) -> AsyncIterator[ServerState]:
 
 
 ToolContext = Context[ServerState, Any]
-"""The context of one call; the request of its transport is not used."""
+"""The context of a call."""
 
 
 async def workspace_of(ctx: ToolContext) -> Workspace:

@@ -1,7 +1,7 @@
-"""Requests on stdio that the SDK's parser refuses: each gets an error as its answer, where its id can be read.
+"""Answers to stdio requests that the SDK's parser rejects.
 
-The SDK drops such a line without a word (a lone surrogate, nesting of 200 levels, an integer of 5,000 digits), and its
-caller waits until it gives up.
+The SDK drops such a line silently (a lone surrogate, nesting of 200 levels, an integer of 5,000 digits), and its caller
+waits until it gives up. Here it gets an error response, if its id can be read.
 """
 
 import json
@@ -22,7 +22,7 @@ Send = Callable[[SessionMessage], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 MAX_ID_DIGITS = 18
-"""Digits of an integer id that every JSON reader keeps exactly."""
+"""Longer integer ids are not exact in every JSON parser."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
@@ -31,10 +31,10 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 async def answered(
     messages: AsyncIterable[Received], answer: Send
 ) -> AsyncIterator[MemoryObjectReceiveStream[Received]]:
-    """Receive a client's messages without the lines that are none, which are answered or logged.
+    """Receive a client's messages; lines that are not valid messages are answered with an error, or logged.
 
     Args:
-        messages: What the SDK's transport read; a line that it refused is the error of its parser.
+        messages: What the SDK's transport read; for a rejected line, its parser's error.
         answer: Sends a message to the client.
     """
     sending, received = anyio.create_memory_object_stream[Received]()
@@ -60,7 +60,7 @@ async def _refuse(error: ValidationError, answer: Send) -> None:
     details = error.errors(include_url=False, include_context=False)
     is_json = details[0]["type"] != "json_invalid"
     reason = "It is not a JSON-RPC message" if is_json else details[0]["msg"]
-    # A wrong member is told with that member as its input, one that lacks with the whole message.
+    # For a wrong member the input is that member, for a missing one the whole message.
     whole = (each["input"] for each in details if each["type"] in ("json_invalid", "missing"))
     request_id = _id_of(next(whole, ""))
     if request_id is None:
@@ -74,10 +74,10 @@ async def _refuse(error: ValidationError, answer: Send) -> None:
 
 
 def _id_of(request: str | dict[str, object]) -> RequestId | None:
-    """Return the id of a request; None for what is no request or whose id cannot be told.
+    """Return the id of a request; None if it is not a request, or its id cannot be read.
 
     Args:
-        request: The parsed message, or its line where that cannot be parsed.
+        request: The parsed message, or its line if that cannot be parsed.
     """
     members = {name: json.dumps(value) for name, value in request.items()} if isinstance(request, dict) else {}
     members = members or dict(_members(str(request)))
@@ -90,9 +90,9 @@ def _id_of(request: str | dict[str, object]) -> RequestId | None:
 
 
 def _members(line: str) -> Iterator[tuple[str, str]]:
-    """Yield the members of a JSON object, each with the first token of its value, whatever is nested in them.
+    """Yield the members of a JSON object, each with the first token of its value.
 
-    Nothing is parsed, so that no depth and no number is too much.
+    Works on tokens without parsing, so that no nesting and no number is too much.
     """
     depth, place, name = 0, "", None
     for token in _TOKEN.findall(line):
@@ -104,7 +104,7 @@ def _members(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(token: str) -> str | None:
-    """Read a JSON string; None for one that is broken or no UTF-8."""
+    """Read a JSON string; None if it is broken or not valid UTF-8."""
     try:
         text = json.loads(token)
         text.encode()
