@@ -52,7 +52,60 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RunRequest(Request):
+class ScoringRequest(Request):
+    """What scores the results of a run, and how far that may go."""
+
+    run_name: RunName
+    use_langfuse_judges: bool = Field(
+        default=False,
+        description="Score with the judges in the dataset's metadata `judge_prompts`, else with every prompt named "
+        "`judge-*`.",
+    )
+    judges: list[str] | None = Field(
+        default=None, description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."
+    )
+    evaluator_script: ScriptPath = None
+    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
+    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
+    python: FilePath | None = Field(
+        default=None, description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."
+    )
+    judge_samples: int = Field(
+        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
+    )
+    max_cost: float | None = Field(
+        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
+    )
+
+    @property
+    def names_judges(self) -> bool:
+        """Whether the request says which judges score the run."""
+        return bool(self.judges) or self.use_langfuse_judges
+
+    def limits(self, **waits: float) -> Limits:
+        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
+        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
+        return Limits.model_validate(asked | waits)
+
+
+class ScoreRunRequest(ScoringRequest):
+    """A run to score again, and what to score it with."""
+
+    dataset: DatasetName
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name."""
+        return self.dataset
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "ScoreRunRequest":
+        if not self.names_judges and self.evaluator_script is None:
+            raise ValueError("pass judges, use_langfuse_judges or evaluator_script: what to score the run with")
+        return self
+
+
+class RunRequest(ScoringRequest):
     """A run to start or resume. A resume keeps the task, evaluator script and judges that it names no others for."""
 
     run_name: str = Field(
@@ -68,16 +121,6 @@ class RunRequest(Request):
     sample_size: int = Field(
         default=DEFAULT_SAMPLE_SIZE, ge=1, le=MAX_SAMPLE_SIZE, description="Traces to copy in `live`."
     )
-    use_langfuse_judges: bool = Field(
-        default=False,
-        description="Score with the judges in the dataset's metadata `judge_prompts`, else with every prompt named "
-        "`judge-*`.",
-    )
-    judges: list[str] | None = Field(
-        default=None, description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."
-    )
-    evaluator_script: ScriptPath = None
-    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
     description: str | None = Field(default=None, description="What this run tries, for later readers.")
     metadata: dict[str, JsonValue] | None = Field(default=None, description="JSON object stored with the run.")
     resume: bool = Field(
@@ -86,7 +129,6 @@ class RunRequest(Request):
         "task, evaluator script and judges unless this call names others.",
     )
     item_timeout: float | None = Field(default=None, gt=0, description="Seconds a task may take for one item.")
-    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
     task_retries: int = Field(
         default=0, ge=0, le=100, description="Further tries of a task that fails; leave 0 if tasks have effects."
     )
@@ -99,17 +141,8 @@ class RunRequest(Request):
         allow_inf_nan=False,
         description="Stop at this many failed items (1 and more), or at this share of them (below 1).",
     )
-    python: FilePath | None = Field(
-        default=None, description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."
-    )
-    judge_samples: int = Field(
-        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
-    )
     dry_run: bool = Field(
         default=False, description="Run two items, store nothing, and estimate calls, tokens and cost of the whole."
-    )
-    max_cost: float | None = Field(
-        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
     )
     task_prompt: str | None = Field(
         default=None,
@@ -134,26 +167,14 @@ class RunRequest(Request):
         limit = self.fail_on_error
         return int(limit) if limit is not None and limit >= 1 else limit
 
-    def limits(self, *, delivery_patience: float, visibility_delay: float, cancel_grace: float) -> Limits:
-        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
-        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
-        asked["fail_on_error"] = self.failure_limit
-        return Limits(
-            **asked,
-            delivery_patience=delivery_patience,
-            visibility_delay=visibility_delay,
-            cancel_grace=cancel_grace,
-        )
+    def limits(self, **waits: float) -> Limits:
+        """Return the limits of the run; see `ScoringRequest.limits`."""
+        return super().limits(**waits).model_copy(update={"fail_on_error": self.failure_limit})
 
     @property
     def names_task(self) -> bool:
         """Whether the request says what the task is; a resume need not."""
         return self.task_script is not None or self.task_prompt is not None
-
-    @property
-    def names_judges(self) -> bool:
-        """Whether the request says which judges score the run."""
-        return bool(self.judges) or self.use_langfuse_judges
 
     @model_validator(mode="after")
     def _is_complete(self) -> "RunRequest":
