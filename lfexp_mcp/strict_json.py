@@ -6,14 +6,23 @@ import math
 from pydantic import JsonValue
 
 
-def strict_loads(text: str) -> JsonValue:
+def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
     """Parse JSON.
+
+    Args:
+        text: The JSON.
+        unique_names: Whether to refuse objects with two members of one name, of which Python keeps the last.
 
     Raises:
         ValueError: It is not JSON, or holds a number beyond a float's range or text that is not Unicode.
         RecursionError: It is nested too deeply.
     """
-    value: JsonValue = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    value: JsonValue = json.loads(
+        text,
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        object_pairs_hook=_unique if unique_names else None,
+    )
     if "\\ud" in text or "\\uD" in text:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
@@ -28,3 +37,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is too large a number")
     return value
+
+
+def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object has two members of one name")
+    return members

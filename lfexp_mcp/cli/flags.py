@@ -15,7 +15,7 @@ from lfexp_mcp.services.requests import Request, build
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the model that the MCP tool returns.")]
 
-LIST_FLAGS = frozenset({"--judges", "--runs", "--fail-if", "--trace-ids", "--labels"})
+LIST_FLAGS = frozenset({"--judges", "--evaluators", "--runs", "--fail-if", "--trace-ids", "--labels"})
 """Flags that take several values after one another."""
 
 
@@ -48,7 +48,9 @@ def command(call: Callable[..., None]) -> Callable[..., None]:
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     """Make the parameter from which Typer makes a flag; what is neither number, bool nor choice is given as text."""
     annotation: Any = next(each for each in _members(field.annotation) if each is not NoneType)
-    if annotation not in (bool, int, float, list[str]) and get_origin(annotation) is not Literal:
+    if get_origin(annotation) is list:
+        annotation = list[str]
+    elif annotation not in (bool, int, float) and get_origin(annotation) is not Literal:
         annotation = str
     required = field.is_required()
     option = typer.Option(_flag_name(name), help=field.description)

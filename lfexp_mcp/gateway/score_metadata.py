@@ -16,26 +16,25 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import (
     OTHERS,
-    JudgeMaker,
+    RUN_MAKERS,
     OtherMaker,
     RecordedStatus,
     RunMaker,
     Score,
     ScoreMaker,
     ScoreSource,
-    ScriptMaker,
     recorded_maker,
 )
 
 METADATA_KEY = "lfexp"
 STATUS_SCORE_NAME = "lfexp_status"
-_MAKER: TypeAdapter[JudgeMaker | ScriptMaker] = TypeAdapter(RunMaker)
+_MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 _STATUS: TypeAdapter[RecordedStatus] = TypeAdapter(RecordedStatus)
 
 
 def with_maker(metadata: Mapping[str, JsonValue], maker: ScoreMaker) -> dict[str, JsonValue]:
     """Add a maker to the metadata of a score; makers other than our judges and scripts are left out."""
-    if not isinstance(maker, JudgeMaker | ScriptMaker):
+    if not isinstance(maker, RUN_MAKERS):
         return dict(metadata)
     return {**metadata, METADATA_KEY: _MAKER.dump_json(maker, exclude_none=True).decode()}
 

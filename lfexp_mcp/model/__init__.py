@@ -3,6 +3,8 @@
 from lfexp_mcp.model.interval import Interval
 from lfexp_mcp.model.maker import (
     OTHERS,
+    RUN_MAKERS,
+    BuiltInMaker,
     HumanMaker,
     JudgeMaker,
     OtherMaker,
@@ -39,7 +41,15 @@ from lfexp_mcp.model.provenance import (
     TaskPromptVersion,
 )
 from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, RunRecord, RunStatus
-from lfexp_mcp.model.run_spec import RUN_SPEC_FORMAT, DatasetItem, ExperimentHead, Limits, RunSpec, models_of
+from lfexp_mcp.model.run_spec import (
+    RUN_SPEC_FORMAT,
+    DatasetItem,
+    EvaluatorChoice,
+    ExperimentHead,
+    Limits,
+    RunSpec,
+    models_of,
+)
 from lfexp_mcp.model.scale import (
     BOOLEAN,
     LOWER_IS_BETTER,
@@ -60,13 +70,16 @@ __all__ = [
     "OTHERS",
     "PROVENANCE_KEY",
     "ROUNDING",
+    "RUN_MAKERS",
     "RUN_SPEC_FORMAT",
     "TEN",
     "UNIT",
+    "BuiltInMaker",
     "Category",
     "DatasetItem",
     "EndStatus",
     "Evaluation",
+    "EvaluatorChoice",
     "EvaluatorFailure",
     "EvaluatorInfo",
     "ExperimentHead",

@@ -82,6 +82,35 @@ class ScriptMaker:
 
 
 @dataclass(frozen=True, slots=True)
+class BuiltInMaker:
+    """A built-in evaluator with its options."""
+
+    evaluator: str
+    version: int = 1
+    options: str | None = None
+    """As JSON, without those that have their defaults; a long one is given by its hash."""
+    scale: Scale | None = None
+    scale_source: str | None = None
+    lower_is_better: bool | None = None
+    """Declared without a scale; with one, it is part of `scale`."""
+    kind: Literal["built-in"] = "built-in"
+
+    @property
+    def origin(self) -> ScoreOrigin:
+        """See `ScoreOrigin`."""
+        return "run"
+
+    @property
+    def label(self) -> str:
+        """The maker for a reader, such as `numeric {"tolerance": 0.01}`."""
+        return f"built-in {self.evaluator}" + (f" {self.options}" if self.options else "")
+
+    def scores_like(self, other: "ScoreMaker") -> bool:
+        """Whether another maker's values mean the same: only those of the very same options do."""
+        return self == other
+
+
+@dataclass(frozen=True, slots=True)
 class HumanMaker:
     """A human who annotated."""
 
@@ -126,9 +155,12 @@ class OtherMaker:
         return isinstance(other, OtherMaker) and self.source == other.source
 
 
-ScoreMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker | HumanMaker | OtherMaker, Field(discriminator="kind")]
-RunMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker, Field(discriminator="kind")]
+RUN_MAKERS = JudgeMaker | ScriptMaker | BuiltInMaker
+RunMaker: TypeAlias = Annotated[JudgeMaker | ScriptMaker | BuiltInMaker, Field(discriminator="kind")]
 """A maker of the run itself."""
+ScoreMaker: TypeAlias = Annotated[
+    JudgeMaker | ScriptMaker | BuiltInMaker | HumanMaker | OtherMaker, Field(discriminator="kind")
+]
 OTHERS = OtherMaker()
 
 
@@ -140,7 +172,7 @@ def are_mixed(makers: Iterable[ScoreMaker]) -> bool:
 
 def scaled_label(maker: ScoreMaker) -> str:
     """Name a maker with its scale, which may be all that differs from another maker."""
-    scale = maker.scale if isinstance(maker, JudgeMaker | ScriptMaker) else None
+    scale = maker.scale if isinstance(maker, RUN_MAKERS) else None
     return f"{maker.label} on {scale.name}" if scale is not None else maker.label
 
 

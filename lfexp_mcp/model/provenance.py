@@ -86,7 +86,7 @@ class EvaluatorInfo:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    kind: Literal["judge", "script", "run"]
+    kind: Literal["judge", "script", "run", "built-in"]
     version: Annotated[int | None, Field(description="Version of the judge's prompt.")] = None
     model: Annotated[str | None, Field(description="The judge's model.")] = None
     scale: str | None = None

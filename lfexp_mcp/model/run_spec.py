@@ -61,6 +61,14 @@ class Limits(BaseModel):
     """How long running items may go on after a cancel or the run's time-out."""
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatorChoice:
+    """A built-in evaluator that scores a run, and its options."""
+
+    name: str
+    options: dict[str, JsonValue] = field(default_factory=dict)
+
+
 class RunSpec(BaseModel):
     """What a run was asked to do."""
 
@@ -90,6 +98,8 @@ class RunSpec(BaseModel):
     task_prompt: ResolvedTaskPrompt | None = None
     """A prompt that is the task, instead of a script."""
     evaluator_script: Path | None = None
+    evaluators: tuple[EvaluatorChoice, ...] = ()
+    """The built-in ones."""
     score_scales: dict[str, Scale] = Field(default_factory=dict)
     """What score configs state for scores by name: the scale of a script's score that declares none."""
     judges: tuple[ResolvedJudge, ...] = ()

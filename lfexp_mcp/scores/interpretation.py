@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.model import (
     BOOLEAN,
+    RUN_MAKERS,
     TEN,
     UNIT,
+    BuiltInMaker,
     JudgeMaker,
     RunRecord,
     Scale,
@@ -97,7 +99,7 @@ class ScoreInterpretation:
 
     def _scale_of(self, score: Score) -> Scale | None:
         """Return the scale of this score's maker, which may differ from that of the judge's other versions."""
-        if isinstance(score.maker, JudgeMaker | ScriptMaker) and score.maker.scale is not None and self.scale:
+        if isinstance(score.maker, RUN_MAKERS) and score.maker.scale is not None and self.scale:
             return score.maker.scale
         return self.scale
 
@@ -161,7 +163,7 @@ def _interpret(
     name: str, origin: ScoreOrigin, scores: Sequence[Score], recorded: "_Declared | None", configured: Scale | None
 ) -> ScoreInterpretation:
     kind, makers = _data_type(scores), tuple(dict.fromkeys(score.maker for score in scores))
-    lower = any(isinstance(maker, ScriptMaker) and maker.lower_is_better for maker in makers)
+    lower = any(isinstance(maker, ScriptMaker | BuiltInMaker) and maker.lower_is_better for maker in makers)
     declared = _declared_by(makers, recorded, configured)
     if declared is not None and (kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale)):
         interpretation = ScoreInterpretation(name, kind, origin, declared.scale, declared.source, makers)
@@ -240,9 +242,9 @@ def _declared_by(
         recorded: The scale that version 0.1 recorded with the run, since its judges' scores may lack one.
         configured: The scale of the score config, for makers that declare none.
     """
-    ours = [maker for maker in makers if isinstance(maker, JudgeMaker | ScriptMaker)]
+    ours = [maker for maker in makers if isinstance(maker, RUN_MAKERS)]
     declared = {_Declared(maker.scale, maker.scale_source) for maker in ours if maker.scale is not None}
-    undeclared = any(isinstance(maker, ScriptMaker) and maker.scale is None for maker in ours)
+    undeclared = any(maker.scale is None for maker in ours if not isinstance(maker, JudgeMaker))
     if len({each.scale for each in declared}) + undeclared > 1:
         return _Declared(UNIT, "several scales, each read on its own")
     if declared:
@@ -250,7 +252,7 @@ def _declared_by(
     if any(isinstance(maker, JudgeMaker) for maker in ours):
         return recorded
     # A script's maker already has the scale that the score config stated during the run, except in version 0.1.
-    is_current = any(isinstance(maker, ScriptMaker) and maker.function is not None for maker in ours)
+    is_current = any(not isinstance(maker, ScriptMaker) or maker.function is not None for maker in ours)
     return None if configured is None or is_current else _Declared(configured, "score config")
 
 

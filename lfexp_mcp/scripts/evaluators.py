@@ -3,14 +3,15 @@
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.evaluators import BuiltIn
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
@@ -35,12 +36,14 @@ class _Evaluator:
         name: Unique within its script, and the name of scores that come without one.
         is_async: Whether `call` returns a coroutine.
         declared: The values of its attributes `scale` and `lower_is_better`.
+        built_in: The built-in evaluator that it is; None for the user's own.
     """
 
     def __init__(self, name: str, function: Function) -> None:
         self.name = name
         self.is_async = is_async(function)
         self.declared = _declarations(function)
+        self.built_in = function if isinstance(function, BuiltIn) else None
         self._function = function
 
 
@@ -87,12 +90,24 @@ class RunEvaluator(_Evaluator):
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorSet:
-    """The evaluators of a script."""
+    """The evaluators of a script, and the built-in ones of a run."""
 
     evaluators: tuple[ScriptEvaluator, ...] = ()
     run_evaluators: tuple[RunEvaluator, ...] = ()
     warnings: tuple[str, ...] = ()
     """Which functions of a script without `EVALUATORS` are not used as evaluators, and why."""
+
+    def with_built_ins(self, built_ins: Iterable[BuiltIn]) -> "EvaluatorSet":
+        """Return the set with built-in evaluators.
+
+        Raises:
+            ScriptError: Two evaluators have the same name, which a built-in one has from its score.
+        """
+        evaluators = (*self.evaluators, *(ScriptEvaluator(each.name, each) for each in built_ins))
+        for name, count in Counter(evaluator.name for evaluator in evaluators).items():
+            if count > 1:
+                raise ScriptError(f"Two evaluators give the score {name!r}. Give a built-in one another `score_name`.")
+        return replace(self, evaluators=evaluators)
 
 
 def load_evaluators(path: Path) -> EvaluatorSet:
@@ -190,10 +205,16 @@ def _is_evaluator(function: Function, warnings: list[str]) -> bool:
 
 
 def _with_names(functions: Sequence[Function]) -> list[tuple[str, Function]]:
-    """Give each function a unique name: lambdas are numbered, and so is a name from its second use on."""
+    """Give each function a unique name: lambdas are numbered, and so is a name from its second use on.
+
+    A built-in evaluator keeps that of its score.
+    """
     seen: Counter[str] = Counter()
     named: list[tuple[str, Function]] = []
     for function in functions:
+        if isinstance(function, BuiltIn):
+            named.append((function.name, function))
+            continue
         name = name_of(function)
         name = "lambda" if name == "<lambda>" else name
         seen[name] += 1

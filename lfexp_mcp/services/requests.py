@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import Limits, NextStep, ProviderName
+from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName
 from lfexp_mcp.services.answer_size import Detail
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class ScoringRequest(Request):
         default=None, description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."
     )
     evaluator_script: ScriptPath = None
+    evaluators: list[str | dict[str, JsonValue]] | None = Field(
+        default=None,
+        description="Built-in evaluators: `exact_match`, `contains`, `regex:^[A-Z]`, `json_schema:{...}`, "
+        '`json_fields`, `numeric:tolerance=0.01`, `edit_similarity`; options also as object, `{"name": "numeric", '
+        '"relative": 0.05, "score_name": "total"}`. A wrong option is refused with those that there are.',
+    )
     max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
     run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
     python: FilePath | None = Field(
@@ -76,6 +82,13 @@ class ScoringRequest(Request):
     max_cost: float | None = Field(
         default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
     )
+
+    @property
+    def built_in_evaluators(self) -> tuple[EvaluatorChoice, ...]:
+        """The built-in evaluators, checked; see `parse_evaluators`."""
+        from lfexp_mcp.evaluators import parse_evaluators
+
+        return parse_evaluators(self.evaluators or ())
 
     @property
     def names_judges(self) -> bool:
@@ -100,8 +113,8 @@ class ScoreRunRequest(ScoringRequest):
 
     @model_validator(mode="after")
     def _is_complete(self) -> "ScoreRunRequest":
-        if not self.names_judges and self.evaluator_script is None:
-            raise ValueError("pass judges, use_langfuse_judges or evaluator_script: what to score the run with")
+        if not (self.names_judges or self.evaluators or self.evaluator_script):
+            raise ValueError("pass judges, use_langfuse_judges, evaluators or evaluator_script to score the run with")
         return self
 
 

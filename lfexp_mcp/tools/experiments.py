@@ -34,8 +34,8 @@ async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: Wa
     The task script defines `def task(*, item, **kwargs)` (or `async def`) and returns the output to score; `item` has
     `input`, `expected_output` and `metadata`. The evaluator script lists functions in `EVALUATORS`, each taking
     `input, output, expected_output, metadata` as keywords and returning a number or a Langfuse `Evaluation`. Both run
-    in a fresh process, as they are on disk now. Give task_script or task_prompt (a resume needs neither); judges, an
-    evaluator script, or both.
+    in a fresh process, as they are on disk now. Give task_script or task_prompt (a resume needs neither); and judges,
+    evaluators, an evaluator script, or several of them.
 
     Answers with the status and, per score, mean, count and how many items are unscored. If status is `running` when
     the wait is over, call get_run; ending this call does not stop the run, cancel_run does. A name that has items

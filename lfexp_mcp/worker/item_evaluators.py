@@ -6,7 +6,7 @@ from functools import partial
 
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError, ScriptError
 from lfexp_mcp.judges.runner import JudgeRunner
-from lfexp_mcp.model import Evaluation, ResolvedJudge, RunMaker, RunSpec, Scale, ScriptMaker
+from lfexp_mcp.model import BuiltInMaker, Evaluation, ResolvedJudge, RunMaker, RunSpec, Scale, ScriptMaker
 from lfexp_mcp.scores.declared_scale import read_declaration, with_direction
 from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.pending import TaskResult
@@ -15,6 +15,7 @@ from lfexp_mcp.worker.task_runner import script_item
 from lfexp_mcp.worker.user_code import Raised, UserCode
 
 Evaluated = tuple[Evaluation, RunMaker]
+Maker = ScriptMaker | BuiltInMaker
 
 
 class EvaluatorError(LfexpError):
@@ -48,7 +49,8 @@ class ScriptItemEvaluator:
         call = partial(
             self._evaluator.call,
             input=item.input,
-            output=result.output,
+            # What is stored is what a resume, or a later evaluation, finds.
+            output=result.ended.output if self._evaluator.built_in else result.output,
             expected_output=item.expected_output,
             metadata=item.metadata,
             item=item,
@@ -113,9 +115,8 @@ class ScriptMakers:
         self._configured = configured
         try:
             self._own = read_declaration(evaluator.declared)
-            self.default = _maker(
-                replace(script, function=evaluator.name), self._own.scale, "evaluator", self._own.lower_is_better
-            )
+            maker = evaluator.built_in.maker if evaluator.built_in else replace(script, function=evaluator.name)
+            self.default = _maker(maker, self._own.scale, "evaluator", self._own.lower_is_better)
         except ValueError as error:
             raise ScriptError(f"The evaluator `{evaluator.name}` declares {error}") from None
 
@@ -135,7 +136,7 @@ class ScriptMakers:
             raise EvaluatorError(returned.error)
         return [(evaluation, self._maker_of(evaluation)) for evaluation in returned.value]
 
-    def _maker_of(self, evaluation: Evaluation) -> ScriptMaker:
+    def _maker_of(self, evaluation: Evaluation) -> Maker:
         own, configured = self._own, self._configured.get(evaluation.name)
         if not evaluation.metadata and (configured is None or own.scale is not None):
             return self.default
@@ -151,7 +152,7 @@ class ScriptMakers:
             raise ScriptError(f"The evaluator `{self.evaluator.name}` declares {error}") from None
 
 
-def _maker(maker: ScriptMaker, scale: Scale | None, source: str, lower: bool | None) -> ScriptMaker:
+def _maker(maker: Maker, scale: Scale | None, source: str, lower: bool | None) -> Maker:
     if scale is None:
         return replace(maker, scale=None, scale_source=None, lower_is_better=lower)
     return replace(maker, scale=with_direction(scale, lower), scale_source=source, lower_is_better=None)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.model import (
+    BuiltInMaker,
     DatasetItem,
     EvaluatorInfo,
     Provenance,
@@ -81,7 +83,10 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
     plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, (*judges, *scripted))
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),
-        *(_describe(evaluator.name, "script", makers.default) for evaluator, makers in evaluators),
+        *(
+            _describe(evaluator.name, "built-in" if evaluator.built_in else "script", makers.default)
+            for evaluator, makers in evaluators
+        ),
         *(_describe(evaluator.name, "run", makers.default) for evaluator, makers in run_evaluators),
     )
     provenance = replace(provenance, evaluators=described, plan=plan)
@@ -123,7 +128,8 @@ def _load_scripts(run_spec: RunSpec) -> tuple[Task | ResolvedTaskPrompt, Evaluat
     evaluators = EvaluatorSet()
     if run_spec.evaluator_script is not None:
         evaluators = load_evaluators(run_spec.evaluator_script)
-    return task, evaluators, set(sys.modules) - before
+    imported = set(sys.modules) - before
+    return task, evaluators.with_built_ins(map(build_evaluator, run_spec.evaluators)), imported
 
 
 def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[str]:
@@ -140,7 +146,9 @@ def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[s
             yield f"Both scripts' folders have a module {name!r}; the task and the evaluators got {file}."
 
 
-def _describe(name: str, kind: Literal["script", "run"], maker: ScriptMaker) -> EvaluatorInfo:
+def _describe(
+    name: str, kind: Literal["script", "run", "built-in"], maker: ScriptMaker | BuiltInMaker
+) -> EvaluatorInfo:
     if maker.scale is None:
         return EvaluatorInfo(name, kind)
     return EvaluatorInfo(name, kind, scale=maker.scale.name, scale_source=maker.scale_source)

@@ -10,17 +10,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway import Gateway, connect, status_score
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import (
-    JudgeMaker,
-    MissingScores,
-    Provenance,
-    RecordedStatus,
-    RunMaker,
-    RunPlan,
-    RunSpec,
-    Score,
-    ScriptMaker,
-)
+from lfexp_mcp.model import RUN_MAKERS, MissingScores, Provenance, RecordedStatus, RunMaker, RunPlan, RunSpec, Score
 from lfexp_mcp.runs.events import RunEnded, ScoresMissing, StatusRecorded, Warned, WriteRefused
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
@@ -266,7 +256,7 @@ def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | 
 
 def _makers(state: RunState) -> tuple[RunMaker, ...]:
     scores = (score for scored in state.scored.values() for score in scored.scores)
-    return tuple({score.maker: None for score in scores if isinstance(score.maker, JudgeMaker | ScriptMaker)})
+    return tuple({score.maker: None for score in scores if isinstance(score.maker, RUN_MAKERS)})
 
 
 def _missing_scores(state: RunState) -> dict[str, MissingScores]:

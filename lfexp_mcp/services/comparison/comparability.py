@@ -3,7 +3,16 @@
 from collections.abc import Collection, Iterator
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, IssueKind
-from lfexp_mcp.model import JudgeMaker, Provenance, RecordedLimits, RunRecord, ScriptMaker, scaled_label
+from lfexp_mcp.model import (
+    BuiltInMaker,
+    JudgeMaker,
+    Provenance,
+    RecordedLimits,
+    RunRecord,
+    ScriptMaker,
+    are_mixed,
+    scaled_label,
+)
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.missing_data import MissingReason, count_reasons
 from lfexp_mcp.services.comparison.run_pair import RunPair
@@ -132,6 +141,10 @@ def _score(pair: RunPair, score: str) -> Iterator[ComparabilityIssue]:
     if not first.mixed and not second.mixed:
         yield from _scales(pair, score)
         yield from _judges(pair, score, _judge_of(first), _judge_of(second))
+        together = (*first.makers, *second.makers)
+        if any(isinstance(maker, BuiltInMaker) for maker in together) and are_mixed(together):
+            message = f"{score!r} is by {made[0]}, {made[1]}. Score both with the same evaluator to compare them."
+            yield _issue(pair, "evaluator script", message, unfair=True, score=score)
 
 
 def _made_in(values: ScoredRun, score: str) -> str:

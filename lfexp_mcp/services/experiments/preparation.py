@@ -10,12 +10,14 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
+from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, ItemResult, NextStep, RunSpec
+from lfexp_mcp.model import BuiltInMaker, DatasetItem, ExperimentHead, ItemResult, NextStep, RunSpec
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -80,6 +82,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     # Checked first, since it needs neither Langfuse nor a worker.
     _script(request.task_script, "task")
     _script(request.evaluator_script, "evaluator")
+    _ = request.built_in_evaluators
     ws.runs.prepare()
     if request.dry_run:
         return await _prepare_dry_run(ws, request)
@@ -135,7 +138,7 @@ async def _prepare_new(
     completeness = await read_completeness(ws, experiment)
     run_spec = await _new_run_spec(ws, request, dataset, items, heads, completeness)
     earlier = await _read_results(ws, completeness, heads)
-    if earlier and (run_spec.evaluator_script or run_spec.judges):
+    if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
     return PreparedRun(folder, run_spec, items, earlier)
 
@@ -159,8 +162,22 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
         )
     items = list(folder.items())
     state = await anyio.to_thread.run_sync(folder.read_state)
+    _check_options(request, state)
     run_spec = await resolve_prompts(ws, request, before, dataset, items, state)
     return PreparedRun(folder, await _with_request(ws, request, run_spec), None)
+
+
+def _check_options(request: RunRequest, state: RunState) -> None:
+    """Refuse built-in evaluators of a resume whose score the run has with other options: the resume would keep it."""
+    wanted = {each.name: each.maker for each in map(build_evaluator, request.built_in_evaluators)}
+    for score in (score for item in state.scored.values() for score in item.scores):
+        maker, known = wanted.get(score.name), score.maker
+        if maker is None or (isinstance(known, BuiltInMaker) and maker.label == known.label):
+            continue
+        raise UsageError(
+            f"Run {request.run_name!r} has scores {score.name!r} by {known.label}, which a resume keeps; {maker.label} "
+            "would be another score. Give it a score_name of its own, or score all with it under a new run name."
+        )
 
 
 async def _new_run_spec(
@@ -199,6 +216,7 @@ async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -
         update={
             "task_script": _script(request.task_script, "task") if request.names_task else run_spec.task_script,
             "evaluator_script": evaluator_script,
+            "evaluators": request.built_in_evaluators or run_spec.evaluators,
             "score_scales": score_scales,
             "python": request.python or run_spec.python,
             "description": run_spec.description if request.description is None else request.description,

@@ -8,7 +8,7 @@ import anyio
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
-from lfexp_mcp.model import PROVENANCE_KEY, ItemResult, JudgeMaker, Provenance, RunRecord, Score, ScriptMaker
+from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, RunRecord, Score
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
@@ -98,7 +98,7 @@ async def _read_langfuse(
 
 def _makers(head: Experiment, journal: RunRecord) -> RunMakers:
     """The makers of a run of this machine; a resume on another one may have added scores."""
-    ids = {score.id: score.maker for score in journal.scores if isinstance(score.maker, JudgeMaker | ScriptMaker)}
+    ids = {score.id: score.maker for score in journal.scores if isinstance(score.maker, RUN_MAKERS)}
     provenance = Provenance.of(head.metadata)
     return RunMakers(provenance.plan.makers if provenance and provenance.plan else (), ids)
 

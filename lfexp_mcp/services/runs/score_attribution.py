@@ -7,7 +7,7 @@ others the metadata is read, unless the makers are known to be complete.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lfexp_mcp.model import ItemResult, JudgeMaker, Provenance, RunMaker, Score
+from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, Provenance, RunMaker, Score
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 
@@ -103,7 +103,8 @@ def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
         scores, key=lambda score: score.timestamp.timestamp() if score.timestamp else 0.0, reverse=True
     ):
         maker = score.maker
-        which = maker if isinstance(maker, JudgeMaker) else score.id if maker.origin == "human" else maker.origin
+        is_own = isinstance(maker, JudgeMaker | BuiltInMaker)
+        which = maker if is_own else score.id if maker.origin == "human" else maker.origin
         kept.setdefault((score.name, which), score)
     return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
+from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
 from lfexp_mcp.services.workspace import Workspace
 
@@ -93,7 +93,7 @@ async def configured_scales(ws: Workspace, scores: Iterable[Score]) -> dict[str,
 def _needs_config(score: Score) -> bool:
     """Whether a score's maker does not state its scale; the worker looked it up for scripts, except version 0.1."""
     match score.maker:
-        case JudgeMaker():
+        case JudgeMaker() | BuiltInMaker():
             return False
         case ScriptMaker(function=function, scale=scale):
             return function is None and scale is None
