@@ -95,3 +95,17 @@ async def workspace(settings: Settings) -> AsyncIterator[Workspace]:
     """A workspace on the store."""
     async with open_workspace(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a store of the test's own, where `all prompts` means its own alone."""
+    connection = ensure_store(tmp_path / "store")
+    yield Settings(
+        langfuse_public_key=connection.public_key,
+        langfuse_secret_key=SecretStr(connection.secret_key),
+        langfuse_url=connection.base_url,
+        openai_api_key=SecretStr("sk-secret-key"),
+        home=tmp_path / "home",
+    )
+    stop_store(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Datasets and judges stored in Langfuse: what `create_dataset` and `create_judge` answer."""
+"""What is stored in Langfuse: what `create_dataset`, `create_judge` and `create_prompt` answer."""
 
 from pydantic import Field
 
@@ -31,4 +31,17 @@ class JudgeAnswer(Answer):
     model: str | None = Field(default=None, description="Set once a provider's key is.")
     placeholders: list[str] = Field(description="Filled in the prompt per item.")
     warnings: list[str]
+    next: list[NextStep]
+
+
+class PromptAnswer(Answer):
+    """A prompt as stored."""
+
+    backend: Backend
+    prompt: str = Field(description="Name; pass it as `task_prompt` of run_experiment.")
+    version: int
+    labels: list[str]
+    model: str | None = Field(default=None, description="Set once a provider's key is.")
+    placeholders: list[str]
+    warnings: list[str] = Field(default_factory=list)
     next: list[NextStep]

@@ -1,4 +1,4 @@
-"""Commands that create datasets and judges."""
+"""Commands that create datasets, judges and prompts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -76,12 +76,17 @@ def add_items(
     print_answer(answer, as_json)
 
 
+Prompt = Annotated[str | None, typer.Option("--prompt", help="The prompt's text.")]
+PromptFile = Annotated[Path | None, typer.Option("--prompt-file", help="File that holds it.")]
+Labels = Annotated[list[str] | None, typer.Option("--labels", help="Such as `production`.")]
+
+
 def create_judge(
     name: Annotated[str, typer.Option("--name", help="Starts with `judge-`.")],
-    prompt: Annotated[str | None, typer.Option("--prompt", help="The prompt's text.")] = None,
-    prompt_file: Annotated[Path | None, typer.Option("--prompt-file", help="File that holds it.")] = None,
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
     config: Annotated[str | None, typer.Option("--config", help="A JSON object: scale, provider, model.")] = None,
-    labels: Annotated[list[str] | None, typer.Option("--labels", help="Such as `production`.")] = None,
+    labels: Labels = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a judge prompt, or a new version of one."""
@@ -90,6 +95,23 @@ def create_judge(
     text = _prompt_text(prompt, prompt_file)
     decoded = json_object("--config", config)
     answer = in_workspace(lambda workspace: create_judge(workspace, name, text, config=decoded, labels=labels))
+    print_answer(answer, as_json)
+
+
+def create_prompt(
+    name: Annotated[str, typer.Option("--name", help="Pass it to `run --task-prompt`.")],
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    config: Annotated[str | None, typer.Option("--config", help="A JSON object: provider, model.")] = None,
+    labels: Labels = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a prompt that is a task, or a new version of one."""
+    from lfexp_mcp.services.definitions.prompts import create_prompt
+
+    text = _prompt_text(prompt, prompt_file)
+    decoded = json_object("--config", config)
+    answer = in_workspace(lambda workspace: create_prompt(workspace, name, text, config=decoded, labels=labels))
     print_answer(answer, as_json)
 
 
@@ -120,7 +142,7 @@ def _field_names(fields: str | None) -> FieldNames | None:
 
 def _prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
     if (prompt is None) == (prompt_file is None):
-        raise UsageError("Pass the judge's prompt, either with --prompt or with --prompt-file.")
+        raise UsageError("Pass the prompt, either with --prompt or with --prompt-file.")
     if prompt_file is None:
         return prompt or ""
     try:

@@ -25,6 +25,10 @@ COMMANDS = {
     "cancel_run": ("cancel",),
     "create_dataset": ("dataset", "create"),
     "create_judge": ("judge", "create"),
+    "create_prompt": ("prompt", "create"),
+    "list_datasets": ("dataset", "list"),
+    "get_dataset": ("dataset", "show"),
+    "list_judges": ("judge", "list"),
 }
 """The command that does what a tool does."""
 

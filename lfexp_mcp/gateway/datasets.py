@@ -73,6 +73,17 @@ class Datasets:
         active = {row.id: row for row in rows if row.status == "ACTIVE"}
         return [row.item() for row in reversed(active.values())]
 
+    async def page(self, dataset_name: str, start: int, count: int) -> tuple[list[DatasetItem], int]:
+        """Return up to `count` active items from position `start` on, oldest first, and how many there are in all."""
+        total = await self.count_items(dataset_name)
+        # Langfuse lists the newest first.
+        newest, end = max(total - start - count, 0), max(total - start, 0)
+        numbers = range(newest // PAGE_SIZE + 1, -(-end // PAGE_SIZE) + 1)
+        what, query = f"read items of dataset {dataset_name!r}", {"datasetName": dataset_name}
+        rows = await self._transport.pages(what, _ITEMS, DatasetItemRow, numbers, query)
+        skipped = newest - newest // PAGE_SIZE * PAGE_SIZE
+        return [row.item() for row in reversed(rows[skipped : skipped + end - newest])], total
+
     async def count_items(self, dataset_name: str | None = None) -> int:
         """Return how many active items a dataset has, or the whole project."""
         query = {"datasetName": dataset_name, "page": 1, "limit": 1}

@@ -39,9 +39,9 @@ class Experiments:
         return hashlib.sha256(payload.encode()).hexdigest()[:16]
 
     async def page(
-        self, dataset_id: str, *, limit: int = PAGE_SIZE, cursor: str | None = None
+        self, dataset_id: str | None, *, limit: int = PAGE_SIZE, cursor: str | None = None
     ) -> tuple[list[Experiment], str | None]:
-        """Return a page of a dataset's runs, latest activity first, and the cursor of the next page."""
+        """Return a page of the runs of a dataset or of all, latest activity first, and the cursor of the next page."""
         page = await self._page("list the runs", {"datasetId": dataset_id, "limit": limit, "cursor": cursor})
         return page.data, page.meta.cursor
 

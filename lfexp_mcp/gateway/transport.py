@@ -1,6 +1,6 @@
 """Requests to Langfuse: repeated where that helps, failures raised as our own errors, answers parsed into types."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -126,15 +126,24 @@ class Transport:
 
     async def all_pages(self, what: str, path: str, row: type[Row], query: Query | None = None) -> list[Row]:
         """Read a listing whose pages have numbers; fails as `call` does."""
-        pages: dict[int, NumberedPage[Row]] = {}
+        first = await self._page(what, path, row, query, 1)
+        return first.data + await self.pages(what, path, row, range(2, first.meta.total_pages + 1), query)
+
+    async def pages(
+        self, what: str, path: str, row: type[Row], numbers: Iterable[int], query: Query | None = None
+    ) -> list[Row]:
+        """Read some of the pages of such a listing, of `PAGE_SIZE` rows each."""
+        found: dict[int, list[Row]] = {}
 
         async def read(number: int) -> None:
-            numbered = {**(query or {}), "page": number, "limit": PAGE_SIZE}
-            pages[number] = await self.get(what, path, NumberedPage[row], numbered)  # type: ignore[valid-type]
+            found[number] = (await self._page(what, path, row, query, number)).data
 
-        await read(1)
-        await for_each(range(2, pages[1].meta.total_pages + 1), read, MAX_CONCURRENT_PAGES)
-        return [each for number in sorted(pages) for each in pages[number].data]
+        await for_each(numbers, read, MAX_CONCURRENT_PAGES)
+        return [each for number in sorted(found) for each in found[number]]
+
+    async def _page(self, what: str, path: str, row: type[Row], query: Query | None, number: int) -> NumberedPage[Row]:
+        numbered = {**(query or {}), "page": number, "limit": PAGE_SIZE}
+        return await self.get(what, path, NumberedPage[row], numbered)  # type: ignore[valid-type]
 
     async def follow(
         self, what: str, path: str, row: type[Row], query: Query, max_rows: int | None = None

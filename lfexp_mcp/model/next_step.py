@@ -20,6 +20,10 @@ ToolName = Literal[
     "cancel_run",
     "create_dataset",
     "create_judge",
+    "create_prompt",
+    "list_datasets",
+    "get_dataset",
+    "list_judges",
 ]
 
 

@@ -5,12 +5,14 @@ from functools import singledispatch
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
+from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
@@ -48,6 +50,21 @@ def dataset_report(answer: DatasetAnswer) -> Report:
     )
 
 
+def prompt_report(answer: PromptAnswer) -> Report:
+    """Report on a prompt made or given a new version."""
+    labels = f", labels {', '.join(answer.labels)}" if answer.labels else ""
+    return Report(
+        (
+            (
+                f"Prompt {answer.prompt!r} is at version {answer.version}{labels}; "
+                f"filled with {', '.join(answer.placeholders) or 'nothing'}."
+            ),
+            *warnings(answer.warnings),
+        ),
+        answer.next,
+    )
+
+
 def judge_report(answer: JudgeAnswer) -> Report:
     """Report on a judge made or given a new version."""
     labels = f", labels {', '.join(answer.labels)}" if answer.labels else ""
@@ -69,6 +86,10 @@ report_of.register(Analysis, analysis_report)
 report_of.register(AnnotationComments, comments_report)
 report_of.register(DatasetAnswer, dataset_report)
 report_of.register(JudgeAnswer, judge_report)
+report_of.register(PromptAnswer, prompt_report)
+report_of.register(DatasetList, dataset_list_report)
+report_of.register(DatasetDetail, dataset_detail_report)
+report_of.register(JudgeList, judge_list_report)
 report_of.register(Diagnosis, diagnosis_report)
 
 

@@ -12,6 +12,21 @@ def list_runs_step(dataset: str, why: str = "See which runs there are.") -> Next
     return NextStep("list_runs", {"dataset": dataset}, why)
 
 
+def add_items_step(dataset: str, why: str = "The dataset is empty: add items.") -> NextStep:
+    """Propose to add items to a dataset."""
+    return NextStep("create_dataset", {"name": dataset, "items_file": "<path>.jsonl"}, why)
+
+
+def judged_run_step(judge: str) -> NextStep:
+    """Propose a run that a judge scores.
+
+    Args:
+        judge: As `judges` names it.
+    """
+    run: dict[str, JsonValue] = {"dataset": "<a dataset>", "run_name": "<a new name>", "task_script": "<path>.py"}
+    return NextStep("run_experiment", {**run, "judges": [judge]}, "Score a run with this judge.")
+
+
 def running_steps(dataset: str, run_name: str) -> list[NextStep]:
     """Propose to wait for a run, or to cancel it."""
     run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}

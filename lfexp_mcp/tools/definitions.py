@@ -6,11 +6,14 @@ from typing import Annotated
 import anyio
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
+from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.definitions import FieldNames, NewItem, PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
+PromptLabels = Annotated[
+    list[str] | None, Field(description="Of this version; `production`, which runs use, unless given.")
+]
 STALL_S = 50.0
 """How long storing a dataset may go on without an item stored: several clients give up at 60 s."""
 
@@ -81,9 +84,7 @@ async def create_judge(
             "`categories`, `score_name`, `provider`, `model`, `temperature` and the like."
         ),
     ] = None,
-    labels: Annotated[
-        list[str] | None, Field(description="Of this version; `production`, which runs use, unless given.")
-    ] = None,
+    labels: PromptLabels = None,
 ) -> JudgeAnswer:
     """Create a judge, a Langfuse prompt by which a model scores outputs, or a new version of one.
 
@@ -92,3 +93,21 @@ async def create_judge(
     from lfexp_mcp.services.definitions.judges import create_judge
 
     return await create_judge(await workspace_of(ctx), name, prompt, config=config, labels=labels)
+
+
+async def create_prompt(
+    ctx: ToolContext,
+    name: Annotated[str, Field(description="Not `judge-…`, which create_judge makes.")],
+    prompt: Annotated[
+        str | list[PromptMessage],
+        Field(description="Text or chat messages with `{{input}}`, or the keys of an input that is an object."),
+    ],
+    config: Annotated[
+        dict[str, JsonValue] | None, Field(description="`provider`, `model`, `temperature` and the like.")
+    ] = None,
+    labels: PromptLabels = None,
+) -> PromptAnswer:
+    """Create a Langfuse prompt that run_experiment runs as `task_prompt`, or a new version of one."""
+    from lfexp_mcp.services.definitions.prompts import create_prompt
+
+    return await create_prompt(await workspace_of(ctx), name, prompt, config=config, labels=labels)

@@ -10,7 +10,8 @@ from mcp.types import ToolAnnotations
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.tools.definitions import create_dataset, create_judge
+from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
+from lfexp_mcp.tools.definitions import create_dataset, create_judge, create_prompt
 from lfexp_mcp.tools.experiments import (
     analyze_run,
     cancel_run,
@@ -59,12 +60,14 @@ class ToolDefinition:
         """Build the tool."""
         schema = json.loads((OUTPUT_SCHEMAS / f"{self.name}.json").read_text(encoding="utf-8"))
         arguments = ToolArguments.of(self.call, schema)
+        parameters = arguments.arg_model.model_json_schema()
+        parameters.get("$defs", {}).pop("JsonValue", None)
         return ExperimentTool(
             fn=self.call,
             name=self.name,
             title=self.title,
             description=inspect.cleandoc(self.call.__doc__ or ""),
-            parameters=compact(arguments.arg_model.model_json_schema()),
+            parameters=compact(parameters),
             fn_metadata=arguments,
             is_async=True,
             context_kwarg="ctx",
@@ -78,27 +81,39 @@ class ToolDefinition:
         )
 
 
+_NULL: JsonValue = {"type": "null"}
+_ANYTHING = "#/$defs/JsonValue"
+
+
 def compact(schema: JsonObject) -> JsonObject:
-    """Leave out the titles that Pydantic derives from names: a client pays for every token."""
-    shown: JsonObject = {}
-    for key, value in schema.items():
-        if key == "title" and isinstance(value, str):
-            continue
-        if key in ("properties", "$defs") and isinstance(value, dict):
-            shown[key] = {name: _compacted(each) for name, each in value.items()}
-        elif key in ("default", "enum", "const", "examples"):
-            shown[key] = value
-        else:
-            shown[key] = _compacted(value)
-    return shown
+    """Leave out what nobody needs to make a call, since a client pays for every token.
+
+    These are the titles that Pydantic derives from names, that an optional argument may also be null, and that a JSON
+    value may be anything.
+    """
+    members = schema.get("anyOf")
+    if isinstance(members, list) and _NULL in members:
+        rest = [member for member in members if member != _NULL]
+        only = rest[0] if len(rest) == 1 and isinstance(rest[0], dict) else {"anyOf": rest}
+        others = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+        schema = {**others, **only}
+    return {key: _compacted(key, value) for key, value in schema.items() if not _says_nothing(key, value)}
 
 
-def _compacted(value: JsonValue) -> JsonValue:
+def _says_nothing(key: str, value: JsonValue) -> bool:
+    if key == "additionalProperties":
+        return value == {"$ref": _ANYTHING}
+    return (key == "title" and isinstance(value, str)) or (key, value) in (("$ref", _ANYTHING), ("$defs", {}))
+
+
+def _compacted(key: str, value: JsonValue) -> JsonValue:
+    if key in ("default", "enum", "const", "examples"):
+        return value
+    if isinstance(value, dict) and key in ("properties", "$defs"):
+        return {name: _compacted("", each) for name, each in value.items()}
     if isinstance(value, dict):
         return compact(value)
-    if isinstance(value, list):
-        return [_compacted(each) for each in value]
-    return value
+    return [_compacted("", each) for each in value] if isinstance(value, list) else value
 
 
 TOOLS = (
@@ -111,5 +126,9 @@ TOOLS = (
     ToolDefinition(cancel_run, "Cancel a run", destroys=True, repeatable=True),
     ToolDefinition(create_dataset, "Create or extend a dataset", destroys=True, repeatable=True, bounded=False),
     ToolDefinition(create_judge, "Create a judge", destroys=True),
+    ToolDefinition(create_prompt, "Create a prompt", destroys=True),
+    ToolDefinition(list_datasets, "List datasets", reads=True),
+    ToolDefinition(get_dataset, "Look at a dataset", reads=True),
+    ToolDefinition(list_judges, "List judges", reads=True),
 )
 """In the order in which an agent needs them, the loop first."""

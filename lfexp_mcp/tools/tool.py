@@ -129,7 +129,7 @@ class ExperimentTool(Tool):
                     next=[NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")],
                 )
             )
-        has_room = arguments.get("detail") == "full" or arguments.get("item_id") is not None
+        has_room = arguments.get("detail") == "full" or any(arguments.get(one) for one in ("item_id", "judge"))
         result = answer_result(answer, has_room=has_room)
         return self.fn_metadata.convert_result(result) if convert_result else result
 

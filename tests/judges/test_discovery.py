@@ -1,6 +1,5 @@
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from pydantic import JsonValue, SecretStr
@@ -14,7 +13,6 @@ from lfexp_mcp.services.definitions import PromptMessage
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import ensure_store, stop_store
 
 pytestmark = pytest.mark.anyio
 
@@ -27,20 +25,6 @@ async def ws(settings: Settings) -> AsyncIterator[Workspace]:
     with_key = settings.model_copy(update={"openai_api_key": SecretStr("sk-secret-key")})
     async with open_workspace(with_key) as opened:
         yield opened
-
-
-@pytest.fixture
-def own_store(tmp_path: Path) -> Iterator[Settings]:
-    """Settings of a store of the test's own, where `all prompts` means its own alone."""
-    connection = ensure_store(tmp_path / "store")
-    yield Settings(
-        langfuse_public_key=connection.public_key,
-        langfuse_secret_key=SecretStr(connection.secret_key),
-        langfuse_url=connection.base_url,
-        openai_api_key=SecretStr("sk-secret-key"),
-        home=tmp_path / "home",
-    )
-    stop_store(tmp_path / "store")
 
 
 @pytest.fixture

@@ -24,6 +24,10 @@ EXPECTED = {
     "cancel_run",
     "create_dataset",
     "create_judge",
+    "create_prompt",
+    "list_datasets",
+    "get_dataset",
+    "list_judges",
 }
 
 
@@ -74,12 +78,13 @@ async def test_every_tool_has_title_description_hints_and_an_output_schema() -> 
 @pytest.mark.anyio
 async def test_only_tools_that_read_are_hinted_as_harmless() -> None:
     reading = {"get_run", "list_runs", "compare_runs", "analyze_run", "fetch_annotation_comments"}
+    reading |= {"list_datasets", "get_dataset", "list_judges"}
     for tool in (await _listed()).values():
         hints = tool.annotations
         assert hints is not None
         # run_experiment runs the user's code, and a judge's new version takes `production` from the one before.
         assert (hints.read_only_hint, hints.destructive_hint) == (tool.name in reading, tool.name not in reading)
-        assert hints.idempotent_hint == (tool.name not in {"run_experiment", "create_judge"})
+        assert hints.idempotent_hint == (tool.name not in {"run_experiment", "create_judge", "create_prompt"})
         assert hints.open_world_hint
 
 

@@ -14,6 +14,7 @@ from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
 from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
+from lfexp_mcp.services.next_steps import add_items_step
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -107,7 +108,6 @@ def _warnings(survey: ItemSurvey, changed: Sequence[str]) -> list[str]:
 
 def _next_step(name: str, total: int) -> NextStep:
     if not total:
-        arguments: dict[str, JsonValue] = {"name": name, "items_file": "<path>.jsonl"}
-        return NextStep(tool="create_dataset", arguments=arguments, why="The dataset is empty: add items.")
-    arguments = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
+        return add_items_step(name)
+    arguments: dict[str, JsonValue] = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
     return NextStep(tool="run_experiment", arguments=arguments, why="Run a task over the dataset.")

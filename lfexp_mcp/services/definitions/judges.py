@@ -1,6 +1,6 @@
 """Creating judges."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -9,22 +9,18 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Prompt
 from lfexp_mcp.judges.discovery import JUDGE_PREFIX, resolve_judge
 from lfexp_mcp.judges.model_choice import DEFAULT_MODEL, choose_model
-from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.judges.templates import STANDARD, unknown_placeholders
-from lfexp_mcp.model import NextStep, PromptMessage, ResolvedJudge
-from lfexp_mcp.services.definitions.new_items import check_json
+from lfexp_mcp.model import ResolvedJudge, Scale
+from lfexp_mcp.scores.prompt_scale import scale_in_prompt
+from lfexp_mcp.services.definitions.prompts import NO_KEY, PromptText, draft_prompt, reference_to, store_prompt
+from lfexp_mcp.services.next_steps import judged_run_step
 from lfexp_mcp.services.workspace import Workspace
-
-MAX_NAME_CHARS = 255
-"""Characters of a prompt's name in Langfuse."""
-DEFAULT_LABELS = ("production",)
-"""Makes the new version the one that runs use."""
 
 
 async def create_judge(
     ws: Workspace,
     name: str,
-    prompt: str | Sequence[PromptMessage],
+    prompt: PromptText,
     *,
     config: dict[str, JsonValue] | None = None,
     labels: Sequence[str] | None = None,
@@ -41,18 +37,14 @@ async def create_judge(
     Raises:
         JudgeError: The name cannot be used, or a run would refuse the prompt or the config; nothing is stored then.
     """
-    config = config or {}
-    try:
-        check_json(config)
-    except ValueError as error:
-        raise JudgeError(f"The config of judge {name!r} cannot be stored: {error}. Change it.") from None
-    draft = _draft(name, prompt, config)
-    chosen = choose_model(name, config, ws.settings)
-    judge = resolve_judge(draft, await ws.gateway.score_scales(), chosen or DEFAULT_MODEL, samples=1)
-    model = chosen.model if chosen else None
-    stored = await ws.gateway.prompts.create(
-        name, prompt, config=config, labels=list(DEFAULT_LABELS if labels is None else labels), tags=["judge"]
-    )
+    if not name.startswith(JUDGE_PREFIX) or name == JUDGE_PREFIX:
+        raise JudgeError(
+            f"A judge's name must begin with `{JUDGE_PREFIX}`: "
+            f"use {JUDGE_PREFIX + (name.removeprefix(JUDGE_PREFIX) or 'accuracy')!r}."
+        )
+    draft = draft_prompt(name, prompt, config or {})
+    judge, model = settle_judge(ws, draft, await ws.gateway.score_scales())
+    stored = await store_prompt(ws, draft, labels, tags=["judge"])
     return JudgeAnswer(
         backend=ws.gateway.backend,
         judge=name,
@@ -63,27 +55,23 @@ async def create_judge(
         scale_source=judge.scale_source,
         model=model,
         placeholders=list(judge.placeholders),
-        warnings=_warnings(judge, model),
-        next=[_next_step(stored)],
+        warnings=[*judge_warnings(judge), *([] if model else [NO_KEY])],
+        next=[judged_run_step(reference_to(stored))],
     )
 
 
-def _draft(name: str, prompt: str | Sequence[PromptMessage], config: dict[str, JsonValue]) -> Prompt:
-    if not name.startswith(JUDGE_PREFIX) or name == JUDGE_PREFIX:
-        raise JudgeError(
-            f"A judge's name must begin with `{JUDGE_PREFIX}`: "
-            f"use {JUDGE_PREFIX + (name.removeprefix(JUDGE_PREFIX) or 'accuracy')!r}."
-        )
-    if len(name) > MAX_NAME_CHARS:
-        raise JudgeError(f"The judge's name has {len(name):,} characters; the limit is {MAX_NAME_CHARS}. Shorten it.")
-    if parse_reference(name).name != name:
-        raise JudgeError(
-            f"The judge's name {name!r} would be read as a name with a version or label: leave out `:` and `@`."
-        )
-    return Prompt(name, 0, prompt if isinstance(prompt, str) else tuple(prompt), config)
+def settle_judge(ws: Workspace, prompt: Prompt, scales: Mapping[str, Scale]) -> tuple[ResolvedJudge, str | None]:
+    """Resolve a judge as a run does, and return it with its model; None where no provider's key is set.
+
+    Raises:
+        JudgeError: A run would refuse it.
+    """
+    chosen = choose_model(prompt.name, prompt.config, ws.settings)
+    return resolve_judge(prompt, scales, chosen or DEFAULT_MODEL, samples=1), chosen.model if chosen else None
 
 
-def _warnings(judge: ResolvedJudge, model: str | None) -> list[str]:
+def judge_warnings(judge: ResolvedJudge) -> list[str]:
+    """Warn about what of a judge may not be meant."""
     warnings: list[str] = []
     unknown = [name for name in judge.placeholders if name not in STANDARD]
     if unknown:
@@ -95,17 +83,10 @@ def _warnings(judge: ResolvedJudge, model: str | None) -> list[str]:
             f"Neither the prompt nor its config states a scale; {judge.scale.name} is assumed. "
             'Put {"scale": "0-10"} into the config to be sure.'
         )
-    if model is None:
-        warnings.append("No API key of a model provider is set: set OPENAI_API_KEY or ANTHROPIC_API_KEY before a run.")
+    stated = scale_in_prompt("\n".join(message.content for message in judge.messages))
+    if stated is not None and (stated.low, stated.high) != (judge.scale.low, judge.scale.high):
+        warnings.append(
+            f"The prompt's text seems to state the scale {stated.name}, but {judge.scale.name} of the "
+            f"{judge.scale_source} counts."
+        )
     return warnings
-
-
-def _next_step(stored: Prompt) -> NextStep:
-    judge = stored.name if "production" in stored.labels else f"{stored.name}:{stored.version}"
-    arguments: dict[str, JsonValue] = {
-        "dataset": "<a dataset>",
-        "run_name": "<a new name>",
-        "task_script": "<path>.py",
-        "judges": [judge],
-    }
-    return NextStep(tool="run_experiment", arguments=arguments, why="Score a run with this judge.")

@@ -44,7 +44,7 @@ async def test_metadata_that_json_has_not_is_refused_before_anything_is_stored(
         await create_dataset(workspace, name, items=[NewItem(input=1)], metadata=metadata)
     assert name not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
     judge = f"judge-{uuid4().hex}"
-    with pytest.raises(JudgeError, match="config of judge"):
+    with pytest.raises(JudgeError, match="config of prompt"):
         await create_judge(workspace, judge, "Rate {{output}} from 0 to 10.", config=metadata)
 
 

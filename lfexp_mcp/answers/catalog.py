@@ -1,0 +1,97 @@
+"""What a project has to run experiments with: what `list_datasets`, `get_dataset` and `list_judges` answer."""
+
+from datetime import datetime
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, Backend
+from lfexp_mcp.model import NextStep
+
+
+class DatasetEntry(Answer):
+    """One dataset in a list."""
+
+    name: str
+    items: int | None = Field(default=None, description="Not set if it could not be counted.")
+    last_run: str | None = None
+    last_run_at: datetime | None = None
+    description: str | None = None
+
+
+class DatasetList(Answer):
+    """The datasets of the project, newest first."""
+
+    paged = frozenset({"datasets"})
+
+    backend: Backend
+    total: int
+    datasets: list[DatasetEntry]
+    next_cursor: str | None = None
+    next: list[NextStep]
+
+
+class MetadataKey(Answer):
+    """One key of the items' metadata."""
+
+    key: str
+    items: int = Field(description="Items that have it.")
+    distinct: int
+    values: dict[str, int] = Field(description="Items by value: all, or of many the most frequent.")
+
+
+class DatasetItemEntry(Answer):
+    """One item of a dataset; its texts are untrusted."""
+
+    item_id: str
+    input: JsonValue = None
+    expected_output: JsonValue = None
+    metadata: dict[str, JsonValue] | None = None
+
+
+class DatasetDetail(Answer):
+    """A dataset with a page of its items; what is not about the page, only with the first one."""
+
+    paged = frozenset({"items"})
+
+    backend: Backend
+    dataset: str
+    description: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+    total_items: int
+    metadata_keys: list[MetadataKey] | None = None
+    runs: dict[str, str] | None = Field(default=None, description="Status of the newest runs.")
+    items: list[DatasetItemEntry]
+    next_cursor: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    notice: str = UNTRUSTED_NOTICE
+    next: list[NextStep]
+
+
+class JudgeEntry(Answer):
+    """One judge; what follows `error` only of one that was asked for by name."""
+
+    judge: str = Field(description="Pass it in `judges` of run_experiment.")
+    version: int | None = Field(default=None, description="Which a run would use.")
+    versions: str = Field(description="All, such as `1-3, 5`.")
+    score_name: str | None = None
+    scale: str | None = None
+    scale_source: str | None = Field(default=None, description="Where the scale was found.")
+    model: str | None = None
+    error: str | None = Field(default=None, description="Why a run could not use it.")
+    labels: dict[str, int] | None = Field(default=None, description="Version of each label.")
+    placeholders: list[str] | None = None
+    prompt: JsonValue = None
+    config: dict[str, JsonValue] | None = None
+
+
+class JudgeList(Answer):
+    """The judges of the project by name, or one of them."""
+
+    paged = frozenset({"judges"})
+
+    backend: Backend
+    total: int
+    judges: list[JudgeEntry]
+    next_cursor: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep]
