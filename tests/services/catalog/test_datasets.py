@@ -145,7 +145,8 @@ async def test_an_archived_item_is_neither_shown_nor_counted(scene: Scene) -> No
 
 async def test_values_that_look_alike_are_shown_apart(scene: Scene) -> None:
     await scene.fill(0)
-    for number, value in enumerate((0, False, "", "0")):
+    values: list[JsonValue] = [0, False, "", "0"]
+    for number, value in enumerate(values):
         await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=scene.item_id(number), input=value)
     shown = (await get_dataset(scene.ws, scene.dataset)).model_dump()["items"]
     assert [repr(item["input"]) for item in shown] == ["0", "False", "''", "'0'"]

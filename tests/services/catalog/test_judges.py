@@ -50,7 +50,12 @@ async def test_the_judges_listed_are_those_that_a_run_discovers(alone: Workspace
 
 async def test_a_judge_that_no_run_could_use_is_listed_with_the_reason(alone: Workspace) -> None:
     await create_judge(alone, "judge-good", TEXT)
-    for name, config in (("judge-", {}), ("judge-bad", {"scale": [10, 0]}), ("judge-odd", {"provider": "acme"})):
+    configs: dict[str, dict[str, JsonValue]] = {
+        "judge-": {},
+        "judge-bad": {"scale": [10, 0]},
+        "judge-odd": {"provider": "acme"},
+    }
+    for name, config in configs.items():
         await alone.gateway.prompts.create(name, TEXT, config=config, labels=["production"])
     answer = await list_judges(alone)
     errors = {entry.judge: entry.error for entry in answer.judges}
