@@ -22,6 +22,7 @@ error result, the shell into lines and an exit code.
     ├── BudgetError                a run's max_cost does not cover the next call to a model
     ├── WorkerError                the process of a run could not start or died
     ├── StateError                 the runs' folder on disk cannot be used
+    ├── UnreadError                a run is too long to be read within the time of the call
     └── StoreError                 the embedded store cannot be opened or started
 """
 
@@ -182,6 +183,10 @@ class WorkerError(LfexpError):
 
 class StateError(LfexpError):
     """The folder that keeps the runs cannot be written or read."""
+
+
+class UnreadError(LfexpError):
+    """A run of this machine is too long to be read within the time of the call; the next call reads on."""
 
 
 class StoreError(LfexpError):

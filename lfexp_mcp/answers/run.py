@@ -128,9 +128,9 @@ class RunAnswer(Answer):
     description: str | None = None
     total_items: int = Field(description="With repeats, results: items times repeats; so are all counts.")
     repeats: int = Field(default=1, description="Results per item.")
-    succeeded: int
-    failed: int = Field(description="Items whose task raised or timed out.")
-    pending: int = Field(description="Items not run yet.")
+    succeeded: int | None = Field(default=None, description="Not set while the run's journal is still being read.")
+    failed: int | None = Field(default=None, description="Items whose task raised or timed out.")
+    pending: int | None = Field(default=None, description="Items not run yet.")
     undelivered: int = Field(default=0, description="Scores and spans not yet acknowledged by Langfuse, kept on disk.")
     progress: Progress | None = Field(default=None, description="Set while running.")
     scores: list[ScoreSummary]

@@ -90,7 +90,8 @@ def _retries(retries: ProviderRetries) -> str:
 
 
 def _head(answer: RunAnswer) -> tuple[Block, ...]:
-    counts = [f"{answer.succeeded} of {results(answer.total_items, answer.repeats)} succeeded"]
+    of = results(answer.total_items, answer.repeats)
+    counts = [f"{of}, not read yet" if answer.succeeded is None else f"{answer.succeeded} of {of} succeeded"]
     counts += [f"{answer.failed} failed"] if answer.failed else []
     counts += [f"{answer.pending} pending"] if answer.pending else []
     counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.model import DatasetItem, RunRecord, RunSpec, RunStatus
+from lfexp_mcp.model import DatasetItem, RunSpec, RunStatus
 from lfexp_mcp.runs.events import RunEnded
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
-from lfexp_mcp.runs.record import build_record
 from lfexp_mcp.runs.run_spec import decode_run_spec, encode_items, encode_run_spec, read_items
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.runs.worker_lock import WorkerLock, writing
@@ -125,10 +124,6 @@ class RunFolder:
         state = RunState()
         state.apply(JournalReader(self.journal_path).read())
         return state
-
-    def record_of(self, state: RunState, items: Iterable[DatasetItem]) -> RunRecord:
-        """Return the run from its journal, which has been read, and its dataset items, with all repetitions."""
-        return build_record(self.run_spec(), items, state, self.status_of(state), self.worker.exit_reason)
 
     def status(self) -> RunStatus:
         """Return the status of the run, by the end of its journal."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import IO, Literal
@@ -124,11 +125,15 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = 0
         self._line = 0
+        self.offset = 0
+        """Bytes of the lines whose events have been read."""
 
-    def read(self) -> Iterator[Event]:
+    def read(self, max_lines: int | None = None) -> Iterator[Event]:
         """Yield the events added since the last call, with `Damaged` in the place of a damaged record.
+
+        Args:
+            max_lines: Stop after so many lines; the next call goes on from there.
 
         Raises:
             StateError: The file cannot be read, or a newer version wrote it.
@@ -136,8 +141,8 @@ class JournalReader:
         if not self._path.exists():
             return
         with _reading(self._path) as file:
-            file.seek(self._offset)
-            for line in file:
+            file.seek(self.offset)
+            for line in islice(file, max_lines):
                 if not line.endswith(b"\n"):
                     return
                 content = unframe(line[:-1])
@@ -147,7 +152,7 @@ class JournalReader:
                         yield event
                 else:
                     yield from self._recover(line[:-1])
-                self._offset += len(line)
+                self.offset += len(line)
                 self._line += 1
 
     def _parse(self, content: bytes) -> Event | None:

@@ -1,7 +1,7 @@
 """A run as it is read, from its spec, dataset items and journal."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lfexp_mcp.model import DatasetItem, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.run_state import RunState
@@ -13,18 +13,21 @@ LOADING = "The scripts and what they import are still being loaded; no item has 
 
 
 def build_record(
-    run_spec: RunSpec, items: Iterable[DatasetItem], state: RunState, status: RunStatus, exit_reason: str | None = None
+    run_spec: RunSpec,
+    results: tuple[ItemResult, ...],
+    state: RunState,
+    status: RunStatus,
+    exit_reason: str | None = None,
 ) -> RunRecord:
-    """Build the record of a run, with one result per item and repetition.
+    """Build the record of a run.
 
     Args:
         run_spec: The run spec.
-        items: The dataset items.
+        results: One per repetition and item, see `build_result`.
         state: The state by its journal.
         status: The run's status.
         exit_reason: Why its worker gave up, where it could not journal it.
     """
-    known = list(items)
     judges = tuple(judge.maker for judge in run_spec.judges)
     return RunRecord(
         dataset=run_spec.dataset_name,
@@ -32,7 +35,7 @@ def build_record(
         run_name=run_spec.run_name,
         experiment_ids=tuple(experiment.id for experiment in run_spec.experiments),
         status=status,
-        items=tuple(_result(item, repeat, state) for repeat in range(run_spec.repeats) for item in known),
+        items=results,
         total_items=run_spec.total_items,
         description=run_spec.description,
         created=state.first_accepted or run_spec.created,
@@ -45,7 +48,8 @@ def build_record(
     )
 
 
-def _result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
+def build_result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
+    """Build the result of an item in one repetition."""
     key = (repeat, item.id)
     ended, scored = state.ended.get(key), state.scored.get(key)
     if ended is None:

@@ -6,7 +6,7 @@ Pure: knows neither Langfuse, nor the disk, nor the answers.
 from lfexp_mcp.scores.declared_scale import resolve_judge_scale
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
-from lfexp_mcp.scores.warnings import run_warnings
+from lfexp_mcp.scores.warnings import score_warnings
 
 __all__ = [
     "PASS_MARK",
@@ -16,5 +16,5 @@ __all__ = [
     "interpret_scores",
     "parse_limit",
     "resolve_judge_scale",
-    "run_warnings",
+    "score_warnings",
 ]

@@ -13,15 +13,14 @@ MAX_NAMES = 5
 """Scores whose failures are listed one by one."""
 
 
-def run_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
-    """Return all warnings that a reader of a run's scores needs.
+def score_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
+    """Return all warnings that a reader of a run's scores needs, beside those of its record.
 
     Args:
         record: The run.
         interpretations: How its scores are read, see `interpret_scores`.
     """
     return [
-        *record.warnings,
         *maker_warnings(record, interpretations),
         *scale_warnings(record, interpretations),
         *gap_warnings(record, interpretations),

@@ -4,21 +4,32 @@ Reading a large run takes many requests. It goes on when the call that began it 
 """
 
 import asyncio
+import math
 import operator
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
 from typing import Generic, TypeVar
 
-from lfexp_mcp.answers.run import RunAnswer
+import anyio
+
+from lfexp_mcp.answers.run import ItemError, RepeatedScore, RunAnswer, ScoreSummary
 from lfexp_mcp.gateway import Experiment
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.model import EvaluatorInfo, ItemResult, ItemStatus, Provenance, RunRecord, Scale
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 
 Value = TypeVar("Value")
 
-MAX_RESULTS = 20_000
+MAX_RESULTS = 200_000
 """Results in memory, of all runs together; the run that was read last is kept whatever its size."""
+MIN_AGE_S = 60.0
+"""Age from which a snapshot is read again although the call has no time to wait for it."""
+MAX_AGE_S = 300.0
+"""Age up to which a snapshot is shown, with its age, where there is no time to read the run again."""
+MAX_SUMMARIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,71 @@ class Memo(Generic[Value]):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What an answer says of all results of a run together."""
+
+    made: datetime
+    interpretations: dict[str, ScoreInterpretation]
+    """See `ScoredRun`, as for `humans`."""
+    humans: dict[str, ScoreInterpretation]
+    counts: Counter[ItemStatus]
+    scores: list[ScoreSummary]
+    repeated_scores: list[RepeatedScore]
+    evaluators: list[EvaluatorInfo]
+    errors: list[ItemError]
+    warnings: list[str]
+    """Without those of the record."""
+
+
+@dataclass(slots=True)
+class _Summarised:
+    """The last summary of a run, with what it was made of."""
+
+    lock: Lock = field(default_factory=Lock)
+    items: tuple[ItemResult, ...] | None = None
+    provenance: Provenance | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    summary: RunSummary | None = None
+
+
+class Summaries:
+    """The last summaries of a few runs. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Summarised] = OrderedDict()
+        self._lock = Lock()
+
+    def get(
+        self, run_id: str, record: RunRecord, scales: Mapping[str, Scale], make: Callable[[], RunSummary]
+    ) -> RunSummary:
+        """Return the summary of these very results, made unless it is in memory.
+
+        Args:
+            run_id: The run's first experiment id.
+            record: The run.
+            scales: Those of score configs.
+            make: Makes it; only one thread at a time does for a run.
+        """
+        with self._lock:
+            kept = self._kept.setdefault(run_id, _Summarised())
+            self._kept.move_to_end(run_id)
+            while len(self._kept) > MAX_SUMMARIES:
+                self._kept.popitem(last=False)
+        with kept.lock:
+            same = kept.items is record.items and kept.provenance is record.provenance and kept.scales == scales
+            if kept.summary is None or not same:
+                kept.summary = make()
+                kept.items, kept.provenance, kept.scales = record.items, record.provenance, scales
+            return kept.summary
+
+    def last(self, run_id: str) -> RunSummary | None:
+        """Return the last summary of a run that was finished; None if there is none."""
+        with self._lock:
+            kept = self._kept.get(run_id)
+            return kept.summary if kept is not None else None
+
+
 class RunCache:
     """The runs that this process has read last."""
 
@@ -60,32 +136,52 @@ class RunCache:
         self._reading: dict[str, _Reading] = {}
         self.merged: Memo[RunRecord] = Memo()
         """A run's results in Langfuse merged with its journal, by both."""
+        self.summaries = Summaries()
         self.described: Memo[RunAnswer] = Memo()
-        """The answer that describes a run, by its record."""
+        """The answer that describes an ended run, by its summary."""
 
     async def get(
-        self, head: Experiment, read: Callable[[], Awaitable[RunRecord]], *, max_age_s: float = 0
-    ) -> RunRecord:
-        """Return a run from memory, or read it; cancelling the call does not cancel the reading.
+        self,
+        head: Experiment,
+        read: Callable[[], Awaitable[RunRecord]],
+        *,
+        max_age_s: float = 0,
+        until: float = math.inf,
+        takes_s: float = 0,
+    ) -> tuple[RunRecord, float]:
+        """Return a run from memory, or read it; the reading goes on when the call is cancelled or has no time.
 
         Args:
             head: The run as Langfuse lists it now. A snapshot is used only while nothing of it has changed.
             read: Reads the run.
             max_age_s: How old a snapshot may be; it lacks scores that were added to its items since.
+            until: When to give up, on anyio's clock; an older snapshot is returned then.
+            takes_s: How long the reading takes at least. If that is too long, it is not waited for.
+
+        Returns:
+            The run, and how many seconds ago it was read.
 
         Raises:
+            TimeoutError: There was no time, and there is no snapshot.
             LfexpError: As `read`.
         """
         kept = self._kept.get(head.id)
-        if kept is not None and kept.head == head and time.monotonic() - kept.taken <= max_age_s:
-            return kept.record
+        age = time.monotonic() - kept.taken if kept is not None and kept.head == head else math.inf
+        if kept is not None and age <= max_age_s:
+            return kept.record, age
+        has_time = anyio.current_time() + takes_s < until
         reading = self._reading.get(head.id)
-        if reading is None or reading.head != head:
+        if (reading is None or reading.head != head) and (has_time or age > MIN_AGE_S):
             reading = self._reading[head.id] = _Reading(head, asyncio.create_task(self._read(head, read)))
             # A failure that nobody waits for is dropped; the next call reads again.
             reading.task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({reading.task})
-        return reading.task.result()
+        if has_time and reading is not None:
+            await asyncio.wait({reading.task}, timeout=None if until == math.inf else until - anyio.current_time())
+            if reading.task.done():
+                return reading.task.result(), 0.0
+        if kept is not None and age <= MAX_AGE_S:
+            return kept.record, age
+        raise TimeoutError
 
     async def _read(self, head: Experiment, read: Callable[[], Awaitable[RunRecord]]) -> RunRecord:
         try:

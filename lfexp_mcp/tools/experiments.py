@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import anyio
 from pydantic import Field
 
 from lfexp_mcp.answers.analysis import Analysis
@@ -20,8 +21,8 @@ from lfexp_mcp.services.requests import (
 )
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
-JOURNAL_AFTER_S = 5.0
-"""Seconds that `get_run` gives Langfuse beyond its wait, before a run of this machine is read from its journal."""
+ANSWER_AFTER_S = 4.0
+"""Seconds that `get_run` may take beyond its wait for a run of this machine; what it then knows is its answer."""
 
 WaitSeconds = Annotated[
     float, Field(ge=0, le=3600, description="How long this call waits; the run goes on without it.")
@@ -52,11 +53,12 @@ async def get_run(ctx: ToolContext, request: GetRunRequest) -> RunDetail:
 
     Use it to follow a run that outlived its call, and to look at single items. Reads runs that others recorded, too.
     """
+    begun = anyio.current_time()
     from lfexp_mcp.services.runs.get_run import get_run
 
-    return await get_run(
-        await workspace_of(ctx), **dict(request), patience_s=JOURNAL_AFTER_S, on_progress=progress_reporter(ctx)
-    )
+    workspace = await workspace_of(ctx)
+    patience_s = ANSWER_AFTER_S - (anyio.current_time() - begun)
+    return await get_run(workspace, **dict(request), patience_s=patience_s, on_progress=progress_reporter(ctx))
 
 
 async def list_runs(ctx: ToolContext, request: ListRunsRequest) -> RunList:

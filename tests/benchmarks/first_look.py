@@ -28,7 +28,7 @@ from lfexp_mcp.runs.identity import item_ids, score_id
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings
-from lfexp_mcp.tools.experiments import JOURNAL_AFTER_S
+from lfexp_mcp.tools.experiments import ANSWER_AFTER_S
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.services.recording import Recorded, make_dataset, record_run
@@ -124,9 +124,9 @@ async def first_look(bench: Bench) -> AsyncIterator[Row]:
 async def _look() -> None:
     async with open_workspace(load_settings()) as ws:
         begun, cpu = time.perf_counter(), time.process_time()
-        detail = await get_run(ws, DATASET, RUN, patience_s=JOURNAL_AFTER_S)
+        detail = await get_run(ws, DATASET, RUN, patience_s=ANSWER_AFTER_S)
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    if detail.succeeded < ITEMS:
+    if detail.succeeded != ITEMS:
         raise RuntimeError(f"get_run told of {detail.succeeded} results: {detail.warnings}")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu, "memory": memory}))

@@ -58,3 +58,16 @@ def second(**kwargs):
 
 EVALUATORS = [first, second]
 """
+COUNTING_TASK = """
+def task(*, item, **kwargs):
+    number = int(item.expected_output)
+    return f"There are {number if number % 3 else 0} apples left in the basket."
+"""
+CHECK = """
+from langfuse import Evaluation
+
+def correct(*, output, expected_output, **kwargs):
+    return Evaluation(name="correct", value=float(output.split()[2] == expected_output), comment="Compared.")
+
+EVALUATORS = [correct]
+"""

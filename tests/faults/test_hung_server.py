@@ -30,8 +30,7 @@ HANGS = Fault(delay=3600)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls give Langfuse up soon."""
     monkeypatch.setattr(local_runs, "LOOKUP_PATIENCE_S", 0.3)
-    monkeypatch.setattr(read_run, "LANGFUSE_PATIENCE_S", 0.3)
-    monkeypatch.setattr(read_run, "MIN_PATIENCE_S", 0.3)
+    monkeypatch.setattr(read_run, "READING_PATIENCE_S", 0.3)
 
 
 def hang(_request: Request) -> Fault:
@@ -46,7 +45,7 @@ async def test_get_run_answers_from_the_journal_where_langfuse_does_not(scene: S
     # A process of its own would know nothing of the project yet.
     async with open_workspace(scene.ws.settings) as anew:
         with anyio.fail_after(PATIENCE_S):
-            found = await get_run(anew, scene.dataset, scene.run_name, wait_seconds=0.1)
+            found = await get_run(anew, scene.dataset, scene.run_name, patience_s=2)
     assert (found.status, found.succeeded, len(found.items)) == ("completed", 3, 3)
     assert found.experiment_url is not None
     assert any("journal on this machine" in warning for warning in found.warnings)

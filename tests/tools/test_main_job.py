@@ -122,7 +122,7 @@ async def test_a_run_outlives_the_call_and_is_cancelled_by_the_tool(stdio: Calle
     assert run.next[0].tool == "get_run"
     cancelled = RunAnswer.model_validate(await stdio.answer("cancel_run", dataset="slow", run_name="r"))
     assert cancelled.status == "cancelled"
-    assert cancelled.pending > 0
+    assert cancelled.pending
     assert any(step.arguments.get("resume") is True for step in cancelled.next)
 
 

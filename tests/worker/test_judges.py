@@ -9,7 +9,7 @@ from lfexp_mcp.judges.prices import published_source
 from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.requests import AnalyzeRequest
-from lfexp_mcp.services.runs.follower import follow, wait_for_run
+from lfexp_mcp.services.runs.follower import Follower, wait_for_run
 from lfexp_mcp.services.runs.task_usage import read_task_usage
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
@@ -231,7 +231,9 @@ async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_i
         answer = await judged.run(judged.script(UPPER), judges=[await make_judge(judged)], wait_seconds=0)
         folder = await judged.run_folder()
         await until(lambda: bool(folder.read_state().retried))
-        progress = (await follow(ws, folder)).progress()
+        follower = Follower(ws.replays.of(folder))
+        await follower.wait(0)
+        progress = follower.progress()
         openai_server.respond = lambda _call: Reply()
         await wait_for_run(ws, scene.dataset, scene.run_name, PATIENCE_S)
         assert answer.status == "running"

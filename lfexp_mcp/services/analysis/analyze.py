@@ -1,5 +1,6 @@
 """Explaining one run: how its scores are distributed, what fails, and what the failures have in common."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,8 +34,9 @@ from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.runs.run_answer import describe_recorded
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.run_answer import describe_run
+from lfexp_mcp.services.runs.run_summary import summarise_in_time
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
@@ -88,10 +90,10 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Found:
-    scales = await configured_scales(ws, record.scores)
-    values = interpret_run(record, scales)
+    summary = await summarise_in_time(ws, record, math.inf)
+    values = ScoredRun(record, summary.interpretations, summary.humans)
     scores = _scores_to_explain(values, request.score_name)
-    described = await describe_recorded(ws, values)
+    described = await describe_run(ws, record, summary)
     threshold = _threshold(request, values)
     failures = find_failures(values, scores, threshold)
     check_cursor(start, len(failures), "failing results")

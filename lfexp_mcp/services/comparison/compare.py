@@ -19,7 +19,7 @@ from lfexp_mcp.answers.comparison import (
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.scores.warnings import run_warnings
+from lfexp_mcp.scores.warnings import score_warnings
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.comparison.changes import (
     ChangedItems,
@@ -113,7 +113,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         warnings=[
             f"{run.name}: {warning}"
             for run, usage in zip(runs, usages, strict=True)
-            for warning in (*run_warnings(run.record, run.interpretations), *usage.warnings)
+            for warning in (*run.record.warnings, *score_warnings(run.record, run.interpretations), *usage.warnings)
         ],
     )
     return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)

@@ -1,5 +1,6 @@
 """Stopping runs."""
 
+import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
@@ -7,9 +8,10 @@ from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
-from lfexp_mcp.services.runs.follower import follow
+from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.local_runs import find_run_folder
-from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run
+from lfexp_mcp.services.runs.read_run import ANSWER_RESERVE_S
+from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch
 from lfexp_mcp.services.workspace import Workspace
 
 ALREADY_ENDED = "The run had ended before this call; nothing was cancelled."
@@ -40,11 +42,10 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
     was_running = folder.is_running()
     if was_running:
         folder.request_cancel()
-        follower = await follow(ws, folder)
+        follower = Follower(ws.replays.of(folder))
         if not await follower.wait(follower.run_spec.limits.cancel_grace + CANCEL_PATIENCE_S):
             await _kill(folder)
-    follower = await follow(ws, folder)
-    answer = await describe_run(ws, follower.record(), follower)
+    answer = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
     if was_running:
         return answer
     return answer.model_copy(update={"warnings": [ALREADY_ENDED, *answer.warnings]})

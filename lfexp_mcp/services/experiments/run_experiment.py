@@ -22,12 +22,14 @@ from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import RunRequest
-from lfexp_mcp.services.runs.follower import OnProgress, follow
-from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, launch_progress
+from lfexp_mcp.services.runs.follower import Follower, OnProgress
+from lfexp_mcp.services.runs.local_runs import read_journal
+from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress
 from lfexp_mcp.services.workspace import Workspace
 
-START_GRACE_S = 5.0
-"""How long a call waits, beyond its time, for the scripts to load, so that it can report errors in them."""
+START_GRACE_S = 4.0
+"""How long a call waits, beyond its time, for the scripts to load, so that it can report errors in them, and for its
+answer."""
 REPORT_INTERVAL_S = 2.0
 
 
@@ -65,9 +67,8 @@ async def run_experiment(
     folder = await _wait_for_worker(launch, deadline, on_progress)
     if folder is None:
         return describe_launch(ws, launch)
-    follower = await follow(ws, folder, on_progress)
-    await follower.wait(deadline - anyio.current_time() - follower.describing_s)
-    answer = await describe_run(ws, follower.record(), follower)
+    await Follower(ws.replays.of(folder), on_progress).wait(deadline - anyio.current_time())
+    answer = await describe_journal(ws, folder, deadline + START_GRACE_S)
     await tidy_up(ws)
     return answer
 
@@ -102,11 +103,11 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
     launch = ws.launches.begin(request.dataset_name, name, request, partial(_launch, ws, request))
     try:
         folder = await _wait_for_worker(launch, deadline, None)
-        follower = await follow(ws, folder) if folder else None
-        if follower is None or not await follower.wait(max(deadline - anyio.current_time(), 0)):
+        follower = Follower(ws.replays.of(folder)) if folder else None
+        if folder is None or follower is None or not await follower.wait(max(deadline - anyio.current_time(), 0)):
             raise UsageError("The dry run did not end in time. Pass a longer wait_seconds, or an item_timeout.")
-        record = follower.record()
-        answer = await describe_run(ws, record, follower)
+        record = await read_journal(ws, folder)
+        answer = await describe_journal(ws, folder)
         step = NextStep(
             tool="run_experiment",
             arguments=request.model_copy(update={"dry_run": False}).model_dump(mode="json", exclude_defaults=True),

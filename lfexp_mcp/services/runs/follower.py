@@ -6,17 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 import anyio
-import anyio.to_thread
 
 from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.model import RunRecord, RunSpec
-from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.runs.local_runs import find_run_folder
-from lfexp_mcp.services.runs.read_run import DESCRIBING_S_PER_RESULT
+from lfexp_mcp.services.runs.local_runs import catch_up, find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -57,31 +54,23 @@ async def wait_for_run(
     if seconds > 0:
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_running():
-            follower = await follow(ws, folder, on_progress)
-            await follower.wait(deadline - anyio.current_time() - follower.describing_s)
+            await Follower(ws.replays.of(folder), on_progress).wait(deadline - anyio.current_time())
     return None
 
 
-async def follow(ws: Workspace, folder: RunFolder, on_progress: OnProgress | None = None) -> "Follower":
-    """Return a follower of a run, with its journal read to the end.
-
-    Args:
-        ws: The workspace.
-        folder: The run's.
-        on_progress: Called with the run's progress, at most once a second and at least every ten.
-
-    Raises:
-        StateError: The folder cannot be read.
-    """
-    replay = ws.replays.of(folder)
-    await anyio.to_thread.run_sync(replay.refresh)
-    return Follower(replay, on_progress)
-
-
 class Follower:
-    """Reads the journal of one run as it grows; `follow` opens one."""
+    """Reads the journal of one run as it grows."""
 
     def __init__(self, replay: Replay, on_progress: OnProgress | None = None) -> None:
+        """Follow a run.
+
+        Args:
+            replay: Of the run; it is read by `wait`.
+            on_progress: Called with the run's progress, at most once a second and at least every ten.
+
+        Raises:
+            StateError: The run spec cannot be read.
+        """
         self._replay = replay
         self._on_progress = on_progress
         self._reported = (-math.inf, -1)
@@ -94,22 +83,23 @@ class Follower:
         """The run as far as its journal has been read."""
         return self._replay.state
 
-    @property
-    def describing_s(self) -> float:
-        """About how long it takes to describe the whole run in an answer; a wait leaves time for it."""
-        return self.run_spec.total_items * DESCRIBING_S_PER_RESULT
-
     async def wait(self, seconds: float) -> bool:
         """Wait until the run ends or its worker dies.
 
         Args:
-            seconds: Maximum time to wait; below zero counts as zero.
+            seconds: Maximum time to wait, that for reading the journal included; below zero counts as zero.
 
         Returns:
-            Whether it ended.
+            Whether it ended; False also where the journal was not read to its end in time.
+
+        Raises:
+            StateError: The journal cannot be read.
         """
+        until = anyio.current_time() + seconds
+        if not await catch_up(self._replay, until):
+            return False
         begun = checked = time.monotonic()
-        self._replay.refresh()
+        seconds = until - anyio.current_time()
         while self.state.run_ended is None:
             await self._report()
             now = time.monotonic()
@@ -119,11 +109,11 @@ class Follower:
                 checked = now
                 if not self.folder.is_running():
                     # Its last events may have come between the last look at the journal and its death.
-                    self._replay.refresh()
+                    await catch_up(self._replay)
                     await self._wait_for_death_note()
                     return True
             await anyio.sleep(min(MIN_POLL_S + (now - begun) / 20, MAX_POLL_S, max(begun + seconds - now, 0.001)))
-            self._replay.refresh()
+            await catch_up(self._replay)
         return True
 
     async def _wait_for_death_note(self) -> None:
@@ -163,16 +153,6 @@ class Follower:
                 for provider, (retries, rate_limited) in tuple(state.retried.items())
             ],
         )
-
-    def record(self) -> RunRecord:
-        """Return the run as it stands."""
-        return self._replay.record()
-
-    def undelivered(self) -> int:
-        """Count the spans and scores that Langfuse has not acknowledged; the journal of a completed run has none."""
-        if self.state.run_ended is not None and self.state.run_ended.status == "completed":
-            return 0
-        return self.folder.undelivered(self.state)
 
     def _rate(self) -> float | None:
         accepted = self.state.accepted

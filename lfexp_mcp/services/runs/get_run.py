@@ -6,19 +6,20 @@ import anyio
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, UnreadError
 from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.run_cache import MAX_AGE_S, RunSummary
 from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
-from lfexp_mcp.services.runs.read_run import LANGFUSE_PATIENCE_S, read_run, with_comments
-from lfexp_mcp.services.runs.run_answer import describe_launch, describe_recorded
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.local_runs import find_run_folder
+from lfexp_mcp.services.runs.read_run import READING_PATIENCE_S, read_run, with_comments
+from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, describe_unread
+from lfexp_mcp.services.runs.run_summary import summarise_in_time
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.workspace import Workspace
 
-MAX_CACHED_S = 300.0
-"""Further pages of a run, and single items, may be shown from a cached reading of this age."""
 MAX_RUN_TOKENS = 3_000
 """Budget of the description of a run beside a page of its items."""
 
@@ -33,7 +34,7 @@ async def get_run(
     cursor: str | None = None,
     wait_seconds: float = 0,
     detail: Detail = "summary",
-    patience_s: float = LANGFUSE_PATIENCE_S,
+    patience_s: float = READING_PATIENCE_S,
     on_progress: OnProgress | None = None,
 ) -> RunDetail:
     """Describe a run, with a page of its items.
@@ -47,7 +48,8 @@ async def get_run(
         cursor: Where the page begins.
         wait_seconds: How long to wait for a running run of this machine to end.
         detail: `full` cuts texts only if a single item is too long for an answer.
-        patience_s: How long Langfuse may take, beyond the wait, for a run that has a journal on this machine.
+        patience_s: How long the answer may take beyond the wait, for a run that has a journal on this machine. What is
+            not read by then is said to be unknown.
         on_progress: Called with the run's progress while waiting.
 
     Raises:
@@ -55,20 +57,21 @@ async def get_run(
         UsageError: The cursor is invalid.
     """
     start = read_cursor(cursor)
-    deadline = anyio.current_time() + wait_seconds + patience_s
+    due = anyio.current_time() + wait_seconds + patience_s
     launch = await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     if launch is not None:
         return RunDetail(**dict(describe_launch(ws, launch)), items=[], next_cursor=None, notice=UNTRUSTED_NOTICE)
-    record = await read_run(
-        ws,
-        dataset,
-        run_name,
-        max_age_s=MAX_CACHED_S if cursor or item_id else 0,
-        patience_s=deadline - anyio.current_time(),
-    )
-    scales = await configured_scales(ws, record.scores)
-    run = interpret_run(record, scales)
-    answer = truncate_answer(await _describe_once(ws, run, is_cacheable=not scales), MAX_RUN_TOKENS)
+    try:
+        record = await read_run(ws, dataset, run_name, max_age_s=MAX_AGE_S if cursor or item_id else 0, until=due)
+        summary = await summarise_in_time(ws, record, due)
+    except UnreadError as unread:
+        folder = await find_run_folder(ws, dataset, run_name)
+        if folder is None:
+            raise
+        answer = await describe_unread(ws, folder, unread)
+        return RunDetail(**dict(answer), items=[], next_cursor=None, notice=UNTRUSTED_NOTICE)
+    run = ScoredRun(record, summary.interpretations, summary.humans)
+    answer = truncate_answer(await _describe_once(ws, record, summary), MAX_RUN_TOKENS)
     results: Sequence[ItemResult] = record.items if item_id is None else _results_of(record, item_id)
     check_cursor(start, len(results), "results" if item_id is None else "results of this item")
     page = await with_comments(ws, results[start : start + limit if item_id is None else None])
@@ -88,12 +91,13 @@ async def get_run(
     return fit(build, limit, detail)
 
 
-async def _describe_once(ws: Workspace, run: ScoredRun, *, is_cacheable: bool) -> RunAnswer:
+async def _describe_once(ws: Workspace, record: RunRecord, summary: RunSummary) -> RunAnswer:
     """Describe a run, from memory for the further pages of one that has ended."""
-    if not is_cacheable:
-        return await describe_recorded(ws, run)
+    if record.status == "running":
+        return await describe_run(ws, record, summary)
     described = ws.run_cache.described
-    return described.find(run.record) or described.keep(await describe_recorded(ws, run), run.record)
+    key = (summary, record)
+    return described.find(*key) or described.keep(await describe_run(ws, record, summary), *key)
 
 
 def _results_of(record: RunRecord, item_id: str) -> list[ItemResult]:

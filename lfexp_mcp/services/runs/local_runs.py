@@ -1,15 +1,24 @@
 """Runs of this machine: their folders and journals."""
 
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.errors import UnreachableError, UnreadError
+from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.services.workspace import Workspace
 
-LOOKUP_PATIENCE_S = 5.0
+LOOKUP_PATIENCE_S = 2.0
 """How long Langfuse may take to identify a run, before a run of the same names on this machine is taken."""
+SLICE_S = 0.2
+"""How long a journal is read between two looks at the time."""
+
+T = TypeVar("T")
 
 
 async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
@@ -46,16 +55,67 @@ def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | No
     return None
 
 
-async def read_journal(ws: Workspace, folder: RunFolder) -> RunRecord:
+async def read_journal(ws: Workspace, folder: RunFolder, until: float = math.inf) -> RunRecord:
     """Return a run of this machine from its journal.
+
+    Args:
+        ws: The workspace.
+        folder: The run's.
+        until: When to give up, on anyio's clock.
 
     Raises:
         StateError: The folder cannot be read.
+        UnreadError: It was not read in time; what was read is kept, and the next call reads on.
     """
     replay = ws.replays.of(folder)
+    if not await catch_up(replay, until):
+        raise _unread(folder, f"{replay.share_read:.0%} of its journal is read")
+    record = await in_thread(replay.record, until)
+    if record is None:
+        raise _unread(folder, "its journal is read, but not yet put together")
+    return record
 
-    def read() -> RunRecord:
-        replay.refresh()
-        return replay.record()
 
-    return await anyio.to_thread.run_sync(read)
+async def catch_up(replay: Replay, until: float = math.inf) -> bool:
+    """Read a journal to its end, in slices that leave the event loop free.
+
+    Args:
+        replay: Of the run.
+        until: When to stop, on anyio's clock; a little is read in any case.
+
+    Returns:
+        Whether the end is reached.
+    """
+    while True:
+        left = min(max(until - anyio.current_time(), 0.0), SLICE_S)
+        if await anyio.to_thread.run_sync(replay.refresh, left):
+            return True
+        if left == 0:
+            return False
+
+
+async def in_thread(compute: Callable[[], T], until: float) -> T | None:
+    """Compute something in a thread; None if the time is over first, while the thread goes on to its end.
+
+    Args:
+        compute: It keeps its result, so that the next call finds it.
+        until: When to give up, on anyio's clock.
+    """
+    with anyio.move_on_after(until - anyio.current_time()):
+        return await anyio.to_thread.run_sync(compute, abandon_on_cancel=True)
+    return None
+
+
+def _unread(folder: RunFolder, state: str) -> UnreadError:
+    run_spec = folder.run_spec()
+    return UnreadError(
+        f"Run {run_spec.run_name!r} has {run_spec.total_items} results, and the time of this call was too short to "
+        f"read them: {state}. What is read is kept, and the next call goes on from there.",
+        next=[
+            NextStep(
+                "get_run",
+                {"dataset": run_spec.dataset_name, "run_name": run_spec.run_name, "wait_seconds": 45},
+                "Read on, with more time.",
+            )
+        ],
+    )

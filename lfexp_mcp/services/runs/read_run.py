@@ -1,10 +1,12 @@
 """Reading a run: Langfuse's results, one per dataset item, and the journal's where Langfuse does not show them yet."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
@@ -16,17 +18,18 @@ from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
 
-LANGFUSE_PATIENCE_S = 60.0
-"""How long Langfuse may take for a run that has a journal on this machine, unless the caller states another time."""
-MIN_PATIENCE_S = 0.5
-ANSWER_RESERVE_S = 3.0
-"""The part of a call's time that is kept for its answer when Langfuse uses up the rest."""
-DESCRIBING_S_PER_RESULT = 0.0001
-"""About how long it takes to put a result into an answer; a wait leaves time for it."""
+READING_PATIENCE_S = 60.0
+"""How long it may take to read a run that has a journal on this machine, unless the caller states another time."""
+ANSWER_RESERVE_S = 1.0
+"""The part of a call's time that is kept for its answer, whatever the size of the run."""
+DESCRIBING_S_PER_RESULT = 0.00003
+"""About how long it takes to put a result into an answer, on a busy machine; it is kept of the call's time as well."""
+LANGFUSE_S_PER_RESULT = 0.0001
+"""How long Langfuse takes at least to send a result. A run that it cannot send in time is read in the background."""
 
 
 async def read_run(
-    ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, patience_s: float = LANGFUSE_PATIENCE_S
+    ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, until: float | None = None
 ) -> RunRecord:
     """Read any run of a dataset, including runs that others recorded.
 
@@ -39,45 +42,55 @@ async def read_run(
         dataset: The dataset's name.
         run_name: The run's name.
         max_age_s: How old a cached reading may be, as long as the run has no new results in Langfuse.
-        patience_s: How long Langfuse may take for a run that has a journal on this machine, within the call's time.
+        until: When an answer about a run that has a journal on this machine is due, on anyio's clock.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names the nearest.
+        UnreadError: There was no time to read its journal.
         StateError: Langfuse does not have the run, and its folder on this machine cannot be read.
         BackendError: Langfuse did not answer, and this machine does not know the run.
     """
+    due = min(
+        anyio.current_time() + READING_PATIENCE_S if until is None else until,
+        anyio.current_effective_deadline() - ANSWER_RESERVE_S,
+    )
     try:
         folder = await find_run_folder(ws, dataset, run_name)
         running = folder is not None and folder.is_running()
-        journal = await read_journal(ws, folder) if folder is not None else None
+        journal = await read_journal(ws, folder, due) if folder is not None else None
     except StateError as unreadable:
-        shown = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
-        if shown is None:
+        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
+        if found is None:
             raise
-        return shown.with_warning(f"This is what Langfuse has of the run. {unreadable}")
+        return found[0].with_warning(f"This is what Langfuse has of the run. {unreadable}")
     if journal is None:
-        shown = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
-        return shown or await _refuse_unknown(ws, dataset, run_name)
+        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
+        return found[0] if found else await _refuse_unknown(ws, dataset, run_name)
     if running:
         return journal.with_warning("The run is running: this is its journal on this machine.")
+    due -= ANSWER_RESERVE_S + journal.total_items * DESCRIBING_S_PER_RESULT
     try:
-        time_left = anyio.current_effective_deadline() - anyio.current_time() - ANSWER_RESERVE_S
-        patience_s = min(patience_s - journal.total_items * DESCRIBING_S_PER_RESULT, time_left)
-        with anyio.fail_after(max(patience_s, MIN_PATIENCE_S)):
-            shown = await _read_langfuse(ws, dataset, run_name, journal, max_age_s)
+        with anyio.fail_after(due - anyio.current_time()):
+            found = await _read_langfuse(ws, dataset, run_name, journal, max_age_s, due)
     except (UnreachableError, TimeoutError) as error:
         reason = str(error) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
         return journal.with_warning(f"This is the run's journal on this machine, without human scores. {reason}")
-    if shown is None:
+    if found is None:
         return journal.with_warning("Langfuse shows nothing of this run yet: this is its journal on this machine.")
-    merged = ws.run_cache.merged
-    return merged.find(shown, journal) or merged.keep(merge_journal(shown, journal), shown, journal)
+    shown, age = found
+    memo = ws.run_cache.merged
+    merged = memo.find(shown, journal)
+    if merged is None:
+        merged = memo.keep(await anyio.to_thread.run_sync(merge_journal, shown, journal), shown, journal)
+    if age <= max_age_s:
+        return merged
+    return merged.with_warning(f"Langfuse was read {age:.0f} s ago. Call with a longer wait to see what it has now.")
 
 
 async def _read_langfuse(
-    ws: Workspace, dataset: str, run_name: str, journal: RunRecord | None, max_age_s: float
-) -> RunRecord | None:
-    """Read what Langfuse has of a run; None if it has nothing.
+    ws: Workspace, dataset: str, run_name: str, journal: RunRecord | None, max_age_s: float, until: float = math.inf
+) -> tuple[RunRecord, float] | None:
+    """Read what Langfuse has of a run, see `RunCache.get`; None if it has nothing.
 
     Without a journal on this machine, what the run is to have is read from Langfuse too.
     """
@@ -93,7 +106,8 @@ async def _read_langfuse(
         record = await _read_results(ws, found, head, completeness.run_makers())
         return await add_missing(ws, record, completeness)
 
-    return await ws.run_cache.get(head, read, max_age_s=max_age_s)
+    takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
+    return await ws.run_cache.get(head, read, max_age_s=max_age_s, until=until, takes_s=takes_s)
 
 
 def _makers(head: Experiment, journal: RunRecord) -> RunMakers:

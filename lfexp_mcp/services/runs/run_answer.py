@@ -1,68 +1,98 @@
 """Describing a run as an answer."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ItemError, ModelUse, Progress, RunAnswer
-from lfexp_mcp.errors import StateError, UnreachableError
+from lfexp_mcp.answers.run import ModelUse, Progress, RunAnswer
+from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import EvaluatorInfo, JudgeMaker, NextStep, RunRecord, RunSpec
-from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_scores
-from lfexp_mcp.scores.warnings import nothing_scores, run_warnings
+from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord, RunSpec
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.scores.warnings import nothing_scores
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.runs.follower import Follower, follow
+from lfexp_mcp.services.run_cache import RunSummary
+from lfexp_mcp.services.runs.follower import Follower
+from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
-from lfexp_mcp.services.runs.score_summaries import summarise_repeats, summarise_scores
-from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.workspace import Workspace
 
 PRICES_PATIENCE_S = 2.0
-MAX_ERRORS = 5
-MAX_ERROR_CHARS = 300
-
 RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_error", "max_cost"}
 READING_DATASET = "The run is being prepared: its dataset and judges are being read from Langfuse. No item has started."
 STARTING_WORKER = "The run is being prepared: its worker process is starting. No item has started."
 NOT_BEGUN = "The run was cancelled before it started; nothing was run or stored."
 
 
-async def describe_recorded(ws: Workspace, run: ScoredRun) -> RunAnswer:
-    """Describe a run that was read, with what its folder on this machine adds."""
-    follower: Follower | None = None
-    # If the folder cannot be read, the record is from Langfuse and says so.
-    with suppress(StateError):
-        folder = ws.runs.find(run.record.experiment_ids[0])
-        follower = await follow(ws, folder) if folder else None
-    return await describe_run(ws, run.record, follower, interpretations=run.interpretations)
+async def describe_journal(ws: Workspace, folder: RunFolder, until: float = math.inf) -> RunAnswer:
+    """Describe a run of this machine by its journal.
+
+    Args:
+        ws: The workspace.
+        folder: The run's.
+        until: When the answer is due, on anyio's clock; what takes longer to read is said to be unknown.
+
+    Raises:
+        StateError: The folder cannot be read.
+    """
+    try:
+        record = await read_journal(ws, folder, until)
+        return await describe_run(ws, record, await summarise_in_time(ws, record, until))
+    except UnreadError as unread:
+        return await describe_unread(ws, folder, unread)
 
 
-async def describe_run(
-    ws: Workspace,
-    record: RunRecord,
-    follower: Follower | None,
-    *,
-    interpretations: Mapping[str, ScoreInterpretation] | None = None,
-) -> RunAnswer:
-    """Describe a run: its counts, scores and failures, and what to do next.
+async def describe_unread(ws: Workspace, folder: RunFolder, unread: UnreadError) -> RunAnswer:
+    """Describe a run of this machine that was not read in time: what it is, and that its results are unknown yet."""
+    replay = ws.replays.of(folder)
+    follower, run_spec, status = Follower(replay), folder.run_spec(), folder.status()
+    is_known, ended, failed = replay.is_current, len(replay.state.ended), replay.state.failed_count
+    return RunAnswer(
+        status=status,
+        backend=ws.gateway.backend,
+        dataset=run_spec.dataset_name,
+        run_name=run_spec.run_name,
+        experiment_id=run_spec.experiments[0].id,
+        experiment_url=await ws.gateway.experiment_url(run_spec.experiments[0].id, run_spec.project_id),
+        description=run_spec.description,
+        total_items=run_spec.total_items,
+        repeats=run_spec.repeats,
+        succeeded=ended - failed if is_known else None,
+        failed=failed if is_known else None,
+        pending=run_spec.total_items - ended if is_known else None,
+        progress=follower.progress() if is_known and status == "running" else None,
+        scores=[],
+        evaluators=[],
+        errors=[],
+        warnings=[f"Results and scores are not known yet. {unread}"],
+        log=str(folder.log_path) if folder.has_log() else None,
+        next=[*unread.next],
+    )
+
+
+async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) -> RunAnswer:
+    """Describe a run: its counts, scores and failures, what its folder on this machine adds, and what to do next.
 
     Args:
         ws: The workspace.
         record: The run as it was read.
-        follower: Its journal; None for a run of another machine.
-        interpretations: How its scores are read; None to work it out, for a journal, whose scores have their scales.
+        summary: Of its results.
     """
-    undelivered = follower.undelivered() if follower else 0
-    count = Counter(item.status for item in record.items)
+    follower: Follower | None = None
+    undelivered = 0
+    # If the folder cannot be read, the record is from Langfuse and says so.
+    with suppress(StateError):
+        if folder := ws.runs.find(record.experiment_ids[0]):
+            replay = ws.replays.of(folder)
+            follower, undelivered = Follower(replay), await anyio.to_thread.run_sync(replay.undelivered)
     models = await _models(ws, record)
-    if interpretations is None:
-        interpretations = interpret_scores(record, {})
     outdated = await outdated_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,
@@ -76,21 +106,21 @@ async def describe_run(
         description=record.description,
         total_items=record.total_items,
         repeats=len(record.experiment_ids),
-        succeeded=count["succeeded"],
-        failed=count["failed"],
-        pending=max(record.total_items - count["succeeded"] - count["failed"], 0),
+        succeeded=(succeeded := summary.counts["succeeded"]),
+        failed=(failed := summary.counts["failed"]),
+        pending=max(record.total_items - succeeded - failed, 0),
         undelivered=undelivered,
         progress=follower.progress() if follower and record.status == "running" else None,
-        scores=summarise_scores(record, interpretations),
-        repeated_scores=summarise_repeats(record, interpretations),
+        scores=summary.scores,
+        repeated_scores=summary.repeated_scores,
         run_scores={score.name: score.value for score in record.run_scores},
-        evaluators=_evaluators(record),
+        evaluators=summary.evaluators,
         models=models,
         cost_usd=_total_cost(models),
         judge_cost_usd=_total_cost([use for use in models if use.role == "judge"]),
         task_cost_usd=_total_cost([use for use in models if use.role == "task"]),
-        errors=_errors(record),
-        warnings=[*run_warnings(record, interpretations), *(judge.advice for judge in outdated)],
+        errors=summary.errors,
+        warnings=[*record.warnings, *summary.warnings, *(judge.advice for judge in outdated)],
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
         worker_exit_code=follower.folder.worker.exit_code if follower and record.status == "failed" else None,
         next=_next_steps(record, undelivered, follower.run_spec if follower else None, outdated),
@@ -125,28 +155,6 @@ def launch_progress(launch: Launch) -> Progress:
     """Return the progress of a run that no worker has yet; its total is 0 while the dataset is being read."""
     total = launch.run_spec.total_items if launch.run_spec else 0
     return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
-
-
-def _errors(record: RunRecord) -> list[ItemError]:
-    """The first errors: of failed tasks, then of evaluators and judges."""
-    errors = [(item.item_id, item.error) for item in record.items if item.error]
-    errors += [(item.item_id, f"{lost.name}: {lost.error}") for item in record.items for lost in item.unscored]
-    return [
-        ItemError(
-            item_id=item_id,
-            error=text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]}… ({len(text)} characters)",
-        )
-        for item_id, text in errors[:MAX_ERRORS]
-    ]
-
-
-def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
-    """The evaluators that the newest worker recorded, and the judges that scored earlier; none for runs of others."""
-    found = record.provenance.evaluators if record.provenance else ()
-    known = {(info.name, info.version, info.model) for info in found}
-    judges = dict.fromkeys(score.maker for score in record.scores if isinstance(score.maker, JudgeMaker))
-    earlier = (judge for judge in judges if (judge.prompt, judge.version, judge.model) not in known)
-    return [*found, *map(EvaluatorInfo.of_judge, earlier)]
 
 
 async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
@@ -200,6 +208,8 @@ def _next_steps(
 
 def _judges_to_name(record: RunRecord, outdated: Sequence[OutdatedJudge]) -> list[JsonValue]:
     """The judges that a resume has to name so that outdated versions that scored nothing are replaced, else none."""
+    if not outdated:
+        return []
     makers = (score.maker for score in record.scores)
     scored = {(maker.prompt, maker.version) for maker in makers if isinstance(maker, JudgeMaker)}
     instead = {judge.name: judge.reference for judge in outdated if (judge.name, judge.version) not in scored}

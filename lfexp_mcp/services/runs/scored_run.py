@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
 from lfexp_mcp.services.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScoredRun:
     """A run with its scores interpreted as numbers."""
 
@@ -17,8 +18,21 @@ class ScoredRun:
     interpretations: dict[str, ScoreInterpretation]
     humans: dict[str, ScoreInterpretation]
     """How the scores that humans gave are read, even if a judge's scores of the same name are the ones that count."""
-    numbers: dict[str, dict[str, float]]
-    """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
+
+    @cached_property
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
+        collected: dict[str, dict[str, list[float]]] = {}
+        for item in self.record.items:
+            for score in item.scores:
+                interpretation = self.interpretations[score.name]
+                value = number_of(score, interpretation) if interpretation.counts(score) else None
+                if value is not None:
+                    collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
+        return {
+            name: {item_id: math.fsum(values) / len(values) for item_id, values in by_item.items()}
+            for name, by_item in collected.items()
+        }
 
     @property
     def name(self) -> str:
@@ -52,19 +66,7 @@ def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredR
         record: The run.
         configured: The scales that score configs state, by name; see `configured_scales`.
     """
-    interpretations = interpret_scores(record, configured)
-    collected: dict[str, dict[str, list[float]]] = {}
-    for item in record.items:
-        for score in item.scores:
-            interpretation = interpretations[score.name]
-            value = number_of(score, interpretation) if interpretation.counts(score) else None
-            if value is not None:
-                collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-    numbers = {
-        name: {item_id: math.fsum(values) / len(values) for item_id, values in by_item.items()}
-        for name, by_item in collected.items()
-    }
-    return ScoredRun(record, interpretations, interpret_human_scores(record.scores, configured), numbers)
+    return ScoredRun(record, interpret_scores(record, configured), interpret_human_scores(record.scores, configured))
 
 
 def number_of(score: Score, interpretation: ScoreInterpretation) -> float | None:
