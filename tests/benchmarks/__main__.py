@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
-from tests.benchmarks import execution, faults, first_look, reading, schedules, simulation, startup
+from tests.benchmarks import execution, faults, first_look, large, reading, schedules, simulation, startup
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
 
@@ -37,8 +37,9 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
 LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "schedules": schedules.schedules,
     "answers": schedules.answers,
+    "large": large.large,
 }
-"""Measured only if named: they take hours."""
+"""Measured only if named: they take minutes to hours."""
 
 
 async def main(names: list[str]) -> None:

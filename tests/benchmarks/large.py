@@ -32,7 +32,7 @@ TIMEOUT_S = 3600.0
 
 Call = tuple[str, dict[str, JsonValue]]
 
-FIRST = ("get_run", {"wait_seconds": 0})
+FIRST: Call = ("get_run", {"wait_seconds": 0})
 AGAIN: list[Call] = [
     FIRST,
     ("get_run", {"limit": 1}),
@@ -98,16 +98,16 @@ async def looks(home: Path, run_name: str, case: str) -> AsyncIterator[Row]:
 
 async def analyses(home: Path, runs: Sequence[str]) -> AsyncIterator[Row]:
     """Compare two runs and analyze one, each in a new server."""
-    for tool, arguments, target in (
-        ("compare_runs", {"dataset": DATASET, "runs": list(runs)}, COMPARE_S),
-        ("analyze_run", {"dataset": DATASET, "run_name": runs[0]}, COMPARE_S),
-        ("list_runs", {"dataset": DATASET}, LATENESS_S),
-    ):
-        call: Call = (tool, arguments)
+    calls: list[tuple[Call, float]] = [
+        (("compare_runs", {"dataset": DATASET, "runs": [*runs]}), COMPARE_S),
+        (("analyze_run", {"dataset": DATASET, "run_name": runs[0]}), COMPARE_S),
+        (("list_runs", {"dataset": DATASET}), LATENESS_S),
+    ]
+    for call, target in calls:
         told, memory = await session(home, [call, call])
         for row in _rows("ended, new server", [call, call], told, target):
             yield row
-        yield Row(f"{tool}: peak memory of the server", f"{memory:.0f} MB")
+        yield Row(f"{call[0]}: peak memory of the server", f"{memory:.0f} MB")
 
 
 async def large(bench: Bench) -> AsyncIterator[Row]:
