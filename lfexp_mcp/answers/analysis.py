@@ -54,14 +54,17 @@ class FailureList(Answer):
     next_cursor: str | None = None
 
 
-class ErrorGroup(Answer):
-    """Errors of one kind."""
+class FailureGroup(Answer):
+    """Results that fail alike."""
 
-    kind: str = Field(description="The error without its numbers, names and paths.")
-    where: str = Field(description="`task`, or the evaluator or judge that failed.")
+    by: Literal["error", "expected and actual", "comment", "output"]
+    where: str | None = Field(default=None, description="The scores that fail; of an error, `task` or what scores.")
+    key: str = Field(description='What they share, such as `"spam" -> "ham"` or an error without what varies in it.')
     count: int
-    example: str
-    item_ids: list[str] = Field(description="A few of the items.")
+    of: int = Field(description="Results with this expected output; else the failing ones, or the errors, of `where`.")
+    items: int | None = Field(default=None, description="Distinct items, where repeats make it fewer.")
+    examples: list[str] = Field(description="Two item ids.")
+    text: str | None = Field(default=None, description="The first one's, where the key leaves some out.")
 
 
 class SliceResult(Answer):
@@ -89,15 +92,6 @@ class ScoreCorrelation(Answer):
     pairs: int
     rho: float = Field(description="Spearman's rank correlation.")
     interval: Interval | None = None
-
-
-class OutputGroup(Answer):
-    """Outputs that look wrong in the same way."""
-
-    kind: Literal["empty", "cut off", "repeated"]
-    count: int
-    item_ids: list[str] = Field(description="A few of the items.")
-    example: str | None = Field(default=None, description="The repeated output, or the end of one that is cut off.")
 
 
 class ExtremeItem(Answer):
@@ -149,13 +143,14 @@ class Analysis(Answer):
     pending: int
     scores: list[ScoreDistribution] = Field(default_factory=list)
     failures: FailureList
-    errors: list[ErrorGroup] = Field(default_factory=list)
+    groups: list[FailureGroup] = Field(
+        default_factory=list, description="Errors and failing results, largest first; a result is once in each `by`."
+    )
     slices: list[SliceResult] = Field(
         default_factory=list, description="Worst first; only those worth a look unless detail is `full`."
     )
     slices_tested: int = 0
-    correlations: list[ScoreCorrelation] = Field(default_factory=list)
-    outputs: list[OutputGroup] = Field(default_factory=list)
+    correlations: list[ScoreCorrelation] = Field(default_factory=list, description="Only those shown to be there.")
     slowest: list[ExtremeItem] = Field(default_factory=list)
     most_expensive: list[ExtremeItem] = Field(
         default_factory=list, description="Empty where no model calls were traced."

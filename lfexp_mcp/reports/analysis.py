@@ -29,7 +29,7 @@ def analysis_report(answer: Analysis) -> Report:
             ),
             *_distributions(answer),
             *_failures(answer),
-            *_errors(answer),
+            *_groups(answer),
             *_slices(answer),
             *_correlations(answer),
             *_oddities(answer),
@@ -90,9 +90,20 @@ def _reason(item: FailingItem) -> str:
     return "; ".join(reasons)
 
 
-def _errors(answer: Analysis) -> tuple[Block, ...]:
-    rows = [(str(group.count), group.where, cell(group.kind, 80), cell(group.example, 80)) for group in answer.errors]
-    return table(("count", "where", "error", "example"), rows, "Errors by kind:")
+def _groups(answer: Analysis) -> tuple[Block, ...]:
+    rows = [
+        (
+            f"{group.count} of {group.of}" + (f" ({group.items} items)" if group.items is not None else ""),
+            group.by,
+            cell(group.where, 30),
+            cell(group.key, 80),
+            cell(", ".join(group.examples), 60),
+        )
+        for group in answer.groups
+    ]
+    return table(
+        ("count", "by", "where", "what they share", "such as"), rows, "Failures and errors by what they share:"
+    )
 
 
 def _slices(answer: Analysis) -> tuple[Block, ...]:
@@ -120,7 +131,6 @@ def _correlations(answer: Analysis) -> tuple[Block, ...]:
 
 
 def _oddities(answer: Analysis) -> tuple[Block, ...]:
-    outputs = [f"Outputs {group.kind}: {group.count} ({', '.join(group.item_ids)})" for group in answer.outputs]
     slowest = [f"{repeated(item.item_id, item.repeat)} {number(item.seconds)} s" for item in answer.slowest]
     most_expensive = [f"{item.item_id} {_price(item)}" for item in answer.most_expensive]
     rows = [
@@ -135,7 +145,6 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
     ]
     columns = ("item", "judge", "human", "judge's reason", "human's comment")
     return (
-        *outputs,
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
         *([f"Most expensive: {', '.join(most_expensive)}"] if most_expensive else []),
         *table(columns, rows, "Judge and human disagree:"),

@@ -93,8 +93,8 @@ async def compare_runs(ctx: ToolContext, request: CompareRequest) -> Comparison:
 async def analyze_run(ctx: ToolContext, request: AnalyzeRequest) -> Analysis:
     """Explain one run: how its scores are spread, which items fail and why, which kinds of items do worse.
 
-    Also errors by kind, empty, cut-off or repeated outputs, slowest items, how scores go together, and where judge
-    and human disagree.
+    What fails alike is grouped: by expected and actual value, comment, error, and look of the output. Also the slowest
+    items, how scores go together, and where judge and human disagree.
     """
     from lfexp_mcp.services.analysis.analyze import analyze_run
 

@@ -19,7 +19,8 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
-from lfexp_mcp.services.analysis.failures import Failure, find_failures, group_errors, read_page, show_failure
+from lfexp_mcp.services.analysis.failure_groups import Grouping, find_groups, show_groups
+from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_comments, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
     Disagreement,
     most_expensive_items,
@@ -28,7 +29,6 @@ from lfexp_mcp.services.analysis.notable_items import (
     slowest_items,
     split_votes,
 )
-from lfexp_mcp.services.analysis.outputs import group_outputs
 from lfexp_mcp.services.analysis.slices import slice_run
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -55,6 +55,8 @@ RUN_FIELDS = {
 """What an analysis repeats of the description of its run."""
 DEFAULT_FAILURES = 3
 """Failing items shown without `show_failures`."""
+MAX_FAILURES_READ = 1000
+"""Failing results whose comments are read to be grouped: the lowest."""
 DISTRIBUTIONS_PER_ROW = 3
 """Score distributions shown per entry that a list may have."""
 
@@ -70,6 +72,7 @@ class _Found:
     start: int
     page: list[Failure]
     scores: list[ScoreDistribution] = field(default_factory=list)
+    groups: list[Grouping] = field(default_factory=list)
     slices: list[SliceResult] = field(default_factory=list)
     correlations: list[ScoreCorrelation] = field(default_factory=list)
     usage: RunTaskUsage = field(default_factory=lambda: RunTaskUsage({}))
@@ -98,9 +101,10 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     failures = find_failures(values, scores, threshold)
     check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
-    page = await read_page(ws, failures[start : start + rows])
     if request.cursor is not None:
+        page = await read_page(ws, failures[start : start + rows])
         return _Found(described, record, values, failures, start, page)
+    with_reasons = await read_comments(ws, failures[:MAX_FAILURES_READ])
     comparable = [score for score in scores if values.interpretations[score].is_comparable]
     return _Found(
         described,
@@ -108,7 +112,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         values,
         failures,
         start,
-        page,
+        await read_page(ws, with_reasons[:rows]),
+        groups=find_groups(values, scores, [*with_reasons, *failures[MAX_FAILURES_READ:]]),
         scores=[
             describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
         ],
@@ -175,15 +180,16 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
     warnings = [*described.warnings, *found.usage.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
+    if len(found.failures) > MAX_FAILURES_READ:
+        warnings.append(f"Only the comments of the lowest {MAX_FAILURES_READ:,} failing results are grouped.")
     splits = split_votes(record)
     return answer.model_copy(
         update={
             "scores": found.scores[:most],
-            "errors": group_errors(record.items, size),
+            "groups": show_groups(found.groups, found.record, size),
             "slices": found.slices if request.detail == "full" else _notable(found.slices)[: size.rows],
             "slices_tested": len(found.slices),
             "correlations": found.correlations[: size.rows],
-            "outputs": group_outputs(record.items, size),
             "slowest": slowest_items(record)[: size.rows],
             "most_expensive": most_expensive_items(record, found.usage.items)[: size.rows],
             "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],

@@ -9,6 +9,9 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
 
+MIN_CORRELATION = 0.3
+MIN_PAIRS = 10
+"""Correlations of fewer pairs say next to nothing."""
 QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -38,14 +41,19 @@ def _numbers(values: ScoredRun, name: str) -> list[float]:
 
 
 def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorrelation]:
-    """Correlate every two scores, the strongest correlation first."""
+    """Correlate every two scores; return the correlations that are more than chance and strong enough to matter.
+
+    Returns:
+        The strongest first.
+    """
     found = []
     for first, second in combinations([name for name in scores if name in values.numbers], 2):
         one, other = values.numbers[first], values.numbers[second]
         shared = sorted(one.keys() & other.keys())
         result = spearman([(one[item_id], other[item_id]) for item_id in shared])
-        if result.value is not None:
-            interval = result.interval
+        interval = result.interval
+        by_chance = len(shared) < MIN_PAIRS or (interval is not None and not interval.excludes_zero)
+        if result.value is not None and abs(result.value) >= MIN_CORRELATION and not by_chance:
             found.append(
                 ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.value, interval=interval)
             )

@@ -7,7 +7,6 @@ from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import JudgeMaker, Scale
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
-from lfexp_mcp.services.analysis.failures import error_kind
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import AnalyzeRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
@@ -167,34 +166,61 @@ async def test_errors_are_grouped_by_kind(workspace: Workspace) -> None:
     results += [Recorded("k", output="Error: 'color' is missing", failed=True), Recorded("fine", output="o")]
     await record_run(workspace, dataset, "run", results)
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-errors", run_name="run"))
-    assert [(group.count, group.where) for group in answer.errors] == [(4, "task"), (1, "task")]
-    assert answer.errors[0].kind == "timeout after <number> s calling <url>"
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        ("KeyError: 'name'", "KeyError: <quoted>"),
-        ('Traceback (most recent call last):\n  File "x.py", line 3\nValueError: bad 17', "ValueError: bad <number>"),
-        ("no file /home/me/a.txt", "no file <path>"),
-        ("", "no message"),
-    ],
-)
-async def test_the_kind_of_an_error_leaves_out_what_varies(error: str, kind: str) -> None:
-    assert error_kind(error) == kind
+    assert [(group.by, group.where, group.count, group.of) for group in answer.groups] == [
+        ("error", "task", 4, 5),
+        ("error", "task", 1, 5),
+    ]
+    assert answer.groups[0].key == "timeout after <number> s calling <url>"
+    assert answer.groups[0].text == "timeout after 0.5 s calling https://api.example/0"
 
 
 async def test_outputs_that_look_wrong_are_grouped(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-outputs")
     good = "This is a whole answer that explains the matter at some length and then ends as it should. " * 4
     results = [Recorded(f"good-{n}", input=f"q{n}", output=f"{n}: {good.strip()}") for n in range(6)]
-    results += [Recorded("cut", input="q", output=good[:250] + "and then it stops in the mid")]
-    results += [Recorded("void", input="q", output="")]
-    results += [Recorded(f"same-{n}", input=f"s{n}", output="I am sorry, I cannot help with that.") for n in range(3)]
+    results += [Recorded(f"cut-{n}", output=f"{good[:250]}and then it stops in the mid{n}") for n in range(2)]
+    results += [Recorded(f"void-{n}", output="") for n in range(2)]
+    results += [Recorded(f"no-{n}", output=f"I am sorry, I cannot help with that, {n}.") for n in range(2)]
+    results += [Recorded(f"same-{n}", input=f"s{n}", output="Please see our help pages.") for n in range(3)]
     await record_run(workspace, dataset, "run", results)
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-outputs", run_name="run"))
-    groups = {group.kind: group.item_ids for group in answer.outputs}
-    assert groups == {"empty": ["void"], "cut off": ["cut"], "repeated": ["same-0", "same-1", "same-2"]}
+    assert {group.key: group.examples for group in answer.groups if group.by == "output"} == {
+        "empty text": ["void-0", "void-1"],
+        "cut off": ["cut-0", "cut-1"],
+        "refusal": ["no-0", "no-1"],
+        'same output: "Please see our help pages."': ["same-0", "same-1"],
+    }
+
+
+async def test_failing_items_are_grouped_by_label_and_by_the_comments_of_their_scores(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-groups")
+    results = [
+        Recorded(
+            f"i{n}",
+            output="ham" if n % 4 == 0 else "spam",
+            expected_output="spam",
+            scores={"exact": float(n % 4 != 0), "tone": 1.0},
+            comments={"exact": f"Got ham after {n}.5 s" if n % 4 == 0 else "fine", "tone": "polite"},
+        )
+        for n in range(20)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-groups", run_name="run"))
+    assert [(group.by, group.where, group.key, group.count, group.of) for group in answer.groups] == [
+        ("comment", "exact", "Got ham after <number> s", 5, 5),
+        ("expected and actual", "exact", '"spam" -> "ham"', 5, 20),
+    ]
+    assert "5 of 20" in report_text(answer)
+    page = await analyze_run(workspace, build(AnalyzeRequest, **answer.next[0].arguments))
+    assert page.groups == []
+
+
+async def test_a_correlation_that_may_be_chance_is_not_listed(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-chance")
+    results = [Recorded(f"i{n}", scores={"a": n / 20, "b": (n * 7 % 20) / 20, "c": n // 12}) for n in range(20)]
+    await record_run(workspace, dataset, "run", results)
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-chance", run_name="run"))
+    assert {(pair.first, pair.second) for pair in answer.correlations} == {("a", "c")}
 
 
 async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspace: Workspace) -> None:

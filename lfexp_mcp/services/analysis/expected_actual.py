@@ -1,0 +1,226 @@
+"""Failing results by what was expected and what came: a confusion table for labels, kinds of difference for numbers."""
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from lfexp_mcp.model import ItemResult
+from lfexp_mcp.services.answer_size import truncate_text
+
+MIN_REPEATED_SHARE = 0.75
+"""Expected outputs are labels if values that occur several times make up this share of them."""
+MAX_NUMBER_LABELS = 12
+"""More distinct numbers are quantities, though some may coincide."""
+MIN_NUMBER_SHARE = 0.9
+MAX_FIELDS = 20
+"""Fields of expected objects that are looked at."""
+MAX_LABEL_CHARS = 60
+MIN_ABSORBED = 4
+"""Labels that one output is given for, so that it is named once instead of once for each of them."""
+NOT_A_LABEL, NO_OUTPUT, MISSING, ANY = "(not a label)", "(no output)", "(missing)", "(any)"
+EQUAL = "equal, yet failing"
+OTHERS = "(others)"
+"""Key of what is in no other group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Failing results that are wrong in the same way."""
+
+    key: str
+    """Such as `"spam" -> "ham"`."""
+    indices: tuple[int, ...]
+    """Of the failing results."""
+    of: int
+    """Results of the run with this expected output, failing or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """The failing results by what was expected of an output, or of one field of outputs that are objects."""
+
+    cells: tuple[Cell, ...]
+    indices: tuple[int, ...]
+    """Of all failing results that are compared."""
+    labels: bool
+    """Whether labels were expected, rather than numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    index: int
+    expected: str
+    actual: str
+
+
+def group_by_expected(results: Sequence[ItemResult], failing: Sequence[ItemResult]) -> list[Confusion]:
+    """Group failing results whose expected outputs are labels or numbers.
+
+    Args:
+        results: The run's succeeded results; they tell whether expected outputs are labels.
+        failing: Those of them to group.
+    """
+    fields = {name: None for item in results if isinstance(item.expected_output, dict) for name in item.expected_output}
+    found = (_confusion(results, failing, field) for field in (None, *list(fields)[:MAX_FIELDS]))
+    return [confusion for confusion in found if confusion is not None and confusion.cells]
+
+
+def _confusion(results: Sequence[ItemResult], failing: Sequence[ItemResult], field: str | None) -> Confusion | None:
+    by_item = {item.item_id: _part(item.expected_output, field) for item in results}
+    labels = Counter(label for label in by_item.values() if label is not None)
+    pairs = list(_pairs(failing, field))
+    indices = tuple(pair.index for pair in pairs)
+    if _are_numbers(labels) and len(labels) > MAX_NUMBER_LABELS:
+        return Confusion(tuple(_named(field, _number_cells(pairs))), indices, labels=False)
+    if not _are_labels(labels):
+        return None
+    known = Counter(label for item in results if (label := _part(item.expected_output, field)) is not None)
+    vocabulary = known.keys() | _repeated(_part(item.output, field) for item in results)
+    cells = _label_cells(pairs, known, vocabulary)
+    without = tuple(index for index, item in enumerate(failing) if field is None and item.expected_output is None)
+    if without:
+        cells.append(Cell("(no expected output)", without, len(failing)))
+    return Confusion(tuple(_named(field, cells)), (*indices, *without), labels=True)
+
+
+def _named(field: str | None, cells: Sequence[Cell]) -> Iterator[Cell]:
+    for cell in cells:
+        yield cell if field is None or cell.key == OTHERS else Cell(f"{field}: {cell.key}", cell.indices, cell.of)
+
+
+def _part(value: JsonValue, field: str | None) -> str | None:
+    """The label of a whole value that is no object, or of one field of an object; None if there is none."""
+    if field is not None:
+        return label_of(value[field]) if isinstance(value, dict) and field in value else None
+    return None if value is None or isinstance(value, dict) else label_of(value)
+
+
+def label_of(value: JsonValue) -> str:
+    """Write a value as JSON, in which equal numbers are equal: `1` and `1.0`, but not `"1"` or `true`."""
+    return NO_OUTPUT if value is None else json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return {key: _plain(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def _repeated(labels: Iterator[str | None]) -> set[str]:
+    return {label for label, count in Counter(labels).items() if label is not None and count > 1}
+
+
+def _are_labels(labels: Counter[str]) -> bool:
+    """Whether values are classes: they repeat."""
+    total = labels.total()
+    repeated = sum(count for count in labels.values() if count > 1)
+    return 0 < len(labels) * 2 <= total and repeated >= MIN_REPEATED_SHARE * total
+
+
+def _are_numbers(labels: Counter[str]) -> bool:
+    numbers = sum(count for label, count in labels.items() if _number(label) is not None)
+    return bool(labels) and numbers >= MIN_NUMBER_SHARE * labels.total()
+
+
+def _number(label: str) -> float | None:
+    """The number that a label is, or that its text is, with separators between thousands."""
+    if label in ("true", "false", NO_OUTPUT):
+        return None
+    try:
+        number = float(label.strip('"').replace(",", ""))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _pairs(failing: Sequence[ItemResult], field: str | None) -> Iterator[_Pair]:
+    for index, item in enumerate(failing):
+        expected = _part(item.expected_output, field)
+        if field is None:
+            actual: str | None = label_of(item.output)
+        else:
+            actual = _part(item.output, field) or (MISSING if isinstance(item.output, dict) else None)
+        if expected is not None and actual is not None and (field is None or expected != actual):
+            yield _Pair(index, expected, actual)
+
+
+def _number_cells(pairs: Sequence[_Pair]) -> list[Cell]:
+    kinds: dict[str, list[int]] = {}
+    for pair in pairs:
+        kinds.setdefault(_difference(pair), []).append(pair.index)
+    return [Cell(kind, tuple(indices), len(pairs)) for kind, indices in kinds.items()]
+
+
+def _difference(pair: _Pair) -> str:
+    """How two numbers differ, if it is in a way that errors are made."""
+    expected, actual = _number(pair.expected), _number(pair.actual)
+    if expected is None:
+        return OTHERS
+    if actual is None:
+        return NO_OUTPUT if pair.actual == NO_OUTPUT else "(not a number)"
+    if expected == actual:
+        return EQUAL
+    if expected == -actual:
+        return "the other sign"
+    if expected * actual > 0:
+        power = math.log10(abs(actual)) - math.log10(abs(expected))
+        if abs(power - round(power)) < 1e-9 and round(power):
+            return f"expected × 10^{round(power)}"  # noqa: RUF001
+    if abs(expected - actual) == 1:
+        return "off by one"
+    return "rounded" if abs(expected - actual) < 1 and round(expected) == round(actual) else OTHERS
+
+
+def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[str]) -> list[Cell]:
+    equal = tuple(pair.index for pair in pairs if pair.expected == pair.actual)
+    wrong = [
+        _Pair(pair.index, pair.expected, pair.actual if _is_shown(pair.actual, vocabulary) else NOT_A_LABEL)
+        for pair in pairs
+        if pair.expected != pair.actual
+    ]
+    wrong = _absorbed(wrong, by_actual=True)
+    wrong = _absorbed(wrong, by_actual=False)
+    cells: dict[tuple[str, str], list[int]] = {}
+    for pair in wrong:
+        cells.setdefault((pair.expected, pair.actual), []).append(pair.index)
+    found = [
+        Cell(_arrow(expected, actual), tuple(indices), known.total() if expected == ANY else known[expected])
+        for (expected, actual), indices in cells.items()
+    ]
+    return [*found, *([Cell(EQUAL, equal, len(pairs))] if equal else [])]
+
+
+def _is_shown(actual: str, vocabulary: set[str]) -> bool:
+    return actual in vocabulary or actual in (NO_OUTPUT, MISSING, '""')
+
+
+def _absorbed(pairs: Sequence[_Pair], *, by_actual: bool) -> list[_Pair]:
+    """Name an output once that is given for many labels, or a label once for which many outputs are given."""
+    many: set[str] = set()
+    for value in {pair.actual if by_actual else pair.expected for pair in pairs} - {ANY}:
+        others = Counter(
+            pair.expected if by_actual else pair.actual
+            for pair in pairs
+            if (pair.actual if by_actual else pair.expected) == value
+        )
+        alike = others.total()
+        if len(others) >= MIN_ABSORBED and 2 * alike >= len(pairs) and 2 * max(others.values()) < alike:
+            many.add(value)
+    if by_actual:
+        return [_Pair(pair.index, ANY if pair.actual in many else pair.expected, pair.actual) for pair in pairs]
+    return [_Pair(pair.index, pair.expected, ANY if pair.expected in many else pair.actual) for pair in pairs]
+
+
+def _arrow(expected: str, actual: str) -> str:
+    texts = truncate_text(expected, MAX_LABEL_CHARS), truncate_text(actual, MAX_LABEL_CHARS)
+    if unicodedata.normalize("NFC", expected) == unicodedata.normalize("NFC", actual):
+        # They look alike: only their escapes tell them apart.
+        texts = ascii(texts[0])[1:-1], ascii(texts[1])[1:-1]
+    return " -> ".join(texts)

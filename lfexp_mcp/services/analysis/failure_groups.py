@@ -1,0 +1,223 @@
+"""What fails alike: errors by message, failing results by expected and actual value, comment and look of the output."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lfexp_mcp.answers.analysis import FailureGroup
+from lfexp_mcp.masking import mask
+from lfexp_mcp.model import ItemResult, RunRecord
+from lfexp_mcp.services.analysis.expected_actual import NOT_A_LABEL, OTHERS, group_by_expected, label_of
+from lfexp_mcp.services.analysis.failures import Failure
+from lfexp_mcp.services.analysis.output_shapes import output_shapes
+from lfexp_mcp.services.answer_size import AnswerSize, truncate_text
+from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.themes.templates import exception_name, first_sentence, group_texts, message_of
+
+By = Literal["error", "expected and actual", "comment", "output"]
+MIN_SHARE = 0.04
+"""Fewer of the failing results than this are no group; neither is a single one, unless it is an error."""
+MIN_WITHOUT_PATTERN = 5
+"""So many results of which no two fail alike are worth a line."""
+MIN_REPEATED_CHARS = 20
+"""Shorter outputs may well be the same for different inputs, unless they are `MIN_REPEATED_SHARE` of the failing."""
+MIN_REPEATED_SHARE = 0.2
+EXAMPLES = 2
+MAX_KEY_CHARS = 160
+MAX_WHERE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Results that fail alike."""
+
+    key: str
+    items: tuple[ItemResult, ...]
+    of: int
+    where: str | None = None
+    text: str | None = None
+    """What the first of them says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """One way to group results; each is in one group at most."""
+
+    by: By
+    groups: tuple[Group, ...]
+    whole: tuple[ItemResult, ...] = ()
+    """All that could be in a group; empty where the results in none are of no interest."""
+    where: str | None = None
+
+
+def find_groups(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure]) -> list[Grouping]:
+    """Group the errors and the failing results of a run.
+
+    Args:
+        values: The run.
+        scores: The scores that results fail by.
+        failures: The failing results, with the comments of their scores.
+    """
+    failures = [failure for failure in failures if failure.item.status == "succeeded"]
+    succeeded = [item for item in values.record.items if item.status == "succeeded"]
+    confusions = group_by_expected(succeeded, [failure.item for failure in failures])
+    expected = [
+        Grouping(
+            "expected and actual",
+            tuple(
+                Group(cell.key, alike, cell.of, _failing_by(failures, alike))
+                for cell in confusion.cells
+                if (alike := tuple(failures[index].item for index in cell.indices))
+            ),
+            tuple(failures[index].item for index in confusion.indices) if confusion.labels else (),
+        )
+        for confusion in confusions
+    ]
+    outputs = _outputs(values, scores, failures, has_labels=any(one.labels for one in confusions))
+    told = {_identities(group.items) for one in expected for group in one.groups if NOT_A_LABEL not in group.key}
+    outputs = [group for group in outputs if _identities(group.items) not in told]
+    return [
+        *_errors(values.record.items),
+        *expected,
+        *_comments(values, failures),
+        Grouping("output", tuple(outputs)),
+    ]
+
+
+def _identities(items: Iterable[ItemResult]) -> frozenset[tuple[str, int]]:
+    return frozenset((item.item_id, item.repeat) for item in items)
+
+
+def show_groups(groupings: Sequence[Grouping], record: RunRecord, size: AnswerSize) -> list[FailureGroup]:
+    """Show the largest groups at a given size, and count the results that are in none of those shown."""
+    worth = [(one, group) for one in groupings for group in one.groups if _is_worth_showing(one, group)]
+    worth.sort(key=lambda found: (-len(found[1].items), found[0].by, found[1].where or "", found[1].key))
+    shown = worth[: size.rows]
+    rests: list[tuple[Grouping, Group]] = []
+    for one in groupings:
+        inside = {id(item) for grouping, group in shown if grouping is one for item in group.items}
+        left = tuple(item for item in one.whole if id(item) not in inside)
+        if inside and left:
+            rests.append((one, Group(OTHERS, left, len(one.whole), one.where)))
+        elif len(left) >= MIN_WITHOUT_PATTERN and not any(grouping is one for grouping, _ in worth):
+            rests.append((one, Group("(no pattern)", left, len(one.whole), one.where)))
+    return [_show(one, group, record, size) for one, group in (*shown, *rests[: size.rows])]
+
+
+def _is_worth_showing(grouping: Grouping, group: Group) -> bool:
+    if group.key == OTHERS:
+        return False
+    return grouping.by == "error" or len(group.items) >= max(2, MIN_SHARE * len(grouping.whole))
+
+
+def _show(grouping: Grouping, group: Group, record: RunRecord, size: AnswerSize) -> FailureGroup:
+    items = len({item.item_id for item in group.items})
+    text = size.truncate_optional(mask(group.text) if group.text is not None else None)
+    key = truncate_text(mask(group.key), MAX_KEY_CHARS)
+    return FailureGroup(
+        by=grouping.by,
+        where=group.where,
+        key=key,
+        count=len(group.items),
+        of=group.of,
+        items=items if len(record.experiment_ids) > 1 else None,
+        examples=_examples(group.items),
+        text=None if text == key else text,
+    )
+
+
+def _examples(items: Sequence[ItemResult]) -> list[str]:
+    """Two items, with different outputs if there are."""
+    first = items[0]
+    others = [item for item in items if item.item_id != first.item_id]
+    second = next((item for item in others if item.output != first.output), next(iter(others), None))
+    return [first.item_id, *([second.item_id] if second is not None else [])]
+
+
+def _failing_by(failures: Sequence[Failure], items: Iterable[ItemResult]) -> str | None:
+    """The scores that results fail by, the most frequent first."""
+    alike = {id(item) for item in items}
+    names = Counter(name for failure in failures if id(failure.item) in alike for _, name in failure.scores)
+    return ", ".join(sorted(names, key=lambda name: (-names[name], name))[:MAX_WHERE]) or None
+
+
+def _errors(items: Sequence[ItemResult]) -> list[Grouping]:
+    found: dict[str, list[tuple[str, ItemResult]]] = {}
+    for item in items:
+        if item.status == "failed":
+            found.setdefault("task", []).append((item.error or "", item))
+        for missing in item.unscored:
+            found.setdefault(missing.name, []).append((missing.error, item))
+    return [_by_text("error", where, errors) for where, errors in found.items()]
+
+
+def _comments(values: ScoredRun, failures: Sequence[Failure]) -> list[Grouping]:
+    found: dict[str, list[tuple[str, ItemResult]]] = {}
+    for failure in failures:
+        for _, name in failure.scores:
+            score = values.score_of(failure.item, name)
+            comment = score.comment if score is not None else None
+            found.setdefault(name, []).append(((comment or "").strip(), failure.item))
+    return [
+        _by_text("comment", where, comments) for where, comments in found.items() if any(text for text, _ in comments)
+    ]
+
+
+def _by_text(by: Literal["error", "comment"], where: str, said: Sequence[tuple[str, ItemResult]]) -> Grouping:
+    levels = (message_of, exception_name) if by == "error" else (str, first_sentence)
+    groups = [
+        Group(
+            group.template or "no message",
+            tuple(said[index][1] for index in group.indices),
+            len(said),
+            where,
+            said[group.indices[0]][0] or None,
+        )
+        for group in group_texts([text for text, _ in said], levels)
+        if by == "error" or group.says_more_than_a_score
+    ]
+    return Grouping(by, tuple(groups), tuple(item for _, item in said), where)
+
+
+def _outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure], *, has_labels: bool) -> list[Group]:
+    """Group failing results, and those without any score, whose outputs look wrong more often than passing ones do."""
+    items = [item for item in values.record.items if item.status == "succeeded"]
+    failing = {(failure.item.item_id, failure.item.repeat): failure.item for failure in failures}
+    scored = [any(values.score_of(item, name) is not None for name in scores) for item in items]
+    shapes = output_shapes(items)
+    found: dict[str, list[ItemResult]] = {}
+    plain, passing = list[ItemResult](), Counter[str]()
+    for item, shape, is_scored in zip(items, shapes, scored, strict=True):
+        failed = failing.get((item.item_id, item.repeat))
+        if is_scored and failed is None:
+            passing[shape or _repetition(item)] += 1
+        elif shape is not None:
+            found.setdefault(shape, []).append(failed or item)
+        else:
+            plain.append(failed or item)
+    suspects, passed = len(plain) + sum(map(len, found.values())), passing.total()
+    if not has_labels:
+        found |= _repeated(plain, suspects)
+    return [
+        Group(key, tuple(alike), suspects, _failing_by(failures, alike), label_of(alike[0].output))
+        for key, alike in found.items()
+        if len(alike) * passed > passing[key] * suspects or not passed
+    ]
+
+
+def _repetition(item: ItemResult) -> str:
+    return f"same output: {label_of(item.output)}"
+
+
+def _repeated(items: Sequence[ItemResult], suspects: int) -> dict[str, list[ItemResult]]:
+    """Group results with the same output for different inputs."""
+    alike: dict[str, list[ItemResult]] = {}
+    for item in items:
+        alike.setdefault(_repetition(item), []).append(item)
+    return {
+        key: group
+        for key, group in alike.items()
+        if len({label_of(item.input) for item in group}) > 1
+        and (len(label_of(group[0].output)) >= MIN_REPEATED_CHARS or len(group) >= MIN_REPEATED_SHARE * suspects + 1)
+    }
