@@ -4,44 +4,34 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, Backend
-from lfexp_mcp.answers.run import ItemAnswer, ScoreSummary
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
+from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.model import Interval, NextStep, RunStatus
 
 SliceVerdict = Literal[
-    "worse than the rest",
-    "better than the rest",
-    "lower than the rest",
-    "higher than the rest",
+    "worse",
+    "better",
+    "lower",
+    "higher",
     "not shown to differ",
     "too few items",
 ]
 
 
-class Histogram(Answer):
-    """Counts in bins of equal width from `low` to `high`."""
-
-    low: float
-    high: float
-    counts: list[int]
-
-
-class ScoreDistribution(ScoreSummary):
+class ScoreDistribution(Answer):
     """One score of the run, and how its values are distributed."""
 
-    interval: Interval | None = Field(default=None, description="95% interval of the mean.")
-    quantiles: dict[str, float] = Field(default_factory=dict, description="p5, p25, p50, p75, p95.")
-    histogram: Histogram | None = Field(default=None, description="Set for numbers.")
-    threshold: float | None = Field(default=None, description="An item fails below it; set for scores on 0-1.")
-    failing: int = Field(default=0, description="Items below the threshold.")
-
-
-class FailingItem(ItemAnswer):
-    """An item with a score below its threshold; its texts are untrusted."""
-
-    failed_scores: list[str] = Field(description="The scores below the threshold, lowest first.")
-    lowest: float = Field(description="The lowest of them, on 0-1.")
-    trace_url: str | None = None
+    name: str
+    mean: float | None = None
+    display: str
+    interval: Interval | None = Field(default=None, description="95%, of the mean.")
+    count: int
+    unscored: int = 0
+    quantiles: dict[str, float] = Field(default_factory=dict, description="Of values that do more than pass or fail.")
+    histogram: list[int] = Field(
+        default_factory=list, description="In equal bins over 0-1; from min to max without a scale."
+    )
+    failing: int | None = Field(default=None, description="Below the threshold; not set without a scale.")
 
 
 class FailureList(Answer):
@@ -50,7 +40,7 @@ class FailureList(Answer):
     paged = frozenset({"items"})
 
     total: int
-    items: list[FailingItem]
+    items: list[ItemAnswer] = Field(default_factory=list)
     next_cursor: str | None = None
 
 
@@ -76,12 +66,12 @@ class SliceResult(Answer):
     count: int
     mean: float
     rest_mean: float
-    delta: float = Field(description="mean - rest_mean.")
+    delta: float
     interval: Interval | None = None
     p_adjusted: float | None = Field(
-        default=None, description="Holm-adjusted over all slices; not set for fewer than five items."
+        default=None, description="By Holm, over all slices; not set for fewer than five items."
     )
-    verdict: SliceVerdict = Field(description="`lower` and `higher` for a score without a scale.")
+    verdict: SliceVerdict = Field(description="`lower`, `higher`: the score has no scale.")
 
 
 class ScoreCorrelation(Answer):
@@ -90,7 +80,7 @@ class ScoreCorrelation(Answer):
     first: str
     second: str
     pairs: int
-    rho: float = Field(description="Spearman's rank correlation.")
+    rho: float = Field(description="Spearman's.")
     interval: Interval | None = None
 
 
@@ -98,7 +88,6 @@ class ExtremeItem(Answer):
     """One of the slowest or most expensive items."""
 
     item_id: str
-    trace_id: str | None = None
     seconds: float | None = None
     tokens: int | None = None
     cost_usd: float | None = None
@@ -115,7 +104,6 @@ class DisagreementItem(Answer):
     human_value: float
     untrusted_judge_reason: str | None = None
     untrusted_human_comment: str | None = None
-    trace_id: str | None = None
     repeat: int | None = None
 
 
@@ -124,45 +112,39 @@ class SplitVote(Answer):
 
     item_id: str
     score: str
-    votes: list[float | bool | str] = Field(description="On the judge's own scale.")
-    spread: float = Field(description="Highest minus lowest vote on 0-1; for labels, the share outvoted.")
+    votes: list[float | bool | str] = Field(description="On the judge's scale.")
+    spread: float = Field(description="Highest minus lowest on 0-1; of labels, the share outvoted.")
 
 
 class Analysis(Answer):
     """One run: how its scores are distributed, what fails, and what the failures have in common."""
 
-    backend: Backend
+    backend: StoredIn
     dataset: str
     run_name: str
     status: RunStatus
     experiment_url: str | None = None
-    total_items: int = Field(description="With repeats, results: items times repeats; so are all counts.")
-    repeats: int = Field(description="Results per item.")
+    total_items: int
+    repeats: int = 1
     succeeded: int
-    failed: int
-    pending: int
+    failed: int = 0
+    pending: int = 0
+    threshold: float = Field(description="An item fails with a score below it, on 0-1.")
     scores: list[ScoreDistribution] = Field(default_factory=list)
     failures: FailureList
     groups: list[FailureGroup] = Field(
         default_factory=list, description="Errors and failing results, largest first; a result is once in each `by`."
     )
-    slices: list[SliceResult] = Field(
-        default_factory=list, description="Worst first; only those worth a look unless detail is `full`."
-    )
+    slices: list[SliceResult] = Field(default_factory=list, description="Worst first; all of them with detail `full`.")
     slices_tested: int = 0
     correlations: list[ScoreCorrelation] = Field(default_factory=list, description="Only those shown to be there.")
     slowest: list[ExtremeItem] = Field(default_factory=list)
-    most_expensive: list[ExtremeItem] = Field(
-        default_factory=list, description="Empty where no model calls were traced."
-    )
-    disagreements: list[DisagreementItem] = Field(
-        default_factory=list, description="Where judge and human differ most."
-    )
+    most_expensive: list[ExtremeItem] = Field(default_factory=list, description="Of traced model calls.")
+    disagreements: list[DisagreementItem] = Field(default_factory=list, description="Of judges with humans.")
     split_votes: list[SplitVote] = Field(
-        default_factory=list,
-        description="Where a judge differs from itself most; for runs made on this machine with judge_samples.",
+        default_factory=list, description="Of a judge with itself, in runs of this machine."
     )
     split_votes_total: int = 0
     warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
-    next: list[NextStep]
+    next: list[NextStep] = Field(default_factory=list)

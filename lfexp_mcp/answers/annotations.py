@@ -5,19 +5,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, Backend
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
 from lfexp_mcp.model import Interval, NextStep
 
 CommentSource = Literal["score", "trace", "observation", "session"]
 """What a comment is on."""
-ThemeKind = Literal["found", "named"]
 AgreementMeasure = Literal["kappa", "weighted kappa", "Spearman"]
 
 
 class AnnotatedComment(Answer):
     """One comment, and what it is on."""
 
-    id: str = Field(description="Id of the score, or of the comment.")
+    id: str
     kind: CommentSource
     untrusted_text: str
     author: str | None = None
@@ -29,8 +28,6 @@ class AnnotatedComment(Answer):
     trace_id: str | None = None
     observation_id: str | None = None
     session_id: str | None = None
-    queue_id: str | None = None
-    trace_url: str | None = None
 
 
 class Quote(Answer):
@@ -43,17 +40,12 @@ class Quote(Answer):
 class CommentTheme(Answer):
     """A topic that several comments mention."""
 
-    name: str = Field(description="Its most frequent wording, or the name the caller gave.")
-    kind: ThemeKind
-    terms: list[str] = Field(description="The wordings counted.")
-    comments: int
-    of: int
-    summary: str = Field(description="Such as `7 of 11 comments`.")
-    share: float
-    mean_score: float | None = Field(default=None, description="Mean on 0-1 of the scores given with these comments.")
-    mean_score_others: float | None = Field(default=None, description="The same for the other comments.")
+    name: str = Field(description="Its most frequent wording, or the caller's name.")
+    terms: list[str]
+    comments: int = Field(description="Those that mention it.")
+    mean_score: float | None = Field(default=None, description="On 0-1, of the scores given with these.")
+    mean_score_others: float | None = None
     quotes: list[Quote]
-    comment_ids: list[str] = Field(description="The first of the comments counted.")
 
 
 class DifferingItem(Answer):
@@ -62,7 +54,6 @@ class DifferingItem(Answer):
     item_id: str
     judge_value: float
     human_value: float
-    trace_id: str | None = None
 
 
 class RateAnswer(Answer):
@@ -78,19 +69,17 @@ class JudgeAgreement(Answer):
     """How far a judge agrees with the human scores of the same items."""
 
     judge: str
-    human: str = Field(description="Name of the human score.")
-    run_name: str
+    human: str
     pairs: int
-    measure: AgreementMeasure | None = Field(default=None, description="Not set for too few pairs.")
+    measure: AgreementMeasure | None = None
     value: float | None = None
     interval: Interval | None = None
-    agreement: float | None = Field(default=None, description="Share of items that both pass or both fail.")
-    true_positive_rate: RateAnswer = Field(description="Of the items that the human passes, those the judge passes.")
-    false_positive_rate: RateAnswer = Field(description="Of the items that the human fails, those the judge passes.")
-    pass_mark: float
+    agreement: float | None = Field(default=None, description="Share that both pass or both fail.")
+    true_positive_rate: RateAnswer = Field(description="Passed by the judge, of those that the human passes.")
+    false_positive_rate: RateAnswer = Field(description="The same, of those that the human fails.")
     summary: str
     differing: int
-    differ_on: list[DifferingItem] = Field(description="The largest differences first.")
+    differ_on: list[DifferingItem] = Field(default_factory=list)
 
 
 class AnnotationComments(Answer):
@@ -98,13 +87,13 @@ class AnnotationComments(Answer):
 
     paged = frozenset({"comments"})
 
-    backend: Backend
-    scope: str = Field(description="Which comments were asked for.")
+    backend: StoredIn
+    scope: str
     total: int
-    comments: list[AnnotatedComment] = Field(description="Newest first.")
+    comments: list[AnnotatedComment] = Field(default_factory=list, description="Newest first.")
     next_cursor: str | None = None
-    themes: list[CommentTheme] = Field(description="Over all comments in scope, not only this page.")
-    agreement: list[JudgeAgreement] = Field(description="Set for a run.")
+    themes: list[CommentTheme] = Field(default_factory=list, description="Over all comments, not only this page.")
+    agreement: list[JudgeAgreement] = Field(default_factory=list, description="Of judges with humans, for a run.")
     notice: str = UNTRUSTED_NOTICE
-    warnings: list[str]
-    next: list[NextStep]
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep] = Field(default_factory=list)

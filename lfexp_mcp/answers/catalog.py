@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, Backend
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
 from lfexp_mcp.model import NextStep
 
 
@@ -23,11 +23,11 @@ class DatasetList(Answer):
 
     paged = frozenset({"datasets"})
 
-    backend: Backend
+    backend: StoredIn
     total: int
-    datasets: list[DatasetEntry]
+    datasets: list[DatasetEntry] = Field(default_factory=list)
     next_cursor: str | None = None
-    next: list[NextStep]
+    next: list[NextStep] = Field(default_factory=list)
 
 
 class MetadataKey(Answer):
@@ -53,29 +53,29 @@ class DatasetDetail(Answer):
 
     paged = frozenset({"items"})
 
-    backend: Backend
+    backend: StoredIn
     dataset: str
     description: str | None = None
     metadata: dict[str, JsonValue] | None = None
     total_items: int
     metadata_keys: list[MetadataKey] | None = None
     runs: dict[str, str] | None = Field(default=None, description="Status of the newest runs.")
-    items: list[DatasetItemEntry]
+    items: list[DatasetItemEntry] = Field(default_factory=list)
     next_cursor: str | None = None
     warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
-    next: list[NextStep]
+    next: list[NextStep] = Field(default_factory=list)
 
 
 class JudgeEntry(Answer):
     """One judge; what follows `error` only of one that was asked for by name."""
 
-    judge: str = Field(description="Pass it in `judges` of run_experiment.")
+    judge: str
     version: int | None = Field(default=None, description="Which a run would use.")
     versions: str = Field(description="All, such as `1-3, 5`.")
     score_name: str | None = None
     scale: str | None = None
-    scale_source: str | None = Field(default=None, description="Where the scale was found.")
+    scale_source: str | None = None
     model: str | None = None
     error: str | None = Field(default=None, description="Why a run could not use it.")
     labels: dict[str, int] | None = Field(default=None, description="Version of each label.")
@@ -89,9 +89,9 @@ class JudgeList(Answer):
 
     paged = frozenset({"judges"})
 
-    backend: Backend
+    backend: StoredIn
     total: int
-    judges: list[JudgeEntry]
+    judges: list[JudgeEntry] = Field(default_factory=list)
     next_cursor: str | None = None
     warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep]
+    next: list[NextStep] = Field(default_factory=list)

@@ -2,46 +2,45 @@
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import Answer, Backend
+from lfexp_mcp.answers.base import Answer, StoredIn
 from lfexp_mcp.model import NextStep
 
 
 class DatasetAnswer(Answer):
     """A dataset after its items were stored."""
 
-    backend: Backend
+    backend: StoredIn
     dataset: str
-    dataset_id: str
-    stored: int = Field(description="Items created or replaced by this call.")
-    total_items: int = Field(description="Items in the dataset now.")
-    warnings: list[str]
-    next: list[NextStep]
+    stored: int = Field(description="Items created or replaced.")
+    total_items: int
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep] = Field(default_factory=list)
 
 
 class JudgeAnswer(Answer):
     """A judge as stored."""
 
-    backend: Backend
-    judge: str = Field(description="Name of its prompt; pass it in `judges` of run_experiment.")
+    backend: StoredIn
+    judge: str
     version: int
-    labels: list[str]
-    score_name: str = Field(description="Name of the score it gives.")
-    scale: str = Field(description="The scale of its replies, such as `0-10`.")
-    scale_source: str = Field(description="Where the scale was found.")
-    model: str | None = Field(default=None, description="Set once a provider's key is.")
-    placeholders: list[str] = Field(description="Filled in the prompt per item.")
-    warnings: list[str]
-    next: list[NextStep]
+    labels: list[str] = Field(default_factory=list)
+    score_name: str
+    scale: str = Field(description="Of its replies, such as `0-10`.")
+    scale_source: str
+    model: str | None = Field(default=None, description="Set if a provider's key is.")
+    placeholders: list[str] = Field(default_factory=list, description="Filled in the prompt per item.")
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep] = Field(default_factory=list)
 
 
 class PromptAnswer(Answer):
     """A prompt as stored."""
 
-    backend: Backend
-    prompt: str = Field(description="Name; pass it as `task_prompt` of run_experiment.")
+    backend: StoredIn
+    prompt: str
     version: int
-    labels: list[str]
-    model: str | None = Field(default=None, description="Set once a provider's key is.")
-    placeholders: list[str]
+    labels: list[str] = Field(default_factory=list)
+    model: str | None = None
+    placeholders: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep]
+    next: list[NextStep] = Field(default_factory=list)

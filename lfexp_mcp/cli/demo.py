@@ -95,7 +95,7 @@ def _show_comparison(comparison: Comparison) -> None:
 
 async def _show_slices(workspace: Workspace, run_name: str) -> None:
     analysis = await analyze_run(workspace, AnalyzeRequest(dataset=DATASET, run_name=run_name, limit=3))
-    worse = [part for part in analysis.slices if part.verdict == "worse than the rest"]
+    worse = [part for part in analysis.slices if part.verdict == "worse"]
     rows = [
         (f"{part.key} = {part.value}", str(part.count), f"{part.mean:.2f}", f"{part.rest_mean:.2f}") for part in worse
     ]

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from lfexp_mcp.answers.run import Progress, RunAnswer
+from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.output import print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.reports.runs import progress_line
+from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
@@ -90,6 +90,6 @@ def _bar(run_name: str) -> Iterator[OnProgress | None]:
         task = bar.add_task(one_line(run_name), total=None, words="")
 
         async def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, words=one_line(progress_line(progress)))
+            bar.update(task, completed=progress.done, total=progress.total, words=one_line(str(progress)))
 
         yield show

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from urllib.parse import quote, urlsplit
 
@@ -10,7 +11,6 @@ import anyio.to_thread
 import httpx
 from pydantic import BaseModel, SecretStr
 
-from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
@@ -20,7 +20,7 @@ from lfexp_mcp.gateway.prompts import Prompts
 from lfexp_mcp.gateway.records import Comment, ModelPrice, Queue, QueueItem, ScoreConfig
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import POLICY, CursorPage, Transport
-from lfexp_mcp.model import Scale
+from lfexp_mcp.model import Backend, Scale
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store
@@ -81,7 +81,7 @@ class Gateway:
     @property
     def backend(self) -> Backend:
         """Where the results live."""
-        return self._backend.model_copy()
+        return replace(self._backend)
 
     async def health(self) -> str:
         """Return the server's version."""
@@ -156,7 +156,7 @@ async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIter
     transport: httpx.AsyncBaseTransport | None = None
     if settings.embedded:
         store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
-        backend = Backend(kind="embedded", url=store.base_url, note=EMBEDDED_NOTE)
+        backend = Backend(kind="embedded", url=store.base_url, notes=(EMBEDDED_NOTE,))
         public_key, secret_key = store.public_key, SecretStr(store.secret_key)
         transport = EmbeddedStoreTransport(settings.store_folder, store.secret_key, LIMITS, backend)
     else:

@@ -49,7 +49,8 @@ class Datasets:
                 raise
             known = [dataset.name for dataset in await self.all()]
             create = NextStep("create_dataset", {"name": name}, "Create it.")
-            raise NotFoundError.of("dataset", name, known, next=[create]) from refused
+            advice = " ".join(self._transport.backend.notes)
+            raise NotFoundError.of("dataset", name, known, advice, next=[create]) from refused
 
     async def upsert(
         self, name: str, description: str | None = None, metadata: dict[str, JsonValue] | None = None

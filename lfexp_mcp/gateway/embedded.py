@@ -11,7 +11,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 
-from lfexp_mcp.answers.base import Backend
+from lfexp_mcp.model import Backend
 from lfexp_mcp.store.address import CHALLENGE_HEADER, HEALTH, PROOF_HEADER, is_proven, new_challenge
 from lfexp_mcp.store.process import ensure_store
 

@@ -11,7 +11,6 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from lfexp_mcp.answers.base import Backend
 from lfexp_mcp.errors import (
     BackendError,
     CredentialsError,
@@ -23,6 +22,7 @@ from lfexp_mcp.errors import (
 from lfexp_mcp.gateway.responses import StatusError, UndocumentedAnswerError, read_content
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.masking import mask
+from lfexp_mcp.model import Backend
 from lfexp_mcp.retries import FailureKind, Retries, RetryPolicy, read_retry_after
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Transport:
         self, http: httpx.AsyncClient, backend: Backend, policy: RetryPolicy, secrets: Sequence[str] = ()
     ) -> None:
         self.http = http
-        self._backend = backend
+        self.backend = backend
         self._policy = policy
         self._secrets = secrets
 
@@ -194,7 +194,7 @@ class Transport:
             await anyio.sleep(delay)
 
     def _failure_of_status(self, what: str, answer: StatusError) -> _Failure:
-        status, url = answer.status, self._backend.url
+        status, url = answer.status, self.backend.url
         message = _message(answer.body, self._secrets)
         if status < 400:
             return self._unexpected(what, f"status {status}: {message}")
@@ -226,7 +226,7 @@ class Transport:
 
     def _unexpected(self, what: str, answer: str) -> _Failure:
         error = BackendError(
-            f"Unexpected answer from {self._backend.url} while trying to {what} ({answer}). Check that LANGFUSE_HOST "
+            f"Unexpected answer from {self.backend.url} while trying to {what} ({answer}). Check that LANGFUSE_HOST "
             "is the address of a Langfuse server and that no login page of a proxy answers in its place; otherwise "
             "this version of lfexp-mcp does not support the server's version."
         )
@@ -237,7 +237,7 @@ class Transport:
         reason = mask(str(broken), *self._secrets) or type(broken).__name__
         return _Failure(
             UnreachableError(
-                f"Langfuse at {self._backend.url} cannot be reached ({reason}) while trying to {what}. "
+                f"Langfuse at {self.backend.url} cannot be reached ({reason}) while trying to {what}. "
                 "Check LANGFUSE_HOST and that the server is up; `lfexp-mcp doctor` tells more."
             ),
             "unreachable" if connecting else "failed",

@@ -1,5 +1,6 @@
 """The nouns of lfexp-mcp, each as one type. Pure: imports nothing of the other packages."""
 
+from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.interval import Interval
 from lfexp_mcp.model.maker import (
     OTHERS,
@@ -17,6 +18,7 @@ from lfexp_mcp.model.maker import (
     scaled_label,
 )
 from lfexp_mcp.model.next_step import NextStep, ToolName
+from lfexp_mcp.model.progress import Progress, ProviderRetries
 from lfexp_mcp.model.prompts import (
     Message,
     PromptMessage,
@@ -74,6 +76,8 @@ __all__ = [
     "RUN_SPEC_FORMAT",
     "TEN",
     "UNIT",
+    "Backend",
+    "BackendKind",
     "BuiltInMaker",
     "Category",
     "DatasetItem",
@@ -97,9 +101,11 @@ __all__ = [
     "ModelUsage",
     "NextStep",
     "OtherMaker",
+    "Progress",
     "PromptMessage",
     "Provenance",
     "ProviderName",
+    "ProviderRetries",
     "RecordedLimits",
     "RecordedStatus",
     "Repeats",

@@ -1,16 +1,13 @@
 """A confidence interval."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import GetJsonSchemaHandler, JsonValue
+from pydantic_core import CoreSchema
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A 95% confidence interval."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+class Interval(NamedTuple):
+    """A 95% confidence interval; `[low, high]` in answers."""
 
     low: float
     high: float
@@ -23,3 +20,7 @@ class Interval:
     def within(self, margin: float) -> bool:
         """Whether every value inside is smaller than `margin` in size."""
         return -margin < self.low and self.high < margin
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, JsonValue]:
+        return {"type": "array", "items": {"type": "number"}}

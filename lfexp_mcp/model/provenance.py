@@ -98,6 +98,15 @@ class EvaluatorInfo:
         scale = judge.scale.name if judge.scale else None
         return cls(judge.prompt, "judge", judge.version, judge.model, scale, judge.scale_source)
 
+    @property
+    def label(self) -> str:
+        """The evaluator for a reader, such as `judge-tone (version 3, gpt-4o, scale 0-10 (prompt config))`."""
+        if self.kind != "judge":
+            return f"{self.name} ({'the whole run' if self.kind == 'run' else self.kind})"
+        scale = f"scale {self.scale} ({self.scale_source})" if self.scale else ""
+        parts = (f"version {self.version}" if self.version is not None else "", self.model or "", scale)
+        return f"{self.name} ({', '.join(part for part in parts if part)})"
+
 
 @dataclass(frozen=True, slots=True)
 class ScriptFile:

@@ -1,6 +1,7 @@
 """Report on one analyzed run."""
 
-from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, FailingItem
+from lfexp_mcp.answers.analysis import Analysis, ExtremeItem
+from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.reports.layout import (
     Block,
     Report,
@@ -52,8 +53,8 @@ def _distributions(answer: Analysis) -> tuple[Block, ...]:
             str(score.count),
             str(score.unscored),
             *(number(score.quantiles.get(name)) for name in ("p5", "p50", "p95")),
-            "" if score.threshold is None else f"{score.failing} below {score.threshold:g}",
-            _sparkline(score.histogram.counts if score.histogram else []),
+            f"{score.failing} below {answer.threshold:g}" if score.failing is not None else "",
+            _sparkline(score.histogram),
         )
         for score in scores
     ]
@@ -69,7 +70,7 @@ def _failures(answer: Analysis) -> tuple[Block, ...]:
     rows = [
         (
             repeated(item.item_id, item.repeat),
-            number(item.lowest),
+            number(_lowest(item)),
             cell(item.input, 40),
             cell(item.output, 40),
             cell(item.expected_output, 30),
@@ -81,12 +82,14 @@ def _failures(answer: Analysis) -> tuple[Block, ...]:
     return (*table(columns, rows, title), *more(failures.next_cursor))
 
 
-def _reason(item: FailingItem) -> str:
-    reasons = [
-        f"{score.name}: {score.comment or score_value(score.value)}"
-        for score in item.scores
-        if score.name in item.failed_scores
-    ]
+def _lowest(item: ItemAnswer) -> float | None:
+    """The lowest of the scores that make it fail."""
+    values = (score.value for score in item.scores if score.failed)
+    return min((float(value) for value in values if isinstance(value, int | float)), default=None)
+
+
+def _reason(item: ItemAnswer) -> str:
+    reasons = [f"{score.name}: {score.comment or score_value(score.value)}" for score in item.scores if score.failed]
     return "; ".join(reasons)
 
 

@@ -1,6 +1,6 @@
 """Report on what people wrote."""
 
-from lfexp_mcp.answers.annotations import AnnotationComments, CommentTheme
+from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.reports.layout import Block, Report, cell, more, number, score_value, table, warnings
 
 
@@ -9,7 +9,7 @@ def comments_report(answer: AnnotationComments) -> Report:
     return Report(
         (
             f"{answer.total} comments ({answer.scope}).",
-            *_themes(answer.themes),
+            *_themes(answer),
             *_comments(answer),
             *(agreement.summary for agreement in answer.agreement),
             answer.notice,
@@ -19,16 +19,16 @@ def comments_report(answer: AnnotationComments) -> Report:
     )
 
 
-def _themes(themes: list[CommentTheme]) -> tuple[Block, ...]:
+def _themes(answer: AnnotationComments) -> tuple[Block, ...]:
     rows = [
         (
             cell(theme.name, 30),
-            theme.summary,
+            f"{theme.comments} of {answer.total} comments",
             number(theme.mean_score),
             number(theme.mean_score_others),
             cell(" | ".join(quote.untrusted_text for quote in theme.quotes), 100),
         )
-        for theme in themes
+        for theme in answer.themes
     ]
     return table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes:")
 

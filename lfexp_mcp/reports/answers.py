@@ -9,13 +9,13 @@ from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
-from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report
+from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report
 
 LEAST_TEXT = 6_000
 """Characters that the text of an answer may take in any case."""
@@ -43,7 +43,7 @@ def dataset_report(answer: DatasetAnswer) -> Report:
     return Report(
         (
             f"Dataset {answer.dataset!r} has {answer.total_items} items; {answer.stored} stored by this call.",
-            f"Stored in {answer.backend.kind} Langfuse: {answer.backend.url}",
+            f"Stored in {answer.backend}",
             *warnings(answer.warnings),
         ),
         answer.next,
@@ -78,6 +78,7 @@ def judge_report(answer: JudgeAnswer) -> Report:
     )
 
 
+report_of.register(RunState, run_state_report)
 report_of.register(RunAnswer, run_report)
 report_of.register(RunDetail, run_detail_report)
 report_of.register(RunList, run_list_report)

@@ -1,6 +1,6 @@
 """Report on compared runs."""
 
-from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, RunMetrics, ScoreComparison
+from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
 from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.layout import Block, MarkedLine, Report, Table, cell, more, number, table, warnings
 
@@ -12,7 +12,7 @@ def comparison_report(answer: Comparison) -> Report:
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
             _verdicts(answer.scores),
             *(f"Score {score.score} of run {score.run}: {why(score)}" for score in answer.scores if score.reason),
-            _figures(answer.runs),
+            _figures(answer),
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes)),
             *((answer.notice,) if answer.changes else ()),
@@ -52,17 +52,17 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
     return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "95%", "p", "won/lost/tied"), rows)
 
 
-def _figures(runs: list[RunMetrics]) -> Table:
+def _figures(answer: Comparison) -> Table:
     rows = [
         (
-            run.run + (" (baseline)" if run.baseline else ""),
+            run.run + (" (baseline)" if run.run == answer.baseline else ""),
             run.status,
             f"{run.succeeded}/{run.items}",
             str(run.failed),
             number(run.seconds_median),
             number(run.cost_usd),
         )
-        for run in runs
+        for run in answer.runs
     ]
     return Table(("run", "status", "succeeded", "failed", "median s", "task USD"), rows, "Runs:")
 

@@ -21,7 +21,7 @@ def junit(comparison: Comparison) -> str:
     """
     suites = ET.Element("testsuites", name="lfexp-mcp")
     for run in comparison.runs:
-        if run.baseline:
+        if run.run == comparison.baseline:
             continue
         checks = [check for check in (comparison.gate.checks if comparison.gate else []) if check.run == run.run]
         scores = [score for score in comparison.scores if score.run == run.run]
@@ -70,7 +70,7 @@ def result_json(comparison: Comparison, records: Sequence[RunRecord]) -> JsonObj
         "results": [
             _result(comparison, figures[record.run_name], record)
             for record in records
-            if not figures[record.run_name].baseline
+            if record.run_name != comparison.baseline
         ],
     }
 

@@ -1,19 +1,18 @@
 """Reports on runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lfexp_mcp.answers.run import (
     ItemAnswer,
     ItemScore,
-    Progress,
-    ProviderRetries,
     RunAnswer,
     RunDetail,
     RunEstimate,
     RunList,
+    RunState,
     ScoreSummary,
+    total_cost,
 )
-from lfexp_mcp.model import EvaluatorInfo
 from lfexp_mcp.reports.layout import (
     Block,
     Report,
@@ -30,8 +29,10 @@ from lfexp_mcp.reports.layout import (
 )
 from lfexp_mcp.reports.untrusted import json_text, one_line
 
-LONG_WAIT_S = 30.0
-"""From here on, the time of the longest running item is shown even if the time left is known."""
+
+def run_state_report(answer: RunState) -> Report:
+    """Report on how a run stands."""
+    return Report((_counts(answer), *warnings(answer.warnings), f"Stored in {answer.backend}"), answer.next)
 
 
 def run_report(answer: RunAnswer) -> Report:
@@ -58,50 +59,22 @@ def run_list_report(answer: RunList) -> Report:
     return Report((head, *runs, *warnings(answer.warnings), *more(answer.next_cursor)), answer.next)
 
 
-def progress_line(progress: Progress) -> str:
-    """Say in one line how far a run has come."""
-    parts = [f"{progress.done}/{progress.total} items"]
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    if progress.items_per_second:
-        parts.append(f"{progress.items_per_second:.1f}/s")
-    if progress.seconds_left is not None:
-        parts.append(f"{progress.seconds_left:.0f} s left")
-    parts += [*_awaited(progress), *map(_retries, progress.provider_retries)]
-    return ", ".join(parts)
-
-
-def _awaited(progress: Progress) -> tuple[str, ...]:
-    """State what the run waits for, if the time left is unknown or an item takes long."""
-    waited = progress.longest_wait
-    if waited is None:
-        return ()
-    if progress.seconds_left is not None:
-        return (f"longest running for {waited:.0f} s",) if progress.running and waited >= LONG_WAIT_S else ()
-    count, doing = (progress.running, "waiting for") if progress.running else (progress.scoring, "scoring")
-    if count > 1:
-        return (f"{doing} {count} items, the longest for {waited:.0f} s",)
-    return (f"{doing} 1 item{', running' if progress.running else ''} for {waited:.0f} s",)
-
-
-def _retries(retries: ProviderRetries) -> str:
-    limited = f" ({retries.rate_limited} rate-limited)" if retries.rate_limited else ""
-    return f"{retries.provider}: {retries.retries} {'retry' if retries.retries == 1 else 'retries'}{limited}"
-
-
-def _head(answer: RunAnswer) -> tuple[Block, ...]:
+def _counts(answer: RunState) -> str:
     of = results(answer.total_items, answer.repeats)
     counts = [f"{of}, not read yet" if answer.succeeded is None else f"{answer.succeeded} of {of} succeeded"]
     counts += [f"{answer.failed} failed"] if answer.failed else []
     counts += [f"{answer.pending} pending"] if answer.pending else []
     counts += [f"{answer.undelivered} writes not delivered yet"] if answer.undelivered else []
-    head = f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {', '.join(counts)}."
-    progress = (f"Progress: {progress_line(answer.progress)}.",) if answer.progress else ()
-    scored_by = (f"Scored by {'; '.join(map(_evaluator, answer.evaluators))}.",) if answer.evaluators else ()
-    where = f"Stored in {answer.backend.kind} Langfuse: {answer.experiment_url or answer.backend.url}"
+    return f"Run {answer.run_name!r} on dataset {answer.dataset!r}: {answer.status}; {', '.join(counts)}."
+
+
+def _head(answer: RunAnswer) -> tuple[Block, ...]:
+    head = _counts(answer)
+    progress = (f"Progress: {answer.progress}.",) if answer.progress else ()
+    scored_by = (f"Scored by {'; '.join(answer.evaluators)}.",) if answer.evaluators else ()
+    where = f"Stored in {answer.experiment_url or answer.backend}"
     if answer.estimate is not None:
-        sources = _price_sources(answer.estimate.price_sources)
-        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate), *sources)
+        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
     return (head, *progress, *scored_by, where)
 
 
@@ -113,14 +86,6 @@ def _estimate(estimate: RunEstimate) -> str:
         f"The whole run of {estimate.results} results would make about {estimate.calls} calls to models with "
         f"{estimate.input_tokens}+{estimate.output_tokens} tokens: {_usd(estimate.cost_usd)}{unknown}."
     )
-
-
-def _evaluator(info: EvaluatorInfo) -> str:
-    if info.kind != "judge":
-        return f"{info.name} ({'the whole run' if info.kind == 'run' else 'script'})"
-    scale = f"scale {info.scale} ({info.scale_source})" if info.scale else ""
-    parts = (f"version {info.version}" if info.version is not None else "", info.model or "", scale)
-    return f"{info.name} ({', '.join(part for part in parts if part)})"
 
 
 def _scores(answer: RunAnswer) -> tuple[Block, ...]:
@@ -150,7 +115,7 @@ def _repeats(answer: RunAnswer) -> tuple[Block, ...]:
         )
         for score in answer.repeated_scores
     ]
-    k = answer.repeated_scores[0].repeats
+    k = answer.repeats
     columns = ("score", "items", "pass@1", f"pass@{k}", f"pass^{k}", "spread", "flips")
     return (Table(columns, rows, f"Over {k} repeats:"),)
 
@@ -170,18 +135,15 @@ def _models(answer: RunAnswer) -> tuple[Block, ...]:
         for use in answer.models
     ]
     models = Table(("model used by", "model", "calls", "tokens", "s/call", "cost"), rows)
-    sources = _price_sources(use.price_source for use in answer.models)
+    named = {use.price_source for use in answer.models if use.price_source is not None}
+    # The project's own prices go without saying.
+    sources = (f"Prices: {', '.join(sorted(named))}.",) if named - {"Langfuse"} else ()
     if len(rows) < 2:
         return (models, *sources)
-    roles = {use.role for use in answer.models}
-    both = f" (task {_usd(answer.task_cost_usd)}, judges {_usd(answer.judge_cost_usd)})" if len(roles) > 1 else ""
+    by_role = {role: [use for use in answer.models if use.role == role] for role in ("task", "judge")}
+    costs = ", ".join(f"{role} {_usd(total_cost(uses))}" for role, uses in by_role.items())
+    both = f" ({costs})" if all(by_role.values()) else ""
     return (models, f"All models together: {_usd(answer.cost_usd)}{both}.", *sources)
-
-
-def _price_sources(sources: Iterable[str | None]) -> tuple[str, ...]:
-    """Say where prices are from, unless all are the project's own."""
-    named = sorted({source for source in sources if source is not None})
-    return (f"Prices: {', '.join(named)}.",) if set(named) - {"Langfuse"} else ()
 
 
 def _usd(cost: float | None) -> str:

@@ -18,7 +18,7 @@ import anyio
 
 from lfexp_mcp.answers.run import ItemError, RepeatedScore, RunAnswer, ScoreSummary
 from lfexp_mcp.gateway import Experiment
-from lfexp_mcp.model import EvaluatorInfo, ItemResult, ItemStatus, Provenance, RunRecord, Scale
+from lfexp_mcp.model import ItemResult, ItemStatus, Provenance, RunRecord, Scale
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 
 Value = TypeVar("Value")
@@ -74,7 +74,7 @@ class RunSummary:
     counts: Counter[ItemStatus]
     scores: list[ScoreSummary]
     repeated_scores: list[RepeatedScore]
-    evaluators: list[EvaluatorInfo]
+    evaluators: list[str]
     errors: list[ItemError]
     warnings: list[str]
     """Without those of the record."""

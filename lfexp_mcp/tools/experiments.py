@@ -9,7 +9,8 @@ from pydantic import Field
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.run import Progress, RunAnswer, RunDetail, RunList
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
+from lfexp_mcp.model import Progress
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
     CancelRunRequest,
@@ -68,7 +69,7 @@ async def list_runs(ctx: ToolContext, request: ListRunsRequest) -> RunList:
     return await list_runs(await workspace_of(ctx), **dict(request))
 
 
-async def cancel_run(ctx: ToolContext, request: CancelRunRequest) -> RunAnswer:
+async def cancel_run(ctx: ToolContext, request: CancelRunRequest) -> RunState:
     """Stop a running run: no new items start, those running get a short grace, what is done stays.
 
     In live mode the dataset is `live-<run_name>`. run_experiment with `resume` goes on from there.
@@ -117,9 +118,8 @@ def progress_reporter(ctx: ToolContext) -> Callable[[Progress], Awaitable[None]]
     """Return a function that reports a run's progress to the client, if it asked for it."""
 
     async def report(progress: Progress) -> None:
-        from lfexp_mcp.reports.runs import progress_line
         from lfexp_mcp.reports.untrusted import one_line
 
-        await ctx.report_progress(progress.done, progress.total, one_line(progress_line(progress)))
+        await ctx.report_progress(progress.done, progress.total, one_line(str(progress)))
 
     return report

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from lfexp_mcp.answers.comparison import ScoreComparison
-from lfexp_mcp.services.analysis.slices import slice_run
+from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun
@@ -59,7 +59,7 @@ async def slices(_bench: Bench) -> AsyncIterator[Row]:
         for n in (60, 150, 400):
             rng = np.random.default_rng(2)
             wrong = sum(
-                any(one.verdict.endswith("than the rest") for one in slice_run(noisy_run(rng, sampler, n), ["quality"]))
+                any(one.verdict in SHOWN_TO_DIFFER for one in slice_run(noisy_run(rng, sampler, n), ["quality"]))
                 for _ in range(ANALYSES)
             )
             limit = 0.05 + 3 * (0.05 * 0.95 / ANALYSES) ** 0.5

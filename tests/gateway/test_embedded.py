@@ -29,7 +29,7 @@ async def test_without_keys_the_embedded_store_serves_and_the_answer_says_how_to
     embedded: Gateway,
 ) -> None:
     assert embedded.backend.kind == "embedded"
-    assert "LANGFUSE_PUBLIC_KEY" in (embedded.backend.note or "")
+    assert "LANGFUSE_PUBLIC_KEY" in " ".join(embedded.backend.notes)
     assert await embedded.experiment_url("x") is None
 
 

@@ -12,7 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.model import NextStep, ToolName
+from lfexp_mcp.model import Interval, NextStep, ToolName
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -99,6 +99,7 @@ class _Maker:
             float: self._random.random,
             bool: lambda: self._random.random() < 0.5,
             NextStep: self._next_step,
+            Interval: lambda: Interval(self._random.random(), self._random.random()),
             datetime: lambda: datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
             types.NoneType: lambda: None,
             JsonValue: lambda: self._random.choice([self._text(), {self._text(): [self._text(), 1]}, None, 0.5, True]),

@@ -1,10 +1,12 @@
 """Answers as text."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from lfexp_mcp.answers.run import Progress, ProviderRetries
+from lfexp_mcp.model import Progress, ProviderRetries
 from lfexp_mcp.reports.layout import score_value
-from lfexp_mcp.reports.runs import progress_line
 
 RUNNING = Progress(done=9, total=10, failed=0, running=1, longest_wait=95.2, items_per_second=2.0, seconds_left=None)
 
@@ -34,14 +36,11 @@ def test_a_scores_value_reads_the_same_in_every_report(value: float | bool | str
                 "running": 0,
                 "longest_wait": None,
                 "seconds_left": 8.0,
-                "provider_retries": [
-                    ProviderRetries(provider="openai", retries=15, rate_limited=12),
-                    ProviderRetries(provider="anthropic", retries=1, rate_limited=0),
-                ],
+                "provider_retries": (ProviderRetries("openai", 15, 12), ProviderRetries("anthropic", 1)),
             },
             "5/10 items, 2.0/s, 8 s left, openai: 15 retries (12 rate-limited), anthropic: 1 retry",
         ),
     ],
 )
-def test_a_line_of_progress_tells_the_time_left_or_what_is_waited_for(changes: dict[str, object], line: str) -> None:
-    assert progress_line(RUNNING.model_copy(update=changes)) == line
+def test_a_line_of_progress_tells_the_time_left_or_what_is_waited_for(changes: dict[str, Any], line: str) -> None:
+    assert str(replace(RUNNING, **changes)) == line

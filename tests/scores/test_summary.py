@@ -173,7 +173,7 @@ def test_a_judge_without_harm_on_a_scale_where_less_is_better_raises_no_doubt() 
 
 def test_booleans_aggregate_as_a_rate() -> None:
     summary = only(run(score(True), score(False), score(True), score(True)))
-    assert (summary.data_type, summary.mean, summary.display) == ("BOOLEAN", 0.75, "75% (3 of 4)")
+    assert (summary.mean, summary.display) == (0.75, "75% (3 of 4)")
 
 
 def test_categories_aggregate_as_counts() -> None:
@@ -191,7 +191,7 @@ def test_categories_with_values_have_a_mean_too() -> None:
 
 def test_numbers_and_booleans_of_one_name_are_numbers() -> None:
     summary = only(run(score(True), score(0.5)))
-    assert (summary.data_type, summary.mean) == ("NUMERIC", 0.75)
+    assert (summary.mean, summary.display) == (0.75, "0.75")
 
 
 def test_a_humans_number_is_not_averaged_with_the_judges() -> None:
@@ -255,10 +255,7 @@ def test_no_mean_stands_for_two_versions_of_a_judge() -> None:
     record = run(score(0.8, maker=JUDGE), score(0.6, maker=JUDGE), score(0.5, maker=SECOND))
     summary = only(record)
     assert (summary.mean, summary.count) == (None, 3)
-    assert [(share.maker, share.count, share.mean, share.counted) for share in summary.makers] == [
-        (JUDGE.label, 2, pytest.approx(0.7), True),
-        (SECOND.label, 1, 0.5, True),
-    ]
+    assert summary.makers == [f"2 by {JUDGE.label} with mean 0.70", f"1 by {SECOND.label} with mean 0.50"]
     assert "no single maker" in maker_warnings(record, interpret_scores(record, {}))[0]
 
 
@@ -268,13 +265,13 @@ def test_scores_given_before_a_script_declared_its_scale_are_not_read_on_that() 
     reading, summary = interpret_scores(record, {})["accuracy"], only(record)
     assert (reading.problem, summary.mean) == (None, None)
     assert [reading.canonical(item.scores[0]) for item in record.items] == [0.5, 0.75]
-    assert [share.mean for share in summary.makers] == [0.5, 0.75]
+    assert [made.partition(" with mean ")[2] for made in summary.makers] == ["0.50", "0.75"]
 
 
 def test_an_edited_script_is_named_and_its_mean_stays() -> None:
     edited = replace(SCRIPT, sha256="b" * 64)
     summary = only(run(score(1.0), score(0.0, maker=edited)))
-    assert (summary.mean, [share.count for share in summary.makers]) == (0.5, [1, 1])
+    assert (summary.mean, [made[:4] for made in summary.makers]) == (0.5, ["1 by", "1 by"])
 
 
 @pytest.mark.parametrize("own", [JUDGE, SCRIPT], ids=["judge", "script"])
@@ -283,10 +280,7 @@ def test_what_others_write_under_the_name_of_a_score_is_shown_apart(own: ScoreMa
     record = run((score(0.8, maker=own), score(0.1, maker=other)), score(0.2, maker=other))
     summary = only(record)
     assert (summary.mean, summary.count) == (0.8, 1)
-    assert [(share.maker, share.count, share.counted) for share in summary.makers] == [
-        (own.label, 1, True),
-        (other.label, 2, False),
-    ]
+    assert summary.makers == [f"1 by {own.label} with mean 0.80", f"2 by {other.label} (left out)"]
     assert "Left out" in maker_warnings(record, interpret_scores(record, {}))[0]
 
 

@@ -16,6 +16,7 @@ from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools import tool
+from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.server import build_server
 from tests.waiting import PATIENCE_S
 
@@ -36,10 +37,13 @@ class Caller:
         return await self.client.call_tool(tool, arguments, progress_callback=self._note)
 
     async def answer(self, tool: str, **arguments: JsonValue) -> dict[str, JsonValue]:
-        """Call a tool that works, and return its structured content."""
+        """Call a tool that works, and return its structured content, which is a whole answer of the tool's model."""
         result = await self.result(tool, **arguments)
         assert not result.is_error, text_of(result)
         assert isinstance(result.structured_content, dict)
+        await self.client.session.validate_tool_result(tool, result)
+        model = next(definition.answer for definition in TOOLS if definition.name == tool)
+        assert model.model_validate(result.structured_content).model_dump(mode="json") == result.structured_content
         return result.structured_content
 
     async def refusal(self, tool: str, **arguments: JsonValue) -> ErrorAnswer:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import JsonValue
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
+from pydantic_core.core_schema import DataclassSchema, ModelSchema, NullableSchema, WithDefaultSchema
 
 from lfexp_mcp.answers.base import Answer, ErrorAnswer
 from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS, TOOLS, JsonObject, compact
@@ -15,14 +17,35 @@ from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS, TOOLS, JsonObject, compact
 SNAPSHOTS = Path(__file__).parent / "schemas"
 
 
+_ANYTHING: JsonValue = {"$ref": "#/$defs/JsonValue"}
+
+
 class _OutputSchema(GenerateJsonSchema):
-    """The schema of an answer, which leaves out what is None instead of sending null."""
+    """The schema of an answer, which leaves out what is None instead of sending null.
+
+    What a model's docstring says is for those who read the code.
+    """
 
     def nullable_schema(self, schema: NullableSchema) -> JsonObject:
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: WithDefaultSchema) -> JsonObject:
         return self.generate_inner(schema["schema"])
+
+    def model_schema(self, schema: ModelSchema) -> JsonObject:
+        return {key: value for key, value in super().model_schema(schema).items() if key != "description"}
+
+    def dataclass_schema(self, schema: DataclassSchema) -> JsonObject:
+        return {key: value for key, value in super().dataclass_schema(schema).items() if key != "description"}
+
+
+@dataclass
+class _Listing:
+    """What the output schemas before one have said, which is not said again."""
+
+    descriptions: set[tuple[str, JsonValue]] = field(default_factory=set)
+    """With the name of the field."""
+    models: set[str] = field(default_factory=set)
 
 
 def derived_output_schemas() -> dict[str, JsonObject]:
@@ -32,25 +55,25 @@ def derived_output_schemas() -> dict[str, JsonObject]:
     to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
     does not match.
 
-    For the listing to stay small, a description is given once, with the first tool that has the field, a definition
-    that is used once is inlined, and nothing is `required`.
+    For the listing to stay small, a description and the fields of a model are given once, with the first tool that has
+    them, a definition that is used once is inlined, and nothing is `required`. The tests hold answers to their models.
     """
-    described: set[tuple[str, str]] = set()
-    return {tool.name: _output_schema(tool.answer, described) for tool in TOOLS}
+    listing = _Listing()
+    return {tool.name: _output_schema(tool.answer, listing) for tool in TOOLS}
 
 
-def _output_schema(answer: type[Answer], described: set[tuple[str, str]]) -> JsonObject:
-    schema, error = (model.model_json_schema(schema_generator=_OutputSchema) for model in (answer, ErrorAnswer))
-    for part in ("properties", "$defs"):
-        schema[part] |= error[part]
-    shown = _shortened(compact(schema), "", described)
-    definitions, text = shown.pop("$defs"), json.dumps(shown)
+def _output_schema(answer: type[Answer], listing: _Listing) -> JsonObject:
+    schema = answer.model_json_schema(schema_generator=_OutputSchema)
+    schema["properties"] |= {name: {"type": "object"} for name in ErrorAnswer.model_fields if name != "next"}
+    shown = _shortened(compact(schema), "", listing)
+    definitions = shown.pop("$defs", {})
     assert isinstance(definitions, dict)
+    listing.models |= {name for name, value in definitions.items() if isinstance(value, dict) and "properties" in value}
     # A definition that is used once is shorter in its place.
-    references = Counter(re.findall(r'"#/\$defs/(\w+)"', text + json.dumps(definitions)))
+    references = Counter(re.findall(r'"#/\$defs/(\w+)"', json.dumps([shown, definitions])))
     once = {name: value for name, value in definitions.items() if references[name] == 1}
     kept = {name: _inlined(value, once) for name, value in definitions.items() if references[name] > 1}
-    return {**_inlined_object(shown, once), "$defs": kept}
+    return _inlined_object(shown, once) | ({"$defs": kept} if kept else {})
 
 
 def _inlined(value: JsonValue, definitions: JsonObject) -> JsonValue:
@@ -68,29 +91,30 @@ def _inlined_object(schema: JsonObject, definitions: JsonObject) -> JsonObject:
     return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
-def _shortened(schema: JsonObject, name: str, described: set[tuple[str, str]]) -> JsonObject:
+def _shortened(schema: JsonObject, name: str, listing: _Listing) -> JsonObject:
     """Leave out what a client does not need; `name` is that of the field or model that the schema is of."""
     shown: JsonObject = {}
     for key, value in schema.items():
-        if key == "required" or (key == "additionalProperties" and isinstance(value, bool)):
+        if key == "required" or (key == "additionalProperties" and value in (_ANYTHING, True, False)):
             continue
         if key == "description" and isinstance(value, str):
-            if (name, value) not in described:
-                described.add((name, value))
+            if (name, value) not in listing.descriptions:
+                listing.descriptions.add((name, value))
                 shown[key] = value
         elif key in ("properties", "$defs") and isinstance(value, dict):
             shown[key] = {
-                each: _shortened(inner, each, described)
+                each: _shortened(inner, each, listing)
                 for each, inner in value.items()
-                if isinstance(inner, dict) and each != "JsonValue"
+                if isinstance(inner, dict) and each != "JsonValue" and not (key == "$defs" and each in listing.models)
             }
         elif key == "anyOf" and isinstance(value, list):
             # All of them are plain types here.
             shown["type"] = [each["type"] for each in value if isinstance(each, dict)]
-        elif value == "#/$defs/JsonValue":
-            continue
+        elif key == "$ref" and isinstance(value, str):
+            model = value.rpartition("/")[2]
+            shown |= {"type": "object"} if model in listing.models else {} if model == "JsonValue" else {key: value}
         elif isinstance(value, dict):
-            shown[key] = _shortened(value, name, described)
+            shown[key] = _shortened(value, name, listing)
         else:
             shown[key] = value
     return shown
@@ -115,13 +139,25 @@ def as_text(schema: JsonValue) -> str:
     return json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
 
 
+def token_count(shown: JsonValue) -> float:
+    """About how many tokens something costs: a quarter of the characters of its compact JSON."""
+    return len(json.dumps(shown, ensure_ascii=False, separators=(",", ":"))) / 4
+
+
 def main() -> None:
-    """Write the output schemas that the package ships, and the snapshots of the tools."""
-    for name, schema in derived_output_schemas().items():
+    """Write the output schemas that the package ships, and the snapshots of the tools, and print what they cost."""
+    outputs = derived_output_schemas()
+    for name, schema in outputs.items():
         (OUTPUT_SCHEMAS / f"{name}.json").write_text(as_text(schema), encoding="utf-8")
     SNAPSHOTS.mkdir(exist_ok=True)
-    for name, tool in listed_tools().items():
+    tools = listed_tools()
+    for name, tool in tools.items():
         (SNAPSHOTS / f"{name}.json").write_text(as_text(tool), encoding="utf-8")
+    asked = {name: token_count([name, tool["description"], tool["inputSchema"]]) for name, tool in tools.items()}
+    answered = {name: token_count(schema) for name, schema in outputs.items()}
+    costs = [(name, asked[name], answered[name]) for name in tools]
+    costs.append(("all tools", sum(asked.values()), sum(answered.values())))
+    sys.stdout.writelines(f"{name:28}{given:7.0f} in{got:7.0f} out\n" for name, given, got in costs)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """What the server publishes of its tools."""
 
-import json
 from typing import Literal
 
 import pytest
 from mcp import Client, MCPError
 from mcp.types import METHOD_NOT_FOUND, Tool
-from pydantic import JsonValue
 
 from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS
 from lfexp_mcp.tools.server import build_server
-from tests.tools.snapshots import SNAPSHOTS, as_text, derived_output_schemas, listed_tools
+from tests.tools.snapshots import SNAPSHOTS, as_text, derived_output_schemas, listed_tools, token_count
 
 REGENERATE = "run `python -m tests.tools.snapshots` and look at the difference"
 
@@ -109,10 +107,16 @@ async def test_a_description_repeats_no_text_of_its_arguments() -> None:
             assert argument["description"] not in (tool.description or "")
 
 
+MAX_INPUT_TOKENS = 6_500
+"""Of names, descriptions and input schemas of all tools."""
+MAX_OUTPUT_TOKENS = 6_000
+"""Of the output schemas of all tools."""
+
+
 @pytest.mark.anyio
 async def test_listing_the_tools_stays_within_a_budget_a_client_can_bear() -> None:
-    shown: list[dict[str, JsonValue]] = [
-        {"name": tool.name, "description": tool.description, "schema": tool.input_schema}
-        for tool in (await _listed()).values()
-    ]
-    assert len(json.dumps(shown)) < 20_000
+    tools = (await _listed()).values()
+    asked = {tool.name: token_count([tool.name, tool.description, tool.input_schema]) for tool in tools}
+    answered = {tool.name: token_count(tool.output_schema) for tool in tools}
+    assert sum(asked.values()) <= MAX_INPUT_TOKENS, asked
+    assert sum(answered.values()) <= MAX_OUTPUT_TOKENS, answered

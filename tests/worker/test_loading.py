@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, WorkerError
+from lfexp_mcp.model import Progress
 from lfexp_mcp.services.experiments import run_experiment
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.follower import wait_for_run

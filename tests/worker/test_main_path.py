@@ -3,9 +3,8 @@
 import anyio
 import pytest
 
-from lfexp_mcp.answers.run import Progress
 from lfexp_mcp.gateway import STATUS_SCORE_NAME
-from lfexp_mcp.model import EvaluatorInfo, ScriptFile
+from lfexp_mcp.model import EvaluatorInfo, Progress, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene

@@ -220,8 +220,8 @@ async def test_a_worker_that_a_task_kills_is_reported_with_how_it_died_and_what_
             {DEATHS[how][0]}
     """)
     answer = await scene.run(task)
-    assert (answer.status, answer.worker_exit_code) == ("failed", DEATHS[how][1])
     folder = await scene.run_folder()
+    assert (answer.status, folder.worker.exit_code) == ("failed", DEATHS[how][1])
     assert answer.log == str(folder.log_path)
     assert how in answer.warnings[0]
     assert "about to die" in answer.warnings[0]

@@ -20,7 +20,7 @@ from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.analysis.failure_groups import Grouping, find_groups, show_groups
-from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_comments, read_page, show_failure
+from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
     Disagreement,
     most_expensive_items,
@@ -29,7 +29,7 @@ from lfexp_mcp.services.analysis.notable_items import (
     slowest_items,
     split_votes,
 )
-from lfexp_mcp.services.analysis.slices import slice_run
+from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.requests import AnalyzeRequest
@@ -71,6 +71,7 @@ class _Found:
     failures: list[Failure]
     start: int
     page: list[Failure]
+    threshold: float
     scores: list[ScoreDistribution] = field(default_factory=list)
     groups: list[Grouping] = field(default_factory=list)
     slices: list[SliceResult] = field(default_factory=list)
@@ -103,8 +104,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
     if request.cursor is not None:
         page = await read_page(ws, failures[start : start + rows])
-        return _Found(described, record, values, failures, start, page)
-    with_reasons = await read_comments(ws, failures[:MAX_FAILURES_READ])
+        return _Found(described, record, values, failures, start, page, threshold)
+    with_reasons = await read_page(ws, failures[:MAX_FAILURES_READ])
     comparable = [score for score in scores if values.interpretations[score].is_comparable]
     return _Found(
         described,
@@ -112,7 +113,8 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         values,
         failures,
         start,
-        await read_page(ws, with_reasons[:rows]),
+        with_reasons[:rows],
+        threshold,
         groups=find_groups(values, scores, [*with_reasons, *failures[MAX_FAILURES_READ:]]),
         scores=[
             describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
@@ -165,6 +167,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
     end = found.start + len(page)
     answer = Analysis(
         **described.model_dump(include=RUN_FIELDS),
+        threshold=found.threshold,
         failures=FailureList(
             total=len(found.failures),
             items=[show_failure(failure, found.values, size) for failure in page],
@@ -191,7 +194,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
             "slices_tested": len(found.slices),
             "correlations": found.correlations[: size.rows],
             "slowest": slowest_items(record)[: size.rows],
-            "most_expensive": most_expensive_items(record, found.usage.items)[: size.rows],
+            "most_expensive": most_expensive_items(found.usage.items)[: size.rows],
             "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],
             "split_votes": splits[: size.rows],
             "split_votes_total": len(splits),
@@ -202,9 +205,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
 
 def _notable(slices: Sequence[SliceResult]) -> list[SliceResult]:
     """The slices shown to differ, and the others that are lower."""
-    return [
-        one for one in slices if one.verdict.endswith("than the rest") or (one.p_adjusted is not None and one.delta < 0)
-    ]
+    return [one for one in slices if one.verdict in SHOWN_TO_DIFFER or (one.p_adjusted is not None and one.delta < 0)]
 
 
 def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextStep]:

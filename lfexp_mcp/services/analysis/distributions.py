@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from lfexp_mcp.answers.analysis import Histogram, ScoreCorrelation, ScoreDistribution
+from lfexp_mcp.answers.analysis import ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
@@ -12,7 +12,7 @@ from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantile
 MIN_CORRELATION = 0.3
 MIN_PAIRS = 10
 """Correlations of fewer pairs say next to nothing."""
-QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
+QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
 def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: float) -> ScoreDistribution:
@@ -21,13 +21,18 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
     on_scale = values.has_scale(summary.name)
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
+    # Of values that only pass or fail, the mean says it all.
+    varied = bool(set(numbers) - {0.0, 1.0})
     return ScoreDistribution(
-        **summary.model_dump(),
+        name=summary.name,
+        mean=summary.mean,
+        display=summary.display,
         interval=interval,
-        quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if numbers else {},
-        histogram=Histogram(low=low, high=high, counts=histogram(numbers, low, high)) if numbers else None,
-        threshold=threshold if on_scale else None,
-        failing=sum(number < threshold for number in numbers) if on_scale else 0,
+        count=summary.count,
+        unscored=summary.unscored,
+        quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if varied else {},
+        histogram=histogram(numbers, low, high) if varied else [],
+        failing=sum(number < threshold for number in numbers) if on_scale else None,
     )
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lfexp_mcp.answers.analysis import FailingItem
+from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.get_run import item_answer
@@ -23,7 +23,6 @@ class Failure:
     item: ItemResult
     scores: tuple[tuple[float, str], ...]
     """Canonical value and name, lowest first."""
-    trace_url: str | None = None
 
 
 def find_failures(values: ScoredRun, scores: Sequence[str], threshold: float) -> list[Failure]:
@@ -48,32 +47,22 @@ def _low(values: ScoredRun, item: ItemResult, scores: Sequence[str], threshold: 
     return tuple(sorted(found))
 
 
-async def read_comments(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]:
+async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]:
     """Add the judges' reasons to failures."""
     items = await with_comments(ws, [failure.item for failure in failures])
     return [replace(failure, item=item) for item, failure in zip(items, failures, strict=True)]
 
 
-async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]:
-    """Add the judges' reasons and the trace URLs to the failures that an answer shows."""
-    return [
-        replace(one, trace_url=await ws.gateway.trace_url(one.item.trace_id) if one.item.trace_id else None)
-        for one in await read_comments(ws, failures)
-    ]
-
-
-def show_failure(failure: Failure, values: ScoredRun, size: AnswerSize) -> FailingItem:
+def show_failure(failure: Failure, values: ScoredRun, size: AnswerSize) -> ItemAnswer:
     """Show one failing result at a given size."""
     item = failure.item
     shown = item_answer(item, values, size)
     brief = AnswerSize(min(size.text_chars, MAX_METADATA_CHARS), size.rows)
-    return FailingItem(
-        **shown.model_dump(exclude={"metadata"}),
-        failed_scores=[name for _, name in failure.scores],
-        lowest=failure.scores[0][0],
-        metadata={
-            key: brief.truncate_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-            for key, value in list(item.metadata.items())[:MAX_METADATA_KEYS]
-        },
-        trace_url=failure.trace_url,
-    )
+    failed = {name for _, name in failure.scores}
+    for score, shown_score in zip(item.scores, shown.scores, strict=False):
+        shown_score.failed = score.name in failed and values.interpretations[score.name].counts(score)
+    shown.metadata = {
+        key: brief.truncate_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for key, value in list(item.metadata.items())[:MAX_METADATA_KEYS]
+    }
+    return shown

@@ -33,17 +33,16 @@ def slowest_items(record: RunRecord) -> list[ExtremeItem]:
     """List the slowest results of a run."""
     timed = sorted((item for item in record.items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
     return [
-        ExtremeItem(item_id=item.item_id, trace_id=item.trace_id, seconds=item.seconds, repeat=repeat_of(record, item))
+        ExtremeItem(item_id=item.item_id, seconds=item.seconds, repeat=repeat_of(record, item))
         for item in timed[:MAX_EXTREMES]
     ]
 
 
-def most_expensive_items(record: RunRecord, usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
+def most_expensive_items(usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
     """List the items with the most expensive model calls, or with the most tokens if prices are unknown."""
-    traces = {item.item_id: item.trace_id for item in record.items}
     ordered = sorted(usage.items(), key=lambda entry: (-(entry[1].cost or 0.0), -entry[1].tokens, entry[0]))
     return [
-        ExtremeItem(item_id=item_id, trace_id=traces.get(item_id), tokens=round(used.tokens), cost_usd=used.cost)
+        ExtremeItem(item_id=item_id, tokens=round(used.tokens), cost_usd=used.cost)
         for item_id, used in ordered[:MAX_EXTREMES]
     ]
 
@@ -81,7 +80,6 @@ def show_disagreement(record: RunRecord, disagreement: Disagreement, size: Answe
         human_value=rated.human_value,
         untrusted_judge_reason=size.truncate_optional(rated.judge_score.comment),
         untrusted_human_comment=size.truncate_optional(rated.human_score.comment),
-        trace_id=rated.item.trace_id,
         repeat=repeat_of(record, rated.item),
     )
 

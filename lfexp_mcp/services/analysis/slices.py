@@ -15,12 +15,13 @@ MAX_CATEGORIES = 20
 MIN_ITEMS_PER_VALUE = 2
 """Nor is one whose values have fewer items on average, such as an id."""
 MAX_LABEL_CHARS = 80
+SHOWN_TO_DIFFER: frozenset[SliceVerdict] = frozenset({"worse", "better", "lower", "higher"})
 _ORDER: tuple[SliceVerdict, ...] = (
-    "worse than the rest",
-    "lower than the rest",
-    "higher than the rest",
+    "worse",
+    "lower",
+    "higher",
     "not shown to differ",
-    "better than the rest",
+    "better",
     "too few items",
 )
 
@@ -88,8 +89,8 @@ def _verdict(difference: SubgroupDifference, p: float | None, *, has_scale: bool
     if p >= ALPHA or (difference.interval is not None and not difference.interval.excludes_zero):
         return "not shown to differ"
     if has_scale:
-        return "worse than the rest" if difference.delta < 0 else "better than the rest"
-    return "lower than the rest" if difference.delta < 0 else "higher than the rest"
+        return "worse" if difference.delta < 0 else "better"
+    return "lower" if difference.delta < 0 else "higher"
 
 
 def _slices(values: ScoredRun) -> Iterator[_Slice]:

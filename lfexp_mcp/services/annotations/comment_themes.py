@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from lfexp_mcp.answers.annotations import AnnotatedComment, CommentTheme, Quote, ThemeKind
+from lfexp_mcp.answers.annotations import AnnotatedComment, CommentTheme, Quote
 from lfexp_mcp.model import Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import truncate_text
@@ -11,8 +11,6 @@ from lfexp_mcp.themes import Theme, count_named, find_themes
 
 MAX_QUOTES = 3
 MAX_QUOTE_CHARS = 160
-MAX_COMMENT_IDS = 20
-"""Per theme."""
 
 
 def describe_themes(
@@ -31,9 +29,7 @@ def describe_themes(
     """
     texts = [comment.untrusted_text for comment in comments]
     values = _values(comments, scores, humans)
-    themes: list[tuple[Theme, ThemeKind]] = [(theme, "named") for theme in count_named(texts, named)]
-    themes += [(theme, "found") for theme in find_themes(texts)]
-    return [_theme(theme, kind, comments, values) for theme, kind in themes]
+    return [_theme(theme, comments, values) for theme in (*count_named(texts, named), *find_themes(texts))]
 
 
 def _values(
@@ -54,19 +50,13 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _theme(
-    theme: Theme, kind: ThemeKind, comments: Sequence[AnnotatedComment], values: Sequence[float | None]
-) -> CommentTheme:
+def _theme(theme: Theme, comments: Sequence[AnnotatedComment], values: Sequence[float | None]) -> CommentTheme:
     counted = set(theme.comments)
     chosen = [comments[index] for index in theme.comments]
     return CommentTheme(
         name=theme.name,
-        kind=kind,
         terms=list(theme.terms),
         comments=len(chosen),
-        of=len(comments),
-        summary=f"{len(chosen)} of {len(comments)} comments",
-        share=len(chosen) / len(comments) if comments else 0.0,
         mean_score=_mean([value for index in theme.comments if (value := values[index]) is not None]),
         mean_score_others=_mean(
             [value for index, value in enumerate(values) if index not in counted and value is not None]
@@ -75,5 +65,4 @@ def _theme(
             Quote(comment_id=one.id, untrusted_text=truncate_text(one.untrusted_text, MAX_QUOTE_CHARS))
             for one in chosen[:MAX_QUOTES]
         ],
-        comment_ids=[one.id for one in chosen[:MAX_COMMENT_IDS]],
     )

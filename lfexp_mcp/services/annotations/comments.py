@@ -48,7 +48,6 @@ def comments_of_scores(scores: Iterable[Score]) -> list[AnnotatedComment]:
             trace_id=score.trace_id,
             observation_id=score.observation_id,
             session_id=score.session_id,
-            queue_id=score.queue_id,
         )
         for score in scores
         if score.comment

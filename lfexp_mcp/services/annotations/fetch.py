@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.annotations import AnnotatedComment, AnnotationComments
-from lfexp_mcp.answers.base import BackendKind
-from lfexp_mcp.model import NextStep, Score
+from lfexp_mcp.model import BackendKind, NextStep, Score
 from lfexp_mcp.scores.interpretation import interpret_human_scores
 from lfexp_mcp.services.annotations.comment_themes import describe_themes
 from lfexp_mcp.services.annotations.comments import (
@@ -58,7 +57,6 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
     if record is not None:
         comments = link_to_run(comments, record)
     page = await link_to_items(ws, comments[start : start + request.limit])
-    urls = {one.trace_id: await ws.gateway.trace_url(one.trace_id) for one in page if one.trace_id}
     themes = describe_themes(comments, request.themes or {}, scores, humans)
     pairs = rater_pairs(interpret_run(record, scales), humans) if record else []
 
@@ -66,23 +64,15 @@ async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> 
         shown = page[: size.rows]
         end = start + len(shown)
         return AnnotationComments(
-            backend=ws.gateway.backend,
+            backend=str(ws.gateway.backend),
             scope=scope.description,
             total=len(comments),
             comments=[
-                one.model_copy(
-                    update={
-                        "untrusted_text": size.truncate_text(one.untrusted_text),
-                        "trace_url": urls.get(one.trace_id or ""),
-                    }
-                )
-                for one in shown
+                one.model_copy(update={"untrusted_text": size.truncate_text(one.untrusted_text)}) for one in shown
             ],
             next_cursor=write_cursor(end) if end < len(comments) else None,
             themes=themes,
-            agreement=[
-                describe_agreement(pair, request.run_name or "", min(size.rows, MAX_DIFFERING)) for pair in pairs
-            ],
+            agreement=[describe_agreement(pair, min(size.rows, MAX_DIFFERING)) for pair in pairs],
             warnings=warnings,
             next=_next_steps(request, comments, end),
         )

@@ -94,7 +94,7 @@ def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[R
     return tuple(rated)
 
 
-def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreement:
+def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
     """Describe how far a judge agrees with a human score.
 
     By Cohen's kappa on pass/fail if humans only pass or fail items; by kappa weighted by squared distance if all
@@ -102,7 +102,6 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
 
     Args:
         pair: The two scores.
-        run_name: The run's name.
         rows: Differing items to list.
     """
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
@@ -113,7 +112,6 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
     return JudgeAgreement(
         judge=pair.judge,
         human=pair.human,
-        run_name=run_name,
         pairs=len(numbers),
         measure=measure,
         value=found.value,
@@ -121,7 +119,6 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
         agreement=alike,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
-        pass_mark=PASS_MARK,
         summary=_sentence(pair, alike, measure, found),
         differing=len(differing),
         differ_on=[
@@ -129,7 +126,6 @@ def describe_agreement(pair: RaterPair, run_name: str, rows: int) -> JudgeAgreem
                 item_id=rated.item.item_id,
                 judge_value=rated.judge_value,
                 human_value=rated.human_value,
-                trace_id=rated.item.trace_id,
             )
             for rated in differing[:rows]
         ],

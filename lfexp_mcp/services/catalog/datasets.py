@@ -47,7 +47,7 @@ async def list_datasets(ws: Workspace, limit: int = 20, cursor: str | None = Non
         end = start + len(shown)
         entries = [_entry(dataset, counts.get(dataset.id), last_runs.get(dataset.id), size) for dataset in shown]
         return DatasetList(
-            backend=ws.gateway.backend,
+            backend=str(ws.gateway.backend),
             total=len(datasets),
             datasets=entries,
             next_cursor=write_cursor(end) if end < len(datasets) else None,
@@ -132,7 +132,7 @@ async def get_dataset(
     page, total = await ws.gateway.datasets.page(dataset, start, limit)
     check_cursor(start, total, "items")
     head = DatasetDetail(
-        backend=ws.gateway.backend, dataset=dataset, total_items=total, items=[], next=[_run_step(found, total)]
+        backend=str(ws.gateway.backend), dataset=dataset, total_items=total, items=[], next=[_run_step(found, total)]
     )
     if cursor is None:
         items = page if len(page) == total else await _items_to_count(ws, dataset, total)

@@ -52,7 +52,7 @@ async def list_judges(ws: Workspace, judge: str | None = None, limit: int = 20, 
         shown = entries[: size.rows]
         end = start + len(shown)
         return JudgeList(
-            backend=ws.gateway.backend,
+            backend=str(ws.gateway.backend),
             total=len(names),
             judges=shown,
             next_cursor=write_cursor(end) if end < len(names) else None,
@@ -128,7 +128,7 @@ async def _one_judge(
         }
         whole = entry.model_copy(update=update)
         return JudgeList(
-            backend=ws.gateway.backend,
+            backend=str(ws.gateway.backend),
             total=1,
             judges=[whole],
             warnings=warnings,

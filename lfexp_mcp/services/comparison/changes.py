@@ -101,13 +101,11 @@ def _name(listed: ChangedItems) -> str:
     return "/".join(quote(part, safe=" ") for part in (listed.kind, listed.score or "", listed.pair.run.name))
 
 
-async def read_details(
-    ws: Workspace, lists: Sequence[ChangedItems], start: int, limit: int
-) -> tuple[list[ChangedItems], dict[str, str | None]]:
-    """Read the judges' reasons and the trace URLs of the `limit` items of each list that an answer may show.
+async def read_details(ws: Workspace, lists: Sequence[ChangedItems], start: int, limit: int) -> list[ChangedItems]:
+    """Read the judges' reasons for the `limit` items of each list that an answer may show.
 
     Returns:
-        The lists with the reasons, and the URLs by trace id.
+        The lists with the reasons.
     """
     pages = [listed.changes[start : start + limit] for listed in lists]
     shown = {id(item): item for page in pages for change in page for item in (change.before, change.after)}
@@ -117,11 +115,10 @@ async def read_details(
         changes = (replace(one, before=read[id(one.before)], after=read[id(one.after)]) for one in page)
         rest = listed.changes[start + limit :]
         commented.append(replace(listed, changes=(*listed.changes[:start], *changes, *rest)))
-    traces = sorted({item.trace_id for item in shown.values() if item.trace_id})
-    return commented, {trace: await ws.gateway.trace_url(trace) for trace in traces}
+    return commented
 
 
-def show_changes(listed: ChangedItems, start: int, urls: dict[str, str | None], size: AnswerSize) -> ChangeList:
+def show_changes(listed: ChangedItems, start: int, size: AnswerSize) -> ChangeList:
     """Show a page of a list at a given size."""
     total = len(listed.changes)
     end = min(start + size.rows, total)
@@ -130,12 +127,12 @@ def show_changes(listed: ChangedItems, start: int, urls: dict[str, str | None], 
         run=listed.pair.run.name,
         score=listed.score,
         total=total,
-        items=[_show(change, listed, urls, size) for change in listed.changes[start:end]],
+        items=[_show(change, listed, size) for change in listed.changes[start:end]],
         next_cursor=f"{_name(listed)}/{write_cursor(end)}" if end < total else None,
     )
 
 
-def _show(change: Change, listed: ChangedItems, urls: dict[str, str | None], size: AnswerSize) -> ChangedItem:
+def _show(change: Change, listed: ChangedItems, size: AnswerSize) -> ChangedItem:
     before, after, pair = change.before, change.after, listed.pair
     return ChangedItem(
         item_id=after.item_id,
@@ -148,10 +145,6 @@ def _show(change: Change, listed: ChangedItems, urls: dict[str, str | None], siz
         output=size.truncate(after.output),
         baseline_reason=size.truncate_optional(_reason(before, listed.score, pair.baseline)),
         reason=size.truncate_optional(_reason(after, listed.score, pair.run)),
-        baseline_trace_id=before.trace_id,
-        trace_id=after.trace_id,
-        baseline_trace_url=urls.get(before.trace_id or ""),
-        trace_url=urls.get(after.trace_id or ""),
     )
 
 

@@ -71,7 +71,6 @@ class _Found:
     changes: list[ChangedItems]
     """All lists, or the one that the cursor continues."""
     start: int
-    trace_urls: dict[str, str | None]
     gate: Gate | None
     warnings: list[str]
 
@@ -93,12 +92,12 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
     comparisons = await anyio.to_thread.run_sync(_compare_all, runs, by_item, scores, request)
-    metrics = [await _metrics(ws, run, usage, runs[0]) for run, usage in zip(runs, by_item, strict=True)]
+    metrics = [await _metrics(ws, run, usage) for run, usage in zip(runs, by_item, strict=True)]
     changes, start = [listed for one in comparisons for listed in one.changes if listed.changes], 0
     if request.cursor is not None:
         listed, start = find_page(changes, request.cursor)
         changes = [listed]
-    changes, urls = await read_details(ws, changes, start, request.limit)
+    changes = await read_details(ws, changes, start, request.limit)
     gate = None
     if conditions:
         inputs = [gate_input(one.pair, one.scores, mine) for one, mine in zip(comparisons, metrics[1:], strict=True)]
@@ -108,7 +107,6 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         comparisons=comparisons,
         changes=changes,
         start=start,
-        trace_urls=urls,
         gate=gate,
         warnings=[
             f"{run.name}: {warning}"
@@ -161,10 +159,10 @@ def _compare_all(
     ]
 
 
-async def _metrics(ws: Workspace, run: ScoredRun, usage: dict[str, TaskUsage], baseline: ScoredRun) -> RunMetrics:
+async def _metrics(ws: Workspace, run: ScoredRun, usage: dict[str, TaskUsage]) -> RunMetrics:
     summaries = summarise_scores(run.record, run.interpretations)
     url = await ws.gateway.experiment_url(run.record.experiment_ids[0])
-    return describe_metrics(run.record, summaries, usage, url, baseline=run is baseline)
+    return describe_metrics(run.record, summaries, usage, url)
 
 
 def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerSize) -> Comparison:
@@ -177,12 +175,12 @@ def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerS
         warnings.append(f"{most} of {len(scores)} comparisons are shown: name a score_name, or ask for detail='full'.")
     shown = {(score.run, score.score) for score in scores[:most]}
     changes = [
-        show_changes(listed, found.start, found.trace_urls, size)
+        show_changes(listed, found.start, size)
         for listed in found.changes
         if request.cursor is not None or listed.score is None or (listed.pair.run.name, listed.score) in shown
     ]
     return Comparison(
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         dataset=request.dataset,
         baseline=found.metrics[0].run,
         runs=found.metrics,

@@ -33,12 +33,7 @@ def error_rate_delta(baseline: RunRecord, run: RunRecord) -> float | None:
 
 
 def describe_metrics(
-    record: RunRecord,
-    summaries: Sequence[ScoreSummary],
-    usage: Mapping[str, TaskUsage],
-    url: str | None,
-    *,
-    baseline: bool,
+    record: RunRecord, summaries: Sequence[ScoreSummary], usage: Mapping[str, TaskUsage], url: str | None
 ) -> RunMetrics:
     """Sum up one run.
 
@@ -47,7 +42,6 @@ def describe_metrics(
         summaries: Of its scores.
         usage: By item id; of its tasks' model calls.
         url: Its page in Langfuse.
-        baseline: Whether it is the baseline.
     """
     succeeded = sum(item.status == "succeeded" for item in record.items)
     failed = sum(item.status == "failed" for item in record.items)
@@ -56,14 +50,12 @@ def describe_metrics(
     costs = _costs(usage)
     return RunMetrics(
         run=record.run_name,
-        baseline=baseline,
         status=record.status,
         items=record.total_items,
         succeeded=succeeded,
         failed=failed,
         pending=max(record.total_items - succeeded - failed, 0),
         means={summary.name: summary.mean for summary in summaries if summary.mean is not None},
-        displays={summary.name: summary.display for summary in summaries},
         error_rate=error_rate(record.items),
         seconds_median=median,
         seconds_p95=p95,
@@ -127,7 +119,6 @@ def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: 
         pairs=result.pairs,
         difference=result.delta,
         interval=result.interval,
-        p=result.p,
         summary=f"{result.first_mean:.1%} of items failed in {names[0]!r}, {result.second_mean:.1%} in {names[1]!r}.",
     )
 
@@ -163,7 +154,6 @@ def _ratio(
         pairs=result.pairs,
         ratio=ratio,
         interval=interval,
-        p=result.p,
         summary=f"Run {names[1]!r} {verb} {_factor(ratio)} times {unit} of {names[0]!r}{sure}, "
         f"as the geometric mean over {result.pairs} items.",
     )

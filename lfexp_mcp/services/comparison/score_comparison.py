@@ -90,8 +90,6 @@ def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], pai
 
 def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreComparison:
     pair, score, result = test.pair, test.score, test.result
-    interpretation = pair.run.interpretations.get(score)
-    scale = interpretation.scale.name if interpretation and interpretation.scale else None
     if result is None:
         return ScoreComparison(
             score=score,
@@ -100,7 +98,6 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
             reason=test.unfair or "No item is scored in both runs.",
             pairs=len(test.pairs),
             margin=test.margin,
-            scale=scale,
         )
     has_scale = pair.has_scale(score)
     conclusion = conclude(result, adjusted_p, test.margin, tests)
@@ -128,7 +125,6 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
         margin=test.margin,
         below_min_delta=conclusion.below_min_delta,
         worst_case=worst_case,
-        method=result.method,
         wins=result.wins,
         losses=result.losses,
         ties=result.ties,
@@ -136,7 +132,6 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
         newly_passing=sum(second >= PASS_MARK > first for first, second in test.pairs) if has_scale else 0,
         items_needed=conclusion.items_needed,
         items_needed_for=conclusion.items_needed_for,
-        scale=scale,
     )
 
 

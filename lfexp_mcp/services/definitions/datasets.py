@@ -62,16 +62,15 @@ async def create_dataset(
 
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     await _check_ids(ws, name, survey)
-    dataset = await ws.gateway.datasets.upsert(name, description, metadata)
+    await ws.gateway.datasets.upsert(name, description, metadata)
     changed = await store_items(ws, name, given(), survey, on_progress)
     total = await ws.gateway.datasets.count_items(name)
     return DatasetAnswer(
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         dataset=name,
-        dataset_id=dataset.id,
         stored=survey.distinct,
         total_items=total,
-        warnings=_warnings(survey, changed),
+        warnings=[*_warnings(survey, changed), *ws.gateway.backend.notes],
         next=[_next_step(name, total)],
     )
 

@@ -46,7 +46,7 @@ async def create_judge(
     judge, model = settle_judge(ws, draft, await ws.gateway.score_scales())
     stored = await store_prompt(ws, draft, labels, tags=["judge"])
     return JudgeAnswer(
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         judge=name,
         version=stored.version,
         labels=list(stored.labels),
@@ -55,7 +55,7 @@ async def create_judge(
         scale_source=judge.scale_source,
         model=model,
         placeholders=list(judge.placeholders),
-        warnings=[*judge_warnings(judge), *([] if model else [NO_KEY])],
+        warnings=[*judge_warnings(judge), *([] if model else [NO_KEY]), *ws.gateway.backend.notes],
         next=[judged_run_step(reference_to(stored))],
     )
 

@@ -59,7 +59,7 @@ async def create_prompt(
     reference = reference_to(stored)
     step: dict[str, JsonValue] = {"dataset": "<a dataset>", "run_name": "<a new name>", "task_prompt": reference}
     return PromptAnswer(
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         prompt=name,
         version=stored.version,
         labels=list(stored.labels),

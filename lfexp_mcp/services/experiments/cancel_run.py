@@ -3,7 +3,7 @@
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.answers.run import RunState
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
@@ -19,7 +19,7 @@ CANCEL_PATIENCE_S = 15.0
 """How long a cancel waits, beyond the run's grace period, before it kills the worker."""
 
 
-async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
+async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
     """Stop a run of this machine: no new items, a grace period for running ones; results are kept.
 
     A run that is being prepared is stopped before it begins. One that has ended is left as it is.
@@ -45,10 +45,11 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunAnswer:
         follower = Follower(ws.replays.of(folder))
         if not await follower.wait(follower.run_spec.limits.cancel_grace + CANCEL_PATIENCE_S):
             await _kill(folder)
-    answer = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
-    if was_running:
-        return answer
-    return answer.model_copy(update={"warnings": [ALREADY_ENDED, *answer.warnings]})
+    described = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
+    answer = RunState(**{name: getattr(described, name) for name in RunState.model_fields})
+    if not was_running:
+        answer.warnings = [ALREADY_ENDED, *answer.warnings]
+    return answer
 
 
 async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:

@@ -152,7 +152,6 @@ def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, p
         output_tokens=round(factor * sum(usage.output_tokens for usage in sample.values())),
         cost_usd=factor * sum(known) if len(known) == len(costs) else None,
         unknown_prices=sorted(model for model, cost in costs.items() if cost is None),
-        price_sources=sorted({price.source for price in map(prices.price_of, sample) if price is not None}),
     )
 
 

@@ -7,9 +7,8 @@ from datetime import datetime
 
 import anyio
 
-from lfexp_mcp.answers.run import Progress, ProviderRetries
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.model import RunSpec
+from lfexp_mcp.model import Progress, ProviderRetries, RunSpec
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
@@ -148,10 +147,10 @@ class Follower:
             longest_wait=_age_of_oldest(state.running or state.scoring),
             items_per_second=rate,
             seconds_left=(total - done) / rate if rate and has_more else None,
-            provider_retries=[
-                ProviderRetries(provider=provider, retries=retries, rate_limited=rate_limited)
+            provider_retries=tuple(
+                ProviderRetries(provider, retries, rate_limited)
                 for provider, (retries, rate_limited) in tuple(state.retried.items())
-            ],
+            ),
         )
 
     def _rate(self) -> float | None:

@@ -36,7 +36,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
 
     def build(size: AnswerSize) -> RunList:
         return RunList(
-            backend=ws.gateway.backend,
+            backend=str(ws.gateway.backend),
             dataset=dataset,
             runs=[_shortened(entry, size) for entry in entries],
             next_cursor=next_cursor,

@@ -8,11 +8,11 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ModelUse, Progress, RunAnswer
+from lfexp_mcp.answers.run import ModelUse, RunAnswer, total_cost
 from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord, RunSpec
+from lfexp_mcp.model import JudgeMaker, NextStep, Progress, RunRecord, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.warnings import nothing_scores
 from lfexp_mcp.services.launches import Launch
@@ -56,7 +56,7 @@ async def describe_unread(ws: Workspace, folder: RunFolder, unread: UnreadError)
     is_known, ended, failed = replay.is_current, len(replay.state.ended), replay.state.failed_count
     return RunAnswer(
         status=status,
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         dataset=run_spec.dataset_name,
         run_name=run_spec.run_name,
         experiment_id=run_spec.experiments[0].id,
@@ -67,10 +67,7 @@ async def describe_unread(ws: Workspace, folder: RunFolder, unread: UnreadError)
         succeeded=ended - failed if is_known else None,
         failed=failed if is_known else None,
         pending=run_spec.total_items - ended if is_known else None,
-        progress=follower.progress() if is_known and status == "running" else None,
-        scores=[],
-        evaluators=[],
-        errors=[],
+        progress=str(follower.progress()) if is_known and status == "running" else None,
         warnings=[f"Results and scores are not known yet. {unread}"],
         log=str(folder.log_path) if folder.has_log() else None,
         next=[*unread.next],
@@ -96,7 +93,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
     outdated = await outdated_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
         status=record.status,
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         dataset=record.dataset,
         run_name=record.run_name,
         experiment_id=record.experiment_ids[0],
@@ -110,19 +107,16 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         failed=(failed := summary.counts["failed"]),
         pending=max(record.total_items - succeeded - failed, 0),
         undelivered=undelivered,
-        progress=follower.progress() if follower and record.status == "running" else None,
+        progress=str(follower.progress()) if follower and record.status == "running" else None,
         scores=summary.scores,
         repeated_scores=summary.repeated_scores,
         run_scores={score.name: score.value for score in record.run_scores},
         evaluators=summary.evaluators,
         models=models,
-        cost_usd=_total_cost(models),
-        judge_cost_usd=_total_cost([use for use in models if use.role == "judge"]),
-        task_cost_usd=_total_cost([use for use in models if use.role == "task"]),
+        cost_usd=total_cost(models),
         errors=summary.errors,
         warnings=[*record.warnings, *summary.warnings, *(judge.advice for judge in outdated)],
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
-        worker_exit_code=follower.folder.worker.exit_code if follower and record.status == "failed" else None,
         next=_next_steps(record, undelivered, follower.run_spec if follower else None, outdated),
     )
 
@@ -133,19 +127,15 @@ def describe_launch(ws: Workspace, launch: Launch, *, cancelled: bool = False) -
     progress = launch_progress(launch)
     return RunAnswer(
         status="cancelled" if cancelled else "running",
-        backend=ws.gateway.backend,
+        backend=str(ws.gateway.backend),
         dataset=launch.dataset,
         run_name=launch.run_name,
         experiment_id=run_spec.experiments[0].id if run_spec else None,
-        experiment_url=None,
         total_items=progress.total,
         succeeded=0,
         failed=0,
         pending=progress.total,
-        progress=None if cancelled else progress,
-        scores=[],
-        evaluators=[],
-        errors=[],
+        progress=None if cancelled else str(progress),
         warnings=[NOT_BEGUN if cancelled else STARTING_WORKER if run_spec else READING_DATASET],
         next=[] if cancelled else running_steps(launch.dataset, launch.run_name),
     )
@@ -154,7 +144,7 @@ def describe_launch(ws: Workspace, launch: Launch, *, cancelled: bool = False) -
 def launch_progress(launch: Launch) -> Progress:
     """Return the progress of a run that no worker has yet; its total is 0 while the dataset is being read."""
     total = launch.run_spec.total_items if launch.run_spec else 0
-    return Progress(done=0, total=total, failed=0, items_per_second=None, seconds_left=None)
+    return Progress(done=0, total=total)
 
 
 async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
@@ -180,11 +170,6 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
         )
         for user, used in record.model_usage.items()
     ]
-
-
-def _total_cost(models: list[ModelUse]) -> float | None:
-    costs = [model.cost_usd for model in models if model.cost_usd is not None]
-    return math.fsum(costs) if models and len(costs) == len(models) else None
 
 
 def _next_steps(

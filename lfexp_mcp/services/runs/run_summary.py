@@ -88,10 +88,10 @@ def _errors(record: RunRecord) -> list[ItemError]:
     ]
 
 
-def _evaluators(record: RunRecord) -> list[EvaluatorInfo]:
+def _evaluators(record: RunRecord) -> list[str]:
     """The evaluators that the newest worker recorded, and the judges that scored earlier; none for runs of others."""
     found = record.provenance.evaluators if record.provenance else ()
     known = {(info.name, info.version, info.model) for info in found}
     judges = dict.fromkeys(score.maker for score in record.scores if isinstance(score.maker, JudgeMaker))
     earlier = (judge for judge in judges if (judge.prompt, judge.version, judge.model) not in known)
-    return [*found, *map(EvaluatorInfo.of_judge, earlier)]
+    return [info.label for info in (*found, *map(EvaluatorInfo.of_judge, earlier))]

@@ -3,9 +3,10 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from lfexp_mcp.answers.run import RepeatedScore, ScoreShare, ScoreSummary
+from lfexp_mcp.answers.run import RepeatedScore, ScoreSummary
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
@@ -32,7 +33,7 @@ def summarise_scores(record: RunRecord, interpretations: Mapping[str, ScoreInter
             scores[score.name].append(score)
     summaries = [_summary(interpretations[name], scores[name], unscored[name]) for name in interpretations]
     summaries += [
-        ScoreSummary(name=name, data_type="NUMERIC", display=f"not scored ({failed} failed)", count=0, unscored=failed)
+        ScoreSummary(name=name, display=f"not scored ({failed} failed)", count=0, unscored=failed)
         for name, failed in unscored.items()
         if name not in interpretations
     ]
@@ -48,7 +49,6 @@ def _summary(how: ScoreInterpretation, given: Sequence[Score], unscored: int) ->
     counts = Counter(str(score.value) for score in scores) if how.data_type == "CATEGORICAL" else None
     return ScoreSummary(
         name=how.name,
-        data_type=how.data_type,
         mean=mean,
         display=_display_mixed(shares) if how.mixed else _display(how, scores, numbers, mean, counts),
         count=len(scores),
@@ -58,18 +58,32 @@ def _summary(how: ScoreInterpretation, given: Sequence[Score], unscored: int) ->
         scale=how.scale.name if how.scale and not labelled else None,
         scale_source=how.scale_source,
         clamped=sum(score.clamped for score in scores),
-        categories=dict(counts.most_common()) if counts is not None else None,
-        makers=shares if len(shares) > 1 else [],
+        categories=dict(counts.most_common()) if counts is not None else {},
+        makers=[str(share) for share in shares] if len(shares) > 1 else [],
     )
 
 
-def _shares(how: ScoreInterpretation, scores: Sequence[Score]) -> list[ScoreShare]:
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The scores of one name from one maker."""
+
+    maker: str
+    count: int
+    mean: float | None
+    counted: bool
+
+    def __str__(self) -> str:
+        mean = f" with mean {self.mean:.2f}" if self.mean is not None else ""
+        return f"{self.count} by {self.maker}{mean}{'' if self.counted else ' (left out)'}"
+
+
+def _shares(how: ScoreInterpretation, scores: Sequence[Score]) -> list[_Share]:
     """Return each maker's share of a score, those that count first; all humans together are one."""
     by_maker: dict[str, list[Score]] = {}
     for score in scores:
         by_maker.setdefault(score.maker.label, []).append(score)
     shares = [
-        ScoreShare(
+        _Share(
             maker=label,
             count=len(found),
             mean=_mean(_numbers(how, found)) if how.counts(found[0]) and how.is_canonical else None,
@@ -80,7 +94,7 @@ def _shares(how: ScoreInterpretation, scores: Sequence[Score]) -> list[ScoreShar
     return sorted(shares, key=lambda share: (not share.counted, -share.count, share.maker))
 
 
-def _display_mixed(shares: Sequence[ScoreShare]) -> str:
+def _display_mixed(shares: Sequence[_Share]) -> str:
     """Show the mean of each maker, since they cannot be pooled."""
     counted = [share for share in shares if share.counted]
     means = (f"{share.mean:.2f}" if share.mean is not None else "no mean" for share in counted)
@@ -160,8 +174,6 @@ def _repeated(name: str, by_item: dict[str, list[float]], failed: dict[str, int]
     flips = sorted(item_id for item_id, results in passes.items() if len(set(results)) > 1)
     return RepeatedScore(
         name=name,
-        repeats=repeats,
-        pass_mark=PASS_MARK,
         items=len(complete),
         pass_at_1=_mean([fmean(results) for results in complete]),
         pass_at_k=_mean([any(results) for results in complete]),

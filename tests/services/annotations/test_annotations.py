@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lfexp_mcp.answers.annotations import AnnotatedComment
-from lfexp_mcp.answers.base import BackendKind
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.model import BackendKind, ItemResult, RunRecord, Score
 from lfexp_mcp.services.annotations import fetch, fetch_annotation_comments
 from lfexp_mcp.services.annotations.comments import link_to_run
 from lfexp_mcp.services.annotations.fetch import _may_be_more
@@ -61,9 +60,8 @@ async def test_themes_are_counted_with_quotes_and_scores(workspace: Workspace, h
         humans.annotate("themes-human-tone", value, config, trace, run.observations[item], text)
     request = CommentsRequest(dataset="comments-themes", run_name="run", themes={"manners": ["rude", "curt"]})
     answer = await fetch_annotation_comments(workspace, request)
-    named = next(theme for theme in answer.themes if theme.kind == "named")
-    found = next(theme for theme in answer.themes if theme.kind == "found")
-    assert (named.name, named.summary) == ("manners", "7 of 11 comments")
+    named, found = answer.themes[:2]
+    assert (named.name, named.comments, answer.total) == ("manners", 7, 11)
     assert named.mean_score == pytest.approx(0.2)
     assert named.mean_score_others == pytest.approx(0.9)
     assert (found.comments, "tone" in " ".join(found.terms)) == (7, True)
@@ -236,6 +234,6 @@ async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:
 async def test_a_false_positive_rate_without_an_item_that_a_human_fails_is_unknown() -> None:
     item, score = ItemResult("i", "succeeded"), Score("s", "tone", 1.0, "NUMERIC")
     pair = RaterPair("tone", "human-tone", (RatedItem(item, 1.0, 1.0, score, score),))
-    agreement = describe_agreement(pair, "run", 5)
+    agreement = describe_agreement(pair, 5)
     assert (agreement.true_positive_rate.hits, agreement.true_positive_rate.share) == (1, 1)
     assert (agreement.false_positive_rate.share, agreement.false_positive_rate.interval) == (None, None)

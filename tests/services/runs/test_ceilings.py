@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.run import RunDetail
+from lfexp_mcp.answers.run import ItemAnswer, RunDetail
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
@@ -152,7 +152,10 @@ async def test_a_regression_is_proposed_to_be_read_before_an_improvement(workspa
 
 
 def _page(lengths: list[int], size: AnswerSize) -> RunDetail:
-    items = [{"item_id": str(n), "text": size.truncate_text("x" * length)} for n, length in enumerate(lengths)]
+    items = [
+        ItemAnswer(item_id=str(n), status="succeeded", output=size.truncate_text("x" * length))
+        for n, length in enumerate(lengths)
+    ]
     return RunDetail.model_construct(items=items[: size.rows])
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from lfexp_mcp.answers.run import Progress, ProviderRetries
+from lfexp_mcp.model import Progress, ProviderRetries
 from lfexp_mcp.runs.events import Event, ItemScored, ItemStarted, ProviderRetried, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.services.runs.follower import Follower
@@ -74,7 +74,4 @@ def test_retries_are_added_up_by_provider_for_the_newest_worker(tmp_path: Path) 
         ProviderRetried(provider="anthropic", retries=1, rate_limited=0),
         ProviderRetried(provider="openai", retries=2, rate_limited=2),
     )
-    assert progress.provider_retries == [
-        ProviderRetries(provider="openai", retries=5, rate_limited=4),
-        ProviderRetries(provider="anthropic", retries=1, rate_limited=0),
-    ]
+    assert progress.provider_retries == (ProviderRetries("openai", 5, 4), ProviderRetries("anthropic", 1))

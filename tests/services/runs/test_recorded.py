@@ -53,7 +53,7 @@ def test_scores_keep_their_kinds_and_humans_stay_apart() -> None:
     record = RunRecord("capitals", "id", "run", ("e",), "completed", items, len(items))
     summaries = {summary.name: summary for summary in summarise_scores(record, interpret_scores(record, {}))}
     assert summaries["accuracy"].mean == 2 / 3
-    assert summaries["is_ok"].data_type == "BOOLEAN"
+    assert summaries["is_ok"].display == "67% (2 of 3)"
     assert summaries["verdict"].categories == {"pass": 2, "fail": 1}
     assert [item.metadata["region"] for item in items] == ["eu", "eu", "sa"]
     humans = [score for item in items for score in item.scores if score.source == "ANNOTATION"]
