@@ -124,6 +124,7 @@ class Analysis(Answer):
     run_name: str
     status: RunStatus
     experiment_url: str | None = None
+    part: str | None = None
     total_items: int
     repeats: int = 1
     succeeded: int

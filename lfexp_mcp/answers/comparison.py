@@ -15,6 +15,7 @@ ChangeKind = Literal["worse", "better", "lower", "higher", "newly erroring", "no
 CheckOutcome = Literal["passed", "failed", "undecided"]
 IssueKind = Literal[
     "items",
+    "part",
     "content",
     "unpaired scores",
     "dataset version",
@@ -67,6 +68,7 @@ class RunMetrics(Answer):
 
     run: str
     status: RunStatus
+    part: str | None = None
     items: int
     succeeded: int
     failed: int = 0
@@ -142,6 +144,7 @@ class GateCheck(Answer):
     value: float | None = None
     unit: str | None = None
     message: str
+    part: str | None = Field(default=None, description="Set where this says nothing about the whole dataset.")
 
 
 class Gate(Answer):

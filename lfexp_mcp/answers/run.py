@@ -91,6 +91,7 @@ class RunState(Answer):
     backend: StoredIn
     dataset: str
     run_name: str
+    part: str | None = Field(default=None, description="Set for a part of the dataset: `20 of 400 items: a sample`.")
     total_items: int = Field(description="With repeats, items times repeats; so are all counts.")
     repeats: int = 1
     succeeded: int | None = Field(default=None, description="Not set while the run's journal is still being read.")
@@ -170,6 +171,7 @@ class RunListEntry(Answer):
         description="As Langfuse counts: items run again on a resume count again, repeats do not. get_run counts items."
     )
     planned: int | None = Field(default=None, description="Results it is to have, if known.")
+    part: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     status: RunStatus | None = Field(default=None, description="`unknown`: running on another machine, or died there.")
 

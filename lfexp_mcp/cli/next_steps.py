@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from lfexp_mcp.cli.flags import LIST_FLAGS
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.untrusted import is_safe, one_line
 
@@ -83,7 +84,7 @@ def _flag(flag: str, value: JsonValue) -> list[str]:
         return [flag]
     if value is False or value is None:
         return []
-    if isinstance(value, list):
+    if isinstance(value, list) and flag in LIST_FLAGS:
         return [flag, *(_word(each) for each in value)]
     return [flag, _word(value)]
 

@@ -2,6 +2,7 @@
 
 from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.interval import Interval
+from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.model.maker import (
     OTHERS,
     RUN_MAKERS,
@@ -81,6 +82,7 @@ __all__ = [
     "BuiltInMaker",
     "Category",
     "DatasetItem",
+    "DatasetPart",
     "EndStatus",
     "Evaluation",
     "EvaluatorChoice",
@@ -90,6 +92,7 @@ __all__ = [
     "GitState",
     "HumanMaker",
     "Interval",
+    "ItemChoice",
     "ItemResult",
     "ItemStatus",
     "JudgeMaker",
@@ -130,6 +133,7 @@ __all__ = [
     "TaskPromptVersion",
     "ToolName",
     "are_mixed",
+    "digest_of",
     "models_of",
     "parse_scale_name",
     "recorded_maker",

@@ -17,6 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.maker import JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.model.run_spec import RunSpec
 from lfexp_mcp.model.scale import Scale
@@ -38,8 +39,8 @@ class RunPlan:
     when it gives them."""
     makers: tuple[RunMaker, ...] = ()
     """What scores it, as known at its beginning: the judges in the order of `scores`, then the scripts' functions."""
-    part: str | None = None
-    """Which part of the dataset was chosen; None for the whole of it."""
+    part: DatasetPart | None = None
+    """None for the whole dataset."""
 
     @property
     def judges(self) -> dict[str, JudgeMaker]:
@@ -51,6 +52,11 @@ class RunPlan:
     def results(self) -> int:
         """Results that the whole run has in the end."""
         return self.items * self.repeats
+
+    @property
+    def part_shown(self) -> str | None:
+        """The part for a reader, such as `20 of 400 items: a sample`; None for the whole dataset."""
+        return f"{self.items} of {self.part.of} items: {self.part.choice}" if self.part is not None else None
 
 
 @dataclass(frozen=True, slots=True)

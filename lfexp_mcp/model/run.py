@@ -72,6 +72,11 @@ class RunRecord:
     """None where it is not known, as for runs made by others."""
 
     @property
+    def part_shown(self) -> str | None:
+        """See `RunPlan.part_shown`."""
+        return self.plan.part_shown if self.plan is not None else None
+
+    @property
     def scores(self) -> Iterator[Score]:
         """The scores of all items."""
         return (score for item in self.items for score in item.scores)

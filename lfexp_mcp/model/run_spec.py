@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.model.scale import Scale
 
@@ -87,6 +88,9 @@ class RunSpec(BaseModel):
     dataset_version: datetime
     """The items are those that the dataset had then."""
     item_count: int
+    """How many items the run has, the first of those in its folder."""
+    part: DatasetPart | None = None
+    """None for the whole dataset."""
     dry_run_of: int | None = None
     """Set for a dry run: how many results the whole run would have. Nothing of a dry run is sent."""
     experiments: tuple[ExperimentHead, ...]

@@ -9,6 +9,7 @@ from lfexp_mcp.reports.layout import (
     cell,
     more,
     number,
+    part_of_dataset,
     repeated,
     results,
     score_value,
@@ -28,6 +29,7 @@ def analysis_report(answer: Analysis) -> Report:
                 f"{results(answer.total_items, answer.repeats)} succeeded, "
                 f"{answer.failed} failed, {answer.pending} pending."
             ),
+            *part_of_dataset(answer.part),
             *_distributions(answer),
             *_failures(answer),
             *_groups(answer),

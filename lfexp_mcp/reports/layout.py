@@ -68,6 +68,11 @@ class Report:
     """The calls that make sense now."""
 
 
+def part_of_dataset(part: str | None) -> tuple[str, ...]:
+    """Say that a run is about a part of its dataset."""
+    return (f"Part of the dataset: {part}.",) if part is not None else ()
+
+
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> tuple[Block, ...]:
     """Make a table; nothing where it has no rows."""
     return (Table(columns, rows, title),) if rows else ()

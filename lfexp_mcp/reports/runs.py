@@ -9,6 +9,7 @@ from lfexp_mcp.answers.run import (
     RunDetail,
     RunEstimate,
     RunList,
+    RunListEntry,
     RunState,
     ScoreSummary,
     total_cost,
@@ -21,6 +22,7 @@ from lfexp_mcp.reports.layout import (
     cell,
     more,
     number,
+    part_of_dataset,
     repeated,
     results,
     score_value,
@@ -52,11 +54,15 @@ def run_list_report(answer: RunList) -> Report:
         none = "has only repetitions of runs on this page" if answer.next_cursor else "has no runs yet"
         head = f"Dataset {answer.dataset!r} {none}."
     rows = [
-        (run.name, f"{run.created:%Y-%m-%d %H:%M}", str(run.results), run.status or "", cell(run.description))
+        (run.name, f"{run.created:%Y-%m-%d %H:%M}", _listed_results(run), run.status or "", cell(run.description))
         for run in answer.runs
     ]
     runs = table(("run", "created", "results", "status", "description"), rows)
     return Report((head, *runs, *warnings(answer.warnings), *more(answer.next_cursor)), answer.next)
+
+
+def _listed_results(run: RunListEntry) -> str:
+    return f"{run.results} (a part)" if run.part is not None else str(run.results)
 
 
 def _counts(answer: RunState) -> str:
@@ -70,12 +76,13 @@ def _counts(answer: RunState) -> str:
 
 def _head(answer: RunAnswer) -> tuple[Block, ...]:
     head = _counts(answer)
+    part = part_of_dataset(answer.part)
     progress = (f"Progress: {answer.progress}.",) if answer.progress else ()
     scored_by = (f"Scored by {'; '.join(answer.evaluators)}.",) if answer.evaluators else ()
     where = f"Stored in {answer.experiment_url or answer.backend}"
     if answer.estimate is not None:
-        return (head, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
-    return (head, *progress, *scored_by, where)
+        return (head, *part, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
+    return (head, *part, *progress, *scored_by, where)
 
 
 def _estimate(estimate: RunEstimate) -> str:

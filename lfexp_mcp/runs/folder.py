@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
@@ -47,22 +48,24 @@ class RunFolder:
         with self._reading():
             return self.journal_path.exists() and self.journal_path.stat().st_size > 0
 
-    def write_run_spec(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None) -> None:
+    def write_run_spec(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None, *, is_new: bool = True) -> None:
         """Write what the run is asked to do.
 
         Args:
             run_spec: The run spec; it replaces an older one.
-            items: None keeps the items, and the older spec until a worker adopts the new one.
+            items: Those that the folder has come first, so that an older spec still reads its own; None keeps them.
+            is_new: Whether the run begins; else the older spec stays until a worker adopts the new one.
 
         Raises:
             StateError: The folder cannot be written.
         """
         with writing(self.path):
             make_folder_durably(self.path)
-            if items is not None:
+            if is_new:
                 self._next_path.unlink(missing_ok=True)
+            if items is not None:
                 write_durably(self.items_path, encode_items(items))
-            write_durably(self.run_spec_path if items is not None else self._next_path, [encode_run_spec(run_spec)])
+            write_durably(self.run_spec_path if is_new else self._next_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
 
     def next_run_spec(self) -> RunSpec:
@@ -95,14 +98,14 @@ class RunFolder:
         with self._reading():
             return decode_run_spec(path.read_bytes())
 
-    def items(self) -> Iterator[DatasetItem]:
-        """Read the dataset items in their order.
+    def items(self, run_spec: RunSpec) -> Iterator[DatasetItem]:
+        """Read the dataset items of a run spec in their order.
 
         Raises:
             StateError: They are missing or damaged.
         """
         with self._reading():
-            yield from read_items(self.items_path)
+            yield from islice(read_items(self.items_path), run_spec.item_count)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

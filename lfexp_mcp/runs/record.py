@@ -44,7 +44,7 @@ def build_record(
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*run_spec.warnings, *_warnings(state, status, exit_reason)),
-        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges),
+        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges, run_spec.part),
     )
 
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from threading import Lock
 
-from lfexp_mcp.model import DatasetItem, ItemResult, RunRecord
+from lfexp_mcp.model import DatasetItem, ItemResult, RunRecord, RunSpec
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
@@ -35,7 +35,7 @@ class Replay:
         self.state = RunState()
         self._reader = JournalReader(self.folder.journal_path)
         self._items: dict[str, DatasetItem] = {}
-        """A run keeps the items that it began with."""
+        """A run keeps the items that it has; a resume may add some."""
         self._results: dict[ItemKey, ItemResult] = {}
         """By repetition and item, as a record lists them."""
         self._changed: set[ItemKey] = set()
@@ -97,7 +97,7 @@ class Replay:
             exit_reason = self.folder.worker.exit_reason
             made_of = (self._reader.offset, run_spec, status, exit_reason)
             if self._record is None or self._record[0] != made_of:
-                results = self._update_results(run_spec.repeats)
+                results = self._update_results(run_spec)
                 self._record = made_of, build_record(run_spec, results, self.state, status, exit_reason)
             return self._record[1]
 
@@ -107,10 +107,11 @@ class Replay:
             ended = self.state.run_ended
             return 0 if ended is not None and ended.status == "completed" else self.folder.undelivered(self.state)
 
-    def _update_results(self, repeats: int) -> tuple[ItemResult, ...]:
-        if not self._items:
-            self._items = {item.id: item for item in self.folder.items()}
-            changed = {(repeat, item_id): None for repeat in range(repeats) for item_id in self._items}
+    def _update_results(self, run_spec: RunSpec) -> tuple[ItemResult, ...]:
+        if len(self._items) != run_spec.item_count:
+            self._items = {item.id: item for item in self.folder.items(run_spec)}
+            self._results.clear()
+            changed = {(repeat, item_id): None for repeat in range(run_spec.repeats) for item_id in self._items}
         elif not self._changed and self._record is not None:
             return self._record[1].items
         else:

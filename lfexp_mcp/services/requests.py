@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName
 from lfexp_mcp.services.answer_size import Detail
+from lfexp_mcp.services.item_choice import ItemsArgument
 
 if TYPE_CHECKING:
     from lfexp_mcp.scores.limits import Limit
@@ -134,6 +135,13 @@ class RunRequest(ScoringRequest):
     sample_size: int = Field(
         default=DEFAULT_SAMPLE_SIZE, ge=1, le=MAX_SAMPLE_SIZE, description="Traces to copy in `live`."
     )
+    items: ItemsArgument = Field(
+        default=None,
+        description="Part of the dataset: a number (seeded sample; larger ones contain smaller), ids, a condition on "
+        'metadata (`language=de and level in [1, 2]`), or what another run failed: `{"run": "a", "which": "failed"}` '
+        '(or `errored`), `{"run": "a", "score": "accuracy", "below": 0.5}`; `where` and `sample` narrow it. A resume '
+        "goes on with a wider choice, or `all`.",
+    )
     description: str | None = Field(default=None, description="What this run tries, for later readers.")
     metadata: dict[str, JsonValue] | None = Field(default=None, description="JSON object stored with the run.")
     resume: bool = Field(
@@ -164,7 +172,7 @@ class RunRequest(ScoringRequest):
     model: str | None = Field(default=None, description="Model for task_prompt.")
     provider: ProviderName | None = Field(default=None, description="Provider of that model.")
 
-    def step(self, why: str, **changes: JsonValue) -> NextStep:
+    def step(self, why: str, **changes: object) -> NextStep:
         """Propose this very call, with some arguments changed."""
         changed = self.model_copy(update=changes)
         return NextStep("run_experiment", changed.model_dump(mode="json", exclude_defaults=True), why)
@@ -200,7 +208,9 @@ class RunRequest(ScoringRequest):
         if self.task_script is not None and (self.model or self.provider):
             raise ValueError("model and provider apply to a task_prompt; a task_script calls its model itself")
         if self.source_type == "dataset" and self.sample_size != DEFAULT_SAMPLE_SIZE:
-            raise ValueError("sample_size needs source_type `live`; a dataset is run whole")
+            raise ValueError("sample_size needs source_type `live`; choose a part of a dataset by `items`")
+        if self.source_type == "live" and self.items is not None:
+            raise ValueError("items chooses from a dataset; with source_type `live`, sample_size says how many traces")
         if self.dry_run and self.resume:
             raise ValueError("a dry_run cannot be resumed: leave out dry_run or resume")
         if not self.run_name.strip():

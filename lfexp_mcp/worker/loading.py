@@ -16,6 +16,7 @@ from lfexp_mcp.model import (
     Provenance,
     ProviderName,
     ResolvedTaskPrompt,
+    RunMaker,
     RunPlan,
     RunSpec,
     ScriptMaker,
@@ -68,7 +69,7 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
         OSError: A file of it cannot be read.
     """
     run_spec = folder.next_run_spec()
-    items = list(folder.items())
+    items = list(folder.items(run_spec))
     log = RunLog(folder.log_path)
     os.chdir(run_spec.working_folder)
     import_from_source()
@@ -79,8 +80,8 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
     evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.evaluators]
     run_evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.run_evaluators]
     judges = [judge.maker for judge in run_spec.judges]
-    scripted = [makers.default for _, makers in evaluators]
-    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, (*judges, *scripted))
+    known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
+    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, known, run_spec.part)
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),
         *(

@@ -184,7 +184,7 @@ class Settlement:
         resource, public_key = self.sdk.provider.resource, self.sdk.settings.langfuse_public_key or ""
         rebuilt = [
             span
-            for item in self.folder.items()
+            for item in self.folder.items(self.run_spec)
             for repeat in repeats
             if (repeat, item.id) in missing.results
             for span in spans.rebuild(item, state.ended[repeat, item.id], resource, public_key)
@@ -223,7 +223,7 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
         if undelivered is None:
             plan = state.accepted.provenance.plan if state.accepted else None
-            plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores)
+            plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, part=run_spec.part)
             end = RunEnded(status="completed") if is_done else state.run_ended or DIED
             undelivered = None if await settlement.record_end(plan, state, end) else UNDELIVERED
         group.cancel_scope.cancel()

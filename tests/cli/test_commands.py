@@ -50,6 +50,34 @@ def test_a_run_that_does_not_complete_exits_with_1(shell: Shell, script: Callabl
     assert RunAnswer.model_validate(ran.json).status == "failed"
 
 
+def test_a_part_of_a_dataset_is_chosen_in_the_words_of_the_shell(
+    shell: Shell, script: Callable[..., str], tmp_path: Path
+) -> None:
+    name = f"part {tmp_path.name}"
+    rows = [{"id": f"{tmp_path.name}-{n}", "input": str(n), "language": "de" if n < 3 else "en"} for n in range(5)]
+    file = tmp_path / "items.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    shell("dataset", "create", "--name", name)
+    shell("dataset", "add-items", "--dataset", name, "--items-file", str(file))
+    task = script("same.py", "def task(*, item, **kwargs):\n    return item.input\n")
+    choices = {
+        "2": "2 of 5 items: a sample",
+        "language=de": "3 of 5 items: language=de",
+        f"{rows[0]['id']},{rows[4]['id']}": "2 of 5 items: listed by id",
+        '{"where": "language in [de, en]", "sample": 3}': "3 of 5 items: a sample of language in [de, en]",
+        "all": None,
+    }
+    for number, (items, part) in enumerate(choices.items()):
+        run = ("run", "--dataset", name, "--run-name", f"r{number}", "--task-script", task, "--items", items, "--json")
+        assert RunAnswer.model_validate(shell(*run).json).part == part
+    shown = shell("get-run", "--dataset", name, "--run-name", "r0")
+    assert "Part of the dataset: 2 of 5 items: a sample." in shown.out
+    assert "--items all --resume" in shown.out
+    assert (
+        shell("run", "--dataset", name, "--run-name", "no", "--task-script", task, "--items", "language=fr").code == 2
+    )
+
+
 def test_runs_are_listed_and_shown(shell: Shell, compared: Compared) -> None:
     listed = RunList.model_validate(shell("list-runs", "--dataset", compared.dataset, "--json").json)
     assert [run.name for run in listed.runs] == ["upper", "echo"]

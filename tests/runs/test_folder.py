@@ -198,7 +198,7 @@ def test_a_run_spec_and_items_of_version_0_1_are_read(tmp_path: Path) -> None:
     folder.run_spec_path.write_text(run_spec.model_dump_json(exclude={"version"}, indent=2), encoding="utf-8")
     folder.items_path.write_text('{"id":"a","input":1}\n{"id":"b","input":"x"}\n', encoding="utf-8")
     assert folder.run_spec() == run_spec.model_copy(update={"version": None})
-    assert [item.input for item in folder.items()] == [1, "x"]
+    assert [item.input for item in folder.items(folder.run_spec())] == [1, "x"]
 
 
 @pytest.mark.parametrize("position", range(0, 60, 7))
@@ -208,7 +208,7 @@ def test_a_flipped_bit_in_an_item_is_never_read_as_another_item(tmp_path: Path, 
     content[position % len(content)] ^= 1
     folder.items_path.write_bytes(content)
     with pytest.raises(StateError, match=r"item [12] is damaged"):
-        list(folder.items())
+        list(folder.items(folder.run_spec()))
 
 
 def test_a_run_whose_leftovers_are_being_sent_has_not_failed(tmp_path: Path) -> None:

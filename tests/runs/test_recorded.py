@@ -49,7 +49,7 @@ def test_a_run_spec_is_read_with_its_judges(folder: RunFolder) -> None:
 
 
 def test_dataset_items_are_read(folder: RunFolder) -> None:
-    first, second = folder.items()
+    first, second = folder.items(folder.run_spec())
     assert (first.id, first.input, first.expected_output, first.metadata) == ("a", {"q": 1}, "1", {"topic": "x"})
     assert (second.id, second.input, second.expected_output, second.metadata) == ("b", "two", None, {})
 

@@ -58,7 +58,7 @@ async def test_the_spans_around_a_task_are_made_again_as_they_were(scene: Scene)
     run_spec, state = folder.run_spec(), folder.read_state()
     assert state.accepted is not None
     spans = ItemSpans(run_spec, [state.accepted.provenance.experiment_metadata(run_spec, 0)])
-    items = {item.id: item for item in folder.items()}
+    items = {item.id: item for item in folder.items(folder.run_spec())}
     public_key = through.langfuse_public_key or ""
     rebuilt = [
         span

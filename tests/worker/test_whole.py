@@ -1,8 +1,5 @@
 """A real run, read on another machine: one with a folder of its own, on the same Langfuse."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import anyio
 import pytest
 
@@ -12,8 +9,7 @@ from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.workspace import Workspace, open_workspace
-from lfexp_mcp.settings import Settings
+from lfexp_mcp.services.workspace import Workspace
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
@@ -28,13 +24,6 @@ HALF = """
 
     EVALUATORS = [exact]
 """
-
-
-@pytest.fixture
-async def elsewhere(settings: Settings, tmp_path: Path) -> AsyncIterator[Workspace]:
-    """Another machine."""
-    async with open_workspace(settings.model_copy(update={"home": tmp_path / "elsewhere"})) as workspace:
-        yield workspace
 
 
 async def test_a_run_that_ended_is_whole_on_another_machine(scene: Scene, elsewhere: Workspace) -> None:

@@ -46,6 +46,7 @@ RUN_FIELDS = {
     "run_name",
     "status",
     "experiment_url",
+    "part",
     "total_items",
     "repeats",
     "succeeded",

@@ -73,6 +73,7 @@ def _issue(
 
 
 def _items(pair: RunPair) -> Iterator[ComparabilityIssue]:
+    yield from _parts(pair)
     both = pair.before.keys() & pair.after.keys()
     only_before, only_after = len(pair.before) - len(both), len(pair.after) - len(both)
     if only_before or only_after:
@@ -88,6 +89,22 @@ def _items(pair: RunPair) -> Iterator[ComparabilityIssue]:
             f"compared: {listed}."
         )
         yield _issue(pair, "content", message, unfair=not pair.item_ids)
+
+
+def _parts(pair: RunPair) -> Iterator[ComparabilityIssue]:
+    """Parts of the dataset; one that was chosen by the results of the other run is no fair ground to compare them."""
+    for mine, other in ((pair.run, pair.baseline), (pair.baseline, pair.run)):
+        plan = mine.record.plan
+        if plan is None or plan.part is None:
+            continue
+        message = f"Run {mine.name!r} is about a part of the dataset, {plan.part_shown}."
+        selected = plan.part.choice.run == other.name
+        if selected:
+            message += (
+                f" {other.name!r} is low on them because they were chosen so, and any other run does better there: "
+                "run both over a part that was chosen otherwise."
+            )
+        yield _issue(pair, "part", message, unfair=selected)
 
 
 def _statuses(pair: RunPair) -> Iterator[ComparabilityIssue]:

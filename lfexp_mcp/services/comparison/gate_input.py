@@ -49,6 +49,9 @@ class GateInput:
     baseline_status: RunStatus
     measures: Mapping[str, Measure]
     """By score name, and `error_rate`."""
+    part: str | None = None
+    """The part of the dataset that the run is about; see `RunPlan.part_shown`."""
+    baseline_part: str | None = None
 
 
 def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMetrics) -> GateInput:
@@ -74,7 +77,15 @@ def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMet
     )
     # A score of that name takes precedence.
     measures.setdefault(ERROR_RATE, error_rate)
-    return GateInput(pair.run.name, pair.run.record.status, pair.baseline.record.status, measures)
+    baseline, run = pair.baseline.record, pair.run.record
+    return GateInput(
+        run=run.run_name,
+        status=run.status,
+        baseline_status=baseline.status,
+        part=run.part_shown,
+        baseline_part=baseline.part_shown,
+        measures=measures,
+    )
 
 
 def _measure(pair: RunPair, score: str, mean: float | None, compared: ScoreComparison | None) -> Measure:

@@ -200,6 +200,14 @@ def _checked(
     value: float | None = None,
     unit: str | None = None,
 ) -> GateCheck:
+    is_relative = isinstance(condition, NotWorse) or condition.delta
+    part = run.part or (run.baseline_part if is_relative else None)
     return GateCheck(
-        expression=condition.expression, run=run.run, outcome=outcome, value=value, unit=unit, message=message
+        expression=condition.expression,
+        run=run.run,
+        outcome=outcome,
+        value=value,
+        unit=unit,
+        message=f"{message} On a part of the dataset: {part}." if part else message,
+        part=part,
     )

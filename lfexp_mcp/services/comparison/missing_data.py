@@ -31,7 +31,7 @@ class MissingData:
     one_sided: int = 0
     """Items scored by one run's evaluator, and left out by the other's."""
     unshared: int = 0
-    """Items of the larger run that the other does not have with the same content."""
+    """Items that one run does not have, or not with the same content, though it is about the whole dataset."""
 
     @property
     def total(self) -> int:
@@ -148,7 +148,11 @@ def _pending(*items: ItemResult) -> MissingReason | None:
 
 
 def _unshared(pair: RunPair, shared: int) -> int:
-    return max(len(pair.before), len(pair.after)) - shared
+    """Count the items without a partner; what a part of the dataset leaves out by choice is not missing."""
+    both = len(pair.before.keys() & pair.after.keys())
+    only_before = 0 if pair.run.record.part_shown else len(pair.before) - both
+    only_after = 0 if pair.baseline.record.part_shown else len(pair.after) - both
+    return max(only_before, only_after) + both - shared
 
 
 def _noun(values: ScoredRun) -> str:

@@ -51,6 +51,7 @@ def describe_metrics(
     return RunMetrics(
         run=record.run_name,
         status=record.status,
+        part=record.part_shown,
         items=record.total_items,
         succeeded=succeeded,
         failed=failed,

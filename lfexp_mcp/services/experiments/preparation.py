@@ -18,6 +18,7 @@ from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -48,11 +49,8 @@ class PreparedRun:
     """None keeps the items that the folder has."""
     earlier: Sequence[Event] = ()
     """What another machine did of the run; the journal begins with it."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the run begins here, rather than goes on."""
-        return self.items is not None
+    is_new: bool = True
+    """Whether the run begins here, rather than goes on."""
 
     def write(self) -> None:
         """Write it to its folder.
@@ -66,7 +64,7 @@ class PreparedRun:
             raise _is_running(run_name, dataset)
         if self.is_new and self.folder.has_started():
             raise _exists(run_name, dataset, resume_step(dataset, run_name))
-        self.folder.write_run_spec(self.run_spec, self.items)
+        self.folder.write_run_spec(self.run_spec, self.items, is_new=self.is_new)
         if self.earlier:
             journal = self.folder.open_journal()
             journal.append(*self.earlier)
@@ -105,8 +103,9 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
         items = await ws.gateway.datasets.items(dataset.name)
-    whole = await _new_run_spec(ws, request, dataset, items, await _heads(ws, dataset, request))
-    few = items[:DRY_RUN_ITEMS]
+    chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
+    whole = await _new_run_spec(ws, request, dataset, chosen, await _heads(ws, dataset, request))
+    few = chosen.items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
     return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few)
 
@@ -134,13 +133,17 @@ async def _prepare_new(
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
     if experiment is None:
-        return PreparedRun(folder, await _new_run_spec(ws, request, dataset, items, heads), items)
+        chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
+        return PreparedRun(folder, await _new_run_spec(ws, request, dataset, chosen, heads), chosen.items)
     completeness = await read_completeness(ws, experiment)
-    run_spec = await _new_run_spec(ws, request, dataset, items, heads, completeness)
     earlier = await _read_results(ws, completeness, heads)
+    has = {event.item_id for event in earlier if isinstance(event, ItemEnded)}
+    part = completeness.plan.part if completeness.plan else None
+    chosen = await choose_again(ws, dataset.name, request, items, part, has)
+    run_spec = await _new_run_spec(ws, request, dataset, chosen, heads, completeness)
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
-    return PreparedRun(folder, run_spec, items, earlier)
+    return PreparedRun(folder, run_spec, chosen.items, earlier)
 
 
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
@@ -160,11 +163,22 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             "use another run name.",
             next=[request.step("Resume it with its repeats.", repeats=1)],
         )
-    items = list(folder.items())
+    items = list(folder.items(before))
+    wider = await choose_wider(ws, dataset.name, request, before.part, items)
+    if wider is not None:
+        items = wider.items
+        changes = {
+            "item_count": len(items),
+            "part": wider.part,
+            "dataset_version": wider.dataset_version or before.dataset_version,
+            "warnings": tuple(dict.fromkeys((*before.warnings, *wider.notes))),
+        }
+        before = before.model_copy(update=changes)
     state = await anyio.to_thread.run_sync(folder.read_state)
     _check_options(request, state)
     run_spec = await resolve_prompts(ws, request, before, dataset, items, state)
-    return PreparedRun(folder, await _with_request(ws, request, run_spec), None)
+    run_spec = await _with_request(ws, request, run_spec)
+    return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
 
 
 def _check_options(request: RunRequest, state: RunState) -> None:
@@ -184,13 +198,11 @@ async def _new_run_spec(
     ws: Workspace,
     request: RunRequest,
     dataset: Dataset,
-    items: Sequence[DatasetItem],
+    chosen: ChosenItems,
     heads: Sequence[ExperimentHead],
     completeness: Completeness | None = None,
 ) -> RunSpec:
-    if not items:
-        add_items = NextStep("create_dataset", {"name": dataset.name}, "Add items.")
-        raise UsageError(f"Dataset {dataset.name!r} has no items.", next=[add_items])
+    items = chosen.items
     run_spec = RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -198,13 +210,15 @@ async def _new_run_spec(
         public_key=ws.gateway.public_key,
         dataset_id=dataset.id,
         dataset_name=dataset.name,
-        dataset_version=max((item.updated for item in items if item.updated is not None), default=dataset.created),
+        dataset_version=chosen.dataset_version or dataset.created,
         item_count=len(items),
+        part=chosen.part,
         experiments=tuple(heads),
         working_folder=working_folder(),
     )
     versions = completeness.judge_versions if completeness else None
     run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, versions=versions)
+    run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
     return await _with_request(ws, request, run_spec)
 
 

@@ -1,6 +1,7 @@
 """Launching a run, and waiting for it for a while."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
@@ -111,11 +112,13 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
         step = NextStep(
             tool="run_experiment",
             arguments=request.model_copy(update={"dry_run": False}).model_dump(mode="json", exclude_defaults=True),
-            why="Run the whole dataset.",
+            why="Run all of it.",
         )
-        estimate = await _estimate(ws, record, follower.run_spec.dry_run_of or 0)
+        results = follower.run_spec.dry_run_of or 0
+        estimate = await _estimate(ws, record, results)
+        part = replace(record.plan, items=results // request.repeats).part_shown if record.plan else None
         changes = {"experiment_url": None, "undelivered": 0, "log": None, "estimate": estimate, "next": [step]}
-        return answer.model_copy(update=changes)
+        return answer.model_copy(update={**changes, "part": part})
     finally:
         with anyio.CancelScope(shield=True):
             await launch.cancel()

@@ -91,6 +91,7 @@ def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=_status(folder) or listed_status(experiment),
         planned=provenance.plan.results if provenance and provenance.plan else None,
+        part=provenance.plan.part_shown if provenance and provenance.plan else None,
     )
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
-from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, RunRecord, Score
+from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, RunPlan, RunRecord, Score
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
@@ -239,7 +239,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
         model_usage=journal.model_usage,
         warnings=(*record.warnings, *journal.warnings),
-        plan=journal.plan,
+        plan=_plan(journal, items),
     )
     additions = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((results, "result"), (scores, "score")) if n]
     if not additions:
@@ -247,6 +247,14 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
     return merged.with_warning(
         f"Langfuse does not show all yet: {' and '.join(additions)} come from the journal on this machine."
     )
+
+
+def _plan(journal: RunRecord, items: Sequence[ItemResult]) -> RunPlan | None:
+    """The plan of the journal, unless a resume on another machine has gone on to further items."""
+    plan, known = journal.plan, len({item.item_id for item in items})
+    if plan is None or plan.part is None or known <= plan.items:
+        return plan
+    return replace(plan, items=known, part=plan.part if known < plan.part.of else None)
 
 
 def _merge_scores(shown: ItemResult, kept: ItemResult) -> tuple[ItemResult, int]:

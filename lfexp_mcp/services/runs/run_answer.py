@@ -101,6 +101,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
             record.experiment_ids[0], follower.run_spec.project_id if follower else None
         ),
         description=record.description,
+        part=record.part_shown,
         total_items=record.total_items,
         repeats=len(record.experiment_ids),
         succeeded=(succeeded := summary.counts["succeeded"]),
@@ -188,6 +189,9 @@ def _next_steps(
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
         steps.append(NextStep("analyze_run", {**run, "show_failures": True}, why))
+    if record.status == "completed" and record.part_shown is not None:
+        arguments = {**_kept_by_no_resume(run_spec), "items": "all"}
+        steps.append(resume_step(record.dataset, record.run_name, arguments, "Go on to the rest of the dataset."))
     return [*steps, list_runs_step(record.dataset, "See which runs there are to compare this one with.")]
 
 
@@ -207,16 +211,20 @@ def _resume_step(record: RunRecord, run_spec: RunSpec | None, judges: list[JsonV
     """Propose a resume with what it does not keep by itself: the limits, and all of a run of another machine."""
     why = "Resume: run what is missing or failed, score what is not, send what Langfuse has not acknowledged."
     if run_spec is None:
-        arguments: dict[str, JsonValue] = {"task_script": "<path>.py"}
         why += " It was started on another machine: name the scripts and judges that it had."
-    else:
-        # The time-out of the whole run is left out: it may be why the run ended.
-        arguments = run_spec.limits.model_dump(mode="json", exclude_defaults=True, include=RESUMED_LIMITS)
-        if run_spec.python:
-            arguments["python"] = str(run_spec.python)
+    arguments = _kept_by_no_resume(run_spec)
     if judges:
         arguments["judges"] = judges
     if bare:
         arguments["evaluator_script"] = "<path>.py"
         why += " With an evaluator script, or `judges`, it is scored."
     return resume_step(record.dataset, record.run_name, arguments, why)
+
+
+def _kept_by_no_resume(run_spec: RunSpec | None) -> dict[str, JsonValue]:
+    """The arguments that a resume has to name again."""
+    if run_spec is None:
+        return {"task_script": "<path>.py"}
+    # The time-out of the whole run is left out: it may be why the run ended.
+    arguments = run_spec.limits.model_dump(mode="json", exclude_defaults=True, include=RESUMED_LIMITS)
+    return arguments | ({"python": str(run_spec.python)} if run_spec.python else {})

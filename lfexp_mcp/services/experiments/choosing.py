@@ -1,0 +1,277 @@
+"""Choosing the items of a run."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lfexp_mcp.errors import NotFoundError, UsageError, name_some
+from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, ItemResult, NextStep, digest_of
+from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
+from lfexp_mcp.services.metadata_conditions import select
+from lfexp_mcp.services.next_steps import resume_step
+from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.workspace import Workspace
+
+MAX_ID_SHOWN = 100
+FORMS = "Items are chosen by a number (a sample), ids, a condition on metadata such as `language=de`, or `all`."
+COMPARED_DECIMALS = 9
+"""Further decimals of a score hold rounding errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenItems:
+    """The items of a run."""
+
+    items: list[DatasetItem]
+    """In the order of the dataset."""
+    part: DatasetPart | None = None
+    """None for the whole dataset."""
+    dataset_version: datetime | None = None
+    """When an item of the dataset, chosen or not, was changed last; None if that is not known."""
+    notes: tuple[str, ...] = ()
+    """What the caller should know about the choice."""
+
+
+async def choose_items(
+    ws: Workspace, dataset: str, run_name: str, items: Sequence[DatasetItem], choice: ItemChoice | None
+) -> ChosenItems:
+    """Choose items of a dataset.
+
+    A sample is drawn by the hash of the items' ids: it is the same on every machine, a larger one contains a smaller,
+    and items that are added or removed displace no others than they have to.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset's name.
+        run_name: The run that they are for.
+        items: All items of the dataset.
+        choice: None for all.
+
+    Raises:
+        NotFoundError: There is no such item, metadata key, run or score.
+        UsageError: Nothing is chosen, or the choice has two meanings.
+    """
+    if not items:
+        raise UsageError(
+            f"Dataset {dataset!r} has no items.", next=[NextStep("create_dataset", {"name": dataset}, "Add items.")]
+        )
+    if choice is None or choice.is_whole:
+        return ChosenItems(list(items), dataset_version=_version(items))
+    left, notes = list(items), list[str]()
+    if choice.ids:
+        left = _with_ids(dataset, left, choice.ids)
+    if choice.run is not None:
+        left, more = await _by_results(ws, dataset, run_name, left, choice)
+        notes += more
+    if choice.where is not None:
+        left, more = select(left, choice.where)
+        notes += more
+    if choice.sample is not None:
+        notes += _sample_notes(left, choice.sample)
+        drawn = {item.id for item in sorted(left, key=_place_in_samples)[: choice.sample]}
+        left = [item for item in left if item.id in drawn]
+    return ChosenItems(left, _part(left, len(items), choice), _version(items), tuple(notes))
+
+
+async def choose_again(
+    ws: Workspace,
+    dataset: str,
+    request: RunRequest,
+    items: Sequence[DatasetItem],
+    part: DatasetPart | None,
+    has: Collection[str],
+) -> ChosenItems:
+    """Choose the items of a run that another machine began: those that it had, or more.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset's name.
+        request: The resume.
+        items: All items of the dataset.
+        part: The part that the run is about.
+        has: The ids of the items that have results.
+
+    Raises:
+        UsageError: Which items it had can no longer be told, or the request leaves out some.
+    """
+    if request.items is not None or part is None:
+        chosen = await choose_items(ws, dataset, request.run_name, items, request.items)
+        _check_wider(dataset, request.run_name, chosen, has, items)
+        return chosen
+    if not part.ids_left_out:
+        chosen = await choose_items(ws, dataset, request.run_name, items, part.choice)
+        if digest_of(item.id for item in chosen.items) == part.digest:
+            return chosen
+    raise UsageError(
+        f"Run {request.run_name!r} is about a part of the dataset ({part.choice}), of which this machine cannot tell "
+        "the items: they are too many to be recorded, or the dataset or another run has changed since. Pass the "
+        "`items` to go on with.",
+        next=[request.step("Go on to all items of the dataset.", items=ItemChoice())],
+    )
+
+
+async def choose_wider(
+    ws: Workspace, dataset: str, request: RunRequest, part: DatasetPart | None, kept: Sequence[DatasetItem]
+) -> ChosenItems | None:
+    """Choose the items that a resume adds to a run of this machine, whose own stay as they were when it began.
+
+    Args:
+        ws: The workspace.
+        dataset: The dataset's name.
+        request: The resume.
+        part: The part that the run is about.
+        kept: The items that it has.
+
+    Returns:
+        The items of the run first, then the others; None to keep those that it has.
+
+    Raises:
+        UsageError: The request leaves out items that the run has.
+    """
+    choice = request.items
+    if choice is None or (part is not None and part.choice == choice):
+        return None
+    items = await ws.gateway.datasets.items(dataset)
+    wider = await choose_items(ws, dataset, request.run_name, items, choice)
+    if part is not None and wider.part is not None and part.digest == wider.part.digest:
+        return None
+    before = {item.id: (item.input, item.expected_output) for item in kept}
+    _check_wider(dataset, request.run_name, wider, before, items)
+    changed = sum(item.id in before and before[item.id] != (item.input, item.expected_output) for item in items)
+    notes = list(wider.notes)
+    if changed:
+        notes.append(f"{changed} items have changed in the dataset since the run began; it keeps them as they were.")
+    added = [item for item in wider.items if item.id not in before]
+    all_ids = before.keys() | {item.id for item in items}
+    chosen = [*kept, *added]
+    return ChosenItems(chosen, _part(chosen, len(all_ids), choice), wider.dataset_version, tuple(notes))
+
+
+def _check_wider(
+    dataset: str, run_name: str, wider: ChosenItems, has: Collection[str], items: Sequence[DatasetItem]
+) -> None:
+    """Check that a choice leaves out no item that a run has, except those that the dataset no longer has."""
+    left_out = {item.id for item in items}.intersection(has).difference(item.id for item in wider.items)
+    if left_out:
+        raise UsageError(
+            f"Run {run_name!r} has {len(has)} items, of which this choice leaves out {len(left_out)}: a resume only "
+            "adds items. Omit `items` to finish those that it has, choose more, or use another run name.",
+            next=[
+                resume_step(dataset, run_name, why="Finish the items that it has."),
+                resume_step(dataset, run_name, {"items": "all"}, "Go on to all items of the dataset."),
+            ],
+        )
+
+
+def _part(chosen: Sequence[DatasetItem], of: int, choice: ItemChoice) -> DatasetPart | None:
+    return DatasetPart.chosen(choice, (item.id for item in chosen), of) if len(chosen) < of else None
+
+
+def _version(items: Sequence[DatasetItem]) -> datetime | None:
+    return max((item.updated for item in items if item.updated is not None), default=None)
+
+
+def _place_in_samples(item: DatasetItem) -> bytes:
+    return hashlib.sha256(f"lfexp-sample-v1/{item.id}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _sample_notes(items: Sequence[DatasetItem], sample: int) -> list[str]:
+    if sample > len(items):
+        return [f"There are {len(items)} items to draw {sample} from: all are run."]
+    if any(item.id == str(sample) for item in items):
+        return [f"{sample} is a sample of that size; the item of that id is chosen by a list, ['{sample}']."]
+    return []
+
+
+def _with_ids(dataset: str, items: Sequence[DatasetItem], ids: Sequence[str]) -> list[DatasetItem]:
+    known = {item.id for item in items}
+    unknown = [item_id for item_id in ids if item_id not in known]
+    if unknown:
+        others = f"{len(unknown)} of {len(ids)} ids are not there. " if len(unknown) > 1 else ""
+        raise NotFoundError.of(
+            f"active item of dataset {dataset!r}",
+            unknown[0][:MAX_ID_SHOWN],
+            [item.id for item in items],
+            f"{others}It may be archived, or of another dataset. {FORMS}",
+        )
+    chosen = set(ids)
+    return [item for item in items if item.id in chosen]
+
+
+async def _by_results(
+    ws: Workspace, dataset: str, run_name: str, items: Sequence[DatasetItem], choice: ItemChoice
+) -> tuple[list[DatasetItem], list[str]]:
+    """Choose items by their results in another run; return them, and notes."""
+    other = choice.run or ""
+    if other == run_name:
+        why = "Run again what failed or is missing in it."
+        raise UsageError(
+            f"Run {other!r} cannot be chosen from by itself; a resume runs again what failed in it.",
+            next=[resume_step(dataset, run_name, why=why)],
+        )
+    record = await read_run(ws, dataset, other)
+    run = interpret_run(record, await configured_scales(ws, record.scores))
+    notes = []
+    if record.status != "completed":
+        ended = sum(item.status != "pending" for item in record.items)
+        notes.append(f"Run {other!r} is {record.status}: chosen by {ended} of its {record.total_items} results.")
+    found: set[str] = set()
+    if choice.which is not None:
+        found |= {item.item_id for item in record.items if item.status == "failed"}
+    if choice.which != "errored":
+        scores, more = _scores(run, choice)
+        notes += more
+        found |= {item.item_id for item in record.items for name in scores if _is_low(run, item, name, choice)}
+        notes += _lacking(run, scores) if choice.score is not None or choice.below is not None else []
+    chosen = [item for item in items if item.id in found]
+    if not chosen:
+        raise UsageError(f"Nothing to run: of {len(record.items)} results of run {other!r}, none is {choice}.")
+    known = {item.id for item in items}
+    if gone := found - known:
+        notes.append(f"{len(gone)} of the items chosen by run {other!r} are not among the dataset's (now).")
+    return chosen, notes
+
+
+def _scores(run: ScoredRun, choice: ItemChoice) -> tuple[list[str], list[str]]:
+    """The scores that a choice is about, and notes."""
+    usable = [name for name, how in run.interpretations.items() if how.is_canonical and not how.mixed]
+    if choice.score is None:
+        if choice.below is not None and len(usable) != 1:
+            raise UsageError(
+                f"Below {choice.below} on which score of run {run.name!r}? Say `score`: {name_some(usable)}."
+            )
+        mixed = [name for name, how in run.interpretations.items() if how.mixed]
+        return usable, [f"{name!r} has several makers in {run.name!r}, and chooses no item." for name in mixed]
+    if choice.score not in run.interpretations:
+        raise NotFoundError.of(f"score in run {run.name!r}", choice.score, run.interpretations)
+    how = run.interpretations[choice.score]
+    if how.mixed:
+        makers = "; ".join(dict.fromkeys(maker.label for maker in how.makers))
+        raise UsageError(f"{choice.score!r} has several makers in {run.name!r}, whose values are not alike: {makers}.")
+    if not how.is_canonical:
+        raise UsageError(f"{choice.score!r} in {run.name!r} has no values on 0-1: {how.problem or 'it has no scale'}.")
+    return [choice.score], []
+
+
+def _is_low(run: ScoredRun, item: ItemResult, name: str, choice: ItemChoice) -> bool:
+    score, how = run.score_of(item, name), run.interpretations[name]
+    value = how.canonical(score) if score is not None else None
+    if value is None or how.scale is None:
+        return False
+    limit = Limit(PASS_MARK) if choice.below is None else parse_limit(str(choice.below))
+    try:
+        return round(value, COMPARED_DECIMALS) < round(limit.canonical(how.scale), COMPARED_DECIMALS)
+    except ValueError as error:
+        raise UsageError(f"below {choice.below}: {error}.") from None
+
+
+def _lacking(run: ScoredRun, scores: Sequence[str]) -> list[str]:
+    counts = {name: sum(run.score_of(item, name) is None for item in run.record.items) for name in scores}
+    return [
+        f"{count} results of {run.name!r} have no {name!r}: not chosen by it."
+        for name, count in counts.items()
+        if count
+    ]
