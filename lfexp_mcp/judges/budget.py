@@ -1,11 +1,12 @@
 """Limits what a run spends on models."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import anyio
 
 from lfexp_mcp.errors import BudgetError, JudgeError
-from lfexp_mcp.judges.prices import PriceTable, published_source
+from lfexp_mcp.judges.prices import BATCH_SHARE, PriceTable, published_source
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 
 CHARACTERS_PER_TOKEN = 3
@@ -77,6 +78,26 @@ class Budget:
         self._in_flight += 1
         return Reservation(request.model, cost)
 
+    def admit(self, requests: Iterable[ModelRequest], submitted: Iterable[ModelRequest]) -> int:
+        """Count the requests, from the first on, whose batch the budget covers: a batch cannot be stopped by its cost.
+
+        Args:
+            requests: Those to submit.
+            submitted: Those in batches whose answers are not charged yet.
+        """
+        left = self.left - BATCH_SHARE * sum(map(self._cost_of, submitted))
+        admitted = 0
+        for request in requests:
+            left -= BATCH_SHARE * self._cost_of(request)
+            if left < 0:
+                break
+            admitted += 1
+        return admitted
+
+    def charge(self, request: ModelRequest, answer: ModelAnswer) -> None:
+        """Add what a request of a batch did cost."""
+        self._charge(Reservation(request.model, self._cost_of(request)), answer)
+
     def settle(self, reservation: Reservation, answer: ModelAnswer | None) -> None:
         """Replace a reservation by what the call did cost.
 
@@ -95,10 +116,11 @@ class Budget:
         price = self._prices.price_of(reservation.model)
         if answer is None or price is None:
             return
+        share = BATCH_SHARE if answer.batched else 1.0
         if not answer.metered:
-            self.spent += reservation.cost
+            self.spent += reservation.cost * share
             return
-        self.spent += price.cost(answer.input_tokens, answer.output_tokens)
+        self.spent += price.cost(answer.input_tokens, answer.output_tokens) * share
         answers, tokens = self._answers.get(reservation.model, (0, 0))
         self._answers[reservation.model] = (answers + 1, tokens + answer.output_tokens)
 

@@ -1,8 +1,10 @@
 """Build the messages of a judge: its filled prompt, the values fenced off as data, and the format of the answer."""
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from pydantic import JsonValue
 
@@ -10,7 +12,7 @@ from lfexp_mcp.judges.providers.messages import ModelAnswer
 from lfexp_mcp.judges.templates import as_text, fill
 from lfexp_mcp.model import Message, ResolvedJudge, Scale
 
-_NONCE_BYTES = 8
+_KEY_BYTES = 32
 _ROLE = "You are an impartial judge of what another system wrote."
 
 
@@ -21,13 +23,17 @@ class Fence:
     nonce: str
 
     @classmethod
-    def around_texts(cls, texts: Iterable[str]) -> "Fence":
-        """Create a fence whose nonce occurs in none of the texts."""
+    def around_texts(cls, texts: Iterable[str], secret: bytes | None = None) -> "Fence":
+        """Create a fence whose nonce occurs in none of the texts.
+
+        Args:
+            texts: The data.
+            secret: The key of the nonce, which the same texts always get again then; None for a random one.
+        """
         known = list(texts)
-        nonce = secrets.token_hex(_NONCE_BYTES)
-        while any(nonce in text for text in known):
-            nonce = secrets.token_hex(_NONCE_BYTES)
-        return cls(nonce)
+        key, data = secret or secrets.token_bytes(_KEY_BYTES), "\0".join(known).encode(errors="surrogatepass")
+        nonces = (hashlib.blake2b(b"%d:%b" % (number, data), digest_size=8, key=key).hexdigest() for number in count())
+        return cls(next(nonce for nonce in nonces if not any(nonce in text for text in known)))
 
     def enclose(self, text: str) -> str:
         """Wrap a text in the markers, which also fit into a sentence, a code block or JSON."""
@@ -58,7 +64,7 @@ class JudgeQuestion:
         return (*self.messages, Message("assistant", answer.text), Message("user", demand))
 
 
-def judge_question(judge: ResolvedJudge, values: Mapping[str, object]) -> JudgeQuestion:
+def judge_question(judge: ResolvedJudge, values: Mapping[str, object], secret: bytes | None = None) -> JudgeQuestion:
     """Build the messages that ask a judge about one item.
 
     Every value in the prompt is fenced, since a dataset, its metadata and a task's output may contain instructions to
@@ -67,8 +73,9 @@ def judge_question(judge: ResolvedJudge, values: Mapping[str, object]) -> JudgeQ
     Args:
         judge: The judge.
         values: The values of the placeholders, see `templates.item_values`.
+        secret: See `Fence.around_texts`.
     """
-    fence = Fence.around_texts(map(as_text, values.values()))
+    fence = Fence.around_texts(map(as_text, values.values()), secret)
     filled = [Message(message.role, fill(message.content, values, fence.enclose)) for message in judge.messages]
     if filled[0].role == "system":
         filled[0] = Message("system", f"{fence.statement}\n\n{filled[0].content}")

@@ -1,6 +1,6 @@
 """Calls models: paced per provider, with retries and a budget, and every call metered."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +11,7 @@ import anyio
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
 from lfexp_mcp.gateway import host_of
+from lfexp_mcp.judges.batches import Batches, Outcome
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, CallFailure, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.providers.provider import Provider
@@ -59,6 +60,25 @@ class ModelClient:
         self._budget = budget
         self._on_retry = on_retry
         self._providers: dict[ProviderName, _PacedProvider] = {}
+        self._batched: Mapping[str, Outcome] = {}
+        self._closed: str | None = None
+
+    def batches(self, provider: ProviderName) -> Batches:
+        """Return the batches of a provider.
+
+        Raises:
+            JudgeError: The provider's key is not set.
+        """
+        return Batches(self._provider(provider).provider, self._policy)
+
+    def use(self, batched: Mapping[str, Outcome], closed: str | None = None) -> None:
+        """Answer requests from batches, which are charged already.
+
+        Args:
+            batched: The outcomes by the requests' ids.
+            closed: Why no calls are made for others; None if they are.
+        """
+        self._batched, self._closed = batched, closed
 
     async def ask(self, provider: ProviderName, request: ModelRequest, meter: Meter) -> ModelAnswer:
         """Ask a model, with retries.
@@ -74,6 +94,13 @@ class ModelClient:
             BudgetError: The budget does not cover the call.
             JudgeError: The provider's key is not set.
         """
+        if request.id is not None and (outcome := self._batched.get(request.id)) is not None:
+            meter.add(_batched_usage(outcome))
+            if isinstance(outcome, CallFailure):
+                raise ProviderError(outcome.message)
+            return outcome
+        if self._closed is not None:
+            raise ProviderError(self._closed)
         paced = self._provider(provider)
         if self._budget is None:
             return await paced.ask(request, meter)
@@ -108,6 +135,21 @@ class ModelClient:
             pace = Pace(self._settings.judge_concurrency)
             self._providers[provider] = _PacedProvider(client, pace, self._policy, on_retry)
         return self._providers[provider]
+
+
+def _batched_usage(outcome: Outcome) -> ModelUsage:
+    if isinstance(outcome, CallFailure):
+        return ModelUsage(calls=1, batched=1)
+    tokens_in, tokens_out = outcome.input_tokens, outcome.output_tokens
+    return ModelUsage(
+        calls=1,
+        unmetered=int(not outcome.metered),
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        batched=1,
+        batched_input_tokens=tokens_in,
+        batched_output_tokens=tokens_out,
+    )
 
 
 @asynccontextmanager

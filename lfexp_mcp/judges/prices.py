@@ -15,6 +15,9 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.model import ModelUsage
 
+BATCH_SHARE = 0.5
+"""What a request of a batch costs of the usual price, at OpenAI (https://platform.openai.com/docs/guides/batch) and
+Anthropic (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing) alike."""
 MAX_PATTERN_CHARS = 1000
 MAX_NAME_CHARS = 100
 SELLERS = ("openai", "anthropic")
@@ -69,7 +72,8 @@ class PriceTable:
         price = self.price_of(model)
         if price is None or usage.unmetered:
             return None
-        return price.cost(usage.input_tokens, usage.output_tokens)
+        batched = price.cost(usage.batched_input_tokens, usage.batched_output_tokens)
+        return price.cost(usage.input_tokens, usage.output_tokens) - batched * (1 - BATCH_SHARE)
 
 
 async def open_prices(rows: Iterable[ModelPrice], models: Iterable[str]) -> PriceTable:

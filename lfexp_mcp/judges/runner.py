@@ -1,7 +1,10 @@
 """Runs judges on items: asks their models, reads the replies, and asks again if a reply has no score."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -12,7 +15,7 @@ from lfexp_mcp.judges.judge_prompt import JudgeQuestion, answer_schema, judge_qu
 from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import JudgeReply, read_reply
-from lfexp_mcp.judges.templates import item_values
+from lfexp_mcp.judges.templates import as_text, item_values
 from lfexp_mcp.judges.verdict import Verdict
 from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge
 
@@ -50,7 +53,11 @@ class JudgeRunner:
     """
 
     def __init__(
-        self, models: ModelClient, on_generation: OnGeneration | None = None, on_usage: OnUsage | None = None
+        self,
+        models: ModelClient,
+        on_generation: OnGeneration | None = None,
+        on_usage: OnUsage | None = None,
+        secret: bytes | None = None,
     ) -> None:
         """Create a runner.
 
@@ -58,7 +65,10 @@ class JudgeRunner:
             models: Calls the models.
             on_generation: Traces each question to a model.
             on_usage: Called once per item with what judging it used, failed calls and unreadable replies included.
+            secret: Identifies the requests of a batch, so that they are the same ones in another process; None without
+                batches.
         """
+        self._secret = secret
         self._models = models
         self._on_generation = on_generation
         self._on_usage = on_usage
@@ -71,10 +81,12 @@ class JudgeRunner:
         output: object,
         expected_output: JsonValue,
         metadata: dict[str, JsonValue],
+        result_id: str = "",
     ) -> Verdict:
         """Let a judge score one item, with `judge.samples` votes.
 
-        Failed votes are left out as long as one succeeds.
+        Failed votes are left out as long as one succeeds. The first request of each vote may be one of a batch, see
+        `requests`; a reply that cannot be read is asked for again by a call.
 
         Raises:
             JudgeReplyError: No reply has a score, though the judge was asked again.
@@ -89,24 +101,24 @@ class JudgeRunner:
             metadata=metadata,
             missing=judge.missing_expected_output,
         )
-        question = judge_question(judge, values)
+        question, requests = self._ask_about(judge, values, result_id)
         meter = Meter()
         votes: list[JudgeReply] = []
         errors: list[LfexpError] = []
 
-        async def vote() -> None:
+        async def vote(request: ModelRequest) -> None:
             try:
-                votes.append(await self._vote(judge, question, meter))
+                votes.append(await self._vote(judge, question, request, meter))
             except LfexpError as error:
                 errors.append(error)
 
         try:
             if judge.samples == 1:
-                await vote()
+                await vote(requests[0])
             else:
                 async with open_group() as group:
-                    for _ in range(judge.samples):
-                        group.start_soon(vote)
+                    for request in requests:
+                        group.start_soon(vote, request)
         finally:
             if self._on_usage is not None:
                 self._on_usage(judge, meter.usage)
@@ -115,9 +127,57 @@ class JudgeRunner:
             raise stopping or errors[0]
         return Verdict.of_votes(judge, votes, meter.usage)
 
-    async def _vote(self, judge: ResolvedJudge, question: JudgeQuestion, meter: Meter) -> JudgeReply:
+    def requests(
+        self,
+        judge: ResolvedJudge,
+        *,
+        input: JsonValue,
+        output: object,
+        expected_output: JsonValue,
+        metadata: dict[str, JsonValue],
+        result_id: str,
+    ) -> list[ModelRequest]:
+        """Return the first request of each vote on one item, for a batch; see `judge`.
+
+        Args:
+            judge: The judge.
+            input: The item's.
+            output: What is judged.
+            expected_output: The item's.
+            metadata: The item's.
+            result_id: Tells the output from others that say the same.
+        """
+        values = item_values(
+            input=input,
+            output=output,
+            expected_output=expected_output,
+            metadata=metadata,
+            missing=judge.missing_expected_output,
+        )
+        _, requests = self._ask_about(judge, values, result_id)
+        return requests
+
+    def _ask_about(
+        self, judge: ResolvedJudge, values: Mapping[str, object], result_id: str
+    ) -> tuple[JudgeQuestion, list[ModelRequest]]:
+        question = judge_question(judge, values, self._secret)
         parameters = {**judge.defaults, **judge.parameters}
-        answer = await self._ask(judge, _request(judge, question.messages, parameters), meter)
+        asked = _request(judge, question.messages, parameters)
+        if self._secret is None:
+            return question, [asked] * judge.samples
+        texts = {name: as_text(value) for name, value in values.items()}
+        identity = json.dumps([result_id, judge.model_dump(mode="json", exclude_defaults=True), texts]).encode()
+        ids = [
+            hashlib.blake2b(b"%d:%b" % (sample, identity), digest_size=20, key=self._secret).hexdigest()
+            for sample in range(judge.samples)
+        ]
+        return question, [replace(asked, id=each) for each in ids]
+
+    async def _vote(
+        self, judge: ResolvedJudge, question: JudgeQuestion, request: ModelRequest, meter: Meter
+    ) -> JudgeReply:
+        parameters = request.parameters
+        answer = await self._ask(judge, request, meter)
         try:
             return self._read(answer, judge)
         except JudgeReplyError:

@@ -66,6 +66,8 @@ class Verdict:
             "output_tokens": self.usage.output_tokens,
             "seconds": round(self.usage.seconds, 3),
         }
+        if self.usage.batched:
+            metadata["batched"] = True
         if self.raw is not None:
             metadata["raw"] = self.raw
         if judge.samples > 1:

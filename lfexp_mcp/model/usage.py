@@ -9,7 +9,7 @@ class ModelUsage:
     """What calls to one model used."""
 
     calls: int = 0
-    """HTTP requests, failed ones included."""
+    """HTTP requests, failed ones included, and requests of batches."""
     retries: int = 0
     """Calls that repeated a failed one."""
     asked_again: int = 0
@@ -20,6 +20,11 @@ class ModelUsage:
     output_tokens: int = 0
     seconds: float = 0.0
     """Total time of the answered calls."""
+    batched: int = 0
+    """Those of the calls that were requests of batches."""
+    batched_input_tokens: int = 0
+    """Those of the input tokens that cost the price of batches, which is half the usual one."""
+    batched_output_tokens: int = 0
 
     def __add__(self, other: "ModelUsage") -> "ModelUsage":
         return ModelUsage(
@@ -30,6 +35,9 @@ class ModelUsage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.seconds + other.seconds,
+            self.batched + other.batched,
+            self.batched_input_tokens + other.batched_input_tokens,
+            self.batched_output_tokens + other.batched_output_tokens,
         )
 
 

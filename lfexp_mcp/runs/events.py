@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Provenance, Score
+from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Provenance, ProviderName, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +169,32 @@ class ProviderRetried(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecorded(_Event):
+    """How far a batch of questions to a judge's model has come; each of its events replaces the one before."""
+
+    event: Literal["batch"] = "batch"
+    tag: str
+    """Our name of it, which the files of its requests and results have too."""
+    provider: ProviderName
+    model: str
+    requests: int
+    status: Literal["planned", "submitted", "ended", "used"]
+    """In order: it may or may not have been submitted; its id is known; its results are here; its answers are verdicts
+    now, so that what is still unscored may be asked again."""
+    planned: datetime
+    """When it was to be submitted."""
+    without: tuple[str, ...] = ()
+    """What its requests leave out, since the model refuses it."""
+    batch_id: str | None = None
+    is_certain: bool = True
+    """Whether `batch_id` is known to be this batch, rather than one of as many requests."""
+    not_ours: tuple[str, ...] = ()
+    """Batches that turned out to be others."""
+    done: int = 0
+    """Requests that are settled, as far as the provider tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Event):
     """The worker is done."""
 
@@ -194,6 +220,7 @@ Event = Annotated[
     | Warned
     | ModelsCalled
     | ProviderRetried
+    | BatchRecorded
     | Executed
     | RunEnded
     | Damaged,

@@ -35,6 +35,7 @@ class RunFolder:
         self.items_path = path / "items.jsonl"
         self.journal_path = path / "journal.jsonl"
         self.outbox_path = path / "outbox"
+        self.batches_path = path / "batches"
         self.log_path = path / "run.log"
         self.cancel_path = path / "cancel"
         self._next_path = path / "manifest.next.json"

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from lfexp_mcp.model import ModelCaller, ModelUsage, Score
 from lfexp_mcp.runs.events import (
+    BatchRecorded,
     Damaged,
     Event,
     Executed,
@@ -53,6 +54,8 @@ class RunState:
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
+    batches: dict[str, BatchRecorded] = field(default_factory=dict)
+    """By tag, those that are not used."""
     status_score: Score | None = None
     """The status of the run, as Langfuse is to have it."""
     accepted: WorkerAccepted | None = None
@@ -114,6 +117,10 @@ class RunState:
             case ProviderRetried():
                 retries, rate_limited = self.retried.get(event.provider, (0, 0))
                 self.retried[event.provider] = (retries + event.retries, rate_limited + event.rate_limited)
+            case BatchRecorded(status="used"):
+                self.batches.pop(event.tag, None)
+            case BatchRecorded():
+                self.batches[event.tag] = event
             case Executed():
                 self.executed = True
             case RunEnded():

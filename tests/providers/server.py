@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.providers.batches import Batches
 from tests.waiting import PATIENCE_S
 
 Kind = Literal["openai", "anthropic"]
@@ -100,6 +101,7 @@ class ProviderServer:
         input_tokens: Told in all answers together.
         output_tokens: Told in all answers together.
         at_once: The most calls that were under way together.
+        batches: The batch endpoints, whose requests are answered by `respond` too and are not among `calls`.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -110,6 +112,7 @@ class ProviderServer:
         self.input_tokens = 0
         self.output_tokens = 0
         self.at_once = 0
+        self.batches = Batches(kind, self._answer_in_batch)
         self.port = 0
         self._under_way = 0
         self._lock = threading.Lock()
@@ -132,7 +135,11 @@ class ProviderServer:
         """The server's application."""
         path = "/v1/chat/completions" if self.kind == "openai" else "/v1/messages"
         return Starlette(
-            routes=[Route(path, self._answer, methods=["POST"]), Route("/v1/models", self._models, methods=["GET"])]
+            routes=[
+                Route(path, self._answer, methods=["POST"]),
+                Route("/v1/models", self._models, methods=["GET"]),
+                *self.batches.routes,
+            ]
         )
 
     async def _models(self, request: Request) -> Response:
@@ -154,15 +161,28 @@ class ProviderServer:
             with self._lock:
                 self._under_way -= 1
 
+    def _answer_in_batch(self, body: dict[str, JsonValue]) -> tuple[int, dict[str, JsonValue]]:
+        call = Call({}, body)
+        match outcome := self.respond(call):
+            case Reply():
+                return 200, self._body(outcome, call)
+            case Failure():
+                return outcome.status, self._error(outcome)
+            case _:
+                raise AssertionError("a request of a batch is answered or fails")
+
+    def _body(self, reply: Reply, call: Call) -> dict[str, JsonValue]:
+        if reply.metered:
+            with self._lock:
+                self.input_tokens += reply.input_tokens
+                self.output_tokens += reply.output_tokens
+        body = _openai_body if self.kind == "openai" else _anthropic_body
+        return body(reply, str(call.body["model"]))
+
     async def _render(self, outcome: Outcome, call: Call) -> Response:
         match outcome:
             case Reply():
-                if outcome.metered:
-                    with self._lock:
-                        self.input_tokens += outcome.input_tokens
-                        self.output_tokens += outcome.output_tokens
-                body = _openai_body if self.kind == "openai" else _anthropic_body
-                return JSONResponse(body(outcome, str(call.body["model"])))
+                return JSONResponse(self._body(outcome, call))
             case Failure():
                 return JSONResponse(self._error(outcome), outcome.status, headers=outcome.headers)
             case Raw():

@@ -1,23 +1,47 @@
 """Anthropic's messages.
 
-Protocol: https://docs.anthropic.com/en/api/messages, through the SDK `anthropic`; structured output by
-`output_config.format`.
+Protocols: https://docs.anthropic.com/en/api/messages and .../creating-message-batches, through the SDK `anthropic`;
+structured output by `output_config.format`.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from typing import cast
+from urllib.parse import quote
 
 import anthropic
 from anthropic.types import Message, MessageParam
+from anthropic.types.messages.batch_create_params import Request
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import SAMPLING_PARAMETERS, Ending, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.providers.provider import Provider, SDKErrors, effort_of
+from lfexp_mcp.judges.providers.messages import (
+    SAMPLING_PARAMETERS,
+    BatchLimits,
+    BatchStatus,
+    CallFailure,
+    Ending,
+    FoundBatch,
+    ModelAnswer,
+    ModelRequest,
+)
+from lfexp_mcp.judges.providers.provider import UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of
 
 DEFAULT_MAX_TOKENS = 2048
 """The API requires a limit."""
 OUTPUT_CONFIG = "output_config"
 """Holds the schema of the answer, which is left out if the model refuses it, and the declared effort, which is not."""
+ERROR_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+}
+"""The HTTP status of each type of error (https://docs.anthropic.com/en/api/errors): results of a batch have none."""
 
 
 class AnthropicProvider(Provider):
@@ -31,26 +55,90 @@ class AnthropicProvider(Provider):
         anthropic.APITimeoutError,
         (anthropic.AuthenticationError, anthropic.PermissionDeniedError),
     )
+    batch_limits = BatchLimits(100_000, 256_000_000)
 
     def __init__(self, api_key: str, base_url: str | None, timeout_s: float) -> None:
         self._sdk = anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=0)
         super().__init__(self._sdk, api_key, timeout_s)
 
-    async def _create(self, request: ModelRequest, parameters: Mapping[str, JsonValue]) -> Message:
-        limit = parameters["max_tokens"]
-        messages = [
+    def body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """See `Provider`."""
+        parameters = self._parameters(request, refused)
+        limit = parameters.pop("max_tokens")
+        messages: list[JsonValue] = [
             {"role": message.role, "content": message.content}
             for message in request.messages
             if message.role != "system"
         ]
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")
-        body = {name: value for name, value in parameters.items() if name != "max_tokens"}
+        return {
+            "model": request.model,
+            "max_tokens": limit if isinstance(limit, int) else DEFAULT_MAX_TOKENS,
+            "messages": messages,
+            **({"system": system} if system else {}),
+            **parameters,
+        }
+
+    async def _create(self, body: dict[str, JsonValue]) -> Message:
+        own = {"model", "max_tokens", "messages"}
         return await self._sdk.messages.create(
-            model=request.model,
-            max_tokens=limit if isinstance(limit, int) else DEFAULT_MAX_TOKENS,
-            messages=cast("list[MessageParam]", messages),
-            extra_body={**({"system": system} if system else {}), **body},
+            model=cast("str", body["model"]),
+            max_tokens=cast("int", body["max_tokens"]),
+            messages=cast("list[MessageParam]", body["messages"]),
+            extra_body={name: value for name, value in body.items() if name not in own},
         )
+
+    async def find_batches(self, _tag: str, count: int, since: datetime) -> AsyncGenerator[FoundBatch, None]:
+        """Yield the batches of as many requests: they have no metadata, and their requests show in the results only."""
+        async for batch in self._sdk.messages.batches.list(limit=100):
+            if batch.created_at < since:
+                return
+            counts = batch.request_counts
+            total = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+            if total == count:
+                yield FoundBatch(batch.id, is_certain=False)
+
+    async def create_batch(self, _tag: str, content: bytes) -> str:
+        """See `Provider`."""
+        requests = cast("list[Request]", [json.loads(line) for line in content.split(b"\n") if line])
+        return (await self._sdk.messages.batches.create(requests=requests, timeout=UPLOAD_TIMEOUT_S)).id
+
+    async def batch_status(self, batch_id: str) -> BatchStatus:
+        """See `Provider`."""
+        batch = await self._sdk.messages.batches.retrieve(batch_id)
+        counts = batch.request_counts
+        done = counts.succeeded + counts.errored + counts.canceled + counts.expired
+        return BatchStatus("ended" if batch.processing_status == "ended" else None, done)
+
+    async def batch_results(self, batch_id: str) -> bytes:
+        """Download the results, whole, so that a connection that breaks off is no result."""
+        path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
+        return await self._sdk.get(path, cast_to=bytes)
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        """See `Provider`."""
+        await self._sdk.messages.batches.cancel(batch_id)
+
+    def batch_line(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """See `Provider`."""
+        return {"custom_id": request.id, "params": self.body(request, refused)}
+
+    def read_batch_line(
+        self, line: Mapping[str, JsonValue], request: ModelRequest, refused: frozenset[str]
+    ) -> ModelAnswer | CallFailure:
+        """Read a line of the results."""
+        result = line.get("result")
+        kind = result.get("type") if isinstance(result, dict) else None
+        if isinstance(result, dict) and kind == "succeeded":
+            body = result.get("message")
+            message = Message.construct(None, **body) if isinstance(body, dict) else body
+            return self._read_batched(message, request, refused)
+        if isinstance(result, dict) and kind == "errored":
+            error = self._describe(result.get("error"))
+            return self.read_failure(
+                ERROR_STATUSES.get(str(error.get("type")), 500), {"error": error}, request, refused
+            )
+        return CallFailure("transient", f"The batch gave no answer: {kind or 'it does not say why'}.")
 
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
         given = request.accepted(refused)

@@ -33,6 +33,8 @@ class ModelRequest:
     """JSON schema of the answer, for models with structured output."""
     added: frozenset[str] = frozenset()
     """The parameters that the prompt's config does not declare."""
+    id: str | None = None
+    """Tells it apart from all others where it may be one of a batch: up to 64 letters, digits, `_` and `-`."""
 
     def accepted(self, refused: Collection[str]) -> dict[str, JsonValue]:
         """Return the parameters to send: all declared ones, and added ones that the model has not refused."""
@@ -55,15 +57,17 @@ class ModelAnswer:
     """Whether the provider reported the tokens; otherwise they are unknown, and given as 0."""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
     """The parameters of the call."""
+    batched: bool = False
+    """Whether it was one of a batch, and costs the price of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFailure:
     """A call without an answer."""
 
-    kind: Literal["throttled", "transient", "unsupported", "rejected", "refused"]
+    kind: Literal["throttled", "transient", "unsupported", "rejected", "refused", "missing"]
     """In order: all calls have to slow down; the call may succeed later; it may succeed without `parameter`; it will
-    not succeed; no call to this model will."""
+    not succeed; no call to this model will; what it names, other than a model, is not there."""
     message: str
     """What went wrong, with secrets masked."""
     retry_after_s: float | None = None
@@ -79,3 +83,32 @@ class KeyCheck:
     verdict: Literal["accepted", "refused", "unknown"]
     why: str = ""
     """Why it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one batch of a provider may hold."""
+
+    requests: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBatch:
+    """A batch that a provider lists."""
+
+    id: str
+    is_certain: bool
+    """Whether it carries our tag, rather than to hold as many requests and to be as old."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """How far a batch has come."""
+
+    ended: str | None
+    """The provider's word for how it ended; None while it goes on."""
+    done: int
+    """Requests that are settled, in whichever way; 0 at a provider that does not tell."""
+    problem: str | None = None
+    """Why the provider took none of its requests."""

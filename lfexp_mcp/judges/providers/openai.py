@@ -1,22 +1,47 @@
 """OpenAI's chat completions, and any server that speaks them at another base URL.
 
-Protocol: https://platform.openai.com/docs/api-reference/chat/create, through the SDK `openai`.
+Protocols: https://platform.openai.com/docs/api-reference/chat/create and .../batch, through the SDK `openai`.
 """
 
-from collections.abc import Mapping
-from typing import cast
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from typing import Literal, cast
+from urllib.parse import quote
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import JsonValue
 
-from lfexp_mcp.judges.providers.messages import SAMPLING_PARAMETERS, CallFailure, Ending, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.providers.provider import Provider, SDKErrors, effort_of
+from lfexp_mcp.judges.providers.messages import (
+    SAMPLING_PARAMETERS,
+    BatchLimits,
+    BatchStatus,
+    CallFailure,
+    Ending,
+    FoundBatch,
+    ModelAnswer,
+    ModelRequest,
+)
+from lfexp_mcp.judges.providers.provider import (
+    MAX_MESSAGE_CHARS,
+    UPLOAD_TIMEOUT_S,
+    Provider,
+    SDKErrors,
+    effort_of,
+)
+from lfexp_mcp.masking import mask
 
 MAX_COMPLETION_TOKENS = "max_completion_tokens"
 """OpenAI's newer name for `max_tokens`, which is used at servers that do not know this one."""
 JSON_SCHEMA = "response_format.json_schema"
 """Among the refused, a `response_format` with a schema; a plain JSON object is asked for instead."""
+
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+TAG = "lfexp"
+"""The key of our tag in a batch's metadata."""
+MAX_ERRORS = 3
+"""Quoted of a batch that was not taken."""
 
 
 class OpenAIProvider(Provider):
@@ -30,16 +55,89 @@ class OpenAIProvider(Provider):
         openai.APITimeoutError,
         (openai.AuthenticationError, openai.PermissionDeniedError),
     )
+    batch_limits = BatchLimits(50_000, 200_000_000)
 
     def __init__(self, api_key: str, base_url: str | None, timeout_s: float) -> None:
         self._sdk = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=0)
         super().__init__(self._sdk, api_key, timeout_s)
 
-    async def _create(self, request: ModelRequest, parameters: Mapping[str, JsonValue]) -> ChatCompletion:
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    def body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """See `Provider`."""
+        messages: list[JsonValue] = [{"role": each.role, "content": each.content} for each in request.messages]
+        return {"model": request.model, "messages": messages, **self._parameters(request, refused)}
+
+    async def _create(self, body: dict[str, JsonValue]) -> ChatCompletion:
+        parameters = {name: value for name, value in body.items() if name not in {"model", "messages"}}
         return await self._sdk.chat.completions.create(
-            model=request.model, messages=cast("list[ChatCompletionMessageParam]", messages), extra_body=parameters
+            model=cast("str", body["model"]),
+            messages=cast("list[ChatCompletionMessageParam]", body["messages"]),
+            extra_body=parameters,
         )
+
+    async def find_batches(self, tag: str, _count: int, since: datetime) -> AsyncGenerator[FoundBatch, None]:
+        """Yield the batch that has the tag in its metadata."""
+        async for batch in self._sdk.batches.list(limit=100):
+            if batch.created_at < since.timestamp():
+                return
+            if (batch.metadata or {}).get(TAG) == tag:
+                yield FoundBatch(batch.id, is_certain=True)
+
+    async def create_batch(self, tag: str, content: bytes) -> str:
+        """Upload the requests as a file, unless it is there from before, and submit it."""
+        name = f"lfexp-{hashlib.sha256(content).hexdigest()[:32]}.jsonl"
+        listed = await self._sdk.files.list(purpose="batch", order="desc", limit=100)
+        same = (file.id for file in listed.data if (file.filename, file.bytes) == (name, len(content)))
+        file_id = next(same, None)
+        if file_id is None:
+            file = (name, content, "application/jsonl")
+            file_id = (await self._sdk.files.create(file=file, purpose="batch", timeout=UPLOAD_TIMEOUT_S)).id
+        batch = await self._sdk.batches.create(
+            input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata={TAG: tag}
+        )
+        return batch.id
+
+    async def batch_status(self, batch_id: str) -> BatchStatus:
+        """See `Provider`."""
+        batch = await self._sdk.batches.retrieve(batch_id)
+        counts = batch.request_counts
+        done = counts.completed + counts.failed if counts is not None else 0
+        ended = batch.status if batch.status in {"completed", "failed", "expired", "cancelled"} else None
+        if ended != "failed":
+            return BatchStatus(ended, done)
+        errors = [str(error.message or error.code) for error in (batch.errors and batch.errors.data) or []]
+        text = mask("; ".join(errors[:MAX_ERRORS]), self._key)[:MAX_MESSAGE_CHARS]
+        return BatchStatus(ended, done, text or "it does not say why")
+
+    async def batch_results(self, batch_id: str) -> bytes:
+        """Download the file of answers and the file of errors; either may be missing."""
+        batch = await self._sdk.batches.retrieve(batch_id)
+        files = [identity for identity in (batch.output_file_id, batch.error_file_id) if identity]
+        return b"\n".join(
+            [await self._sdk.get(f"/files/{quote(identity, safe='')}/content", cast_to=bytes) for identity in files]
+        )
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        """See `Provider`."""
+        await self._sdk.batches.cancel(batch_id)
+
+    def batch_line(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """See `Provider`."""
+        return {"custom_id": request.id, "method": "POST", "url": ENDPOINT, "body": self.body(request, refused)}
+
+    def read_batch_line(
+        self, line: Mapping[str, JsonValue], request: ModelRequest, refused: frozenset[str]
+    ) -> ModelAnswer | CallFailure:
+        """Read a line of the file of answers or of errors."""
+        response, error = line.get("response"), line.get("error")
+        if not isinstance(response, dict):
+            code = error.get("code") if isinstance(error, dict) else None
+            return CallFailure("transient", f"The batch gave no answer: {code or 'it does not say why'}.")
+        status, body = response.get("status_code"), response.get("body")
+        if status != 200:
+            details = body.get("error", body) if isinstance(body, dict) else body
+            return self.read_failure(status if isinstance(status, int) else 500, details, request, refused)
+        completion = ChatCompletion.construct(None, **body) if isinstance(body, dict) else body
+        return self._read_batched(completion, request, refused)
 
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
         given = request.accepted(refused)

@@ -2,16 +2,20 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.messages import (
     KEY_VARIABLES,
     PROVIDER_TITLES,
+    BatchLimits,
+    BatchStatus,
     CallFailure,
+    FoundBatch,
     KeyCheck,
     ModelAnswer,
     ModelRequest,
@@ -27,9 +31,14 @@ if TYPE_CHECKING:
     StatusErrorType = type[openai.APIStatusError | anthropic.APIStatusError]
     Client = openai.AsyncOpenAI | anthropic.AsyncAnthropic
 
+T = TypeVar("T")
+
+NOTHING: frozenset[str] = frozenset()
 MAX_RETRY_AFTER_S = 300.0
 """A provider that asks for more is asked again after this time."""
 MAX_MESSAGE_CHARS = 300
+UPLOAD_TIMEOUT_S = 600.0
+"""Time-out of submitting a batch, which may be hundreds of megabytes."""
 _TRANSIENT = {408, 409, 425}
 
 
@@ -54,6 +63,7 @@ class Provider(ABC):
 
     name: ClassVar[ProviderName]
     errors: ClassVar[SDKErrors]
+    batch_limits: ClassVar[BatchLimits]
 
     def __init__(self, client: "Client", api_key: str, timeout_s: float) -> None:
         self.title = PROVIDER_TITLES[self.name]
@@ -68,23 +78,43 @@ class Provider(ABC):
             request: The question.
             refused: What its model has refused before, as `CallFailure.parameter` named it.
         """
-        parameters = self._parameters(request, refused)
+        outcome = await self.attempt(lambda: self._create(self.body(request, refused)), request, refused)
+        return outcome if isinstance(outcome, CallFailure) else self._read(outcome) or self._unreadable()
+
+    async def attempt(
+        self, call: Callable[[], Awaitable[T]], request: ModelRequest | None = None, refused: frozenset[str] = NOTHING
+    ) -> T | CallFailure:
+        """Make one call of the SDK.
+
+        Args:
+            call: Makes it.
+            request: What it asks a model, None for a call that asks none.
+            refused: See `send`.
+        """
         try:
-            response = await self._create(request, parameters)
+            return await call()
         except self.errors.timeout:
             return CallFailure("transient", f"{self.title} gave no answer within {self._timeout_s:g} s.")
         except self.errors.connection:
             return CallFailure("transient", f"{self.title} could not be reached at {self._client.base_url.host}.")
         except self.errors.status as error:
-            described = self._describe(error.body)
-            optional = request.added | self._replaceable(refused, described.get("code"))
-            failure = self._failure(request.model, error.status_code, described, list(parameters), optional)
+            failure = self.read_failure(error.status_code, error.body, request, refused)
             if failure.kind in {"throttled", "transient"}:
-                return CallFailure(failure.kind, failure.message, retry_after_s(error.response.headers))
-            return self._with_fallback(failure, parameters)
+                return replace(failure, retry_after_s=retry_after_s(error.response.headers))
+            return failure
         except (self.errors.api, ValueError):
             return self._unreadable()
-        return self._read(response) or self._unreadable()
+
+    def read_failure(
+        self, status: int, body: object, request: ModelRequest | None, refused: frozenset[str] = NOTHING
+    ) -> CallFailure:
+        """Return what an error of the provider means; see `attempt`."""
+        described = self._describe(body)
+        if request is None:
+            return self._failure(None, status, described, (), ())
+        sent = self._parameters(request, refused)
+        optional = request.added | self._replaceable(refused, described.get("code"))
+        return self._with_fallback(self._failure(request.model, status, described, list(sent), optional), sent)
 
     async def check(self) -> KeyCheck:
         """Check the key by listing the models, which costs nothing."""
@@ -101,11 +131,68 @@ class Provider(ABC):
         await self._client.close()
 
     @abstractmethod
+    def body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """Return the whole body of a call, which is that of a batch's request, too."""
+
+    @abstractmethod
+    async def find_batches(self, tag: str, count: int, since: datetime) -> AsyncGenerator[FoundBatch, None]:
+        """Yield the batches that may be the one of this tag, the newest first.
+
+        Args:
+            tag: What `create_batch` was given.
+            count: How many requests it holds.
+            since: When it may have been created at the earliest.
+        """
+        yield FoundBatch("", is_certain=False)
+
+    @abstractmethod
+    async def create_batch(self, tag: str, content: bytes) -> str:
+        """Submit a batch.
+
+        Args:
+            tag: A name of its own.
+            content: Its requests, as JSON lines of `batch_line`.
+
+        Returns:
+            Its id.
+        """
+
+    @abstractmethod
+    async def batch_status(self, batch_id: str) -> BatchStatus:
+        """Look at a batch."""
+
+    @abstractmethod
+    async def batch_results(self, batch_id: str) -> bytes:
+        """Download the results of a batch that has ended, as JSON lines in any order."""
+
+    @abstractmethod
+    async def cancel_batch(self, batch_id: str) -> None:
+        """Cancel a batch, which may take a while; what it has finished is kept."""
+
+    @abstractmethod
+    def batch_line(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
+        """Return a request of a batch."""
+
+    @abstractmethod
+    def read_batch_line(
+        self, line: Mapping[str, JsonValue], request: ModelRequest, refused: frozenset[str]
+    ) -> ModelAnswer | CallFailure:
+        """Read the result of one request of a batch."""
+
+    def _read_batched(
+        self, response: object, request: ModelRequest, refused: frozenset[str]
+    ) -> ModelAnswer | CallFailure:
+        answer = self._read(response)
+        if answer is None:
+            return self._unreadable()
+        return replace(answer, parameters=request.accepted(refused), batched=True)
+
+    @abstractmethod
     def _parameters(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, JsonValue]:
         """Build the body of a call except its model and messages."""
 
     @abstractmethod
-    async def _create(self, request: ModelRequest, parameters: Mapping[str, JsonValue]) -> object:
+    async def _create(self, body: dict[str, JsonValue]) -> object:
         """Call the SDK."""
 
     @abstractmethod
@@ -132,12 +219,19 @@ class Provider(ABC):
         return CallFailure("transient", f"{self.title}'s answer cannot be read.")
 
     def _failure(
-        self, model: str, status: int, error: Mapping[str, object], sent: Collection[str], optional: Collection[str]
+        self,
+        model: str | None,
+        status: int,
+        error: Mapping[str, object],
+        sent: Collection[str],
+        optional: Collection[str],
     ) -> CallFailure:
         where = f"{self.title} answered {status}"
         if status in {401, 403}:
-            hint = f"Set one that may use {model!r}."
+            hint = f"Set one that may use {model!r}." if model else "Set one that may use batches."
             return CallFailure("refused", f"{where}: it refuses the key in {KEY_VARIABLES[self.name]}. {hint}")
+        if status == 404 and model is None:
+            return CallFailure("missing", f"{where}.")
         if status == 404:
             hint = "Name another one in the prompt's config."
             return CallFailure("refused", f"{where}: it has no model {model!r}. {hint}")
