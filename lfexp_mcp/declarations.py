@@ -7,7 +7,10 @@ Evaluator = TypeVar("Evaluator", bound=Callable[..., object])
 
 
 def evaluator(
-    *, scale: str | Sequence[float] | Mapping[str, float] | None = None, lower_is_better: bool | None = None
+    *,
+    scale: str | Sequence[float] | Mapping[str, float] | None = None,
+    lower_is_better: bool | None = None,
+    unit: str | None = None,
 ) -> Callable[[Evaluator], Evaluator]:
     """Declare the scale of an evaluator's scores, and whether lower values are better.
 
@@ -18,6 +21,8 @@ def evaluator(
         scale: Such as `"1-5"`, `"percent"`, `[0, 100]`, or labels with their values, `{"good": 1, "bad": 0}`. Defaults
             to the Langfuse score config with the score's name, else 0-1.
         lower_is_better: True for error rates, for example.
+        unit: Instead of a scale, for what has no best and no worst value, such as `"s"` or `"words"`: the values are
+            shown and compared as they are, and kept out of gates.
 
     Example:
         ```python
@@ -31,6 +36,8 @@ def evaluator(
             setattr(function, "scale", scale)  # noqa: B010 (a function's type has no such attribute)
         if lower_is_better is not None:
             setattr(function, "lower_is_better", lower_is_better)  # noqa: B010
+        if unit is not None:
+            setattr(function, "unit", unit)  # noqa: B010
         return function
 
     return declare

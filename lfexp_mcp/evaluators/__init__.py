@@ -14,6 +14,8 @@ Example:
 from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError
 from lfexp_mcp.evaluators.json_values import JsonFields as json_fields
 from lfexp_mcp.evaluators.json_values import JsonSchema as json_schema
+from lfexp_mcp.evaluators.metrics import Cost as cost
+from lfexp_mcp.evaluators.metrics import Latency as latency
 from lfexp_mcp.evaluators.numbers import Numeric as numeric
 from lfexp_mcp.evaluators.registry import BUILT_INS, build_evaluator, parse_evaluators
 from lfexp_mcp.evaluators.texts import Contains as contains
@@ -27,10 +29,12 @@ __all__ = [
     "UnscoredError",
     "build_evaluator",
     "contains",
+    "cost",
     "edit_similarity",
     "exact_match",
     "json_fields",
     "json_schema",
+    "latency",
     "numeric",
     "parse_evaluators",
     "regex",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -20,13 +21,13 @@ class UnscoredError(LfexpError):
 class BuiltIn(BaseModel):
     """A built-in evaluator; its fields are its options.
 
-    It is called as an evaluator of a script is, and scores the output as it is stored: as JSON.
+    It is called as an evaluator of a script is, with the arguments that it names, and raises an `UnscoredError` if
+    there is nothing to score an item by. Outputs are scored as they are stored: as JSON.
 
     Attributes:
         evaluator: Its name in a run's `evaluators`.
         version: Of what it computes: scores of two versions are not pooled.
         main_option: The option that is meant where none is named, as in `regex:^A`.
-        scale: Of its scores, as an evaluator of a script declares it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,18 +35,25 @@ class BuiltIn(BaseModel):
     evaluator: ClassVar[str]
     version: ClassVar[int] = 1
     main_option: ClassVar[str | None] = None
-    scale: ClassVar[str | None] = "true/false"
+    __call__: ClassVar[Callable[..., Evaluation]]
 
     score_name: str | None = Field(default=None, min_length=1, max_length=200)
     """Name of the score; defaults to the evaluator's name."""
 
-    def __call__(self, *, output: JsonValue, expected_output: JsonValue) -> Evaluation:
-        """Score one item.
+    @property
+    def scale(self) -> str | None:
+        """The scale of its scores, as an evaluator of a script declares it; so are the next two."""
+        return "true/false"
 
-        Raises:
-            UnscoredError: There is nothing to score it by; the text says why.
-        """
-        raise NotImplementedError
+    @property
+    def unit(self) -> str | None:
+        """The unit of scores without a scale."""
+        return None
+
+    @property
+    def lower_is_better(self) -> bool | None:
+        """The direction of scores without a scale."""
+        return None
 
     @property
     def name(self) -> str:

@@ -149,7 +149,6 @@ class JsonFields(BuiltIn):
 
     evaluator: ClassVar[str] = "json_fields"
     main_option: ClassVar[str | None] = "fields"
-    scale: ClassVar[str | None] = "0-1"
 
     fields: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] | None = (
         Field(default=None, min_length=1)
@@ -161,6 +160,11 @@ class JsonFields(BuiltIn):
     """Whether lists may have any order."""
     extra: Literal["ignore", "wrong"] = "ignore"
     """Whether fields that only the output has count as wrong."""
+
+    @property
+    def scale(self) -> str | None:
+        """See `BuiltIn`."""
+        return "0-1"
 
     def __call__(self, *, output: JsonValue, expected_output: JsonValue) -> Evaluation:
         """Score one item; see `BuiltIn`."""

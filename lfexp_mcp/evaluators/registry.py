@@ -9,12 +9,14 @@ from pydantic import JsonValue, ValidationError
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.evaluators.base import BuiltIn
 from lfexp_mcp.evaluators.json_values import JsonFields, JsonSchema
+from lfexp_mcp.evaluators.metrics import Cost, Latency
 from lfexp_mcp.evaluators.numbers import Numeric
 from lfexp_mcp.evaluators.texts import Contains, EditSimilarity, ExactMatch, Regex
 from lfexp_mcp.model import EvaluatorChoice
 
 BUILT_INS: dict[str, type[BuiltIn]] = {
-    kind.evaluator: kind for kind in (ExactMatch, Contains, Regex, JsonSchema, JsonFields, Numeric, EditSimilarity)
+    kind.evaluator: kind
+    for kind in (ExactMatch, Contains, Regex, JsonSchema, JsonFields, Numeric, EditSimilarity, Latency, Cost)
 }
 
 

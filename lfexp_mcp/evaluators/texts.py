@@ -121,11 +121,15 @@ class EditSimilarity(BuiltIn):
 
     evaluator: ClassVar[str] = "edit_similarity"
     main_option: ClassVar[str | None] = "threshold"
-    scale: ClassVar[str | None] = "0-1"
 
     threshold: float | None = Field(default=None, gt=0, le=1)
     """The similarity from which the item passes; the score is then whether it does."""
     ignore_case: bool = False
+
+    @property
+    def scale(self) -> str | None:
+        """See `BuiltIn`."""
+        return "0-1" if self.threshold is None else "true/false"
 
     def __call__(self, *, output: JsonValue, expected_output: JsonValue) -> Evaluation:
         """Score one item; see `BuiltIn`."""

@@ -13,8 +13,10 @@ from lfexp_mcp.errors import SizeError
 from lfexp_mcp.gateway.records import Observation
 from lfexp_mcp.gateway.responses import TooLargeError, check_exported_spans
 from lfexp_mcp.gateway.transport import ONCE, Query, Transport, format_time
+from lfexp_mcp.model import Trace
 
 MAX_PAGE_SIZE = 1000
+MAX_TRACE_ROWS = 50_000
 _FIELDS = "core,basic,model,usage"
 
 
@@ -64,6 +66,28 @@ class Observations:
             "limit": page_size,
         }
         return await self._transport.follow("read observations", "/v2/observations", Observation, query, max_rows)
+
+    async def trace(self, trace_id: str, task_id: str) -> Trace | None:
+        """Read what the task of a stored result did, for its evaluators and judges.
+
+        Args:
+            trace_id: The result's trace.
+            task_id: Its observation, which is the task's span.
+
+        Returns:
+            None while Langfuse does not show the task's span with its end. Spans that ended before it are stored with
+            or before it.
+
+        Raises:
+            SizeError: The trace has more than `MAX_TRACE_ROWS` observations.
+            BackendError: Langfuse did not answer.
+        """
+        found = await self.find(trace_id=trace_id, max_rows=MAX_TRACE_ROWS)
+        if len(found) >= MAX_TRACE_ROWS:
+            raise SizeError(f"Trace {trace_id} has {MAX_TRACE_ROWS:,} observations or more, which is too many to read.")
+        if not any(each.id == task_id and each.ended for each in found):
+            return None
+        return Trace.of_task(trace_id, task_id, reversed(found))
 
     async def send(self, otlp: bytes) -> None:
         """Ingest spans. The request is sent once: the caller keeps what is not acknowledged and repeats it.

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field
 
+from lfexp_mcp import model
 from lfexp_mcp.gateway.wire import WIRE, JsonObject, Metadata, Scores, TextOrNone, Value
 from lfexp_mcp.model import BOOLEAN, Category, PromptMessage, Scale, ScoreDataType
 
@@ -123,20 +124,16 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """One span, generation or event of a trace."""
+class Observation(model.Observation):
+    """One span, generation or event of a trace, as Langfuse lists it."""
 
     __pydantic_config__ = WIRE
 
-    id: str
-    type: str
     started: _Started
     ended: Annotated[datetime | None, Field(alias="endTime")] = None
     trace_id: Annotated[str, BeforeValidator(lambda trace_id: trace_id or "")] = ""
-    name: str | None = None
     parent_id: Annotated[str | None, Field(alias="parentObservationId")] = None
-    level: str | None = None
-    environment: str | None = None
+    status_message: TextOrNone = None
     session_id: TextOrNone = None
     input: Value = None
     output: Value = None
@@ -145,14 +142,7 @@ class Observation:
     usage: Annotated[dict[str, float], Field(alias="usageDetails"), BeforeValidator(lambda counts: counts or {})] = (
         field(default_factory=dict)
     )
-    """Tokens by kind."""
     cost: Annotated[float | None, Field(alias="totalCost"), AfterValidator(lambda cost: cost or None)] = None
-    """USD; None where Langfuse knows no price."""
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took; None for what has not ended."""
-        return (self.ended - self.started).total_seconds() if self.ended else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,11 +65,14 @@ from lfexp_mcp.model.scale import (
     parse_scale_name,
 )
 from lfexp_mcp.model.score import Evaluation, EvaluatorFailure, Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model.trace import EVALUATION_SPAN, MODEL_CALLS, Observation, Trace
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 
 __all__ = [
     "BOOLEAN",
+    "EVALUATION_SPAN",
     "LOWER_IS_BETTER",
+    "MODEL_CALLS",
     "OTHERS",
     "PROVENANCE_KEY",
     "ROUNDING",
@@ -103,6 +106,7 @@ __all__ = [
     "ModelCaller",
     "ModelUsage",
     "NextStep",
+    "Observation",
     "OtherMaker",
     "Progress",
     "PromptMessage",
@@ -132,6 +136,7 @@ __all__ = [
     "ScriptMaker",
     "TaskPromptVersion",
     "ToolName",
+    "Trace",
     "are_mixed",
     "digest_of",
     "models_of",

@@ -61,6 +61,8 @@ class ScriptMaker:
     scale_source: str | None = None
     lower_is_better: bool | None = None
     """Declared without a scale; with one, it is part of `scale`."""
+    unit: str | None = None
+    """Of values that have no scale."""
     kind: Literal["script"] = "script"
 
     @property
@@ -77,7 +79,8 @@ class ScriptMaker:
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same: those of an edited script do, on the same scale."""
         return isinstance(other, ScriptMaker) and (
-            (self.scale, bool(self.lower_is_better)) == (other.scale, bool(other.lower_is_better))
+            (self.scale, bool(self.lower_is_better), self.unit)
+            == (other.scale, bool(other.lower_is_better), other.unit)
         )
 
 
@@ -93,6 +96,8 @@ class BuiltInMaker:
     scale_source: str | None = None
     lower_is_better: bool | None = None
     """Declared without a scale; with one, it is part of `scale`."""
+    unit: str | None = None
+    """Of values that have no scale."""
     kind: Literal["built-in"] = "built-in"
 
     @property

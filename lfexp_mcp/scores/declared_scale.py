@@ -19,6 +19,7 @@ _NAMED: dict[str, Scale] = {
     "pass/fail": PASS_FAIL,
     "yes/no": YES_NO,
 }
+MAX_UNIT_CHARS = 20
 _HOW = 'Write it as "0-10", "percent", "pass/fail" or [1, 5], or labels as {"good": 1, "fair": 0.5, "bad": 0}.'
 
 
@@ -29,6 +30,8 @@ class Declaration:
     scale: Scale | None = None
     lower_is_better: bool | None = None
     """None if it does not say."""
+    unit: str | None = None
+    """Of values without a scale."""
 
 
 def resolve_judge_scale(
@@ -71,12 +74,17 @@ def read_declaration(given: Mapping[str, JsonValue]) -> Declaration:
     """Read what an evaluator declares.
 
     Args:
-        given: Its attributes, or an evaluation's metadata; the keys `scale` and `lower_is_better` count.
+        given: Its attributes, or an evaluation's metadata; the keys `scale`, `unit` and `lower_is_better` count.
 
     Raises:
         ValueError: It cannot be read; the text says what it declares, and how to write it.
     """
-    return Declaration(_declared({"scale": given.get("scale")}), _lower_is_better(given))
+    scale, unit = _declared({"scale": given.get("scale")}), given.get("unit")
+    if unit is not None and not (isinstance(unit, str) and 0 < len(unit) <= MAX_UNIT_CHARS):
+        raise ValueError(f"the unit {unit!r}, which must be a text of up to {MAX_UNIT_CHARS} characters.")
+    if unit is not None and scale is not None:
+        raise ValueError(f"both the unit {unit!r} and the scale {scale.name}: declare one of them.")
+    return Declaration(scale, _lower_is_better(given), unit if isinstance(unit, str) else None)
 
 
 def with_direction(scale: Scale, lower_is_better: bool | None) -> Scale:

@@ -48,6 +48,10 @@ class ScoreInterpretation:
     """Why the numbers have no canonical value, as a clause. They are shown as they are, and kept out of gates."""
     own_unit: bool = False
     """Whether the numbers are plainly in a unit of their own, such as characters, and can be compared as such."""
+    unit: str | None = None
+    """That unit, if it is declared."""
+    lower_is_better: bool | None = None
+    """Of numbers in a declared unit; None if their evaluator does not say."""
 
     @property
     def is_canonical(self) -> bool:
@@ -163,6 +167,9 @@ def _interpret(
     name: str, origin: ScoreOrigin, scores: Sequence[Score], recorded: "_Declared | None", configured: Scale | None
 ) -> ScoreInterpretation:
     kind, makers = _data_type(scores), tuple(dict.fromkeys(score.maker for score in scores))
+    units = {maker.unit for maker in makers if isinstance(maker, ScriptMaker | BuiltInMaker)}
+    if kind == "NUMERIC" and any(units):
+        return _measured(name, origin, makers)
     lower = any(isinstance(maker, ScriptMaker | BuiltInMaker) and maker.lower_is_better for maker in makers)
     declared = _declared_by(makers, recorded, configured)
     if declared is not None and (kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale)):
@@ -179,6 +186,21 @@ def _interpret(
     scale = scale.lower_better() if scale and lower else scale
     own_unit = scale is None and 2 * sum(TEN.within(value) is None for value in values) >= len(values)
     return ScoreInterpretation(name, kind, origin, scale, source, makers, problem, own_unit)
+
+
+def _measured(name: str, origin: ScoreOrigin, makers: tuple[ScoreMaker, ...]) -> ScoreInterpretation:
+    """Interpret numbers in a unit that their evaluator declares."""
+    declared = [
+        (maker.unit, maker.lower_is_better) for maker in makers if isinstance(maker, ScriptMaker | BuiltInMaker)
+    ]
+    unit, lower = declared[0]
+    if set(declared) != {(unit, lower)} or unit is None:
+        named = ", ".join(sorted({unit or "no unit" for unit, _ in declared}))
+        return ScoreInterpretation(
+            name, "NUMERIC", origin, None, None, makers, f"its values have several units: {named}"
+        )
+    problem = f"its values are in {unit}, without a best and a worst"
+    return ScoreInterpretation(name, "NUMERIC", origin, None, "evaluator", makers, problem, True, unit, lower)
 
 
 def _data_type(scores: Iterable[Score]) -> ScoreDataType:

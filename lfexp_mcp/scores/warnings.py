@@ -68,6 +68,8 @@ def scale_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
 def _scale_warning(how: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
     raws = [raw for score in scores if (raw := how.raw(score)) is not None]
     likely = _likely_high(raws)
+    if how.unit is not None:
+        return None
     if how.problem is not None:
         effect = "reported as they are" if how.own_unit else "reported as they are, not compared"
         return f"{how.name!r}: {how.problem}, so its values are {effect} and kept out of gates. {_fix(how, likely)}"

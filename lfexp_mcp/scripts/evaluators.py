@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.evaluators import BuiltIn
+from lfexp_mcp.model import Trace
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
@@ -20,10 +21,10 @@ from lfexp_mcp.scripts.texts import show
 
 Function = Callable[..., object]
 
-ARGUMENTS = ("input", "output", "expected_output", "metadata", "item", "expected")
+ARGUMENTS = ("input", "output", "expected_output", "metadata", "item", "expected", "trace")
 """What an evaluator may ask for by name; `expected` is autoevals' name of `expected_output`."""
 RUN_ARGUMENTS = ("item_results",)
-DECLARATIONS = ("scale", "lower_is_better")
+DECLARATIONS = ("scale", "lower_is_better", "unit")
 
 _SHAPE = "Define it as `def my_evaluator(*, input, output, expected_output, **kwargs)`."
 _RUN_SHAPE = "Define it as `def my_evaluator(*, item_results, **kwargs)`."
@@ -35,7 +36,7 @@ class _Evaluator:
     Attributes:
         name: Unique within its script, and the name of scores that come without one.
         is_async: Whether `call` returns a coroutine.
-        declared: The values of its attributes `scale` and `lower_is_better`.
+        declared: The values of its attributes `scale`, `lower_is_better` and `unit`.
         built_in: The built-in evaluator that it is; None for the user's own.
     """
 
@@ -48,11 +49,16 @@ class _Evaluator:
 
 
 class ScriptEvaluator(_Evaluator):
-    """Scores the output for one dataset item."""
+    """Scores the output for one dataset item.
+
+    Attributes:
+        takes_trace: Whether it names the argument `trace`.
+    """
 
     def __init__(self, name: str, function: Function) -> None:
         super().__init__(name, function)
         self._signature = signature_of(function)
+        self.takes_trace = "trace" in self._signature.named
 
     def call(
         self,
@@ -62,8 +68,12 @@ class ScriptEvaluator(_Evaluator):
         expected_output: JsonValue,
         metadata: dict[str, JsonValue],
         item: ScriptItem,
+        seconds: float | None = None,
+        trace: Trace | None = None,
     ) -> object:
-        """Call the evaluator with the arguments that it takes.
+        """Call the evaluator with the arguments that it takes; `item` and `trace` only if it names them.
+
+        A built-in evaluator may also name `seconds`, which the task took.
 
         Returns:
             Its result, for `read_evaluations`, or an awaitable of it, which a plain function may return too.
@@ -71,8 +81,8 @@ class ScriptEvaluator(_Evaluator):
         named = self._signature.named
         expected = "expected" if "expected" in named and "expected_output" not in named else "expected_output"
         arguments = {"input": input, "output": output, "metadata": metadata, expected: expected_output}
-        if "item" in named:
-            arguments["item"] = item
+        own = {"item": item, "trace": trace} | ({"seconds": seconds} if self.built_in else {})
+        arguments |= {name: value for name, value in own.items() if name in named}
         return self._function(**self._signature.select(arguments))
 
 

@@ -1,5 +1,6 @@
 """Put together the parts of a run that execute its items."""
 
+from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ResolvedTaskPrompt
@@ -13,6 +14,7 @@ from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
 from lfexp_mcp.worker.task_runner import TaskRunner, script_task
+from lfexp_mcp.worker.traces import TaskTraces
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import UserCode, UserLoop
 
@@ -29,6 +31,7 @@ def assemble(
     models: ModelClient,
     ledger: UsageLedger,
     stop: Stop,
+    gateway: Gateway,
 ) -> Execution:
     """Return what executes a run's items."""
     run_spec, limits = run.run_spec, run.run_spec.limits
@@ -40,9 +43,11 @@ def assemble(
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
     runner = JudgeRunner(models, trace_judges(tracer.client), ledger.add_judge)
+    traces = TaskTraces(gateway, recorder, limits.visibility_delay)
+    tracer.keeps_spans = any(evaluator.takes_trace for evaluator, _ in run.evaluators)
     evaluators: list[ItemEvaluator] = [
         *(JudgeEvaluator(judge, runner, stop) for judge in run_spec.judges),
-        *(ScriptItemEvaluator(evaluator, makers, user_code, run_spec) for evaluator, makers in run.evaluators),
+        *(ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces) for evaluator, makers in run.evaluators),
     ]
     run_evaluation = RunEvaluation(run_spec, run.run_evaluators, user_code, recorder, delivery)
     run_evaluation.add_earlier(run.items, run.state)

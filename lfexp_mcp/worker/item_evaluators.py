@@ -12,6 +12,7 @@ from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.pending import TaskResult
 from lfexp_mcp.worker.stopping import Stop
 from lfexp_mcp.worker.task_runner import script_item
+from lfexp_mcp.worker.traces import TaskTraces
 from lfexp_mcp.worker.user_code import Raised, UserCode
 
 Evaluated = tuple[Evaluation, RunMaker]
@@ -31,13 +32,19 @@ class ScriptItemEvaluator:
     """
 
     def __init__(
-        self, evaluator: ScriptEvaluator, makers: "ScriptMakers", user_code: UserCode, run_spec: RunSpec
+        self,
+        evaluator: ScriptEvaluator,
+        makers: "ScriptMakers",
+        user_code: UserCode,
+        run_spec: RunSpec,
+        traces: TaskTraces,
     ) -> None:
         self.name = self.score_name = evaluator.name
         self._evaluator = evaluator
         self._makers = makers
         self._user_code = user_code
         self._run_spec = run_spec
+        self._traces = traces
 
     async def evaluate(self, result: TaskResult) -> list[Evaluated]:
         """Score a good result.
@@ -54,6 +61,8 @@ class ScriptItemEvaluator:
             expected_output=item.expected_output,
             metadata=item.metadata,
             item=item,
+            seconds=result.ended.seconds,
+            trace=await self._traces.read(result) if self._evaluator.takes_trace else None,
         )
         return await self._makers.call(self._user_code, call, self._run_spec.limits.item_timeout)
 
@@ -116,7 +125,7 @@ class ScriptMakers:
         try:
             self._own = read_declaration(evaluator.declared)
             maker = evaluator.built_in.maker if evaluator.built_in else replace(script, function=evaluator.name)
-            self.default = _maker(maker, self._own.scale, "evaluator", self._own.lower_is_better)
+            self.default = _maker(maker, self._own.scale, "evaluator", self._own.lower_is_better, self._own.unit)
         except ValueError as error:
             raise ScriptError(f"The evaluator `{evaluator.name}` declares {error}") from None
 
@@ -138,21 +147,22 @@ class ScriptMakers:
 
     def _maker_of(self, evaluation: Evaluation) -> Maker:
         own, configured = self._own, self._configured.get(evaluation.name)
-        if not evaluation.metadata and (configured is None or own.scale is not None):
+        if not evaluation.metadata and (configured is None or own.scale is not None or own.unit is not None):
             return self.default
         try:
-            given = read_declaration(evaluation.metadata)
+            # A `unit` in metadata may be about anything.
+            given = read_declaration(evaluation.metadata | {"unit": None})
             lower = own.lower_is_better if given.lower_is_better is None else given.lower_is_better
             if given.scale is not None:
                 return _maker(self.default, given.scale, "evaluation metadata", lower)
             if own.scale is not None:
                 return _maker(self.default, own.scale, "evaluator", lower)
-            return _maker(self.default, configured, "score config", lower)
+            return _maker(self.default, None if own.unit else configured, "score config", lower, own.unit)
         except ValueError as error:
             raise ScriptError(f"The evaluator `{self.evaluator.name}` declares {error}") from None
 
 
-def _maker(maker: Maker, scale: Scale | None, source: str, lower: bool | None) -> Maker:
+def _maker(maker: Maker, scale: Scale | None, source: str, lower: bool | None, unit: str | None = None) -> Maker:
     if scale is None:
-        return replace(maker, scale=None, scale_source=None, lower_is_better=lower)
-    return replace(maker, scale=with_direction(scale, lower), scale_source=source, lower_is_better=None)
+        return replace(maker, scale=None, scale_source=None, lower_is_better=lower, unit=unit)
+    return replace(maker, scale=with_direction(scale, lower), scale_source=source, lower_is_better=None, unit=None)

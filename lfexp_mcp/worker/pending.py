@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.worker.sdk import SpanBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class TaskResult:
     ended: ItemEnded
     output: object
     """As the task returned it, or as JSON if it comes from the journal; None for a failed task."""
+    batch: SpanBatch | None = None
+    """Holds the task's spans, if they are kept; None for a result from the journal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class Run:
             models=models,
             ledger=self._ledger,
             stop=self._stop,
+            gateway=settlement.gateway,
         )
         # What is loaded by now stays, so the garbage collector need not visit it while items run.
         gc.freeze()

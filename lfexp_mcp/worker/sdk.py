@@ -47,6 +47,8 @@ class SpanBatch:
     started_ns: int | None = None
     """When the traced work started after waiting for its turn; None if it did not wait."""
     state: Literal["open", "written", "dropped"] = "open"
+    kept: list[ReadableSpan] | None = None
+    """Its spans after they were written, for evaluators that look at them; None if none does."""
 
 
 BATCH: ContextVar[SpanBatch] = ContextVar("span_batch")
@@ -107,7 +109,10 @@ class _OutboxExporter(SpanExporter):
                 batch.state = "written"
                 ended = {span.context.span_id for span in batch.ended if span.context}
                 own = (span for span in batch.own if span.get_span_context().span_id not in ended)
-                spans += (_started_at(span, batch.started_ns) for span in (*batch.ended, *own))
+                written = [_started_at(span, batch.started_ns) for span in (*batch.ended, *own)]
+                spans += written
+                if batch.kept is not None:
+                    batch.kept += written
                 batch.ended, batch.own = [], []
         self._append(spans)
 

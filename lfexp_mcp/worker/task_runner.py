@@ -119,7 +119,7 @@ class TaskRunner:
             seconds=timing.seconds,
         )
         self._recorder.submit(ended)
-        return TaskResult(item, ended, result.value.value if isinstance(result, Returned) else None)
+        return TaskResult(item, ended, result.value.value if isinstance(result, Returned) else None, span.batch)
 
     async def _attempt(self, item: DatasetItem) -> tuple[CallResult[TaskOutput], Timing, int]:
         """Call the task until it succeeds or has failed too often.

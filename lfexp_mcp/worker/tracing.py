@@ -23,7 +23,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, format_span_id, format_t
 from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.model import DatasetItem, RunSpec
+from lfexp_mcp.model import EVALUATION_SPAN, DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
 from lfexp_mcp.runs.outbox import Outbox
@@ -44,7 +44,6 @@ from lfexp_mcp.worker.spans import (
 
 T = TypeVar("T")
 
-EVALUATION_SPAN = "experiment-item-evaluation"
 APP_ROOT_CLAIM = "langfuse_trace_id"
 """Baggage that tells the SDK that a trace already has its root."""
 
@@ -104,10 +103,12 @@ class RunTracer:
 
     Attributes:
         client: The SDK's client, for the spans of models.
+        keeps_spans: Whether the spans of tasks are kept for evaluators.
     """
 
     def __init__(self, sdk: Sdk, run_spec: RunSpec, spans: ItemSpans, outbox: Outbox) -> None:
         self.client = sdk.client
+        self.keeps_spans = False
         self._run_spec = run_spec
         self._spans = spans
         self._exporter, self._provider = sdk.exporter, sdk.provider
@@ -137,7 +138,7 @@ class RunTracer:
         task_ids = (int(ids.observation_id, 16),)
         no_parent = context.Context()
         with (
-            self._record() as batch,
+            self._record(SpanBatch(kept=[] if self.keeps_spans else None)) as batch,
             self._own(batch, root_ids, ROOT_SPAN, item.input, root_attributes, start_ns, no_parent) as root,
             self._own(batch, task_ids, TASK_SPAN, item.input, task_attributes, start_ns) as task,
             _set(ITEM_ATTRIBUTES, {**self._spans.shared_attributes(item, repeat), ROOT_OBSERVATION: task.id}),
@@ -152,7 +153,7 @@ class RunTracer:
         parent = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, trace.set_span_in_context(root, context.Context()))
         ids = (int(evaluation_id(ended.observation_id, round), 16),)
         with (
-            self._record() as batch,
+            self._record(SpanBatch()) as batch,
             _attached(parent),
             self._own(batch, ids, EVALUATION_SPAN, None, shared) as span,
             _set(ITEM_ATTRIBUTES, shared),
@@ -165,9 +166,8 @@ class RunTracer:
         return _current(self._start(name, input, {NAMES.OBSERVATION_TYPE: "evaluator", **attributes}))
 
     @contextmanager
-    def _record(self) -> Iterator[SpanBatch]:
+    def _record(self, batch: SpanBatch) -> Iterator[SpanBatch]:
         """Hold the spans within until the journal record that follows is written; drop them on an error."""
-        batch = SpanBatch()
         try:
             with _set(BATCH, batch):
                 yield batch

@@ -1,12 +1,13 @@
 """Built-in evaluators on odd cases, written by somebody who had not seen the code.
 
 A line of `cases.jsonl` gives the options, the output as a task returned it, the item's expected output, and the score
-that a careful person would give: a number or `unscored`. `also` lists other answers that can be defended.
+that a careful person would give: a number or `unscored`. `also` lists other answers that can be defended. For latency
+and cost, it gives the task's `seconds`, or the type and cost of each of its `spans`.
 """
 
 import json
 import math
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.evaluators import BUILT_INS, UnscoredError, build_evaluator, parse_evaluators
+from lfexp_mcp.model import Observation, Trace
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -29,12 +31,23 @@ def _made(value: Any) -> Any:  # noqa: ANN401
     return [_made(member) for member in value] if isinstance(value, list) else value
 
 
+def _trace(spans: list[list[Any]]) -> Trace:
+    """Make a trace of observations by type and cost."""
+    now = datetime.now(UTC)
+    return Trace("t", tuple(Observation(str(at), kind, now, cost=cost) for at, (kind, cost) in enumerate(spans)))
+
+
 def _score(case: dict[str, Any]) -> float | str:
     options = _made(case.get("options", {}))
-    output = JsonConverter().convert(_made(case["output"]))
+    given: dict[str, Any] = {"seconds": _made(case["seconds"])} if "seconds" in case else {}
+    if "spans" in case:
+        given = {"trace": _trace(_made(case["spans"]))}
+    elif not given:
+        given = {"output": JsonConverter().convert(_made(case["output"]))}
+        given["expected_output"] = _made(case.get("expected_output"))
     try:
         (choice,) = parse_evaluators([{"name": case["evaluator"], **options}])
-        evaluation = build_evaluator(choice)(output=output, expected_output=_made(case.get("expected_output")))
+        evaluation = build_evaluator(choice)(**given)
     except (UsageError, UnscoredError):
         return "unscored"
     assert len(evaluation.comment or "") <= 1000

@@ -126,17 +126,18 @@ def test_the_files_that_it_names_exist() -> None:
 
 def test_its_scripts_load_as_printed(tmp_path: Path) -> None:
     sources = {block.splitlines()[0].removeprefix("# "): block for block in _blocks("python")}
-    assert set(sources) == {"my_task.py", "my_evaluators.py", "my_scales.py", "my_checks.py"}
+    assert set(sources) == {"my_task.py", "my_evaluators.py", "my_scales.py", "my_checks.py", "my_trace_checks.py"}
     for name, source in sources.items():
         (tmp_path / name).write_text(source, encoding="utf-8")
     program = (
         "from pathlib import Path; from lfexp_mcp.scripts import load_evaluators, load_task; "
         "load_task(Path('my_task.py')); "
-        "print([e.name for name in ('evaluators', 'scales', 'checks') "
+        "print([e.name for name in ('evaluators', 'scales', 'checks', 'trace_checks') "
         "for e in load_evaluators(Path(f'my_{name}.py')).evaluators])"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "['exact_match', 'word_errors', 'stars', 'verdict', 'exact_match', 'numeric']"
+    named = ["exact_match", "word_errors", "stars", "verdict", "exact_match", "numeric", "searches", "no_errors"]
+    assert ran.stdout.strip() == str(named)
 
 
 def test_its_json_is_valid() -> None:

@@ -162,6 +162,9 @@ def _score(pair: RunPair, score: str) -> Iterator[ComparabilityIssue]:
         if any(isinstance(maker, BuiltInMaker) for maker in together) and are_mixed(together):
             message = f"{score!r} is by {made[0]}, {made[1]}. Score both with the same evaluator to compare them."
             yield _issue(pair, "evaluator script", message, unfair=True, score=score)
+        is_time = any(isinstance(maker, BuiltInMaker) and maker.evaluator == "latency" for maker in together)
+        if is_time and (concurrency := concurrency_change(pair.baseline.record, pair.run.record)) is not None:
+            yield _issue(pair, "concurrency", f"{score!r} is not compared: {concurrency}", unfair=True, score=score)
 
 
 def _made_in(values: ScoredRun, score: str) -> str:
@@ -180,7 +183,7 @@ def _scales(pair: RunPair, score: str) -> Iterator[ComparabilityIssue]:
     """Values without a known scale, or on two; declared scales are compared on the canonical 0-1."""
     runs = (pair.baseline, pair.run)
     first, second = (values.interpretations[score] for values in runs)
-    if first.own_unit and second.own_unit:
+    if first.own_unit and second.own_unit and first.unit == second.unit:
         return
     problems = [
         f"in {values.name!r} {problem}" for values in runs if (problem := values.interpretations[score].problem)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.comparability import script_change
 from lfexp_mcp.services.comparison.missing_data import worst_case_delta
@@ -113,7 +114,7 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
     return ScoreComparison(
         score=score,
         run=pair.run.name,
-        verdict=_verdict(conclusion.verdict, has_scale=has_scale),
+        verdict=_verdict(conclusion.verdict, None if has_scale else pair.run.interpretations.get(score)),
         reason=" ".join(reasons),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
@@ -135,14 +136,18 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
     )
 
 
-def _verdict(verdict: PairedVerdict, *, has_scale: bool) -> ScoreVerdict:
-    """Without a scale, it is unknown whether more is better."""
-    if has_scale:
-        return verdict
+def _verdict(verdict: PairedVerdict, measured: ScoreInterpretation | None) -> ScoreVerdict:
+    """Say which direction a difference has; without a scale, whether more is better is known only if declared.
+
+    Args:
+        verdict: As if more were better.
+        measured: How the score is read, if it has no scale.
+    """
+    lower = measured.lower_is_better if measured is not None else False
     match verdict:
         case "better":
-            return "higher"
+            return "higher" if lower is None else "worse" if lower else "better"
         case "worse":
-            return "lower"
+            return "lower" if lower is None else "better" if lower else "worse"
         case _:
             return verdict

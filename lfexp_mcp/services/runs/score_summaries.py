@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from lfexp_mcp.answers.run import RepeatedScore, ScoreSummary
-from lfexp_mcp.model import RunRecord, Score
+from lfexp_mcp.model import LOWER_IS_BETTER, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 
@@ -133,6 +133,8 @@ def _display(
         true = sum(score.value is True for score in scores)
         good = "true, lower is better" if how.scale and how.scale.lower_is_better else ""
         return f"{mean:.0%} ({true} of {len(scores)}{f' {good}' if good else ''})"
+    if how.unit is not None:
+        return f"{mean:.4g} {how.unit}" + (LOWER_IS_BETTER if how.lower_is_better else "")
     return f"{mean:g} (no scale)" if how.scale is None else how.scale.display(mean)
 
 

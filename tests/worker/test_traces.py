@@ -1,0 +1,114 @@
+"""What evaluators see of a task's trace, and what a result took, through whole runs."""
+
+import pytest
+
+from lfexp_mcp.model import BuiltInMaker
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.runs.read_run import read_run
+from tests.worker.scene import Scene
+
+pytestmark = pytest.mark.anyio
+
+TASK = """
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+    from langfuse import get_client, observe
+
+    @observe(as_type="tool")
+    def search(query, limit=3):
+        return [query] * limit
+
+    def task(*, item, **kwargs):
+        client = get_client()
+        with client.start_as_current_observation(name="agent", as_type="agent"):
+            with client.start_as_current_observation(name="think", as_type="generation", model="gpt-4o") as call:
+                call.update(input="hm", output={{"tool": "search"}}, usage_details={{"input": 1000, "output": 9}}{more})
+            search(item.input)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(copy_context().run, search, "again", limit=1).result()
+            with client.start_as_current_observation(name="pay", as_type="tool") as tool:
+                tool.update(level="ERROR", status_message="no funds")
+        return item.metadata["number"]
+"""
+LOOKING = """
+    import json
+
+    def seen(*, trace, **kwargs):
+        rows = [(o.type, o.name, o.input, o.output, o.model, o.level, o.status_message) for o in trace.observations]
+        rows = json.loads(json.dumps(rows))
+        names = {{o.id: o.name for o in trace.observations}}
+        parents = [names.get(o.parent_id) for o in trace.observations]
+        usage = [o.usage for o in trace.observations if o.usage]
+        trace.observations[1].output.clear()
+        return {{"value": len(rows), "metadata": {{"scale": "0-10", "rows": rows, "parents": parents, "usage": usage}}}}
+
+    def cleared(*, trace, **kwargs):
+        return {{"value": len(trace.observations[1].output) == 1, "name": "kept"}}
+
+    def plain(*, output, **kwargs):
+        return 1
+
+    EVALUATORS = [seen, cleared, plain{more}]
+"""
+ROWS = [
+    ["AGENT", "agent", None, None, None, "DEFAULT", None],
+    ["GENERATION", "think", "hm", {"tool": "search"}, "gpt-4o", "DEFAULT", None],
+    ["TOOL", "search", {"args": ["input 1"], "kwargs": {}}, ["input 1"] * 3, None, "DEFAULT", None],
+    ["TOOL", "search", {"args": ["again"], "kwargs": {"limit": 1}}, ["again"], None, "DEFAULT", None],
+    ["TOOL", "pay", None, None, None, "ERROR", "no funds"],
+]
+
+
+async def test_an_evaluator_sees_the_observations_of_its_items_task_and_a_later_one_sees_the_same(scene: Scene) -> None:
+    await scene.fill(2)
+    task = scene.script(TASK.format(more=""))
+    await scene.run(task, evaluator_script=scene.script(LOOKING.format(more=""), "checks.py"))
+    first = await scene.record()
+    (metadata,) = (score.metadata for score in first.items[1].scores if score.name == "seen")
+    assert metadata["rows"] == ROWS
+    assert metadata["parents"] == [None, *["agent"] * 4]
+    assert metadata["usage"] == [{"input": 1000, "output": 9, "total": 1009}]
+    assert {score.value for item in first.items for score in item.scores if score.name == "kept"} == {True}
+    # A resume reads them from Langfuse.
+    later = LOOKING.replace("def seen", "def again").replace("[seen,", "[again,").format(more="")
+    await scene.run(None, evaluator_script=scene.script(later, "later.py"), resume=True)
+    record = await scene.record()
+    (metadata,) = (score.metadata for score in record.items[1].scores if score.name == "again")
+    assert metadata["rows"] == ROWS
+    assert metadata["parents"] == [None, *["agent"] * 4]
+
+
+async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_models_is_unknown(scene: Scene) -> None:
+    await scene.fill(8)
+    evaluators = ["latency", "latency:max_seconds=60,score_name=in_time", "cost", "cost:0.001,score_name=cheap"]
+    priced = scene.script(TASK.format(more=""))
+    answer = await scene.run(priced, evaluators=evaluators)
+    found = {score.name: score for score in answer.scores}
+    # gpt-4o: 2.5 and 10 USD per million tokens.
+    assert found["cost"].mean == pytest.approx(0.00259)
+    assert (found["cost"].display, found["cost"].scale, found["cost"].unscored) == (
+        "0.00259 USD, lower is better",
+        None,
+        0,
+    )
+    assert found["cheap"].mean == 0
+    assert found["in_time"].mean == 1
+    assert found["latency"].display.endswith(" s, lower is better")
+    assert answer.warnings == []
+    cached = scene.script(
+        TASK.format(more=", model='gpt-4o'").replace('"input": 1000', '"input_cached_tokens": 5, "input": 1000')
+    )
+    unknown = await scene.run(cached, run_name="cached", evaluators=evaluators)
+    found = {score.name: score for score in unknown.scores}
+    assert (found["cost"].count, found["cost"].unscored, found["cheap"].unscored) == (0, 8, 8)
+    own = scene.script(TASK.format(more=", cost_details={'total': 0.00518}"))
+    await scene.run(own, run_name="own", evaluators=evaluators)
+    comparison = await compare_runs(scene.ws, CompareRequest(dataset=scene.dataset, runs=["run", "own"]))
+    (compared,) = (score for score in comparison.scores if score.score == "cost")
+    assert compared.delta == pytest.approx(0.00259)
+    assert compared.verdict == "worse"
+    record = await read_run(scene.ws, scene.dataset, "own")
+    (maker,) = {score.maker for score in record.scores if score.name == "cost"}
+    assert isinstance(maker, BuiltInMaker)
+    assert (maker.unit, maker.lower_is_better, maker.scale) == ("USD", True, None)
