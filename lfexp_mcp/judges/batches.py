@@ -57,13 +57,13 @@ class Batches:
     Args:
         provider: The provider.
         policy: How often a call is made, and how long to wait in between.
-        looks: How often a batch is looked for that may have been created.
+        looks: How often a batch is looked for that may have been created; None for the usual `LOOKS`.
     """
 
-    def __init__(self, provider: Provider, policy: RetryPolicy, looks: RetryPolicy = LOOKS) -> None:
+    def __init__(self, provider: Provider, policy: RetryPolicy, looks: RetryPolicy | None = None) -> None:
         self._provider = provider
         self._policy = policy
-        self._looks = looks
+        self._looks = looks or LOOKS
 
     async def check(self) -> None:
         """Check that there are batches, before anything is submitted.
