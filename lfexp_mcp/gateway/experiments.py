@@ -53,12 +53,13 @@ class Experiments:
         what = f"look up run {run_name!r}"
         found = await self._page(what, {"id": await self.id_of(dataset_id, run_name)})
         if not found.data:
-            conditions = [
-                {"type": "string", "column": "name", "operator": "=", "value": run_name},
-                {"type": "string", "column": "datasetId", "operator": "=", "value": dataset_id},
-            ]
-            found = await self._page(what, {"filter": json.dumps(conditions)})
+            found = await self._page(what, {"filter": _conditions(dataset_id, "=", run_name)})
         return found.data[0] if found.data else None
+
+    async def search(self, dataset_id: str, text: str) -> tuple[list[Experiment], str | None]:
+        """Return a page of a dataset's runs whose names contain a text, and the cursor of the next page."""
+        page = await self._page("search the runs", {"filter": _conditions(dataset_id, "contains", text)})
+        return page.data, page.meta.cursor
 
     async def _page(self, what: str, query: Query) -> CursorPage[Experiment]:
         return await self._transport.get(
@@ -103,3 +104,14 @@ class Experiments:
     async def _item_rows(self, what: str, experiment_id: str, fields: str) -> list[ExperimentItemRow]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
         return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)
+
+
+def _conditions(dataset_id: str, operator: str, name: str) -> str:
+    """Write a filter for the runs of a dataset by their name."""
+    values = {"name": (operator, name), "datasetId": ("=", dataset_id)}
+    return json.dumps(
+        [
+            {"type": "string", "column": column, "operator": sign, "value": value}
+            for column, (sign, value) in values.items()
+        ]
+    )

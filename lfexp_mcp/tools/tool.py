@@ -115,20 +115,15 @@ class ExperimentTool(Tool):
         Raises:
             UnexpectedToolError: The tool has a defect.
         """
-        limit = _limit_s(arguments) if self.bounded else math.inf
+        limit = limit_s(arguments) if self.bounded else math.inf
         try:
             with anyio.move_on_after(limit) as scope:
                 answer: Answer = await super().run(arguments, context)
         except ToolError as error:
             return error_result(self._explain(error))
         if scope.cancelled_caught:
-            return error_result(
-                UnreachableError(
-                    f"The call did not end within {limit:.0f} s: Langfuse answers slowly or not at all. A run that was "
-                    "being read is read on in the background. `lfexp-mcp doctor` checks the server.",
-                    next=[NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")],
-                )
-            )
+            again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
+            return error_result(not_in_time(limit, again))
         has_room = arguments.get("detail") == "full" or any(arguments.get(one) for one in ("item_id", "judge"))
         result = answer_result(answer, has_room=has_room)
         return self.fn_metadata.convert_result(result) if convert_result else result
@@ -164,12 +159,25 @@ def answer_result(answer: Answer, *, has_room: bool = False) -> CallToolResult:
 
 def error_result(error: LfexpError) -> CallToolResult:
     """Make the result of a call that failed."""
+    answer = ErrorAnswer(error=ErrorDetail(code=error.code, message=_cut(str(error))), next=[*error.next])
+    return _result(error_text(error), answer, is_error=True)
+
+
+def error_text(error: LfexpError) -> str:
+    """Write an error with the calls that help."""
     from lfexp_mcp.reports.layout import step_lines
     from lfexp_mcp.reports.untrusted import paragraph
 
-    message = _cut(str(error))
-    answer = ErrorAnswer(error=ErrorDetail(code=error.code, message=message), next=[*error.next])
-    return _result("\n".join([paragraph(message), *step_lines(error.next)]), answer, is_error=True)
+    return "\n".join([paragraph(_cut(str(error))), *step_lines(error.next)])
+
+
+def not_in_time(limit: float, *steps: NextStep) -> UnreachableError:
+    """Make the error of a call that took `limit` seconds."""
+    return UnreachableError(
+        f"The call did not end within {limit:.0f} s: Langfuse answers slowly or not at all. A run that was being read "
+        "is read on in the background. `lfexp-mcp doctor` checks the server.",
+        next=steps,
+    )
 
 
 def _result(text: str, answer: Answer, *, is_error: bool = False) -> CallToolResult:
@@ -187,10 +195,10 @@ def _cut(message: str) -> str:
     return f"{message[:half]}… [{len(message) - 2 * half:,} characters left out] …{message[-half:]}"
 
 
-def _limit_s(arguments: Mapping[str, object]) -> float:
-    """Seconds that a call with these arguments may take."""
+def limit_s(arguments: Mapping[str, object] | None = None) -> float:
+    """Return the seconds that a call with these arguments may take."""
     try:
-        wait = _WAIT.validate_python(arguments.get("wait_seconds", 0))
+        wait = _WAIT.validate_python((arguments or {}).get("wait_seconds", 0))
     except ValidationError:
         # The call is about to be refused.
         wait = 0

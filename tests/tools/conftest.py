@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
-from lfexp_mcp.tools import tool
+from lfexp_mcp.tools import completion, tool
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.server import build_server
 from tests.waiting import PATIENCE_S
@@ -124,4 +124,5 @@ def _calls_that_may_take_long() -> Iterator[None]:
     """A call to a server in this process has as long as it needs, also on a machine that is busy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tool, "MIN_LIMIT_S", PATIENCE_S)
+        patch.setattr(completion, "LIMIT_S", PATIENCE_S)
         yield

@@ -3,8 +3,8 @@
 from typing import Literal
 
 import pytest
-from mcp import Client, MCPError
-from mcp.types import METHOD_NOT_FOUND, Tool
+from mcp import Client
+from mcp.types import Tool
 
 from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS
 from lfexp_mcp.tools.server import build_server
@@ -88,16 +88,16 @@ async def test_only_tools_that_read_are_hinted_as_harmless() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_what_the_server_has_none_of_is_neither_declared_nor_served(mode: Literal["auto", "legacy"]) -> None:
+async def test_the_server_declares_what_it_serves_and_nothing_else(mode: Literal["auto", "legacy"]) -> None:
     async with Client(build_server(), mode=mode) as client:
-        declared = client.server_capabilities
-        assert declared is not None
-        assert (declared.prompts, declared.resources) == (None, None)
-        assert declared.tools is not None
-        for listing in (client.list_prompts, client.list_resources, client.list_resource_templates):
-            with pytest.raises(MCPError) as refused:
-                await listing()
-            assert refused.value.error.code == METHOD_NOT_FOUND
+        declared = client.server_capabilities.model_dump(exclude_none=True)
+        assert {"completions", "prompts", "resources", "tools"} <= declared.keys()
+        assert declared.keys() & {"logging", "tasks"} == set()
+        assert not any(declared["resources"].values())
+        assert not any(declared["prompts"].values())
+        assert (await client.list_prompts()).prompts
+        assert (await client.list_resources()).resources
+        assert (await client.list_resource_templates()).resource_templates
 
 
 @pytest.mark.anyio

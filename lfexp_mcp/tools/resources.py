@@ -1,0 +1,121 @@
+"""MCP resources: datasets, runs and judges by address, as the tools show them.
+
+    langfuse://datasets/my%20questions/runs/v2
+
+Names are percent-encoded, a slash as `%2F`. A resource is the JSON that the tool of the same purpose returns.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote
+
+import anyio
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.types import Resource, ResourceTemplate
+
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.catalog import JudgeList
+from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
+from lfexp_mcp.services.catalog.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
+from lfexp_mcp.services.requests import GetRunRequest, build
+from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
+from lfexp_mcp.tools.experiments import get_run
+from lfexp_mcp.tools.state import ToolContext
+from lfexp_mcp.tools.tool import answer_result, error_text, limit_s, not_in_time
+
+JSON = "application/json"
+DATASETS, JUDGES = "langfuse://datasets", "langfuse://judges"
+
+RESOURCES = (
+    Resource(uri=DATASETS, name="datasets", title="Datasets", mime_type=JSON, description="The newest datasets."),
+    Resource(uri=JUDGES, name="judges", title="Judges", mime_type=JSON, description="The judges."),
+)
+"""What `resources/list` shows; it asks no server, since clients list when they connect."""
+
+TEMPLATES = (
+    ResourceTemplate(
+        uri_template=f"{DATASETS}/{{name}}",
+        name="dataset",
+        title="Dataset",
+        description="Its first items, metadata keys with counts, and runs.",
+        mime_type=JSON,
+    ),
+    ResourceTemplate(
+        uri_template=f"{DATASETS}/{{name}}/runs/{{run}}",
+        name="run",
+        title="Run",
+        description="Its status, scores and first items.",
+        mime_type=JSON,
+    ),
+    ResourceTemplate(
+        uri_template=f"{JUDGES}/{{name}}",
+        name="judge",
+        title="Judge",
+        description="Its text, config, scale and versions; a version as `judge-tone:3`.",
+        mime_type=JSON,
+    ),
+)
+
+_NAME = r"([^/?#]+)"
+_HOW = (
+    f"Resources are {', '.join(resource.uri for resource in RESOURCES)} and "
+    f"{', '.join(template.uri_template for template in TEMPLATES)}; in a name, encode `/` as `%2F`, `%` as `%25`, "
+    "and a blank as `%20`."
+)
+
+
+async def read_resource(uri: str, ctx: ToolContext) -> str:
+    """Return a resource as JSON on one line, with characters escaped that would control a terminal or are invisible.
+
+    Raises:
+        ResourceNotFoundError: There is no such resource.
+        ResourceError: It cannot be read.
+    """
+    from lfexp_mcp.reports.untrusted import json_text
+
+    try:
+        with anyio.move_on_after(limit_s()):
+            answer = await _answer(uri, ctx)
+            return json_text(answer_result(answer, has_room=isinstance(answer, JudgeList)).structured_content)
+        raise not_in_time(limit_s())
+    except (NotFoundError, UsageError) as error:
+        raise ResourceNotFoundError(error_text(error)) from error
+    except LfexpError as error:
+        raise ResourceError(error_text(error)) from error
+
+
+async def _answer(uri: str, ctx: ToolContext) -> Answer:
+    for pattern, read in _READERS.items():
+        match = re.fullmatch(pattern, uri)
+        if match is not None:
+            return await read(ctx, *map(unquote, match.groups()))
+    raise NotFoundError(f"There is no resource {uri[:200]!r}. {_HOW}")
+
+
+async def _datasets(ctx: ToolContext) -> Answer:
+    return await list_datasets(ctx, ListDatasetsRequest())
+
+
+async def _dataset(ctx: ToolContext, name: str) -> Answer:
+    return await get_dataset(ctx, build(GetDatasetRequest, dataset=name))
+
+
+async def _run(ctx: ToolContext, name: str, run: str) -> Answer:
+    return await get_run(ctx, build(GetRunRequest, dataset=name, run_name=run))
+
+
+async def _judges(ctx: ToolContext) -> Answer:
+    return await list_judges(ctx, ListJudgesRequest())
+
+
+async def _judge(ctx: ToolContext, name: str) -> Answer:
+    return await list_judges(ctx, build(ListJudgesRequest, judge=name))
+
+
+_READERS: Mapping[str, Callable[..., Awaitable[Answer]]] = {
+    f"{DATASETS}/?": _datasets,
+    f"{DATASETS}/{_NAME}": _dataset,
+    f"{DATASETS}/{_NAME}/runs/{_NAME}": _run,
+    f"{JUDGES}/?": _judges,
+    f"{JUDGES}/{_NAME}": _judge,
+}
