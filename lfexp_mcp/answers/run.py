@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
 from lfexp_mcp.model import ItemStatus, NextStep, RunStatus, ScoreSource
@@ -49,7 +49,7 @@ class RepeatedScore(Answer):
     pass_all_k: float | None = None
     spread: float | None = Field(default=None, description="Mean standard deviation of an item's values.")
     flips: int = Field(default=0, description="Items that pass in one repeat and fail in another.")
-    flipping_items: list[str] = Field(default_factory=list, description="A few of them.")
+    flipping_items: list[str] = Field(default_factory=list)
 
 
 class ModelUse(Answer):
@@ -109,6 +109,9 @@ class RunAnswer(RunState):
     experiment_url: str | None = None
     description: str | None = None
     progress: str | None = Field(default=None, description="Set while running.")
+    scoring: Annotated[RunStatus | None, WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="Status of the newest score_run."
+    )
     scores: list[ScoreSummary] = Field(default_factory=list)
     repeated_scores: list[RepeatedScore] = Field(default_factory=list)
     run_scores: dict[str, float | bool | str] = Field(default_factory=dict, description="Scores of the whole run.")
@@ -117,10 +120,10 @@ class RunAnswer(RunState):
         default_factory=list,
         description="Called by judges and prompt tasks of runs of this machine; without a script's own calls.",
     )
-    cost_usd: float | None = Field(default=None, description="Of all `models`; not set if a price is unknown.")
+    cost_usd: float | None = Field(default=None, description="Not set if a price is unknown.")
     estimate: RunEstimate | None = Field(default=None, description="Of the whole run, by a dry run.")
     errors: list[ItemError] = Field(default_factory=list, description="A few of the failures.")
-    log: str | None = Field(default=None, description="File with what the user's code printed.")
+    log: str | None = Field(default=None, description="File: what the user's code printed.")
 
 
 class ItemScore(Answer):

@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(experiments.run)
+app.command("score-run")(experiments.score_run)
 app.command("list-runs")(experiments.list_runs)
 app.command("get-run")(experiments.get_run)
 app.command("compare")(experiments.compare)

@@ -23,6 +23,7 @@ from lfexp_mcp.services.requests import (
     GetRunRequest,
     ListRunsRequest,
     RunRequest,
+    ScoreRunRequest,
 )
 from lfexp_mcp.settings import load_settings
 
@@ -61,6 +62,17 @@ def run(request: RunRequest, as_json: AsJson = False) -> None:
     answer = in_workspace(lambda workspace: follow(workspace, request))
     print_answer(answer, as_json)
     if answer.status != "completed":
+        raise typer.Exit(1)
+
+
+@command
+def score_run(request: ScoreRunRequest, as_json: AsJson = False) -> None:
+    """Score the stored results of a run with judges or an evaluator script; no task is called."""
+    from lfexp_mcp.cli.following import follow
+
+    answer = in_workspace(lambda workspace: follow(workspace, request))
+    print_answer(answer, as_json)
+    if answer.scoring != "completed":
         raise typer.Exit(1)
 
 

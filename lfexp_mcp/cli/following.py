@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import anyio
@@ -20,14 +21,15 @@ from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.services.experiments.score_run import score_run
+from lfexp_mcp.services.requests import RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
 
-async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
-    """Start a run and stay with it until it ends.
+async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) -> RunAnswer:
+    """Start a run, or a scoring of one, and stay with it until it ends.
 
     The first Ctrl-C cancels the run and keeps its results, the second kills its process, the third ends only this
     command. A dry run ends with the first.
@@ -35,17 +37,23 @@ async def follow(workspace: Workspace, request: RunRequest) -> RunAnswer:
     Raises:
         LfexpError: The run could not start.
     """
-    if request.dry_run:
+    if isinstance(request, ScoreRunRequest):
+        start = partial(score_run, workspace, request)
+    elif request.dry_run:
         return await run_experiment(workspace, request, wait_seconds=math.inf)
+    else:
+        start = partial(run_experiment, workspace, request)
     with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
         async with open_group() as tasks:
             tasks.start_soon(_stop_on, interrupts, workspace, request)
-            answer = await run_experiment(workspace, request, wait_seconds=math.inf, on_progress=on_progress)
+            answer = await start(wait_seconds=math.inf, on_progress=on_progress)
             tasks.cancel_scope.cancel()
     return answer
 
 
-async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest) -> None:
+async def _stop_on(
+    interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest | ScoreRunRequest
+) -> None:
     dataset = request.dataset_name
     await interrupts.get()
     start = workspace.launches.find(dataset, request.run_name)

@@ -18,6 +18,7 @@ NAME = "lfexp-mcp"
 
 COMMANDS = {
     "run_experiment": ("run",),
+    "score_run": ("score-run",),
     "list_runs": ("list-runs",),
     "get_run": ("get-run",),
     "compare_runs": ("compare",),

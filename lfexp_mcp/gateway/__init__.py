@@ -21,15 +21,19 @@ from lfexp_mcp.gateway.records import (
     ScoreConfig,
 )
 from lfexp_mcp.gateway.score_metadata import (
+    SCORING_SCORE_NAME,
     STATUS_SCORE_NAME,
     find_status_score,
     read_recorded_status,
+    scoring_score_id,
     status_score,
+    status_score_id,
     without_status_scores,
 )
 
 __all__ = [
     "EXPERIMENT_ENVIRONMENT",
+    "SCORING_SCORE_NAME",
     "STATUS_SCORE_NAME",
     "Comment",
     "Dataset",
@@ -47,7 +51,9 @@ __all__ = [
     "find_status_score",
     "host_of",
     "read_recorded_status",
+    "scoring_score_id",
     "status_score",
+    "status_score_id",
     "unknown_prompt",
     "without_status_scores",
 ]

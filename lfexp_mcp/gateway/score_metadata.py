@@ -3,7 +3,8 @@
 It is JSON text under one key, since Langfuse keeps metadata values as text and may flatten objects.
 
 The status of a run is a score of its experiment, since a score can be replaced: it says `running` at first, and how the
-run ended in the end. If it still says `running`, the run is running or its process has died.
+run ended in the end. If it still says `running`, the run is running or its process has died. What scores a run again
+leaves a status of its own, which names its makers and what it did not score.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from lfexp_mcp.model import (
     OtherMaker,
     RecordedStatus,
     RunMaker,
+    RunPlan,
     Score,
     ScoreMaker,
     ScoreSource,
@@ -28,6 +30,7 @@ from lfexp_mcp.model import (
 
 METADATA_KEY = "lfexp"
 STATUS_SCORE_NAME = "lfexp_status"
+SCORING_SCORE_NAME = "lfexp_scoring"
 _MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 _STATUS: TypeAdapter[RecordedStatus] = TypeAdapter(RecordedStatus)
 
@@ -64,12 +67,20 @@ def status_score_id(experiment_id: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def status_score(recorded: RecordedStatus, experiment_id: str) -> Score:
-    """Return the status score of a run."""
+def scoring_score_id(experiment_id: str, plan: RunPlan) -> str:
+    """Derive the id of the status score of a scoring: one for each set of makers, whatever machine they work on."""
+    makers = [_MAKER.dump_python(maker, mode="json") for maker in plan.makers]
+    key = json.dumps(["lfexp-scoring-v1", experiment_id, makers], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def status_score(recorded: RecordedStatus, experiment_id: str, identity: str | None = None) -> Score:
+    """Return the status score of a run, or, with an `identity` by `scoring_score_id`, that of a scoring of it."""
     results = recorded.succeeded + recorded.failed
+    is_run = identity in (None, status_score_id(experiment_id))
     return Score(
-        id=status_score_id(experiment_id),
-        name=STATUS_SCORE_NAME,
+        id=identity or status_score_id(experiment_id),
+        name=STATUS_SCORE_NAME if is_run else SCORING_SCORE_NAME,
         value=recorded.status,
         data_type="CATEGORICAL",
         comment=f"{results} of {recorded.plan.results} results, {recorded.failed} of them failed.",
@@ -86,8 +97,8 @@ def find_status_score(scores: Iterable[Score], experiment_id: str) -> Score | No
 
 
 def without_status_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
-    """Leave out status scores."""
-    return tuple(score for score in scores if score.name != STATUS_SCORE_NAME)
+    """Leave out the status scores of runs and of scorings."""
+    return tuple(score for score in scores if score.name not in (STATUS_SCORE_NAME, SCORING_SCORE_NAME))
 
 
 def read_recorded_status(score: Score) -> RecordedStatus | None:

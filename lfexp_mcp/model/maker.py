@@ -45,6 +45,14 @@ class JudgeMaker:
             == (other.prompt, other.version, other.provider, other.model, other.scale)
         )
 
+    def is_same(self, other: "ScoreMaker | None") -> bool:
+        """Whether another maker is this very judge; what version 0.1 did not record is taken to be the same."""
+        if not isinstance(other, JudgeMaker) or self.prompt != other.prompt:
+            return False
+        mine = (self.version, self.provider, self.model, self.scale)
+        theirs = (other.version, other.provider, other.model, other.scale)
+        return all(None in pair or pair[0] == pair[1] for pair in zip(mine, theirs, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class ScriptMaker:
@@ -83,6 +91,10 @@ class ScriptMaker:
             == (other.scale, bool(other.lower_is_better), other.unit)
         )
 
+    def is_same(self, other: "ScoreMaker | None") -> bool:
+        """Whether another maker is the same function of the same script, whatever scale its scores are on."""
+        return isinstance(other, ScriptMaker) and (self.function, self.sha256) == (other.function, other.sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltInMaker:
@@ -113,6 +125,12 @@ class BuiltInMaker:
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same: only those of the very same options do."""
         return self == other
+
+    def is_same(self, other: "ScoreMaker | None") -> bool:
+        """Whether another maker is this evaluator with the same options."""
+        return isinstance(other, BuiltInMaker) and (
+            (self.evaluator, self.version, self.options) == (other.evaluator, other.version, other.options)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, JsonValue, WithJsonSchema
 
 ToolName = Literal[
     "run_experiment",
+    "score_run",
     "list_runs",
     "get_run",
     "compare_runs",

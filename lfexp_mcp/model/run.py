@@ -70,6 +70,8 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     plan: RunPlan | None = None
     """None where it is not known, as for runs made by others."""
+    scoring: RunStatus | None = None
+    """The status of the newest scoring of it, by `score_run`; None if there was none since it ran."""
 
     @property
     def part_shown(self) -> str | None:

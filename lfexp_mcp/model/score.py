@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.model.maker import OTHERS, HumanMaker, ScoreMaker
+from lfexp_mcp.model.maker import OTHERS, HumanMaker, RunMaker, ScoreMaker
 
 ScoreDataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
 ScoreSource = Literal["API", "EVAL", "ANNOTATION"]
@@ -70,3 +70,5 @@ class EvaluatorFailure:
     name: str
     """The score's name, or the evaluator's where the score's is not known."""
     error: str
+    maker: RunMaker | None = None
+    """Which of the makers of such a score failed; None where that is not known."""

@@ -30,6 +30,8 @@ class WorkerLoading(_Event):
     """A worker has taken its command and loads the user's code, after which it accepts or refuses."""
 
     event: Literal["loading"] = "loading"
+    scores_only: bool = False
+    """Whether it scores results that there are, and calls no task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class WorkerAccepted(_Event):
     event: Literal["accepted"] = "accepted"
     pid: int
     provenance: Provenance = field(default_factory=Provenance)
+    to_score: int = 0
+    """Results that a worker that only scores is to score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,8 @@ class ItemScored(_Event):
     """Names of all that have scored the item, or tried to; None where that is not known."""
     scores: tuple[Score, ...] = ()
     unscored: tuple[EvaluatorFailure, ...] = ()
+    again: tuple[str, ...] = ()
+    """Functions of scripts that have scored the item again, or tried to, as `function@sha256`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,7 @@ class RunScored(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRecorded(_Event):
-    """The status of the run is to be written to Langfuse, replacing the one before."""
+    """The status of the run, or of a scoring of it, is to be written to Langfuse, replacing the one before."""
 
     event: Literal["marked"] = "marked"
     score: Score
@@ -196,7 +202,7 @@ class BatchRecorded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Event):
-    """The worker is done."""
+    """The worker is done: the run has ended, or, of a worker that only scores, the scoring."""
 
     event: Literal["run_ended"] = "run_ended"
     status: Literal["completed", "failed", "cancelled"]

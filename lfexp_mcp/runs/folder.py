@@ -32,6 +32,7 @@ class RunFolder:
         self.path = path
         self.worker = WorkerLock(path)
         self.run_spec_path = path / "manifest.json"
+        self.scoring_path = path / "scoring.json"
         self.items_path = path / "items.jsonl"
         self.journal_path = path / "journal.jsonl"
         self.outbox_path = path / "outbox"
@@ -68,6 +69,30 @@ class RunFolder:
                 write_durably(self.items_path, encode_items(items))
             write_durably(self.run_spec_path if is_new else self._next_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
+
+    def write_scoring(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None) -> None:
+        """Write what a worker is to score the run's results with; the run's own spec stays.
+
+        Args:
+            run_spec: The run spec, with the judges, the evaluator script and the limits of the scoring.
+            items: Its items, those that the folder has first; None keeps them.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        with writing(self.path):
+            if items is not None:
+                write_durably(self.items_path, encode_items(items))
+            write_durably(self.scoring_path, [encode_run_spec(run_spec)])
+            self.cancel_path.unlink(missing_ok=True)
+
+    def scoring(self) -> RunSpec | None:
+        """Read what the run was scored with when it was scored again last; None if it never was.
+
+        Raises:
+            StateError: It is damaged, or from another version.
+        """
+        return self._read_run_spec(self.scoring_path) if self.scoring_path.exists() else None
 
     def next_run_spec(self) -> RunSpec:
         """Read the run spec that a worker is to adopt.
@@ -131,11 +156,23 @@ class RunFolder:
 
     def status(self) -> RunStatus:
         """Return the status of the run, by the end of its journal."""
+        # The end of a scoring is not that of the run.
+        if self.scoring_path.exists():
+            return self.status_of(self.read_state())
         return self._status(read_run_end(self.journal_path))
 
     def status_of(self, state: RunState) -> RunStatus:
-        """Return the status of a run whose journal has been read."""
-        return self._status(state.run_ended)
+        """Return the status of a run whose journal has been read.
+
+        A run that is scored again is running meanwhile, and then has its own end again. It is `unknown` for a run of
+        which this machine has only scored the results.
+        """
+        status = self._status(state.run_ended)
+        if not state.scores_only or status == "running":
+            return status
+        if state.is_recorded:
+            return "unknown"
+        return state.end.status if state.end is not None else "failed"
 
     def _status(self, ended: RunEnded | None) -> RunStatus:
         """The one rule: the end that a worker recorded, unless a process delivers what it left."""

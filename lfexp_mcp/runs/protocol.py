@@ -24,6 +24,8 @@ class WorkerCommand(BaseModel):
 
     run: Path | None = None
     """Folder of the run to execute."""
+    scores_only: bool = False
+    """Score the results that the run has, and call no task."""
     deliver: tuple[Path, ...] = ()
     """Folders of runs whose outboxes and scores are to be sent, executing nothing."""
 

@@ -9,6 +9,7 @@ from lfexp_mcp.runs.run_state import RunState
 MAX_RUNNING_SHOWN = 10
 MAX_DAMAGED_SHOWN = 5
 MAX_REFUSALS_SHOWN = 5
+SCORING_DIED = "The process that scored this run again died; the same score_run call goes on with what is left."
 LOADING = "The scripts and what they import are still being loaded; no item has begun."
 
 
@@ -44,8 +45,17 @@ def build_record(
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*run_spec.warnings, *_warnings(state, status, exit_reason)),
-        plan=RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges, run_spec.part),
+        plan=None
+        if state.is_recorded
+        else RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges, run_spec.part),
+        scoring=_scoring(state, status),
     )
+
+
+def _scoring(state: RunState, status: RunStatus) -> RunStatus | None:
+    if not state.scores_only:
+        return None
+    return status if status == "running" else state.run_ended.status if state.run_ended else "failed"
 
 
 def build_result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
@@ -73,11 +83,15 @@ def build_result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
 
 
 def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> Iterator[str]:
-    if state.run_ended is not None and state.run_ended.reason is not None:
-        yield state.run_ended.reason
+    if state.end is not None and state.end.reason is not None:
+        yield state.end.reason
+    if state.scores_only and state.run_ended is None and status != "running":
+        yield f"{SCORING_DIED} {exit_reason or ''}".rstrip()
+    elif state.scores_only and state.run_ended is not None and state.run_ended.reason is not None:
+        yield f"score_run: {state.run_ended.reason}"
     if state.loading and status == "running":
         yield LOADING
-    if state.run_ended is None and status == "failed":
+    if state.run_ended is None and status == "failed" and not state.scores_only:
         when = "while it loaded the scripts" if state.loading else "before the run's end"
         yield exit_reason or f"The worker died {when}; the run's log may say why."
         running = ", ".join(repr(item_id) for _, item_id in sorted(state.running)[:MAX_RUNNING_SHOWN])

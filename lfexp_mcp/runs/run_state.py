@@ -56,22 +56,30 @@ class RunState:
     model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
     batches: dict[str, BatchRecorded] = field(default_factory=dict)
     """By tag, those that are not used."""
-    status_score: Score | None = None
-    """The status of the run, as Langfuse is to have it."""
+    status_scores: dict[str, Score] = field(default_factory=dict)
+    """The status of the run and of each scoring, as Langfuse is to have them, by id."""
     accepted: WorkerAccepted | None = None
-    """Of the newest worker."""
+    """Of the newest worker that runs items; None for a run of which this machine has only scored the results."""
+    scorer: WorkerAccepted | None = None
+    """Of the newest worker, if it only scores."""
+    scores_only: bool = False
+    """Whether the newest worker only scores."""
+    end_before: RunEnded | None = None
+    """How the run had ended when it was scored again."""
     first_accepted: datetime | None = None
     loading: bool = False
     """Whether the newest worker loads the user's code, or died while it did."""
     executed: bool = False
     """Whether the newest worker has run and scored everything."""
     run_ended: RunEnded | None = None
-    """None while the newest worker runs, and for good if it died."""
+    """The end of what the newest worker does; None while it runs, and for good if it died."""
     damaged_lines: list[int] = field(default_factory=list)
     """Lines of the journal that are damaged."""
     failed_count: int = 0
     ended_since_accepted: int = 0
     failed_anew: int = 0
+    scored_anew: int = 0
+    """Results that the newest worker has scored."""
     kept: int = 0
     """Results that had succeeded when the newest worker began."""
 
@@ -83,7 +91,10 @@ class RunState:
     def _apply(self, event: Event) -> None:
         match event:
             case WorkerLoading():
-                self.loading, self.executed, self.run_ended = True, False, None
+                if event.scores_only and not self.scores_only:
+                    self.end_before = self.run_ended
+                self.scores_only = event.scores_only
+                self.loading, self.executed, self.run_ended, self.scorer = True, False, None, None
                 self._count_anew()
             case WorkerAccepted():
                 self._apply_accepted(event)
@@ -97,11 +108,12 @@ class RunState:
                 if (event.repeat, event.item_id) in self.ended:
                     self.scored[event.repeat, event.item_id] = event
                     self.evaluations[event.repeat, event.item_id] += 1
+                    self.scored_anew += 1
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
             case StatusRecorded():
-                self.status_score = event.score
+                self.status_scores[event.score.id] = event.score
                 self.stored.discard(event.score.id)
             case ScoresStored():
                 self.stored.update(event.ids)
@@ -129,10 +141,13 @@ class RunState:
                 self.damaged_lines.append(event.line)
 
     def _apply_accepted(self, event: WorkerAccepted) -> None:
-        self.accepted = event
-        self.first_accepted = self.first_accepted or event.at
+        if self.scores_only:
+            self.scorer = event
+        else:
+            self.accepted = event
+            self.first_accepted = self.first_accepted or event.at
+            self.warnings.clear()
         self.loading = False
-        self.warnings.clear()
         self.refused.clear()
         self.interrupted |= self.running.keys()
         self.running.clear()
@@ -142,7 +157,7 @@ class RunState:
 
     def _count_anew(self) -> None:
         """Reset the counts of the newest worker, which runs again what has failed."""
-        self.ended_since_accepted = self.failed_anew = 0
+        self.ended_since_accepted = self.failed_anew = self.scored_anew = 0
         self.kept = len(self.ended) - self.failed_count
 
     def _apply_ended(self, event: ItemEnded) -> None:
@@ -159,6 +174,20 @@ class RunState:
         self.failed_anew += event.status == "failed"
         if event.status == "succeeded":
             self.scoring[key] = event.at
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the results are those that another machine or tool recorded, and were only scored here."""
+        return self.scores_only and self.accepted is None
+
+    @property
+    def end(self) -> RunEnded | None:
+        """How the run itself has ended, whether or not it was scored again since."""
+        if not self.scores_only:
+            return self.run_ended
+        before, ended = self.end_before, self.run_ended
+        is_delivered = ended is not None and ended.cause is None and ended.status == "completed"
+        return RunEnded(status="completed") if before and before.cause == "undelivered" and is_delivered else before
 
     def succeeded(self, key: ItemKey) -> bool:
         """Tell whether the item's newest result succeeded."""
@@ -180,5 +209,6 @@ class RunState:
             for score in run_scored.scores:
                 if score.id not in settled:
                     yield score, None, repeat
-        if self.status_score is not None and self.status_score.id not in settled:
-            yield self.status_score, None, 0
+        for score in self.status_scores.values():
+            if score.id not in settled:
+                yield score, None, 0

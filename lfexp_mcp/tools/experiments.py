@@ -19,6 +19,7 @@ from lfexp_mcp.services.requests import (
     GetRunRequest,
     ListRunsRequest,
     RunRequest,
+    ScoreRunRequest,
 )
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
@@ -47,6 +48,20 @@ async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: Wa
 
     workspace = await workspace_of(ctx)
     return await run_experiment(workspace, request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx))
+
+
+async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: WaitSeconds = 45) -> RunAnswer:
+    """Score the stored results of a run with judges, an evaluator script, or both. No task is called.
+
+    Use it after a judge or script changed, or on runs that others recorded. Scores of another judge version or of an
+    edited script are scores of their own: the newest have the plain name, the others stay. What these very makers have
+    scored is not scored again. Answers as run_experiment does; `scoring` says how it ended.
+    """
+    from lfexp_mcp.services.experiments.score_run import score_run
+
+    return await score_run(
+        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+    )
 
 
 async def get_run(ctx: ToolContext, request: GetRunRequest) -> RunDetail:

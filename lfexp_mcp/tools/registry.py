@@ -20,6 +20,7 @@ from lfexp_mcp.tools.experiments import (
     get_run,
     list_runs,
     run_experiment,
+    score_run,
 )
 from lfexp_mcp.tools.tool import ExperimentTool, ToolArguments
 
@@ -118,6 +119,7 @@ def _compacted(key: str, value: JsonValue) -> JsonValue:
 
 TOOLS = (
     ToolDefinition(run_experiment, "Run an experiment", destroys=True),
+    ToolDefinition(score_run, "Score a run again", destroys=True, repeatable=True),
     ToolDefinition(get_run, "Read a run", reads=True),
     ToolDefinition(list_runs, "List runs", reads=True),
     ToolDefinition(compare_runs, "Compare runs", reads=True),

@@ -13,7 +13,7 @@ from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
-from lfexp_mcp.worker.task_runner import TaskRunner, script_task
+from lfexp_mcp.worker.task_runner import CallTask, TaskRunner, script_task
 from lfexp_mcp.worker.traces import TaskTraces
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import UserCode, UserLoop
@@ -36,9 +36,10 @@ def assemble(
     """Return what executes a run's items."""
     run_spec, limits = run.run_spec, run.run_spec.limits
     loop = UserLoop()
+    call: CallTask | None = None
     if isinstance(run.task, ResolvedTaskPrompt):
         call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
-    else:
+    elif run.task is not None:
         call = script_task(run.task, UserCode(limits.max_concurrency, loop), run_spec)
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
@@ -47,16 +48,21 @@ def assemble(
     tracer.keeps_spans = any(evaluator.takes_trace for evaluator, _ in run.evaluators)
     evaluators: list[ItemEvaluator] = [
         *(JudgeEvaluator(judge, runner, stop) for judge in run_spec.judges),
-        *(ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces) for evaluator, makers in run.evaluators),
+        *(
+            ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces, again=run.scores_only)
+            for evaluator, makers in run.evaluators
+        ),
     ]
-    run_evaluation = RunEvaluation(run_spec, run.run_evaluators, user_code, recorder, delivery)
+    run_evaluation = RunEvaluation(
+        run_spec, run.run_evaluators, user_code, recorder, delivery, run.state.run_scored if run.scores_only else None
+    )
     run_evaluation.add_earlier(run.items, run.state)
     return Execution(
         folder=run.folder,
         limits=limits,
         log=run.log,
-        tasks=TaskRunner(call, run.provenance.task_version, limits.task_retries, tracer, recorder),
-        evaluation=ItemEvaluation(run_spec, evaluators, tracer, recorder, delivery),
+        tasks=TaskRunner(call, run.provenance.task_version, limits.task_retries, tracer, recorder) if call else None,
+        evaluation=ItemEvaluation(run_spec, evaluators, tracer, recorder, delivery, scores_only=run.scores_only),
         run_evaluation=run_evaluation,
         recorder=recorder,
         stop=stop,

@@ -41,6 +41,8 @@ class ExpectedRecords:
         self._scores: dict[ItemKey, tuple[str, ...]] = {}
         self._run_scores: dict[int, tuple[str, ...]] = {}
         self._refused: set[str] = set()
+        # Results that no worker of this machine made come from Langfuse, and could not be sent anyway.
+        self._read = {ended.observation_id for ended in state.ended.values()} if state.accepted is None else set()
         self.add(*state.ended.values(), *state.scored.values(), *state.run_scored.values(), *state.refused)
 
     def add(self, *events: Event) -> None:
@@ -84,7 +86,7 @@ class ExpectedRecords:
         for key, observation_id in self._results.items():
             if key[0] != repeat or observation_id in self._refused:
                 continue
-            if observation_id not in shown:
+            if observation_id not in shown and observation_id not in self._read:
                 results.add(key)
             missing_scores.update(self._not_in(shown.get(observation_id, frozenset()), self._scores.get(key, ())))
         return MissingRecords(frozenset(results), frozenset(missing_scores))

@@ -1,6 +1,6 @@
 """Evaluate results and whole runs, and record their scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from pydantic import JsonValue
@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score
+from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score, ScriptMaker
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.run_state import ItemKey, RunState
@@ -27,39 +27,45 @@ CUT = "… [cut]"
 
 
 class ScoreCollector:
-    """Collects the scores of one result, or of a whole run.
+    """Collects new scores of one result, or of a whole run.
 
     Args:
         experiment_id: The experiment.
         ended: The result; None for scores of the run.
-        scores: Those it has already.
+        taken: Names of scores that it has by makers of now.
+        again: Whether a score of a run is another one than that which another maker gave before.
     """
 
-    def __init__(self, experiment_id: str, ended: ItemEnded | None = None, scores: Iterable[Score] = ()) -> None:
-        self.scores = list(scores)
+    def __init__(
+        self, experiment_id: str, ended: ItemEnded | None = None, taken: Iterable[str] = (), *, again: bool = False
+    ) -> None:
+        self.scores: list[Score] = []
         self.failures: list[EvaluatorFailure] = []
         self._experiment_id = experiment_id
         self._ended = ended
+        self._taken = set(taken)
+        self._again = again
 
-    def add(self, evaluator: str, outcome: Sequence[Evaluated] | EvaluatorFailure) -> None:
+    def add(self, evaluator: str, maker: RunMaker, outcome: Sequence[Evaluated] | EvaluatorFailure) -> None:
         """Add what an evaluator returned, or its failure.
 
-        A score whose name is taken is a failure of its evaluator, so that a resume evaluates the result again.
+        A score whose name is taken is a failure of its evaluator, so that a resume evaluates the result again. Scores
+        of makers that score the run no longer take no names.
         """
         if isinstance(outcome, EvaluatorFailure):
             self.failures.append(outcome)
             return
-        names = {score.name for score in self.scores}
+        names = self._taken | {score.name for score in self.scores}
         taken = [evaluation.name for evaluation, _ in outcome if evaluation.name in names]
         self.scores += [self._score(*evaluated) for evaluated in outcome if evaluated[0].name not in names]
         if taken:
             error = f"Scores with these names already exist: {', '.join(taken)}. Give each a name of its own."
-            self.failures.append(EvaluatorFailure(evaluator, error_text(error)))
+            self.failures.append(EvaluatorFailure(evaluator, error_text(error), maker))
 
     def _score(self, evaluation: Evaluation, maker: RunMaker) -> Score:
         ended, name = self._ended, evaluation.name
         if ended is None:
-            identity = score_id(self._experiment_id, None, None, name)
+            identity = score_id(self._experiment_id, None, None, name, maker if self._again else None)
         else:
             identity = score_id(self._experiment_id, ended.item_id, ended.observation_id, name, maker)
         comment = evaluation.comment
@@ -84,12 +90,7 @@ class ScoreCollector:
 
 
 class ItemEvaluation:
-    """Evaluates results, journals the scores and hands them over for delivery.
-
-    Attributes:
-        names: The evaluators and judges.
-        score_names: The names under which they report missing scores.
-    """
+    """Evaluates results, journals the scores and hands them over for delivery."""
 
     def __init__(
         self,
@@ -98,14 +99,22 @@ class ItemEvaluation:
         tracer: RunTracer,
         recorder: Recorder,
         delivery: Delivery,
+        *,
+        scores_only: bool = False,
     ) -> None:
-        self.names = tuple(evaluator.name for evaluator in evaluators)
-        self.score_names = {*self.names, *(evaluator.score_name for evaluator in evaluators)}
+        # A resume does not count what has scored the results again.
+        self._named = () if scores_only else tuple(evaluator.name for evaluator in evaluators)
+        self._score_names = {name for evaluator in evaluators for name in (evaluator.name, evaluator.score_name)}
+        self._again = tuple(evaluator.key for evaluator in evaluators if evaluator.again)
         self._run_spec = run_spec
         self._evaluators = evaluators
         self._tracer = tracer
         self._recorder = recorder
         self._delivery = delivery
+
+    def needed(self, scored: ItemScored) -> frozenset[str]:
+        """Return the keys of the evaluators and judges that have not scored a result."""
+        return frozenset(evaluator.key for evaluator in self._evaluators if not evaluator.has_scored(scored))
 
     async def run(self, pending: PendingItem, result: TaskResult) -> ItemScored:
         """Evaluate a good result by what is pending; its scores are journaled when this returns.
@@ -115,42 +124,40 @@ class ItemEvaluation:
         """
         ended, scored = result.ended, pending.scored
         kept = scored.scores if scored else ()
-        collector = ScoreCollector(self._run_spec.experiments[ended.repeat].id, ended, kept)
-        evaluators = [
-            evaluator
-            for evaluator in self._evaluators
-            if pending.missing is None or not pending.missing.isdisjoint({evaluator.name, evaluator.score_name})
-        ]
+        evaluators = [each for each in self._evaluators if pending.missing is None or each.key in pending.missing]
+        taken = (score.name for score in kept if any(each.maker.is_same(score.maker) for each in self._evaluators))
+        collector = ScoreCollector(self._run_spec.experiments[ended.repeat].id, ended, taken)
         if evaluators:
             with self._tracer.evaluation(result.item, ended, pending.evaluation) as span:
                 outcomes = await self._evaluate_all(evaluators, result)
                 for evaluator, outcome in zip(evaluators, outcomes, strict=True):
-                    collector.add(evaluator.score_name, outcome)
+                    collector.add(evaluator.score_name, evaluator.maker, outcome)
                 span.succeed(
                     {
                         "evaluator_count": len(evaluators),
-                        "evaluation_count": len(collector.scores),
+                        "evaluation_count": len(kept) + len(collector.scores),
                         "failed_evaluator_count": len(collector.failures),
                     }
                 )
         # What evaluators that the run no longer has failed on stays missing.
-        missing = [failure for failure in scored.unscored if failure.name not in self.score_names] if scored else []
+        missing = [failure for failure in scored.unscored if failure.name not in self._score_names] if scored else []
         event = ItemScored(
             item_id=ended.item_id,
             repeat=ended.repeat,
             evaluators=self._all_evaluators(scored),
-            scores=tuple(collector.scores),
+            scores=(*kept, *collector.scores),
             unscored=(*missing, *collector.failures),
+            again=tuple(dict.fromkeys((*(scored.again if scored else ()), *self._again))),
         )
         await self._recorder.record(event)
-        self._delivery.add_scores(collector.scores[len(kept) :])
+        self._delivery.add_scores(collector.scores)
         return event
 
     def _all_evaluators(self, scored: ItemScored | None) -> tuple[str, ...] | None:
         """Return all evaluators of a result so far; None if those of its earlier scores are not known."""
         if scored is None:
-            return self.names
-        return None if scored.evaluators is None else tuple(dict.fromkeys((*scored.evaluators, *self.names)))
+            return self._named
+        return None if scored.evaluators is None else tuple(dict.fromkeys((*scored.evaluators, *self._named)))
 
     async def _evaluate_all(
         self, evaluators: Sequence[ItemEvaluator], result: TaskResult
@@ -183,13 +190,22 @@ class ItemEvaluation:
             except LfexpError as error:
                 text = error_text(str(error))
                 span.fail({"error": text}, text)
-                return EvaluatorFailure(evaluator.score_name, text)
+                return EvaluatorFailure(evaluator.score_name, text, evaluator.maker)
             span.succeed([_describe(evaluation) for evaluation, _ in evaluated])
             return evaluated
 
 
 class RunEvaluation:
-    """Collects good results, and runs the run evaluators on them in the end."""
+    """Collects good results, and runs the run evaluators on them in the end.
+
+    Args:
+        run_spec: The run spec.
+        evaluators: The run evaluators.
+        user_code: Calls them.
+        recorder: Records their scores.
+        delivery: Sends them.
+        earlier: The scores of the run, by repetition, which stay beside new ones; None if those replace them.
+    """
 
     def __init__(
         self,
@@ -198,9 +214,11 @@ class RunEvaluation:
         user_code: UserCode,
         recorder: Recorder,
         delivery: Delivery,
+        earlier: Mapping[int, RunScored] | None = None,
     ) -> None:
         self._run_spec = run_spec
         self._evaluators = evaluators
+        self._earlier = earlier
         self._user_code = user_code
         self._recorder = recorder
         self._delivery = delivery
@@ -222,7 +240,7 @@ class RunEvaluation:
             self._results[result.ended.repeat, result.item.id] = ScriptItemResult(
                 item=script_item(result.item, self._run_spec),
                 output=result.output,
-                evaluations=[_evaluation(score) for score in scored.scores],
+                evaluations=[_evaluation(score) for score in self._current(scored.scores).values()],
                 trace_id=result.ended.trace_id,
             )
 
@@ -236,17 +254,36 @@ class RunEvaluation:
             return
         for repeat, experiment in enumerate(self._run_spec.experiments):
             results = [result for (of, _), result in self._results.items() if of == repeat]
-            collector = ScoreCollector(experiment.id)
+            collector = ScoreCollector(experiment.id, again=self._earlier is not None)
             for evaluator, makers in self._evaluators:
                 outcome: list[Evaluated] | EvaluatorFailure
                 try:
                     outcome = await makers.call(self._user_code, partial(evaluator.call, results))
                 except LfexpError as error:
-                    outcome = EvaluatorFailure(evaluator.name, str(error))
-                collector.add(evaluator.name, outcome)
-            event = RunScored(repeat=repeat, scores=tuple(collector.scores), unscored=tuple(collector.failures))
+                    outcome = EvaluatorFailure(evaluator.name, str(error), makers.default)
+                collector.add(evaluator.name, makers.default, outcome)
+            event = RunScored(
+                repeat=repeat,
+                scores=(*self._kept(repeat, collector.scores), *collector.scores),
+                unscored=tuple(collector.failures),
+            )
             await self._recorder.record(event)
             self._delivery.add_scores(collector.scores)
+
+    def _current(self, scores: Iterable[Score]) -> dict[str, Score]:
+        """Return the newest score of each name, without those of other versions of the script that scores again."""
+        scripts = (makers.default for _, makers in self._evaluators if self._earlier is not None)
+        versions = {script.sha256 for script in scripts if isinstance(script, ScriptMaker)}
+        return {
+            score.name: score
+            for score in scores
+            if not versions or not isinstance(score.maker, ScriptMaker) or score.maker.sha256 in versions
+        }
+
+    def _kept(self, repeat: int, new: Iterable[Score]) -> list[Score]:
+        earlier = (self._earlier or {}).get(repeat)
+        replaced = {score.id for score in new}
+        return [score for score in earlier.scores if score.id not in replaced] if earlier else []
 
 
 def _evaluation(score: Score) -> Evaluation:

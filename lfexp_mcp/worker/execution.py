@@ -29,7 +29,8 @@ class Execution:
     folder: RunFolder
     limits: Limits
     log: RunLog
-    tasks: TaskRunner
+    tasks: TaskRunner | None
+    """None where no task is called: all pending items have results."""
     evaluation: ItemEvaluation
     run_evaluation: RunEvaluation
     recorder: Recorder
@@ -68,6 +69,8 @@ class Execution:
     async def _run_item(self, pending: PendingItem) -> None:
         result = pending.result
         if result is None:
+            if self.tasks is None:
+                return
             result = await self.tasks.run(pending)
             self.policy.count(result.ended)
         if result.ended.status == "succeeded":

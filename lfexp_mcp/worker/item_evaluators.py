@@ -6,7 +6,17 @@ from functools import partial
 
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError, ScriptError
 from lfexp_mcp.judges.runner import JudgeRunner
-from lfexp_mcp.model import BuiltInMaker, Evaluation, ResolvedJudge, RunMaker, RunSpec, Scale, ScriptMaker
+from lfexp_mcp.model import (
+    BuiltInMaker,
+    Evaluation,
+    OtherMaker,
+    ResolvedJudge,
+    RunMaker,
+    RunSpec,
+    Scale,
+    ScriptMaker,
+)
+from lfexp_mcp.runs.events import ItemScored
 from lfexp_mcp.scores.declared_scale import read_declaration, with_direction
 from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.pending import TaskResult
@@ -29,6 +39,9 @@ class ScriptItemEvaluator:
     Attributes:
         name: Its name, which its span has too.
         score_name: The name under which a missing score is reported.
+        key: Tells it from an edited one.
+        maker: The maker of its scores, if they declare no scale.
+        again: Whether it scores what another version of the script has scored.
     """
 
     def __init__(
@@ -38,13 +51,30 @@ class ScriptItemEvaluator:
         user_code: UserCode,
         run_spec: RunSpec,
         traces: TaskTraces,
+        *,
+        again: bool = False,
     ) -> None:
         self.name = self.score_name = evaluator.name
+        self.maker: RunMaker = makers.default
+        self.again = again
+        maker = makers.default
+        self.key = f"{self.name}@{maker.sha256 if isinstance(maker, ScriptMaker) else maker.label}"
         self._evaluator = evaluator
         self._makers = makers
         self._user_code = user_code
         self._run_spec = run_spec
         self._traces = traces
+
+    def has_scored(self, scored: ItemScored) -> bool:
+        """Whether it has scored a result, or has chosen to give no score."""
+        if any(failure.name == self.name for failure in scored.unscored):
+            return False
+        if isinstance(self.maker, BuiltInMaker):
+            return any(score.name == self.name and self.maker.is_same(score.maker) for score in scored.scores)
+        if self.again:
+            return self.key in scored.again or any(self.maker.is_same(score.maker) for score in scored.scores)
+        # Which evaluators scored the results of another machine is not known.
+        return scored.evaluators is None or self.name in scored.evaluators
 
     async def evaluate(self, result: TaskResult) -> list[Evaluated]:
         """Score a good result.
@@ -73,10 +103,21 @@ class JudgeEvaluator:
     def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop) -> None:
         self.name = judge.name
         self.score_name = judge.score_name
+        self.maker: RunMaker = judge.maker
+        self.key = f"{judge.name}:{judge.version}"
+        self.again = False
         self._judge = judge
-        self._maker = judge.maker
         self._runner = runner
         self._stop = stop
+
+    def has_scored(self, scored: ItemScored) -> bool:
+        """Whether this very judge has scored a result: another version of it is another judge."""
+        return any(
+            self.maker.is_same(score.maker)
+            # Version 0.1 did not journal who made a score.
+            or (score.name == self.score_name and isinstance(score.maker, OtherMaker))
+            for score in scored.scores
+        )
 
     async def evaluate(self, result: TaskResult) -> list[Evaluated]:
         """Score a good result; see `ScriptItemEvaluator.evaluate`.
@@ -95,7 +136,7 @@ class JudgeEvaluator:
         except (BudgetError, ModelRefusedError) as error:
             self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
             raise
-        return [(verdict.evaluation(self._judge), self._maker)]
+        return [(verdict.evaluation(self._judge), self.maker)]
 
 
 ItemEvaluator = ScriptItemEvaluator | JudgeEvaluator

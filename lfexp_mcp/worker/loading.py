@@ -43,7 +43,8 @@ class LoadedRun:
     items: Sequence[DatasetItem]
     state: RunState
     """As earlier workers left it."""
-    task: Task | ResolvedTaskPrompt
+    task: Task | ResolvedTaskPrompt | None
+    """None where the results that there are only get scores."""
     evaluators: Sequence[tuple[ScriptEvaluator, ScriptMakers]]
     run_evaluators: Sequence[tuple[RunEvaluator, ScriptMakers]]
     plan: RunPlan
@@ -53,14 +54,19 @@ class LoadedRun:
     log: RunLog
 
     @property
+    def scores_only(self) -> bool:
+        """Whether no task is called."""
+        return self.task is None
+
+    @property
     def providers(self) -> set[ProviderName]:
         """The providers of the models that the run calls."""
         judges = {judge.provider for judge in self.run_spec.judges}
         return judges | {self.task.provider} if isinstance(self.task, ResolvedTaskPrompt) else judges
 
 
-def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> LoadedRun:
-    """Load a run, and journal that it is accepted.
+def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scores_only: bool = False) -> LoadedRun:
+    """Load a run, or what its results are to be scored with, and journal that it is accepted.
 
     No event loop is running yet, so that scripts may run theirs while they are imported.
 
@@ -68,13 +74,13 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
         LfexpError: The run cannot start.
         OSError: A file of it cannot be read.
     """
-    run_spec = folder.next_run_spec()
+    run_spec = (folder.scoring() if scores_only else None) or folder.next_run_spec()
     items = list(folder.items(run_spec))
     log = RunLog(folder.log_path)
     os.chdir(run_spec.working_folder)
     import_from_source()
     git = git_state(run_spec)
-    task, scripts, imported = _load_scripts(run_spec)
+    task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)
     script, scales = provenance.script_maker, run_spec.score_scales
     evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.evaluators]
@@ -82,6 +88,7 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
     judges = [judge.maker for judge in run_spec.judges]
     known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
     plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, known, run_spec.part)
+    results = sum(map(state.succeeded, state.ended)) if scores_only else 0
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),
         *(
@@ -96,9 +103,10 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
     # A proxy may have refused the spans in Langfuse's name.
     outbox.retry_refused()
     state.refused.clear()
-    folder.adopt_next_run_spec()
+    if not scores_only:
+        folder.adopt_next_run_spec()
     journal.append(
-        WorkerAccepted(pid=os.getpid(), provenance=provenance),
+        WorkerAccepted(pid=os.getpid(), provenance=provenance, to_score=results),
         *(Warned(text=text) for text in (*scripts.warnings, *_ambiguous_modules(run_spec, imported))),
     )
     return LoadedRun(
@@ -117,14 +125,16 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter) -> Load
     )
 
 
-def _load_scripts(run_spec: RunSpec) -> tuple[Task | ResolvedTaskPrompt, EvaluatorSet, set[str]]:
+def _load_scripts(
+    run_spec: RunSpec, *, scores_only: bool
+) -> tuple[Task | ResolvedTaskPrompt | None, EvaluatorSet, set[str]]:
     """Load the task and the evaluators; return them, and the names of the modules they imported."""
     before = set(sys.modules)
     for script in (run_spec.evaluator_script, run_spec.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
     task = load_task(run_spec.task_script) if run_spec.task_script is not None else run_spec.task_prompt
-    if task is None:
+    if task is None and not scores_only:
         raise ScriptError("The run has no task. Pass task_script or task_prompt.")
     evaluators = EvaluatorSet()
     if run_spec.evaluator_script is not None:

@@ -1,6 +1,6 @@
 """What a run still has to do, according to its journal."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lfexp_mcp.model import DatasetItem, RunSpec
@@ -32,7 +32,7 @@ class PendingItem:
     result: TaskResult | None = None
     """A good result that only needs scores; None if the task has to run."""
     missing: frozenset[str] | None = None
-    """The evaluators, or scores, that are missing; None for all."""
+    """Keys of the evaluators that have to score it; None for all."""
     scored: ItemScored | None = None
     """The scores it has, if only some are missing."""
     evaluation: int = 0
@@ -43,8 +43,9 @@ def pending_items(
     run_spec: RunSpec,
     items: Iterable[DatasetItem],
     state: RunState,
-    evaluators: Collection[str],
-    score_names: Collection[str],
+    needed: Callable[[ItemScored], frozenset[str]],
+    *,
+    scores_only: bool = False,
 ) -> Iterator[PendingItem]:
     """Yield what is to do, by repetition and then in the order of the items.
 
@@ -55,16 +56,16 @@ def pending_items(
         run_spec: What the run was asked to do.
         items: The dataset items.
         state: What has been done.
-        evaluators: The evaluators and judges of now; a new one scores the results that the others have scored.
-        score_names: What they report as missing; what other evaluators failed on stays missing.
+        needed: Returns the keys of the evaluators and judges of now that have not scored a result.
+        scores_only: Leave out what the task would have to run for.
     """
     known = list(items)
     interrupted = state.interrupted | state.running.keys()
     last: list[PendingItem] = []
     for repeat in range(run_spec.repeats):
         for item in known:
-            pending = _pending(item, repeat, state, evaluators, score_names)
-            if pending is None:
+            pending = _pending(item, repeat, state, needed)
+            if pending is None or (scores_only and pending.result is None):
                 continue
             if (repeat, item.id) in interrupted:
                 last.append(pending)
@@ -74,7 +75,7 @@ def pending_items(
 
 
 def _pending(
-    item: DatasetItem, repeat: int, state: RunState, evaluators: Collection[str], score_names: Collection[str]
+    item: DatasetItem, repeat: int, state: RunState, needed: Callable[[ItemScored], frozenset[str]]
 ) -> PendingItem | None:
     key = (repeat, item.id)
     attempt = state.attempts[key]
@@ -84,9 +85,5 @@ def _pending(
     scored = state.scored.get(key)
     if scored is None:
         return PendingItem(item, repeat, attempt, result)
-    missing = {failure.name for failure in scored.unscored} & set(score_names)
-    if scored.evaluators is not None:
-        missing |= set(evaluators).difference(scored.evaluators)
-    if not missing:
-        return None
-    return PendingItem(item, repeat, attempt, result, frozenset(missing), scored, state.evaluations[key])
+    missing = needed(scored)
+    return PendingItem(item, repeat, attempt, result, missing, scored, state.evaluations[key]) if missing else None

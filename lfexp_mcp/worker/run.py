@@ -86,7 +86,7 @@ class Run:
             group.start_soon(self._end_when_cancelled, group)
             if is_sent:
                 group.start_soon(settlement.delivery.run)
-                settlement.record_running(run.plan)
+                settlement.record_running(run.plan, scores_only=run.scores_only)
             budget = await open_budget(gateway, run_spec, run.state)
             async with open_model_client(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
@@ -100,7 +100,10 @@ class Run:
     async def _execute(self, settlement: Settlement, models: ModelClient) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec
-        metadata = [run.provenance.experiment_metadata(run_spec, repeat) for repeat in range(run_spec.repeats)]
+        metadata = [
+            None if run.scores_only else run.provenance.experiment_metadata(run_spec, repeat)
+            for repeat in range(run_spec.repeats)
+        ]
         tracer = RunTracer(self._sdk, run_spec, ItemSpans(run_spec, metadata), run.outbox)
         recorder = Recorder(run.journal, run.outbox, tracer, settlement.expected)
         execution = assemble(
@@ -115,8 +118,8 @@ class Run:
         )
         # What is loaded by now stays, so the garbage collector need not visit it while items run.
         gc.freeze()
-        evaluation = execution.evaluation
-        await execution.run(pending_items(run_spec, run.items, run.state, evaluation.names, evaluation.score_names))
+        needed = execution.evaluation.needed
+        await execution.run(pending_items(run_spec, run.items, run.state, needed, scores_only=run.scores_only))
         run.log.trim()
         # The SDK's flush has no time-out of its own.
         with anyio.move_on_after(SDK_FLUSH_TIMEOUT_S):

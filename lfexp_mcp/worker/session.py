@@ -10,7 +10,6 @@ from lfexp_mcp.errors import LfexpError, RunExistsError, StateError
 from lfexp_mcp.runs.events import Event, RunEnded, Warned, WorkerLoading
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
-from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.worker.isolation import run_in_thread
 from lfexp_mcp.worker.loading import load_run
 from lfexp_mcp.worker.run import Run
@@ -30,7 +29,7 @@ def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk) 
         folder = RunFolder(command.run)
         try:
             with folder.worker.locked():
-                _run(folder, reply, sdk)
+                _run(folder, reply, sdk, scores_only=command.scores_only)
         except RunExistsError as error:
             reply(Reply.of_error(error))
     else:
@@ -46,15 +45,15 @@ async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
             await deliver(folder, sdk)
 
 
-def _run(folder: RunFolder, reply: Callable[[Reply], None], sdk: Sdk) -> None:
+def _run(folder: RunFolder, reply: Callable[[Reply], None], sdk: Sdk, *, scores_only: bool) -> None:
     try:
         state, journal = folder.read_state(), folder.open_journal()
-        journal.append(WorkerLoading())
+        journal.append(WorkerLoading(scores_only=scores_only))
         reply(Reply())
         try:
-            run = Run(load_run(folder, state, journal), sdk)
+            run = Run(load_run(folder, state, journal, scores_only=scores_only), sdk)
         except LfexpError as error:
-            journal.append(*_refusal(state, error))
+            journal.append(*_refusal(None if scores_only else state.run_ended, error))
             raise
     except LfexpError as error:
         reply(Reply.of_error(error))
@@ -66,8 +65,8 @@ def _run(folder: RunFolder, reply: Callable[[Reply], None], sdk: Sdk) -> None:
         run_in_thread(run.carry_out())
 
 
-def _refusal(before: RunState, error: LfexpError) -> list[Event]:
+def _refusal(before: RunEnded | None, error: LfexpError) -> list[Event]:
     """Return what to journal of a refusal, for callers that did not wait; an ended run keeps its end."""
-    if before.run_ended is None:
+    if before is None:
         return [RunEnded(status="failed", reason=str(error))]
-    return [Warned(text=f"It was not resumed: {error}"), before.run_ended]
+    return [Warned(text=f"It was not resumed: {error}"), before]

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
-from lfexp_mcp.gateway import Gateway, connect, status_score
+from lfexp_mcp.gateway import Gateway, connect, scoring_score_id, status_score, status_score_id
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import RUN_MAKERS, MissingScores, Provenance, RecordedStatus, RunMaker, RunPlan, RunSpec, Score
 from lfexp_mcp.runs.events import RunEnded, ScoresMissing, StatusRecorded, Warned, WriteRefused
@@ -91,38 +91,44 @@ class Settlement:
             return None
         return await anyio.to_thread.run_sync(self._give_up, missing) if missing else None
 
-    def record_running(self, plan: RunPlan) -> None:
-        """Record that the run is running."""
-        self._record(RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers))
+    def record_running(self, plan: RunPlan, *, scores_only: bool) -> None:
+        """Record that the run, or a scoring of it, is running."""
+        recorded = RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers)
+        self._record(recorded, self._status_id(plan, scores_only=scores_only))
 
     async def record_end(self, plan: RunPlan, state: RunState, end: RunEnded) -> bool:
-        """Record how the run ended, unless that is recorded already.
+        """Record how the run, or the scoring of it, ended, unless that is recorded already.
 
         Args:
-            plan: What the run was to do.
+            plan: What it was to do.
             state: What it has done.
             end: How it ended.
 
         Returns:
             Whether everything is acknowledged.
         """
-        if state.status_score is None or state.status_score.value != end.status:
-            self._record(
-                RecordedStatus(
-                    status=end.status,
-                    at=CLOCK.now(),
-                    plan=plan,
-                    succeeded=len(state.ended) - state.failed_count,
-                    failed=state.failed_count,
-                    unscored=_missing_scores(state),
-                    makers=_makers(state),
-                    reason=end.reason,
-                )
+        identity = self._status_id(plan, scores_only=state.scores_only)
+        known = state.status_scores.get(identity)
+        if known is None or known.value != end.status:
+            recorded = RecordedStatus(
+                status=end.status,
+                at=CLOCK.now(),
+                plan=plan,
+                succeeded=len(state.ended) - state.failed_count,
+                failed=state.failed_count,
+                unscored=_missing_scores(state, plan if state.scores_only else None),
+                makers=_makers(state),
+                reason=end.reason,
             )
+            self._record(recorded, identity)
         return await self.delivery.finish()
 
-    def _record(self, recorded: RecordedStatus) -> None:
-        score = status_score(recorded, self.run_spec.experiments[0].id)
+    def _status_id(self, plan: RunPlan, *, scores_only: bool) -> str:
+        experiment_id = self.run_spec.experiments[0].id
+        return scoring_score_id(experiment_id, plan) if scores_only else status_score_id(experiment_id)
+
+    def _record(self, recorded: RecordedStatus, identity: str) -> None:
+        score = status_score(recorded, self.run_spec.experiments[0].id, identity)
         self.journal.append(StatusRecorded(score=score))
         self.delivery.add_scores([score])
 
@@ -222,7 +228,8 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         undelivered = await settlement.settle()
         is_done = state.executed and (state.run_ended is None or state.run_ended.cause == "undelivered")
         if undelivered is None:
-            plan = state.accepted.provenance.plan if state.accepted else None
+            accepted = state.scorer if state.scores_only else state.accepted
+            plan = accepted.provenance.plan if accepted else None
             plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, part=run_spec.part)
             end = RunEnded(status="completed") if is_done else state.run_ended or DIED
             undelivered = None if await settlement.record_end(plan, state, end) else UNDELIVERED
@@ -259,9 +266,12 @@ def _makers(state: RunState) -> tuple[RunMaker, ...]:
     return tuple({score.maker: None for score in scores if isinstance(score.maker, RUN_MAKERS)})
 
 
-def _missing_scores(state: RunState) -> dict[str, MissingScores]:
+def _missing_scores(state: RunState, of: RunPlan | None) -> dict[str, MissingScores]:
+    """The failures, or those of the makers of a plan."""
     failed: dict[str, list[ItemKey]] = {}
     for key, scored in state.scored.items():
         for failure in scored.unscored:
+            if of is not None and not any(maker.is_same(failure.maker) for maker in of.makers):
+                continue
             failed.setdefault(failure.name, []).append(key)
     return {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}

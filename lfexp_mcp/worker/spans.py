@@ -29,11 +29,11 @@ ROOT_OBSERVATION = NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 
 
 class ItemSpans:
-    """The attributes of one run's spans, from the run spec and the metadata of each repetition's experiment."""
+    """The attributes of one run's spans, from the run spec and the metadata of each repetition's experiment, if any."""
 
-    def __init__(self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue]]) -> None:
+    def __init__(self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue] | None]) -> None:
         self._run_spec = run_spec
-        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
+        self._metadata = [json.dumps(each, ensure_ascii=False) if each is not None else None for each in metadata]
 
     def shared_attributes(self, item: DatasetItem, repeat: int) -> dict[str, str]:
         """Return the attributes of all spans of an item, those of the user's code included."""
@@ -44,8 +44,10 @@ class ItemSpans:
             NAMES.EXPERIMENT_NAME: experiment.name,
             NAMES.EXPERIMENT_DATASET_ID: self._run_spec.dataset_id,
             NAMES.EXPERIMENT_ITEM_ID: item.id,
-            NAMES.EXPERIMENT_METADATA: self._metadata[repeat],
         }
+        # Spans of a scoring leave the experiment its metadata.
+        if (metadata := self._metadata[repeat]) is not None:
+            attributes[NAMES.EXPERIMENT_METADATA] = metadata
         if item.metadata:
             attributes[NAMES.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
         return attributes

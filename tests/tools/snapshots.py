@@ -46,6 +46,8 @@ class _Listing:
     descriptions: set[tuple[str, JsonValue]] = field(default_factory=set)
     """With the name of the field."""
     models: set[str] = field(default_factory=set)
+    answers: dict[type[Answer], str] = field(default_factory=dict)
+    """The first tool that gives an answer of each kind."""
 
 
 def derived_output_schemas() -> dict[str, JsonObject]:
@@ -55,11 +57,17 @@ def derived_output_schemas() -> dict[str, JsonObject]:
     to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
     does not match.
 
-    For the listing to stay small, a description and the fields of a model are given once, with the first tool that has
-    them, a definition that is used once is inlined, and nothing is `required`. The tests hold answers to their models.
+    For the listing to stay small, a description, the fields of a model and those of a whole answer are given once, with
+    the first tool that has them, a definition that is used once is inlined, and nothing is `required`. The tests hold
+    answers to their models.
     """
     listing = _Listing()
-    return {tool.name: _output_schema(tool.answer, listing) for tool in TOOLS}
+    return {
+        tool.name: _output_schema(tool.answer, listing)
+        if listing.answers.setdefault(tool.answer, tool.name) == tool.name
+        else {"type": "object", "description": f"As {listing.answers[tool.answer]} answers."}
+        for tool in TOOLS
+    }
 
 
 def _output_schema(answer: type[Answer], listing: _Listing) -> JsonObject:

@@ -1,12 +1,9 @@
 """A run and its baseline, paired item by item."""
 
-import json
 from dataclasses import dataclass
 
-from pydantic import JsonValue
-
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results, same_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +39,6 @@ def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
     """Pair the items of two runs."""
     before, after = first_results(baseline.record), first_results(run.record)
     shared = sorted(before.keys() & after.keys())
-    same = {
-        item_id
-        for item_id in shared
-        if _equal(before[item_id].input, after[item_id].input)
-        and _equal(before[item_id].expected_output, after[item_id].expected_output)
-    }
+    same = {item_id for item_id in shared if same_content(before[item_id], after[item_id])}
     kept, changed = (tuple(one for one in shared if (one in same) is wanted) for wanted in (True, False))
     return RunPair(baseline, run, before, after, kept, changed)
-
-
-def _equal(first: JsonValue, second: JsonValue) -> bool:
-    """Compare two values as Langfuse stores them: JSON as text, and None as an empty text."""
-    return first == second or _text(first) == _text(second)
-
-
-def _text(value: JsonValue) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,32 +1,30 @@
 """From a request to what a worker gets: run spec, dataset items and run folder."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
-from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import BuiltInMaker, DatasetItem, ExperimentHead, ItemResult, NextStep, RunSpec
-from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
+from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec
+from lfexp_mcp.runs.events import Event
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
+from lfexp_mcp.services.experiments.earlier_results import events_of
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.requests import RunRequest
-from lfexp_mcp.services.runs.completeness import Completeness, read_completeness
-from lfexp_mcp.services.runs.read_run import newest_good
-from lfexp_mcp.services.runs.score_attribution import attribute_scores
+from lfexp_mcp.services.requests import RunRequest, ScoringRequest
+from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
@@ -48,9 +46,13 @@ class PreparedRun:
     items: Sequence[DatasetItem] | None
     """None keeps the items that the folder has."""
     earlier: Sequence[Event] = ()
-    """What another machine did of the run; the journal begins with it."""
+    """What other machines did of the run, for its journal."""
     is_new: bool = True
     """Whether the run begins here, rather than goes on."""
+    is_recorded: bool = False
+    """Whether the folder has, or had so far, only scores of results that others made."""
+    scoring: RunSpec | None = None
+    """With what its results are to be scored; None for a run whose task is to run."""
 
     def write(self) -> None:
         """Write it to its folder.
@@ -61,10 +63,13 @@ class PreparedRun:
         """
         run_name, dataset = self.run_spec.run_name, self.run_spec.dataset_name
         if self.folder.worker.is_locked():
-            raise _is_running(run_name, dataset)
+            raise is_running(run_name, dataset)
         if self.is_new and self.folder.has_started():
             raise _exists(run_name, dataset, resume_step(dataset, run_name))
-        self.folder.write_run_spec(self.run_spec, self.items, is_new=self.is_new)
+        if self.scoring is None or self.is_recorded:
+            self.folder.write_run_spec(self.run_spec, self.items, is_new=self.is_new or self.is_recorded)
+        if self.scoring is not None:
+            self.folder.write_scoring(self.scoring, self.items)
         if self.earlier:
             journal = self.folder.open_journal()
             journal.append(*self.earlier)
@@ -78,8 +83,8 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         LfexpError: As `run_experiment`.
     """
     # Checked first, since it needs neither Langfuse nor a worker.
-    _script(request.task_script, "task")
-    _script(request.evaluator_script, "evaluator")
+    check_script(request.task_script, "task")
+    check_script(request.evaluator_script, "evaluator")
     _ = request.built_in_evaluators
     ws.runs.prepare()
     if request.dry_run:
@@ -90,9 +95,14 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
     heads = await _heads(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
+    state = RunState()
     if folder.has_started():
-        return await _prepare_resume(ws, folder, request, dataset)
-    return await _prepare_new(ws, folder, request, dataset, heads)
+        if not request.resume and not folder.is_running():
+            raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
+        state = await released_state(ws, folder, request.run_name, dataset.name)
+        if not state.is_recorded:
+            return await _prepare_resume(ws, folder, request, dataset)
+    return await _prepare_new(ws, folder, request, dataset, heads, state)
 
 
 async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
@@ -111,9 +121,14 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
 
 
 async def _prepare_new(
-    ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, heads: Sequence[ExperimentHead]
+    ws: Workspace,
+    folder: RunFolder,
+    request: RunRequest,
+    dataset: Dataset,
+    heads: Sequence[ExperimentHead],
+    state: RunState,
 ) -> PreparedRun:
-    """Prepare a run that this machine does not know: a new one, or one of another machine."""
+    """Prepare a run that this machine does not know, or has only scored: a new one, or one of another machine."""
     items, found = await asyncio.gather(
         ws.gateway.datasets.items(dataset.name),
         asyncio.gather(*(ws.gateway.experiments.find(dataset.id, head.name) for head in heads)),
@@ -135,27 +150,37 @@ async def _prepare_new(
     if experiment is None:
         chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
         return PreparedRun(folder, await _new_run_spec(ws, request, dataset, chosen, heads), chosen.items)
-    completeness = await read_completeness(ws, experiment)
-    earlier = await _read_results(ws, completeness, heads)
-    has = {event.item_id for event in earlier if isinstance(event, ItemEnded)}
-    part = completeness.plan.part if completeness.plan else None
-    chosen = await choose_again(ws, dataset.name, request, items, part, has)
-    run_spec = await _new_run_spec(ws, request, dataset, chosen, heads, completeness)
+    record = await read_run(ws, dataset.name, request.run_name)
+    results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
+    part = record.plan.part if record.plan else None
+    chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})
+    run_spec = await _new_run_spec(ws, request, dataset, chosen, heads, record)
+    earlier = events_of(results, state)
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
-    return PreparedRun(folder, run_spec, chosen.items, earlier)
+    known = state.is_recorded
+    return PreparedRun(folder, run_spec, chosen.items, earlier, is_new=not known, is_recorded=known)
 
 
-async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
-    """Prepare to go on with a run of this machine: the same items, the limits of now, and what the request names."""
+async def released_state(ws: Workspace, folder: RunFolder, run_name: str, dataset: str) -> RunState:
+    """Wait until no other process works in the folder of a run that has ended, and read its journal.
+
+    Raises:
+        RunExistsError: The run is running.
+    """
     if folder.is_running():
-        raise _is_running(request.run_name, dataset.name)
-    if not request.resume:
-        raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
+        raise is_running(run_name, dataset)
     with anyio.move_on_after(RELEASE_PATIENCE_S):
         # A worker that has finished is about to leave, and one that only delivers ends soon.
         while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
             await anyio.sleep(RELEASE_POLL_S)
+    replay = ws.replays.of(folder)
+    await catch_up(replay)
+    return replay.state
+
+
+async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
+    """Prepare to go on with a run of this machine: the same items, the limits of now, and what the request names."""
     before = folder.run_spec()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
@@ -174,24 +199,9 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             "warnings": tuple(dict.fromkeys((*before.warnings, *wider.notes))),
         }
         before = before.model_copy(update=changes)
-    state = await anyio.to_thread.run_sync(folder.read_state)
-    _check_options(request, state)
-    run_spec = await resolve_prompts(ws, request, before, dataset, items, state)
+    run_spec = await resolve_prompts(ws, request, before, dataset, items, await read_journal(ws, folder))
     run_spec = await _with_request(ws, request, run_spec)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
-
-
-def _check_options(request: RunRequest, state: RunState) -> None:
-    """Refuse built-in evaluators of a resume whose score the run has with other options: the resume would keep it."""
-    wanted = {each.name: each.maker for each in map(build_evaluator, request.built_in_evaluators)}
-    for score in (score for item in state.scored.values() for score in item.scores):
-        maker, known = wanted.get(score.name), score.maker
-        if maker is None or (isinstance(known, BuiltInMaker) and maker.label == known.label):
-            continue
-        raise UsageError(
-            f"Run {request.run_name!r} has scores {score.name!r} by {known.label}, which a resume keeps; {maker.label} "
-            "would be another score. Give it a score_name of its own, or score all with it under a new run name."
-        )
 
 
 async def _new_run_spec(
@@ -200,7 +210,7 @@ async def _new_run_spec(
     dataset: Dataset,
     chosen: ChosenItems,
     heads: Sequence[ExperimentHead],
-    completeness: Completeness | None = None,
+    record: RunRecord | None = None,
 ) -> RunSpec:
     items = chosen.items
     run_spec = RunSpec(
@@ -216,25 +226,32 @@ async def _new_run_spec(
         experiments=tuple(heads),
         working_folder=working_folder(),
     )
-    versions = completeness.judge_versions if completeness else None
-    run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, versions=versions)
+    run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)
     run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
     return await _with_request(ws, request, run_spec)
 
 
 async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpec:
     """Take over what a request names beside judges and prompts; the rest stays as it was."""
-    evaluator_script = _script(request.evaluator_script, "evaluator") or run_spec.evaluator_script
-    score_scales = await ws.gateway.score_scales() if evaluator_script is not None else {}
-    return run_spec.model_copy(
+    run_spec = run_spec.model_copy(
         update={
-            "task_script": _script(request.task_script, "task") if request.names_task else run_spec.task_script,
-            "evaluator_script": evaluator_script,
-            "evaluators": request.built_in_evaluators or run_spec.evaluators,
-            "score_scales": score_scales,
-            "python": request.python or run_spec.python,
+            "task_script": check_script(request.task_script, "task") if request.names_task else run_spec.task_script,
             "description": run_spec.description if request.description is None else request.description,
             "metadata": run_spec.metadata if request.metadata is None else request.metadata,
+        }
+    )
+    return await with_scoring(ws, request, run_spec)
+
+
+async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec) -> RunSpec:
+    """Take over the evaluator script and the limits that a request names."""
+    evaluator_script = check_script(request.evaluator_script, "evaluator") or run_spec.evaluator_script
+    return run_spec.model_copy(
+        update={
+            "evaluator_script": evaluator_script,
+            "evaluators": request.built_in_evaluators or run_spec.evaluators,
+            "score_scales": await ws.gateway.score_scales() if evaluator_script is not None else {},
+            "python": request.python or run_spec.python,
             "working_folder": working_folder(),
             "limits": request.limits(
                 delivery_patience=ws.settings.delivery_patience,
@@ -251,45 +268,7 @@ async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[E
     return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
 
 
-async def _read_results(ws: Workspace, completeness: Completeness, heads: Sequence[ExperimentHead]) -> list[Event]:
-    """Read what Langfuse has of a run that another machine started, as events of a journal.
-
-    Good results without any score of the run's own evaluators are left to be scored. Of the others, the run's status
-    score says which scores failed; if it does not, they count as scored. Scores by others are left out.
-    """
-    events: list[Event] = []
-    for repeat, head in enumerate(heads):
-        results = newest_good(await ws.gateway.experiments.results(head.id, repeat))
-        results = await attribute_scores(ws, head.id, results, completeness.run_makers())
-        events += (event for result in results for event in _events(result, completeness))
-    return events
-
-
-def _events(result: ItemResult, completeness: Completeness) -> Iterator[Event]:
-    if result.trace_id is None or result.observation_id is None or result.started is None:
-        raise ValueError(f"the result of item {result.item_id!r} was not read from Langfuse")
-    failed = result.status == "failed"
-    yield ItemEnded(
-        item_id=result.item_id,
-        repeat=result.repeat,
-        status="failed" if failed else "succeeded",
-        output=result.output,
-        error=result.error,
-        trace_id=result.trace_id,
-        # Langfuse does not return the root span with the result; the evaluation goes below the task instead.
-        root_id=result.observation_id,
-        observation_id=result.observation_id,
-        started=result.started,
-        seconds=result.seconds or 0.0,
-    )
-    own = tuple(score for score in result.scores if score.maker.origin == "run")
-    if own and not failed:
-        unscored = completeness.unscored_of(result)
-        yield ItemScored(item_id=result.item_id, repeat=result.repeat, scores=own, unscored=unscored)
-        yield ScoresStored(ids=tuple(score.id for score in own))
-
-
-def _script(path: Path | None, kind: str) -> Path | None:
+def check_script(path: Path | None, kind: str) -> Path | None:
     """Return the absolute path of a script; refuse what no worker could load."""
     if path is None:
         return None
@@ -307,7 +286,8 @@ def _exists(run_name: str, dataset: str, resume: NextStep) -> RunExistsError:
     )
 
 
-def _is_running(run_name: str, dataset: str) -> RunExistsError:
+def is_running(run_name: str, dataset: str) -> RunExistsError:
+    """Return the refusal of a call that a running run does not allow."""
     return RunExistsError(
         f"Run {run_name!r} of dataset {dataset!r} is running. Wait for it, cancel it or use another run name.",
         next=running_steps(dataset, run_name),

@@ -1,6 +1,6 @@
 """Launching a run, and waiting for it for a while."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from uuid import uuid4
@@ -22,7 +22,7 @@ from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress
@@ -61,10 +61,32 @@ async def run_experiment(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
-    deadline = anyio.current_time() + wait_seconds
     if request.dry_run:
-        return await _dry_run(ws, request, deadline)
-    launch = ws.launches.begin(request.dataset_name, request.run_name, request, partial(_launch, ws, request))
+        return await _dry_run(ws, request, anyio.current_time() + wait_seconds)
+    return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
+
+
+async def launch_run(
+    ws: Workspace,
+    request: RunRequest | ScoreRunRequest,
+    work: Callable[[Launch], Awaitable[None]],
+    wait_seconds: float,
+    on_progress: OnProgress | None,
+) -> RunAnswer:
+    """Launch what a request asks for, wait for it for a while, and describe the run as it stands then.
+
+    Args:
+        ws: The workspace.
+        request: What is asked for.
+        work: Launches it.
+        wait_seconds: How long to wait for the end.
+        on_progress: Called with the progress.
+
+    Raises:
+        LfexpError: It could not be launched.
+    """
+    deadline = anyio.current_time() + wait_seconds
+    launch = ws.launches.begin(request.dataset_name, request.run_name, request, work)
     folder = await _wait_for_worker(launch, deadline, on_progress)
     if folder is None:
         return describe_launch(ws, launch)
@@ -163,14 +185,29 @@ async def _launch(ws: Workspace, request: RunRequest, launch: Launch) -> None:
     # A resumed run is started with the interpreter it had before, which only its run spec tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
-        prepared = await prepare_run(ws, request)
-        launch.run_spec = prepared.run_spec
-        worker = worker or await start_worker(ws, prepared.run_spec.python)
-        await _hand_over(prepared, worker, launch)
+        await launch_prepared(ws, launch, await prepare_run(ws, request), worker)
     finally:
         if worker is not None:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(worker.dismiss)
+
+
+async def launch_prepared(
+    ws: Workspace, launch: Launch, prepared: PreparedRun, worker: WorkerProcess | None = None
+) -> None:
+    """Hand a run over to a worker, which is started if there is none, and dismissed if it does not take it.
+
+    Raises:
+        LfexpError: It could not be launched.
+    """
+    asked = prepared.scoring or prepared.run_spec
+    launch.run_spec = asked
+    worker = worker or await start_worker(ws, asked.python)
+    try:
+        await _hand_over(prepared, worker, launch)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(worker.dismiss)
 
 
 async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch) -> None:
@@ -181,7 +218,7 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
         try:
             # Once the worker may have read the command, only the folder tells whether the run has started.
             with anyio.CancelScope(shield=True):
-                await worker.give(WorkerCommand(run=folder.path))
+                await worker.give(WorkerCommand(run=folder.path, scores_only=prepared.scoring is not None))
                 launch.folder = folder
             await worker.begin()
         except RunExistsError:
@@ -192,7 +229,7 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
             # left a log there.
             if prepared.is_new and launch.is_awaited and not folder.read_state().loading:
                 folder.delete()
-            else:
+            elif prepared.scoring is None:
                 spec, why = prepared.run_spec, "Resume the run once that is fixed."
                 error.next = error.next or (resume_step(spec.dataset_name, spec.run_name, why=why),)
             raise

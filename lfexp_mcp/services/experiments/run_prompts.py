@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.judges.prompts import parse_reference
-from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunSpec
-from lfexp_mcp.runs.run_state import RunState
-from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunRecord, RunSpec
+from lfexp_mcp.services.requests import RunRequest, ScoringRequest
 from lfexp_mcp.services.runs.outdated_judges import find_outdated
 from lfexp_mcp.services.workspace import Workspace
 
@@ -20,8 +19,7 @@ async def resolve_prompts(
     run_spec: RunSpec,
     dataset: Dataset,
     items: Sequence[DatasetItem],
-    state: RunState | None = None,
-    versions: Mapping[str, int] | None = None,
+    record: RunRecord | None = None,
 ) -> RunSpec:
     """Add the judges and the prompt task that a request names to a run spec; the others stay.
 
@@ -31,35 +29,20 @@ async def resolve_prompts(
         run_spec: The run so far. Judges that the request names without a version keep the one they have there.
         dataset: The run's dataset.
         items: Its items.
-        state: What the run has done so far; None for a new one.
-        versions: Versions of the judges of a run of another machine.
+        record: What the run has done so far, on any machine; None for a new one.
 
     Raises:
         NotFoundError: There is no such prompt.
-        JudgeError: A prompt cannot be used, a judge gives a score that the run has from another maker, or `max_cost`
-            is set and the price of a model is not known.
+        JudgeError: A prompt cannot be used, it is open which version of a judge to ask, or `max_cost` is set and the
+            price of a model is not known.
     """
-    judges, warnings, task_prompt = run_spec.judges, run_spec.warnings, run_spec.task_prompt
-    progress = _judge_progress(run_spec.judges, state) if state is not None else {}
-    if request.names_judges:
-        # Imported here, since most runs need no model.
-        from lfexp_mcp.judges.discovery import find_judges
-
-        found = await find_judges(
-            ws.gateway,
-            ws.settings,
-            dataset,
-            items,
-            names=request.judges,
-            use_langfuse_judges=request.use_langfuse_judges,
-            samples=request.judge_samples,
-            versions={name: known.judge.version for name, known in progress.items()} or versions,
-        )
-        judges, warnings = found.judges, found.warnings
-        if state is not None:
-            _check_score_names(judges, state)
+    task_prompt = run_spec.task_prompt
+    progress = _judge_progress(record) if record is not None else {}
+    versions = {name: known.maker.version for name, known in progress.items() if known.maker.version is not None}
+    run_spec = await resolve_judges(ws, request, run_spec, dataset, items, versions)
     if progress:
-        warnings = tuple(dict.fromkeys((*warnings, *await _check_versions(ws, request, judges, progress))))
+        found = await _check_versions(ws, request, run_spec.judges, progress)
+        run_spec = run_spec.model_copy(update={"warnings": tuple(dict.fromkeys((*run_spec.warnings, *found)))})
     if request.task_prompt is not None:
         from lfexp_mcp.judges.prompt_task import resolve_task_prompt
 
@@ -68,38 +51,95 @@ async def resolve_prompts(
         )
     elif request.names_task:
         task_prompt = None
-    resolved = run_spec.model_copy(update={"judges": judges, "warnings": warnings, "task_prompt": task_prompt})
-    if request.max_cost is not None and resolved.models:
+    run_spec = run_spec.model_copy(update={"task_prompt": task_prompt})
+    await check_budget(ws, request.max_cost, run_spec)
+    return run_spec
+
+
+async def resolve_judges(
+    ws: Workspace,
+    request: ScoringRequest,
+    run_spec: RunSpec,
+    dataset: Dataset,
+    items: Sequence[DatasetItem],
+    versions: Mapping[str, int] | None = None,
+) -> RunSpec:
+    """Take over the judges that a request names, if it names any, with warnings about them.
+
+    Args:
+        ws: The workspace.
+        request: What is asked for.
+        run_spec: The run so far.
+        dataset: The run's dataset.
+        items: Its items.
+        versions: The versions of the judges that the request names without one. Those of them that the run spec has
+            stay as they are, with their models.
+
+    Raises:
+        NotFoundError: There is no such prompt.
+        JudgeError: A prompt cannot be used.
+    """
+    if not request.names_judges:
+        return run_spec
+    # Imported here, since most runs need no model.
+    from lfexp_mcp.judges.discovery import find_judges
+
+    found = await find_judges(
+        ws.gateway,
+        ws.settings,
+        dataset,
+        items,
+        names=request.judges,
+        use_langfuse_judges=request.use_langfuse_judges,
+        samples=request.judge_samples,
+        versions=versions,
+    )
+    known = {(judge.name, judge.version): judge for judge in run_spec.judges}
+    judges = tuple(
+        known.get((judge.name, judge.version), judge).model_copy(update={"samples": judge.samples})
+        for judge in found.judges
+    )
+    return run_spec.model_copy(update={"judges": judges, "warnings": found.warnings})
+
+
+async def check_budget(ws: Workspace, max_cost: float | None, run_spec: RunSpec) -> None:
+    """Check that what a run may cost can be counted.
+
+    Raises:
+        JudgeError: The price of a model is not known.
+    """
+    if max_cost is not None and run_spec.models:
         from lfexp_mcp.judges.budget import Budget
         from lfexp_mcp.judges.prices import open_prices
 
-        prices = await open_prices(await ws.gateway.model_prices(), resolved.models)
-        Budget(request.max_cost, prices).check(resolved.models)
-    return resolved
+        prices = await open_prices(await ws.gateway.model_prices(), run_spec.models)
+        Budget(max_cost, prices).check(run_spec.models)
 
 
 @dataclass(frozen=True, slots=True)
 class _JudgeProgress:
-    judge: ResolvedJudge
+    maker: JudgeMaker
     scored: int
     """Results that it has scored, in this version."""
     failures: Counter[str]
     """Why it did not score others."""
 
 
-def _judge_progress(judges: Sequence[ResolvedJudge], state: RunState) -> dict[str, _JudgeProgress]:
+def _judge_progress(record: RunRecord) -> dict[str, _JudgeProgress]:
     """Count what the judges of a run have done so far, by the names of their prompts."""
-    scored: Counter[tuple[str, int | None]] = Counter()
-    failures: dict[str, Counter[str]] = {}
-    for item in state.scored.values():
-        for score in item.scores:
-            if isinstance(score.maker, JudgeMaker):
-                scored[score.maker.prompt, score.maker.version] += 1
-        for missing in item.unscored:
-            failures.setdefault(missing.name, Counter())[missing.error] += 1
+    makers = Counter(score.maker for score in record.scores)
+    missing = [failure for item in record.items for failure in item.unscored]
     return {
-        judge.name: _JudgeProgress(judge, scored[judge.name, judge.version], failures.get(judge.score_name, Counter()))
-        for judge in judges
+        judge.prompt: _JudgeProgress(
+            judge,
+            sum(count for maker, count in makers.items() if judge.is_same(maker)),
+            Counter(
+                failure.error
+                for failure in missing
+                if failure.name == name and (failure.maker is None or judge.is_same(failure.maker))
+            ),
+        )
+        for name, judge in (record.plan.judges if record.plan else {}).items()
     }
 
 
@@ -112,7 +152,7 @@ async def _check_versions(
         Warnings about versions that differ.
 
     Raises:
-        JudgeError: A version that has scored nothing would be asked again although there is a newer one, and the
+        JudgeError: A version that failed on results would be asked again although there is a newer one, and the
             request does not name the version or a label.
     """
     warnings = []
@@ -121,47 +161,31 @@ async def _check_versions(
         known = progress.get(judge.name)
         if known is None:
             continue
-        if judge.version == known.judge.version:
+        if judge.version == known.maker.version:
             if known.failures:
                 failing.append(judge.maker)
         elif known.scored:
             warnings.append(
-                f"Judge {judge.name!r} version {judge.version} is asked only about what version {known.judge.version} "
-                f"did not score: its {known.scored} scores are kept, and no mean is given over both. A new run name "
-                "scores all with one version."
+                f"Judge {judge.name!r} scores all results in version {judge.version}; the {known.scored} scores of "
+                f"version {known.maker.version} stay, as another score."
             )
     references = [parse_reference(name) for name in request.judges or ()]
     chosen = {one.name for one in references if one.version is not None or one.label is not None}
     for newer in await find_outdated(ws, failing):
         known = progress[newer.name]
-        if known.scored or newer.name in chosen:
+        if newer.name in chosen:
             warnings.append(newer.advice)
             continue
         ((reason, _),) = known.failures.most_common(1)
+        failed = known.failures.total()
         named = {judge.name: f"{judge.name}:{judge.version}" for judge in judges}
         raise JudgeError(
-            f"Judge {newer.name!r} has scored none of {known.failures.total()} results in version {newer.version}, "
-            f"mostly because: {reason} Its latest version is {newer.latest}. Say in `judges` which one to ask.",
+            f"Judge {newer.name!r} failed on {failed} of {known.scored + failed} results in version {newer.version}, "
+            f"mostly because: {reason} Its latest version is {newer.latest}. Say in `judges` which one to ask; another "
+            "version scores all results, since scores of two versions have no common mean.",
             next=[
                 request.step("Ask the latest version.", judges=[*(named | {newer.name: newer.reference}).values()]),
                 request.step("Ask the same version again.", judges=[*named.values()]),
             ],
         )
     return warnings
-
-
-def _check_score_names(judges: Sequence[ResolvedJudge], state: RunState) -> None:
-    """Refuse judges of a resume whose score name has scores from another maker, before money is spent on them."""
-    for judge in judges:
-        others = Counter(
-            score.maker.label
-            for item in state.scored.values()
-            for score in item.scores
-            if score.name == judge.score_name
-            and not (isinstance(score.maker, JudgeMaker) and score.maker.prompt == judge.name)
-        )
-        for label, count in others.most_common(1):
-            raise JudgeError(
-                f"Judge {judge.name!r} gives the score {judge.score_name!r}, of which the run has {count} by {label}. "
-                "Set another `score_name` in the config of its prompt, or score all with it under a new run name."
-            )

@@ -48,12 +48,16 @@ class Completeness:
         judges = self.plan.judges.values() if self.plan else ()
         return {judge.prompt: judge.version for judge in judges if judge.version is not None}
 
-    def run_makers(self) -> RunMakers:
-        """Return what is known of the makers of the run's scores."""
+    def run_makers(self, ids: Mapping[str, RunMaker]) -> RunMakers:
+        """Return what is known of the makers of the run's scores.
+
+        Args:
+            ids: The makers of single scores, by the score's id, from a journal.
+        """
         makers: dict[RunMaker, None] = dict.fromkeys(self.recorded.makers if self.recorded else ())
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
         has_ended = self.recorded is not None and self.recorded.status != "running"
-        return RunMakers(tuple(makers), complete=has_ended, legacy=None if self.plan else self.provenance)
+        return RunMakers(tuple(makers), ids, complete=has_ended, legacy=None if self.plan else self.provenance)
 
     def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
         """Return the scores that a good result should have but has not."""

@@ -134,6 +134,8 @@ class Follower:
         """Return how far the run has come."""
         state = self.state
         done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
+        if state.scores_only:
+            done, total = state.scored_anew, state.scorer.to_score if state.scorer else 0
         running = len(state.running)
         rate = self._rate()
         # The items that have ended do not tell how long the last ones will take: one of them may hang.
@@ -154,11 +156,14 @@ class Follower:
         )
 
     def _rate(self) -> float | None:
-        accepted = self.state.accepted
-        if accepted is None or not self.state.ended_since_accepted:
+        state = self.state
+        accepted, done = (
+            (state.scorer, state.scored_anew) if state.scores_only else (state.accepted, state.ended_since_accepted)
+        )
+        if accepted is None or not done:
             return None
         seconds = time.time() - accepted.at.timestamp()
-        return self.state.ended_since_accepted / seconds if seconds > 0 else None
+        return done / seconds if seconds > 0 else None
 
 
 def _age_of_oldest(begun: Mapping[ItemKey, datetime]) -> float | None:

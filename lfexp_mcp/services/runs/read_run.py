@@ -100,10 +100,11 @@ async def _read_langfuse(
         return None
 
     async def read() -> RunRecord:
-        if journal is not None:
-            return await _read_results(ws, found, head, _makers(head, journal))
+        known = _makers(head, journal) if journal is not None else RunMakers()
+        if journal is not None and journal.status != "unknown":
+            return await _read_results(ws, found, head, known)
         completeness = await read_completeness(ws, head)
-        record = await _read_results(ws, found, head, completeness.run_makers())
+        record = await _read_results(ws, found, head, completeness.run_makers(known.ids))
         return await add_missing(ws, record, completeness)
 
     takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
@@ -226,20 +227,23 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
             items.append(seen)
     items += shown.values()
     stored = {score.id for score in record.run_scores}
+    # This machine may have only scored the results of others: their run is as Langfuse has it.
+    is_own = journal.status != "unknown"
     merged = replace(
         record,
-        status=journal.status,
+        status=journal.status if is_own else record.status,
         items=tuple(items),
-        total_items=max(journal.total_items, len(items)),
+        total_items=max(journal.total_items if is_own else record.total_items, len(items)),
         experiment_ids=journal.experiment_ids,
         description=record.description or journal.description,
-        created=journal.created or record.created,
+        created=(journal.created if is_own else None) or record.created,
         metadata=record.metadata or journal.metadata,
         provenance=record.provenance or journal.provenance,
         run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
         model_usage=journal.model_usage,
         warnings=(*record.warnings, *journal.warnings),
-        plan=_plan(journal, items),
+        plan=_plan(journal, items) if is_own else record.plan,
+        scoring=journal.scoring,
     )
     additions = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((results, "result"), (scores, "score")) if n]
     if not additions:

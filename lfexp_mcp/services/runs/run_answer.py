@@ -86,7 +86,8 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
     undelivered = 0
     # If the folder cannot be read, the record is from Langfuse and says so.
     with suppress(StateError):
-        if folder := ws.runs.find(record.experiment_ids[0]):
+        # Others may have given the run an id of their own.
+        if folder := ws.runs.find(await ws.gateway.experiments.id_of(record.dataset_id, record.run_name)):
             replay = ws.replays.of(folder)
             follower, undelivered = Follower(replay), await anyio.to_thread.run_sync(replay.undelivered)
     models = await _models(ws, record)
@@ -109,6 +110,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         pending=max(record.total_items - succeeded - failed, 0),
         undelivered=undelivered,
         progress=str(follower.progress()) if follower and record.status == "running" else None,
+        scoring=record.scoring,
         scores=summary.scores,
         repeated_scores=summary.repeated_scores,
         run_scores={score.name: score.value for score in record.run_scores},

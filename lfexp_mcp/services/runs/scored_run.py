@@ -1,11 +1,14 @@
 """A run's scores as numbers, per score and item: the basis of comparisons and analyses."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
+from pydantic import JsonValue
+
+from lfexp_mcp.model import BuiltInMaker, DatasetItem, ItemResult, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human_scores, interpret_scores
 from lfexp_mcp.services.workspace import Workspace
 
@@ -83,6 +86,22 @@ def first_results(record: RunRecord) -> dict[str, ItemResult]:
         if known is None or (item.status != "succeeded", item.repeat) < (known.status != "succeeded", known.repeat):
             shown[item.item_id] = item
     return shown
+
+
+def same_content(first: ItemResult | DatasetItem, second: ItemResult | DatasetItem) -> bool:
+    """Whether input and expected output are the same."""
+    return _equal(first.input, second.input) and _equal(first.expected_output, second.expected_output)
+
+
+def _equal(first: JsonValue, second: JsonValue) -> bool:
+    """Compare two values as Langfuse stores them: JSON as text, and None as an empty text."""
+    return first == second or _text(first) == _text(second)
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 async def configured_scales(ws: Workspace, scores: Iterable[Score]) -> dict[str, Scale]:

@@ -1,0 +1,72 @@
+"""Results and scores that a journal of this machine lacks, taken over from Langfuse."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from lfexp_mcp.model import DatasetItem, ItemResult
+from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
+from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.services.runs.scored_run import same_content
+
+
+def events_of(results: Iterable[ItemResult], state: RunState) -> list[Event]:
+    """Return what other machines or tools did of a run as events of a journal.
+
+    Scores by others are left out. Good results without any score of the run's own makers are left to be scored; of the
+    others, it is not known which evaluators have scored them.
+
+    Args:
+        results: Of the run, as Langfuse shows them.
+        state: What the journal has.
+    """
+    return [event for result in results if result.status != "pending" for event in _events(result, state)]
+
+
+def _events(result: ItemResult, state: RunState) -> Iterator[Event]:
+    if result.trace_id is None or result.observation_id is None or result.started is None:
+        raise ValueError(f"the result of item {result.item_id!r} was not read from Langfuse")
+    key = (result.repeat, result.item_id)
+    known, scored = state.ended.get(key), state.scored.get(key)
+    failed = result.status == "failed"
+    if known is None or known.observation_id != result.observation_id:
+        scored = None
+        yield ItemEnded(
+            item_id=result.item_id,
+            repeat=result.repeat,
+            status="failed" if failed else "succeeded",
+            output=result.output,
+            error=result.error,
+            trace_id=result.trace_id,
+            # Langfuse does not return the root span with the result; the evaluation goes below the task instead.
+            root_id=result.observation_id,
+            observation_id=result.observation_id,
+            started=result.started,
+            seconds=result.seconds or 0.0,
+        )
+    journaled = {score.id for score in scored.scores} if scored else set()
+    new = tuple(score for score in result.scores if score.maker.origin == "run" and score.id not in journaled)
+    if new and not failed:
+        if scored is None:
+            yield ItemScored(item_id=result.item_id, repeat=result.repeat, scores=new, unscored=result.unscored)
+        else:
+            yield replace(scored, scores=(*scored.scores, *new), unscored=result.unscored)
+        yield ScoresStored(ids=tuple(score.id for score in new))
+
+
+def items_of(results: Iterable[ItemResult], known: Sequence[DatasetItem]) -> list[DatasetItem]:
+    """Return the dataset items of some results, as they were when the task got them.
+
+    Args:
+        results: Of a run.
+        known: The dataset items of now, or of the run's journal; they tell numbers from texts, which Langfuse does not
+            with results. One that was changed or deleted since is taken from its result.
+    """
+    by_id = {item.id: item for item in known}
+    taken: dict[str, DatasetItem] = {}
+    for result in results:
+        item = by_id.get(result.item_id)
+        if item is None or not same_content(item, result):
+            item = DatasetItem(result.item_id, result.input, result.expected_output, result.metadata)
+        taken.setdefault(result.item_id, item)
+    order = {item.id: position for position, item in enumerate(known)}
+    return sorted(taken.values(), key=lambda item: order.get(item.id, len(order)))

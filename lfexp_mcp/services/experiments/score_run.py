@@ -1,0 +1,128 @@
+"""Scoring a run again: its stored results are read, judged and scored, and no task is called."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.model import DatasetItem, ExperimentHead, RunRecord, RunSpec
+from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
+from lfexp_mcp.services.experiments.preparation import PreparedRun, check_script, released_state, with_scoring
+from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
+from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_judges
+from lfexp_mcp.services.experiments.workers import working_folder
+from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.next_steps import resume_step
+from lfexp_mcp.services.requests import ScoreRunRequest
+from lfexp_mcp.services.runs.follower import OnProgress
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.workspace import Workspace
+
+
+async def score_run(
+    ws: Workspace, request: ScoreRunRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+) -> RunAnswer:
+    """Score the stored results of a run with judges, an evaluator script, or both; no task is called.
+
+    The run may be one of this machine, of another one, or of another tool. Its results, and the scores that it has,
+    stay as they are: a score of another judge, another version of one, or an edited script is another score. Results
+    that a judge, or the script as it is, has scored already are not scored by it again, so that the same call goes on
+    with a scoring that was interrupted.
+
+    Args:
+        ws: The workspace.
+        request: What to score, and with what.
+        wait_seconds: How long to wait for the end.
+        on_progress: Called with the progress, at most once a second and at least every ten.
+
+    Returns:
+        The run as it stands when the scoring ends or the wait is over.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or judge.
+        RunExistsError: The run is running.
+        UsageError: The run has no good result.
+        ScriptError: The evaluator script cannot be used.
+        JudgeError: A judge cannot be used.
+        WorkerError: The worker could not start.
+        StateError: The runs' folder cannot be used.
+        BackendError: Langfuse did not answer.
+    """
+    return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
+
+
+async def _launch(ws: Workspace, request: ScoreRunRequest, launch: Launch) -> None:
+    await launch_prepared(ws, launch, await prepare_scoring(ws, request))
+
+
+async def prepare_scoring(ws: Workspace, request: ScoreRunRequest) -> PreparedRun:
+    """Check a request against Langfuse and this machine, and read the results that are to be scored.
+
+    Raises:
+        LfexpError: As `score_run`.
+    """
+    check_script(request.evaluator_script, "evaluator")
+    _ = request.built_in_evaluators
+    ws.runs.prepare()
+    dataset = await ws.gateway.datasets.get(request.dataset)
+    folder = ws.runs.folder(await ws.gateway.experiments.id_of(dataset.id, request.run_name))
+    is_new, state = not folder.has_started(), RunState()
+    if not is_new:
+        state = await released_state(ws, folder, request.run_name, dataset.name)
+    record = await read_run(ws, dataset.name, request.run_name)
+    results = [item for item in record.items if item.status != "pending"]
+    if not any(item.status == "succeeded" for item in results):
+        resume = resume_step(dataset.name, request.run_name)
+        raise UsageError(f"Run {request.run_name!r} has no good result to score.", next=[resume])
+    is_recorded = is_new or state.is_recorded
+    known = await ws.gateway.datasets.items(dataset.name) if is_recorded else list(folder.items(folder.run_spec()))
+    items = items_of(results, known)
+    run_spec = await _recorded_run_spec(ws, record, dataset, items) if is_recorded else folder.run_spec()
+    if not is_recorded:
+        # A resume on another machine may have gone on to further items.
+        ids = {item.id for item in known}
+        items = [*known, *(item for item in items if item.id not in ids)]
+    bare = run_spec.model_copy(
+        update={
+            "judges": (),
+            "warnings": (),
+            "evaluator_script": None,
+            "evaluators": (),
+            "task_script": None,
+            "task_prompt": None,
+        }
+    )
+    scoring = await resolve_judges(ws, request, bare, dataset, items)
+    await check_budget(ws, request.max_cost, scoring)
+    return PreparedRun(
+        folder,
+        run_spec,
+        items,
+        events_of(results, state),
+        is_new=is_new,
+        is_recorded=is_recorded,
+        scoring=(await with_scoring(ws, request, scoring)).model_copy(update={"item_count": len(items)}),
+    )
+
+
+async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset, items: list[DatasetItem]) -> RunSpec:
+    """Describe a run that this machine did not make."""
+    return RunSpec(
+        created=datetime.now(UTC),
+        project_id=await ws.gateway.project_id(),
+        base_url=ws.gateway.backend.url,
+        public_key=ws.gateway.public_key,
+        dataset_id=dataset.id,
+        dataset_name=dataset.name,
+        dataset_version=max((item.updated for item in items if item.updated is not None), default=dataset.created),
+        item_count=len(items),
+        part=record.plan.part if record.plan else None,
+        experiments=tuple(
+            ExperimentHead(id=identity, name=repeat_name(record.run_name, repeat))
+            for repeat, identity in enumerate(record.experiment_ids)
+        ),
+        working_folder=working_folder(),
+    )
