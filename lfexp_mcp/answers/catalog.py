@@ -1,8 +1,9 @@
 """What a project has to run experiments with: what `list_datasets`, `get_dataset` and `list_judges` answer."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
 from lfexp_mcp.model import NextStep
@@ -34,9 +35,11 @@ class MetadataKey(Answer):
     """One key of the items' metadata."""
 
     key: str
-    items: int = Field(description="Items that have it.")
+    items: int
+    """How many have it."""
     distinct: int
-    values: dict[str, int] = Field(description="Items by value: all, or of many the most frequent.")
+    values: dict[str, int]
+    """Items by value: all values, or of many the most frequent."""
 
 
 class DatasetItemEntry(Answer):
@@ -46,6 +49,10 @@ class DatasetItemEntry(Answer):
     input: JsonValue = None
     expected_output: JsonValue = None
     metadata: dict[str, JsonValue] | None = None
+
+
+_Items = Annotated[list[DatasetItemEntry], WithJsonSchema({"type": "array", "items": {"type": "object"}})]
+"""Their fields are those of `create_dataset`, which a client need not be told twice."""
 
 
 class DatasetDetail(Answer):
@@ -59,8 +66,9 @@ class DatasetDetail(Answer):
     metadata: dict[str, JsonValue] | None = None
     total_items: int
     metadata_keys: list[MetadataKey] | None = None
-    runs: dict[str, str] | None = Field(default=None, description="Status of the newest runs.")
-    items: list[DatasetItemEntry] = Field(default_factory=list)
+    runs: dict[str, str] | None = None
+    """Status by name, the newest first."""
+    items: _Items = Field(default_factory=list)
     next_cursor: str | None = None
     warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
@@ -71,15 +79,18 @@ class JudgeEntry(Answer):
     """One judge; what follows `error` only of one that was asked for by name."""
 
     judge: str
-    version: int | None = Field(default=None, description="Which a run would use.")
-    versions: str = Field(description="All, such as `1-3, 5`.")
+    version: int | None = None
+    """The one that a run would use, or that was asked for."""
+    versions: str
+    """All that there are, such as `1-3, 5`."""
     score_name: str | None = None
     scale: str | None = None
     scale_source: str | None = None
     model: str | None = None
-    error: str | None = Field(default=None, description="Why a run could not use it.")
-    labels: dict[str, int] | None = Field(default=None, description="Version of each label.")
-    placeholders: list[str] | None = None
+    error: str | None = None
+    """Why a run could not use it."""
+    labels: dict[str, int] | None = None
+    """The version that has each label."""
     prompt: JsonValue = None
     config: dict[str, JsonValue] | None = None
 

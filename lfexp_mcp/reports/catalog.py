@@ -88,7 +88,6 @@ def _whole_judge(judge: JudgeEntry) -> Iterator[Block]:
     else:
         model = judge.model or "a model of the provider whose key is set"
         yield f"It gives score {judge.score_name!r} on {judge.scale} ({judge.scale_source}), asked of {model}."
-        yield f"Filled with {', '.join(judge.placeholders or ()) or 'nothing'}."
     if judge.config:
         yield TextBlock("Config", json_text(judge.config))
     if isinstance(judge.prompt, list):

@@ -122,7 +122,6 @@ async def _one_judge(
     def build(size: AnswerSize) -> JudgeList:
         update = {
             "labels": labels,
-            "placeholders": list(judge.placeholders) if judge else None,
             "prompt": size.truncate(prompt.prompt if isinstance(prompt.prompt, str) else messages),
             "config": {key: size.truncate(value) for key, value in prompt.config.items()},
         }

@@ -77,7 +77,6 @@ async def test_one_judge_is_shown_whole_in_the_version_that_a_run_would_use(alon
     entry = await _one(alone, "judge-tone")
     assert (entry.version, entry.versions, entry.scale, entry.model) == (1, "1-2", "1-5", "gpt-x")
     assert entry.labels == {"latest": 2, "next": 2, "production": 1, "staging": 2}
-    assert entry.placeholders == ["output", "expected_output"]
     assert entry.prompt == [{"role": message.role, "content": message.content} for message in chat]
     assert entry.config == {"scale": "1-5", "model": "gpt-x"}
     for reference in ("judge-tone:2", "judge-tone@staging"):

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.catalog.metadata import FREQUENT_VALUES, MAX_VALUE_CHARS, MAX_VALUES, count_metadata
+from lfexp_mcp.services.metadata_conditions import select
 
 CASES: list[dict[str, Any]] = [
     json.loads(line)
@@ -21,6 +23,20 @@ def test_metadata_are_counted_as_a_careful_person_would(case: dict[str, Any]) ->
     assert {key.key: key.distinct for key in count_metadata(case["metadata"])} == {
         key: len(values) for key, (_, values) in case["keys"].items()
     }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
+def test_a_value_pasted_into_a_condition_selects_the_items_that_were_counted(case: dict[str, Any]) -> None:
+    items = [DatasetItem(str(number), metadata=each) for number, each in enumerate(case["metadata"])]
+    for key, (_, values) in case["keys"].items():
+        for value, count in values.items():
+            if value in ("{}", "[]"):
+                # That nothing is in it is no condition.
+                continue
+            selected, notes = select(items, f"{key}={value}")
+            # A bare `10` is also the text "10", which is counted apart.
+            assert len(selected) == count + (values.get(f'"{value}"', 0)), (key, value)
+            assert notes == []
 
 
 def test_a_key_with_many_values_says_how_many_and_shows_only_those_that_repeat() -> None:
