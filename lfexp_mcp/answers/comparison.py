@@ -16,6 +16,7 @@ CheckOutcome = Literal["passed", "failed", "undecided"]
 IssueKind = Literal[
     "items",
     "part",
+    "params",
     "content",
     "unpaired scores",
     "dataset version",

@@ -108,6 +108,7 @@ class RunAnswer(RunState):
     experiment_id: str | None = None
     experiment_url: str | None = None
     description: str | None = None
+    params: dict[str, JsonValue] | None = None
     progress: str | None = Field(default=None, description="Set while running.")
     scoring: Annotated[RunStatus | None, WithJsonSchema({"type": "string"})] = Field(
         default=None, description="Status of the newest score_run."

@@ -16,6 +16,7 @@ from lfexp_mcp.scripts.script_item import ScriptItem
 from lfexp_mcp.settings import Settings
 
 _BEGIN = Message("user", "Go on.")
+_OF_THE_ITEM = frozenset({"input", "question", "expected_output", "metadata"})
 
 
 async def resolve_task_prompt(
@@ -26,6 +27,7 @@ async def resolve_task_prompt(
     *,
     model: str | None = None,
     provider: ProviderName | None = None,
+    params: Mapping[str, JsonValue] | None = None,
 ) -> ResolvedTaskPrompt:
     """Resolve a prompt that is the task: its version, model and parameters.
 
@@ -36,10 +38,12 @@ async def resolve_task_prompt(
         items: The dataset's items, whose inputs have to fill the prompt's variables.
         model: Replaces the model in the prompt's config.
         provider: The provider of that model.
+        params: What the run gives its task, which fills variables too.
 
     Raises:
         NotFoundError: There is no such prompt or version.
-        JudgeError: No item's input fills the prompt, or no model can answer it.
+        JudgeError: No item's input fills the prompt, a parameter fills nothing or what an input fills, or no model can
+            answer it.
     """
     known = {info.name: info for info in await gateway.prompts.all()}
     prompt = await read_prompt(gateway, resolve_reference(reference, known), known)
@@ -59,16 +63,31 @@ async def resolve_task_prompt(
         model=chosen.model,
         parameters=call_parameters(prompt.name, config),
     )
-    _check_inputs(resolved, items)
+    _check_params(resolved, items, params or {})
+    _check_inputs(resolved, items, params or {})
     return resolved
 
 
-def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem]) -> None:
+def _check_params(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
+    """Refuse parameters that the prompt does not use, and those that an item's input fills, too."""
+    for name in params:
+        inputs = sum(isinstance(item.input, Mapping) and name in item.input for item in items)
+        if name in _OF_THE_ITEM or inputs:
+            which = "the item" if name in _OF_THE_ITEM else f"the input of {inputs} items"
+            raise JudgeError(f"params: {{{{{name}}}}} of prompt {task.name!r} is filled by {which}. Use another name.")
+        if not {name, f"params.{name}"}.intersection(task.placeholders):
+            used = ", ".join(f"{{{{{each}}}}}" for each in task.placeholders) or "no variables"
+            raise JudgeError(
+                f"params: prompt {task.name!r} has no {{{{{name}}}}}, so it would change nothing; it has {used}."
+            )
+
+
+def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
     """Refuse a prompt that no item's input fills; if only some do not, the task fails on those."""
     first: JudgeError | None = None
     for item in items:
         try:
-            variables(task, item.input)
+            variables(task, item.input, params)
         except JudgeError as error:
             first = first or error
         else:
@@ -77,26 +96,30 @@ def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem]) -> Non
         raise first
 
 
-def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
+def variables(
+    task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue] | None = None
+) -> dict[str, object]:
     """Return the values of a prompt's variables for an item's input.
 
-    An object fills them by key, and `{{input}}` with all of it. Anything else fills `{{input}}`, `{{question}}`, or
-    the only variable of the prompt.
+    Parameters fill those of their names, also as `{{params.name}}`. An input that is an object fills the others by key,
+    and `{{input}}` with all of it. Anything else fills `{{input}}`, `{{question}}`, or the only other variable.
 
     Args:
         task: The prompt.
         given: The item's input.
+        params: The parameters of the run.
 
     Raises:
         JudgeError: The input does not fill a variable.
     """
-    values: dict[str, object] = {"input": given}
+    # A parameter that is null is filled in as such; an empty text is how to say nothing.
+    own = {name: "null" if value is None else value for name, value in (params or {}).items()}
+    values: dict[str, object] = {**own, **{f"params.{name}": value for name, value in own.items()}}
+    rest = [name for name in task.placeholders if name not in values]
     if isinstance(given, Mapping):
-        values |= given
+        values = {"input": given, **given, **values}
     else:
-        values["question"] = given
-        if len(task.placeholders) == 1:
-            values = {task.placeholders[0]: given}
+        values |= {rest[0]: given} if len(rest) == 1 else {"input": given, "question": given}
     missing = [name for name in task.placeholders if name not in values]
     if missing:
         keys = f"has the keys {', '.join(given)}" if isinstance(given, Mapping) else "is not an object"
@@ -108,8 +131,11 @@ def variables(task: ResolvedTaskPrompt, given: JsonValue) -> dict[str, object]:
 class PromptTask:
     """Answers items with a prompt, in place of a script's task."""
 
-    def __init__(self, task: ResolvedTaskPrompt, models: ModelClient) -> None:
+    def __init__(
+        self, task: ResolvedTaskPrompt, models: ModelClient, params: Mapping[str, JsonValue] | None = None
+    ) -> None:
         self._task = task
+        self._params = params
         self._models = models
         self._meter = Meter()
 
@@ -126,7 +152,7 @@ class PromptTask:
             ProviderError: There was no answer, or it was a refusal or cut off.
             BudgetError: The budget does not cover the call.
         """
-        values = variables(self._task, item.input)
+        values = variables(self._task, item.input, self._params)
         messages = tuple(Message(message.role, fill(message.content, values)) for message in self._task.messages)
         if all(message.role == "system" for message in messages):
             messages = (*messages, _BEGIN)

@@ -19,6 +19,7 @@ from lfexp_mcp.model.maker import (
     scaled_label,
 )
 from lfexp_mcp.model.next_step import NextStep, ToolName
+from lfexp_mcp.model.params import check_params, param_changes
 from lfexp_mcp.model.progress import Progress, ProviderRetries
 from lfexp_mcp.model.prompts import (
     Message,
@@ -138,8 +139,10 @@ __all__ = [
     "ToolName",
     "Trace",
     "are_mixed",
+    "check_params",
     "digest_of",
     "models_of",
+    "param_changes",
     "parse_scale_name",
     "recorded_maker",
     "scaled_label",

@@ -219,6 +219,8 @@ class Provenance:
     limits: Annotated[RecordedLimits | None, _Lenient] = None
     description: Annotated[str | None, _Lenient] = None
     task: Annotated[ScriptFile | TaskPromptVersion | None, _Lenient] = None
+    params: Annotated[dict[str, JsonValue] | None, _Lenient] = None
+    """What the task was given beside the items; None for nothing."""
     evaluator_script: Annotated[ScriptFile | None, _Lenient] = None
     git: Annotated[GitState | None, _Lenient] = None
     plan: Annotated[RunPlan | None, _Lenient] = None

@@ -98,6 +98,8 @@ class RunSpec(BaseModel):
     description: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """The user's metadata."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the task is given beside the items."""
     task_script: Path | None = None
     task_prompt: ResolvedTaskPrompt | None = None
     """A prompt that is the task, instead of a script."""

@@ -77,6 +77,7 @@ def _counts(answer: RunState) -> str:
 def _head(answer: RunAnswer) -> tuple[Block, ...]:
     head = _counts(answer)
     part = part_of_dataset(answer.part)
+    part += (f"Parameters: {cell(dict(answer.params), 200)}",) if answer.params else ()
     progress = (f"Progress: {answer.progress}.",) if answer.progress else ()
     scored_by = (f"Scored by {'; '.join(answer.evaluators)}.",) if answer.evaluators else ()
     where = f"Stored in {answer.experiment_url or answer.backend}"

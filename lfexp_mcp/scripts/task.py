@@ -1,8 +1,10 @@
 """The task of a task script."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.scripts.modules import load_module
@@ -21,19 +23,34 @@ class Task:
 
     def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
+        self._signature = signature_of(function)
         self.is_async = is_async(function)
 
-    def call(self, item: ScriptItem) -> object:
+    def call(self, item: ScriptItem, params: Mapping[str, JsonValue] | None = None) -> object:
         """Call the task.
+
+        Args:
+            item: The item.
+            params: The run's parameters. Without any, a task that needs them gets an empty object, and no other does.
 
         Returns:
             The output, or an awaitable of it, which a plain function may return too.
         """
+        if params or "params" in self._signature.required:
+            return self._function(item=item, params=dict(params or {}))
         return self._function(item=item)
 
+    def confused(self, params: Collection[str]) -> list[str]:
+        """Return the parameters that are named like other arguments of the task, which do not get them."""
+        return sorted(self._signature.named.intersection(params) - {"item", "params"})
 
-def load_task(path: Path) -> Task:
+
+def load_task(path: Path, *, with_params: bool = False) -> Task:
     """Import a task script and find its function `task`.
+
+    Args:
+        path: The script.
+        with_params: Whether the run has parameters, which the task has to take.
 
     Raises:
         ScriptError: The script cannot be imported, or has no `task` that can be called with an item.
@@ -44,10 +61,15 @@ def load_task(path: Path) -> Task:
     if not callable(function):
         raise ScriptError(f"`task` in {path} is a {type(function).__name__}, which cannot be called. {_SHAPE}")
     signature = signature_of(function)
-    missing = signature.not_in(["item"])
+    missing = signature.not_in(["item", "params"])
     if missing or not (signature.takes_any or "item" in signature.named):
         wants = f"needs {', '.join(missing)}" if missing else "takes no argument named `item`"
-        raise ScriptError(f"`task` in {path} is called with `item=...` only, but it {wants}. {_SHAPE}")
+        raise ScriptError(f"`task` in {path} is called with `item=...` and `params=...` only, but it {wants}. {_SHAPE}")
+    if with_params and not (signature.takes_any or "params" in signature.named):
+        raise ScriptError(
+            f"The run has params, but `task` in {path} does not take them: they would change nothing. Define it as\n\n"
+            "def task(*, item, params, **kwargs):\n    return ..."
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ScriptError(f"`task` in {path} is a generator, but has to return its whole output. {_SHAPE}")
     return Task(function)

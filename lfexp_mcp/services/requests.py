@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName
+from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, check_params
 from lfexp_mcp.services.answer_size import Detail
 from lfexp_mcp.services.item_choice import ItemsArgument
 
@@ -142,6 +143,10 @@ class RunRequest(ScoringRequest):
         'metadata (`language=de and level in [1, 2]`), or what another run failed: `{"run": "a", "which": "failed"}` '
         '(or `errored`), `{"run": "a", "score": "accuracy", "below": 0.5}`; `where` and `sample` narrow it. A resume '
         "goes on with a wider choice, or `all`.",
+    )
+    params: Annotated[dict[str, JsonValue], AfterValidator(check_params)] | None = Field(
+        default=None,
+        description="JSON object for `task(*, item, params)`, or the variables of task_prompt; stored with the run.",
     )
     description: str | None = Field(default=None, description="What this run tries, for later readers.")
     metadata: dict[str, JsonValue] | None = Field(default=None, description="JSON object stored with the run.")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -107,7 +107,10 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
         folder.adopt_next_run_spec()
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance, to_score=results),
-        *(Warned(text=text) for text in (*scripts.warnings, *_ambiguous_modules(run_spec, imported))),
+        *(
+            Warned(text=text)
+            for text in (*scripts.warnings, *_ambiguous_modules(run_spec, imported), *_confused(task, run_spec.params))
+        ),
     )
     return LoadedRun(
         folder=folder,
@@ -133,7 +136,9 @@ def _load_scripts(
     for script in (run_spec.evaluator_script, run_spec.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
-    task = load_task(run_spec.task_script) if run_spec.task_script is not None else run_spec.task_prompt
+    task: Task | ResolvedTaskPrompt | None = run_spec.task_prompt
+    if run_spec.task_script is not None:
+        task = load_task(run_spec.task_script, with_params=bool(run_spec.params))
     if task is None and not scores_only:
         raise ScriptError("The run has no task. Pass task_script or task_prompt.")
     evaluators = EvaluatorSet()
@@ -155,6 +160,14 @@ def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[s
         [other] = folders - {Path(file).parent}
         if (other / Path(file).name).exists():
             yield f"Both scripts' folders have a module {name!r}; the task and the evaluators got {file}."
+
+
+def _confused(task: Task | ResolvedTaskPrompt | None, params: Collection[str]) -> Iterator[str]:
+    """Warn of parameters that an argument of the task is named like."""
+    names = task.confused(params) if isinstance(task, Task) else []
+    if names:
+        listed = ", ".join(names)
+        yield f"The task has arguments named {listed}, like keys of params; they are only in its argument `params`."
 
 
 def _describe(

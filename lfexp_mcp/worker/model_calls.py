@@ -129,7 +129,7 @@ def prompt_task(
 
     async def call(item: DatasetItem) -> CallResult[TaskOutput]:
         # One for each item, so that its usage is the item's.
-        task = PromptTask(prompt, models)
+        task = PromptTask(prompt, models, run_spec.params)
         with _generation(client, prompt, prompt.model, item.input) as generation:
             started_ns = CLOCK.time_ns()
             result: CallResult[str] = Raised(f"TimeoutError: no answer within {timeout} s")

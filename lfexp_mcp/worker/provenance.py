@@ -37,6 +37,7 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
         limits=RecordedLimits(run_spec.limits.item_timeout, run_spec.limits.max_concurrency),
         description=run_spec.description or None,
         task=task,
+        params=run_spec.params or None,
         evaluator_script=_script_file(run_spec.evaluator_script),
         git=git,
     )

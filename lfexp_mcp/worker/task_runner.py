@@ -44,9 +44,10 @@ def script_task(task: Task, user_code: UserCode, run_spec: RunSpec) -> CallTask:
     """Return what calls the task of the user's script."""
 
     async def call(item: DatasetItem) -> CallResult[TaskOutput]:
-        given = script_item(item, run_spec)
+        given, params = script_item(item, run_spec), {key: _copy(value) for key, value in run_spec.params.items()}
+        limit = run_spec.limits.item_timeout
         return await user_code.call(
-            lambda: task.call(given), TaskOutput.read, is_async=task.is_async, timeout=run_spec.limits.item_timeout
+            lambda: task.call(given, params), TaskOutput.read, is_async=task.is_async, timeout=limit
         )
 
     return call

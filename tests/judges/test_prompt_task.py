@@ -7,7 +7,7 @@ from pydantic import JsonValue, SecretStr
 from lfexp_mcp.errors import JudgeError, LfexpError, NotFoundError, ProviderError
 from lfexp_mcp.judges.model_client import open_model_client
 from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
-from lfexp_mcp.judges.templates import placeholders
+from lfexp_mcp.judges.templates import fill, placeholders
 from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedTaskPrompt
 from lfexp_mcp.scripts import ScriptItem
 from lfexp_mcp.services.workspace import Workspace, open_workspace
@@ -66,6 +66,46 @@ async def test_an_items_input_fills_the_prompts_variables(
 ) -> None:
     found = variables(task(text), given)
     assert {key: found[key] for key in filled} == filled
+
+
+@pytest.mark.parametrize(
+    ("text", "params", "filled"),
+    [
+        ("{{language}}: {{question}}", {"language": "en"}, "en: q"),
+        ("{{language}}: {{anything}}", {"language": "en"}, "en: q"),
+        ("{{ tone }}, {{params.tone}}: {{input}}", {"tone": "dry"}, "dry, dry: q"),
+        ("{{tone}}: {{input}}", {"tone": "{{input}} {{tone}}"}, "{{input}} {{tone}}: q"),
+        ("{{{tone}}}", {"tone": "dry"}, "{dry}"),
+        ("{{a}} {{b}} {{c}} {{d}}", {"a": 3, "b": 0.10, "c": True, "d": None}, "3 0.1 true null"),
+        ("{{a}} {{b}} <{{c}}>", {"a": {"x": 1}, "b": ["y"], "c": ""}, '{"x":1} ["y"] <>'),
+    ],
+)
+async def test_parameters_fill_a_prompts_variables_once(
+    ws: Workspace, name: str, text: str, params: dict[str, JsonValue], filled: str
+) -> None:
+    await ws.gateway.prompts.create(name, text, config={"model": "gpt-x"})
+    resolved = await resolve_task_prompt(ws.gateway, ws.settings, name, items("q"), params=params)
+    values = variables(resolved, "q", params)
+    assert [fill(message.content, values) for message in resolved.messages] == [filled]
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("{{input}}", {"input": "x"}),
+        ("{{expected_output}} {{input}}", {"expected_output": "x"}),
+        ("{{tonne}} {{question}}", {"tone": "dry"}),
+        ("{{Tone}} {{question}}", {"tone": "dry"}),
+        ("{{language}} {{question}}", {"language": "en"}),
+    ],
+)
+async def test_parameters_that_fill_nothing_or_what_the_item_fills_are_refused(
+    ws: Workspace, name: str, text: str, params: dict[str, JsonValue]
+) -> None:
+    await ws.gateway.prompts.create(name, text, config={"model": "gpt-x"})
+    given = items({"question": "q"}, {"question": "q", "language": "de"})
+    with pytest.raises(JudgeError, match="params"):
+        await resolve_task_prompt(ws.gateway, ws.settings, name, given, params=params)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from lfexp_mcp.model import (
     RunRecord,
     ScriptMaker,
     are_mixed,
+    param_changes,
     scaled_label,
 )
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
@@ -118,6 +119,8 @@ def _settings(pair: RunPair) -> Iterator[ComparabilityIssue]:
     first, second = pair.baseline.record.provenance, pair.run.record.provenance
     if first is None or second is None:
         return
+    if changes := param_changes(first.params or {}, second.params or {}):
+        yield _issue(pair, "params", f"Parameters, {pair.baseline.name!r} -> {pair.run.name!r}: {', '.join(changes)}.")
     compared: tuple[tuple[IssueKind, str, str | float | None, str | float | None], ...] = (
         ("dataset version", "dataset version", first.dataset_version, second.dataset_version),
         ("time-out", "time-out per item", _limits(first).item_timeout, _limits(second).item_timeout),

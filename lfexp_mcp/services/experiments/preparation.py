@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec
+from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec, param_changes
 from lfexp_mcp.runs.events import Event
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
@@ -199,9 +200,22 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             "warnings": tuple(dict.fromkeys((*before.warnings, *wider.notes))),
         }
         before = before.model_copy(update=changes)
+    _check_params(request, before.params)
     run_spec = await resolve_prompts(ws, request, before, dataset, items, await read_journal(ws, folder))
     run_spec = await _with_request(ws, request, run_spec)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
+
+
+def _check_params(request: RunRequest, params: dict[str, JsonValue] | None) -> None:
+    """Refuse other parameters than those that a run was begun with; None if these are not known."""
+    if request.params is None or (params is not None and not param_changes(params, request.params)):
+        return
+    changes = "which are not known" if params is None else ", ".join(param_changes(params, request.params))
+    raise UsageError(
+        f"Run {request.run_name!r} was begun with other params ({changes}), and one run has one set. Use another run "
+        "name, or omit `params` to go on with its own.",
+        next=[request.step("Go on with its own.", params=None)],
+    )
 
 
 async def _new_run_spec(
@@ -212,7 +226,10 @@ async def _new_run_spec(
     heads: Sequence[ExperimentHead],
     record: RunRecord | None = None,
 ) -> RunSpec:
-    items = chosen.items
+    items, provenance = chosen.items, record.provenance if record else None
+    params = (provenance.params if provenance else None) or {}
+    if record is not None:
+        _check_params(request, params if provenance else None)
     run_spec = RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -224,6 +241,7 @@ async def _new_run_spec(
         item_count=len(items),
         part=chosen.part,
         experiments=tuple(heads),
+        params=params if record is not None else request.params or {},
         working_folder=working_folder(),
     )
     run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)

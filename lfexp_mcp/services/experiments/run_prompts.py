@@ -47,7 +47,13 @@ async def resolve_prompts(
         from lfexp_mcp.judges.prompt_task import resolve_task_prompt
 
         task_prompt = await resolve_task_prompt(
-            ws.gateway, ws.settings, request.task_prompt, items, model=request.model, provider=request.provider
+            ws.gateway,
+            ws.settings,
+            request.task_prompt,
+            items,
+            model=request.model,
+            provider=request.provider,
+            params=run_spec.params,
         )
     elif request.names_task:
         task_prompt = None

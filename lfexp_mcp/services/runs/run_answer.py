@@ -103,6 +103,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         ),
         description=record.description,
         part=record.part_shown,
+        params=record.provenance.params if record.provenance else None,
         total_items=record.total_items,
         repeats=len(record.experiment_ids),
         succeeded=(succeeded := summary.counts["succeeded"]),
