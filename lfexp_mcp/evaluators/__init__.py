@@ -22,6 +22,7 @@ from lfexp_mcp.evaluators.texts import Contains as contains
 from lfexp_mcp.evaluators.texts import EditSimilarity as edit_similarity
 from lfexp_mcp.evaluators.texts import ExactMatch as exact_match
 from lfexp_mcp.evaluators.texts import Regex as regex
+from lfexp_mcp.evaluators.tool_calls import ToolCalls as tool_calls
 
 __all__ = [
     "BUILT_INS",
@@ -38,4 +39,5 @@ __all__ = [
     "numeric",
     "parse_evaluators",
     "regex",
+    "tool_calls",
 ]

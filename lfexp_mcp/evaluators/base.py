@@ -56,6 +56,11 @@ class BuiltIn(BaseModel):
         return None
 
     @property
+    def takes_trace(self) -> bool:
+        """Whether it looks at the trace, if it names that argument."""
+        return True
+
+    @property
     def name(self) -> str:
         """The name of its scores."""
         return self.score_name or self.evaluator

@@ -12,12 +12,11 @@ from lfexp_mcp.evaluators.json_values import JsonFields, JsonSchema
 from lfexp_mcp.evaluators.metrics import Cost, Latency
 from lfexp_mcp.evaluators.numbers import Numeric
 from lfexp_mcp.evaluators.texts import Contains, EditSimilarity, ExactMatch, Regex
+from lfexp_mcp.evaluators.tool_calls import ToolCalls
 from lfexp_mcp.model import EvaluatorChoice
 
-BUILT_INS: dict[str, type[BuiltIn]] = {
-    kind.evaluator: kind
-    for kind in (ExactMatch, Contains, Regex, JsonSchema, JsonFields, Numeric, EditSimilarity, Latency, Cost)
-}
+_KINDS = (ExactMatch, Contains, Regex, JsonSchema, JsonFields, Numeric, EditSimilarity, Latency, Cost, ToolCalls)
+BUILT_INS: dict[str, type[BuiltIn]] = {kind.evaluator: kind for kind in _KINDS}
 
 
 def parse_evaluators(given: Iterable[str | dict[str, JsonValue]]) -> tuple[EvaluatorChoice, ...]:
@@ -118,10 +117,10 @@ def _read_options(kind: type[BuiltIn], text: str) -> dict[str, JsonValue]:
 
 
 def _value(kind: type[BuiltIn], option: str, text: str) -> JsonValue:
-    """Return a value as JSON where it is a list; pydantic reads numbers and the like from texts."""
+    """Return a value as JSON where it is a list or object; pydantic reads numbers and the like from texts."""
     field = next(field for name, field in kind.model_fields.items() if (field.alias or name) == option)
-    takes_list = "list" in str(field.annotation)
-    if takes_list and text.startswith("["):
+    annotation = str(field.annotation)
+    if ("list" in annotation and text.startswith("[")) or ("dict" in annotation and text.startswith("{")):
         try:
             value: JsonValue = json.loads(text)
         except ValueError:

@@ -60,7 +60,8 @@ class Trace:
 
     id: str
     observations: tuple[Observation, ...] = ()
-    """In the order of their start, parents first."""
+    """In the order of their start, parents first. Langfuse keeps whole milliseconds: of those that it lists, the order
+    within one is only known for those that did not end together."""
     seconds: float | None = None
     """How long the task took."""
 
@@ -94,17 +95,17 @@ class Trace:
         end = task.ended if task else None
         around = {task_id, *_lineage(task_id, known)}
         places = _places(task_id, known)
-        kept: list[tuple[datetime, int, int, Observation]] = []
+        kept: list[tuple[datetime, int, datetime, int, Observation]] = []
         for position, each in enumerate(known.values()):
             place = places[each.id]
             is_early = end is None or each.started < end
             if each.id in around or place.within == "evaluation" or not (place.within == "task" or is_early):
                 continue
             own = replace(each, parent_id=None) if each.parent_id in around or not each.parent_id else each
-            kept.append((each.started, place.depth, position, own))
+            kept.append((each.started, place.depth, each.ended or each.started, position, own))
         if seconds is None and task is not None:
             seconds = task.seconds
-        ordered = sorted(kept, key=lambda entry: entry[:3])
+        ordered = sorted(kept, key=lambda entry: entry[:4])
         return cls(trace_id, tuple(each for *_, each in ordered), seconds)
 
 

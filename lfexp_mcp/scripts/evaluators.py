@@ -52,13 +52,13 @@ class ScriptEvaluator(_Evaluator):
     """Scores the output for one dataset item.
 
     Attributes:
-        takes_trace: Whether it names the argument `trace`.
+        takes_trace: Whether it looks at its argument `trace`.
     """
 
     def __init__(self, name: str, function: Function) -> None:
         super().__init__(name, function)
         self._signature = signature_of(function)
-        self.takes_trace = "trace" in self._signature.named
+        self.takes_trace = "trace" in self._signature.named and (self.built_in is None or self.built_in.takes_trace)
 
     def call(
         self,

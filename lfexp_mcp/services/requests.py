@@ -70,9 +70,9 @@ class ScoringRequest(Request):
     evaluators: list[str | dict[str, JsonValue]] | None = Field(
         default=None,
         description="Built-in evaluators: `exact_match`, `contains`, `regex:^[A-Z]`, `json_schema:{...}`, "
-        "`json_fields`, `numeric:tolerance=0.01`, `edit_similarity`, `latency`, `cost:max_usd=0.01`; options also as "
-        'object, `{"name": "numeric", "relative": 0.05, "score_name": "total"}`. A wrong option is refused with those '
-        "that there are.",
+        "`json_fields`, `numeric:tolerance=0.01`, `edit_similarity`, `latency`, `cost:max_usd=0.01`, "
+        "`tool_calls:any_order`; options also as object, "
+        '`{"name": "numeric", "relative": 0.05, "score_name": "total"}`. A refusal names the options.',
     )
     max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
     run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
