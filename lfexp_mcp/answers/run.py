@@ -135,7 +135,7 @@ class ItemScore(Answer):
     comment: str | None = Field(default=None, description="The judge's or human's reason.")
     error: str | None = None
     raw: float | None = Field(default=None, description="On the judge's own scale, if that differs.")
-    source: ScoreSource = "API"
+    source: ScoreSource | None = Field(default=None, description="Not set for `API`, as of judges and evaluators.")
     failed: bool = Field(default=False, description="Below the threshold of analyze_run.")
 
 

@@ -200,7 +200,7 @@ def _whole_item(item: ItemAnswer) -> Iterator[Block]:
     for score in item.scores:
         raw = "" if score.raw is None else f", {number(score.raw)} on its own scale"
         yield TextBlock(
-            f"Score {one_line(score.name)} = {_item_score(score)} ({score.source}{raw})",
+            f"Score {one_line(score.name)} = {_item_score(score)} ({score.source or 'API'}{raw})",
             score.error or score.comment or "",
         )
 

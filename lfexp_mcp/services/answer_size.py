@@ -63,7 +63,13 @@ class AnswerSize:
         return None if text is None else self.truncate_text(text)
 
 
-def fit(build: Callable[[AnswerSize], A], rows: int, detail: Detail, max_tokens: int | None = None) -> A:
+def fit(
+    build: Callable[[AnswerSize], A],
+    rows: int,
+    detail: Detail,
+    max_tokens: int | None = None,
+    min_text_chars: int | None = None,
+) -> A:
     """Build the answer with the most rows, then the longest texts, that stays within the budget.
 
     Asking for more rows never shows fewer. With detail `full`, texts are cut only where a single row is too long, so a
@@ -74,13 +80,14 @@ def fit(build: Callable[[AnswerSize], A], rows: int, detail: Detail, max_tokens:
         rows: Entries asked for per list.
         detail: Which texts to cut, and the budget.
         max_tokens: Budget of the structured answer; that of `detail` by default.
+        min_text_chars: Characters to which texts are cut before rows are dropped; those of `detail` by default.
     """
     budget = MAX_STRUCTURED_TOKENS[detail] if max_tokens is None else max_tokens
 
     def fits(text_chars: int, count: int) -> bool:
         return estimate_tokens(build(AnswerSize(text_chars, count))) <= budget
 
-    shortest = _MIN_TEXT_CHARS[detail]
+    shortest = _MIN_TEXT_CHARS[detail] if min_text_chars is None else min_text_chars
     if fits(shortest, 1):
         count = _largest(rows, lambda count: fits(shortest, count))
         longer = (chars for chars in _TEXT_CHARS[detail] if chars > shortest and fits(chars, count))

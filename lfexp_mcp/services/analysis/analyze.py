@@ -58,6 +58,13 @@ DEFAULT_FAILURES = 3
 """Failing items shown without `show_failures`."""
 MAX_FAILURES_READ = 1000
 """Failing results whose comments are read to be grouped: the lowest."""
+ANALYSIS_TOKENS = 4_000
+"""Budget of the structured part with up to ten rows per list, as `estimate_tokens` counts: 3,500 at four characters
+each."""
+TOKENS_PER_FURTHER_ROW = 100
+MIN_TEXT_CHARS = 80
+MAX_OTHER_SLICES = 3
+"""Slices listed that are lower and not shown to be."""
 DISTRIBUTIONS_PER_ROW = 3
 """Score distributions shown per entry that a list may have."""
 
@@ -91,7 +98,14 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
     start = read_cursor(request.cursor)
     record = await read_run(ws, request.dataset, request.run_name)
     found = await _find(ws, request, record, start)
-    return fit(lambda size: _answer(found, request, size), request.limit, request.detail)
+
+    def build(size: AnswerSize) -> Analysis:
+        return _answer(found, request, size)
+
+    if request.detail == "full":
+        return fit(build, request.limit, "full")
+    budget = ANALYSIS_TOKENS + TOKENS_PER_FURTHER_ROW * max(request.limit - 10, 0)
+    return fit(build, request.limit, "summary", budget, MIN_TEXT_CHARS)
 
 
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Found:
@@ -205,8 +219,9 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
 
 
 def _notable(slices: Sequence[SliceResult]) -> list[SliceResult]:
-    """The slices shown to differ, and the others that are lower."""
-    return [one for one in slices if one.verdict in SHOWN_TO_DIFFER or (one.p_adjusted is not None and one.delta < 0)]
+    """The slices shown to differ, and the lowest of the others."""
+    others = [one for one in slices if one.verdict == "not shown to differ" and one.delta < 0][:MAX_OTHER_SLICES]
+    return [one for one in slices if one.verdict in SHOWN_TO_DIFFER or one in others]
 
 
 def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextStep]:

@@ -64,5 +64,7 @@ def show_failure(failure: Failure, values: ScoredRun, size: AnswerSize) -> ItemA
     shown.metadata = {
         key: brief.truncate_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for key, value in list(item.metadata.items())[:MAX_METADATA_KEYS]
-    }
+    } or None
+    # get_run tells it with the item.
+    shown.trace_id = None
     return shown

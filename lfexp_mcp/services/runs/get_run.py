@@ -149,5 +149,5 @@ def _item_score(score: Score, interpretation: ScoreInterpretation | None, size: 
         value=size.truncate_text(value) if isinstance(value, str) else value,
         comment=size.truncate_optional(score.comment),
         raw=raw,
-        source=score.source,
+        source=score.source if score.source != "API" else None,
     )

@@ -314,5 +314,32 @@ async def test_a_humans_number_is_read_on_its_score_configs_scale_in_every_part(
     assert {(score.name, score.source): (score.value, score.raw) for score in item.scores} == {
         ("scaled-human-own-tone", "ANNOTATION"): (0.0, 1.0),
         ("own-tone", "ANNOTATION"): (0.25, 2.0),
-        ("own-tone", "API"): (1.0, None),
+        ("own-tone", None): (1.0, None),
     }
+
+
+async def test_ten_failures_are_explained_in_3500_tokens(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-budget")
+    results = [
+        Recorded(
+            f"item-{n:04}",
+            input={"question": f"How many apples are left in basket {n}, if each day a third of them is eaten? " * 3},
+            output=f"There are {n * 7} apples left, since each day's third was taken from what was left. " * 4,
+            expected_output=str(n),
+            metadata={"topic": f"topic {n % 7}", "level": n % 3, "source": "the handbook, chapter 4"},
+            scores={"correct": n % 3 > 0, "helpful": n % 11 / 10},
+            comments={"correct": "The number matches.", "helpful": "It explains how it counted, step by step. " * 3},
+            tokens=(300, 80),
+        )
+        for n in range(120)
+    ]
+    await record_run(workspace, dataset, "run", results)
+    request = AnalyzeRequest(dataset=dataset.name, run_name="run", show_failures=True)
+    answer = await analyze_run(workspace, request)
+    assert len(answer.failures.items) == 10
+    assert len(answer.model_dump_json()) / 4 <= 3_500
+    longer = await analyze_run(workspace, request.model_copy(update={"limit": 30}))
+    assert len(longer.failures.items) > 20
+    full = await analyze_run(workspace, request.model_copy(update={"detail": "full", "limit": 100}))
+    assert len(full.model_dump_json()) / 4 <= 14_000
+    assert full.failures.next_cursor is not None
