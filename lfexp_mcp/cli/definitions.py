@@ -7,10 +7,11 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from lfexp_mcp.cli.experiments import in_workspace
-from lfexp_mcp.cli.flags import AsJson, json_object, json_or_text
+from lfexp_mcp.cli.flags import AsJson, command, json_object, json_or_text
 from lfexp_mcp.cli.output import print_answer, print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
+from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions import FieldNames, NewItem
 from lfexp_mcp.services.requests import build
 
@@ -22,7 +23,9 @@ Fields = Annotated[
 ItemsFile = Annotated[Path | None, typer.Option("--items-file", help="A .jsonl or .csv file of items.")]
 
 
+@command
 def create_dataset(
+    request: CollectRequest,
     name: Annotated[str, typer.Option("--name", help="Made if it does not exist, else added to.")],
     description: Annotated[str | None, typer.Option("--description", help="What the items are.")] = None,
     items_file: ItemsFile = None,
@@ -30,14 +33,15 @@ def create_dataset(
     metadata: Metadata = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a dataset, with the items of a file if one is given."""
-    from lfexp_mcp.services.definitions.datasets import create_dataset
+    """Create a dataset, with the items of a file, of a run, or of production traces."""
+    from lfexp_mcp.services.collection import fill_dataset
 
     names, decoded = _field_names(fields), json_object("--metadata", metadata)
     answer = in_workspace(
-        lambda workspace: create_dataset(
+        lambda workspace: fill_dataset(
             workspace,
             name,
+            request,
             description=description,
             items_file=items_file,
             fields=names,

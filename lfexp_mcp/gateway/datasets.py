@@ -126,6 +126,7 @@ class Datasets:
         expected_output: JsonValue = None,
         metadata: dict[str, JsonValue] | None = None,
         source_trace_id: str | None = None,
+        source_observation_id: str | None = None,
     ) -> DatasetItem:
         """Create a dataset item, or replace the one that has the id.
 
@@ -146,6 +147,7 @@ class Datasets:
             "expectedOutput": expected_output,
             "metadata": metadata,
             "sourceTraceId": source_trace_id,
+            "sourceObservationId": source_observation_id,
         }
         if not self._parses_texts:
             return await self._send_item(body)

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -17,6 +17,13 @@ from lfexp_mcp.model import Trace
 
 MAX_PAGE_SIZE = 1000
 MAX_TRACE_ROWS = 50_000
+ROOTS_ONLY: dict[str, JsonValue] = {
+    "type": "boolean",
+    "column": "isRootObservation",
+    "operator": "=",
+    "value": True,
+}
+"""The filter condition of roots."""
 _FIELDS = "core,basic,model,usage"
 
 
@@ -88,6 +95,27 @@ class Observations:
         if not any(each.id == task_id and each.ended for each in found):
             return None
         return Trace.of_task(trace_id, task_id, reversed(found))
+
+    async def roots(
+        self, conditions: Sequence[dict[str, JsonValue]] = (), expand: Sequence[str] = (), page_size: int = 100
+    ) -> AsyncIterator[list[Observation]]:
+        """Read the roots of traces, with the traces' names and tags, page by page and newest first.
+
+        A server may not know a condition and ignore it: the caller checks what it gets.
+
+        Args:
+            conditions: Langfuse's filter conditions.
+            expand: Metadata keys whose values are read whole; others are cut at 200 characters.
+            page_size: How many to read with one request.
+        """
+        query: Query = {
+            "fields": "core,basic,io,metadata,trace_context",
+            "expandMetadata": ",".join(expand) or None,
+            "filter": json.dumps([ROOTS_ONLY, *conditions]),
+            "limit": min(page_size, MAX_PAGE_SIZE),
+        }
+        async for page in self._transport.cursor_pages("read traces", "/v2/observations", Observation, query):
+            yield page
 
     async def send(self, otlp: bytes) -> None:
         """Ingest spans. The request is sent once: the caller keeps what is not acknowledged and repeats it.

@@ -135,6 +135,11 @@ class Observation(model.Observation):
     parent_id: Annotated[str | None, Field(alias="parentObservationId")] = None
     status_message: TextOrNone = None
     session_id: TextOrNone = None
+    user_id: TextOrNone = None
+    trace_name: TextOrNone = None
+    tags: tuple[str, ...] | None = None
+    """Of the trace; None if they were not read."""
+    is_root: Annotated[bool | None, Field(alias="isRootObservation")] = None
     input: Value = None
     output: Value = None
     metadata: Metadata = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Requests to Langfuse: repeated where that helps, failures raised as our own errors, answers parsed into types."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -150,13 +150,21 @@ class Transport:
     ) -> list[Row]:
         """Read a listing whose pages have cursors, until its end or until `max_rows` are read; fails as `call` does."""
         rows: list[Row] = []
+        async for page in self.cursor_pages(what, path, row, query):
+            rows += page
+            if max_rows is not None and len(rows) >= max_rows:
+                break
+        return rows
+
+    async def cursor_pages(self, what: str, path: str, row: type[Row], query: Query) -> AsyncIterator[list[Row]]:
+        """Read such a listing page by page, as far as the caller goes; fails as `call` does."""
         cursor: str | None = None
         while True:
             page = await self.get(what, path, CursorPage[row], {**query, "cursor": cursor})  # type: ignore[valid-type]
-            rows += page.data
+            yield page.data
             cursor = page.meta.cursor
-            if cursor is None or (max_rows is not None and len(rows) >= max_rows):
-                return rows
+            if cursor is None:
+                return
 
     async def call(self, what: str, request: Callable[[], Awaitable[T]], policy: RetryPolicy | None = None) -> T:
         """Send a request, and repeat it as the policy says.

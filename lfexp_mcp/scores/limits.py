@@ -8,6 +8,8 @@ from lfexp_mcp.model import Scale
 
 PASS_MARK = 0.7
 """Canonical value from which an item passes by default."""
+COMPARED_DECIMALS = 9
+"""Further decimals of a score hold rounding errors."""
 
 _NUMBER = r"[+\u2212-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _FORM = re.compile(rf"(?P<number>{_NUMBER})\s*(?:(?P<percent>%)|/\s*(?P<high>{_NUMBER}))?", re.IGNORECASE | re.ASCII)
@@ -68,6 +70,11 @@ class Limit:
 
     def __str__(self) -> str:
         return f"{self.value:g}" if self.high is None else f"{self.value:g}/{self.high:g}"
+
+
+def is_below(canonical: float, limit: float) -> bool:
+    """Whether a score's canonical value is below a canonical limit; decimals that are rounding errors do not count."""
+    return round(canonical, COMPARED_DECIMALS) < round(limit, COMPARED_DECIMALS)
 
 
 def parse_limit(text: str) -> Limit:

@@ -55,9 +55,14 @@ def _parse_text(text: str) -> ItemChoice | None:
             return parse_choice(json.loads(text))
         except (json.JSONDecodeError, RecursionError):
             raise ValueError("it begins like JSON, but is none") from None
-    if _CONDITION.search(text):
+    if is_condition(text):
         return _checked(ItemChoice(where=text))
     return _checked(ItemChoice(ids=_ids([part.strip() for part in text.split(",")])))
+
+
+def is_condition(text: str) -> bool:
+    """Whether a text is meant as a condition on metadata."""
+    return _CONDITION.search(text) is not None
 
 
 def _parse_object(given: dict[object, object]) -> ItemChoice:

@@ -26,6 +26,7 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, check_params
 from lfexp_mcp.services.answer_size import Detail
 from lfexp_mcp.services.item_choice import ItemsArgument
+from lfexp_mcp.services.trace_filter import TracesArgument
 
 if TYPE_CHECKING:
     from lfexp_mcp.scores.limits import Limit
@@ -137,6 +138,7 @@ class RunRequest(ScoringRequest):
     sample_size: int = Field(
         default=DEFAULT_SAMPLE_SIZE, ge=1, le=MAX_SAMPLE_SIZE, description="Traces to copy in `live`."
     )
+    traces: TracesArgument = Field(default=None, description="Only these in `live`; as of create_dataset.")
     items: ItemsArgument = Field(
         default=None,
         description="Part of the dataset: a number (seeded sample; larger ones contain smaller), ids, a condition on "
@@ -215,6 +217,8 @@ class RunRequest(ScoringRequest):
             raise ValueError("model and provider apply to a task_prompt; a task_script calls its model itself")
         if self.source_type == "dataset" and self.sample_size != DEFAULT_SAMPLE_SIZE:
             raise ValueError("sample_size needs source_type `live`; choose a part of a dataset by `items`")
+        if self.source_type == "dataset" and self.traces is not None:
+            raise ValueError("traces needs source_type `live`; create_dataset makes a dataset of traces")
         if self.source_type == "live" and self.items is not None:
             raise ValueError("items chooses from a dataset; with source_type `live`, sample_size says how many traces")
         if self.dry_run and self.resume:

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
+from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions import FieldNames, NewItem, PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
@@ -21,6 +22,7 @@ STALL_S = 50.0
 async def create_dataset(
     ctx: ToolContext,
     name: Annotated[str, Field(min_length=1, description="Made if it does not exist, else added to.")],
+    request: CollectRequest,
     description: Annotated[str | None, Field(description="What the items are, and where from.")] = None,
     items: Annotated[list[NewItem] | None, Field(description="An item with a known id replaces it.")] = None,
     items_file: Annotated[
@@ -39,20 +41,21 @@ async def create_dataset(
         Field(description="The dataset's own; `judge_prompts` (a list of names) are its default judges."),
     ] = None,
 ) -> DatasetAnswer:
-    """Create a dataset, or add items to one; for many items use items_file.
+    """Create a dataset, or add to one: given items, a file (for many), items of a run, or production traces.
 
     Answers with how many items this call stored and how many there are now. A broken line in the file stores nothing.
     """
-    from lfexp_mcp.services.definitions.datasets import create_dataset
+    from lfexp_mcp.services.collection import fill_dataset
 
     async def report(stored: int, total: int) -> None:
         stall.deadline = anyio.current_time() + STALL_S
         await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
 
     with anyio.move_on_after(STALL_S) as stall:
-        return await create_dataset(
+        return await fill_dataset(
             await workspace_of(ctx),
             name,
+            request,
             description=description,
             items=items,
             items_file=Path(items_file) if items_file else None,

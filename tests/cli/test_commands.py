@@ -365,3 +365,18 @@ def test_a_failed_item_is_shown_with_its_error(shell: Shell, script: Callable[..
 
 def _compare(shell: Shell, compared: Compared, *flags: str) -> Ran:
     return shell("compare", "--dataset", compared.dataset, "--runs", *compared.runs, *flags)
+
+
+def test_what_a_run_failed_becomes_a_dataset_and_production_traces_too(shell: Shell, compared: Compared) -> None:
+    collected = shell(
+        "dataset", "create", "--name", "failed by the shell", "--dataset", compared.dataset, "--from-run", "echo",
+        "--only", '{"score": "right", "below": 0.5}', "--json",
+    )  # fmt: skip
+    assert (collected.code, collected.json["stored"]) == (0, 9)
+    again = shell(
+        "dataset", "create", "--name", "failed by the shell", "--dataset", compared.dataset, "--from-run", "echo",
+        "--only", "failing",
+    )  # fmt: skip
+    assert (again.code, "9 of 9 items were in" in again.out) == (0, True)
+    refused = shell("dataset", "create", "--name", "never made", "--traces", '{"user": "nobody"}')
+    assert (refused.code, "user=nobody" in refused.err) == (2, True)

@@ -62,6 +62,8 @@ class FaultProxy:
         parts = urlsplit(target)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self.faults: Judgement = no_faults
+        self.ignored: frozenset[str] = frozenset()
+        """Parameters of addresses that the store does not get, as a server ignores those that it does not know."""
         self.requests: list[Request] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -155,6 +157,7 @@ class FaultProxy:
         await writer.drain()
 
     async def _forward(self, head: bytes, body: bytes) -> bytes:
+        head = _without_parameters(head, self.ignored)
         reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
             return await self._exchange(head, body, reader, writer)
@@ -171,6 +174,14 @@ class FaultProxy:
         kept, _, content = answer.partition(b"\r\n\r\n")
         lines = [line for line in kept.split(b"\r\n") if not line.lower().startswith(b"connection:")]
         return b"\r\n".join(lines) + b"\r\n\r\n" + content
+
+
+def _without_parameters(head: bytes, names: frozenset[str]) -> bytes:
+    first, _, rest = head.partition(b"\r\n")
+    method, address, version = first.decode().split(" ")
+    path, _, query = address.partition("?")
+    kept = "&".join(each for each in query.split("&") if each.partition("=")[0] not in names)
+    return f"{method} {path}?{kept} {version}".encode() + b"\r\n" + rest if query else head
 
 
 def _headers(head: bytes) -> dict[str, str]:

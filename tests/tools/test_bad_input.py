@@ -155,6 +155,9 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
         ("get_run", {"wait_seconds": "45s"}, "wait_seconds: Input should be a valid number"),
         ("analyze_run", {"dataset": "d"}, "run_name is missing"),
         ("create_dataset", {"items": [{"input": 1, "expected": 2}]}, "items.0.expected is none of the keys"),
+        ("create_dataset", {"name": "x", "traces": {"usr": "u"}}, "traces.usr is none of the keys"),
+        ("create_dataset", {"name": "x", "from_run": "r"}, "name the dataset of the run"),
+        ("create_dataset", {"name": "x", "dataset": "d", "from_run": "r", "only": "passing"}, "`failing`"),
     ],
 )
 @pytest.mark.anyio

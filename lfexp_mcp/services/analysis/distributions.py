@@ -5,6 +5,7 @@ from itertools import combinations
 
 from lfexp_mcp.answers.analysis import ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
+from lfexp_mcp.scores.limits import is_below
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
@@ -32,7 +33,7 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
         unscored=summary.unscored,
         quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if varied else {},
         histogram=histogram(numbers, low, high) if varied else [],
-        failing=sum(number < threshold for number in numbers) if on_scale else None,
+        failing=sum(is_below(number, threshold) for number in numbers) if on_scale else None,
     )
 
 

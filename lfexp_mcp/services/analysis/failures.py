@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.model import ItemResult
+from lfexp_mcp.scores.limits import is_below
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.get_run import item_answer
 from lfexp_mcp.services.runs.read_run import with_comments
@@ -42,7 +43,7 @@ def _low(values: ScoredRun, item: ItemResult, scores: Sequence[str], threshold: 
     for name in scores:
         score = values.score_of(item, name)
         value = values.interpretations[name].canonical(score) if score is not None else None
-        if value is not None and value < threshold:
+        if value is not None and is_below(value, threshold):
             found.append((value, name))
     return tuple(sorted(found))
 

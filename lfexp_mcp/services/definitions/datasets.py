@@ -23,7 +23,7 @@ async def create_dataset(
     name: str,
     *,
     description: str | None = None,
-    items: list[NewItem] | None = None,
+    items: Sequence[NewItem] | None = None,
     items_file: Path | None = None,
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,

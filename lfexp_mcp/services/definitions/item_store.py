@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.errors import BackendError, UsageError
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.services.definitions.new_items import NewItem
+from lfexp_mcp.services.definitions.new_items import CollectedItem, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_CONCURRENT_REQUESTS = 8
@@ -49,7 +49,7 @@ def survey_items(dataset_name: str, given: Callable[[], Iterable[NewItem]]) -> I
         if item.input is None:
             raise UsageError(f"Item {position + 1} ({item.id or 'no id'}) has no input. Give each item an `input`.")
         last[item_id(dataset_name, item)] = position
-        if item.id is not None:
+        if item.id is not None and not isinstance(item, CollectedItem):
             given_ids.add(item.id)
         without_reference += item.expected_output is None
         count += 1
@@ -65,6 +65,15 @@ def derived_id(dataset_name: str, item: NewItem) -> str:
     """Return the id of an item that came without one: a hash of the dataset's name and the item's content."""
     content = json.dumps([dataset_name, item.model_dump(exclude={"id"})], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def collected_id(dataset_name: str, *origin: str) -> str:
+    """Return the id of an item collected into a dataset, for which its origin's own cannot be used again.
+
+    It stays the same, so that what is collected twice is there once.
+    """
+    content = json.dumps(["collected", dataset_name, *origin], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 async def store_items(
@@ -97,7 +106,13 @@ async def store_items(
         nonlocal stored, reported
         id_, item = pair
         kept = await ws.gateway.datasets.upsert_item(
-            dataset_name, id=id_, input=item.input, expected_output=item.expected_output, metadata=item.metadata
+            dataset_name,
+            id=id_,
+            input=item.input,
+            expected_output=item.expected_output,
+            metadata=item.metadata,
+            source_trace_id=item.source_trace_id if isinstance(item, CollectedItem) else None,
+            source_observation_id=item.source_observation_id if isinstance(item, CollectedItem) else None,
         )
         if (kept.input, kept.expected_output, kept.metadata) != (item.input, item.expected_output, item.metadata or {}):
             changed.append(id_)

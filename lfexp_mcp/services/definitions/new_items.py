@@ -38,6 +38,13 @@ class NewItem(BaseModel):
         return value
 
 
+class CollectedItem(NewItem):
+    """A dataset item made of a production trace, or of a result of a run, to which it is linked."""
+
+    source_trace_id: str | None = None
+    source_observation_id: str | None = None
+
+
 def check_json(value: object) -> None:
     """Check that Langfuse can store a value as JSON.
 

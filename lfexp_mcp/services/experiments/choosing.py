@@ -7,7 +7,7 @@ from datetime import datetime
 
 from lfexp_mcp.errors import NotFoundError, UsageError, name_some
 from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, ItemResult, NextStep, digest_of
-from lfexp_mcp.scores.limits import PASS_MARK, Limit, parse_limit
+from lfexp_mcp.scores.limits import PASS_MARK, Limit, is_below, parse_limit
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import RunRequest
@@ -17,8 +17,6 @@ from lfexp_mcp.services.workspace import Workspace
 
 MAX_ID_SHOWN = 100
 FORMS = "Items are chosen by a number (a sample), ids, a condition on metadata such as `language=de`, or `all`."
-COMPARED_DECIMALS = 9
-"""Further decimals of a score hold rounding errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +226,7 @@ async def _by_results(
         notes += _lacking(run, scores) if choice.score is not None or choice.below is not None else []
     chosen = [item for item in items if item.id in found]
     if not chosen:
-        raise UsageError(f"Nothing to run: of {len(record.items)} results of run {other!r}, none is {choice}.")
+        raise UsageError(f"Nothing is chosen: of {len(record.items)} results of run {other!r}, none is {choice}.")
     known = {item.id for item in items}
     if gone := found - known:
         notes.append(f"{len(gone)} of the items chosen by run {other!r} are not among the dataset's (now).")
@@ -263,7 +261,7 @@ def _is_low(run: ScoredRun, item: ItemResult, name: str, choice: ItemChoice) -> 
         return False
     limit = Limit(PASS_MARK) if choice.below is None else parse_limit(str(choice.below))
     try:
-        return round(value, COMPARED_DECIMALS) < round(limit.canonical(how.scale), COMPARED_DECIMALS)
+        return is_below(value, limit.canonical(how.scale))
     except ValueError as error:
         raise UsageError(f"below {choice.below}: {error}.") from None
 

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT, Dataset, Observation
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import DatasetItem
-from lfexp_mcp.services.definitions.item_store import derived_id
-from lfexp_mcp.services.definitions.new_items import NewItem, check_json
+from lfexp_mcp.services.definitions.item_store import store_items, survey_items
+from lfexp_mcp.services.definitions.new_items import CollectedItem
+from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
 from lfexp_mcp.services.requests import live_dataset_name
+from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
 COMPLETE_METADATA: dict[str, JsonValue] = {"source": "live"}
@@ -23,6 +25,8 @@ class _CopyPlan(BaseModel):
     traces: int
     until: datetime
     """The sample consists of traces that began before."""
+    filter: TraceFilter = TraceFilter()
+    """Which they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +35,27 @@ class LiveSample:
 
     dataset: Dataset
     items: list[DatasetItem]
-    missing: list[DatasetItem]
+    missing: list[CollectedItem]
     """Those of the items that Langfuse does not have; if it has none, the dataset's id is not Langfuse's."""
+    notes: tuple[str, ...] = ()
 
 
-async def store_live(ws: Workspace, run_name: str, sample_size: int) -> Dataset:
-    """Make dataset `live-<run_name>` of the newest production traces; if it is complete, it stays as it is.
-
-    Raises:
-        UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
-    """
-    sample = await sample_live(ws, run_name, sample_size)
+async def store_live(ws: Workspace, sample: LiveSample) -> Dataset:
+    """Store the dataset of a sample; if it is complete, it stays as it is."""
     if not sample.missing:
         return sample.dataset
     name, description = sample.dataset.name, sample.dataset.description
     await ws.gateway.datasets.upsert(name, description, sample.dataset.metadata)
-    for item in sample.missing:
-        await ws.gateway.datasets.upsert_item(
-            name, id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
-        )
-    return await ws.gateway.datasets.upsert(name, description, COMPLETE_METADATA)
+    await store_items(ws, name, sample.missing, survey_items(name, lambda: sample.missing))
+    complete = {key: value for key, value in sample.dataset.metadata.items() if key != COPYING_KEY}
+    return await ws.gateway.datasets.upsert(name, description, complete)
 
 
-async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSample:
+async def sample_live(ws: Workspace, run_name: str, sample_size: int, wanted: TraceFilter) -> LiveSample:
     """Read the newest production traces as the items of dataset `live-<run_name>`, without storing anything.
 
-    A trace counts if its root observation has an input and is not an experiment's; one that is nested too deeply for a
-    dataset item is skipped. The production output is kept in the item's metadata as `production_output`: it is a
-    reference, not an expected output. A dataset of that name that has items is used as it is, so that a resumed run
-    sees the same items. If copying was interrupted, it is completed with the traces of that time.
+    A dataset of that name that has items is used as it is, so that a resumed run sees the same items. If copying was
+    interrupted, it is completed with the traces of that time.
 
     Raises:
         UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
@@ -70,30 +66,30 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int) -> LiveSam
     plan = _copy_plan(existing) if existing else None
     if existing and stored and plan is None:
         return LiveSample(existing, stored, [])
-    traces = await _newest_traces(ws, plan.traces if plan else sample_size, plan.until if plan else None)
-    known = {item.id for item in stored}
-    missing = [item for trace in reversed(traces) if (item := _item(name, trace)).id not in known]
+    if plan:
+        found = await find_traces(ws, plan.filter, plan.traces, plan.until)
+    else:
+        found = await find_traces(ws, wanted, sample_size)
+    known = {item.source_trace_id for item in stored}
+    missing = [item_of_trace(name, root) for root in reversed(found.roots) if root.trace_id not in known]
+    items = [*stored, *(_as_stored(name, item) for item in missing)]
     if existing and plan:
-        if len(known) + len(missing) != plan.traces:
+        if len(items) != plan.traces:
             raise UsageError(
-                f"Copying production traces into dataset {name!r} was interrupted at {len(known)} of {plan.traces}, "
+                f"Copying production traces into dataset {name!r} was interrupted at {len(stored)} of {plan.traces}, "
                 "and the other traces no longer exist. Use another run name."
             )
-        return LiveSample(existing, [*stored, *missing], missing)
-    if not traces:
-        raise UsageError(
-            "There is no production trace with an input to sample. Trace the application with the Langfuse SDK first, "
-            "or run over a dataset."
-        )
-    plan = _CopyPlan(traces=len(traces), until=max(trace.started for trace in traces) + timedelta(milliseconds=1))
+        return LiveSample(existing, items, missing)
+    check_found(found, wanted)
+    plan = _CopyPlan(traces=len(missing), until=found.roots[0].started + timedelta(milliseconds=1), filter=wanted)
     dataset = Dataset(
         id=name,
         name=name,
         created=datetime.now(UTC),
-        description=f"The newest {len(traces)} production traces, sampled for run {run_name!r}.",
-        metadata={**COMPLETE_METADATA, COPYING_KEY: plan.model_dump(mode="json")},
+        description=f"{describe(wanted, found.roots)} For run {run_name!r}.",
+        metadata={**COMPLETE_METADATA, COPYING_KEY: plan.model_dump(mode="json", exclude_defaults=True)},
     )
-    return LiveSample(dataset, missing, missing)
+    return LiveSample(dataset, items, missing, tuple(found.notes))
 
 
 def _copy_plan(dataset: Dataset) -> _CopyPlan | None:
@@ -104,34 +100,11 @@ def _copy_plan(dataset: Dataset) -> _CopyPlan | None:
         return None
 
 
-def _item(dataset_name: str, trace: Observation) -> DatasetItem:
-    metadata: dict[str, JsonValue] = {"production_output": trace.output, "trace_name": trace.name}
+def _as_stored(dataset_id: str, item: CollectedItem) -> DatasetItem:
     return DatasetItem(
-        id=derived_id(f"{dataset_name}/{trace.trace_id}", NewItem(input=trace.input, metadata=metadata)),
-        dataset_id=dataset_name,
-        input=trace.input,
-        metadata=metadata,
-        source_trace_id=trace.trace_id,
+        id=item.id or "",
+        dataset_id=dataset_id,
+        input=item.input,
+        metadata=item.metadata or {},
+        source_trace_id=item.source_trace_id,
     )
-
-
-async def _newest_traces(ws: Workspace, sample_size: int, until: datetime | None = None) -> list[Observation]:
-    """Return roots of production traces that have an input, newest first, reading on until there are enough."""
-    page = min(max(4 * sample_size, 50), 1000)
-    wanted = page
-    while True:
-        roots = await ws.gateway.observations.find(root_only=True, until=until, page_size=page, max_rows=wanted)
-        usable = [root for root in roots if _is_usable(root)]
-        if len(usable) >= sample_size or len(roots) < wanted:
-            return usable[:sample_size]
-        wanted *= 4
-
-
-def _is_usable(root: Observation) -> bool:
-    if root.environment == EXPERIMENT_ENVIRONMENT or root.input in (None, ""):
-        return False
-    try:
-        check_json([root.input, root.output])
-    except ValueError:
-        return False
-    return True

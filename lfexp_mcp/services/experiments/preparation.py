@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.earlier_results import events_of
-from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
+from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.requests import RunRequest, ScoringRequest
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2
@@ -54,6 +55,11 @@ class PreparedRun:
     """Whether the folder has, or had so far, only scores of results that others made."""
     scoring: RunSpec | None = None
     """With what its results are to be scored; None for a run whose task is to run."""
+
+    def with_notes(self, notes: Sequence[str]) -> "PreparedRun":
+        """Return the run with more for its reader to know."""
+        warnings = (*notes, *self.run_spec.warnings)
+        return replace(self, run_spec=self.run_spec.model_copy(update={"warnings": warnings}))
 
     def write(self) -> None:
         """Write it to its folder.
@@ -90,8 +96,10 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     ws.runs.prepare()
     if request.dry_run:
         return await _prepare_dry_run(ws, request)
+    notes: tuple[str, ...] = ()
     if request.source_type == "live":
-        dataset = await store_live(ws, request.run_name, request.sample_size)
+        sample = await _sample_live(ws, request)
+        dataset, notes = await store_live(ws, sample), sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
     heads = await _heads(ws, dataset, request)
@@ -103,14 +111,15 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         state = await released_state(ws, folder, request.run_name, dataset.name)
         if not state.is_recorded:
             return await _prepare_resume(ws, folder, request, dataset)
-    return await _prepare_new(ws, folder, request, dataset, heads, state)
+    return (await _prepare_new(ws, folder, request, dataset, heads, state)).with_notes(notes)
 
 
 async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     """Prepare a run of a few items, of which nothing is stored."""
+    notes: tuple[str, ...] = ()
     if request.source_type == "live":
-        sample = await sample_live(ws, request.run_name, request.sample_size)
-        dataset, items = sample.dataset, sample.items
+        sample = await _sample_live(ws, request)
+        dataset, items, notes = sample.dataset, sample.items, sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
         items = await ws.gateway.datasets.items(dataset.name)
@@ -118,7 +127,11 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     whole = await _new_run_spec(ws, request, dataset, chosen, await _heads(ws, dataset, request))
     few = chosen.items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
-    return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few)
+    return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few).with_notes(notes)
+
+
+async def _sample_live(ws: Workspace, request: RunRequest) -> LiveSample:
+    return await sample_live(ws, request.run_name, request.sample_size, request.traces or TraceFilter())
 
 
 async def _prepare_new(

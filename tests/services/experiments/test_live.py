@@ -1,49 +1,38 @@
 """Live mode on a store of its own, since it samples the newest traces of the whole project."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from langfuse import Langfuse
 from langfuse.experiment import LocalExperimentItem
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
+from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.requests import RunRequest
-from lfexp_mcp.services.workspace import Workspace, open_workspace
-from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.store.process import StoreConnection
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
-@pytest.fixture
-def quiet_store(tmp_path: Path) -> Iterator[StoreConnection]:
-    folder = tmp_path / "store"
-    yield ensure_store(folder)
-    stop_store(folder)
+async def _sample(ws: Workspace, run_name: str, size: int) -> LiveSample:
+    return await sample_live(ws, run_name, size, TraceFilter())
 
 
-@pytest.fixture
-async def quiet(quiet_store: StoreConnection, tmp_path: Path) -> AsyncIterator[Workspace]:
-    settings = Settings(
-        langfuse_public_key=quiet_store.public_key,
-        langfuse_secret_key=SecretStr(quiet_store.secret_key),
-        langfuse_url=quiet_store.base_url,
-        home=tmp_path / "home",
-    )
-    async with open_workspace(settings) as opened:
-        yield opened
+async def _store(ws: Workspace, run_name: str, size: int) -> Dataset:
+    return await store_live(ws, await _sample(ws, run_name, size))
 
 
 async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     quiet: Workspace, quiet_store: StoreConnection, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="no production trace"):
-        await store_live(quiet, "empty", 3)
+        await _store(quiet, "empty", 3)
     sdk = Langfuse(public_key=quiet_store.public_key, secret_key=quiet_store.secret_key, base_url=quiet_store.base_url)
     for number in range(5):
         with sdk.start_as_current_observation(name="answer", input={"q": number}) as span:
@@ -68,15 +57,15 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     assert (answer.status, answer.succeeded, answer.estimate.results) == ("completed", 2, 3)
     assert [dataset.name for dataset in await quiet.gateway.datasets.all()] == []
 
-    dataset = await store_live(quiet, "first", 3)
-    items = await quiet.gateway.datasets.items(dataset.name)
+    dataset = await _store(quiet, "first", 3)
+    items = sorted(await quiet.gateway.datasets.items(dataset.name), key=lambda item: str(item.input))
     assert dataset.name == "live-first"
     assert [item.input for item in items] == [{"q": 2}, {"q": 3}, {"q": 4}]
     assert items[0].metadata["production_output"] == "answer 2"
     assert items[0].expected_output is None
     roots = {root.trace_id for root in await quiet.gateway.observations.find(root_only=True)}
     assert {item.source_trace_id for item in items} <= roots
-    assert await store_live(quiet, "first", 5) == dataset
+    assert await _store(quiet, "first", 5) == dataset
 
 
 async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
@@ -92,7 +81,7 @@ async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
     for number in range(8):
         trace(number)
     sdk.flush()
-    sample = await sample_live(quiet, "cut", 5)
+    sample = await _sample(quiet, "cut", 5)
     await quiet.gateway.datasets.upsert(sample.dataset.name, sample.dataset.description, sample.dataset.metadata)
     for item in sample.missing[1:3]:
         await quiet.gateway.datasets.upsert_item(
@@ -100,15 +89,15 @@ async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
         )
     trace(8)
     sdk.flush()
-    dataset = await store_live(quiet, "cut", 5)
+    dataset = await _store(quiet, "cut", 5)
     items = await quiet.gateway.datasets.items("live-cut")
     assert sorted(str(item.input) for item in items) == [str({"q": number}) for number in range(3, 8)]
     assert dataset.metadata == {"source": "live"}
-    assert await store_live(quiet, "cut", 5) == dataset
+    assert await _store(quiet, "cut", 5) == dataset
     lacking: dict[str, JsonValue] = {"copying": {"traces": 99, "until": "2026-01-01T00:00:00Z"}}
     await quiet.gateway.datasets.upsert("live-cut", None, lacking)
     with pytest.raises(UsageError, match="interrupted at 5 of 99"):
-        await store_live(quiet, "cut", 5)
+        await _store(quiet, "cut", 5)
 
 
 def _next_millisecond() -> None:

@@ -1,0 +1,186 @@
+"""Making a dataset of what a run or production has shown: items that fail, traces of a user, and the like."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.definitions import DatasetAnswer
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.gateway import check_dataset_name
+from lfexp_mcp.model import DatasetItem, ItemChoice, ItemResult
+from lfexp_mcp.services.collect_request import CollectRequest
+from lfexp_mcp.services.definitions.datasets import create_dataset
+from lfexp_mcp.services.definitions.item_store import OnStored, collected_id
+from lfexp_mcp.services.definitions.new_items import CollectedItem, FieldNames, NewItem
+from lfexp_mcp.services.experiments.choosing import choose_items
+from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.workspace import Workspace
+
+SOURCE_KEY = "lfexp_source"
+"""Metadata key of what an item was collected from."""
+
+
+async def fill_dataset(
+    ws: Workspace,
+    name: str,
+    request: CollectRequest,
+    *,
+    description: str | None = None,
+    items: list[NewItem] | None = None,
+    items_file: Path | None = None,
+    fields: FieldNames | None = None,
+    metadata: dict[str, JsonValue] | None = None,
+    on_progress: OnStored | None = None,
+) -> DatasetAnswer:
+    """Create a dataset, or add to the one of that name, from what is given, a run, or production traces.
+
+    Each collected item is linked to its trace. Its id follows from the dataset and what it is collected from:
+    collecting again adds what is new, and leaves items that are there as they are, since they may have been edited.
+
+    Args:
+        ws: The workspace.
+        name: The dataset's name.
+        request: What to collect, if anything.
+        description: The dataset's; None leaves that of an existing dataset, and describes a collected one.
+        items: See `create_dataset`; so are the others.
+        items_file: Instead of a request that collects.
+        fields: With `items_file`.
+        metadata: The dataset's; None leaves it.
+        on_progress: Called as items are stored.
+
+    Raises:
+        NotFoundError: There is no such dataset, run, score, item or key of metadata.
+        UsageError: Nothing is to be collected, or from the dataset itself; or as `create_dataset`.
+        BackendError: Langfuse failed; repeating the call stores the rest.
+    """
+    if not request.collects:
+        return await create_dataset(
+            ws,
+            name,
+            description=description,
+            items=items,
+            items_file=items_file,
+            fields=fields,
+            metadata=metadata,
+            on_progress=on_progress,
+        )
+    if items or items_file is not None:
+        raise UsageError(
+            "Pass either items or items_file, or from_run, or traces: a call takes items from one of them."
+        )
+    check_dataset_name(name)
+    return await _collect(ws, name, request, description, metadata, on_progress)
+
+
+async def _collect(
+    ws: Workspace,
+    name: str,
+    request: CollectRequest,
+    description: str | None,
+    metadata: dict[str, JsonValue] | None,
+    on_progress: OnStored | None,
+) -> DatasetAnswer:
+    if request.from_run is not None:
+        found, notes, origin = await _from_run(ws, name, request.dataset or "", request.from_run, request.choice)
+    else:
+        found, notes, origin = await _from_traces(ws, name, request.traces or TraceFilter(), request.sample_size)
+    existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
+    stored = await ws.gateway.datasets.items(name) if existing else []
+    new = list(_without(found, stored))
+    if len(new) < len(found):
+        notes.append(f"{len(found) - len(new)} of {len(found)} items were in {name!r} already, and stay as they are.")
+    answer = await create_dataset(
+        ws,
+        name,
+        description=description if existing or description else origin,
+        items=new,
+        metadata=metadata,
+        on_progress=on_progress,
+    )
+    return answer.model_copy(update={"warnings": [*notes, *answer.warnings]})
+
+
+def _without(items: Iterable[CollectedItem], stored: Sequence[DatasetItem]) -> Iterable[CollectedItem]:
+    """Leave out what is there already; live mode once gave ids that did not follow from the trace."""
+    ids = {item.id for item in stored}
+    traces = {item.source_trace_id for item in stored if SOURCE_KEY not in item.metadata} - {None}
+    return (
+        item
+        for item in items
+        if item.id not in ids and (item.source_trace_id not in traces or SOURCE_KEY in (item.metadata or {}))
+    )
+
+
+async def _from_traces(
+    ws: Workspace, name: str, wanted: TraceFilter, count: int
+) -> tuple[list[CollectedItem], list[str], str]:
+    found = await find_traces(ws, wanted, count)
+    check_found(found, wanted)
+    notes = list(found.notes)
+    if len(found.roots) < count:
+        notes.append(f"{len(found.roots)} of the {count} traces asked for were found.")
+    items = [item_of_trace(name, root) for root in reversed(found.roots)]
+    return items, notes, describe(wanted, found.roots)
+
+
+async def _from_run(
+    ws: Workspace, name: str, dataset: str, run_name: str, choice: ItemChoice
+) -> tuple[list[CollectedItem], list[str], str]:
+    if name == dataset:
+        raise UsageError(
+            f"Items of a run on {dataset!r} are in that dataset already, and would be doubled. Name another dataset."
+        )
+    record = await read_run(ws, dataset, run_name)
+    run = interpret_run(record, await configured_scales(ws, record.scores))
+    results = _worst_results(run)
+    known = await ws.gateway.datasets.items(dataset)
+    in_run = [item for item in known if item.id in results]
+    notes = []
+    if choice.run is None:
+        if missing := len(results) - len(in_run):
+            notes.append(f"{missing} items of run {run_name!r} are no longer in dataset {dataset!r}, and are left out.")
+        if record.status != "completed":
+            notes.append(f"Run {run_name!r} is {record.status}: {len(results)} of its items have results.")
+    if not in_run:
+        raise UsageError(f"Run {run_name!r} has no results of items that dataset {dataset!r} has now.")
+    chosen = await choose_items(ws, dataset, "", in_run, choice)
+    notes += chosen.notes
+    if len(chosen.items) == len(in_run) and choice.run is not None:
+        notes.append(f"These are all {len(in_run)} items of run {run_name!r}.")
+    items = [_item_of_result(name, dataset, run_name, item, results[item.id]) for item in chosen.items]
+    which = "items" if choice.is_whole else f"items ({choice})"
+    origin = f"{len(items)} {which} of run {run_name!r} on dataset {dataset!r}, which had results of {len(results)}."
+    return items, notes, origin
+
+
+def _worst_results(run: ScoredRun) -> dict[str, ItemResult]:
+    """Return one result of each item that has any: with repeats, one that failed, else that with the lowest score."""
+
+    def goodness(item: ItemResult) -> tuple[bool, float, int]:
+        scores = ((how, run.score_of(item, name)) for name, how in run.interpretations.items())
+        values = [value for how, score in scores if score and (value := how.canonical(score)) is not None]
+        return item.status == "succeeded", min(values, default=1.0), item.repeat
+
+    worst: dict[str, ItemResult] = {}
+    for item in run.record.items:
+        if item.status != "pending" and (item.item_id not in worst or goodness(item) < goodness(worst[item.item_id])):
+            worst[item.item_id] = item
+    return worst
+
+
+def _item_of_result(name: str, dataset: str, run_name: str, item: DatasetItem, result: ItemResult) -> CollectedItem:
+    """Make an item of a dataset's item; what the run answered is kept as a reference, not as the expected output."""
+    source: dict[str, JsonValue] = {"dataset": dataset, "item_id": item.id, "run_name": run_name}
+    source |= {"output": result.output} if result.error is None else {"error": result.error}
+    return CollectedItem(
+        id=collected_id(name, dataset, item.id),
+        input=item.input,
+        expected_output=item.expected_output,
+        metadata={**item.metadata, SOURCE_KEY: source},
+        source_trace_id=result.trace_id,
+        source_observation_id=result.observation_id,
+    )
