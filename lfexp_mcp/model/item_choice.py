@@ -17,7 +17,7 @@ MAX_SHOWN_CHARS = 80
 class ItemChoice:
     """Items of a dataset: those that all conditions leave, or a sample of these. Without any: the whole dataset."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True)
 
     sample: Annotated[int | None, Field(ge=1, strict=True)] = None
     """How many to draw; see `services.experiments.choosing`."""

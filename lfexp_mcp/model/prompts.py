@@ -33,7 +33,7 @@ class PromptMessage:
 class ResolvedTaskPrompt(BaseModel):
     """A version of a prompt that is the task, with the model that answers it. Holds no secret."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     version: int
@@ -49,7 +49,7 @@ class ResolvedTaskPrompt(BaseModel):
 class ResolvedJudge(BaseModel):
     """A judge: a version of a prompt, the model that answers it, and the scale of its answers. Holds no secret."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     """Name of the prompt."""

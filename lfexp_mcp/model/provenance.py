@@ -197,8 +197,10 @@ def _known_scales(value: object) -> dict[str, LegacyScale] | None:
     return {name: scale for name, scale in scales.items() if scale is not None}
 
 
-_EVALUATOR: TypeAdapter[EvaluatorInfo | None] = TypeAdapter(Annotated[EvaluatorInfo | None, _Lenient])
-_LEGACY_SCALE: TypeAdapter[LegacyScale | None] = TypeAdapter(Annotated[LegacyScale | None, _Lenient])
+# Built on first use, so that a server that only lists its tools builds none.
+_DEFERRED = ConfigDict(defer_build=True)
+_EVALUATOR: TypeAdapter[EvaluatorInfo | None] = TypeAdapter(Annotated[EvaluatorInfo | None, _Lenient], config=_DEFERRED)
+_LEGACY_SCALE: TypeAdapter[LegacyScale | None] = TypeAdapter(Annotated[LegacyScale | None, _Lenient], config=_DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,8 @@ class Provenance:
     Langfuse keeps it as JSON text under `PROVENANCE_KEY`, in the metadata of each experiment of the run. Reading never
     fails: a field that is missing or was not written by lfexp-mcp has its default.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DEFERRED
 
     version: Annotated[str | None, _Lenient] = None
     """Of lfexp-mcp."""

@@ -34,7 +34,7 @@ class DatasetItem:
 class ExperimentHead(BaseModel):
     """One experiment in Langfuse; a run has one, or one per repetition."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class ExperimentHead(BaseModel):
 class Limits(BaseModel):
     """How far a run may go, and how long it waits; times in seconds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     max_concurrency: int = 5
     item_timeout: float | None = None
@@ -73,7 +73,7 @@ class EvaluatorChoice:
 class RunSpec(BaseModel):
     """What a run was asked to do."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     format: Literal[1] = RUN_SPEC_FORMAT
     version: str | None = None

@@ -52,7 +52,7 @@ ScriptPath = Annotated[
 class Request(BaseModel):
     """Base of all requests."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ScoringRequest(Request):
