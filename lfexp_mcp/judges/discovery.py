@@ -15,7 +15,8 @@ from lfexp_mcp.judges.model_choice import ChosenModel, call_parameters, usable_m
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import COMMON_PARAMETERS, PROVIDER_TITLES, SAMPLING_PARAMETERS
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
-from lfexp_mcp.model import DatasetItem, NextStep, ResolvedJudge, Scale
+from lfexp_mcp.judges.trace_text import DEFAULT_BUDGET, MAX_BUDGET, MIN_BUDGET
+from lfexp_mcp.model import TRACE_PLACEHOLDERS, DatasetItem, NextStep, ResolvedJudge, Scale
 from lfexp_mcp.scores import resolve_judge_scale
 from lfexp_mcp.settings import Settings
 
@@ -113,7 +114,7 @@ def resolve_judge(
     """Resolve a judge, so that its calls need nothing else.
 
     These keys of the prompt's config count: `score_name`, `scale`, `categories`, `lower_is_better`,
-    `missing_expected_output`, `provider`, `model`, and the parameters of the model calls.
+    `missing_expected_output`, `trace_budget`, `provider`, `model`, and the parameters of the model calls.
 
     Args:
         prompt: The version of the prompt.
@@ -132,6 +133,12 @@ def resolve_judge(
     missing = config.get("missing_expected_output", "")
     if not isinstance(missing, str):
         raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
+    budget = config.get("trace_budget", DEFAULT_BUDGET)
+    if not isinstance(budget, int) or isinstance(budget, bool) or not MIN_BUDGET <= budget <= MAX_BUDGET:
+        raise JudgeError(
+            f"`trace_budget` in the config of prompt {prompt.name!r} must be a number of characters from {MIN_BUDGET} "
+            f"to {MAX_BUDGET:,}, such as {DEFAULT_BUDGET}, not {budget!r}."
+        )
     parameters = call_parameters(prompt.name, config)
     return ResolvedJudge(
         name=prompt.name,
@@ -146,6 +153,7 @@ def resolve_judge(
         model=chosen.model,
         parameters=parameters,
         defaults={"temperature": 0} if samples == 1 and "temperature" not in parameters else {},
+        trace_budget=budget,
         samples=samples,
     )
 
@@ -204,7 +212,13 @@ def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> li
         "it is empty there."
         for name, count in missing.items()
     ]
-    if "output" not in judge.placeholders:
+    warnings += [
+        f"Judge {judge.name!r} uses {{{{{name}}}}}, which is what the task did. For the items' metadata of that name, "
+        f"write {{{{metadata.{name}}}}}."
+        for name in sorted(TRACE_PLACEHOLDERS.intersection(judge.placeholders))
+        if any(name in each for each in metadata)
+    ]
+    if "output" not in judge.placeholders and not judge.takes_trace:
         warnings.append(f"Judge {judge.name!r} does not see the output: its prompt has no {{{{output}}}}.")
     without = sum(item.expected_output is None for item in items)
     if "expected_output" in judge.placeholders and without:

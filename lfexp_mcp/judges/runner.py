@@ -16,8 +16,9 @@ from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import JudgeReply, read_reply
 from lfexp_mcp.judges.templates import as_text, item_values
+from lfexp_mcp.judges.trace_text import TraceText, tool_calls_text, trace_text
 from lfexp_mcp.judges.verdict import Verdict
-from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge
+from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge, Trace
 
 MAX_QUOTE_CHARS = 200
 """Length of the quotation in the error about a reply without a score."""
@@ -82,8 +83,11 @@ class JudgeRunner:
         expected_output: JsonValue,
         metadata: dict[str, JsonValue],
         result_id: str = "",
+        trace: Trace | None = None,
     ) -> Verdict:
         """Let a judge score one item, with `judge.samples` votes.
+
+        A judge whose prompt has `{{trace}}` or `{{tool_calls}}` needs the trace.
 
         Failed votes are left out as long as one succeeds. The first request of each vote may be one of a batch, see
         `requests`; a reply that cannot be read is asked for again by a call.
@@ -94,12 +98,14 @@ class JudgeRunner:
             ModelRefusedError: The model refuses all calls.
             BudgetError: The budget does not cover another call.
         """
+        texts = _trace_texts(judge, trace)
         values = item_values(
             input=input,
             output=output,
             expected_output=expected_output,
             metadata=metadata,
             missing=judge.missing_expected_output,
+            **{name: shown.text for name, shown in texts.items()},
         )
         question, requests = self._ask_about(judge, values, result_id)
         meter = Meter()
@@ -125,7 +131,8 @@ class JudgeRunner:
         stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
         if stopping is not None or not votes:
             raise stopping or errors[0]
-        return Verdict.of_votes(judge, votes, meter.usage)
+        cut = "; ".join(f"{name}: {shown.cut}" for name, shown in texts.items() if shown.cut)
+        return replace(Verdict.of_votes(judge, votes, meter.usage), cut=cut or None)
 
     def requests(
         self,
@@ -136,6 +143,7 @@ class JudgeRunner:
         expected_output: JsonValue,
         metadata: dict[str, JsonValue],
         result_id: str,
+        trace: Trace | None = None,
     ) -> list[ModelRequest]:
         """Return the first request of each vote on one item, for a batch; see `judge`.
 
@@ -146,13 +154,16 @@ class JudgeRunner:
             expected_output: The item's.
             metadata: The item's.
             result_id: Tells the output from others that say the same.
+            trace: What the task did, for a judge that looks at it.
         """
+        texts = _trace_texts(judge, trace)
         values = item_values(
             input=input,
             output=output,
             expected_output=expected_output,
             metadata=metadata,
             missing=judge.missing_expected_output,
+            **{name: shown.text for name, shown in texts.items()},
         )
         _, requests = self._ask_about(judge, values, result_id)
         return requests
@@ -216,6 +227,12 @@ class JudgeRunner:
                 f"The answer of {judge.model!r} was cut off before its score. "
                 f"Raise `max_tokens` in the config of prompt {judge.name!r}.{quote}"
             ) from None
+
+
+def _trace_texts(judge: ResolvedJudge, trace: Trace | None) -> dict[str, TraceText]:
+    if trace is None or not judge.takes_trace:
+        return {}
+    return {"trace": trace_text(trace, judge.trace_budget), "tool_calls": tool_calls_text(trace, judge.trace_budget)}
 
 
 def _request(judge: ResolvedJudge, messages: tuple[Message, ...], parameters: Mapping[str, JsonValue]) -> ModelRequest:

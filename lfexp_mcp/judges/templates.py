@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 """`{{name}}`, spaces allowed inside; anything else in braces, such as `{{"score": 1}}`, is text."""
-STANDARD = ("input", "output", "expected_output", "metadata")
+STANDARD = ("input", "output", "expected_output", "metadata", "trace", "tool_calls")
 """Provided by every item, as is each key of its metadata, as `metadata.key` or `key`."""
 
 
@@ -45,7 +45,13 @@ def as_text(value: object) -> str:
 
 
 def item_values(
-    *, input: JsonValue, output: object, expected_output: JsonValue, metadata: Mapping[str, JsonValue], missing: str
+    *,
+    input: JsonValue,
+    output: object,
+    expected_output: JsonValue,
+    metadata: Mapping[str, JsonValue],
+    missing: str,
+    **texts: str,
 ) -> dict[str, object]:
     """Build the values that fill a judge's prompt for one item.
 
@@ -55,6 +61,7 @@ def item_values(
         expected_output: That of the dataset item; None reads as `missing`.
         metadata: That of the dataset item. A key never hides one of `STANDARD`; `metadata.key` always means the key.
         missing: Text in place of a missing expected output.
+        **texts: The other values of `STANDARD`.
     """
     return {
         **metadata,
@@ -63,6 +70,7 @@ def item_values(
         "output": output,
         "expected_output": missing if expected_output is None else expected_output,
         "metadata": dict(metadata),
+        **texts,
     }
 
 

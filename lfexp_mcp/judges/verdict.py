@@ -27,6 +27,8 @@ class Verdict:
     spread: float
     """Largest minus smallest vote on the canonical scale; for labels, the share of votes outvoted."""
     usage: ModelUsage
+    cut: str | None = None
+    """What the judge saw of the task's trace; None for all that its prompt shows."""
 
     @classmethod
     def of_votes(cls, judge: ResolvedJudge, votes: Sequence[JudgeReply], usage: ModelUsage) -> "Verdict":
@@ -66,6 +68,8 @@ class Verdict:
             "output_tokens": self.usage.output_tokens,
             "seconds": round(self.usage.seconds, 3),
         }
+        if self.cut is not None:
+            metadata["trace_cut"] = self.cut
         if self.usage.batched:
             metadata["batched"] = True
         if self.raw is not None:

@@ -22,6 +22,7 @@ from lfexp_mcp.model.next_step import NextStep, ToolName
 from lfexp_mcp.model.params import check_params, param_changes
 from lfexp_mcp.model.progress import Progress, ProviderRetries
 from lfexp_mcp.model.prompts import (
+    TRACE_PLACEHOLDERS,
     Message,
     PromptMessage,
     ProviderName,
@@ -80,6 +81,7 @@ __all__ = [
     "RUN_MAKERS",
     "RUN_SPEC_FORMAT",
     "TEN",
+    "TRACE_PLACEHOLDERS",
     "UNIT",
     "Backend",
     "BackendKind",

@@ -30,6 +30,10 @@ class PromptMessage:
     content: str
 
 
+TRACE_PLACEHOLDERS = frozenset({"trace", "tool_calls"})
+"""Placeholders that show what the task did."""
+
+
 class ResolvedTaskPrompt(BaseModel):
     """A version of a prompt that is the task, with the model that answers it. Holds no secret."""
 
@@ -69,8 +73,15 @@ class ResolvedJudge(BaseModel):
     ..."""
     defaults: dict[str, JsonValue] = Field(default_factory=dict)
     """Parameters that the config does not declare, left out where the model refuses them."""
+    trace_budget: int = 20_000
+    """Characters that `{{trace}}` and `{{tool_calls}}` may each have."""
     samples: int = Field(default=1, ge=1)
     """How often the judge is asked about each item."""
+
+    @property
+    def takes_trace(self) -> bool:
+        """Whether it looks at what the task did."""
+        return not TRACE_PLACEHOLDERS.isdisjoint(self.placeholders)
 
     @property
     def maker(self) -> JudgeMaker:

@@ -62,7 +62,19 @@ def scale_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
             if interpretations[score.name].counts(score):
                 scores[score.name].append(score)
     found = (_scale_warning(how, scores[name]) for name, how in interpretations.items())
-    return [warning for warning in found if warning is not None]
+    cut = (_cut_warning(how, scores[name]) for name, how in interpretations.items() if how.prompt is not None)
+    return [warning for warning in (*found, *cut) if warning is not None]
+
+
+def _cut_warning(how: ScoreInterpretation, scores: Sequence[Score]) -> str | None:
+    """Warn about a judge that saw traces in part; known where the scores come with their metadata."""
+    cut = sum("trace_cut" in score.metadata for score in scores)
+    if not cut:
+        return None
+    return (
+        f"{how.name!r}: {cut} of {len(scores)} were judged on a cut trace. Raise `trace_budget` in the config of "
+        f"prompt {how.prompt!r}; `trace_cut` in a score's metadata says what was shown."
+    )
 
 
 def _scale_warning(how: ScoreInterpretation, scores: Sequence[Score]) -> str | None:

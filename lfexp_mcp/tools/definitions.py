@@ -75,7 +75,8 @@ async def create_judge(
     prompt: Annotated[
         str | list[PromptMessage],
         Field(
-            description="Text or chat messages with `{{input}}`, `{{output}}`, `{{expected_output}}`, `{{metadata}}` "
+            description="Text or chat messages with `{{input}}`, `{{output}}`, `{{expected_output}}`, `{{metadata}}`, "
+            "`{{trace}}`, `{{tool_calls}}` "
             "or a key of the item's metadata; let it state the scale and ask for JSON "
             '`{"score": ..., "reasoning": "..."}`.'
         ),

@@ -45,9 +45,10 @@ def assemble(
     user_code = UserCode(min(calls, MAX_THREADS), loop)
     runner = JudgeRunner(models, trace_judges(tracer.client), ledger.add_judge)
     traces = TaskTraces(gateway, recorder, limits.visibility_delay)
-    tracer.keeps_spans = any(evaluator.takes_trace for evaluator, _ in run.evaluators)
+    looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
+    tracer.keeps_spans = any(looking)
     evaluators: list[ItemEvaluator] = [
-        *(JudgeEvaluator(judge, runner, stop) for judge in run_spec.judges),
+        *(JudgeEvaluator(judge, runner, stop, traces) for judge in run_spec.judges),
         *(
             ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces, again=run.scores_only)
             for evaluator, makers in run.evaluators

@@ -100,7 +100,7 @@ class ScriptItemEvaluator:
 class JudgeEvaluator:
     """A judge, with the attributes of a `ScriptItemEvaluator`."""
 
-    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop) -> None:
+    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, traces: TaskTraces) -> None:
         self.name = judge.name
         self.score_name = judge.score_name
         self.maker: RunMaker = judge.maker
@@ -109,6 +109,7 @@ class JudgeEvaluator:
         self._judge = judge
         self._runner = runner
         self._stop = stop
+        self._traces = traces
 
     def has_scored(self, scored: ItemScored) -> bool:
         """Whether this very judge has scored a result: another version of it is another judge."""
@@ -132,6 +133,7 @@ class JudgeEvaluator:
                 output=result.ended.output,
                 expected_output=item.expected_output,
                 metadata=item.metadata,
+                trace=await self._traces.read(result) if self._judge.takes_trace else None,
             )
         except (BudgetError, ModelRefusedError) as error:
             self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")

@@ -5,11 +5,18 @@ import json
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.model import BuiltInMaker, RunRecord
+from lfexp_mcp.errors import JudgeError
+from lfexp_mcp.model import BuiltInMaker, RunRecord, Trace
+from lfexp_mcp.scripts import ScriptEvaluator, ScriptItem
 from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.workspace import open_workspace
+from lfexp_mcp.settings import Settings
+from tests.providers.server import ProviderServer
 from tests.worker.scene import Scene
+from tests.worker.test_judges import scene_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +102,7 @@ async def test_an_evaluator_sees_the_observations_of_its_items_task_and_a_later_
     assert metadata["parents"] == [None, *["agent"] * 4]
 
 
+@pytest.mark.slow
 async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_models_is_unknown(scene: Scene) -> None:
     await scene.fill(8)
     evaluators = ["latency", "latency:max_seconds=60,score_name=in_time", "cost", "cost:0.001,score_name=cheap"]
@@ -128,3 +136,51 @@ async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_model
     (maker,) = {score.maker for score in record.scores if score.name == "cost"}
     assert isinstance(maker, BuiltInMaker)
     assert (maker.unit, maker.lower_is_better, maker.scale) == ("USD", True, None)
+
+
+async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
+    settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    await scene.fill(2)
+    long = TASK.replace('"no funds"', "item.input * 2000").format(more="")
+    prompt = "Did it search first? {{tool_calls}} All: {{trace}} Output: {{output}}"
+    async with open_workspace(scene_settings(settings)) as ws:
+        judged = Scene(ws, scene.folder, scene.dataset)
+        for budget, name in ((20_000, "whole"), (600, "cut")):
+            config: dict[str, JsonValue] = {"scale": "0-10", "model": "gpt-test", "provider": "openai"}
+            judge = f"judge-{name}-{scene.dataset}"
+            await create_judge(ws, judge, prompt, config=config | {"trace_budget": budget})
+        task = judged.script(long.replace("[query] * limit", "[query] * limit * (1 + 200 * (query != 'again'))"))
+        answer = await judged.run(task, judges=[f"judge-{name}-{scene.dataset}" for name in ("whole", "cut")])
+        assert answer.status == "completed"
+        record = await judged.record()
+        with pytest.raises(JudgeError, match="trace_budget"):
+            await create_judge(ws, "judge-none", prompt, config={"model": "gpt-test", "trace_budget": 0})
+    asked = [text for call in openai_server.calls for role, text in call.messages if role == "user"]
+    whole = [text for text in asked if '"again"' in text and "Shown are" not in text]
+    assert len(asked) == 4
+    assert len(whole) == 2
+    assert all('2. GENERATION "think" within 1, model "gpt-4o", tokens: input 1000, output 9' in text for text in whole)
+    assert all("evaluator" not in text and "gpt-test" not in text for text in asked)
+    cut = {score.name: score.metadata.get("trace_cut") for item in record.items for score in item.scores}
+    assert cut[f"whole-{scene.dataset}"] is None
+    shown = cut[f"cut-{scene.dataset}"]
+    assert isinstance(shown, str)
+    assert shown.startswith("trace: ")
+    assert any("2 of 2 were judged on a cut trace" in warning for warning in answer.warnings)
+
+
+@pytest.mark.parametrize("takes", ["trace=None", "**kwargs"])
+async def test_the_spans_of_a_task_are_kept_only_for_an_evaluator_that_names_the_trace(takes: str) -> None:
+    def named(*, output: object, trace: Trace | None = None) -> float:
+        return 1.0
+
+    def unnamed(*, output: object, **kwargs: object) -> float:
+        return float("trace" not in kwargs)
+
+    evaluator = ScriptEvaluator("check", named if takes == "trace=None" else unnamed)
+    assert evaluator.takes_trace is (takes == "trace=None")
+    item = ScriptItem("1", None)
+    assert evaluator.call(input=None, output=1, expected_output=None, metadata={}, item=item, trace=Trace("t")) == 1.0
