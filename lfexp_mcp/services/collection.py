@@ -1,9 +1,11 @@
 """Making a dataset of what a run or production has shown: items that fail, traces of a user, and the like."""
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError
@@ -123,6 +125,9 @@ async def _from_traces(
     notes = list(found.notes)
     if len(found.roots) < count:
         notes.append(f"{len(found.roots)} of the {count} traces asked for were found.")
+    inputs = Counter(json.dumps(root.input, sort_keys=True) for root in found.roots)
+    if alike := sum(times for times in inputs.values() if times > 1):
+        notes.append(f"{alike} of the {len(found.roots)} traces have an input that another of them has too.")
     items = [item_of_trace(name, root) for root in reversed(found.roots)]
     return items, notes, describe(wanted, found.roots)
 
@@ -151,7 +156,10 @@ async def _from_run(
     notes += chosen.notes
     if len(chosen.items) == len(in_run) and choice.run is not None:
         notes.append(f"These are all {len(in_run)} items of run {run_name!r}.")
-    items = [_item_of_result(name, dataset, run_name, item, results[item.id]) for item in chosen.items]
+    made = [_item_of_result(name, dataset, run_name, item, results[item.id]) for item in chosen.items]
+    items = [item for item in made if item is not None]
+    if len(items) < len(made):
+        notes.append(f"{len(made) - len(items)} items have no input, or one nested too deeply: left out.")
     which = "items" if choice.is_whole else f"items ({choice})"
     origin = f"{len(items)} {which} of run {run_name!r} on dataset {dataset!r}, which had results of {len(results)}."
     return items, notes, origin
@@ -172,15 +180,26 @@ def _worst_results(run: ScoredRun) -> dict[str, ItemResult]:
     return worst
 
 
-def _item_of_result(name: str, dataset: str, run_name: str, item: DatasetItem, result: ItemResult) -> CollectedItem:
-    """Make an item of a dataset's item; what the run answered is kept as a reference, not as the expected output."""
+def _item_of_result(
+    name: str, dataset: str, run_name: str, item: DatasetItem, result: ItemResult
+) -> CollectedItem | None:
+    """Make an item of a dataset's item; what the run answered is kept as a reference, not as the expected output.
+
+    Returns:
+        None for an item that cannot be stored.
+    """
     source: dict[str, JsonValue] = {"dataset": dataset, "item_id": item.id, "run_name": run_name}
     source |= {"output": result.output} if result.error is None else {"error": result.error}
-    return CollectedItem(
-        id=collected_id(name, dataset, item.id),
-        input=item.input,
-        expected_output=item.expected_output,
-        metadata={**item.metadata, SOURCE_KEY: source},
-        source_trace_id=result.trace_id,
-        source_observation_id=result.observation_id,
-    )
+    if item.input is None:
+        return None
+    try:
+        return CollectedItem(
+            id=collected_id(name, dataset, item.id),
+            input=item.input,
+            expected_output=item.expected_output,
+            metadata={**item.metadata, SOURCE_KEY: source},
+            source_trace_id=result.trace_id,
+            source_observation_id=result.observation_id,
+        )
+    except ValidationError:
+        return None

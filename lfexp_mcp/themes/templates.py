@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 MAX_TEXT_CHARS = 1_000
 """Texts are told apart by this much of them."""
@@ -66,11 +67,12 @@ def group_texts(texts: Sequence[str], levels: Sequence[Callable[[str], str]] = (
         >>> [group.template for group in group_texts(["got 3 of 5", "got 4 of 5"])]
         ['got <number> of 5']
     """
+    parse = cache(_parse)
     groups: list[TextGroup] = []
     alone: dict[int, TextGroup] = {}
     left = list(range(len(texts)))
     for level in levels:
-        found = list(_on_one_level([_parse(index, level(texts[index])) for index in left]))
+        found = list(_on_one_level([_Text(index, *parse(level(texts[index]))) for index in left]))
         groups += [group for group in found if len(group.indices) > 1]
         alone |= {group.indices[0]: alone.get(group.indices[0], group) for group in found if len(group.indices) == 1}
         left = [group.indices[0] for group in found if len(group.indices) == 1]
@@ -126,7 +128,8 @@ def _template(texts: Sequence[_Text]) -> str:
     return "".join(shown)
 
 
-def _parse(index: int, text: str) -> _Text:
+def _parse(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the literals and slots of a text."""
     text = " ".join(unicodedata.normalize("NFC", text[:MAX_TEXT_CHARS]).split()).rstrip(" :.")
     literals, slots, end = [""], list[tuple[str, str]](), 0
     for found in _SLOT.finditer(text):
@@ -138,4 +141,4 @@ def _parse(index: int, text: str) -> _Text:
             literals.append("")
         end = found.end()
     literals[-1] += text[end:]
-    return _Text(index, tuple(literals), tuple(slots))
+    return tuple(literals), tuple(slots)

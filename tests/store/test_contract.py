@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from langfuse import Evaluation, Langfuse
+from langfuse import Evaluation, Langfuse, propagate_attributes
 from langfuse.api import (
     CreateScoreRequest,
     DatasetItem,
@@ -571,3 +571,35 @@ def test_a_trace_of_production_is_told_from_those_of_experiments(langfuse: Langf
     assert (found["child"].usage_details or {})["input"] == 3
     roots = api.observations.get_many(trace_id=root.trace_id, is_root_observation=True, environment=["default"]).data
     assert [span.name for span in roots] == [name]
+
+
+def test_traces_are_filtered_by_what_propagates_to_their_root(langfuse: Langfuse, api: LangfuseAPI) -> None:
+    user = f"user {uuid.uuid4()}"
+    with (
+        propagate_attributes(user_id=user, session_id=f"of {user}", tags=["a", "x,y"], environment="staging"),
+        langfuse.start_as_current_observation(name="root", input="q") as root,
+        langfuse.start_as_current_observation(name="inner"),
+    ):
+        pass
+    langfuse.flush()
+    started = datetime.now(UTC)
+    is_root = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
+    of_user = {"type": "string", "column": "userId", "operator": "=", "value": user}
+
+    def found(*conditions: dict[str, JsonValue]) -> list[str | None]:
+        asked = json.dumps([is_root, of_user, *conditions])
+        return [row.id for row in api.observations.get_many(filter=asked, fields="core,basic,trace_context").data]
+
+    eventually(found, lambda ids: ids == [root.id])
+    cases: list[tuple[str, str, str, JsonValue, JsonValue]] = [
+        ("string", "sessionId", "=", f"of {user}", "of another"),
+        ("arrayOptions", "traceTags", "all of", ["a", "x,y"], ["a", "b"]),
+        ("stringOptions", "environment", "any of", ["default", "staging"], ["default"]),
+        ("stringOptions", "traceId", "any of", [root.trace_id], ["0" * 32]),
+        ("datetime", "startTime", "<", (started + timedelta(hours=1)).isoformat(), "2020-01-01T00:00:00Z"),
+        ("datetime", "startTime", ">=", "2020-01-01T00:00:00Z", (started + timedelta(hours=1)).isoformat()),
+    ]
+    for kind, column, operator, holds, fails in cases:
+        condition: dict[str, JsonValue] = {"type": kind, "column": column, "operator": operator}
+        assert found({**condition, "value": holds}) == [root.id], column
+        assert found({**condition, "value": fails}) == [], column

@@ -17,6 +17,9 @@ MAX_REFUSAL_CHARS = 500
 """A longer text does more than refuse."""
 LOOP_CHARS = 1_000
 """Characters at the end of an output in which a loop is looked for."""
+MAX_LOOP_PERIOD = 80
+MIN_LOOP_TURNS = 10
+MIN_LOOPED_CHARS = 100
 
 _APOLOGY = r"(?:(?:i['’]?m|i am) (?:very |so |really )?sorry|sorry|i apologi[sz]e|unfortunately)"  # noqa: RUF001
 _UNABLE = r"(?:can['’]?t|cannot|can not|won['’]?t|will not|am (?:not able|unable) to|['’]m (?:not able|unable) to)"  # noqa: RUF001
@@ -33,7 +36,6 @@ _ERROR_TEXT = re.compile(
     r"(?:\w*(?:Error|Exception)\b\s*:|Traceback \(most recent call last\)|<(?:!doctype )?html\b)", re.IGNORECASE
 )
 _FENCE = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
-_LOOP = re.compile(r"(\S.{0,79}?)\1{9,}\s*$", re.DOTALL)
 _TYPE_NAMES = {dict: "object", list: "list", bool: "boolean", int: "number", float: "number", str: "text"}
 
 
@@ -80,7 +82,21 @@ def _looks(output: JsonValue) -> str | None:
         return "error as output"
     if len(output) <= MAX_REFUSAL_CHARS and _REFUSAL.match(start):
         return "refusal"
-    return "repeats itself to the end" if len(output) >= MIN_LONG_CHARS and _LOOP.search(output[-LOOP_CHARS:]) else None
+    return "repeats itself to the end" if _loops(output[-LOOP_CHARS:].rstrip()) else None
+
+
+def _loops(ending: str) -> bool:
+    """Whether a text ends in the same few words over and over, as that of a model that goes on without end."""
+    recent = MIN_LOOPED_CHARS - MAX_LOOP_PERIOD
+    if len(ending) < MIN_LOOPED_CHARS or ending[-recent:] not in ending[-MIN_LOOPED_CHARS:-1]:
+        return False
+    for period in range(1, MAX_LOOP_PERIOD + 1):
+        looped = max(MIN_LOOP_TURNS * period, MIN_LOOPED_CHARS)
+        if looped > len(ending):
+            return False
+        if ending[-looped:-period] == ending[period - looped :] and ending[-period:].strip():
+            return True
+    return False
 
 
 def _differs_in_type(output: JsonValue, expected: JsonValue) -> str | None:
