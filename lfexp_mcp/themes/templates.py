@@ -9,6 +9,8 @@ from functools import cache
 
 MAX_TEXT_CHARS = 1_000
 """Texts are told apart by this much of them."""
+MAX_PARTS = 12
+"""Values, or combinations of values, that are told apart within a template; of more, some coincide by chance."""
 
 _SLOT = re.compile(
     r"""(?P<kept>\b(?:code|status|https?|errno|signal)[ :=#]{1,3}\d{1,5}\b)
@@ -108,7 +110,7 @@ def _on_one_level(texts: Sequence[_Text]) -> Iterator[TextGroup]:
         parts: dict[tuple[str, ...], list[_Text]] = {}
         for text in members:
             parts.setdefault(tuple(text.slots[place][1] for place in told_apart), []).append(text)
-        for part in parts.values():
+        for part in parts.values() if len(parts) <= MAX_PARTS else (members,):
             yield TextGroup(_template(part), tuple(text.index for text in part))
 
 
@@ -116,7 +118,7 @@ def _is_categorical(texts: Sequence[_Text], place: int) -> bool:
     """Whether a slot has few values, most of them several times."""
     values = Counter(text.slots[place][1] for text in texts)
     repeated = sum(count for count in values.values() if count > 1)
-    return 1 < len(values) <= (len(texts) + 1) // 2 and repeated * 3 >= len(texts) * 2
+    return 1 < len(values) <= min(MAX_PARTS, (len(texts) + 1) // 2) and repeated * 3 >= len(texts) * 2
 
 
 def _template(texts: Sequence[_Text]) -> str:

@@ -75,6 +75,8 @@ def _confusion(results: Sequence[ItemResult], failing: Sequence[ItemResult], fie
     labels = Counter(label for label in by_item.values() if label is not None)
     pairs = list(_pairs(failing, field))
     indices = tuple(pair.index for pair in pairs)
+    if not _is_judged_by_equality(results, failing, field):
+        return None
     if _are_numbers(labels) and len(labels) > MAX_NUMBER_LABELS:
         return Confusion(tuple(_named(field, _number_cells(pairs))), indices, labels=False)
     if not _are_labels(labels):
@@ -86,6 +88,19 @@ def _confusion(results: Sequence[ItemResult], failing: Sequence[ItemResult], fie
     if without:
         cells.append(Cell("(no expected output)", without, len(failing)))
     return Confusion(tuple(_named(field, cells)), (*indices, *without), labels=True)
+
+
+def _is_judged_by_equality(results: Sequence[ItemResult], failing: Sequence[ItemResult], field: str | None) -> bool:
+    """Whether passing outputs mostly are what was expected; texts that contain it, say, are another matter."""
+    failed = {(item.item_id, item.repeat) for item in failing}
+    passing = [item for item in results if (item.item_id, item.repeat) not in failed]
+    compared = [
+        expected == actual or (_number(expected) is not None and _number(expected) == _number(actual))
+        for item in passing
+        if (expected := _part(item.expected_output, field)) is not None
+        and (actual := _part(item.output, field)) is not None
+    ]
+    return sum(compared) * 2 >= len(compared)
 
 
 def _named(field: str | None, cells: Sequence[Cell]) -> Iterator[Cell]:

@@ -1,8 +1,8 @@
 """What fails alike: errors by message, failing results by expected and actual value, comment and look of the output."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lfexp_mcp.answers.analysis import FailureGroup
@@ -75,14 +75,26 @@ def find_groups(values: ScoredRun, scores: Sequence[str], failures: Sequence[Fai
         for confusion in confusions
     ]
     outputs = _outputs(values, scores, failures, has_labels=any(one.labels for one in confusions))
-    told = {_identities(group.items) for one in expected for group in one.groups if NOT_A_LABEL not in group.key}
-    outputs = [group for group in outputs if _identities(group.items) not in told]
+    told = {_identities(group.items): group.key for one in expected for group in one.groups}
+    outputs = [group for group in outputs if NOT_A_LABEL in told.get(_identities(group.items), NOT_A_LABEL)]
     return [
         *_errors(values.record.items),
         *expected,
-        *_comments(values, failures),
+        *(_without_told(grouping, told) for grouping in _comments(values, failures)),
         Grouping("output", tuple(outputs)),
     ]
+
+
+def _without_told(comments: Grouping, told: Mapping[frozenset[tuple[str, int]], str]) -> Grouping:
+    """Leave out comments that only say what was expected and what came, where these make a group already."""
+    left = []
+    for group in comments.groups:
+        values = told.get(_identities(group.items), NOT_A_LABEL).rpartition(": ")[2].split(" -> ")
+        if len(values) < 2 or not all(value.strip('"') in group.key for value in values):
+            left.append(group)
+    repeated = _identities(item for group in comments.groups if group not in left for item in group.items)
+    whole = tuple(item for item in comments.whole if (item.item_id, item.repeat) not in repeated)
+    return replace(comments, groups=tuple(left), whole=whole)
 
 
 def _identities(items: Iterable[ItemResult]) -> frozenset[tuple[str, int]]:

@@ -130,6 +130,35 @@ def test_wrong_numbers_are_grouped_by_how_they_differ() -> None:
     assert groups == {"expected × 10^1": (100, 200), "(not a number)": (50, 200)}  # noqa: RUF001
 
 
+def test_what_a_comment_repeats_of_expected_and_actual_is_said_once() -> None:
+    failing: list[dict[str, Any]] = [
+        {"expected": "spam", "actual": "ham", "comment": '"ham" where "spam" is expected', "count": 4},
+        {"expected": "ham", "actual": "spam", "comment": '"spam" where "ham" is expected', "count": 3},
+        {"expected": "ham", "actual": "spam", "comment": "Too polite"},
+    ]
+    passing: list[dict[str, Any]] = [{"expected": "ham", "actual": "ham", "passing": True, "count": 9}]
+    groups = _grouped(_results([*failing, *passing]))
+    assert [(one.by, one.key, one.count, one.of) for one in groups] == [
+        ("expected and actual", '"ham" -> "spam"', 4, 13),
+        ("expected and actual", '"spam" -> "ham"', 4, 4),
+        ("comment", '"spam" where "ham" is expected', 3, 8),
+        ("comment", "(others)", 1, 4),
+    ]
+
+
+def test_outputs_that_only_contain_what_is_expected_are_no_confusion() -> None:
+    said: list[dict[str, Any]] = [{"expected": label, "actual": f"It is {label}, I think."} for label in "ab" * 10]
+    results = [*({**one, "passing": True} for one in said), *({**one, "actual": "No idea."} for one in said)]
+    assert {one.by for one in _grouped(_results(results))} == {"output"}
+
+
+def test_numbers_in_comments_are_told_apart_only_where_they_are_few() -> None:
+    few = _grouped(_results([{"comment": f"got {n % 2}, wanted {n % 3}"} for n in range(60)]))
+    assert len(few) == 6
+    many = _grouped(_results([{"comment": f"got {n % 40}, wanted {n % 30}"} for n in range(600)]))
+    assert [(one.key, one.count) for one in many] == [("got <number>, wanted <number>", 600)]
+
+
 def test_what_is_in_no_group_shown_is_counted() -> None:
     results = _results([{"error": f"Error{'ab'[n % 2]} {'xyz'[n % 3] * 5}"} for n in range(60)] + [{"error": "once"}])
     groups = _grouped(results, rows=3)
