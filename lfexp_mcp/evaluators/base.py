@@ -30,7 +30,7 @@ class BuiltIn(BaseModel):
         main_option: The option that is meant where none is named, as in `regex:^A`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     evaluator: ClassVar[str]
     version: ClassVar[int] = 1

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
+from lfexp_mcp.errors import BudgetError, JudgeError, JudgeReplyError, LfexpError, ModelRefusedError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.judge_prompt import JudgeQuestion, answer_schema, judge_question
 from lfexp_mcp.judges.model_client import Meter, ModelClient
@@ -147,6 +147,8 @@ class JudgeRunner:
     ) -> list[ModelRequest]:
         """Return the first request of each vote on one item, for a batch; see `judge`.
 
+        There is none of a judge that looks at the trace, if it is not given: such a judge is asked by calls.
+
         Args:
             judge: The judge.
             input: The item's.
@@ -156,6 +158,8 @@ class JudgeRunner:
             result_id: Tells the output from others that say the same.
             trace: What the task did, for a judge that looks at it.
         """
+        if judge.takes_trace and trace is None:
+            return []
         texts = _trace_texts(judge, trace)
         values = item_values(
             input=input,
@@ -230,8 +234,10 @@ class JudgeRunner:
 
 
 def _trace_texts(judge: ResolvedJudge, trace: Trace | None) -> dict[str, TraceText]:
-    if trace is None or not judge.takes_trace:
+    if not judge.takes_trace:
         return {}
+    if trace is None:
+        raise JudgeError(f"Judge {judge.name!r} looks at the trace, which is not given.")
     return {"trace": trace_text(trace, judge.trace_budget), "tool_calls": tool_calls_text(trace, judge.trace_budget)}
 
 

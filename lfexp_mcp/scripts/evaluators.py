@@ -107,15 +107,16 @@ class EvaluatorSet:
     warnings: tuple[str, ...] = ()
     """Which functions of a script without `EVALUATORS` are not used as evaluators, and why."""
 
-    def with_built_ins(self, built_ins: Iterable[BuiltIn]) -> "EvaluatorSet":
-        """Return the set with built-in evaluators.
+    def with_built_ins(self, built_ins: Iterable[BuiltIn], judged: Sequence[str] = ()) -> "EvaluatorSet":
+        """Return the set with built-in evaluators, in a run whose judges give the scores `judged`.
 
         Raises:
-            ScriptError: Two evaluators have the same name, which a built-in one has from its score.
+            ScriptError: Two of them have the same name, which a built-in one has from its score.
         """
         evaluators = (*self.evaluators, *(ScriptEvaluator(each.name, each) for each in built_ins))
-        for name, count in Counter(evaluator.name for evaluator in evaluators).items():
-            if count > 1:
+        built_in = {evaluator.name for evaluator in evaluators if evaluator.built_in}
+        for name, count in Counter((*(evaluator.name for evaluator in evaluators), *judged)).items():
+            if count > 1 and name in built_in:
                 raise ScriptError(f"Two evaluators give the score {name!r}. Give a built-in one another `score_name`.")
         return replace(self, evaluators=evaluators)
 

@@ -145,7 +145,8 @@ def _load_scripts(
     if run_spec.evaluator_script is not None:
         evaluators = load_evaluators(run_spec.evaluator_script)
     imported = set(sys.modules) - before
-    return task, evaluators.with_built_ins(map(build_evaluator, run_spec.evaluators)), imported
+    built_ins = map(build_evaluator, run_spec.evaluators)
+    return task, evaluators.with_built_ins(built_ins, run_spec.judged_scores), imported
 
 
 def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[str]:

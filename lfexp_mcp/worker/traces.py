@@ -25,7 +25,7 @@ from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.spans import NAMES
 
 DELIVERY_S = 15.0
-"""How long the spans of an earlier worker may take to be sent, beyond what Langfuse takes to show them."""
+"""How long this worker may take to send what an earlier one left, beyond what Langfuse takes to show it."""
 POLL_S = 0.5
 _PLAIN_USAGE = frozenset({"input", "output", "total", "output_reasoning", "output_reasoning_tokens"})
 """Kinds of tokens that a price per input and output token covers; cached ones, for example, are cheaper."""
@@ -56,7 +56,7 @@ class TaskTraces:
     def __init__(self, gateway: Gateway, recorder: Recorder, visibility_delay: float) -> None:
         self._gateway = gateway
         self._recorder = recorder
-        self._patience = visibility_delay + DELIVERY_S
+        self._visible_from = CLOCK.monotonic() + visibility_delay + DELIVERY_S
         self._tables: dict[str, PriceTable] = {}
         self._pricing = anyio.Lock()
 
@@ -79,12 +79,13 @@ class TaskTraces:
         return replace(trace, observations=tuple([await self._priced(each) for each in trace.observations]))
 
     async def _stored(self, ended: ItemEnded) -> Trace:
-        with anyio.move_on_after(self._patience):
-            while True:
-                trace = await self._gateway.observations.trace(ended.trace_id, ended.observation_id)
-                if trace is not None:
-                    return replace(trace, seconds=ended.seconds)
-                await anyio.sleep(POLL_S)
+        while True:
+            trace = await self._gateway.observations.trace(ended.trace_id, ended.observation_id)
+            if trace is not None:
+                return replace(trace, seconds=ended.seconds)
+            if CLOCK.monotonic() >= self._visible_from:
+                break
+            await anyio.sleep(POLL_S)
         raise BackendError(f"Langfuse does not show trace {ended.trace_id} yet. A resume asks for it again.")
 
     async def _priced(self, call: Observation) -> Observation:

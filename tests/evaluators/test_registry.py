@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.errors import NotFoundError, ScriptError, UsageError
 from lfexp_mcp.evaluators import build_evaluator, numeric, parse_evaluators, regex
+from lfexp_mcp.scripts import EvaluatorSet
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,11 @@ def test_other_options_are_another_maker_and_the_name_of_the_score_is_no_option(
     assert long.options is not None
     assert len(long.options) < 100
     assert long != regex(pattern="a" * 899 + "b").maker
+
+
+def test_a_built_in_evaluator_gives_no_score_that_another_one_or_a_judge_gives() -> None:
+    with pytest.raises(ScriptError, match="'numeric'"):
+        EvaluatorSet().with_built_ins([numeric(), numeric(tolerance=1)])
+    with pytest.raises(ScriptError, match="'tone'"):
+        EvaluatorSet().with_built_ins([numeric(score_name="tone")], ["tone"])
+    assert EvaluatorSet().with_built_ins([numeric()], ["tone", "tone"]).evaluators[0].name == "numeric"

@@ -43,6 +43,15 @@ async def test_a_run_needs_no_script_to_be_scored_and_says_who_scored_it(scene: 
     assert (makers["numeric"].version, makers["numeric"].options) == (1, None)
 
 
+async def test_a_pattern_that_would_take_for_ever_leaves_its_items_unscored_and_the_run_goes_on(scene: Scene) -> None:
+    await scene.fill(2)
+    task = scene.script("def task(*, item, **kwargs):\n    return 'a' * 90 + 'b'\n")
+    answer = await scene.run(task, evaluators=["regex:^(a|aa)+$", "contains:b"])
+    assert answer.status == "completed"
+    found = {score.name: (score.count, score.unscored, score.mean) for score in answer.scores}
+    assert found == {"regex": (0, 2, None), "contains": (2, 0, 1.0)}
+
+
 async def test_an_item_without_a_reference_is_unscored_and_no_zero(scene: Scene) -> None:
     await scene.fill(2, expected_output=None)
     answer = await scene.run(scene.script(TASK), evaluators=["exact_match", "regex:INPUT"])

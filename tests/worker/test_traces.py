@@ -10,7 +10,8 @@ from lfexp_mcp.model import BuiltInMaker, RunRecord, Trace
 from lfexp_mcp.scripts import ScriptEvaluator, ScriptItem
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.experiments.score_run import score_run
+from lfexp_mcp.services.requests import CompareRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
@@ -132,6 +133,9 @@ async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_model
     (compared,) = (score for score in comparison.scores if score.score == "cost")
     assert compared.delta == pytest.approx(0.00259)
     assert compared.verdict == "worse"
+    again = ScoreRunRequest(dataset=scene.dataset, run_name="own", evaluators=["cost:0.006,score_name=low"])
+    scored = await score_run(scene.ws, again)
+    assert [(score.mean, score.count) for score in scored.scores if score.name == "low"] == [(1.0, 8)]
     record = await read_run(scene.ws, scene.dataset, "own")
     (maker,) = {score.maker for score in record.scores if score.name == "cost"}
     assert isinstance(maker, BuiltInMaker)
