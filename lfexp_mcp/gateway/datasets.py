@@ -50,7 +50,8 @@ class Datasets:
             known = [dataset.name for dataset in await self.all()]
             create = NextStep("create_dataset", {"name": name}, "Create it.")
             advice = " ".join(self._transport.backend.notes)
-            raise NotFoundError.of("dataset", name, known, advice, next=[create]) from refused
+            listing = NextStep("list_datasets", {}, "See which datasets there are.")
+            raise NotFoundError.of("dataset", name, known, advice, next=[create, listing]) from refused
 
     async def upsert(
         self, name: str, description: str | None = None, metadata: dict[str, JsonValue] | None = None

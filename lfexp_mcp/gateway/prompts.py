@@ -59,9 +59,11 @@ class Prompts:
 
 
 def _other_versions(prompt: PromptInfo, which: str) -> NotFoundError:
+    steps = [_listing({"judge": prompt.name}, "See its versions.")] if prompt.name.startswith("judge-") else []
     return NotFoundError(
         f"Prompt {prompt.name!r} exists, but not{which}. Name one that it has: "
-        f"version {name_some(sorted(prompt.versions, reverse=True))}; label {name_some(sorted(prompt.labels))}."
+        f"version {name_some(sorted(prompt.versions, reverse=True))}; label {name_some(sorted(prompt.labels))}.",
+        next=steps,
     )
 
 
@@ -72,6 +74,14 @@ def unknown_prompt(name: str, known: Iterable[str]) -> NotFoundError:
         name: The name asked for.
         known: The names of all prompts.
     """
-    if name.startswith("judge-"):
-        return NotFoundError.of("prompt", name, known, next=[NextStep("create_judge", {"name": name}, "Create it.")])
-    return NotFoundError.of("prompt", name, known, "Create it in Langfuse, or name one that exists.")
+    is_judge = name.startswith("judge-")
+    steps = [
+        NextStep("create_judge" if is_judge else "create_prompt", {"name": name, "prompt": "<text>"}, "Create it.")
+    ]
+    if is_judge:
+        steps.append(_listing({}, "See which judges there are."))
+    return NotFoundError.of("prompt", name, known, next=steps)
+
+
+def _listing(arguments: dict[str, JsonValue], why: str) -> NextStep:
+    return NextStep("list_judges", arguments, why)

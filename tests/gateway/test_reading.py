@@ -48,7 +48,7 @@ async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: 
     assert all(repr(name) in text for name in names[1:])
     assert repr(names[0]) not in text
     assert " more." in text
-    assert [step.tool for step in caught.value.next] == ["create_dataset"]
+    assert [step.tool for step in caught.value.next] == ["create_dataset", "list_datasets"]
 
 
 async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: Workspace) -> None:
