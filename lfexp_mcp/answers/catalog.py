@@ -28,6 +28,7 @@ class DatasetList(Answer):
     total: int
     datasets: list[DatasetEntry] = Field(default_factory=list)
     next_cursor: str | None = None
+    warnings: list[str] = Field(default_factory=list)
     next: list[NextStep] = Field(default_factory=list)
 
 

@@ -20,8 +20,9 @@ def dataset_list_report(answer: DatasetList) -> Report:
         for entry in answer.datasets
     ]
     columns = ("dataset", "items", "last run", "at", "description")
-    shown = f"{len(rows)} of {answer.total} datasets:"
-    return Report((*(table(columns, rows, shown) or ("No datasets.",)), *more(answer.next_cursor)), answer.next)
+    listed = table(columns, rows, f"{len(rows)} of {answer.total} datasets in {answer.backend}:")
+    none = f"No datasets in {answer.backend}."
+    return Report((*(listed or (none,)), *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
 
 
 def dataset_detail_report(answer: DatasetDetail) -> Report:
@@ -34,7 +35,7 @@ def dataset_detail_report(answer: DatasetDetail) -> Report:
         for item in answer.items
     ]
     blocks: tuple[Block, ...] = (
-        f"Dataset {answer.dataset!r} has {answer.total_items} items.",
+        f"Dataset {answer.dataset!r} in {answer.backend} has {answer.total_items} items.",
         *description,
         *metadata,
         *_metadata_keys(answer),
@@ -76,8 +77,9 @@ def judge_list_report(answer: JudgeList) -> Report:
         for entry in answer.judges
     ]
     columns = ("judge", "version", "score", "scale", "model")
-    listed = table(columns, rows, f"{len(rows)} of {answer.total} judges:") or ("No judges.",)
-    return Report((*listed, *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
+    listed = table(columns, rows, f"{len(rows)} of {answer.total} judges in {answer.backend}:")
+    none = f"No judges in {answer.backend}."
+    return Report((*(listed or (none,)), *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
 
 
 def _whole_judge(judge: JudgeEntry) -> Iterator[Block]:

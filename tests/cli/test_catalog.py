@@ -17,7 +17,7 @@ def test_datasets_judges_and_prompts_are_shown_as_the_tools_do(shell: Shell) -> 
     assert {"name": "shown in the shell", "items": 1} in listed
     shown = shell("dataset", "show", "--dataset", "shown in the shell")
     assert shown.code == 0
-    assert "has 1 items" in shown.out
+    assert " has 1 items" in shown.out
     assert "de (1)" in shown.out
     assert shell("dataset", "show", "--dataset", "shown in the shell", "--json").json["metadata"] == {"owner": "me"}
     whole = shell("judge", "list", "--judge", "judge-shell")

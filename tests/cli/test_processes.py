@@ -13,8 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 from mcp import Client
+from mcp.types import TextResourceContents
 
 from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.tools.registry import TOOLS
 from tests.cli.conftest import Shell
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -156,7 +158,10 @@ async def test_http_without_a_token_is_served_only_where_that_is_said(shell_envi
         assert process.stderr is not None
         assert "every program on this machine" in process.stderr.readline()
         async with Client(url) as client:
-            assert len((await client.list_tools()).tools) == 9
+            assert len((await client.list_tools()).tools) == len(TOOLS)
+            (datasets,) = (await client.read_resource("langfuse://datasets")).contents
+            assert isinstance(datasets, TextResourceContents)
+            assert json.loads(datasets.text)["backend"] == shell_environment["LANGFUSE_HOST"]
             refused = await client.call_tool("list_runs", {"dataset": "no such dataset"})
             assert refused.is_error
         async with httpx.AsyncClient() as http:

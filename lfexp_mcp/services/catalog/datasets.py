@@ -51,6 +51,7 @@ async def list_datasets(ws: Workspace, limit: int = 20, cursor: str | None = Non
             total=len(datasets),
             datasets=entries,
             next_cursor=write_cursor(end) if end < len(datasets) else None,
+            warnings=[] if datasets else [*ws.gateway.backend.notes],
             next=_steps_to_one(entries),
         )
 

@@ -56,7 +56,7 @@ async def list_judges(ws: Workspace, judge: str | None = None, limit: int = 20, 
             total=len(names),
             judges=shown,
             next_cursor=write_cursor(end) if end < len(names) else None,
-            warnings=[NO_KEY] if lacks_key else [],
+            warnings=[*([NO_KEY] if lacks_key else []), *(() if names else ws.gateway.backend.notes)],
             next=_next_steps(shown),
         )
 
