@@ -102,7 +102,7 @@ def _groups(answer: Analysis) -> tuple[Block, ...]:
             group.by,
             cell(group.where, 30),
             cell(group.key, 80),
-            cell(", ".join(group.examples), 60),
+            cell(", ".join(group.examples), 80),
         )
         for group in answer.groups
     ]

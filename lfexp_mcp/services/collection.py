@@ -123,8 +123,6 @@ async def _from_traces(
     found = await find_traces(ws, wanted, count)
     check_found(found, wanted)
     notes = list(found.notes)
-    if len(found.roots) < count:
-        notes.append(f"{len(found.roots)} of the {count} traces asked for were found.")
     inputs = Counter(json.dumps(root.input, sort_keys=True) for root in found.roots)
     if alike := sum(times for times in inputs.values() if times > 1):
         notes.append(f"{alike} of the {len(found.roots)} traces have an input that another of them has too.")
@@ -160,8 +158,8 @@ async def _from_run(
     items = [item for item in made if item is not None]
     if len(items) < len(made):
         notes.append(f"{len(made) - len(items)} items have no input, or one nested too deeply: left out.")
-    which = "items" if choice.is_whole else f"items ({choice})"
-    origin = f"{len(items)} {which} of run {run_name!r} on dataset {dataset!r}, which had results of {len(results)}."
+    which = "" if choice.is_whole else f" ({choice})"
+    origin = f"Items of run {run_name!r} on dataset {dataset!r}{which}: {len(items)} of {len(results)} with results."
     return items, notes, origin
 
 

@@ -77,6 +77,8 @@ async def find_traces(ws: Workspace, wanted: TraceFilter, count: int, until: dat
         found.notes.append(
             f"Only the newest {read:,} traces were looked through: narrow the filter, such as by `since`."
         )
+    if len(found.roots) < count:
+        found.notes.append(f"{len(found.roots)} of the {count} traces asked for were found.")
     if unusable:
         found.notes.append(f"{unusable} traces that match have no input, or one nested too deeply: left out.")
     return found

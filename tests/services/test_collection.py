@@ -1,11 +1,13 @@
 """Collecting datasets from runs and from production traces."""
 
+from datetime import UTC, datetime
+
 import pytest
 from langfuse import Langfuse
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import DatasetItem, JudgeMaker, Provenance, Repeats, Scale
+from lfexp_mcp.errors import BackendError, NotFoundError, UsageError
+from lfexp_mcp.model import DatasetItem, JudgeMaker, Provenance, RecordedStatus, Repeats, RunPlan, Scale
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.collection import SOURCE_KEY, fill_dataset
@@ -14,8 +16,9 @@ from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.trace_filter import TraceFilter
-from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.store.process import StoreConnection
+from tests.faults.proxy import Fault, FaultProxy, Request
 from tests.services.recording import Recorded, RecordedRun, record_run
 
 pytestmark = pytest.mark.anyio
@@ -198,6 +201,49 @@ async def test_with_repeats_an_item_is_collected_once_with_its_worst_result(work
     items = await _collect(workspace, "collect-repeats-F", "collect-repeats", "failing")
     sources = [item.metadata[SOURCE_KEY] for item in items]
     assert [source["output"] for source in sources if isinstance(source, dict)] == ["bad"]
+
+
+async def test_what_is_collected_of_a_part_of_a_run_is_said_to_be(workspace: Workspace) -> None:
+    await create_dataset(workspace, "collect-part", items=[NewItem(id=f"part-{n}", input="q") for n in range(12)])
+    dataset = await workspace.gateway.datasets.get("collect-part")
+    plan = RunPlan(12, scores=("acc",), makers=(JUDGE,))
+    mark = RecordedStatus("cancelled", datetime.now(UTC), plan, 6, makers=(JUDGE,))
+    results = [Recorded(f"part-{n}", output="o", scores={"acc": n / 10}) for n in range(6)]
+    await record_run(workspace, dataset, "r", results, makers={"acc": JUDGE}, mark=mark)
+    for only in ("failing", "all"):
+        request = build(CollectRequest, dataset="collect-part", from_run="r", only=only)
+        answer = await fill_dataset(workspace, f"collect-part-{only}", request)
+        assert answer.stored == 6
+        assert any("cancelled" in warning and "6 of its" in warning for warning in answer.warnings), answer.warnings
+        described = await workspace.gateway.datasets.get(f"collect-part-{only}")
+        assert "6 of 6 with results" in (described.description or "")
+
+
+async def test_collecting_that_was_cut_off_is_completed_by_the_same_call(
+    workspace: Workspace, store: StoreConnection
+) -> None:
+    await create_dataset(workspace, "collect-cut", items=[NewItem(id=f"cut-{n}", input={"n": n}) for n in range(40)])
+    dataset = await workspace.gateway.datasets.get("collect-cut")
+    await record_run(workspace, dataset, "r", [Recorded(f"cut-{n}", output=n) for n in range(40)])
+    request = build(CollectRequest, dataset="collect-cut", from_run="r")
+    with FaultProxy(store.base_url) as proxy:
+        settings = workspace.settings.model_copy(update={"langfuse_url": proxy.url})
+        async with open_workspace(settings) as through:
+            posted: list[int] = []
+
+            def refuse_some(asked: Request) -> Fault | None:
+                if asked.method == "POST" and "dataset-items" in asked.path:
+                    posted.append(asked.number)
+                    return Fault(status=400) if len(posted) > 11 else None
+                return None
+
+            proxy.faults = refuse_some
+            with pytest.raises(BackendError, match="Repeat the call"):
+                await fill_dataset(through, "collect-cut-F", request)
+    stored = await workspace.gateway.datasets.items("collect-cut-F")
+    assert len(stored) == 11
+    answer = await fill_dataset(workspace, "collect-cut-F", request)
+    assert (answer.stored, answer.total_items) == (29, 40)
 
 
 @pytest.mark.slow
