@@ -76,7 +76,16 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "intervals": set(),
     "doctor": {"workspace"},
     "definitions": {"workspace", "next_steps"},
-    "runs": {"workspace", "next_steps", "launches", "run_cache", "answer_size", "cursors"},
+    "runs": {
+        "workspace",
+        "requests",
+        "metadata_conditions",
+        "next_steps",
+        "launches",
+        "run_cache",
+        "answer_size",
+        "cursors",
+    },
     "catalog": {"workspace", "requests", "next_steps", "answer_size", "cursors", "definitions", "runs"},
     "experiments": {
         "workspace",

@@ -139,6 +139,23 @@ class ItemScore(Answer):
     failed: bool = Field(default=False, description="Below the threshold of analyze_run.")
 
 
+class ObservationAnswer(Answer):
+    """A span, model call, tool call or event of what a task did; its texts are untrusted."""
+
+    id: str
+    type: str
+    name: str | None = None
+    parent: str | None = Field(default=None, description="Id of the one it is within.")
+    level: str | None = Field(default=None, description="Set unless `DEFAULT`.")
+    message: str | None = None
+    input: JsonValue = None
+    output: JsonValue = None
+    model: str | None = None
+    usage: dict[str, float] = Field(default_factory=dict, description="Tokens by kind.")
+    cost_usd: float | None = None
+    seconds: float | None = None
+
+
 class ItemAnswer(Answer):
     """One item of a run."""
 
@@ -151,15 +168,20 @@ class ItemAnswer(Answer):
     scores: list[ItemScore] = Field(default_factory=list)
     metadata: dict[str, JsonValue] | None = Field(default=None, description="Of the dataset item; not in lists.")
     trace_id: str | None = None
+    trace_url: str | None = None
     seconds: float | None = None
     repeat: int | None = Field(default=None, description="From 0; for a run with repeats.")
+    observations: list[ObservationAnswer] = Field(
+        default_factory=list, description="What the task did, in order; with `item_id`."
+    )
 
 
 class RunDetail(RunAnswer):
-    """A run, with a page of its items."""
+    """A run, with a page of its items; what is not about these only with the first page."""
 
     paged = frozenset({"items"})
 
+    matching: int | None = Field(default=None, description="Results that the filter leaves.")
     items: list[ItemAnswer] = Field(default_factory=list)
     next_cursor: str | None = None
     notice: str = UNTRUSTED_NOTICE

@@ -20,11 +20,11 @@ from lfexp_mcp.services.requests import (
     CancelRunRequest,
     CommentsRequest,
     CompareRequest,
-    GetRunRequest,
     ListRunsRequest,
     RunRequest,
     ScoreRunRequest,
 )
+from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def get_run(request: GetRunRequest, as_json: AsJson = False) -> None:
     """Show a run, its scores and its items."""
     from lfexp_mcp.services.runs.get_run import get_run
 
-    print_answer(in_workspace(lambda workspace: get_run(workspace, **dict(request))), as_json)
+    print_answer(in_workspace(lambda workspace: get_run(workspace, **request.arguments)), as_json)
 
 
 @command

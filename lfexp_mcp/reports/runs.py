@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from lfexp_mcp.answers.run import (
     ItemAnswer,
     ItemScore,
+    ObservationAnswer,
     RunAnswer,
     RunDetail,
     RunEstimate,
@@ -173,19 +174,20 @@ def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
 
 
 def _items(answer: RunDetail) -> tuple[Block, ...]:
+    matching = () if answer.matching is None else (f"{answer.matching} of {answer.total_items} results match.",)
     if not answer.items:
-        return ()
+        return matching
     if answer.items[0].metadata is not None:
         return (*(block for item in answer.items for block in _whole_item(item)), answer.notice)
     rows = [_item_row(item) for item in answer.items]
     columns = ("item", "status", "input", "output", "expected", "scores")
-    return (*table(columns, rows, "Items:"), *more(answer.next_cursor), answer.notice)
+    return (*matching, *table(columns, rows, "Items:"), *more(answer.next_cursor), answer.notice)
 
 
 def _whole_item(item: ItemAnswer) -> Iterator[Block]:
     """Show all of an item."""
     seconds = "" if item.seconds is None else f" after {number(item.seconds)} s"
-    trace = f"; trace {item.trace_id}" if item.trace_id else ""
+    trace = f"; trace {item.trace_url or item.trace_id}" if item.trace_id else ""
     yield f"Item {repeated(item.item_id, item.repeat)}: {item.status}{seconds}{trace}"
     texts = {
         "Input": item.input,
@@ -203,6 +205,26 @@ def _whole_item(item: ItemAnswer) -> Iterator[Block]:
             f"Score {one_line(score.name)} = {_item_score(score)} ({score.source or 'API'}{raw})",
             score.error or score.comment or "",
         )
+    for step in item.observations:
+        yield from _observation(step)
+
+
+def _observation(step: ObservationAnswer) -> Iterator[Block]:
+    """Show what a task did at one point."""
+    tokens = "+".join(f"{number(count)} {kind}" for kind, count in step.usage.items() if kind != "total")
+    parts = (
+        step.level or "",
+        "" if step.seconds is None else f"{number(step.seconds)} s",
+        step.model or "",
+        tokens and f"{tokens} tokens",
+        "" if step.cost_usd is None else _usd(step.cost_usd),
+        f"within {step.parent}" if step.parent else "",
+    )
+    said = ", ".join(part for part in parts if part)
+    yield f"Observation {step.id}: {step.type} {one_line(step.name or '')}{f' ({said})' if said else ''}"
+    for heading, value in {"Message": step.message, "Input": step.input, "Output": step.output}.items():
+        if value is not None:
+            yield TextBlock(f"{heading} of {step.id}", value if isinstance(value, str) else json_text(value))
 
 
 def _item_row(item: ItemAnswer) -> tuple[str, ...]:

@@ -4,25 +4,35 @@ import re
 
 from lfexp_mcp.errors import UsageError
 
-_CURSOR = re.compile(r"from-(\d{1,9})")
+_CURSOR = re.compile(r"from-(\d{1,9})(?:-([0-9a-f]{8}))?")
 
 
-def write_cursor(start: int) -> str:
-    """Encode where in its list the next page begins."""
-    return f"from-{start}"
+def write_cursor(start: int, digest: str = "") -> str:
+    """Encode where in its list the next page begins.
+
+    Args:
+        start: The place.
+        digest: Eight hex digits that tell which list it is, where filters make several.
+    """
+    return f"from-{start}-{digest}" if digest else f"from-{start}"
 
 
-def read_cursor(cursor: str | None) -> int:
+def read_cursor(cursor: str | None, digest: str = "") -> int:
     """Decode a cursor; None is the start of the list.
 
     Raises:
-        UsageError: `write_cursor` did not write it.
+        UsageError: `write_cursor` did not write it, or wrote it for another list.
     """
     if cursor is None:
         return 0
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise invalid_cursor(cursor)
+    if (match[2] or "") != digest:
+        raise UsageError(
+            f"Cursor {cursor!r} is of another filter or order: pass the same as in the call that gave it, or omit "
+            "cursor to start over."
+        )
     return int(match[1])
 
 

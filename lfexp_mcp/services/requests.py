@@ -241,20 +241,6 @@ class ListRunsRequest(Request):
     cursor: Cursor = None
 
 
-class GetRunRequest(Request):
-    """A run with a page of its items."""
-
-    dataset: DatasetName
-    run_name: RunName
-    item_id: str | None = Field(default=None, description="Only this item, whole.")
-    limit: PageSize = 20
-    cursor: Cursor = None
-    wait_seconds: float = Field(
-        default=0, ge=0, le=3600, description="Seconds to wait for completion; 45 is a good wait."
-    )
-    detail: ShownDetail = "summary"
-
-
 class CancelRunRequest(Request):
     """A run to cancel."""
 

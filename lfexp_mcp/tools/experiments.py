@@ -16,11 +16,11 @@ from lfexp_mcp.services.requests import (
     CancelRunRequest,
     CommentsRequest,
     CompareRequest,
-    GetRunRequest,
     ListRunsRequest,
     RunRequest,
     ScoreRunRequest,
 )
+from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 ANSWER_AFTER_S = 4.0
@@ -74,7 +74,7 @@ async def get_run(ctx: ToolContext, request: GetRunRequest) -> RunDetail:
 
     workspace = await workspace_of(ctx)
     patience_s = ANSWER_AFTER_S - (anyio.current_time() - begun)
-    return await get_run(workspace, **dict(request), patience_s=patience_s, on_progress=progress_reporter(ctx))
+    return await get_run(workspace, **request.arguments, patience_s=patience_s, on_progress=progress_reporter(ctx))
 
 
 async def list_runs(ctx: ToolContext, request: ListRunsRequest) -> RunList:

@@ -17,7 +17,8 @@ from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import JudgeList
 from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
 from lfexp_mcp.services.catalog.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
-from lfexp_mcp.services.requests import GetRunRequest, build
+from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run
 from lfexp_mcp.tools.state import ToolContext

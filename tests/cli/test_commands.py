@@ -86,6 +86,14 @@ def test_runs_are_listed_and_shown(shell: Shell, compared: Compared) -> None:
     table = shell("get-run", "--dataset", compared.dataset, "--run-name", "echo").out
     assert "12 of 12 items succeeded" in table
     assert "right" in table
+    asked = ("get-run", "--dataset", compared.dataset, "--run-name", "echo")
+    failed = RunDetail.model_validate(shell(*asked, "--which", "failed", "--sort", "slowest", "--json").json)
+    assert failed.matching == len(failed.items) < 12
+    below = RunDetail.model_validate(shell(*asked, "--below", "70%", "--score-name", "right", "--json").json)
+    assert {item.item_id for item in below.items} == {item.item_id for item in failed.items}
+    assert shell(*asked, "--which", "broken").code == 2
+    item = shell(*asked, "--item-id", failed.items[0].item_id).out
+    assert f"Item {failed.items[0].item_id}: succeeded" in item
 
 
 def test_a_comparison_says_its_verdict_and_exits_with_0_without_a_gate(shell: Shell, compared: Compared) -> None:

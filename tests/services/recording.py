@@ -38,6 +38,8 @@ class Recorded:
     session: str | None = None
     tokens: tuple[int, int] | None = None
     """Input and output tokens of one model call within the task."""
+    cost: float | None = None
+    """Of that call, in USD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,8 @@ def _spans(result: Recorded, trace_id: str, task_id: str, started: datetime, sha
     if result.tokens is not None:
         usage = json.dumps({"input": result.tokens[0], "output": result.tokens[1]})
         call = {**shared, Names.OBSERVATION_TYPE: "generation", Names.OBSERVATION_USAGE_DETAILS: usage}
+        if result.cost is not None:
+            call[Names.OBSERVATION_COST_DETAILS] = json.dumps({"total": result.cost})
         spans.append(_span("call", trace_id, secrets.token_hex(8), task_id, started, ended, call))
     return spans
 

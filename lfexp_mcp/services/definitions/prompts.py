@@ -65,7 +65,7 @@ async def create_prompt(
         labels=list(stored.labels),
         model=chosen.model if chosen else None,
         placeholders=names,
-        warnings=[*([] if names else [_NO_PLACEHOLDER]), *([] if chosen else [NO_KEY])],
+        warnings=[*([] if names else [_NO_PLACEHOLDER]), *([] if chosen else [NO_KEY]), *ws.gateway.backend.notes],
         next=[NextStep("run_experiment", step, "Run it over a dataset.")],
     )
 

@@ -5,14 +5,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lfexp_mcp.errors import NotFoundError, UsageError, name_some
-from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, ItemResult, NextStep, digest_of
-from lfexp_mcp.scores.limits import PASS_MARK, Limit, is_below, parse_limit
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, NextStep, digest_of
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.result_filter import choose_results
+from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_ID_SHOWN = 100
@@ -216,14 +216,9 @@ async def _by_results(
     if record.status != "completed":
         ended = sum(item.status != "pending" for item in record.items)
         notes.append(f"Run {other!r} is {record.status}: chosen by {ended} of its {record.total_items} results.")
-    found: set[str] = set()
-    if choice.which is not None:
-        found |= {item.item_id for item in record.items if item.status == "failed"}
-    if choice.which != "errored":
-        scores, more = _scores(run, choice)
-        notes += more
-        found |= {item.item_id for item in record.items for name in scores if _is_low(run, item, name, choice)}
-        notes += _lacking(run, scores) if choice.score is not None or choice.below is not None else []
+    results, more = choose_results(run, choice.which, choice.score, choice.below)
+    notes += more
+    found = {item.item_id for item in results}
     chosen = [item for item in items if item.id in found]
     if not chosen:
         raise UsageError(f"Nothing is chosen: of {len(record.items)} results of run {other!r}, none is {choice}.")
@@ -231,45 +226,3 @@ async def _by_results(
     if gone := found - known:
         notes.append(f"{len(gone)} of the items chosen by run {other!r} are not among the dataset's (now).")
     return chosen, notes
-
-
-def _scores(run: ScoredRun, choice: ItemChoice) -> tuple[list[str], list[str]]:
-    """The scores that a choice is about, and notes."""
-    usable = [name for name, how in run.interpretations.items() if how.is_canonical and not how.mixed]
-    if choice.score is None:
-        if choice.below is not None and len(usable) != 1:
-            raise UsageError(
-                f"Below {choice.below} on which score of run {run.name!r}? Say `score`: {name_some(usable)}."
-            )
-        mixed = [name for name, how in run.interpretations.items() if how.mixed]
-        return usable, [f"{name!r} has several makers in {run.name!r}, and chooses no item." for name in mixed]
-    if choice.score not in run.interpretations:
-        raise NotFoundError.of(f"score in run {run.name!r}", choice.score, run.interpretations)
-    how = run.interpretations[choice.score]
-    if how.mixed:
-        makers = "; ".join(dict.fromkeys(maker.label for maker in how.makers))
-        raise UsageError(f"{choice.score!r} has several makers in {run.name!r}, whose values are not alike: {makers}.")
-    if not how.is_canonical:
-        raise UsageError(f"{choice.score!r} in {run.name!r} has no values on 0-1: {how.problem or 'it has no scale'}.")
-    return [choice.score], []
-
-
-def _is_low(run: ScoredRun, item: ItemResult, name: str, choice: ItemChoice) -> bool:
-    score, how = run.score_of(item, name), run.interpretations[name]
-    value = how.canonical(score) if score is not None else None
-    if value is None or how.scale is None:
-        return False
-    limit = Limit(PASS_MARK) if choice.below is None else parse_limit(str(choice.below))
-    try:
-        return is_below(value, limit.canonical(how.scale))
-    except ValueError as error:
-        raise UsageError(f"below {choice.below}: {error}.") from None
-
-
-def _lacking(run: ScoredRun, scores: Sequence[str]) -> list[str]:
-    counts = {name: sum(run.score_of(item, name) is None for item in run.record.items) for name in scores}
-    return [
-        f"{count} results of {run.name!r} have no {name!r}: not chosen by it."
-        for name, count in counts.items()
-        if count
-    ]

@@ -1,13 +1,12 @@
 """Reading one run for a caller: its description, and a page of its items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunState
 from lfexp_mcp.errors import NotFoundError, UnreadError
-from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
+from lfexp_mcp.model import ItemResult, NextStep, Observation, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -15,13 +14,22 @@ from lfexp_mcp.services.run_cache import MAX_AGE_S, RunSummary
 from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import READING_PATIENCE_S, read_run, with_comments
+from lfexp_mcp.services.runs.requests import ResultFilter
+from lfexp_mcp.services.runs.result_filter import filter_results
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, describe_unread
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.runs.traces import read_traces, show_observations
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_RUN_TOKENS = 3_000
 """Budget of the description of a run beside a page of its items."""
+TRACE_TOKENS = 3_500
+"""Budget kept for what a task did, beside its item; it has what the item leaves, too."""
+MIN_TRACE_CHARS = 150
+MIN_TRACE_PATIENCE_S = 2.0
+MAX_TRACES = 5
+"""Repeats of an item of which it is read what the task did."""
 
 
 async def get_run(
@@ -30,6 +38,7 @@ async def get_run(
     run_name: str,
     *,
     item_id: str | None = None,
+    results: ResultFilter | None = None,
     limit: int = 20,
     cursor: str | None = None,
     wait_seconds: float = 0,
@@ -39,11 +48,14 @@ async def get_run(
 ) -> RunDetail:
     """Describe a run, with a page of its items.
 
+    The first page has all that is known of the run; further pages, and an item, only how it stands.
+
     Args:
         ws: The workspace.
         dataset: The dataset's name.
         run_name: The run's name.
-        item_id: Show only the results of this item, whole.
+        item_id: Show only the results of this item, or of the trace that has this id, whole, with what its task did.
+        results: Which results to list, in which order; None for all in the order of the run.
         limit: Items per page; fewer are shown if their texts are long.
         cursor: Where the page begins.
         wait_seconds: How long to wait for a running run of this machine to end.
@@ -53,14 +65,15 @@ async def get_run(
         on_progress: Called with the run's progress while waiting.
 
     Raises:
-        NotFoundError: There is no such dataset, run or item.
-        UsageError: The cursor is invalid.
+        NotFoundError: There is no such dataset, run, item, score or metadata key.
+        UsageError: The cursor is invalid, or of another filter; or the filter has two meanings.
     """
-    start = read_cursor(cursor)
+    asked = results or ResultFilter()
+    start = read_cursor(cursor, asked.digest)
     due = anyio.current_time() + wait_seconds + patience_s
     launch = await wait_for_run(ws, dataset, run_name, wait_seconds, on_progress)
     if launch is not None:
-        return RunDetail(**dict(describe_launch(ws, launch)), items=[], next_cursor=None, notice=UNTRUSTED_NOTICE)
+        return RunDetail(**dict(describe_launch(ws, launch)))
     try:
         record = await read_run(ws, dataset, run_name, max_age_s=MAX_AGE_S if cursor or item_id else 0, until=due)
         summary = await summarise_in_time(ws, record, due)
@@ -68,27 +81,75 @@ async def get_run(
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is None:
             raise
-        answer = await describe_unread(ws, folder, unread)
-        return RunDetail(**dict(answer), items=[], next_cursor=None, notice=UNTRUSTED_NOTICE)
+        return RunDetail(**dict(await describe_unread(ws, folder, unread)))
     run = ScoredRun(record, summary.interpretations, summary.humans)
-    answer = truncate_answer(await _describe_once(ws, record, summary), MAX_RUN_TOKENS)
-    results: Sequence[ItemResult] = record.items if item_id is None else _results_of(record, item_id)
-    check_cursor(start, len(results), "results" if item_id is None else "results of this item")
-    page = await with_comments(ws, results[start : start + limit if item_id is None else None])
+    described = await _describe_once(ws, record, summary)
+    if cursor is not None or item_id is not None:
+        described = _how_it_stands(described, record)
+    if item_id is not None:
+        page = await with_comments(ws, _results_of(record, item_id))
+        traces, notes = await read_traces(ws, page[:MAX_TRACES], max(due, anyio.current_time() + MIN_TRACE_PATIENCE_S))
+        described = described.model_copy(update={"warnings": [*described.warnings, *notes]})
+        return await _whole_item(ws, described, run, page, traces)
+    chosen, notes = await filter_results(ws, run, asked)
+    described = described.model_copy(update={"warnings": [*notes, *described.warnings]})
+    answer = truncate_answer(described, MAX_RUN_TOKENS)
+    check_cursor(start, len(chosen), "results")
+    page = await with_comments(ws, chosen[start : start + limit])
 
     def build(size: AnswerSize) -> RunDetail:
         shown = page[: size.rows]
         end = start + len(shown)
         return RunDetail(
             **dict(answer),
-            items=[item_answer(item, run, size, with_metadata=item_id is not None) for item in shown],
-            next_cursor=write_cursor(end) if end < len(results) else None,
-            notice=UNTRUSTED_NOTICE,
+            matching=len(chosen) if asked.digest else None,
+            items=[item_answer(item, run, size) for item in shown],
+            next_cursor=write_cursor(end, asked.digest) if end < len(chosen) else None,
         )
 
-    if item_id is not None:
-        return fit(build, len(page), "full", MAX_WHOLE_ITEM_TOKENS)
     return fit(build, limit, detail)
+
+
+def _how_it_stands(described: RunAnswer, record: RunRecord) -> RunAnswer:
+    """Leave out what the first page has told of the run."""
+    kept = {name: getattr(described, name) for name in (*RunState.model_fields, "experiment_id", "experiment_url")}
+    return RunAnswer(**{**kept, "warnings": list(record.warnings)})
+
+
+async def _whole_item(
+    ws: Workspace,
+    described: RunAnswer,
+    run: ScoredRun,
+    page: Sequence[ItemResult],
+    traces: Mapping[str, Sequence[Observation]],
+) -> RunDetail:
+    """Show the results of an item, and then of what their tasks did as much as there is room for."""
+    urls = {trace_id: await ws.gateway.trace_url(trace_id) for item in page if (trace_id := item.trace_id)}
+
+    def build(size: AnswerSize) -> RunDetail:
+        items = [item_answer(item, run, size, with_metadata=True) for item in page[: size.rows]]
+        for item in items:
+            item.trace_url = urls.get(item.trace_id or "")
+        return RunDetail(**dict(described), items=items)
+
+    room = TRACE_TOKENS if any(traces.values()) else 0
+    whole = fit(build, len(page), "full", MAX_WHOLE_ITEM_TOKENS - room)
+    if len(whole.items) < len(page):
+        # There is no cursor in an item: its further repetitions are listed with the others.
+        whole.warnings = [*whole.warnings, f"{len(whole.items)} of {len(page)} results of this item are shown."]
+    if not room:
+        return whole
+
+    def with_traces(size: AnswerSize) -> RunDetail:
+        items = [
+            item.model_copy(update={"observations": show_observations(traces.get(item.trace_id or "", ()), size)})
+            for item in whole.items
+        ]
+        cut = [len(steps) for steps in traces.values() if len(steps) > size.rows]
+        more = [f"{size.rows} of {count} observations of the trace are shown." for count in cut]
+        return whole.model_copy(update={"items": items, "warnings": [*whole.warnings, *more]})
+
+    return fit(with_traces, max(map(len, traces.values())), "summary", MAX_WHOLE_ITEM_TOKENS, MIN_TRACE_CHARS)
 
 
 async def _describe_once(ws: Workspace, record: RunRecord, summary: RunSummary) -> RunAnswer:
@@ -101,7 +162,7 @@ async def _describe_once(ws: Workspace, record: RunRecord, summary: RunSummary) 
 
 
 def _results_of(record: RunRecord, item_id: str) -> list[ItemResult]:
-    results = [item for item in record.items if item.item_id == item_id]
+    results = [item for item in record.items if item_id in (item.item_id, item.trace_id)]
     if not results:
         raise NotFoundError.of(
             f"item in run {record.run_name!r}",
