@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import DataclassSchema, ModelSchema, NullableSchema, WithDefaultSchema
 
-from lfexp_mcp.answers.base import Answer, ErrorAnswer
+from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS, TOOLS, JsonObject, compact
 
 SNAPSHOTS = Path(__file__).parent / "schemas"
@@ -44,35 +44,41 @@ class _Listing:
     """What the output schemas before one have said, which is not said again."""
 
     descriptions: set[tuple[str, JsonValue]] = field(default_factory=set)
-    """With the name of the field."""
+    """With the name of the field, as also here."""
+    enums: set[tuple[str, str]] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     answers: dict[type[Answer], str] = field(default_factory=dict)
-    """The first tool that gives an answer of each kind."""
+    """The first tool that answers with a model or with one derived from it, and how."""
 
 
 def derived_output_schemas() -> dict[str, JsonObject]:
-    """Derive each tool's output schema: that of its answer or of an `ErrorAnswer`.
+    """Derive each tool's output schema, which an `ErrorAnswer` meets as well as the tool's answer.
 
     The protocol asks for no schema of an error's structured content, but clients made with the TypeScript SDK hold it
     to that of the answer (https://github.com/modelcontextprotocol/typescript-sdk/issues/1943) and hide an error that
     does not match.
 
-    For the listing to stay small, a description, the fields of a model and those of a whole answer are given once, with
-    the first tool that has them, a definition that is used once is inlined, and nothing is `required`. The tests hold
-    answers to their models.
+    For the listing to stay small, descriptions, enumerations and the fields of a model are given once, with the first
+    tool that has them, a definition that is used once is inlined, and nothing is `required`. The tests hold answers to
+    their models.
     """
     listing = _Listing()
-    return {
-        tool.name: _output_schema(tool.answer, listing)
-        if listing.answers.setdefault(tool.answer, tool.name) == tool.name
-        else {"type": "object", "description": f"As {listing.answers[tool.answer]} answers."}
-        for tool in TOOLS
-    }
+    return {tool.name: _output_schema(tool.name, tool.answer, listing) for tool in TOOLS}
 
 
-def _output_schema(answer: type[Answer], listing: _Listing) -> JsonObject:
+def _output_schema(tool: str, answer: type[Answer], listing: _Listing) -> JsonObject:
+    if answer in listing.answers:
+        return {"type": "object", "description": listing.answers[answer]}
     schema = answer.model_json_schema(schema_generator=_OutputSchema)
-    schema["properties"] |= {name: {"type": "object"} for name in ErrorAnswer.model_fields if name != "next"}
+    lineage = [each for each in answer.__mro__ if issubclass(each, Answer) and each is not Answer]
+    known = next((each for each in lineage if each in listing.answers), None)
+    for each in lineage:
+        how = f"As {tool} answers." if each is answer else f"A part of what {tool} answers."
+        listing.answers.setdefault(each, how)
+    if known is not None:
+        for name in known.model_fields:
+            del schema["properties"][name]
+        schema["description"] = f"{listing.answers[known].removesuffix('.')}, and:"
     shown = _shortened(compact(schema), "", listing)
     definitions = shown.pop("$defs", {})
     assert isinstance(definitions, dict)
@@ -108,6 +114,10 @@ def _shortened(schema: JsonObject, name: str, listing: _Listing) -> JsonObject:
         if key == "description" and isinstance(value, str):
             if (name, value) not in listing.descriptions:
                 listing.descriptions.add((name, value))
+                shown[key] = value
+        elif key == "enum":
+            if (name, repr(value)) not in listing.enums:
+                listing.enums.add((name, repr(value)))
                 shown[key] = value
         elif key in ("properties", "$defs") and isinstance(value, dict):
             shown[key] = {
