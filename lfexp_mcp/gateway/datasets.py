@@ -34,6 +34,10 @@ class Datasets:
         """Return all datasets, newest first."""
         return await self._transport.all_pages("list the datasets", "/v2/datasets", Dataset)
 
+    async def page(self, start: int, count: int) -> tuple[list[Dataset], int]:
+        """Return up to `count` datasets from position `start` on, newest first, and how many there are in all."""
+        return await self._transport.slice("list the datasets", "/v2/datasets", Dataset, start=start, count=count)
+
     async def get(self, name: str) -> Dataset:
         """Return the dataset of that name.
 
@@ -75,16 +79,16 @@ class Datasets:
         active = {row.id: row for row in rows if row.status == "ACTIVE"}
         return [row.item() for row in reversed(active.values())]
 
-    async def page(self, dataset_name: str, start: int, count: int) -> tuple[list[DatasetItem], int]:
+    async def items_page(self, dataset_name: str, start: int, count: int) -> tuple[list[DatasetItem], int]:
         """Return up to `count` active items from position `start` on, oldest first, and how many there are in all."""
         total = await self.count_items(dataset_name)
         # Langfuse lists the newest first.
         newest, end = max(total - start - count, 0), max(total - start, 0)
-        numbers = range(newest // PAGE_SIZE + 1, -(-end // PAGE_SIZE) + 1)
+        if newest == end:
+            return [], total
         what, query = f"read items of dataset {dataset_name!r}", {"datasetName": dataset_name}
-        rows = await self._transport.pages(what, _ITEMS, DatasetItemRow, numbers, query)
-        skipped = newest - newest // PAGE_SIZE * PAGE_SIZE
-        return [row.item() for row in reversed(rows[skipped : skipped + end - newest])], total
+        rows, _ = await self._transport.slice(what, _ITEMS, DatasetItemRow, query, start=newest, count=end - newest)
+        return [row.item() for row in reversed(rows)], total
 
     async def count_items(self, dataset_name: str | None = None) -> int:
         """Return how many active items a dataset has, or the whole project."""

@@ -1,6 +1,6 @@
 """Requests to Langfuse: repeated where that helps, failures raised as our own errors, answers parsed into types."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -126,20 +126,30 @@ class Transport:
 
     async def all_pages(self, what: str, path: str, row: type[Row], query: Query | None = None) -> list[Row]:
         """Read a listing whose pages have numbers; fails as `call` does."""
-        first = await self._page(what, path, row, query, 1)
-        return first.data + await self.pages(what, path, row, range(2, first.meta.total_pages + 1), query)
+        return (await self.slice(what, path, row, query))[0]
 
-    async def pages(
-        self, what: str, path: str, row: type[Row], numbers: Iterable[int], query: Query | None = None
-    ) -> list[Row]:
-        """Read some of the pages of such a listing, of `PAGE_SIZE` rows each."""
-        found: dict[int, list[Row]] = {}
+    async def slice(
+        self,
+        what: str,
+        path: str,
+        row: type[Row],
+        query: Query | None = None,
+        *,
+        start: int = 0,
+        count: int | None = None,
+    ) -> tuple[list[Row], int]:
+        """Read `count` rows of such a listing, by default all, from position `start` on; also return its length."""
+        before, skipped = divmod(start, PAGE_SIZE)
+        first = await self._page(what, path, row, query, before + 1)
+        last = first.meta.total_pages if count is None else -(-(start + count) // PAGE_SIZE)
+        found = {before + 1: first.data}
 
         async def read(number: int) -> None:
             found[number] = (await self._page(what, path, row, query, number)).data
 
-        await for_each(numbers, read, MAX_CONCURRENT_PAGES)
-        return [each for number in sorted(found) for each in found[number]]
+        await for_each(range(before + 2, min(last, first.meta.total_pages) + 1), read, MAX_CONCURRENT_PAGES)
+        rows = [each for number in sorted(found) for each in found[number]]
+        return rows[skipped : None if count is None else skipped + count], first.meta.total_items
 
     async def _page(self, what: str, path: str, row: type[Row], query: Query | None, number: int) -> NumberedPage[Row]:
         numbered = {**(query or {}), "page": number, "limit": PAGE_SIZE}

@@ -90,7 +90,8 @@ Find out on dataset {{dataset}} whether B, {{b}}, is better than A, {{a}}.
         ),
         text=f"""\
 Find out on dataset {{dataset}} whether {{task}} is worse now than in run {{baseline}}.
-1. get_run of the baseline: it must be completed. Note which judges and evaluators scored it.
+1. get_run of the baseline: it must be completed. Note which judges and evaluators scored it. If you do not know its \
+task, ask me.
 2. run_experiment with the task as it is now, under a new run_name, scored by the same. {_WAIT}
 3. compare_runs, the baseline first, with fail_if=["worse", "error_rate.delta>0"]. {_CONCLUDE}
 4. analyze_run with show_failures, and fetch_annotation_comments before you propose a change: explain each item that \
@@ -129,7 +130,8 @@ a new run_name, all with the same max_concurrency: task_prompt={{prompt}} and mo
         ),
         text=f"""\
 Improve {{task}} on dataset {{dataset}} until {{goal}}, in at most {{rounds}} rounds.
-1. get_dataset, then run_experiment of the task as it is, scored by {{scored_by}}: the baseline. {_WAIT}
+1. get_dataset, then run_experiment of the task as it is, scored by {{scored_by}}: the baseline. Of a large dataset, \
+run the same part each time (items=100), and the whole at the end. {_WAIT}
 2. fetch_annotation_comments and analyze_run with show_failures: find the cause that explains most failures. Is it the \
 task, or the judge, or a wrong expected output? Do not mend the task for the latter two: tell me.
 3. Change one thing: edit the script, or create_prompt for a new version. Do not write answers of the dataset into it.

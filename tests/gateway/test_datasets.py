@@ -93,6 +93,11 @@ async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: 
         await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
     assert [item.input for item in await workspace.gateway.datasets.items(name)] == list(range(230))
     assert await workspace.gateway.datasets.count_items(name) == 230
+    for start, count in ((0, 230), (0, 1), (29, 2), (30, 100), (99, 102), (229, 10), (0, 1000)):
+        page, total = await workspace.gateway.datasets.items_page(name, start, count)
+        assert [item.input for item in page] == list(range(230))[start : start + count]
+        assert total == 230
+    assert await workspace.gateway.datasets.items_page(name, 230, 5) == ([], 230)
 
 
 async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspace) -> None:

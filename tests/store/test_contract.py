@@ -404,6 +404,8 @@ def test_the_same_run_name_is_the_same_experiment(langfuse: Langfuse, api: Langf
     assert sorted(item.experiment_item_id for item in items) == sorted([f"{dataset}-0", f"{dataset}-1"] * 2)
     [experiment] = api.experiments.list(from_start_time=yesterday(), id=first.experiment_id).data
     assert (experiment.item_count, experiment.name) == (4, "twice")
+    of_all_datasets = api.experiments.list(from_start_time=yesterday(), limit=100).data
+    assert experiment.dataset_id in {each.dataset_id for each in of_all_datasets}
 
 
 def test_a_run_name_with_a_comma_is_found_by_id_and_filter_only(langfuse: Langfuse, api: LangfuseAPI) -> None:

@@ -36,9 +36,8 @@ async def list_datasets(ws: Workspace, limit: int = 20, cursor: str | None = Non
         UsageError: The cursor is invalid.
     """
     start = read_cursor(cursor)
-    datasets = await ws.gateway.datasets.all()
-    check_cursor(start, len(datasets), "datasets")
-    page = datasets[start : start + limit]
+    page, total = await ws.gateway.datasets.page(start, limit)
+    check_cursor(start, total, "datasets")
     counts = await _count_items(ws, page)
     last_runs = await _last_runs(ws, page)
 
@@ -48,10 +47,10 @@ async def list_datasets(ws: Workspace, limit: int = 20, cursor: str | None = Non
         entries = [_entry(dataset, counts.get(dataset.id), last_runs.get(dataset.id), size) for dataset in shown]
         return DatasetList(
             backend=str(ws.gateway.backend),
-            total=len(datasets),
+            total=total,
             datasets=entries,
-            next_cursor=write_cursor(end) if end < len(datasets) else None,
-            warnings=[] if datasets else [*ws.gateway.backend.notes],
+            next_cursor=write_cursor(end) if end < total else None,
+            warnings=[] if page else [*ws.gateway.backend.notes],
             next=_steps_to_one(entries),
         )
 
@@ -130,7 +129,7 @@ async def get_dataset(
     """
     start = read_cursor(cursor)
     found = await ws.gateway.datasets.get(dataset)
-    page, total = await ws.gateway.datasets.page(dataset, start, limit)
+    page, total = await ws.gateway.datasets.items_page(dataset, start, limit)
     check_cursor(start, total, "items")
     head = DatasetDetail(
         backend=str(ws.gateway.backend), dataset=dataset, total_items=total, items=[], next=[_run_step(found, total)]
@@ -184,7 +183,7 @@ async def _items_to_count(ws: Workspace, name: str, total: int) -> list[DatasetI
     items: list[DatasetItem] = []
     with anyio.move_on_after(COUNTING_PATIENCE_S):
         while len(items) < wanted:
-            further, _ = await ws.gateway.datasets.page(name, len(items), min(ITEMS_AT_ONCE, wanted - len(items)))
+            further, _ = await ws.gateway.datasets.items_page(name, len(items), min(ITEMS_AT_ONCE, wanted - len(items)))
             if not further:
                 break
             items += further

@@ -1,7 +1,9 @@
 """list_judges and create_prompt on the real store."""
 
+from pathlib import Path
+
 import pytest
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.answers.catalog import JudgeEntry
 from lfexp_mcp.errors import JudgeError, NotFoundError, UsageError
@@ -12,7 +14,9 @@ from lfexp_mcp.services.catalog.judges import list_judges
 from lfexp_mcp.services.definitions import PromptMessage
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.definitions.prompts import NO_KEY, create_prompt
-from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings
+from tests.gateway.scripted_server import Reply, scripted_server
 
 pytestmark = pytest.mark.anyio
 
@@ -176,3 +180,18 @@ async def test_a_prompt_that_a_run_would_refuse_is_not_stored(
     with pytest.raises(JudgeError):
         await create_prompt(workspace, name, prompt, config=config)
     assert await workspace.gateway.prompts.all() == before
+
+
+async def test_a_judge_that_is_deleted_while_it_is_read_does_not_fail_the_list(tmp_path: Path) -> None:
+    judge: JsonValue = {"name": "judge-gone", "type": "text", "versions": [1, 2], "labels": ["production"]}
+    one: JsonValue = {"data": [judge], "meta": {"totalItems": 1, "totalPages": 1}}
+    none: JsonValue = {"data": [], "meta": {"totalItems": 0, "totalPages": 0}}
+    with scripted_server() as server:
+        gone = Reply(404, {"message": "Prompt not found"})
+        server.replies = [Reply(body=one), Reply(body=none), gone, Reply(body=none)]
+        keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk")}
+        settings = Settings.model_validate({**keys, "langfuse_url": server.url, "home": tmp_path})
+        async with open_workspace(settings) as workspace:
+            (entry,) = (await list_judges(workspace)).judges
+    assert (entry.judge, entry.version, entry.versions) == ("judge-gone", None, "1-2")
+    assert entry.error
