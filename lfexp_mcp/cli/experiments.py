@@ -21,6 +21,7 @@ from lfexp_mcp.services.requests import (
     CommentsRequest,
     CompareRequest,
     ListRunsRequest,
+    PairsRequest,
     RunRequest,
     ScoreRunRequest,
 )
@@ -73,6 +74,17 @@ def score_run(request: ScoreRunRequest, as_json: AsJson = False) -> None:
     answer = in_workspace(lambda workspace: follow(workspace, request))
     print_answer(answer, as_json)
     if answer.scoring != "completed":
+        raise typer.Exit(1)
+
+
+@command
+def judge_pairs(request: PairsRequest, as_json: AsJson = False) -> None:
+    """Let a pairwise judge compare the outputs of two runs, each pair in both orders."""
+    from lfexp_mcp.cli.following import follow_pairs
+
+    answer = in_workspace(lambda workspace: follow_pairs(workspace, request))
+    print_answer(answer, as_json)
+    if answer.status != "completed":
         raise typer.Exit(1)
 
 

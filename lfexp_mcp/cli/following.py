@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import TypeVar
 
 import anyio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.output import print_note
 from lfexp_mcp.errors import UsageError
@@ -20,11 +22,14 @@ from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
+from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.requests import RunRequest, ScoreRunRequest
+from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
 
+_Request = RunRequest | ScoreRunRequest | PairsRequest
+A = TypeVar("A", RunAnswer, PairsAnswer)
 OnProgress = Callable[[Progress], Awaitable[None]]
 
 
@@ -38,11 +43,22 @@ async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) ->
         LfexpError: The run could not start.
     """
     if isinstance(request, ScoreRunRequest):
-        start = partial(score_run, workspace, request)
-    elif request.dry_run:
+        return await _stay_with(workspace, request, partial(score_run, workspace, request))
+    if request.dry_run:
         return await run_experiment(workspace, request, wait_seconds=math.inf)
-    else:
-        start = partial(run_experiment, workspace, request)
+    return await _stay_with(workspace, request, partial(run_experiment, workspace, request))
+
+
+async def follow_pairs(workspace: Workspace, request: PairsRequest) -> PairsAnswer:
+    """Start a judging of pairs, and stay with it until it ends; see `follow`.
+
+    Raises:
+        LfexpError: It could not start.
+    """
+    return await _stay_with(workspace, request, partial(judge_pairs, workspace, request))
+
+
+async def _stay_with(workspace: Workspace, request: _Request, start: Callable[..., Awaitable[A]]) -> A:
     with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
         async with open_group() as tasks:
             tasks.start_soon(_stop_on, interrupts, workspace, request)
@@ -51,9 +67,7 @@ async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) ->
     return answer
 
 
-async def _stop_on(
-    interrupts: asyncio.Queue[None], workspace: Workspace, request: RunRequest | ScoreRunRequest
-) -> None:
+async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: _Request) -> None:
     dataset = request.dataset_name
     await interrupts.get()
     start = workspace.launches.find(dataset, request.run_name)

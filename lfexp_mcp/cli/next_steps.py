@@ -19,6 +19,7 @@ NAME = "lfexp-mcp"
 COMMANDS = {
     "run_experiment": ("run",),
     "score_run": ("score-run",),
+    "judge_pairs": ("judge-pairs",),
     "list_runs": ("list-runs",),
     "get_run": ("get-run",),
     "compare_runs": ("compare",),

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo
 from lfexp_mcp.judges.model_choice import ChosenModel, call_parameters, usable_model
+from lfexp_mcp.judges.pairs import OUTPUTS, is_pairwise, pair_judge
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import COMMON_PARAMETERS, PROVIDER_TITLES, SAMPLING_PARAMETERS
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
@@ -43,6 +44,7 @@ async def find_judges(
     use_langfuse_judges: bool,
     samples: int = 1,
     versions: Mapping[str, int] | None = None,
+    against: str | None = None,
 ) -> FoundJudges:
     """Find and resolve the judges of a run.
 
@@ -55,6 +57,7 @@ async def find_judges(
         use_langfuse_judges: Whether to look for judges if none are named.
         samples: Votes per judge and item.
         versions: Versions of prompts that are named without one, as a resumed run started with them.
+        against: The run whose outputs the judges compare with, if they are pairwise ones.
 
     Returns:
         The judges; empty if none were asked for.
@@ -67,13 +70,17 @@ async def find_judges(
         return FoundJudges((), ())
     known = {info.name: info for info in await gateway.prompts.all()}
     score_scales = await gateway.score_scales()
+    listed = names or _judge_prompts(dataset)
     judges: list[ResolvedJudge] = []
-    for reference in _references(names, dataset, known):
+    for reference in _references(listed, known):
         if reference.version is None and reference.label is None:
             reference = replace(reference, version=(versions or {}).get(reference.name))
         prompt = await read_prompt(gateway, reference, known)
         chosen = usable_model(prompt.name, prompt.config, settings)
-        judges.append(resolve_judge(prompt, score_scales, chosen, samples))
+        judge = resolve_judge(prompt, score_scales, chosen, samples)
+        if not listed and is_pairwise(judge):
+            continue
+        judges.append(judge if against is None else pair_judge(judge, against))
     _check_score_names(judges)
     warnings = [
         warning for judge in judges for warning in (*check_placeholders(judge, items), *_parameter_warnings(judge))
@@ -81,8 +88,8 @@ async def find_judges(
     return FoundJudges(tuple(judges), tuple(warnings))
 
 
-def _references(names: Sequence[str] | None, dataset: Dataset, known: dict[str, PromptInfo]) -> list[PromptReference]:
-    if listed := names or _judge_prompts(dataset):
+def _references(listed: Sequence[str], known: dict[str, PromptInfo]) -> list[PromptReference]:
+    if listed:
         return list(dict.fromkeys(resolve_reference(name, known) for name in listed))
     discovered = [PromptReference(name) for name in sorted(known) if name.startswith(JUDGE_PREFIX)]
     if not discovered:
@@ -202,8 +209,11 @@ def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> li
         JudgeError: No item provides a value for some placeholder.
     """
     metadata = [item.metadata for item in items]
-    missing = missing_keys(judge.placeholders, metadata)
+    provided = OUTPUTS if judge.against is not None else ()
+    missing = missing_keys([name for name in judge.placeholders if name not in provided], metadata)
     unknown = [name for name, count in missing.items() if count == len(items)]
+    if unknown and is_pairwise(judge):
+        raise JudgeError(f"Prompt {judge.name!r} is a pairwise judge: it compares two runs, by judge_pairs.")
     if unknown:
         keys = sorted({key for each in metadata for key in each})
         raise JudgeError(f"Prompt {judge.name!r} cannot be filled: {unknown_placeholders(unknown, keys)}")
@@ -218,7 +228,7 @@ def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> li
         for name in sorted(TRACE_PLACEHOLDERS.intersection(judge.placeholders))
         if any(name in each for each in metadata)
     ]
-    if "output" not in judge.placeholders and not judge.takes_trace:
+    if judge.against is None and "output" not in judge.placeholders and not judge.takes_trace:
         warnings.append(f"Judge {judge.name!r} does not see the output: its prompt has no {{{{output}}}}.")
     without = sum(item.expected_output is None for item in items)
     if "expected_output" in judge.placeholders and without:

@@ -84,6 +84,7 @@ class JudgeRunner:
         metadata: dict[str, JsonValue],
         result_id: str = "",
         trace: Trace | None = None,
+        further: Mapping[str, object] | None = None,
     ) -> Verdict:
         """Let a judge score one item, with `judge.samples` votes.
 
@@ -91,6 +92,16 @@ class JudgeRunner:
 
         Failed votes are left out as long as one succeeds. The first request of each vote may be one of a batch, see
         `requests`; a reply that cannot be read is asked for again by a call.
+
+        Args:
+            judge: The judge.
+            input: The item's.
+            output: What is judged.
+            expected_output: The item's.
+            metadata: The item's.
+            result_id: Tells the output from others that say the same.
+            trace: What the task did, for a judge that looks at it.
+            further: Values of placeholders that not every judge has.
 
         Raises:
             JudgeReplyError: No reply has a score, though the judge was asked again.
@@ -107,7 +118,7 @@ class JudgeRunner:
             missing=judge.missing_expected_output,
             **{name: shown.text for name, shown in texts.items()},
         )
-        question, requests = self._ask_about(judge, values, result_id)
+        question, requests = self._ask_about(judge, values | dict(further or {}), result_id)
         meter = Meter()
         votes: list[JudgeReply] = []
         errors: list[LfexpError] = []

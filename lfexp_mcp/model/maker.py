@@ -25,6 +25,8 @@ class JudgeMaker:
     """None where version 0.1 recorded only the name of a scale of labels."""
     scale_source: str | None = None
     """Where the scale was found, such as `prompt config`."""
+    against: str | None = None
+    """Of a pairwise judge: the run whose outputs those that it scored were compared with."""
     kind: Literal["judge"] = "judge"
 
     @property
@@ -36,18 +38,19 @@ class JudgeMaker:
     def label(self) -> str:
         """The maker for a reader, such as `judge-tone version 2 (gpt-4o)`."""
         version = f" version {self.version}" if self.version is not None else ""
-        return f"{self.prompt}{version}" + (f" ({self.model})" if self.model else "")
+        against = f" against {self.against}" if self.against else ""
+        return f"{self.prompt}{version}{against}" + (f" ({self.model})" if self.model else "")
 
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same: only those of the very same judge do."""
         return isinstance(other, JudgeMaker) and (
-            (self.prompt, self.version, self.provider, self.model, self.scale)
-            == (other.prompt, other.version, other.provider, other.model, other.scale)
+            (self.prompt, self.version, self.provider, self.model, self.scale, self.against)
+            == (other.prompt, other.version, other.provider, other.model, other.scale, other.against)
         )
 
     def is_same(self, other: "ScoreMaker | None") -> bool:
         """Whether another maker is this very judge; what version 0.1 did not record is taken to be the same."""
-        if not isinstance(other, JudgeMaker) or self.prompt != other.prompt:
+        if not isinstance(other, JudgeMaker) or (self.prompt, self.against) != (other.prompt, other.against):
             return False
         mine = (self.version, self.provider, self.model, self.scale)
         theirs = (other.version, other.provider, other.model, other.scale)

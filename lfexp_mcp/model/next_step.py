@@ -13,6 +13,7 @@ from pydantic import ConfigDict, JsonValue, WithJsonSchema
 ToolName = Literal[
     "run_experiment",
     "score_run",
+    "judge_pairs",
     "list_runs",
     "get_run",
     "compare_runs",

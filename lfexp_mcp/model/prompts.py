@@ -77,6 +77,8 @@ class ResolvedJudge(BaseModel):
     """Characters that `{{trace}}` and `{{tool_calls}}` may each have."""
     samples: int = Field(default=1, ge=1)
     """How often the judge is asked about each item."""
+    against: str | None = None
+    """Of a pairwise judge: the run whose outputs it compares those of the scored run with."""
 
     @property
     def takes_trace(self) -> bool:
@@ -86,4 +88,6 @@ class ResolvedJudge(BaseModel):
     @property
     def maker(self) -> JudgeMaker:
         """The judge as the maker of its scores."""
-        return JudgeMaker(self.name, self.version, self.provider, self.model, self.scale, self.scale_source)
+        return JudgeMaker(
+            self.name, self.version, self.provider, self.model, self.scale, self.scale_source, self.against
+        )

@@ -1,12 +1,15 @@
 """The folders of the runs on this machine."""
 
+import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import StateError
@@ -15,7 +18,7 @@ from lfexp_mcp.runs.events import RunEnded
 from lfexp_mcp.runs.journal import JournalReader, JournalWriter, read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.run_spec import decode_run_spec, encode_items, encode_run_spec, read_items
-from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.runs.worker_lock import WorkerLock, writing
 
 DRY_PREFIX = "dry-"
@@ -33,6 +36,7 @@ class RunFolder:
         self.worker = WorkerLock(path)
         self.run_spec_path = path / "manifest.json"
         self.scoring_path = path / "scoring.json"
+        self.against_path = path / "against.jsonl"
         self.items_path = path / "items.jsonl"
         self.journal_path = path / "journal.jsonl"
         self.outbox_path = path / "outbox"
@@ -70,12 +74,15 @@ class RunFolder:
             write_durably(self.run_spec_path if is_new else self._next_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
 
-    def write_scoring(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None) -> None:
+    def write_scoring(
+        self, run_spec: RunSpec, items: Iterable[DatasetItem] | None, against: Mapping[ItemKey, JsonValue] | None = None
+    ) -> None:
         """Write what a worker is to score the run's results with; the run's own spec stays.
 
         Args:
             run_spec: The run spec, with the judges, the evaluator script and the limits of the scoring.
             items: Its items, those that the folder has first; None keeps them.
+            against: The outputs of another run that a pairwise judge compares with, by repetition and item id.
 
         Raises:
             StateError: The folder cannot be written.
@@ -83,6 +90,9 @@ class RunFolder:
         with writing(self.path):
             if items is not None:
                 write_durably(self.items_path, encode_items(items))
+            if against is not None:
+                lines = (json.dumps([*key, output]).encode() + b"\n" for key, output in against.items())
+                write_durably(self.against_path, lines)
             write_durably(self.scoring_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
 
@@ -93,6 +103,15 @@ class RunFolder:
             StateError: It is damaged, or from another version.
         """
         return self._read_run_spec(self.scoring_path) if self.scoring_path.exists() else None
+
+    def outputs_against(self) -> dict[ItemKey, JsonValue]:
+        """Read the outputs of another run that a pairwise judge compares with; see `write_scoring`.
+
+        Raises:
+            StateError: They are missing or damaged.
+        """
+        with self._reading(), self.against_path.open("rb") as file:
+            return {(repeat, item_id): output for repeat, item_id, output in map(json.loads, file)}
 
     def next_run_spec(self) -> RunSpec:
         """Read the run spec that a worker is to adopt.

@@ -105,8 +105,12 @@ class RunState:
             case ItemScored():
                 self.scoring.pop((event.repeat, event.item_id), None)
                 # A damaged line may have held the result; its scores belong to nothing then.
-                if (event.repeat, event.item_id) in self.ended:
-                    self.scored[event.repeat, event.item_id] = event
+                if (key := (event.repeat, event.item_id)) in self.ended:
+                    if before := self.scored.get(key):
+                        known = {score.id: score.timestamp for score in before.scores}
+                        replaced = (score.id for score in event.scores if score.timestamp != known.get(score.id))
+                        self.stored.difference_update(replaced)
+                    self.scored[key] = event
                     self.evaluations[event.repeat, event.item_id] += 1
                     self.scored_anew += 1
             case RunScored():

@@ -55,7 +55,25 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class ScoringRequest(Request):
+class ScoringLimits(Request):
+    """How far the scoring of results may go."""
+
+    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
+    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
+    judge_samples: int = Field(
+        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
+    )
+    max_cost: float | None = Field(
+        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
+    )
+
+    def limits(self, **waits: float) -> Limits:
+        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
+        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
+        return Limits.model_validate(asked | waits)
+
+
+class ScoringRequest(ScoringLimits):
     """What scores the results of a run, and how far that may go."""
 
     run_name: RunName
@@ -75,16 +93,8 @@ class ScoringRequest(Request):
         "`tool_calls:any_order`; options also as object, "
         '`{"name": "numeric", "relative": 0.05, "score_name": "total"}`. A refusal names the options.',
     )
-    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
-    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
     python: FilePath | None = Field(
         default=None, description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."
-    )
-    judge_samples: int = Field(
-        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
-    )
-    max_cost: float | None = Field(
-        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
     )
 
     @property
@@ -98,11 +108,6 @@ class ScoringRequest(Request):
     def names_judges(self) -> bool:
         """Whether the request says which judges score the run."""
         return bool(self.judges) or self.use_langfuse_judges
-
-    def limits(self, **waits: float) -> Limits:
-        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
-        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
-        return Limits.model_validate(asked | waits)
 
 
 class ScoreRunRequest(ScoringRequest):
@@ -119,6 +124,41 @@ class ScoreRunRequest(ScoringRequest):
     def _is_complete(self) -> "ScoreRunRequest":
         if not (self.names_judges or self.evaluators or self.evaluator_script):
             raise ValueError("pass judges, use_langfuse_judges, evaluators or evaluator_script to score the run with")
+        return self
+
+
+class PairsRequest(ScoringLimits):
+    """Two runs whose outputs a pairwise judge compares."""
+
+    dataset: DatasetName
+    run_a: str = Field(min_length=1, description="The run to compare with.")
+    run_b: str = Field(min_length=1, description="The run whose items get the scores.")
+    judge: str = Field(
+        min_length=1,
+        description="Judge prompt with `{{output_a}}` and `{{output_b}}` that asks for `A`, `B` or `tie`: "
+        "`judge-pair`, `judge-pair@production`, `judge-pair:3`.",
+    )
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name."""
+        return self.dataset
+
+    @property
+    def run_name(self) -> str:
+        """The run that is scored."""
+        return self.run_b
+
+    @property
+    def scoring(self) -> ScoreRunRequest:
+        """What scores it."""
+        limits = self.model_dump(include=set(ScoringLimits.model_fields))
+        return ScoreRunRequest(dataset=self.dataset, run_name=self.run_b, judges=[self.judge], **limits)
+
+    @model_validator(mode="after")
+    def _names_two_runs(self) -> "PairsRequest":
+        if self.run_a == self.run_b:
+            raise ValueError("run_b: it is run_a; name two different runs")
         return self
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
 from lfexp_mcp.model import Progress
 from lfexp_mcp.services.requests import (
@@ -17,6 +18,7 @@ from lfexp_mcp.services.requests import (
     CommentsRequest,
     CompareRequest,
     ListRunsRequest,
+    PairsRequest,
     RunRequest,
     ScoreRunRequest,
 )
@@ -60,6 +62,20 @@ async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: Wa
     from lfexp_mcp.services.experiments.score_run import score_run
 
     return await score_run(
+        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+    )
+
+
+async def judge_pairs(ctx: ToolContext, request: PairsRequest, wait_seconds: WaitSeconds = 45) -> PairsAnswer:
+    """Let a pairwise judge say, item by item, which of two runs has the better output. No task is called.
+
+    Each pair is asked in both orders; a verdict that changes with the order is a tie. Answers with run_b's preference,
+    its interval and the judge's position bias. The verdicts are stored as a score of run_b's items, for analyze_run.
+    Call it again to go on, or to read the result: known pairs are not asked again.
+    """
+    from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
+
+    return await judge_pairs(
         await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
     )
 

@@ -3,12 +3,12 @@
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.runner import JudgeRunner
-from lfexp_mcp.model import ResolvedTaskPrompt
+from lfexp_mcp.model import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.runs.events import Warned
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
-from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, ScriptItemEvaluator
+from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, PairEvaluator, ScriptItemEvaluator
 from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
@@ -48,7 +48,7 @@ def assemble(
     looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
     tracer.keeps_spans = any(looking)
     evaluators: list[ItemEvaluator] = [
-        *(JudgeEvaluator(judge, runner, stop, traces) for judge in run_spec.judges),
+        *(_judge_evaluator(judge, runner, stop, traces, run) for judge in run_spec.judges),
         *(
             ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces, again=run.scores_only)
             for evaluator, makers in run.evaluators
@@ -71,3 +71,11 @@ def assemble(
             limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
         ),
     )
+
+
+def _judge_evaluator(
+    judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, traces: TaskTraces, run: LoadedRun
+) -> ItemEvaluator:
+    if judge.against is None:
+        return JudgeEvaluator(judge, runner, stop, traces)
+    return PairEvaluator(judge, runner, stop, run.folder.outputs_against())

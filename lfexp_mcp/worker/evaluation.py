@@ -123,8 +123,13 @@ class ItemEvaluation:
             StateError: The scores cannot be journaled.
         """
         ended, scored = result.ended, pending.scored
-        kept = scored.scores if scored else ()
         evaluators = [each for each in self._evaluators if pending.missing is None or each.key in pending.missing]
+        # What an evaluator scores anew replaces its own score: a pair whose other output has changed.
+        kept = [
+            score
+            for score in (scored.scores if scored else ())
+            if not any(each.maker.is_same(score.maker) for each in evaluators)
+        ]
         taken = (score.name for score in kept if any(each.maker.is_same(score.maker) for each in self._evaluators))
         collector = ScoreCollector(self._run_spec.experiments[ended.repeat].id, ended, taken)
         if evaluators:

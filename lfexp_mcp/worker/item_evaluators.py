@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from pydantic import JsonValue
+
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError, ScriptError
+from lfexp_mcp.judges.pairs import judge_pair, output_key
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import (
     BuiltInMaker,
@@ -17,6 +20,7 @@ from lfexp_mcp.model import (
     ScriptMaker,
 )
 from lfexp_mcp.runs.events import ItemScored
+from lfexp_mcp.runs.run_state import ItemKey
 from lfexp_mcp.scores.declared_scale import read_declaration, with_direction
 from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
 from lfexp_mcp.worker.pending import TaskResult
@@ -141,7 +145,61 @@ class JudgeEvaluator:
         return [(verdict.evaluation(self._judge), self.maker)]
 
 
-ItemEvaluator = ScriptItemEvaluator | JudgeEvaluator
+class PairEvaluator:
+    """A pairwise judge, with the attributes of a `ScriptItemEvaluator`.
+
+    Args:
+        judge: The judge.
+        runner: Asks it.
+        stop: Stops the run if it cannot be asked.
+        against: The outputs of the other run, by repetition and item id. A result that has none gets no score.
+    """
+
+    def __init__(
+        self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, against: Mapping[ItemKey, JsonValue]
+    ) -> None:
+        self.name = judge.name
+        self.score_name = judge.score_name
+        self.maker: RunMaker = judge.maker
+        self.key = f"{judge.name}:{judge.version} against {judge.against}"
+        self.again = False
+        self._judge = judge
+        self._runner = runner
+        self._stop = stop
+        self._against = against
+
+    def has_scored(self, scored: ItemScored) -> bool:
+        """Whether this very judge has compared a result with this very output, or there is nothing to compare with."""
+        key = (scored.repeat, scored.item_id)
+        if key not in self._against:
+            return True
+        mine = [score.metadata for score in scored.scores if self.maker.is_same(score.maker)]
+        # What another machine read from Langfuse may lack its metadata.
+        return any("against" not in each or each["against"] == output_key(self._against[key]) for each in mine)
+
+    async def evaluate(self, result: TaskResult) -> list[Evaluated]:
+        """Score a good result; see `JudgeEvaluator.evaluate`."""
+        item, ended = result.item, result.ended
+        key = (ended.repeat, ended.item_id)
+        if key not in self._against:
+            return []
+        try:
+            verdict = await judge_pair(
+                self._runner,
+                self._judge,
+                input=item.input,
+                output=ended.output,
+                against=self._against[key],
+                expected_output=item.expected_output,
+                metadata=item.metadata,
+            )
+        except (BudgetError, ModelRefusedError) as error:
+            self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
+            raise
+        return [(verdict.evaluation(self._judge, self._against[key]), self.maker)]
+
+
+ItemEvaluator = ScriptItemEvaluator | JudgeEvaluator | PairEvaluator
 
 
 class ScriptMakers:

@@ -15,6 +15,7 @@ REGENERATE = "run `python -m tests.tools.snapshots` and look at the difference"
 EXPECTED = {
     "run_experiment",
     "score_run",
+    "judge_pairs",
     "list_runs",
     "get_run",
     "compare_runs",

@@ -1,7 +1,7 @@
 """From a request to what a worker gets: run spec, dataset items and run folder."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, Ru
 from lfexp_mcp.runs.events import Event
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.earlier_results import events_of
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
@@ -55,6 +55,8 @@ class PreparedRun:
     """Whether the folder has, or had so far, only scores of results that others made."""
     scoring: RunSpec | None = None
     """With what its results are to be scored; None for a run whose task is to run."""
+    against: Mapping[ItemKey, JsonValue] | None = None
+    """The outputs of another run that a pairwise judge compares with."""
 
     def with_notes(self, notes: Sequence[str]) -> "PreparedRun":
         """Return the run with more for its reader to know."""
@@ -76,7 +78,7 @@ class PreparedRun:
         if self.scoring is None or self.is_recorded:
             self.folder.write_run_spec(self.run_spec, self.items, is_new=self.is_new or self.is_recorded)
         if self.scoring is not None:
-            self.folder.write_scoring(self.scoring, self.items)
+            self.folder.write_scoring(self.scoring, self.items, self.against)
         if self.earlier:
             journal = self.folder.open_journal()
             journal.append(*self.earlier)

@@ -22,7 +22,7 @@ from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.requests import RunRequest, ScoreRunRequest
+from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress
@@ -68,7 +68,7 @@ async def run_experiment(
 
 async def launch_run(
     ws: Workspace,
-    request: RunRequest | ScoreRunRequest,
+    request: RunRequest | ScoreRunRequest | PairsRequest,
     work: Callable[[Launch], Awaitable[None]],
     wait_seconds: float,
     on_progress: OnProgress | None,

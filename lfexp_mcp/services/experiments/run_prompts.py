@@ -69,6 +69,7 @@ async def resolve_judges(
     dataset: Dataset,
     items: Sequence[DatasetItem],
     versions: Mapping[str, int] | None = None,
+    against: str | None = None,
 ) -> RunSpec:
     """Take over the judges that a request names, if it names any, with warnings about them.
 
@@ -80,6 +81,7 @@ async def resolve_judges(
         items: Its items.
         versions: The versions of the judges that the request names without one. Those of them that the run spec has
             stay as they are, with their models.
+        against: The run whose outputs the judges compare with, if they are pairwise ones.
 
     Raises:
         NotFoundError: There is no such prompt.
@@ -99,6 +101,7 @@ async def resolve_judges(
         use_langfuse_judges=request.use_langfuse_judges,
         samples=request.judge_samples,
         versions=versions,
+        against=against,
     )
     known = {(judge.name, judge.version): judge for judge in run_spec.judges}
     judges = tuple(

@@ -58,8 +58,13 @@ async def _launch(ws: Workspace, request: ScoreRunRequest, launch: Launch) -> No
     await launch_prepared(ws, launch, await prepare_scoring(ws, request))
 
 
-async def prepare_scoring(ws: Workspace, request: ScoreRunRequest) -> PreparedRun:
+async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunRecord | None = None) -> PreparedRun:
     """Check a request against Langfuse and this machine, and read the results that are to be scored.
+
+    Args:
+        ws: The workspace.
+        request: What to score, and with what.
+        against: The run whose outputs pairwise judges compare those of the scored run with.
 
     Raises:
         LfexpError: As `score_run`.
@@ -95,7 +100,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest) -> PreparedRu
             "task_prompt": None,
         }
     )
-    scoring = await resolve_judges(ws, request, bare, dataset, items)
+    scoring = await resolve_judges(ws, request, bare, dataset, items, against=against.run_name if against else None)
     await check_budget(ws, request.max_cost, scoring)
     return PreparedRun(
         folder,
@@ -105,6 +110,9 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest) -> PreparedRu
         is_new=is_new,
         is_recorded=is_recorded,
         scoring=(await with_scoring(ws, request, scoring)).model_copy(update={"item_count": len(items)}),
+        against={(item.repeat, item.item_id): item.output for item in against.items if item.status == "succeeded"}
+        if against
+        else None,
     )
 
 

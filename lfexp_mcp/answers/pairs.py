@@ -1,0 +1,36 @@
+"""Two runs compared by a pairwise judge: what `judge_pairs` answers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lfexp_mcp.answers.base import Answer, StoredIn
+from lfexp_mcp.model import Interval, NextStep, RunStatus
+
+
+class PairsAnswer(Answer):
+    """How often a judge preferred the outputs of one run to those of another."""
+
+    status: RunStatus
+    backend: StoredIn
+    run_a: str
+    run_b: str
+    judge: str
+    score_name: str | None = Field(default=None, description="1 win, 0.5 tie, 0 loss.")
+    progress: str | None = None
+    wins: int = Field(default=0, description="Items whose output of run_b was preferred.")
+    losses: int = 0
+    ties: int = 0
+    inconsistent: int = Field(default=0, description="Ties, since the verdict changed with the order.")
+    identical: int = Field(default=0, description="Ties that were not asked.")
+    unscored: int = Field(default=0, description="Pairs that lack a verdict.")
+    unpaired: int = Field(default=0, description="Results without a good one in the other run.")
+    preference: float | None = Field(default=None, description="For run_b; a tie is half a win.")
+    interval: Interval | None = None
+    p: float | None = Field(default=None, description="Sign test.")
+    verdict: Literal["better", "worse", "inconclusive"] | None = None
+    asked: int = Field(default=0, description="Pairs, in both orders.")
+    first_preferred: int = Field(default=0, description="Pairs whose first output won in both orders.")
+    second_preferred: int = 0
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep] = Field(default_factory=list)

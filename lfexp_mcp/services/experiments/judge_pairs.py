@@ -1,0 +1,183 @@
+"""Letting a pairwise judge compare the outputs of two runs."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.pairs import PairsAnswer
+from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.judges.pairs import Outcome, Place, read_outcome
+from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
+from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
+from lfexp_mcp.services.experiments.score_run import prepare_scoring
+from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.requests import PairsRequest
+from lfexp_mcp.services.runs.follower import OnProgress
+from lfexp_mcp.services.runs.local_runs import read_journal
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.preference import Preference
+
+MAX_INCONSISTENT_SHARE = 0.3
+"""Share of inconsistent pairs beyond which the answer warns that the judge mostly follows the places."""
+READING_S = 10.0
+"""What reading the scores may take beyond the wait."""
+
+
+async def judge_pairs(
+    ws: Workspace, request: PairsRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+) -> PairsAnswer:
+    """Let a pairwise judge compare the outputs of two runs, each pair in both orders.
+
+    The verdicts become scores of the items of `run_b`. Pairs that this very judge has compared already, with the same
+    outputs, are not asked again. Items without a good result in both runs are counted, and get no score.
+
+    Args:
+        ws: The workspace.
+        request: The runs, the judge, and how far the judging may go.
+        wait_seconds: How long to wait for the end.
+        on_progress: Called with the progress, at most once a second and at least every ten.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or judge.
+        RunExistsError: The run is running.
+        UsageError: The run has no good result.
+        JudgeError: The judge cannot be used, or is no pairwise one.
+        WorkerError: The worker could not start.
+        StateError: The runs' folder cannot be used.
+        BackendError: Langfuse did not answer.
+    """
+    until = anyio.current_time() + wait_seconds + READING_S
+    against = await read_run(ws, request.dataset, request.run_a)
+    judges: list[ResolvedJudge] = []
+    work = partial(_launch, ws, request, against, judges)
+    answer = await launch_run(ws, request, work, wait_seconds, on_progress)
+    folder = ws.runs.find(answer.experiment_id or "")
+    scored = await read_journal(ws, folder, until) if folder and judges else None
+    judged = _count(judges[0], against, scored) if scored else None
+    return _describe(request, judges[0] if judges else None, answer, judged)
+
+
+async def _launch(
+    ws: Workspace, request: PairsRequest, against: RunRecord, judges: list[ResolvedJudge], launch: Launch
+) -> None:
+    prepared = await prepare_scoring(ws, request.scoring, against)
+    if prepared.scoring is not None:
+        judges += prepared.scoring.judges
+    await launch_prepared(ws, launch, prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a judge made of two runs."""
+
+    outcomes: Counter[Outcome]
+    """Of pairs."""
+    preference: Preference
+    """Over items: one with repeats is won if it was won more often than lost."""
+    asked: Counter[tuple[Place, Place]]
+    """The places that were preferred in both orders, of pairs that were asked."""
+    unscored: int
+    unpaired: int
+
+
+def _count(judge: ResolvedJudge, against: RunRecord, scored: RunRecord) -> _Judged:
+    """Count a judge's verdicts on the pairs of two runs.
+
+    Args:
+        judge: The judge.
+        against: The other run.
+        scored: The scored run, from its journal, which has the metadata of its scores.
+    """
+    others = {(item.repeat, item.item_id) for item in against.items if item.status == "succeeded"}
+    outcomes: Counter[Outcome] = Counter()
+    asked: Counter[tuple[Place, Place]] = Counter()
+    balance: Counter[str] = Counter()
+    unscored = unpaired = 0
+    for item in scored.items:
+        key = (item.repeat, item.item_id)
+        score = next((score for score in item.scores if judge.maker.is_same(score.maker)), None)
+        if item.status != "succeeded" or key not in others:
+            unpaired += key in others or item.status == "succeeded"
+        elif score is None:
+            unscored += any(failure.name == judge.score_name for failure in item.unscored)
+        else:
+            outcome, places = read_outcome(score)
+            outcomes[outcome] += 1
+            balance[item.item_id] += (outcome == "win") - (outcome == "loss")
+            if places is not None:
+                asked[places] += 1
+        others.discard(key)
+    signs = Counter((value > 0) - (value < 0) for value in balance.values())
+    return _Judged(outcomes, Preference(signs[1], signs[-1], signs[0]), asked, unscored, unpaired + len(others))
+
+
+def _describe(
+    request: PairsRequest, judge: ResolvedJudge | None, answer: RunAnswer, judged: _Judged | None
+) -> PairsAnswer:
+    """Describe how far a judging is.
+
+    Args:
+        request: What was asked for.
+        judge: The judge; None while it is being read.
+        answer: About the scored run.
+        judged: What the judge has done so far; None before it has begun.
+    """
+    about = PairsAnswer(
+        status=answer.scoring or answer.status,
+        backend=answer.backend,
+        run_a=request.run_a,
+        run_b=request.run_b,
+        judge=judge.maker.label if judge else request.judge,
+        score_name=judge.score_name if judge else None,
+        progress=answer.progress,
+        warnings=answer.warnings,
+        next=answer.next,
+    )
+    if judge is None or judged is None:
+        return about
+    preference, asked = judged.preference, judged.asked.total()
+    inconsistent, has_ended = judged.outcomes["inconsistent"], about.status == "completed"
+    warnings = [*about.warnings]
+    if inconsistent > MAX_INCONSISTENT_SHARE * asked:
+        warnings.append(
+            f"In {inconsistent} of {asked} pairs the verdict changed with the order: the judge mostly follows the "
+            "places, so the preference says little about the outputs."
+        )
+    if not preference.n and has_ended:
+        warnings.append("There is no pair with a verdict, so the preference is not known.")
+    changes = {
+        "wins": preference.wins,
+        "losses": preference.losses,
+        "ties": preference.ties,
+        "inconsistent": inconsistent,
+        "identical": judged.outcomes["identical"],
+        "unscored": judged.unscored,
+        "unpaired": judged.unpaired,
+        "preference": preference.share,
+        "interval": preference.interval,
+        "p": preference.p,
+        "verdict": preference.verdict if has_ended and preference.n else None,
+        "asked": asked,
+        "first_preferred": judged.asked["A", "A"],
+        "second_preferred": judged.asked["B", "B"],
+        "warnings": warnings,
+        "next": _next_steps(request, judge, judged) if about.status != "running" else about.next,
+    }
+    return about.model_copy(update=changes)
+
+
+def _next_steps(request: PairsRequest, judge: ResolvedJudge, judged: _Judged) -> list[NextStep]:
+    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.run_b}
+    steps = []
+    if judged.unscored:
+        again = request.model_dump(mode="json", exclude_defaults=True)
+        steps.append(NextStep("judge_pairs", again, "Ask again about the pairs without a verdict."))
+    if judged.preference.losses:
+        why = "See the items that the other run won."
+        losses: dict[str, JsonValue] = {"score_name": judge.score_name, "score_threshold": 0.5, "show_failures": True}
+        steps.append(NextStep("analyze_run", run | losses, why))
+    return steps
