@@ -1,8 +1,8 @@
 """Two runs compared by a pairwise judge: what `judge_pairs` answers."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from lfexp_mcp.answers.base import Answer, StoredIn
 from lfexp_mcp.model import Interval, NextStep, RunStatus
@@ -11,7 +11,7 @@ from lfexp_mcp.model import Interval, NextStep, RunStatus
 class PairsAnswer(Answer):
     """How often a judge preferred the outputs of one run to those of another."""
 
-    status: RunStatus
+    status: Annotated[RunStatus, WithJsonSchema({"type": "string"})]
     backend: StoredIn
     run_a: str
     run_b: str
