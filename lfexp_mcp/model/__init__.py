@@ -33,6 +33,7 @@ from lfexp_mcp.model.prompts import (
 )
 from lfexp_mcp.model.provenance import (
     PROVENANCE_KEY,
+    SOURCE_KEY,
     EvaluatorInfo,
     GitState,
     LegacyScale,
@@ -80,6 +81,7 @@ __all__ = [
     "ROUNDING",
     "RUN_MAKERS",
     "RUN_SPEC_FORMAT",
+    "SOURCE_KEY",
     "TEN",
     "TRACE_PLACEHOLDERS",
     "UNIT",

@@ -24,6 +24,8 @@ from lfexp_mcp.model.scale import Scale
 
 PROVENANCE_KEY = "lfexp"
 """Where the provenance is in the metadata of an experiment."""
+SOURCE_KEY = "lfexp_source"
+"""Where in the metadata of a dataset item it is said what it was collected from."""
 MAX_REPEATS = 1000
 
 

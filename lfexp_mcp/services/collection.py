@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import check_dataset_name
-from lfexp_mcp.model import DatasetItem, ItemChoice, ItemResult
+from lfexp_mcp.model import SOURCE_KEY, DatasetItem, ItemChoice, ItemResult
 from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.item_store import OnStored, collected_id
@@ -21,9 +21,6 @@ from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
-
-SOURCE_KEY = "lfexp_source"
-"""Metadata key of what an item was collected from."""
 
 
 async def fill_dataset(
@@ -152,7 +149,9 @@ async def _from_run(
         raise UsageError(f"Run {run_name!r} has no results of items that dataset {dataset!r} has now.")
     chosen = await choose_items(ws, dataset, "", in_run, choice)
     notes += chosen.notes
-    if len(chosen.items) == len(in_run) and choice.run is not None:
+    if choice.run is not None:
+        notes.append("Items chosen by a low score do better next time by chance alone: confirm on all items.")
+    if choice.run is not None and len(chosen.items) == len(in_run):
         notes.append(f"These are all {len(in_run)} items of run {run_name!r}.")
     made = [_item_of_result(name, dataset, run_name, item, results[item.id]) for item in chosen.items]
     items = [item for item in made if item is not None]

@@ -7,10 +7,10 @@ from langfuse import Langfuse
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, NotFoundError, UsageError
-from lfexp_mcp.model import DatasetItem, JudgeMaker, Provenance, RecordedStatus, Repeats, RunPlan, Scale
+from lfexp_mcp.model import SOURCE_KEY, DatasetItem, JudgeMaker, Provenance, RecordedStatus, Repeats, RunPlan, Scale
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.collect_request import CollectRequest
-from lfexp_mcp.services.collection import SOURCE_KEY, fill_dataset
+from lfexp_mcp.services.collection import fill_dataset
 from lfexp_mcp.services.definitions import NewItem
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live

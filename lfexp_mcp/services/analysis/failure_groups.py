@@ -23,7 +23,8 @@ MIN_WITHOUT_PATTERN = 5
 MIN_REPEATED_CHARS = 20
 """Shorter outputs may well be the same for different inputs, unless they are `MIN_REPEATED_SHARE` of the failing."""
 MIN_REPEATED_SHARE = 0.2
-EXAMPLES = 2
+MAX_GROUPS = 10
+"""Of those that an answer shows."""
 MAX_KEY_CHARS = 160
 MAX_WHERE = 3
 
@@ -105,7 +106,8 @@ def show_groups(groupings: Sequence[Grouping], record: RunRecord, size: AnswerSi
     """Show the largest groups at a given size, and count the results that are in none of those shown."""
     worth = [(one, group) for one in groupings for group in one.groups if _is_worth_showing(one, group)]
     worth.sort(key=lambda found: (-len(found[1].items), found[0].by, found[1].where or "", found[1].key))
-    shown = worth[: size.rows]
+    most = min(size.rows, MAX_GROUPS)
+    shown = worth[:most]
     rests: list[tuple[Grouping, Group]] = []
     for one in groupings:
         inside = {id(item) for grouping, group in shown if grouping is one for item in group.items}
@@ -114,7 +116,7 @@ def show_groups(groupings: Sequence[Grouping], record: RunRecord, size: AnswerSi
             rests.append((one, Group(OTHERS, left, len(one.whole), one.where)))
         elif len(left) >= MIN_WITHOUT_PATTERN and not any(grouping is one for grouping, _ in worth):
             rests.append((one, Group("(no pattern)", left, len(one.whole), one.where)))
-    return [_show(one, group, record, size) for one, group in (*shown, *rests[: size.rows])]
+    return [_show(one, group, record, size) for one, group in (*shown, *rests[:most])]
 
 
 def _is_worth_showing(grouping: Grouping, group: Group) -> bool:
@@ -125,7 +127,7 @@ def _is_worth_showing(grouping: Grouping, group: Group) -> bool:
 
 def _show(grouping: Grouping, group: Group, record: RunRecord, size: AnswerSize) -> FailureGroup:
     items = len({item.item_id for item in group.items})
-    text = size.truncate_optional(mask(group.text) if group.text is not None else None)
+    text = None if group.text is None else truncate_text(mask(group.text), min(size.text_chars, MAX_KEY_CHARS))
     key = truncate_text(mask(group.key), MAX_KEY_CHARS)
     return FailureGroup(
         by=grouping.by,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import SliceResult, SliceVerdict
+from lfexp_mcp.model import SOURCE_KEY
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.significance import ALPHA, holm
 from lfexp_mcp.statistics.subgroups import SubgroupDifference, compare_with_rest
@@ -96,7 +97,8 @@ def _verdict(difference: SubgroupDifference, p: float | None, *, has_scale: bool
 def _slices(values: ScoredRun) -> Iterator[_Slice]:
     by_key: dict[str, dict[str, set[str]]] = {}
     for item_id, item in first_results(values.record).items():
-        for key, value in _labels(item.metadata):
+        # What an item was collected from, and what was answered then, is no kind of item.
+        for key, value in _labels({key: value for key, value in item.metadata.items() if key != SOURCE_KEY}):
             by_key.setdefault(key, {}).setdefault(value, set()).add(item_id)
     for key, members in sorted(by_key.items()):
         if _is_category(members):

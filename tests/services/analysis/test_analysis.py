@@ -333,10 +333,17 @@ async def test_ten_failures_are_explained_in_3500_tokens(workspace: Workspace) -
         )
         for n in range(120)
     ]
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    results += [
+        Recorded(
+            f"failed-{n}", output=f"Error: {words[n % 12]} went wrong, which is told at length here. " * 9, failed=True
+        )
+        for n in range(36)
+    ]
     await record_run(workspace, dataset, "run", results)
     request = AnalyzeRequest(dataset=dataset.name, run_name="run", show_failures=True)
     answer = await analyze_run(workspace, request)
-    assert len(answer.failures.items) == 10
+    assert (len(answer.failures.items), len(answer.groups)) == (10, 11)
     assert len(answer.model_dump_json()) / 4 <= 3_500
     longer = await analyze_run(workspace, request.model_copy(update={"limit": 30}))
     assert len(longer.failures.items) > 20
