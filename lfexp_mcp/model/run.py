@@ -72,6 +72,8 @@ class RunRecord:
     """None where it is not known, as for runs made by others."""
     scoring: RunStatus | None = None
     """The status of the newest scoring of it, by `score_run`; None if there was none since it ran."""
+    older_scores: frozenset[str] = frozenset()
+    """Names of scores that are named with their makers, since newer ones have the plain name."""
 
     @property
     def part_shown(self) -> str | None:

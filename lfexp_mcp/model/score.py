@@ -72,3 +72,4 @@ class EvaluatorFailure:
     error: str
     maker: RunMaker | None = None
     """Which of the makers of such a score failed; None where that is not known."""
+    at: datetime | None = None

@@ -17,6 +17,8 @@ from lfexp_mcp.runs.run_state import RunState
 
 _ITEM = ("langfuse.experiment.id", "langfuse.experiment.item.id")
 """Attributes that name the experiment and dataset item of a span."""
+SCORED_ITEM = ("lfexp.experiment.id", "lfexp.experiment.item.id")
+"""The same of a span of a scoring, which Langfuse is not to count among those of the experiment."""
 
 
 def is_batch(content: bytes) -> bool:
@@ -79,10 +81,11 @@ def drop_spans(batch: bytes, unwanted: Callable[[str, str], tuple[str, str]]) ->
     dropped: set[bytes] = set()
     for scope in scopes:
         for span in scope.spans:
-            values = {each.key: each.value.string_value for each in span.attributes if each.key in _ITEM}
-            if len(values) < len(_ITEM):
+            values = {each.key: each.value.string_value for each in span.attributes}
+            named = next((names for names in (_ITEM, SCORED_ITEM) if values.keys() >= {*names}), None)
+            if named is None:
                 continue
-            trace_id, root = unwanted(*(values[name] for name in _ITEM))
+            trace_id, root = unwanted(*(values[name] for name in named))
             if span.trace_id.hex() == trace_id or root in _lineage(span.span_id, parents):
                 dropped.add(span.span_id)
     if not dropped:

@@ -140,16 +140,17 @@ def _failure_warnings(record: RunRecord) -> Iterator[str]:
     reasons: dict[str, Counter[str]] = {}
     for item in record.items:
         for missing in item.unscored:
-            reasons.setdefault(missing.name, Counter())[missing.error] += 1
+            if missing.name not in record.older_scores:
+                reasons.setdefault(missing.name, Counter())[missing.error] += 1
     for name, errors in sorted(reasons.items(), key=lambda entry: -entry[1].total())[:MAX_NAMES]:
         ((reason, count),) = errors.most_common(1)
         shown = reason.rstrip(".") if len(reason) <= MAX_REASON_CHARS else f"{reason[:MAX_REASON_CHARS]}…"
         judged = record.plan is not None and name in record.plan.scores
-        judge = ", asking a new version of the judge if `judges` names it" if judged else ""
+        call = "the same score_run call" if record.scoring is not None and not judged else "a resume"
         yield (
             f"{errors.total()} of {len(record.items)} results were not scored by {name!r}; they are not counted as "
-            f"zero. Most common reason ({count}): {shown}. Once that is fixed, a resume scores them without running "
-            f"the task{judge}."
+            f"zero. Most common reason ({count}): {shown}. Once that is fixed, {call} scores them without running "
+            "the task."
         )
 
 

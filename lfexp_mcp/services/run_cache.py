@@ -136,6 +136,8 @@ class RunCache:
         self._reading: dict[str, _Reading] = {}
         self.merged: Memo[RunRecord] = Memo()
         """A run's results in Langfuse merged with its journal, by both."""
+        self.named: Memo[RunRecord] = Memo()
+        """A run with its scores named by their makers, by the run as it was read."""
         self.summaries = Summaries()
         self.described: Memo[RunAnswer] = Memo()
         """The answer that describes an ended run, by its summary."""

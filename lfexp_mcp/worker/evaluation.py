@@ -60,7 +60,7 @@ class ScoreCollector:
         self.scores += [self._score(*evaluated) for evaluated in outcome if evaluated[0].name not in names]
         if taken:
             error = f"Scores with these names already exist: {', '.join(taken)}. Give each a name of its own."
-            self.failures.append(EvaluatorFailure(evaluator, error_text(error), maker))
+            self.failures.append(EvaluatorFailure(evaluator, error_text(error), maker, CLOCK.now()))
 
     def _score(self, evaluation: Evaluation, maker: RunMaker) -> Score:
         ended, name = self._ended, evaluation.name
@@ -195,7 +195,7 @@ class ItemEvaluation:
             except LfexpError as error:
                 text = error_text(str(error))
                 span.fail({"error": text}, text)
-                return EvaluatorFailure(evaluator.score_name, text, evaluator.maker)
+                return EvaluatorFailure(evaluator.score_name, text, evaluator.maker, CLOCK.now())
             span.succeed([_describe(evaluation) for evaluation, _ in evaluated])
             return evaluated
 
@@ -265,7 +265,7 @@ class RunEvaluation:
                 try:
                     outcome = await makers.call(self._user_code, partial(evaluator.call, results))
                 except LfexpError as error:
-                    outcome = EvaluatorFailure(evaluator.name, str(error), makers.default)
+                    outcome = EvaluatorFailure(evaluator.name, str(error), makers.default, CLOCK.now())
                 collector.add(evaluator.name, makers.default, outcome)
             event = RunScored(
                 repeat=repeat,

@@ -100,11 +100,9 @@ class Run:
     async def _execute(self, settlement: Settlement, models: ModelClient) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec
-        metadata = [
-            None if run.scores_only else run.provenance.experiment_metadata(run_spec, repeat)
-            for repeat in range(run_spec.repeats)
-        ]
-        tracer = RunTracer(self._sdk, run_spec, ItemSpans(run_spec, metadata), run.outbox)
+        metadata = [run.provenance.experiment_metadata(run_spec, repeat) for repeat in range(run_spec.repeats)]
+        spans = ItemSpans(run_spec, metadata, scores_only=run.scores_only)
+        tracer = RunTracer(self._sdk, run_spec, spans, run.outbox)
         recorder = Recorder(run.journal, run.outbox, tracer, settlement.expected)
         execution = assemble(
             run,

@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded
+from lfexp_mcp.runs.span_batches import SCORED_ITEM
 
 ROOT_SPAN = "experiment-item-run"
 TASK_SPAN = "experiment-item-task"
@@ -29,11 +30,21 @@ ROOT_OBSERVATION = NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 
 
 class ItemSpans:
-    """The attributes of one run's spans, from the run spec and the metadata of each repetition's experiment, if any."""
+    """The attributes of one run's spans.
 
-    def __init__(self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue] | None]) -> None:
+    Args:
+        run_spec: The run spec.
+        metadata: Of the experiment of each repetition.
+        scores_only: Whether they are of a scoring: they belong to the traces of the results, not to the experiment,
+            of which Langfuse shows the name, metadata and end of its newest span.
+    """
+
+    def __init__(
+        self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue]], *, scores_only: bool = False
+    ) -> None:
         self._run_spec = run_spec
-        self._metadata = [json.dumps(each, ensure_ascii=False) if each is not None else None for each in metadata]
+        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
+        self._scores_only = scores_only
 
     def shared_attributes(self, item: DatasetItem, repeat: int) -> dict[str, str]:
         """Return the attributes of all spans of an item, those of the user's code included."""
@@ -44,13 +55,18 @@ class ItemSpans:
             NAMES.EXPERIMENT_NAME: experiment.name,
             NAMES.EXPERIMENT_DATASET_ID: self._run_spec.dataset_id,
             NAMES.EXPERIMENT_ITEM_ID: item.id,
+            NAMES.EXPERIMENT_METADATA: self._metadata[repeat],
         }
-        # Spans of a scoring leave the experiment its metadata.
-        if (metadata := self._metadata[repeat]) is not None:
-            attributes[NAMES.EXPERIMENT_METADATA] = metadata
         if item.metadata:
             attributes[NAMES.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
         return attributes
+
+    def evaluation_attributes(self, item: DatasetItem, repeat: int, observation_id: str) -> dict[str, str]:
+        """Return the attributes of all spans of an evaluation."""
+        if not self._scores_only:
+            return {**self.shared_attributes(item, repeat), ROOT_OBSERVATION: observation_id}
+        of = dict(zip(SCORED_ITEM, (self._run_spec.experiments[repeat].id, item.id), strict=True))
+        return {NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT, **of}
 
     def task_attributes(self, item: DatasetItem, repeat: int, observation_id: str) -> dict[str, str]:
         """Return the attributes of the two spans around the task, the shared ones included."""

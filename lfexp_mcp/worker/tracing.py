@@ -148,7 +148,7 @@ class RunTracer:
     @contextmanager
     def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
         """Open the span around the evaluators of one result, a child of its root, after `round` earlier evaluations."""
-        shared = {**self._spans.shared_attributes(item, ended.repeat), ROOT_OBSERVATION: ended.observation_id}
+        shared = self._spans.evaluation_attributes(item, ended.repeat, ended.observation_id)
         root = NonRecordingSpan(span_context(ended.trace_id, ended.root_id))
         parent = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, trace.set_span_in_context(root, context.Context()))
         ids = (int(evaluation_id(ended.observation_id, round), 16),)

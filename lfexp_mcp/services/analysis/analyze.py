@@ -18,6 +18,7 @@ from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
+from lfexp_mcp.scores.score_names import plain_name
 from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
 from lfexp_mcp.services.analysis.failure_groups import Grouping, find_groups, show_groups
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
@@ -111,6 +112,9 @@ async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
 async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start: int) -> _Found:
     summary = await summarise_in_time(ws, record, math.inf)
     values = ScoredRun(record, summary.interpretations, summary.humans)
+    if request.score_name is not None:
+        makers = {name: how.makers for name, how in values.interpretations.items()}
+        request = request.model_copy(update={"score_name": plain_name(request.score_name, [makers])})
     scores = _scores_to_explain(values, request.score_name)
     described = await describe_run(ws, record, summary)
     threshold = _threshold(request, values)

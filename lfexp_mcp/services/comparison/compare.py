@@ -1,7 +1,7 @@
 """Comparing runs of a dataset item by item, and gating on the result."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 from pydantic import JsonValue
@@ -17,8 +17,9 @@ from lfexp_mcp.answers.comparison import (
     ScoreComparison,
 )
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import JudgeMaker, NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.score_names import name_alike, plain_name
 from lfexp_mcp.scores.warnings import score_warnings
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.comparison.changes import (
@@ -30,14 +31,14 @@ from lfexp_mcp.services.comparison.changes import (
     show_changes,
 )
 from lfexp_mcp.services.comparison.comparability import find_issues
-from lfexp_mcp.services.comparison.conditions import parse_condition
+from lfexp_mcp.services.comparison.conditions import Condition, parse_condition
 from lfexp_mcp.services.comparison.gate_input import gate_input
 from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.score_summaries import summarise_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
@@ -85,9 +86,11 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     conditions = [parse_condition(expression) for expression in request.fail_if or []]
     baseline = request.baseline or request.runs[0]
     names = [baseline, *(name for name in request.runs if name != baseline)]
-    records = [await read_run(ws, request.dataset, name) for name in names]
+    recorded = [await read_recorded_run(ws, request.dataset, name) for name in names]
+    records = await anyio.to_thread.run_sync(name_alike, recorded)
     scales = await configured_scales(ws, (score for record in records for score in record.scores))
     runs = [interpret_run(record, scales) for record in records]
+    request, conditions = _by_plain_names(request, conditions, runs)
     usages = [await read_task_usage(ws, record) for record in records]
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
@@ -115,6 +118,17 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         ],
     )
     return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)
+
+
+def _by_plain_names(
+    request: CompareRequest, conditions: Sequence[Condition], runs: Sequence[ScoredRun]
+) -> tuple[CompareRequest, list[Condition]]:
+    """Take a name with the maker that has the plain name in these runs for that one."""
+    makers = [{name: how.makers for name, how in run.interpretations.items()} for run in runs]
+    given = {name: getattr(request, name) for name in ("score_name", "primary_score")}
+    plain = {name: plain_name(value, makers) for name, value in given.items() if value is not None}
+    named = [one if one.name is None else replace(one, name=plain_name(one.name, makers)) for one in conditions]
+    return request.model_copy(update=plain), named
 
 
 def _scores_to_compare(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
@@ -192,7 +206,7 @@ def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerS
         pass_mark=PASS_MARK,
         min_delta=request.min_delta or DEFAULT_MIN_DELTA,
         warnings=warnings,
-        next=_next_steps(request, found.metrics[-1].run, changes),
+        next=[*_next_steps(request, found.metrics[-1].run, changes), *_score_steps(request, found.comparisons)],
     )
 
 
@@ -211,3 +225,19 @@ def _next_steps(request: CompareRequest, last_run: str, changes: Sequence[Change
         why = f"List more of the items {longer.kind}; each list has its own next_cursor."
         steps.append(NextStep("compare_runs", {**given, "cursor": longer.next_cursor}, why))
     return steps
+
+
+def _score_steps(request: CompareRequest, comparisons: Sequence[_RunComparison]) -> list[NextStep]:
+    """Propose to score a run with the judge of a score that it lacks, or has by another judge only."""
+    for one in comparisons:
+        for compared in one.scores:
+            if compared.verdict != "not comparable":
+                continue
+            baseline, run = (each.interpretations.get(compared.score) for each in (one.pair.baseline, one.pair.run))
+            lacking, how = (one.pair.run, baseline) if run is None else (one.pair.baseline, run)
+            judge = next((maker for maker in how.makers if isinstance(maker, JudgeMaker)), None) if how else None
+            if judge is not None and judge.version is not None:
+                arguments: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": lacking.name}
+                arguments["judges"] = [f"{judge.prompt}:{judge.version}"]
+                return [NextStep("score_run", arguments, f"Score {lacking.name!r} with the judge that it lacks.")]
+    return []

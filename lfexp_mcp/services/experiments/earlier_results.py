@@ -68,5 +68,4 @@ def items_of(results: Iterable[ItemResult], known: Sequence[DatasetItem]) -> lis
         if item is None or not same_content(item, result):
             item = DatasetItem(result.item_id, result.input, result.expected_output, result.metadata)
         taken.setdefault(result.item_id, item)
-    order = {item.id: position for position, item in enumerate(known)}
-    return sorted(taken.values(), key=lambda item: order.get(item.id, len(order)))
+    return [*taken.values()]

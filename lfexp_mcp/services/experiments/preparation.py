@@ -25,7 +25,7 @@ from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.requests import RunRequest, ScoringRequest
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
-from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
@@ -166,7 +166,7 @@ async def _prepare_new(
     if experiment is None:
         chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
         return PreparedRun(folder, await _new_run_spec(ws, request, dataset, chosen, heads), chosen.items)
-    record = await read_run(ws, dataset.name, request.run_name)
+    record = await read_recorded_run(ws, dataset.name, request.run_name)
     results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
     part = record.plan.part if record.plan else None
     chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})

@@ -18,7 +18,7 @@ from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
-from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -77,7 +77,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     is_new, state = not folder.has_started(), RunState()
     if not is_new:
         state = await released_state(ws, folder, request.run_name, dataset.name)
-    record = await read_run(ws, dataset.name, request.run_name)
+    record = await read_recorded_run(ws, dataset.name, request.run_name)
     results = [item for item in record.items if item.status != "pending"]
     if not any(item.status == "succeeded" for item in results):
         resume = resume_step(dataset.name, request.run_name)

@@ -1,10 +1,10 @@
 """How complete a run is in Langfuse, for a run without a journal on this machine."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import get_args
 
-from lfexp_mcp.gateway import STATUS_SCORE_NAME, Experiment, find_status_score, read_recorded_status
+from lfexp_mcp.gateway import SCORING_SCORE_NAME, STATUS_SCORE_NAME, Experiment, find_status_score, read_recorded_status
 from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,
@@ -15,6 +15,8 @@ from lfexp_mcp.model import (
     RunPlan,
     RunRecord,
     RunStatus,
+    Score,
+    ScriptMaker,
 )
 from lfexp_mcp.services.runs.score_attribution import RunMakers
 from lfexp_mcp.services.workspace import Workspace
@@ -27,26 +29,54 @@ NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
 
 
 @dataclass(frozen=True, slots=True)
+class _Status:
+    """The status that a run, or a scoring of it, recorded."""
+
+    recorded: RecordedStatus
+    failed: Mapping[str, frozenset[tuple[int, str]] | None]
+    """By score or evaluator, the results that it failed on, as repetition and item id; None if not all are listed."""
+
+    @classmethod
+    def of(cls, score: Score | None) -> "_Status | None":
+        """Read the status; None if this version cannot."""
+        recorded = read_recorded_status(score) if score is not None else None
+        if recorded is None:
+            return None
+        return cls(
+            recorded,
+            {
+                name: frozenset(missing.results) if missing.count <= len(missing.results) else None
+                for name, missing in recorded.unscored.items()
+            },
+        )
+
+    def failed_on(self, item: ItemResult) -> Iterator[str]:
+        """The scores or evaluators that failed, or may have failed, on a result."""
+        for name, results in self.failed.items():
+            if results is None or (item.repeat, item.item_id) in results:
+                yield name
+
+
+@dataclass(frozen=True, slots=True)
 class Completeness:
     """What a run recorded in Langfuse about all that it is to have."""
 
     provenance: Provenance | None
     """None for runs of others."""
-    recorded: RecordedStatus | None = None
+    status: _Status | None = None
     """None for runs of others, and of version 0.1."""
-    failed: Mapping[str, frozenset[tuple[int, str]] | None] = field(default_factory=dict)
-    """By score or evaluator, the results that it failed on, as repetition and item id; None if not all are listed."""
+    scorings: tuple[_Status, ...] = ()
+    """What has scored it again, of runs of others too."""
+
+    @property
+    def recorded(self) -> RecordedStatus | None:
+        """How the run stands; None as for `status`."""
+        return self.status.recorded if self.status else None
 
     @property
     def plan(self) -> RunPlan | None:
         """What the run is to do; None for runs of others, and of version 0.1."""
         return self.recorded.plan if self.recorded else self.provenance.plan if self.provenance else None
-
-    @property
-    def judge_versions(self) -> dict[str, int]:
-        """The versions of the judges' prompts, by name."""
-        judges = self.plan.judges.values() if self.plan else ()
-        return {judge.prompt: judge.version for judge in judges if judge.version is not None}
 
     def run_makers(self, ids: Mapping[str, RunMaker]) -> RunMakers:
         """Return what is known of the makers of the run's scores.
@@ -56,34 +86,46 @@ class Completeness:
         """
         makers: dict[RunMaker, None] = dict.fromkeys(self.recorded.makers if self.recorded else ())
         makers |= dict.fromkeys(self.plan.makers if self.plan else ())
-        has_ended = self.recorded is not None and self.recorded.status != "running"
+        makers |= dict.fromkeys(
+            maker for one in self.scorings for maker in (*one.recorded.makers, *one.recorded.plan.makers)
+        )
+        has_ended = self.recorded.status != "running" if self.recorded else bool(self.scorings and not self.provenance)
+        has_ended = has_ended and all(one.recorded.status != "running" for one in self.scorings)
         return RunMakers(tuple(makers), ids, complete=has_ended, legacy=None if self.plan else self.provenance)
 
     def unscored_of(self, item: ItemResult) -> tuple[EvaluatorFailure, ...]:
         """Return the scores that a good result should have but has not."""
         legacy = self.provenance.scales if self.provenance else None
         expected = self.plan.scores if self.plan else tuple(legacy or ())
-        result = (item.repeat, item.item_id)
-        failed = [name for name, results in self.failed.items() if results is None or result in results]
-        scored = {score.name for score in item.scores if score.maker.origin == "run"}
-        names = dict.fromkeys((*expected, *failed))
-        return tuple(EvaluatorFailure(name, NOT_IN_LANGFUSE) for name in names if name not in scored)
+        again = [maker for scoring in self.scorings for maker in scoring.recorded.plan.makers]
+        own = (score for score in item.scores if score.maker.origin == "run")
+        scored = {score.name for score in own if not any(maker.is_same(score.maker) for maker in again)}
+        names = dict.fromkeys((*expected, *(self.status.failed_on(item) if self.status else ())))
+        missing = [EvaluatorFailure(name, NOT_IN_LANGFUSE) for name in names if name not in scored]
+        return (*missing, *(failure for scoring in self.scorings for failure in _unscored_again(scoring, item)))
+
+
+def _unscored_again(status: "_Status", item: ItemResult) -> Iterator[EvaluatorFailure]:
+    """What of a scoring a result lacks."""
+    plan = status.recorded.plan
+    for name in dict.fromkeys((*plan.judges, *status.failed_on(item))):
+        functions = (maker for maker in plan.makers if isinstance(maker, ScriptMaker) and maker.function == name)
+        maker = plan.judges.get(name) or next(functions, None)
+        if maker is None or not any(maker.is_same(score.maker) for score in item.scores):
+            yield EvaluatorFailure(name, NOT_IN_LANGFUSE, maker, status.recorded.at)
 
 
 async def read_completeness(ws: Workspace, head: Experiment) -> Completeness:
     """Read what a run recorded in Langfuse about all that it is to have."""
     provenance = Provenance.of(head.metadata)
-    if find_status_score(head.scores, head.id) is None:
+    if all(score.name not in (STATUS_SCORE_NAME, SCORING_SCORE_NAME) for score in head.scores):
         return Completeness(provenance)
     # Langfuse lists the scores of an experiment without their metadata.
-    score = find_status_score(await ws.gateway.scores.find(experiment_id=head.id, name=STATUS_SCORE_NAME), head.id)
-    recorded = read_recorded_status(score) if score is not None else None
-    unscored = recorded.unscored if recorded else {}
-    failed = {
-        name: frozenset(missing.results) if missing.count <= len(missing.results) else None
-        for name, missing in unscored.items()
-    }
-    return Completeness(provenance, recorded, failed)
+    scores = await ws.gateway.scores.find(experiment_id=head.id)
+    scorings = [_Status.of(score) for score in scores if score.name == SCORING_SCORE_NAME]
+    return Completeness(
+        provenance, _Status.of(find_status_score(scores, head.id)), tuple(one for one in scorings if one is not None)
+    )
 
 
 def listed_status(experiment: Experiment) -> RunStatus | None:
@@ -121,6 +163,9 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
         for item in record.items
     )
     record = replace(record, items=items)
+    if completeness.scorings:
+        newest = max((scoring.recorded for scoring in completeness.scorings), key=lambda recorded: recorded.at)
+        record = replace(record, scoring=_status_of(newest.status))
     recorded, plan = completeness.recorded, completeness.plan
     if plan is None:
         return await _compare_with_dataset(ws, record)

@@ -33,7 +33,7 @@ class OutdatedJudge:
         """What to do about it."""
         return (
             f"Judge {self.name!r} scored in version {self.version}; its latest version is {self.latest}. "
-            f"To score with that one what is unscored, resume the run with {self.reference!r} among its `judges`."
+            f"score_run with {self.reference!r} among its `judges` scores all results with that one."
         )
 
 
@@ -42,7 +42,7 @@ async def outdated_judges_of(ws: Workspace, record: RunRecord) -> list[OutdatedJ
 
     Langfuse is asked only about judges that left results unscored; if it does not answer in time, there are none.
     """
-    unscored = {missing.name for item in record.items for missing in item.unscored}
+    unscored = {missing.name for item in record.items for missing in item.unscored}.difference(record.older_scores)
     judges = record.plan.judges if record.plan and unscored else {}
     return await find_outdated(ws, (judge for score, judge in judges.items() if score in unscored))
 

@@ -10,8 +10,18 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
-from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, RunPlan, RunRecord, Score
+from lfexp_mcp.model import (
+    PROVENANCE_KEY,
+    RUN_MAKERS,
+    EvaluatorFailure,
+    ItemResult,
+    Provenance,
+    RunPlan,
+    RunRecord,
+    Score,
+)
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
@@ -31,7 +41,20 @@ LANGFUSE_S_PER_RESULT = 0.0001
 async def read_run(
     ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, until: float | None = None
 ) -> RunRecord:
-    """Read any run of a dataset, including runs that others recorded.
+    """Read any run of a dataset as `read_recorded_run` does, with its scores named by `name_scores`."""
+    return await named(ws, await read_recorded_run(ws, dataset, run_name, max_age_s=max_age_s, until=until))
+
+
+async def named(ws: Workspace, record: RunRecord) -> RunRecord:
+    """Return a run with its scores named by `name_scores`; for the same record the same."""
+    memo = ws.run_cache.named
+    return memo.find(record) or memo.keep(await anyio.to_thread.run_sync(name_scores, record), record)
+
+
+async def read_recorded_run(
+    ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, until: float | None = None
+) -> RunRecord:
+    """Read any run of a dataset, including runs that others recorded. Its scores have their own names.
 
     A run that is running on this machine is read from its journal. Otherwise Langfuse's results count, and the journal
     adds what Langfuse does not show yet. If the journal cannot be read, Langfuse's results are returned; if Langfuse
@@ -132,7 +155,7 @@ async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[Item
 def _commented(score: Score, full: Score | None) -> Score:
     if full is None or score.comment is not None:
         return score
-    return replace(full, value=score.value, data_type=score.data_type, maker=score.maker)
+    return replace(full, name=score.name, value=score.value, data_type=score.data_type, maker=score.maker)
 
 
 async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoReturn:
@@ -268,10 +291,14 @@ def _merge_scores(shown: ItemResult, kept: ItemResult) -> tuple[ItemResult, int]
     missing = [score for score in kept.scores if score.id not in visible]
     scores = newest_scores((*(_commented(score, own.get(score.id)) for score in shown.scores), *missing))
     # A resume on another machine may have scored what was missing here.
-    since = {score.name for score in shown.scores if score.id not in own and score.maker.origin == "run"}
-    unscored = tuple(failure for failure in kept.unscored if failure.name not in since)
+    since = [score for score in shown.scores if score.id not in own and score.maker.origin == "run"]
+    unscored = tuple(failure for failure in kept.unscored if not any(_mends(score, failure) for score in since))
     # The journal has values as the task returned them; Langfuse may have only their text.
     return replace(kept, scores=scores, unscored=unscored), len(missing)
+
+
+def _mends(score: Score, failure: EvaluatorFailure) -> bool:
+    return score.name == failure.name and (failure.maker is None or failure.maker.is_same(score.maker))
 
 
 def _supersedes(kept: ItemResult, shown: ItemResult) -> bool:

@@ -12,7 +12,7 @@ from lfexp_mcp.answers.run import ModelUse, RunAnswer, total_cost
 from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import JudgeMaker, NextStep, Progress, RunRecord, RunSpec
+from lfexp_mcp.model import NextStep, Progress, RunRecord, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.warnings import nothing_scores
 from lfexp_mcp.services.launches import Launch
@@ -21,10 +21,12 @@ from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
+from lfexp_mcp.services.runs.read_run import named
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.workspace import Workspace
 
 PRICES_PATIENCE_S = 2.0
+RESCORED_LIMITS = {"max_concurrency", "max_cost"}
 RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_error", "max_cost"}
 READING_DATASET = "The run is being prepared: its dataset and judges are being read from Langfuse. No item has started."
 STARTING_WORKER = "The run is being prepared: its worker process is starting. No item has started."
@@ -43,7 +45,7 @@ async def describe_journal(ws: Workspace, folder: RunFolder, until: float = math
         StateError: The folder cannot be read.
     """
     try:
-        record = await read_journal(ws, folder, until)
+        record = await named(ws, await read_journal(ws, folder, until))
         return await describe_run(ws, record, await summarise_in_time(ws, record, until))
     except UnreadError as unread:
         return await describe_unread(ws, folder, unread)
@@ -121,7 +123,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         errors=summary.errors,
         warnings=[*record.warnings, *summary.warnings, *(judge.advice for judge in outdated)],
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
-        next=_next_steps(record, undelivered, follower.run_spec if follower else None, outdated),
+        next=_next_steps(record, undelivered, follower, outdated),
     )
 
 
@@ -177,15 +179,22 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
 
 
 def _next_steps(
-    record: RunRecord, undelivered: int, run_spec: RunSpec | None, outdated: Sequence[OutdatedJudge]
+    record: RunRecord, undelivered: int, follower: Follower | None, outdated: Sequence[OutdatedJudge]
 ) -> list[NextStep]:
     if record.status == "running":
         return running_steps(record.dataset, record.run_name)
     steps = []
+    run_spec = follower.run_spec if follower else None
+    scorer = follower.state.scorer if follower else None
+    again = scorer.provenance.plan.makers if scorer and scorer.provenance.plan else ()
+    failures = [one for item in record.items for one in item.unscored if one.name not in record.older_scores]
+    of_scoring = [one for one in failures if any(maker.is_same(one.maker) for maker in again)]
+    if follower and record.scoring is not None and (record.scoring != "completed" or of_scoring):
+        steps += _score_steps(record, follower.folder.scoring())
     bare = nothing_scores(record)
     # A run that may be running on another machine is not to be resumed here.
     if record.status != "unknown" and (
-        record.status != "completed" or undelivered or bare or any(item.unscored for item in record.items)
+        record.status != "completed" or undelivered or bare or len(failures) > len(of_scoring)
     ):
         steps.append(_resume_step(record, run_spec, _judges_to_name(record, outdated), bare=bare))
     if any(item.status == "failed" or item.scores or item.unscored for item in record.items):
@@ -199,15 +208,26 @@ def _next_steps(
 
 
 def _judges_to_name(record: RunRecord, outdated: Sequence[OutdatedJudge]) -> list[JsonValue]:
-    """The judges that a resume has to name so that outdated versions that scored nothing are replaced, else none."""
-    if not outdated:
-        return []
-    makers = (score.maker for score in record.scores)
-    scored = {(maker.prompt, maker.version) for maker in makers if isinstance(maker, JudgeMaker)}
-    instead = {judge.name: judge.reference for judge in outdated if (judge.name, judge.version) not in scored}
+    """The judges that a resume has to name if some of them have newer versions, else none."""
+    instead = {judge.name: judge.reference for judge in outdated}
     if not instead or record.plan is None:
         return []
     return [instead.get(judge.prompt, f"{judge.prompt}:{judge.version}") for judge in record.plan.judges.values()]
+
+
+def _score_steps(record: RunRecord, scoring: RunSpec | None) -> list[NextStep]:
+    """Propose to go on with a scoring."""
+    if scoring is None:
+        return []
+    arguments: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
+    if scoring.judges:
+        arguments["judges"] = [f"{judge.name}:{judge.version}" for judge in scoring.judges]
+    if scoring.evaluator_script:
+        arguments["evaluator_script"] = str(scoring.evaluator_script)
+    if scoring.evaluators:
+        arguments["evaluators"] = [{**each.options, "name": each.name} for each in scoring.evaluators]
+    arguments |= scoring.limits.model_dump(mode="json", exclude_defaults=True, include=RESCORED_LIMITS)
+    return [NextStep("score_run", arguments, "Go on with the scoring: only what it has not scored is scored.")]
 
 
 def _resume_step(record: RunRecord, run_spec: RunSpec | None, judges: list[JsonValue], *, bare: bool) -> NextStep:

@@ -7,7 +7,7 @@ others the metadata is read, unless the makers are known to be complete.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, Provenance, RunMaker, Score
+from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, Provenance, RunMaker, Score, ScriptMaker
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
 
@@ -97,14 +97,16 @@ def _changed(result: ItemResult, change: Callable[[Score, ItemResult], Score]) -
 
 
 def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
-    """Keep the newest score per name and maker (a script before and after an edit is one maker), and all of humans."""
+    """Keep the newest score per name and maker (all functions of a script are one maker), and all of humans."""
     kept: dict[tuple[str, object], Score] = {}
     for score in sorted(
         scores, key=lambda score: score.timestamp.timestamp() if score.timestamp else 0.0, reverse=True
     ):
         maker = score.maker
         is_own = isinstance(maker, JudgeMaker | BuiltInMaker)
-        which = maker if is_own else score.id if maker.origin == "human" else maker.origin
+        which: object = maker if is_own else score.id if maker.origin == "human" else maker.origin
+        if isinstance(maker, ScriptMaker):
+            which = maker.sha256
         kept.setdefault((score.name, which), score)
     return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
 
