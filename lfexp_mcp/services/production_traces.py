@@ -155,7 +155,7 @@ async def _pages(
         ids = commented if ids is None else ids & commented
     if ids is None:
         narrow = bool(wanted.name or wanted.where or wanted.score)
-        pages = ws.gateway.observations.roots(check.conditions(), expand, 1000 if narrow else max(2 * count, BATCH))
+        pages = ws.gateway.observations.roots(check.conditions(), expand, 200 if narrow else max(2 * count, BATCH))
         async for page in pages:
             yield page
         return

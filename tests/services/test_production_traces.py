@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,10 @@ def _world(store: StoreConnection) -> World:
     world.trace("t10", metadata={"plan": "pro", "seats": "12"})
     world.trace("t11", "chat")
     world.trace("t12", "chat", trace_name=None)
-    for key, value in (("t8", 0.3), ("t8", 0.3), ("t8", 0.9), ("t9", 0.4), ("t2", 0.5)):
-        sdk.create_score(name="quality", value=value, trace_id=world.traces[key])
-        sdk.flush()
-        time.sleep(0.002)
+    now = datetime.now(UTC)
+    for place, (key, value) in enumerate((("t8", 0.3), ("t8", 0.9), ("t9", 0.4), ("t2", 0.5))):
+        when = now + timedelta(seconds=place)
+        sdk.create_score(name="quality", value=value, trace_id=world.traces[key], timestamp=when)
     sdk.create_score(name="tone", value=5, trace_id=world.traces["t2"])
     sdk.flush()
     return world
