@@ -119,6 +119,21 @@ def specified(tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
+@pytest.fixture
+async def silent_langfuse(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings of a server that takes requests and never answers one."""
+
+    async def take(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, take)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        yield settings.model_copy(update={"langfuse_url": f"http://127.0.0.1:{port}"})
+        tasks.cancel_scope.cancel()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _calls_that_may_take_long() -> Iterator[None]:
     """A call to a server in this process has as long as it needs, also on a machine that is busy."""

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 from mcp import Client, MCPError
-from mcp.types import INVALID_PARAMS, TextResourceContents
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, TextResourceContents
 from pydantic import JsonValue
 
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
+from lfexp_mcp.tools import tool
 from lfexp_mcp.tools.server import build_server
 from tests.services.recording import Recorded, record_run
 from tests.tools.conftest import Caller, WriteScript
@@ -159,6 +160,17 @@ async def test_a_large_dataset_is_shown_by_its_first_page_with_the_way_on(caller
     pages = [{item["item_id"] for item in page["items"]} for page in (shown, rest)]  # type: ignore[index, union-attr, call-overload]
     assert all(pages)
     assert pages[0].isdisjoint(pages[1])
+
+
+async def test_a_langfuse_that_does_not_answer_is_an_error_within_the_time_of_a_call(
+    silent_langfuse: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool, "MIN_LIMIT_S", 0.0)
+    monkeypatch.setattr(tool, "GRACE_S", 0.5)
+    async with Client(build_server(silent_langfuse)) as client:
+        with pytest.raises(MCPError, match="did not end within") as failed:
+            await client.read_resource("langfuse://datasets")
+        assert failed.value.error.code == INTERNAL_ERROR
 
 
 async def test_resources_are_read_over_stdio(stdio: Caller) -> None:
