@@ -57,7 +57,7 @@ class ToolCalls(BuiltIn):
         if self.source == "output":
             if output is None:
                 raise UnscoredError("The output is null, not a list of calls.")
-            made = read_trajectory(output)
+            made = read_trajectory(output, "output")
         elif trace is None:
             raise UnscoredError("There is no trace.")
         else:

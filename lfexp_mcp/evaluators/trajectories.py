@@ -78,8 +78,8 @@ def _traced(given: JsonValue) -> JsonValue | Broken:
     return _read_arguments(given)
 
 
-def read_trajectory(given: JsonValue) -> list[Step]:
-    """Read calls that are written down.
+def read_trajectory(given: JsonValue, what: str = "expected_output") -> list[Step]:
+    """Read calls that are written down; `what` names them in an error.
 
     Raises:
         UnscoredError: They are not in one of the known forms.
@@ -93,7 +93,7 @@ def read_trajectory(given: JsonValue) -> list[Step]:
     if isinstance(value, dict):
         value = value.get("messages", value.get("tool_calls"))
     if not isinstance(value, list):
-        raise UnscoredError(f"It has to be {_FORMS}, and is {show(given)}.")
+        raise UnscoredError(f"The {what} is {show(given)}, and has to be {_FORMS}.")
     steps = [_read_step(entry) for entry in value]
     if any(step.role for step in steps):
         # A bare call among messages is one of the assistant's.

@@ -110,11 +110,13 @@ def tool_calls_text(trace: Trace, budget: int = DEFAULT_BUDGET) -> TraceText:
     """Write the tool calls of a task, each with its arguments and result; results are cut first."""
     tools = [each for each in trace.observations if each.type == "TOOL"]
     rows = []
+    known = {each.id: number for number, each in enumerate(tools, 1)}
     for number, each in enumerate(tools, 1):
+        within = f" within {known[each.parent_id]}" if each.parent_id in known else ""
         result = ("result", each.output) if each.output is not None else ("no result recorded", None)
         parts = [_Part.of("arguments", each.input, budget)] if each.input is not None else []
         parts += [_Part.of(*result, budget)] if result[1] is not None else []
-        line = f"{number}. {_name(each.name)}{_status(each)}{'' if result[1] is not None else f', {result[0]}'}"
+        line = f"{number}. {_name(each.name)}{within}{_status(each)}{'' if result[1] is not None else f', {result[0]}'}"
         rows.append(_Row(line, tuple(parts), each.name or "", each.level == "ERROR"))
     if tools:
         return _fit("tool call", rows, budget)

@@ -122,8 +122,13 @@ class BuiltInMaker:
 
     @property
     def label(self) -> str:
-        """The maker for a reader, such as `numeric {"tolerance": 0.01}`."""
-        return f"built-in {self.evaluator}" + (f" {self.options}" if self.options else "")
+        """The maker for a reader, such as `built-in numeric {"tolerance": 0.01}`."""
+        return f"built-in {self.named}"
+
+    @property
+    def named(self) -> str:
+        """The evaluator with its options."""
+        return f"{self.evaluator} {self.options}" if self.options else self.evaluator
 
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same: only those of the very same options do."""

@@ -99,6 +99,8 @@ class EvaluatorInfo:
     model: Annotated[str | None, Field(description="The judge's model.")] = None
     scale: str | None = None
     scale_source: str | None = None
+    made_by: str | None = None
+    """A built-in evaluator with its options."""
 
     @classmethod
     def of_judge(cls, judge: JudgeMaker) -> "EvaluatorInfo":
@@ -109,6 +111,9 @@ class EvaluatorInfo:
     @property
     def label(self) -> str:
         """The evaluator for a reader, such as `judge-tone (version 3, gpt-4o, scale 0-10 (prompt config))`."""
+        if self.made_by is not None:
+            name = "" if self.made_by.split()[0] == self.name else f"{self.name}: "
+            return f"{name}{self.made_by} ({self.kind})"
         if self.kind != "judge":
             return f"{self.name} ({'the whole run' if self.kind == 'run' else self.kind})"
         scale = f"scale {self.scale} ({self.scale_source})" if self.scale else ""

@@ -174,6 +174,7 @@ def _confused(task: Task | ResolvedTaskPrompt | None, params: Collection[str]) -
 def _describe(
     name: str, kind: Literal["script", "run", "built-in"], maker: ScriptMaker | BuiltInMaker
 ) -> EvaluatorInfo:
+    made_by = maker.named if isinstance(maker, BuiltInMaker) else None
     if maker.scale is None:
-        return EvaluatorInfo(name, kind)
-    return EvaluatorInfo(name, kind, scale=maker.scale.name, scale_source=maker.scale_source)
+        return EvaluatorInfo(name, kind, made_by=made_by)
+    return EvaluatorInfo(name, kind, scale=maker.scale.name, scale_source=maker.scale_source, made_by=made_by)

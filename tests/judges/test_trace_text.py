@@ -112,10 +112,12 @@ def test_base64_is_named_rather_than_shown_and_a_hash_is_shown() -> None:
 
 def test_tool_calls_show_what_was_asked_for_before_what_came_back() -> None:
     calls = [_seen(at, "TOOL", name="search", input={"q": f"question {at}"}, output="r" * 5000) for at in range(10)]
-    shown = tool_calls_text(_trace(_seen(0, "AGENT"), *calls, _seen(99, "TOOL", name="pay", output=None)), 5000)
+    shown = tool_calls_text(
+        _trace(_seen(0, "AGENT"), *calls, _seen(99, "TOOL", name="pay", output=None, parent="9")), 5000
+    )
     assert len(shown.text) <= 5000
     assert all(f'arguments: {{"q": "question {at}"}}' in shown.text for at in range(10))
-    assert '11. "pay", no result recorded' in shown.text
+    assert '11. "pay" within 10, no result recorded' in shown.text
     assert "agent" not in shown.text
     assert shown.cut is not None
 

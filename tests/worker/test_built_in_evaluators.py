@@ -35,7 +35,14 @@ async def test_a_run_needs_no_script_to_be_scored_and_says_who_scored_it(scene: 
     similarity = found["edit_similarity"][0]
     assert similarity is not None
     assert 2 / 3 < similarity < 1
-    assert set(answer.evaluators) == {f"{name} (built-in)" for name in found}
+    assert set(answer.evaluators) == {
+        "exact_match (built-in)",
+        'mentions: contains {"value": "INPUT"} (built-in)',
+        'regex {"pattern": "^INPUT \\\\d{1,2}$"} (built-in)',
+        'json_schema {"schema": {"minLength": 6, "type": "string"}} (built-in)',
+        "numeric (built-in)",
+        "edit_similarity (built-in)",
+    }
     elsewhere = await read_run(scene.ws, scene.dataset, scene.run_name)
     makers = {score.name: score.maker for score in elsewhere.scores}
     assert makers["mentions"].label == 'built-in contains {"value": "INPUT"}'
@@ -95,7 +102,10 @@ async def test_a_resume_scores_with_a_new_evaluator_and_with_other_options_of_a_
     answer = await scene.run(None, evaluators=["numeric:1", "numeric:2,score_name=wide"], resume=True)
     assert {score.name: score.count for score in answer.scores} == {"numeric": 2, "wide": 2}
     kept = await scene.run(None, resume=True)
-    assert set(kept.evaluators) == {"numeric (built-in)", "wide (built-in)"}
+    assert set(kept.evaluators) == {
+        'numeric {"tolerance": 1.0} (built-in)',
+        'wide: numeric {"tolerance": 2.0} (built-in)',
+    }
     await scene.run(None, evaluators=["numeric:2"], resume=True)
     makers = Counter(score.maker.label for score in (await scene.record()).scores if score.name == "numeric")
     assert sorted(makers.values()) == [2, 2]
