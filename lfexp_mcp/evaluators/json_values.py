@@ -13,9 +13,8 @@ from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError, require
 from lfexp_mcp.evaluators.numbers import Number, read_number, within
-from lfexp_mcp.evaluators.paths import MISSING, Missing, lookup
 from lfexp_mcp.evaluators.texts import search
-from lfexp_mcp.evaluators.values import as_decimal, descend, equal, kind_of, parse_text, show
+from lfexp_mcp.evaluators.values import MISSING, Missing, as_decimal, descend, equal, kind_of, lookup, parse_text, show
 from lfexp_mcp.model import Evaluation
 from lfexp_mcp.strict_json import strict_loads
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError, require
-from lfexp_mcp.evaluators.paths import Missing, lookup
-from lfexp_mcp.evaluators.values import as_decimal, kind_of, normalise, show
+from lfexp_mcp.evaluators.values import Missing, as_decimal, kind_of, lookup, normalise, show
 from lfexp_mcp.model import Evaluation
 
 MAX_READ_CHARS = 100_000

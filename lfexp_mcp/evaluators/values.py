@@ -8,8 +8,9 @@ without white space at their ends.
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -111,3 +112,24 @@ def descend(value: JsonValue) -> Iterator[JsonValue]:
     members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for member in members:
         yield from descend(member)
+
+
+class Missing:
+    """That there is no such field, which differs from null."""
+
+
+MISSING: Final = Missing()
+
+
+def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
+    """Return the field at a path; a member whose name has the dots of the path comes first."""
+    if not isinstance(value, Mapping):
+        return MISSING
+    if path in value:
+        return value[path]
+    for at, character in enumerate(path):
+        if character == "." and path[:at] in value:
+            found = lookup(value[path[:at]], path[at + 1 :])
+            if found is not MISSING:
+                return found
+    return MISSING

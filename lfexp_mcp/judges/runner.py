@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
@@ -88,10 +88,9 @@ class JudgeRunner:
     ) -> Verdict:
         """Let a judge score one item, with `judge.samples` votes.
 
-        A judge whose prompt has `{{trace}}` or `{{tool_calls}}` needs the trace.
-
-        Failed votes are left out as long as one succeeds. The first request of each vote may be one of a batch, see
-        `requests`; a reply that cannot be read is asked for again by a call.
+        A judge whose prompt has `{{trace}}` or `{{tool_calls}}` needs the trace. Failed votes are left out as long as
+        one succeeds. The first request of each vote may be one of a batch, see `requests`; a reply that cannot be read
+        is asked for again by a call.
 
         Args:
             judge: The judge.
@@ -119,6 +118,14 @@ class JudgeRunner:
             **{name: shown.text for name, shown in texts.items()},
         )
         question, requests = self._ask_about(judge, values | dict(further or {}), result_id)
+        votes, usage = await self._votes(judge, question, requests)
+        cut = "; ".join(f"{name}: {shown.cut}" for name, shown in texts.items() if shown.cut)
+        return replace(Verdict.of_votes(judge, votes, usage), cut=cut or None)
+
+    async def _votes(
+        self, judge: ResolvedJudge, question: JudgeQuestion, requests: Sequence[ModelRequest]
+    ) -> tuple[list[JudgeReply], ModelUsage]:
+        """Return the votes that succeeded, at least one, and what all of them used."""
         meter = Meter()
         votes: list[JudgeReply] = []
         errors: list[LfexpError] = []
@@ -142,8 +149,7 @@ class JudgeRunner:
         stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
         if stopping is not None or not votes:
             raise stopping or errors[0]
-        cut = "; ".join(f"{name}: {shown.cut}" for name, shown in texts.items() if shown.cut)
-        return replace(Verdict.of_votes(judge, votes, meter.usage), cut=cut or None)
+        return votes, meter.usage
 
     def requests(
         self,
@@ -249,7 +255,8 @@ def _trace_texts(judge: ResolvedJudge, trace: Trace | None) -> dict[str, TraceTe
         return {}
     if trace is None:
         raise JudgeError(f"Judge {judge.name!r} looks at the trace, which is not given.")
-    return {"trace": trace_text(trace, judge.trace_budget), "tool_calls": tool_calls_text(trace, judge.trace_budget)}
+    writers = {"trace": trace_text, "tool_calls": tool_calls_text}
+    return {name: write(trace, judge.trace_budget) for name, write in writers.items() if name in judge.placeholders}
 
 
 def _request(judge: ResolvedJudge, messages: tuple[Message, ...], parameters: Mapping[str, JsonValue]) -> ModelRequest:
