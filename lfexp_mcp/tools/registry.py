@@ -44,6 +44,8 @@ class ToolDefinition:
     """Whether it may overwrite or end something, itself or by the code that it runs."""
     bounded: bool = True
     """See `ExperimentTool`."""
+    whole_by: str | None = None
+    """See `ExperimentTool`."""
     repeatable: bool = False
     """Whether calling it twice is the same as calling it once."""
 
@@ -74,6 +76,7 @@ class ToolDefinition:
             is_async=True,
             context_kwarg="ctx",
             bounded=self.bounded,
+            whole_by=self.whole_by,
             annotations=ToolAnnotations(
                 read_only_hint=self.reads,
                 destructive_hint=self.destroys,
@@ -121,7 +124,7 @@ def _compacted(key: str, value: JsonValue) -> JsonValue:
 TOOLS = (
     ToolDefinition(run_experiment, "Run an experiment", destroys=True),
     ToolDefinition(score_run, "Score a run again", destroys=True, repeatable=True),
-    ToolDefinition(get_run, "Read a run", reads=True),
+    ToolDefinition(get_run, "Read a run", reads=True, whole_by="item_id"),
     ToolDefinition(list_runs, "List runs", reads=True),
     ToolDefinition(compare_runs, "Compare runs", reads=True),
     ToolDefinition(judge_pairs, "Let a judge compare outputs", destroys=True, repeatable=True),
@@ -133,6 +136,6 @@ TOOLS = (
     ToolDefinition(create_prompt, "Create a prompt", destroys=True),
     ToolDefinition(list_datasets, "List datasets", reads=True),
     ToolDefinition(get_dataset, "Look at a dataset", reads=True),
-    ToolDefinition(list_judges, "List judges", reads=True),
+    ToolDefinition(list_judges, "List judges", reads=True, whole_by="judge"),
 )
 """In the order in which an agent needs them, the loop first."""

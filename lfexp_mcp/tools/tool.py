@@ -106,6 +106,9 @@ class ExperimentTool(Tool):
     """Whether a call ends soon after its `wait_seconds`, or after 45 s, whatever Langfuse does: several clients give up
     at 60 s."""
 
+    whole_by: str | None = None
+    """The argument that asks for a single thing, which is then shown whole."""
+
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> object:
         """Run the tool.
 
@@ -124,7 +127,7 @@ class ExperimentTool(Tool):
         if scope.cancelled_caught:
             again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
             return error_result(not_in_time(limit, again))
-        has_room = arguments.get("detail") == "full" or any(arguments.get(one) for one in ("item_id", "judge"))
+        has_room = arguments.get("detail") == "full" or arguments.get(self.whole_by or "") is not None
         result = answer_result(answer, has_room=has_room)
         return self.fn_metadata.convert_result(result) if convert_result else result
 

@@ -16,7 +16,12 @@ from lfexp_mcp.tools.registry import TOOLS, ToolDefinition
 
 ESCAPES = "red \x1b[31mtext\x07\r\nnext\u202eline"
 
-ONLY_TOOLS = {("run_experiment", "wait_seconds"), ("score_run", "wait_seconds"), ("create_dataset", "items")}
+ONLY_TOOLS = {
+    ("run_experiment", "wait_seconds"),
+    ("score_run", "wait_seconds"),
+    ("judge_pairs", "wait_seconds"),
+    ("create_dataset", "items"),
+}
 """The shell waits for the end, and takes items by `dataset add-items`."""
 
 
