@@ -88,8 +88,11 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
     undelivered = 0
     # If the folder cannot be read, the record is from Langfuse and says so.
     with suppress(StateError):
-        # Others may have given the run an id of their own.
-        if folder := ws.runs.find(await ws.gateway.experiments.id_of(record.dataset_id, record.run_name)):
+        folder = ws.runs.find(record.experiment_ids[0])
+        if folder is None:
+            # Others may have given the run an id of their own.
+            folder = ws.runs.find(await ws.gateway.experiments.id_of(record.dataset_id, record.run_name))
+        if folder is not None:
             replay = ws.replays.of(folder)
             follower, undelivered = Follower(replay), await anyio.to_thread.run_sync(replay.undelivered)
     models = await _models(ws, record)
