@@ -51,13 +51,16 @@ class CollectRequest(Request):
             ValueError: `only` cannot be read.
         """
         only = self.only.strip() if isinstance(self.only, str) else self.only
-        if isinstance(only, str) and only.startswith("{"):
+        if isinstance(only, str) and (only.startswith(("{", "[")) or only.isdecimal()):
             only = json.loads(only)
-        if only in (None, "all", "*"):
+        word = only.casefold() if isinstance(only, str) else None
+        if only is None or word in ("all", "*"):
             return ItemChoice()
-        if isinstance(only, str) and only.casefold() in WORDS_FOR_RESULTS:
-            only = {"which": WORDS_FOR_RESULTS[only.casefold()]}
+        if word is not None and word in WORDS_FOR_RESULTS:
+            only = {"which": WORDS_FOR_RESULTS[word]}
         if isinstance(only, dict):
+            if only.get("run", self.from_run) != self.from_run:
+                raise ValueError(f"it is about run {only['run']!r}, and from_run names {self.from_run!r}")
             by_result = only.keys() & {"which", "score", "below"}
             return parse_choice({**only, "run": self.from_run} if by_result else only) or ItemChoice()
         if isinstance(only, str) and not is_condition(only):

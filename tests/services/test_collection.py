@@ -7,7 +7,17 @@ from langfuse import Langfuse
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, NotFoundError, UsageError
-from lfexp_mcp.model import SOURCE_KEY, DatasetItem, JudgeMaker, Provenance, RecordedStatus, Repeats, RunPlan, Scale
+from lfexp_mcp.model import (
+    SOURCE_KEY,
+    DatasetItem,
+    ItemChoice,
+    JudgeMaker,
+    Provenance,
+    RecordedStatus,
+    Repeats,
+    RunPlan,
+    Scale,
+)
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.collection import fill_dataset
@@ -83,6 +93,7 @@ def _origins(items: list[DatasetItem]) -> list[int]:
         ({"below": "5/10", "score": "acc"}, [5, 6, 11]),
         ('{"below": 0.5, "score": "acc", "where": "half=a"}', [6]),
         ("half=a", [2, 4, 6, 8, 10, 12]),
+        ("100", list(range(1, 13))),
     ],
 )
 async def test_items_of_a_run_are_collected_by_its_results(
@@ -92,6 +103,16 @@ async def test_items_of_a_run_are_collected_by_its_results(
     await _ran(workspace, name)
     assert _origins(await _collect(workspace, f"{name}-F", name, only)) == expected
     assert len(await workspace.gateway.datasets.items(name)) == 12
+
+
+def test_ids_and_a_number_may_come_as_text_as_the_shell_gives_them() -> None:
+    def chosen(only: JsonValue) -> ItemChoice:
+        return build(CollectRequest, dataset="d", from_run="r", only=only).choice
+
+    assert chosen('["a", "7"]') == chosen(["a", "7"]) == ItemChoice(ids=("a", "7"))
+    assert chosen("ALL") == chosen(None) == ItemChoice()
+    assert chosen({"run": "r", "which": "errored"}) == chosen("errored")
+    assert chosen("7") == chosen(7) == ItemChoice(sample=7)
 
 
 async def test_a_collected_item_is_the_datasets_with_the_runs_answer_as_a_reference(workspace: Workspace) -> None:
@@ -168,6 +189,10 @@ async def test_what_chooses_nothing_or_means_two_things_creates_no_dataset(works
         {"dataset": "d", "from_run": "r", "only": "{broken"},
         {"dataset": "d", "from_run": "r", "only": {"score": "acc", "below": 5}},
         {"dataset": "d", "from_run": "r", "only": {"which": "passed"}},
+        {"dataset": "d", "from_run": "r", "only": {"run": "another", "which": "failed"}},
+        {"dataset": "d", "from_run": "r", "only": {}},
+        {"dataset": "d", "from_run": "r", "only": []},
+        {"dataset": "d", "from_run": "r", "only": ""},
         {"dataset": "d", "from_run": "r", "only": True},
         {"dataset": "d", "from_run": "r", "only": 0},
     ],
