@@ -60,6 +60,15 @@ class TraceFilter(BaseModel):
     level: Literal["ERROR", "WARNING"] | None = None
     """Of any observation in it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_it_names(cls, given: object) -> object:
+        """Refuse null, as of a variable that was not filled in: it would mean everybody."""
+        empty = [str(key) for key, value in given.items() if value is None] if isinstance(given, dict) else []
+        if empty:
+            raise ValueError(f"{', '.join(empty)} is null: give a value, or leave it out")
+        return given
+
     @field_validator("level", mode="before")
     @classmethod
     def _in_capitals(cls, given: object) -> object:

@@ -117,7 +117,8 @@ async def test_a_filter_finds_the_traces_that_meet_it_and_no_others(
     [
         {"usr": "x"},
         {"user": ""},
-        {"user": None, "session": ""},
+        {"user": None},
+        {"name": "chat", "session": ""},
         {"tags": []},
         {"environment": "sdk-experiment"},
         {"where": "plan"},
