@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import anyio.to_thread
+
 from lfexp_mcp.errors import NotFoundError, UsageError, name_some
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, is_below, parse_limit
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.runs.requests import ResultFilter, ResultKind, ResultOrder
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.services.runs.task_usage import read_task_usage
+from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
 _SORTED_BY: Mapping[ResultOrder, str] = {"slowest": "time", "costliest": "cost", "lowest": "score"}
@@ -31,6 +33,14 @@ async def filter_results(ws: Workspace, run: ScoredRun, asked: ResultFilter) -> 
         NotFoundError: There is no such score or metadata key.
         UsageError: The filter has two meanings, or nothing is known of what to sort by.
     """
+    if not asked.digest:
+        return run.record.items, []
+    usage = await read_task_usage(ws, run.record) if asked.sort == "costliest" else RunTaskUsage({})
+    # Of 100,000 results that takes a second or two.
+    return await anyio.to_thread.run_sync(_filter, run, asked, usage)
+
+
+def _filter(run: ScoredRun, asked: ResultFilter, usage: RunTaskUsage) -> tuple[list[ItemResult], list[str]]:
     results, notes = list(run.record.items), list[str]()
     if asked.where is not None:
         results, notes = select(results, asked.where)
@@ -40,7 +50,7 @@ async def filter_results(ws: Workspace, run: ScoredRun, asked: ResultFilter) -> 
         results, notes = [item for item in results if id(item) in meant], [*notes, *more]
     if asked.sort is None or not results:
         return results, notes
-    key, more = await _order(ws, run, asked)
+    key, more = _order(run, asked, usage)
     known = {id(item): key(item) for item in results}
     unknown = sum(math.isinf(each) for each in known.values())
     if unknown:
@@ -51,12 +61,11 @@ async def filter_results(ws: Workspace, run: ScoredRun, asked: ResultFilter) -> 
     return sorted(results, key=lambda item: (known[id(item)], item.item_id, item.repeat)), [*notes, *more]
 
 
-async def _order(ws: Workspace, run: ScoredRun, asked: ResultFilter) -> tuple[Callable[[ItemResult], float], list[str]]:
+def _order(run: ScoredRun, asked: ResultFilter, usage: RunTaskUsage) -> tuple[Callable[[ItemResult], float], list[str]]:
     """What to sort results by, infinite where it is not known, and notes."""
     if asked.sort == "slowest":
         return lambda item: math.inf if item.seconds is None else -item.seconds, []
     if asked.sort == "costliest":
-        usage = await read_task_usage(ws, run.record)
         costs = {item_id: used.cost for item_id, used in usage.items.items()}
         return lambda item: math.inf if (cost := costs.get(item.item_id)) is None else -cost, [*usage.warnings]
     names, notes = _scores(run, asked.score_name, "Lowest", only_one=True)
@@ -97,10 +106,12 @@ def choose_results(
     names, notes = _scores(run, score, f"Below {below}", only_one=below is not None)
     if score is not None or below is not None:
         notes += _lacking(run, names)
+    limits = _limits(run, names, below)
     chosen = [
         item
         for item in items
-        if (which == "failed" and item.status == "failed") or any(_is_low(run, item, name, below) for name in names)
+        if (which == "failed" and item.status == "failed")
+        or any(_is_low(run, item, name, limit) for name, limit in limits.items())
     ]
     return chosen, notes
 
@@ -124,16 +135,19 @@ def _scores(run: ScoredRun, name: str | None, what: str, *, only_one: bool) -> t
     return [name], []
 
 
-def _is_low(run: ScoredRun, item: ItemResult, name: str, below: float | str | None) -> bool:
-    score, how = run.score_of(item, name), run.interpretations[name]
-    value = how.canonical(score) if score is not None else None
-    if value is None or how.scale is None:
-        return False
+def _limits(run: ScoredRun, names: Sequence[str], below: float | str | None) -> dict[str, float]:
+    """The limit of each score on 0-1."""
     limit = Limit(PASS_MARK) if below is None else parse_limit(str(below))
     try:
-        return is_below(value, limit.canonical(how.scale))
+        return {name: limit.canonical(scale) for name in names if (scale := run.interpretations[name].scale)}
     except ValueError as error:
         raise UsageError(f"below {below}: {error}.") from None
+
+
+def _is_low(run: ScoredRun, item: ItemResult, name: str, limit: float) -> bool:
+    score = run.score_of(item, name)
+    value = run.interpretations[name].canonical(score) if score is not None else None
+    return value is not None and is_below(value, limit)
 
 
 def _lacking(run: ScoredRun, scores: Sequence[str]) -> list[str]:
