@@ -134,9 +134,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         start,
         with_reasons[:rows],
         threshold,
-        groups=await anyio.to_thread.run_sync(
-            find_groups, values, scores, [*with_reasons, *failures[MAX_FAILURES_READ:]]
-        ),
+        groups=await anyio.to_thread.run_sync(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
         scores=[
             describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
         ],

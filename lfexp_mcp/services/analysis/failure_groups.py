@@ -52,15 +52,18 @@ class Grouping:
     where: str | None = None
 
 
-def find_groups(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure]) -> list[Grouping]:
+def find_groups(
+    values: ScoredRun, scores: Sequence[str], commented: Sequence[Failure], others: Sequence[Failure] = ()
+) -> list[Grouping]:
     """Group the errors and the failing results of a run.
 
     Args:
         values: The run.
         scores: The scores that results fail by.
-        failures: The failing results, with the comments of their scores.
+        commented: The failing results whose scores have their comments.
+        others: Further ones, whose comments were not read.
     """
-    failures = [failure for failure in failures if failure.item.status == "succeeded"]
+    failures = [failure for failure in (*commented, *others) if failure.item.status == "succeeded"]
     succeeded = [item for item in values.record.items if item.status == "succeeded"]
     confusions = group_by_expected(succeeded, [failure.item for failure in failures])
     expected = [
@@ -81,7 +84,7 @@ def find_groups(values: ScoredRun, scores: Sequence[str], failures: Sequence[Fai
     return [
         *_errors(values.record.items),
         *expected,
-        *(_without_told(grouping, told) for grouping in _comments(values, failures)),
+        *(_without_told(grouping, told) for grouping in _comments(values, commented)),
         Grouping("output", tuple(outputs)),
     ]
 

@@ -197,6 +197,15 @@ def test_long_texts_without_an_end_are_cut_off_where_most_have_one() -> None:
     assert output_shapes(items[3:]) == [None, None]
 
 
+def test_comments_that_were_not_read_are_not_counted_as_others() -> None:
+    results = _results([{"comment": "No match", "expected": "a", "actual": "b", "count": 30}])
+    record = RunRecord("d", "d", "r", ("e",), "completed", tuple(results), len(results))
+    values = interpret_run(record, {})
+    failures = find_failures(values, ["acc"], 0.5)
+    groups = show_groups(find_groups(values, ["acc"], failures[:20], failures[20:]), record, AnswerSize(150, 10))
+    assert [(one.by, one.count, one.of) for one in groups] == [("expected and actual", 30, 30), ("comment", 20, 20)]
+
+
 def test_a_key_in_a_message_is_masked() -> None:
     (group,) = _grouped(
         _results([{"error": "AuthenticationError: Incorrect API key: sk-proj-abc123def456", "count": 3}])
