@@ -9,7 +9,6 @@ from typing import Annotated
 from pydantic import BeforeValidator, JsonValue, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
 
 from lfexp_mcp.model import ItemChoice
-from lfexp_mcp.services.metadata_conditions import parse_conditions
 
 _OBJECT: TypeAdapter[ItemChoice] = TypeAdapter(ItemChoice)
 _WHOLE = frozenset({"all", "*"})
@@ -93,6 +92,8 @@ def _ids(given: Sequence[object]) -> tuple[str, ...]:
 def _checked(choice: ItemChoice) -> ItemChoice:
     """Check what the parts of a choice need of one another."""
     if choice.where is not None:
+        from lfexp_mcp.services.metadata_conditions import parse_conditions
+
         parse_conditions(choice.where)
     if choice.run is None and (choice.which or choice.score is not None or choice.below is not None):
         raise ValueError("which, score and below are about another run: name it as `run`")

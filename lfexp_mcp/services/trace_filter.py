@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from lfexp_mcp.services.metadata_conditions import parse_conditions
-
 MAX_CHARS = 1000
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 
@@ -91,6 +89,8 @@ class TraceFilter(BaseModel):
     @classmethod
     def _is_a_condition(cls, given: str | None) -> str | None:
         if given is not None:
+            from lfexp_mcp.services.metadata_conditions import parse_conditions
+
             parse_conditions(given)
         return given
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lfexp_mcp.services.metadata_conditions import parse_conditions
 from lfexp_mcp.services.requests import Cursor, DatasetName, PageSize, Request, RunName, ShownDetail
 
 ResultKind = Literal["failed", "errored", "unscored", "pending"]
@@ -36,6 +35,8 @@ class ResultFilter(Request):
         if self.score_name is not None and (self.which, self.below, self.sort) == (None, None, None):
             raise ValueError("score_name chooses nothing by itself: pass below, which or sort too")
         if self.where is not None:
+            from lfexp_mcp.services.metadata_conditions import parse_conditions
+
             parse_conditions(self.where)
         if self.below is not None:
             from lfexp_mcp.scores.limits import parse_limit
