@@ -1,12 +1,10 @@
 """Reading one run for a caller: its description, and a page of its items."""
 
-from collections.abc import Mapping, Sequence
-
 import anyio
 
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunState
 from lfexp_mcp.errors import NotFoundError, UnreadError
-from lfexp_mcp.model import ItemResult, NextStep, Observation, RunRecord, Score
+from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -87,10 +85,7 @@ async def get_run(
     if cursor is not None or item_id is not None:
         described = _how_it_stands(described, record)
     if item_id is not None:
-        page = await with_comments(ws, _results_of(record, item_id))
-        traces, notes = await read_traces(ws, page[:MAX_TRACES], max(due, anyio.current_time() + MIN_TRACE_PATIENCE_S))
-        described = described.model_copy(update={"warnings": [*described.warnings, *notes]})
-        return await _whole_item(ws, described, run, page, traces)
+        return await _whole_item(ws, described, run, item_id, due)
     chosen, notes = await filter_results(ws, run, asked)
     described = described.model_copy(update={"warnings": [*notes, *described.warnings]})
     answer = truncate_answer(described, MAX_RUN_TOKENS)
@@ -116,14 +111,11 @@ def _how_it_stands(described: RunAnswer, record: RunRecord) -> RunAnswer:
     return RunAnswer(**{**kept, "warnings": list(record.warnings)})
 
 
-async def _whole_item(
-    ws: Workspace,
-    described: RunAnswer,
-    run: ScoredRun,
-    page: Sequence[ItemResult],
-    traces: Mapping[str, Sequence[Observation]],
-) -> RunDetail:
+async def _whole_item(ws: Workspace, described: RunAnswer, run: ScoredRun, item_id: str, due: float) -> RunDetail:
     """Show the results of an item, and then of what their tasks did as much as there is room for."""
+    page = await with_comments(ws, _results_of(run.record, item_id))
+    traces, notes = await read_traces(ws, page[:MAX_TRACES], max(due, anyio.current_time() + MIN_TRACE_PATIENCE_S))
+    described = described.model_copy(update={"warnings": [*described.warnings, *notes]})
     urls = {trace_id: await ws.gateway.trace_url(trace_id) for item in page if (trace_id := item.trace_id)}
 
     def build(size: AnswerSize) -> RunDetail:
