@@ -86,7 +86,10 @@ class JsonSchema(BuiltIn):
 
 
 def _validator_class(schema: dict[str, JsonValue] | bool) -> Any:  # noqa: ANN401 - jsonschema has no types
-    """Return the validator of a schema's dialect, whose patterns cannot take for ever and whose decimals are exact."""
+    """Return the validator of a schema's dialect, with exact decimals.
+
+    Patterns cannot take for ever in it, nor can finding out whether the objects of a long list differ.
+    """
     from jsonschema import validators
 
     newest = validators.Draft202012Validator
@@ -97,6 +100,7 @@ def _validator_class(schema: dict[str, JsonValue] | bool) -> Any:  # noqa: ANN40
             "patternProperties": _pattern_properties,
             "additionalProperties": _additional_properties,
             "multipleOf": _multiple_of,
+            "uniqueItems": _unique_items,
         },
     )
 
@@ -131,6 +135,24 @@ def _multiple_of(validator: Any, divisor: float, value: object, schema: Any) -> 
         number = as_decimal(value)
         if number is None or (number / Decimal(repr(divisor))) % 1:
             yield _error(f"{value} is not a multiple of {divisor}")
+
+
+def _unique_items(validator: Any, wanted: bool, value: object, schema: Any) -> Iterator[Any]:  # noqa: ANN401, ARG001
+    if wanted and isinstance(value, list) and len(set(map(_hashable, value))) < len(value):
+        yield _error("the list has an item twice")
+
+
+def _hashable(value: JsonValue) -> tuple[str, object]:
+    """Return what is equal, with an equal hash, for values that are equal in JSON."""
+    match value:
+        case dict():
+            return "object", frozenset((name, _hashable(member)) for name, member in value.items())
+        case list():
+            return "list", tuple(map(_hashable, value))
+        case bool() | None:
+            return "constant", value
+        case _:
+            return type(value).__name__.replace("int", "float"), value
 
 
 def _error(message: str) -> Any:  # noqa: ANN401

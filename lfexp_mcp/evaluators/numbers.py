@@ -11,7 +11,6 @@ from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError, require
 from lfexp_mcp.evaluators.values import Missing, as_decimal, kind_of, lookup, normalise, show
 from lfexp_mcp.model import Evaluation
 
-MAX_READ_CHARS = 100_000
 _ARITHMETIC = Context(prec=60, Emax=999_999_999, Emin=-999_999_999, traps=[])
 _CURRENCY = "$€£¥₹"
 _DIGIT_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'\u2019](?=\d{3}(?!\d))")
@@ -45,7 +44,7 @@ def find_numbers(text: str) -> list[Number]:
     following `million` and the like. A comma or point alone is a decimal sign unless three digits follow a comma.
     Digits in names, dates, times and ranges are no numbers, and units are not read.
     """
-    text = _DIGIT_GROUPS.sub(",", text[:MAX_READ_CHARS].replace("\u2212", "-"))
+    text = _DIGIT_GROUPS.sub(",", text.replace("\u2212", "-"))
     words = [word.strip(".,:'\u2019").removesuffix("-") for word in _WORD.findall(text)]
     numbers: list[Number] = []
     for at, word in enumerate(words):

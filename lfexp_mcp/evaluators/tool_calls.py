@@ -15,7 +15,7 @@ from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError, require
 from lfexp_mcp.evaluators.trajectories import Broken, Step, ToolCall, calls_of, read_trajectory, steps_of_trace
 from lfexp_mcp.model import Evaluation, Trace
 
-MAX_CALLS = 5000
+MAX_CALLS = 3000
 """Of calls that are compared: that takes time by the product of the two numbers."""
 
 ArgumentMatch = Literal["exact", "ignore", "subset", "superset"]

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
@@ -55,7 +56,12 @@ def _score(case: dict[str, Any]) -> float | str:
     return float(evaluation.value)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def _param(case: dict[str, Any]) -> ParameterSet:
+    # Thousands of calls are compared each with each.
+    return pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] == "T174" else ())
+
+
+@pytest.mark.parametrize("case", map(_param, CASES))
 def test_recorded_calls_are_graded_as_agentevals_grades_them(case: dict[str, Any]) -> None:
     assert _score(case) in [case["expected"], *case.get("also", [])], case["why"]
 
