@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
 from lfexp_mcp.answers.run import ItemAnswer
-from lfexp_mcp.model import Interval, NextStep, RunStatus
+from lfexp_mcp.model import Interval, RunStatus
 
 SliceVerdict = Literal[
     "worse",
@@ -116,10 +116,9 @@ class SplitVote(Answer):
     spread: float = Field(description="Highest minus lowest on 0-1; of labels, the share outvoted.")
 
 
-class Analysis(Answer):
+class Analysis(ToolAnswer):
     """One run: how its scores are distributed, what fails, and what the failures have in common."""
 
-    backend: StoredIn
     dataset: str
     run_name: str
     status: RunStatus
@@ -146,6 +145,4 @@ class Analysis(Answer):
         default_factory=list, description="Of a judge with itself, in runs of this machine."
     )
     split_votes_total: int = 0
-    warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
-    next: list[NextStep] = Field(default_factory=list)

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
-from lfexp_mcp.model import Interval, NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.model import Interval
 
 CommentSource = Literal["score", "trace", "observation", "session"]
 """What a comment is on."""
@@ -82,12 +82,11 @@ class JudgeAgreement(Answer):
     differ_on: list[DifferingItem] = Field(default_factory=list)
 
 
-class AnnotationComments(Answer):
+class AnnotationComments(ToolAnswer):
     """Human comments, their themes, and how judges agree with human scores."""
 
     paged = frozenset({"comments"})
 
-    backend: StoredIn
     scope: str
     total: int
     comments: list[AnnotatedComment] = Field(default_factory=list, description="Newest first.")
@@ -95,5 +94,3 @@ class AnnotationComments(Answer):
     themes: list[CommentTheme] = Field(default_factory=list, description="Over all comments, not only this page.")
     agreement: list[JudgeAgreement] = Field(default_factory=list, description="Of judges with humans, for a run.")
     notice: str = UNTRUSTED_NOTICE
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)

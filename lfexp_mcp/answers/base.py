@@ -79,6 +79,14 @@ def _rounded(value: object) -> object:
     return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+class ToolAnswer(Answer):
+    """Base of what a tool answers about something in Langfuse."""
+
+    backend: StoredIn
+    warnings: list[str] = Field(default_factory=list)
+    next: list[NextStep] = Field(default_factory=list)
+
+
 class ErrorDetail(Answer):
     """Why a call failed."""
 

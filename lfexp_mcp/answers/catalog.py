@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, WithJsonSchema
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
 
 
 class DatasetEntry(Answer):
@@ -19,17 +18,14 @@ class DatasetEntry(Answer):
     description: str | None = None
 
 
-class DatasetList(Answer):
+class DatasetList(ToolAnswer):
     """The datasets of the project, newest first."""
 
     paged = frozenset({"datasets"})
 
-    backend: StoredIn
     total: int
     datasets: list[DatasetEntry] = Field(default_factory=list)
     next_cursor: str | None = None
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)
 
 
 class MetadataKey(Answer):
@@ -56,12 +52,11 @@ _Items = Annotated[list[DatasetItemEntry], WithJsonSchema({"type": "array", "ite
 """Their fields are those of `create_dataset`, which a client need not be told twice."""
 
 
-class DatasetDetail(Answer):
+class DatasetDetail(ToolAnswer):
     """A dataset with a page of its items; what is not about the page, only with the first one."""
 
     paged = frozenset({"items"})
 
-    backend: StoredIn
     dataset: str
     description: str | None = None
     metadata: dict[str, JsonValue] | None = None
@@ -71,9 +66,7 @@ class DatasetDetail(Answer):
     """Status by name, the newest first."""
     items: _Items = Field(default_factory=list)
     next_cursor: str | None = None
-    warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
-    next: list[NextStep] = Field(default_factory=list)
 
 
 class JudgeEntry(Answer):
@@ -96,14 +89,11 @@ class JudgeEntry(Answer):
     config: dict[str, JsonValue] | None = None
 
 
-class JudgeList(Answer):
+class JudgeList(ToolAnswer):
     """The judges of the project by name, or one of them."""
 
     paged = frozenset({"judges"})
 
-    backend: StoredIn
     total: int
     judges: list[JudgeEntry] = Field(default_factory=list)
     next_cursor: str | None = None
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)

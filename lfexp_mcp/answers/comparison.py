@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, WithJsonSchema
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
-from lfexp_mcp.model import Interval, NextStep, RunStatus
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.model import Interval, RunStatus
 
 ScoreVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
 RatioMetric = Literal["seconds", "tokens", "cost_usd"]
@@ -155,10 +155,9 @@ class Gate(Answer):
     checks: list[GateCheck]
 
 
-class Comparison(Answer):
+class Comparison(ToolAnswer):
     """Runs of a dataset compared item by item."""
 
-    backend: StoredIn
     dataset: str
     baseline: str
     runs: list[RunMetrics]
@@ -169,6 +168,4 @@ class Comparison(Answer):
     gate: Gate | None = None
     pass_mark: float = Field(description="Value on 0-1 from which an item passes.")
     min_delta: float
-    warnings: list[str] = Field(default_factory=list)
     notice: str = UNTRUSTED_NOTICE
-    next: list[NextStep] = Field(default_factory=list)

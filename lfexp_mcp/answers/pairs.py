@@ -4,15 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from lfexp_mcp.answers.base import Answer, StoredIn
-from lfexp_mcp.model import Interval, NextStep, RunStatus
+from lfexp_mcp.answers.base import ToolAnswer
+from lfexp_mcp.model import Interval, RunStatus
 
 
-class PairsAnswer(Answer):
+class PairsAnswer(ToolAnswer):
     """How often a judge preferred the outputs of one run to those of another."""
 
     status: Annotated[RunStatus, WithJsonSchema({"type": "string"})]
-    backend: StoredIn
     run_a: str
     run_b: str
     judge: str
@@ -32,5 +31,3 @@ class PairsAnswer(Answer):
     asked: int = Field(default=0, description="Pairs, in both orders.")
     first_preferred: int = Field(default=0, description="Pairs whose first output won in both orders.")
     second_preferred: int = 0
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, WithJsonSchema
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, StoredIn
-from lfexp_mcp.model import ItemStatus, NextStep, RunStatus, ScoreSource
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.model import ItemStatus, RunStatus, ScoreSource
 
 
 class ScoreSummary(Answer):
@@ -84,11 +84,10 @@ class RunEstimate(Answer):
     unknown_prices: list[str] = Field(default_factory=list, description="Models that `cost_usd` lacks.")
 
 
-class RunState(Answer):
+class RunState(ToolAnswer):
     """How a run stands."""
 
     status: RunStatus
-    backend: StoredIn
     dataset: str
     run_name: str
     part: str | None = Field(default=None, description="Set for a part of the dataset: `20 of 400 items: a sample`.")
@@ -98,8 +97,6 @@ class RunState(Answer):
     failed: int | None = Field(default=None, description="Items whose task raised or timed out.")
     pending: int | None = None
     undelivered: int = Field(default=0, description="Scores and spans that Langfuse has not acknowledged, on disk.")
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)
 
 
 class RunAnswer(RunState):
@@ -202,14 +199,11 @@ class RunListEntry(Answer):
     status: RunStatus | None = Field(default=None, description="`unknown`: running on another machine, or died there.")
 
 
-class RunList(Answer):
+class RunList(ToolAnswer):
     """The runs of a dataset, newest first."""
 
     paged = frozenset({"runs"})
 
-    backend: StoredIn
     dataset: str
     runs: list[RunListEntry] = Field(default_factory=list)
     next_cursor: str | None = None
-    warnings: list[str] = Field(default_factory=list)
-    next: list[NextStep] = Field(default_factory=list)

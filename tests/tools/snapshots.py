@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import DataclassSchema, ModelSchema, NullableSchema, WithDefaultSchema
 
-from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.base import Answer, ToolAnswer
 from lfexp_mcp.tools.registry import OUTPUT_SCHEMAS, TOOLS, JsonObject, compact
 
 SNAPSHOTS = Path(__file__).parent / "schemas"
@@ -78,7 +78,8 @@ def _output_schema(tool: str, answer: type[Answer], listing: _Listing) -> JsonOb
     if known is not None:
         for name in known.model_fields:
             del schema["properties"][name]
-        schema["description"] = f"{listing.answers[known].removesuffix('.')}, and:"
+        if known is not ToolAnswer:
+            schema["description"] = f"{listing.answers[known].removesuffix('.')}, and:"
     shown = _shortened(compact(schema), "", listing)
     definitions = shown.pop("$defs", {})
     assert isinstance(definitions, dict)
