@@ -59,6 +59,7 @@ class ModelUse(Answer):
     role: Literal["judge", "task"]
     model: str
     calls: int = Field(description="With retries.")
+    batched: int = Field(default=0, description="Of the calls, at half the price.")
     retries: int = 0
     input_tokens: int
     output_tokens: int

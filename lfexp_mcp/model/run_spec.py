@@ -116,6 +116,8 @@ class RunSpec(BaseModel):
     working_folder: Path
     """Where the task runs: the folder that its caller works in."""
     limits: Limits = Field(default_factory=Limits)
+    batch: bool = False
+    """Whether judges are asked by the providers' batch endpoints."""
 
     @property
     def run_name(self) -> str:

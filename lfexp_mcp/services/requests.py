@@ -114,6 +114,10 @@ class ScoreRunRequest(ScoringRequest):
     """A run to score again, and what to score it with."""
 
     dataset: DatasetName
+    batch: bool = Field(
+        default=False,
+        description="Ask the judges by their providers' batch endpoints: half the price, minutes to 24 hours.",
+    )
 
     @property
     def dataset_name(self) -> str:
@@ -124,6 +128,8 @@ class ScoreRunRequest(ScoringRequest):
     def _is_complete(self) -> "ScoreRunRequest":
         if not (self.names_judges or self.evaluators or self.evaluator_script):
             raise ValueError("pass judges, use_langfuse_judges, evaluators or evaluator_script to score the run with")
+        if self.batch and not self.names_judges:
+            raise ValueError("batch is about judges; pass judges or use_langfuse_judges")
         return self
 
 

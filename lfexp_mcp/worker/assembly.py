@@ -2,9 +2,11 @@
 
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_client import ModelClient
+from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.runs.events import Warned
+from lfexp_mcp.worker.batches import batch_secret
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
@@ -29,6 +31,7 @@ def assemble(
     recorder: Recorder,
     delivery: Delivery,
     models: ModelClient,
+    prices: PriceTable,
     ledger: UsageLedger,
     stop: Stop,
     gateway: Gateway,
@@ -43,7 +46,8 @@ def assemble(
         call = script_task(run.task, UserCode(limits.max_concurrency, loop), run_spec)
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
-    runner = JudgeRunner(models, trace_judges(tracer.client), ledger.add_judge)
+    secret = batch_secret(run.folder) if run_spec.batch else None
+    runner = JudgeRunner(models, trace_judges(tracer.client, prices), ledger.add_judge, secret)
     traces = TaskTraces(gateway, recorder, limits.visibility_delay)
     looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
     tracer.keeps_spans = any(looking)

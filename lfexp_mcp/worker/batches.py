@@ -6,7 +6,7 @@ finds its judgement again.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from lfexp_mcp.runs.events import BatchRecorded
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.worker_lock import writing
+from lfexp_mcp.worker.pending import PendingItem
 from lfexp_mcp.worker.stopping import CANCELLED, Stop
 
 POLLS = RetryPolicy(attempts=None, first_delay_s=0.5, max_delay_s=60.0)
@@ -93,6 +94,32 @@ class BatchJudging:
         self._problems: dict[str, None] = {}
         self._over_budget: str | None = None
 
+    async def prepare(
+        self, pending: Sequence[PendingItem], requests_of: Callable[[PendingItem], Awaitable[Asked]]
+    ) -> list[PendingItem]:
+        """Have the judges' first requests about results answered.
+
+        Args:
+            pending: What is to be scored.
+            requests_of: Returns the requests about a result.
+
+        Returns:
+            What can be scored now: all of it unless there is a `shortfall`.
+
+        Raises:
+            LfexpError: See `answer`.
+        """
+        asked = [await requests_of(each) for each in pending]
+        outcomes = await self.answer([request for requests in asked for request in requests])
+        missing = CallFailure("transient", self.shortfall or NO_RESULT.message)
+        known = {str(request.id): missing for requests in asked for _, request in requests} | outcomes
+        self._models.use(known, CANCELLED if self.is_cancelled else None)
+        return [
+            each
+            for each, requests in zip(pending, asked, strict=True)
+            if not requests or any(request.id in outcomes for _, request in requests)
+        ]
+
     async def answer(self, asked: Asked) -> dict[str, Outcome]:
         """Have requests answered.
 
@@ -109,7 +136,7 @@ class BatchJudging:
             outcomes = await anyio.to_thread.run_sync(self._read, requests)
             submitted = {each for batch in self._of("submitted") for each in self._ids(batch)}
             fresh = [each for each in asked if each[1].id not in submitted and _is_open(outcomes.get(str(each[1].id)))]
-            if not self._problems and not self._over_budget and not self._is_cancelled:
+            if not self._problems and not self._over_budget and not self.is_cancelled:
                 await self._submit_all(self._affordable(fresh, [requests[each] for each in submitted & set(requests)]))
             followed = [batch for batch in self._of("submitted") if batch.tag not in self._given_up]
             if not followed:
@@ -125,7 +152,7 @@ class BatchJudging:
     @property
     def shortfall(self) -> str | None:
         """Why some requests have no outcome; None if all have."""
-        reasons = [*([CANCELLED] if self._is_cancelled else []), *self._problems, self._over_budget or ""]
+        reasons = [*([CANCELLED] if self.is_cancelled else []), *self._problems, self._over_budget or ""]
         return " ".join(filter(None, reasons)) or None
 
     def settle(self, stop: Stop) -> None:
@@ -137,10 +164,11 @@ class BatchJudging:
             for batch in self._of("ended"):
                 self._drop(batch)
         if self.shortfall is not None:
-            stop.request("cancelled" if self._is_cancelled else "failed", self.shortfall)
+            stop.request("cancelled" if self.is_cancelled else "failed", self.shortfall)
 
     @property
-    def _is_cancelled(self) -> bool:
+    def is_cancelled(self) -> bool:
+        """Whether the run is to be cancelled."""
         return self._folder.cancel_requested()
 
     def _of(self, status: str) -> list[BatchRecorded]:
@@ -181,7 +209,7 @@ class BatchJudging:
             await self._submit(batch)
 
     async def _submit(self, batch: BatchRecorded) -> None:
-        if self._is_cancelled:
+        if self.is_cancelled:
             self._drop(batch)
             return
         content = await anyio.to_thread.run_sync(self._path(batch, "requests").read_bytes)
@@ -249,7 +277,7 @@ class BatchJudging:
                 return True
             if status.done != self._batches[batch.tag].done:
                 self._record(replace(batch, done=status.done))
-            if self._is_cancelled and cancelled_at is None:
+            if self.is_cancelled and cancelled_at is None:
                 cancelled_at, polls = CLOCK.monotonic(), Retries(POLLS)
                 # One that may be somebody else's is not for us to cancel.
                 if batch.is_certain:
@@ -263,7 +291,7 @@ class BatchJudging:
     async def _pause(self, seconds: float, *, until_cancelled: bool) -> None:
         end = CLOCK.monotonic() + seconds
         # The request to cancel is a file.
-        while (left := end - CLOCK.monotonic()) > 0 and not (until_cancelled and self._is_cancelled):  # noqa: ASYNC110
+        while (left := end - CLOCK.monotonic()) > 0 and not (until_cancelled and self.is_cancelled):  # noqa: ASYNC110
             await anyio.sleep(min(left, WATCH_INTERVAL_S))
 
     def _read(self, requests: Mapping[str, ModelRequest]) -> dict[str, Outcome]:

@@ -1,6 +1,7 @@
 """Evaluate results and whole runs, and record their scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pydantic import JsonValue
@@ -8,13 +9,23 @@ from pydantic import JsonValue
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import DatasetItem, Evaluation, EvaluatorFailure, RunMaker, RunSpec, Score, ScriptMaker
+from lfexp_mcp.judges.providers.messages import ModelRequest
+from lfexp_mcp.model import (
+    DatasetItem,
+    Evaluation,
+    EvaluatorFailure,
+    ProviderName,
+    RunMaker,
+    RunSpec,
+    Score,
+    ScriptMaker,
+)
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, ScriptMakers
+from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, JudgeEvaluator, ScriptMakers
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.task_runner import script_item
@@ -123,7 +134,7 @@ class ItemEvaluation:
             StateError: The scores cannot be journaled.
         """
         ended, scored = result.ended, pending.scored
-        evaluators = [each for each in self._evaluators if pending.missing is None or each.key in pending.missing]
+        evaluators = self._evaluators_of(pending)
         # What an evaluator scores anew replaces its own score: a pair whose other output has changed.
         kept = [
             score
@@ -157,6 +168,19 @@ class ItemEvaluation:
         await self._recorder.record(event)
         self._delivery.add_scores(collector.scores)
         return event
+
+    async def requests(self, pending: PendingItem) -> list[tuple[ProviderName, ModelRequest]]:
+        """Return what the judges that are pending ask first about a result, for batches."""
+        found: list[tuple[ProviderName, ModelRequest]] = []
+        for judge in self._evaluators_of(pending):
+            if isinstance(judge, JudgeEvaluator) and pending.result is not None:
+                # One that cannot be asked, for lack of a trace, says so when it is to give its verdict.
+                with suppress(LfexpError):
+                    found += await judge.requests(pending.result)
+        return found
+
+    def _evaluators_of(self, pending: PendingItem) -> list[ItemEvaluator]:
+        return [each for each in self._evaluators if pending.missing is None or each.key in pending.missing]
 
     def _all_evaluators(self, scored: ItemScored | None) -> tuple[str, ...] | None:
         """Return all evaluators of a result so far; None if those of its earlier scores are not known."""

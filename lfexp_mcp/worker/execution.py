@@ -37,8 +37,12 @@ class Execution:
     stop: Stop
     policy: ErrorPolicy
 
-    async def run(self, items: Iterator[PendingItem]) -> None:
+    async def run(self, items: Iterator[PendingItem], *, until_cancelled: bool = True) -> None:
         """Run and evaluate the items, then evaluate the run as a whole.
+
+        Args:
+            items: What is to do.
+            until_cancelled: Whether a cancelled run stops, rather than to finish what it has paid for.
 
         Raises:
             StateError: The run's folder cannot be written.
@@ -46,7 +50,7 @@ class Execution:
         async with open_group() as keepers:
             keepers.start_soon(self._keep_synced)
             with anyio.CancelScope() as running:
-                keepers.start_soon(self._watch, running)
+                keepers.start_soon(self._watch, running, until_cancelled)
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._run_next, items)
@@ -78,13 +82,13 @@ class Execution:
         else:
             await self.recorder.settle()
 
-    async def _watch(self, running: anyio.CancelScope) -> None:
+    async def _watch(self, running: anyio.CancelScope, until_cancelled: bool) -> None:
         """Stop the run if it is cancelled or times out, and give up what still runs after the grace period."""
         started = CLOCK.monotonic()
         limit = self.limits.run_timeout
         while True:
             self.log.trim()
-            if self.folder.cancel_requested():
+            if until_cancelled and self.folder.cancel_requested():
                 self.stop.request("cancelled", CANCELLED)
             if limit is not None and CLOCK.monotonic() - started > limit:
                 self.stop.request("failed", f"The run took longer than run_timeout={limit:g} s.")

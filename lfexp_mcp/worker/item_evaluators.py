@@ -8,11 +8,13 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError, ScriptError
 from lfexp_mcp.judges.pairs import judge_pair, output_key
+from lfexp_mcp.judges.providers.messages import ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import (
     BuiltInMaker,
     Evaluation,
     OtherMaker,
+    ProviderName,
     ResolvedJudge,
     RunMaker,
     RunSpec,
@@ -138,11 +140,26 @@ class JudgeEvaluator:
                 expected_output=item.expected_output,
                 metadata=item.metadata,
                 trace=await self._traces.read(result) if self._judge.takes_trace else None,
+                result_id=result.ended.observation_id,
             )
         except (BudgetError, ModelRefusedError) as error:
             self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
             raise
         return [(verdict.evaluation(self._judge), self.maker)]
+
+    async def requests(self, result: TaskResult) -> list[tuple[ProviderName, ModelRequest]]:
+        """Return what `evaluate` asks first, for a batch."""
+        item = result.item
+        requests = self._runner.requests(
+            self._judge,
+            input=item.input,
+            output=result.ended.output,
+            expected_output=item.expected_output,
+            metadata=item.metadata,
+            result_id=result.ended.observation_id,
+            trace=await self._traces.read(result) if self._judge.takes_trace else None,
+        )
+        return [(self._judge.provider, request) for request in requests]
 
 
 class PairEvaluator:

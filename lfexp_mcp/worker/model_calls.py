@@ -13,7 +13,7 @@ from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.model_client import ModelClient
-from lfexp_mcp.judges.prices import open_prices
+from lfexp_mcp.judges.prices import BATCH_SHARE, Price, PriceTable, open_prices
 from lfexp_mcp.judges.prompt_task import PromptTask
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, OnGeneration
@@ -66,37 +66,57 @@ class UsageLedger:
             self._journal.append(*events)
 
 
-async def open_budget(gateway: Gateway, run_spec: RunSpec, state: RunState) -> Budget | None:
+async def open_run_prices(gateway: Gateway, run_spec: RunSpec, state: RunState) -> PriceTable:
+    """Return the prices of a run's models where it needs them: for `max_cost`, and for batches."""
+    if run_spec.limits.max_cost is None and not run_spec.batch:
+        return PriceTable([])
+    models = {caller.model for caller in state.model_usage}
+    return await open_prices(await gateway.model_prices(), models.union(run_spec.models))
+
+
+def open_budget(prices: PriceTable, run_spec: RunSpec, state: RunState) -> Budget | None:
     """Return a run's budget less what its earlier workers spent; None for a run without `max_cost`."""
     max_cost = run_spec.limits.max_cost
     if max_cost is None:
         return None
-    models = {caller.model for caller in state.model_usage}
-    prices = await open_prices(await gateway.model_prices(), models.union(run_spec.models))
     spent = [prices.cost(caller.model, usage) for caller, usage in state.model_usage.items()]
     return Budget(max_cost, prices, sum(cost for cost in spent if cost is not None))
 
 
-def trace_judges(client: Langfuse) -> OnGeneration:
-    """Return what traces each question to a judge's model as a generation that is linked to the judge's prompt."""
+def trace_judges(client: Langfuse, prices: PriceTable) -> OnGeneration:
+    """Return what traces each question to a judge's model as a generation that is linked to the judge's prompt.
+
+    Args:
+        client: Makes the generations.
+        prices: Those of answers of batches; Langfuse reckons with full prices, which it does for other answers.
+    """
 
     @contextmanager
     def trace(judge: ResolvedJudge, request: ModelRequest) -> Iterator[Generation]:
         messages = [asdict(message) for message in request.messages]
         with _generation(client, judge, request.model, messages, {"provider": judge.provider}) as generation:
-            yield _JudgeGeneration(generation)
+            yield _JudgeGeneration(generation, prices.price_of(request.model))
 
     return trace
 
 
 class _JudgeGeneration:
-    def __init__(self, generation: LangfuseGeneration) -> None:
+    def __init__(self, generation: LangfuseGeneration, price: Price | None) -> None:
         self._generation = generation
+        self._price = price
 
     def answered(self, answer: ModelAnswer) -> None:
         usage = {"input": answer.input_tokens, "output": answer.output_tokens} if answer.metered else None
+        cost: dict[str, float] | None = None
+        if answer.batched and answer.metered and self._price is not None:
+            shares = self._price.input * BATCH_SHARE, self._price.output * BATCH_SHARE
+            cost = {"input": answer.input_tokens * shares[0], "output": answer.output_tokens * shares[1]}
+        parameters = {"parameters": dict(answer.parameters)}
         self._generation.update(
-            output=answer.text, usage_details=usage, metadata={"parameters": dict(answer.parameters)}
+            output=answer.text,
+            usage_details=usage,
+            cost_details=cost,
+            metadata={**parameters, "batched": True} if answer.batched else parameters,
         )
 
     def failed(self, error: LfexpError) -> None:

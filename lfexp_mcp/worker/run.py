@@ -1,6 +1,7 @@
 """The life of a run: its items are executed and delivered concurrently, and its end is recorded."""
 
 import gc
+from collections.abc import Sequence
 from contextlib import suppress
 
 import anyio
@@ -10,13 +11,17 @@ from anyio.abc import TaskGroup
 from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
+from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.model_client import ModelClient, open_model_client
+from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.runs.events import Executed, RunEnded
 from lfexp_mcp.worker.assembly import assemble
+from lfexp_mcp.worker.batches import BatchJudging
 from lfexp_mcp.worker.delivery import CANCELLED_PATIENCE_S
+from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.loading import LoadedRun
-from lfexp_mcp.worker.model_calls import UsageLedger, open_budget
-from lfexp_mcp.worker.pending import pending_items
+from lfexp_mcp.worker.model_calls import UsageLedger, open_budget, open_run_prices
+from lfexp_mcp.worker.pending import PendingItem, pending_items
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import UNDELIVERED, Settlement, end_of
@@ -87,17 +92,20 @@ class Run:
             if is_sent:
                 group.start_soon(settlement.delivery.run)
                 settlement.record_running(run.plan, scores_only=run.scores_only)
-            budget = await open_budget(gateway, run_spec, run.state)
+            prices = await open_run_prices(gateway, run_spec, run.state)
+            budget = open_budget(prices, run_spec, run.state)
             async with open_model_client(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
-                await self._execute(settlement, models)
+                await self._execute(settlement, models, prices, budget)
             if is_sent:
                 undelivered = await self._settle(settlement)
             group.cancel_scope.cancel()
         return undelivered
 
-    async def _execute(self, settlement: Settlement, models: ModelClient) -> None:
+    async def _execute(
+        self, settlement: Settlement, models: ModelClient, prices: PriceTable, budget: Budget | None
+    ) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec
         metadata = [run.provenance.experiment_metadata(run_spec, repeat) for repeat in range(run_spec.repeats)]
@@ -110,14 +118,19 @@ class Run:
             recorder=recorder,
             delivery=settlement.delivery,
             models=models,
+            prices=prices,
             ledger=self._ledger,
             stop=self._stop,
             gateway=settlement.gateway,
         )
         # What is loaded by now stays, so the garbage collector need not visit it while items run.
         gc.freeze()
-        needed = execution.evaluation.needed
-        await execution.run(pending_items(run_spec, run.items, run.state, needed, scores_only=run.scores_only))
+        evaluation = execution.evaluation
+        pending = pending_items(run_spec, run.items, run.state, evaluation.needed, scores_only=run.scores_only)
+        if run_spec.batch:
+            await self._execute_by_batches(execution, list(pending), models, budget)
+        else:
+            await execution.run(pending)
         run.log.trim()
         # The SDK's flush has no time-out of its own.
         with anyio.move_on_after(SDK_FLUSH_TIMEOUT_S):
@@ -127,6 +140,17 @@ class Run:
         if self._stop.status is None:
             recorder.note(Executed())
         await anyio.to_thread.run_sync(recorder.sync)
+
+    async def _execute_by_batches(
+        self, execution: Execution, pending: Sequence[PendingItem], models: ModelClient, budget: Budget | None
+    ) -> None:
+        run = self._run
+        grace = run.run_spec.limits.cancel_grace
+        judging = BatchJudging(run.folder, run.journal, run.state.batches, models, budget, grace)
+        answered = await judging.prepare(pending, execution.evaluation.requests)
+        # What a cancelled batch has finished is paid for.
+        await execution.run(iter(answered), until_cancelled=not judging.is_cancelled)
+        judging.settle(self._stop)
 
     async def _settle(self, settlement: Settlement) -> str | None:
         """Deliver what is left, and record how the run ended; return why Langfuse does not have everything."""

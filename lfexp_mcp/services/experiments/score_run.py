@@ -109,7 +109,9 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         events_of(results, state),
         is_new=is_new,
         is_recorded=is_recorded,
-        scoring=(await with_scoring(ws, request, scoring)).model_copy(update={"item_count": len(items)}),
+        scoring=(await with_scoring(ws, request, scoring)).model_copy(
+            update={"item_count": len(items), "batch": request.batch}
+        ),
         against={(item.repeat, item.item_id): item.output for item in against.items if item.status == "succeeded"}
         if against
         else None,

@@ -170,10 +170,11 @@ async def _models(ws: Workspace, record: RunRecord) -> list[ModelUse]:
             role=user.role,
             model=user.model,
             calls=used.calls,
+            batched=used.batched,
             retries=used.retries,
             input_tokens=used.input_tokens,
             output_tokens=used.output_tokens,
-            seconds_per_call=round(used.seconds / max(used.calls - used.retries, 1), 3),
+            seconds_per_call=round(used.seconds / max(used.calls - used.retries - used.batched, 1), 3),
             cost_usd=prices.cost(user.model, used),
             price_source=price.source if (price := prices.price_of(user.model)) else None,
         )
