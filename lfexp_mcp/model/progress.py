@@ -41,11 +41,15 @@ class Progress:
     seconds_left: float | None = None
     """Estimated; None where only running items are left."""
     provider_retries: tuple[ProviderRetries, ...] = ()
+    batched: tuple[int, int] | None = None
+    """Requests in the batches that are out: those settled, as far as the providers tell, and all."""
 
     def __str__(self) -> str:
         parts = [f"{self.done}/{self.total} items"]
         if self.failed:
             parts.append(f"{self.failed} failed")
+        if self.batched:
+            parts.append("{} of {} requests in batches settled".format(*self.batched))
         if self.items_per_second:
             parts.append(f"{self.items_per_second:.1f}/s")
         if self.seconds_left is not None:

@@ -9,6 +9,11 @@ from lfexp_mcp.runs.run_state import RunState
 MAX_RUNNING_SHOWN = 10
 MAX_DAMAGED_SHOWN = 5
 MAX_REFUSALS_SHOWN = 5
+MAX_BATCHES_SHOWN = 3
+BATCHES_LEFT = (
+    "{requests} requests are in batches whose answers have not become scores: {names}. The same score_run call, with "
+    "batch=true, takes them; without it, they are asked and paid again."
+)
 SCORING_DIED = "The process that scored this run again died; the same score_run call goes on with what is left."
 LOADING = "The scripts and what they import are still being loaded; no item has begun."
 
@@ -89,6 +94,10 @@ def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> It
         yield f"{SCORING_DIED} {exit_reason or ''}".rstrip()
     elif state.scores_only and state.run_ended is not None and state.run_ended.reason is not None:
         yield f"score_run: {state.run_ended.reason}"
+    if state.batches and status != "running":
+        left = list(state.batches.values())
+        names = ", ".join(f"{batch.batch_id or batch.tag} ({batch.provider})" for batch in left[:MAX_BATCHES_SHOWN])
+        yield BATCHES_LEFT.format(requests=sum(batch.requests for batch in left), names=names)
     if state.loading and status == "running":
         yield LOADING
     if state.run_ended is None and status == "failed" and not state.scores_only:

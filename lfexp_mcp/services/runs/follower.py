@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
 
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import Progress, ProviderRetries, RunSpec
+from lfexp_mcp.runs.events import BatchRecorded
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
@@ -153,6 +154,7 @@ class Follower:
                 ProviderRetries(provider, retries, rate_limited)
                 for provider, (retries, rate_limited) in tuple(state.retried.items())
             ),
+            batched=_batched(tuple(state.batches.values())),
         )
 
     def _rate(self) -> float | None:
@@ -164,6 +166,11 @@ class Follower:
             return None
         seconds = time.time() - accepted.at.timestamp()
         return done / seconds if seconds > 0 else None
+
+
+def _batched(batches: Sequence[BatchRecorded]) -> tuple[int, int] | None:
+    out = [batch for batch in batches if batch.status != "ended"]
+    return (sum(batch.done for batch in out), sum(batch.requests for batch in out)) if out else None
 
 
 def _age_of_oldest(begun: Mapping[ItemKey, datetime]) -> float | None:
