@@ -124,7 +124,7 @@ async def test_cancel_run_cancels_the_batch_and_keeps_what_is_finished(judged: S
     await cancel_run(judged.ws, judged.dataset, judged.run_name)
     answer = await get_run(judged.ws, judged.dataset, judged.run_name)
     assert (answer.scoring, server.batches.count("cancel")) == ("cancelled", 1)
-    assert [(summary.count, summary.unscored) for summary in answer.scores] == [(3, 0)]
+    assert [(summary.count, summary.unscored) for summary in answer.scores] == [(3, 1)]
     server.batches.held, server.batches.answered = False, None
     again = await score(judged)
     assert (again.scoring, again.scores[0].count, len(server.batches.requests)) == ("completed", ITEMS, ITEMS + 1)
