@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 DATA = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 TASK = """
 import json
+import os
 from pathlib import Path
 
 SOLUTIONS = {{
@@ -22,7 +23,11 @@ SOLUTIONS = {{
 }}
 
 
+CALLS = os.open(__file__ + ".calls", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+
 def task(*, item, **kwargs):
+    os.write(CALLS, b"x")
     return SOLUTIONS[item.input]
 """
 EVALUATORS = """
@@ -76,3 +81,31 @@ async def test_gsm8k_gives_the_published_accuracies_and_their_difference(home: P
         assert score.pairs == 1319
         assert score.delta == pytest.approx(DELTA, abs=5e-7)
         assert score.verdict == "better"
+
+        # Every answer that the edited script reads is wrong, and no task is called.
+        edited = str(write_script("evaluators.py", EVALUATORS.replace("float(right)", "float(not right)")))
+        scored = RunAnswer.model_validate(
+            await caller.answer(
+                "score_run",
+                run_name="6b_finetuning",
+                dataset="gsm8k",
+                evaluator_script=edited,
+                max_concurrency=20,
+                wait_seconds=600,
+            )
+        )
+        assert (scored.status, scored.scoring) == ("completed", "completed")
+        mean = MEANS["6b_finetuning"]
+        older = next(score for score in scored.scores if score.name != "correct")
+        assert older.name.startswith("correct@evaluators.py:")
+        assert {(score.name, score.count) for score in scored.scores} == {("correct", 1319), (older.name, 1319)}
+        assert older.mean == pytest.approx(mean, abs=5e-7)
+        assert scored.scores[0].mean == pytest.approx(1 - mean, abs=5e-7)
+        assert _size(f"{Path(edited).parent / 'task_6b_finetuning.py'}.calls") == 1319
+        # Both runs have the first script's scores, so that these are compared.
+        again = Comparison.model_validate(await caller.answer("compare_runs", dataset="gsm8k", runs=list(MEANS)))
+        assert next(one for one in again.scores if one.score == "correct").delta == pytest.approx(DELTA, abs=5e-7)
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size
