@@ -70,7 +70,8 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "metadata_conditions": set(),
     "item_choice": {"metadata_conditions"},
     "trace_filter": {"metadata_conditions"},
-    "requests": {"answer_size", "item_choice", "trace_filter"},
+    "variants": set(),
+    "requests": {"answer_size", "item_choice", "trace_filter", "variants"},
     "collect_request": {"requests", "item_choice", "trace_filter"},
     "cursors": set(),
     "intervals": set(),
@@ -109,6 +110,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "runs",
     },
     "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
+    "sweeps": {"workspace", "requests", "next_steps", "launches", "runs", "experiments", "comparison"},
     "annotations": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
     "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations"},
 }

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, WithJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.answers.comparison import ScoreVerdict
 from lfexp_mcp.model import ItemStatus, RunStatus, ScoreSource
 
 
@@ -123,6 +124,26 @@ class RunAnswer(RunState):
     estimate: RunEstimate | None = Field(default=None, description="Of the whole run, by a dry run.")
     errors: list[ItemError] = Field(default_factory=list, description="A few of the failures.")
     log: str | None = Field(default=None, description="File: what the user's code printed.")
+
+
+class RankedRun(Answer):
+    """A run of a sweep by one score; `rank` 1 has the largest difference to the first run, over the items of both."""
+
+    score: str
+    run: str
+    rank: int | None = None
+    mean: float | None = None
+    delta: float | None = None
+    p_adjusted: float | None = None
+    verdict: Annotated[ScoreVerdict | Literal["first run"], WithJsonSchema({"type": "string"})]
+    pairs: int | None = None
+
+
+class SweepAnswer(RunAnswer):
+    """A run, or all runs of a sweep."""
+
+    variants: dict[str, str] = Field(default_factory=dict, description="Runs of a sweep.")
+    ranking: list[RankedRun] = Field(default_factory=list, description="When all have ended; as compare_runs.")
 
 
 class ItemScore(Answer):

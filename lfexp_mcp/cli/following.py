@@ -21,9 +21,9 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
+from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
-from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.experiments.score_run import score_run
 from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
@@ -45,8 +45,8 @@ async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) ->
     if isinstance(request, ScoreRunRequest):
         return await _stay_with(workspace, request, partial(score_run, workspace, request))
     if request.dry_run:
-        return await run_experiment(workspace, request, wait_seconds=math.inf)
-    return await _stay_with(workspace, request, partial(run_experiment, workspace, request))
+        return await sweeps.run(workspace, request, wait_seconds=math.inf)
+    return await _stay_with(workspace, request, partial(sweeps.run, workspace, request))
 
 
 async def follow_pairs(workspace: Workspace, request: PairsRequest) -> PairsAnswer:

@@ -98,6 +98,8 @@ class RunSpec(BaseModel):
     description: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """The user's metadata."""
+    variant_of: str | None = None
+    """The sweep that the run is a variant of; cancelled by its name."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """What the task is given beside the items."""
     task_script: Path | None = None

@@ -10,14 +10,14 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.pairs import PairsAnswer
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.pairs import pairs_report
-from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report
+from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
 
 LEAST_TEXT = 6_000
 """Characters that the text of an answer may take in any case."""
@@ -82,6 +82,7 @@ def judge_report(answer: JudgeAnswer) -> Report:
 
 report_of.register(RunState, run_state_report)
 report_of.register(RunAnswer, run_report)
+report_of.register(SweepAnswer, sweep_report)
 report_of.register(RunDetail, run_detail_report)
 report_of.register(RunList, run_list_report)
 report_of.register(Comparison, comparison_report)

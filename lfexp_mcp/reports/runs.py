@@ -13,6 +13,7 @@ from lfexp_mcp.answers.run import (
     RunListEntry,
     RunState,
     ScoreSummary,
+    SweepAnswer,
     total_cost,
 )
 from lfexp_mcp.reports.layout import (
@@ -41,6 +42,30 @@ def run_state_report(answer: RunState) -> Report:
 def run_report(answer: RunAnswer) -> Report:
     """Report on a run: its state, its scores, what went wrong and what to do next."""
     return Report((*_head(answer), *_scores(answer), *_troubles(answer)), answer.next)
+
+
+def sweep_report(answer: SweepAnswer) -> Report:
+    """Report on a run, or on all runs of a sweep: how they stand, and their ranks."""
+    if not answer.variants:
+        return run_report(answer)
+    rows = [
+        (
+            row.score,
+            "" if row.rank is None else str(row.rank),
+            row.run,
+            number(row.mean),
+            "" if row.delta is None else f"{row.delta:+.4f}",
+            number(row.p_adjusted),
+            row.verdict,
+            "" if row.pairs is None else str(row.pairs),
+        )
+        for row in answer.ranking
+    ]
+    columns = ("score", "rank", "run", "mean", "delta to first", "p", "verdict", "pairs")
+    runs = table(("run", "state"), list(answer.variants.items()), "Runs:")
+    ranks = table(columns, rows, "Ranked:")
+    blocks = (_counts(answer), *part_of_dataset(answer.part), *runs, *ranks, *warnings(answer.warnings))
+    return Report(blocks, answer.next)
 
 
 def run_detail_report(answer: RunDetail) -> Report:

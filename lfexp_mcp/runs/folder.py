@@ -43,6 +43,7 @@ class RunFolder:
         self.batches_path = path / "batches"
         self.log_path = path / "run.log"
         self.cancel_path = path / "cancel"
+        self._executed_path = path / "executed"
         self._next_path = path / "manifest.next.json"
 
     def has_started(self) -> bool:
@@ -73,6 +74,7 @@ class RunFolder:
                 write_durably(self.items_path, encode_items(items))
             write_durably(self.run_spec_path if is_new else self._next_path, [encode_run_spec(run_spec)])
             self.cancel_path.unlink(missing_ok=True)
+            self._executed_path.unlink(missing_ok=True)
 
     def write_scoring(
         self, run_spec: RunSpec, items: Iterable[DatasetItem] | None, against: Mapping[ItemKey, JsonValue] | None = None
@@ -230,6 +232,15 @@ class RunFolder:
     def cancel_requested(self) -> bool:
         """Tell whether the worker was asked to stop."""
         return self.cancel_path.exists()
+
+    def mark_executed(self) -> None:
+        """Tell others that the newest worker runs no further item; it may have much to deliver."""
+        with writing(self.path):
+            self._executed_path.touch()
+
+    def has_executed(self) -> bool:
+        """Tell whether the newest worker runs no further item."""
+        return self._executed_path.exists()
 
     def has_log(self) -> bool:
         """Tell whether the user's code has printed anything."""

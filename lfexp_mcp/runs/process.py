@@ -121,9 +121,18 @@ class WorkerProcess:
         """
         await asyncio.wrap_future(self._begun)
 
+    def release(self) -> None:
+        """Let a worker that waits for others begin; see `WorkerCommand.together`."""
+        # One that has died is seen by its folder.
+        with suppress(OSError, ValueError):
+            self._stdin.write(b"\n")
+            self._stdin.close()
+
     def dismiss(self) -> None:
-        """Kill the process, unless it has a command."""
+        """Kill the process, unless it has a command; one that still waits for others ends by itself."""
         if self._command is not None:
+            if self._command.together:
+                self._stdin.close()
             return
         if self._process.poll() is None:
             kill_process_tree(self._process.pid)
@@ -140,7 +149,10 @@ class WorkerProcess:
         try:
             self._stdin.write(command.model_dump_json().encode() + b"\n")
             self._command = command
-            self._stdin.close()
+            if command.together:
+                self._stdin.flush()
+            else:
+                self._stdin.close()
         except OSError as error:
             raise self._death() from error
         Thread(target=self._listen, daemon=True).start()
@@ -154,8 +166,10 @@ class WorkerProcess:
                 answer.set_exception(error)
                 break
             answer.set_result(None)
-        self._close_pipes()
+        if self._command is None or not self._command.together:
+            self._close_pipes()
         code = self._process.wait()
+        self._close_pipes()
         if code and self._command is not None and self._command.run is not None:
             # The folder may be gone, or another worker's by now.
             with suppress(LfexpError, OSError):

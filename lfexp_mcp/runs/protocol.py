@@ -1,7 +1,8 @@
 """The messages between a worker and the process that started it, each a line of JSON.
 
 The worker writes a `Hello` to its standard output and reads its command from its standard input. It replies twice: when
-it has locked the run folder, and when it has loaded the user's code and begins. After that, only the folder tells.
+it has locked the run folder, and when it has loaded the user's code and begins (or waits, see
+`WorkerCommand.together`). After that, only the folder tells.
 """
 
 from pathlib import Path
@@ -26,6 +27,9 @@ class WorkerCommand(BaseModel):
     """Folder of the run to execute."""
     scores_only: bool = False
     """Score the results that the run has, and call no task."""
+    together: tuple[Path, ...] = ()
+    """Folders of runs that begin together and share `max_concurrency`, this one's among them. The worker then waits,
+    after its second reply, for a further line; where its input ends instead, it does not begin."""
     deliver: tuple[Path, ...] = ()
     """Folders of runs whose outboxes and scores are to be sent, executing nothing."""
 

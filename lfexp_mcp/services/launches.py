@@ -5,11 +5,12 @@ Reading a large dataset, or starting a process on a busy machine, may take longe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 
-from lfexp_mcp.errors import LfexpError, RunExistsError
+from lfexp_mcp.errors import LfexpError, RunExistsError, UsageError
 from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.next_steps import running_steps
@@ -92,6 +93,48 @@ class Launch:
         await asyncio.wait({self._task})
 
 
+class StartGate:
+    """Lets several launches begin together, or none of them."""
+
+    def __init__(self, count: int) -> None:
+        self.failure: LfexpError | None = None
+        """Of the launch that failed first."""
+        self._count = count
+        self._open = asyncio.Event()
+
+    @asynccontextmanager
+    async def passing(self, name: str) -> AsyncIterator[None]:
+        """Surround one launch: if it fails or is cancelled before all have come to the gate, none begins.
+
+        Args:
+            name: The launch for a reader.
+        """
+        try:
+            yield
+        except LfexpError as error:
+            if self.failure is None and not self._open.is_set():
+                error.args = (f"{name}: {error}",)
+                self.failure = error
+            raise
+        finally:
+            if not self._open.is_set() and self._count > 0:
+                self.failure = self.failure or UsageError(f"{name} was cancelled before it began.")
+                self._open.set()
+
+    async def wait(self) -> None:
+        """Wait until all have come here.
+
+        Raises:
+            LfexpError: One of them failed.
+        """
+        self._count -= 1
+        if self._count == 0:
+            self._open.set()
+        await self._open.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
 class Launches:
     """The launches of one process: those that go on, and those whose failure nobody has seen."""
 
@@ -131,6 +174,14 @@ class Launches:
         if launch is None or launch.folder is not None:
             return None
         return launch if launch.is_pending or launch.has_unreported_failure else None
+
+    def variants_of(self, dataset: str, sweep: str) -> list[str]:
+        """Return the names of the runs of a sweep that no worker has yet."""
+        return [
+            launch.run_name
+            for launch in self._launches.values()
+            if launch.dataset == dataset and launch.is_pending and getattr(launch.request, "variant_of", None) == sweep
+        ]
 
     def forget(self, launch: Launch) -> None:
         """Drop a launch whose failure was reported."""

@@ -27,6 +27,7 @@ from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, che
 from lfexp_mcp.services.answer_size import Detail
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.trace_filter import TracesArgument
+from lfexp_mcp.services.variants import Variants
 
 if TYPE_CHECKING:
     from lfexp_mcp.scores.limits import Limit
@@ -196,6 +197,12 @@ class RunRequest(ScoringRequest):
         default=None,
         description="JSON object for `task(*, item, params)`, or the variables of task_prompt; stored with the run.",
     )
+    variants: Variants = Field(
+        default=None,
+        description='Runs `<run_name>-<name>` side by side, ranked against the first: `[{"name": "a", "params": {}}, '
+        "...]`, each with `params`, `task_script`, `task_prompt`, `model` or `provider` of its own. They share "
+        "max_concurrency and max_cost.",
+    )
     description: str | None = Field(default=None, description="What this run tries, for later readers.")
     metadata: dict[str, JsonValue] | None = Field(default=None, description="JSON object stored with the run.")
     resume: bool = Field(
@@ -255,6 +262,8 @@ class RunRequest(ScoringRequest):
     def _is_complete(self) -> "RunRequest":
         if self.task_script is not None and self.task_prompt is not None:
             raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
+        if self.variants is not None:
+            return self._checked_sweep(len(self.variants))
         if not self.names_task and not self.resume:
             raise ValueError("pass task_script (a Python file with a `task` function) or task_prompt")
         if self.source_type == "dataset" and not self.dataset:
@@ -272,6 +281,50 @@ class RunRequest(ScoringRequest):
         if not self.run_name.strip():
             raise ValueError("run_name is blank")
         return self
+
+    def _checked_sweep(self, runs: int) -> "RunRequest":
+        if not self.dataset or self.source_type == "live":
+            raise ValueError("variants run over a dataset, not over `live` traces: pass the dataset")
+        if self.dry_run:
+            raise ValueError("a dry_run is of one run: leave out variants, and pass what one of them has")
+        if self.max_concurrency < runs:
+            raise ValueError(f"variants share max_concurrency, and each runs an item: it has to be {runs} or more")
+        return self
+
+    def variant_requests(self) -> "list[VariantRequest]":
+        """Return the requests of the sweep's runs; `params` of a variant are added to those of the sweep.
+
+        Raises:
+            UsageError: A variant cannot be run; the text names it.
+        """
+        variants = self.variants or []
+        shared = {name: getattr(self, name) for name in self.model_fields_set - {"variants"}}
+        found = []
+        for variant in variants:
+            own = {name: getattr(variant, name) for name in variant.model_fields_set - {"name"}}
+            if variant.task_script or variant.task_prompt:
+                # Another task has another model.
+                left_out = {"task_script", "task_prompt", "model", "provider"}
+                shared_here = {name: value for name, value in shared.items() if name not in left_out}
+            else:
+                shared_here = shared
+            asked = {**shared_here, **own, "run_name": f"{self.run_name}-{variant.name}", "variant_of": self.run_name}
+            if self.params or variant.params:
+                asked["params"] = {**(self.params or {}), **(variant.params or {})}
+            if self.max_cost is not None:
+                asked["max_cost"] = self.max_cost / len(variants)
+            try:
+                found.append(build(VariantRequest, **asked))
+            except UsageError as error:
+                raise UsageError(f"Variant {variant.name!r}: {error}") from None
+        return found
+
+
+class VariantRequest(RunRequest):
+    """A run of a sweep."""
+
+    variant_of: str = Field(exclude=True)
+    """The sweep's name."""
 
 
 def live_dataset_name(run_name: str) -> str:

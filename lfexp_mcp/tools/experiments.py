@@ -10,7 +10,7 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.pairs import PairsAnswer
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.model import Progress
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
@@ -33,7 +33,7 @@ WaitSeconds = Annotated[
 ]
 
 
-async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: WaitSeconds = 45) -> RunAnswer:
+async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: WaitSeconds = 45) -> SweepAnswer:
     """Run a task on every item of a dataset, score the outputs, and store all of it in Langfuse.
 
     The task script defines `def task(*, item, **kwargs)` (or `async def`) and returns the output to score; `item` has
@@ -46,10 +46,9 @@ async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: Wa
     the wait is over, call get_run; ending this call does not stop the run, cancel_run does. A name that has items
     already is refused unless `resume`.
     """
-    from lfexp_mcp.services.experiments.run_experiment import run_experiment
+    from lfexp_mcp.services.sweeps import run
 
-    workspace = await workspace_of(ctx)
-    return await run_experiment(workspace, request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx))
+    return await run(await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx))
 
 
 async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: WaitSeconds = 45) -> RunAnswer:

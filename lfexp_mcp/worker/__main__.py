@@ -31,6 +31,7 @@ def main() -> None:
     if not line:
         return
     command = WorkerCommand.model_validate_json(line)
+    signal = os.fdopen(os.dup(0), "rb", buffering=0)
     close_input()
 
     def reply(message: Reply) -> None:
@@ -40,7 +41,7 @@ def main() -> None:
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        carry_out(command, reply, sdk)
+        carry_out(command, reply, sdk, lambda: bool(signal.readline()))
     finally:
         timer = Timer(EXIT_TIMEOUT_S, os._exit, args=[0])
         timer.daemon = True

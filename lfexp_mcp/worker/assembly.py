@@ -1,5 +1,8 @@
 """Put together the parts of a run that execute its items."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.prices import PriceTable
@@ -14,6 +17,7 @@ from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, Pair
 from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
 from lfexp_mcp.worker.task_runner import CallTask, TaskRunner, script_task
 from lfexp_mcp.worker.traces import TaskTraces
@@ -35,6 +39,7 @@ def assemble(
     ledger: UsageLedger,
     stop: Stop,
     gateway: Gateway,
+    together: Sequence[Path] = (),
 ) -> Execution:
     """Return what executes a run's items."""
     run_spec, limits = run.run_spec, run.run_spec.limits
@@ -74,6 +79,7 @@ def assemble(
         policy=ErrorPolicy(
             limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
         ),
+        shared=SharedPlaces(run.folder, together, limits.max_concurrency) if together else None,
     )
 
 

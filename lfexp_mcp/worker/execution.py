@@ -14,6 +14,7 @@ from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.pending import PendingItem
 from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.task_runner import TaskRunner
 
@@ -36,6 +37,8 @@ class Execution:
     recorder: Recorder
     stop: Stop
     policy: ErrorPolicy
+    shared: SharedPlaces | None = None
+    """Set for a run that shares `max_concurrency` with others."""
 
     async def run(self, items: Iterator[PendingItem], *, until_cancelled: bool = True) -> None:
         """Run and evaluate the items, then evaluate the run as a whole.
@@ -54,21 +57,35 @@ class Execution:
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._run_next, items)
+                if self.shared is not None:
+                    self.folder.mark_executed()
                 if self.stop.status is None:
                     await self.run_evaluation.run()
             keepers.cancel_scope.cancel()
 
     async def _run_next(self, items: Iterator[PendingItem]) -> None:
-        for pending in items:
-            if self.stop.status is not None:
-                return
-            ended = False
-            try:
-                await self._run_item(pending)
-                ended = True
-            finally:
-                if not ended:
-                    self.stop.request("failed", f"Item {pending.item.id!r} was given up.")
+        if self.shared is None:
+            while await self._run_one(items):
+                pass
+            return
+        is_next = True
+        while is_next:
+            async with self.shared.limiter:
+                is_next = await self._run_one(items)
+
+    async def _run_one(self, items: Iterator[PendingItem]) -> bool:
+        """Run and evaluate the next item; return False if there is none, or the run stops."""
+        pending = next(items, None) if self.stop.status is None else None
+        if pending is None:
+            return False
+        ended = False
+        try:
+            await self._run_item(pending)
+            ended = True
+        finally:
+            if not ended:
+                self.stop.request("failed", f"Item {pending.item.id!r} was given up.")
+        return True
 
     async def _run_item(self, pending: PendingItem) -> None:
         result = pending.result
@@ -88,6 +105,8 @@ class Execution:
         limit = self.limits.run_timeout
         while True:
             self.log.trim()
+            if self.shared is not None:
+                self.shared.update()
             if until_cancelled and self.folder.cancel_requested():
                 self.stop.request("cancelled", CANCELLED)
             if limit is not None and CLOCK.monotonic() - started > limit:

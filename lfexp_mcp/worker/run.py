@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -46,8 +47,16 @@ INTERRUPTED = (
 class Run:
     """One run in this process."""
 
-    def __init__(self, run: LoadedRun, sdk: Sdk) -> None:
+    def __init__(self, run: LoadedRun, sdk: Sdk, together: Sequence[Path] = ()) -> None:
+        """Prepare.
+
+        Args:
+            run: The run.
+            sdk: Makes the spans.
+            together: The folders of runs that share its places, see `SharedPlaces`.
+        """
         self._run = run
+        self._together = together
         self._sdk = sdk
         self._stop = Stop()
         self._ledger = UsageLedger(run.journal)
@@ -122,6 +131,7 @@ class Run:
             ledger=self._ledger,
             stop=self._stop,
             gateway=settlement.gateway,
+            together=self._together,
         )
         # What is loaded by now stays, so the garbage collector need not visit it while items run.
         gc.freeze()

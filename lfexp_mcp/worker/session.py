@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from lfexp_mcp.errors import LfexpError, RunExistsError, StateError
+from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, WorkerError
 from lfexp_mcp.runs.events import Event, RunEnded, Warned, WorkerLoading
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
@@ -16,20 +16,23 @@ from lfexp_mcp.worker.run import Run
 from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import deliver
 
+NOT_BEGUN = "It was to begin together with other runs, which did not all load."
 
-def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk) -> None:
+
+def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk, may_begin: Callable[[], bool]) -> None:
     """Carry out a command.
 
     Args:
         command: What to do.
         reply: Called when this process holds the run's folder, and again when the user's code is loaded.
         sdk: Makes the spans.
+        may_begin: Waits for the signal of runs that begin together; False if there will be none.
     """
     if command.run is not None:
         folder = RunFolder(command.run)
         try:
             with folder.worker.locked():
-                _run(folder, reply, sdk, scores_only=command.scores_only)
+                _run(folder, command, reply, sdk, may_begin)
         except RunExistsError as error:
             reply(Reply.of_error(error))
     else:
@@ -45,13 +48,17 @@ async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
             await deliver(folder, sdk)
 
 
-def _run(folder: RunFolder, reply: Callable[[Reply], None], sdk: Sdk, *, scores_only: bool) -> None:
+def _run(
+    folder: RunFolder, command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk, may_begin: Callable[[], bool]
+) -> None:
+    scores_only = command.scores_only
     try:
         state, journal = folder.read_state(), folder.open_journal()
         journal.append(WorkerLoading(scores_only=scores_only))
         reply(Reply())
         try:
-            run = Run(load_run(folder, state, journal, scores_only=scores_only), sdk)
+            before = state.run_ended
+            run = Run(load_run(folder, state, journal, scores_only=scores_only), sdk, command.together)
         except LfexpError as error:
             journal.append(*_refusal(None if scores_only else state.run_ended, error))
             raise
@@ -61,6 +68,9 @@ def _run(folder: RunFolder, reply: Callable[[Reply], None], sdk: Sdk, *, scores_
         reply(Reply.of_error(StateError(f"The run in {folder.path} cannot start: {error}.")))
     else:
         reply(Reply())
+        if command.together and not may_begin():
+            journal.append(*_refusal(before, WorkerError(NOT_BEGUN)))
+            return
         # `anyio.run` would mark the context, which the user's threads inherit, as running an event loop.
         run_in_thread(run.carry_out())
 

@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "start": start,
     "sleeping": execution.sleeping,
     "evaluated": execution.evaluated,
+    "sweep": execution.sweep,
     "overhead": execution.overhead,
     "arrivals": faults.arrivals,
     "kills": faults.kills,

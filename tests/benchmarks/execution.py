@@ -59,6 +59,15 @@ async def evaluated(bench: Bench) -> AsyncIterator[Row]:
     )
 
 
+async def sweep(bench: Bench) -> AsyncIterator[Row]:
+    """5 variants of 100 items of 50 ms, 20 at once in all."""
+    dataset, task = await bench.dataset(100), bench.script("sleeping", SLEEPING_TASK)
+    ours = [await bench.run("our_run", dataset, task, variants=5) for _ in range(ROUNDS)]
+    execution = median(run.execution for run in ours)
+    yield _beside_floor("5 variants x 100 x 50 ms: execution", execution, 1.25, 1.2)
+    yield Row("5 variants x 100 x 50 ms: whole call", f"{median(run.seconds for run in ours):.2f} s")
+
+
 async def overhead(bench: Bench) -> AsyncIterator[Row]:
     """1,000 empty items with one empty evaluator, and 10,000."""
     task, evaluators = bench.script("empty", EMPTY_TASK), bench.script("nothing", EMPTY_EVALUATOR)

@@ -11,9 +11,10 @@ import anyio
 
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
-from lfexp_mcp.services.experiments.run_experiment import run_experiment
+from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.experiments.workers import keep_spare
 from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.services.variants import Variant
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
 
@@ -30,17 +31,20 @@ async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
         task_script=Path(order["task"]),
         evaluator_script=Path(order["evaluators"]) if order["evaluators"] else None,
         max_concurrency=order["max_concurrency"],
+        variants=[Variant(name=str(number), params={"k": number}) for number in range(order["variants"])] or None,
     )
     begun = time.perf_counter()
-    answer = await run_experiment(ws, request, wait_seconds=3600)
+    answer = await sweeps.run(ws, request, wait_seconds=3600)
     seconds = time.perf_counter() - begun
-    events = list(JournalReader(ws.runs.folder(str(answer.experiment_id)).journal_path).read())
+    dataset = await ws.gateway.datasets.get(answer.dataset)
+    ids = [await ws.gateway.experiments.id_of(dataset.id, name) for name in answer.variants or [answer.run_name]]
+    events = [event for each in ids for event in JournalReader(ws.runs.folder(each).journal_path).read()]
     started = [event.at for event in events if isinstance(event, ItemStarted)]
     ended = [event.at for event in events if isinstance(event, ItemEnded | ItemScored)]
     return {
         "seconds": seconds,
         "execution": (max(ended) - min(started)).total_seconds(),
-        "experiment_id": answer.experiment_id,
+        "experiment_id": ids[0],
         "status": answer.status,
     }
 

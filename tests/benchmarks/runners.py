@@ -84,6 +84,7 @@ class Bench:
         *,
         max_concurrency: int = 20,
         spare: bool = True,
+        variants: int = 0,
         url: str | None = None,
     ) -> Figures:
         """Run a dataset.
@@ -95,6 +96,7 @@ class Bench:
             evaluators: The evaluator script.
             max_concurrency: Items at work at once.
             spare: Whether ours has a spare worker at hand.
+            variants: How many variants ours has side by side; 0 for a single run.
             url: Where the run finds the store, unless directly.
         """
         order: dict[str, Any] = {
@@ -104,6 +106,7 @@ class Bench:
             "evaluators": str(evaluators) if evaluators else None,
             "max_concurrency": max_concurrency,
             "spare": spare,
+            "variants": variants,
         }
         return Figures(**await self.in_process(runner, json.dumps(order), url=url))
 

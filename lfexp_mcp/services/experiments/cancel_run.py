@@ -5,13 +5,14 @@ import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunState
 from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.groups import for_each
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import ANSWER_RESERVE_S
-from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch
+from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
 from lfexp_mcp.services.workspace import Workspace
 
 ALREADY_ENDED = "The run had ended before this call; nothing was cancelled."
@@ -20,7 +21,7 @@ CANCEL_PATIENCE_S = 15.0
 
 
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
-    """Stop a run of this machine: no new items, a grace period for running ones; results are kept.
+    """Stop a run of this machine, or all of a sweep: no new items, a grace period for running ones; results are kept.
 
     A run that is being prepared is stopped before it begins. One that has ended is left as it is.
 
@@ -28,6 +29,16 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
         NotFoundError: There is no such dataset, or no such run on this machine.
     """
     launch = ws.launches.find(dataset, run_name)
+    folder = await find_run_folder(ws, dataset, run_name)
+    is_run = (launch is not None and launch.is_pending) or (folder is not None and folder.is_running())
+    if not is_run and (variants := _variants(ws, dataset, run_name)):
+        answers: dict[str, RunState] = {}
+
+        async def cancel(name: str) -> None:
+            answers[name] = await cancel_run(ws, dataset, name)
+
+        await for_each(variants, cancel, len(variants))
+        return combine_states(RunState, run_name, [answers[name] for name in variants])
     if launch is not None and launch.is_pending:
         await launch.cancel()
         if launch.folder is None:
@@ -58,9 +69,22 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
     Raises:
         NotFoundError: There is no such dataset.
     """
-    folder = await find_run_folder(ws, dataset, run_name)
-    if folder is not None:
-        await _kill(folder)
+    for name in _variants(ws, dataset, run_name) or [run_name]:
+        folder = await find_run_folder(ws, dataset, name)
+        if folder is not None:
+            await _kill(folder)
+
+
+def _variants(ws: Workspace, dataset: str, sweep: str) -> list[str]:
+    """The names of the runs of a sweep on this machine, those that are being launched included."""
+    here = (ws.gateway.backend.url, ws.gateway.public_key)
+    started = [
+        run_spec.run_name
+        for _, run_spec in ws.runs.started()
+        if (run_spec.variant_of, run_spec.dataset_name) == (sweep, dataset)
+        and (run_spec.base_url, run_spec.public_key) == here
+    ]
+    return list(dict.fromkeys([*ws.launches.variants_of(dataset, sweep), *started]))
 
 
 async def _kill(folder: RunFolder) -> None:

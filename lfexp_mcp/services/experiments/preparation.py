@@ -23,7 +23,7 @@ from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live,
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.requests import RunRequest, ScoringRequest
+from lfexp_mcp.services.requests import RunRequest, ScoringRequest, VariantRequest
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.trace_filter import TraceFilter
@@ -284,6 +284,7 @@ async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec
             "evaluator_script": evaluator_script,
             "evaluators": request.built_in_evaluators or run_spec.evaluators,
             "score_scales": await ws.gateway.score_scales() if evaluator_script is not None else {},
+            "variant_of": request.variant_of if isinstance(request, VariantRequest) else run_spec.variant_of,
             "python": request.python or run_spec.python,
             "working_folder": working_folder(),
             "limits": request.limits(

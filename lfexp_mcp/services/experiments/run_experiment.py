@@ -1,8 +1,9 @@
 """Launching a run, and waiting for it for a while."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
@@ -18,9 +19,9 @@ from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
-from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run
+from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEASE_POLL_S, PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.workers import start_worker
-from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
@@ -63,7 +64,7 @@ async def run_experiment(
     """
     if request.dry_run:
         return await _dry_run(ws, request, anyio.current_time() + wait_seconds)
-    return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
+    return await launch_run(ws, request, partial(launch_one, ws, request), wait_seconds, on_progress)
 
 
 async def launch_run(
@@ -123,7 +124,7 @@ async def _wait_for_worker(launch: Launch, deadline: float, on_progress: OnProgr
 async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAnswer:
     """Carry a dry run out, and leave nothing of it, whatever happens."""
     name = f"{request.run_name} (dry run {uuid4()})"
-    launch = ws.launches.begin(request.dataset_name, name, request, partial(_launch, ws, request))
+    launch = ws.launches.begin(request.dataset_name, name, request, partial(launch_one, ws, request))
     try:
         folder = await _wait_for_worker(launch, deadline, None)
         follower = Follower(ws.replays.of(folder)) if folder else None
@@ -180,12 +181,25 @@ def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, p
     )
 
 
-async def _launch(ws: Workspace, request: RunRequest, launch: Launch) -> None:
-    """Prepare the run while a worker starts, and hand it over."""
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Runs that begin together and share `max_concurrency`."""
+
+    gate: StartGate
+    folders: tuple[Path, ...]
+    """Of all of them."""
+
+
+async def launch_one(ws: Workspace, request: RunRequest, launch: Launch, together: Together | None = None) -> None:
+    """Prepare the run while a worker starts, and hand it over.
+
+    Raises:
+        LfexpError: As `run_experiment`, or one of the runs that it was to begin together with cannot begin.
+    """
     # A resumed run is started with the interpreter it had before, which only its run spec tells.
     worker = None if request.resume else await start_worker(ws, request.python)
     try:
-        await launch_prepared(ws, launch, await prepare_run(ws, request), worker)
+        await launch_prepared(ws, launch, await prepare_run(ws, request), worker, together)
     finally:
         if worker is not None:
             with anyio.CancelScope(shield=True):
@@ -193,7 +207,11 @@ async def _launch(ws: Workspace, request: RunRequest, launch: Launch) -> None:
 
 
 async def launch_prepared(
-    ws: Workspace, launch: Launch, prepared: PreparedRun, worker: WorkerProcess | None = None
+    ws: Workspace,
+    launch: Launch,
+    prepared: PreparedRun,
+    worker: WorkerProcess | None = None,
+    together: Together | None = None,
 ) -> None:
     """Hand a run over to a worker, which is started if there is none, and dismissed if it does not take it.
 
@@ -204,13 +222,13 @@ async def launch_prepared(
     launch.run_spec = asked
     worker = worker or await start_worker(ws, asked.python)
     try:
-        await _hand_over(prepared, worker, launch)
+        await _hand_over(prepared, worker, launch, together)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.dismiss)
 
 
-async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch) -> None:
+async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch, together: Together | None) -> None:
     """Give the run to a worker, and wait until it has loaded the scripts."""
     folder = prepared.folder
     with folder.worker.preparing():
@@ -218,9 +236,13 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
         try:
             # Once the worker may have read the command, only the folder tells whether the run has started.
             with anyio.CancelScope(shield=True):
-                await worker.give(WorkerCommand(run=folder.path, scores_only=prepared.scoring is not None))
+                runs = together.folders if together else ()
+                command = WorkerCommand(run=folder.path, scores_only=prepared.scoring is not None, together=runs)
+                await worker.give(command)
                 launch.folder = folder
             await worker.begin()
+            if together is not None:
+                await _begin_together(worker, folder, together.gate)
         except RunExistsError:
             # Another worker has the folder.
             raise
@@ -233,3 +255,15 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
                 spec, why = prepared.run_spec, "Resume the run once that is fixed."
                 error.next = error.next or (resume_step(spec.dataset_name, spec.run_name, why=why),)
             raise
+
+
+async def _begin_together(worker: WorkerProcess, folder: RunFolder, gate: StartGate) -> None:
+    try:
+        await gate.wait()
+    except LfexpError:
+        await anyio.to_thread.run_sync(worker.dismiss)
+        with anyio.move_on_after(RELEASE_PATIENCE_S):
+            while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
+                await anyio.sleep(RELEASE_POLL_S)
+        raise
+    await anyio.to_thread.run_sync(worker.release)

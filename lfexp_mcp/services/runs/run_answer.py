@@ -1,18 +1,19 @@
 """Describing a run as an answer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ModelUse, RunAnswer, total_cost
+from lfexp_mcp.answers.run import ModelUse, RunAnswer, RunState, total_cost
 from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import NextStep, Progress, RunRecord, RunSpec
+from lfexp_mcp.model import NextStep, Progress, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.warnings import nothing_scores
 from lfexp_mcp.services.launches import Launch
@@ -24,6 +25,8 @@ from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judg
 from lfexp_mcp.services.runs.read_run import named
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.workspace import Workspace
+
+S = TypeVar("S", bound=RunState)
 
 PRICES_PATIENCE_S = 2.0
 RESCORED_LIMITS = {"max_concurrency", "max_cost"}
@@ -128,6 +131,37 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
         next=_next_steps(record, undelivered, follower, outdated),
     )
+
+
+def combine_states(kind: type[S], run_name: str, states: Sequence[RunState]) -> S:
+    """Describe several runs together: their counts added up, and what all have.
+
+    Args:
+        kind: Of the description.
+        run_name: What they are called together.
+        states: Those of the runs.
+    """
+    order: tuple[RunStatus, ...] = ("running", "unknown", "failed", "cancelled", "completed")
+    first = states[0]
+    return kind(
+        status=min((state.status for state in states), key=order.index),
+        backend=first.backend,
+        dataset=first.dataset,
+        run_name=run_name,
+        part=first.part,
+        total_items=sum(state.total_items for state in states),
+        succeeded=_total(state.succeeded for state in states),
+        failed=_total(state.failed for state in states),
+        pending=_total(state.pending for state in states),
+        undelivered=sum(state.undelivered for state in states),
+        warnings=[f"{state.run_name}: {warning}" for state in states for warning in state.warnings],
+    )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Add counts up; None if one is not known."""
+    known = list(counts)
+    return None if None in known else sum(count for count in known if count is not None)
 
 
 def describe_launch(ws: Workspace, launch: Launch, *, cancelled: bool = False) -> RunAnswer:

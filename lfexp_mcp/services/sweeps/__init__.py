@@ -1,0 +1,5 @@
+"""Sweeps: several runs in one call, side by side, ranked against the first."""
+
+from lfexp_mcp.services.sweeps.run_sweep import run
+
+__all__ = ["run"]
