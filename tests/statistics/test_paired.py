@@ -36,12 +36,14 @@ def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[fl
     assert sign_flip_p(differences) == pytest.approx(float(expected.pvalue), abs=1e-9)
 
 
-def test_many_differences_are_permuted_close_to_the_normal_limit() -> None:
+@pytest.mark.parametrize("count", [400, 3_001])
+def test_many_differences_are_permuted_close_to_the_normal_limit(count: int) -> None:
     rng = np.random.default_rng(5)
-    differences = rng.normal(0.1, 1, 400)
+    differences = rng.normal(2 / count**0.5, 1, count)
     z = differences.sum() / math.sqrt(float((differences**2).sum()))
     limit = math.erfc(abs(z) / math.sqrt(2))
     assert sign_flip_p(list(differences)) == pytest.approx(limit, abs=0.015)
+    assert sign_flip_p(list(differences[::-1])) == sign_flip_p(list(differences))
 
 
 def test_the_same_data_gives_the_same_answer() -> None:

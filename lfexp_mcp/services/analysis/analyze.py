@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import (
     Analysis,
+    ExtremeItem,
     FailureList,
     ScoreCorrelation,
     ScoreDistribution,
     SliceResult,
+    SplitVote,
 )
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.answers.run import RunAnswer
@@ -87,6 +89,8 @@ class _Found:
     correlations: list[ScoreCorrelation] = field(default_factory=list)
     usage: RunTaskUsage = field(default_factory=lambda: RunTaskUsage({}))
     disagreements: list[Disagreement] = field(default_factory=list)
+    slowest: list[ExtremeItem] = field(default_factory=list)
+    splits: list[SplitVote] = field(default_factory=list)
 
 
 async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
@@ -118,7 +122,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     scores = _scores_to_explain(values, request.score_name)
     described = await describe_run(ws, record, summary)
     threshold = _threshold(request, values)
-    failures = find_failures(values, scores, threshold)
+    failures = await anyio.to_thread.run_sync(find_failures, values, scores, threshold)
     check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
     if request.cursor is not None:
@@ -136,12 +140,16 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         threshold,
         groups=await anyio.to_thread.run_sync(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
         scores=[
-            describe_distribution(summary, values, threshold) for summary in described.scores if summary.name in scores
+            await anyio.to_thread.run_sync(describe_distribution, summary, values, threshold)
+            for summary in described.scores
+            if summary.name in scores
         ],
         slices=await anyio.to_thread.run_sync(slice_run, values, comparable),
         correlations=await anyio.to_thread.run_sync(correlate_scores, values, comparable),
         usage=await read_task_usage(ws, record),
         disagreements=await read_disagreements(ws, values, scores, request.limit),
+        slowest=slowest_items(record),
+        splits=split_votes(record),
     )
 
 
@@ -204,7 +212,6 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     if len(found.failures) > MAX_FAILURES_READ:
         warnings.append(f"Only the comments of the lowest {MAX_FAILURES_READ:,} failing results are grouped.")
-    splits = split_votes(record)
     return answer.model_copy(
         update={
             "scores": found.scores[:most],
@@ -212,11 +219,11 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
             "slices": found.slices if request.detail == "full" else _notable(found.slices)[: size.rows],
             "slices_tested": len(found.slices),
             "correlations": found.correlations[: size.rows],
-            "slowest": slowest_items(record)[: size.rows],
+            "slowest": found.slowest[: size.rows],
             "most_expensive": most_expensive_items(found.usage.items)[: size.rows],
             "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],
-            "split_votes": splits[: size.rows],
-            "split_votes_total": len(splits),
+            "split_votes": found.splits[: size.rows],
+            "split_votes_total": len(found.splits),
             "warnings": warnings,
         }
     )

@@ -1,5 +1,6 @@
 """Comparing runs of a dataset item by item, and gating on the result."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,10 +18,10 @@ from lfexp_mcp.answers.comparison import (
     ScoreComparison,
 )
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.model import JudgeMaker, NextStep
+from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.score_names import name_alike, plain_name
-from lfexp_mcp.scores.warnings import score_warnings
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.comparison.changes import (
     ChangedItems,
@@ -39,8 +40,8 @@ from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.runs.score_summaries import summarise_scores
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.run_summary import summarise_in_time
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -86,16 +87,22 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     conditions = [parse_condition(expression) for expression in request.fail_if or []]
     baseline = request.baseline or request.runs[0]
     names = [baseline, *(name for name in request.runs if name != baseline)]
-    recorded = [await read_recorded_run(ws, request.dataset, name) for name in names]
+    recorded = await _read_runs(ws, request.dataset, names)
     records = await anyio.to_thread.run_sync(name_alike, recorded)
-    scales = await configured_scales(ws, (score for record in records for score in record.scores))
-    runs = [interpret_run(record, scales) for record in records]
+    summaries = [await summarise_in_time(ws, record, math.inf) for record in records]
+    runs = [
+        ScoredRun(record, summary.interpretations, summary.humans)
+        for record, summary in zip(records, summaries, strict=True)
+    ]
     request, conditions = _by_plain_names(request, conditions, runs)
     usages = [await read_task_usage(ws, record) for record in records]
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
     comparisons = await anyio.to_thread.run_sync(_compare_all, runs, by_item, scores, request)
-    metrics = [await _metrics(ws, run, usage) for run, usage in zip(runs, by_item, strict=True)]
+    metrics = [
+        describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
+        for record, summary, usage in zip(records, summaries, by_item, strict=True)
+    ]
     changes, start = [listed for one in comparisons for listed in one.changes if listed.changes], 0
     if request.cursor is not None:
         listed, start = find_page(changes, request.cursor)
@@ -112,9 +119,9 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         start=start,
         gate=gate,
         warnings=[
-            f"{run.name}: {warning}"
-            for run, usage in zip(runs, usages, strict=True)
-            for warning in (*run.record.warnings, *score_warnings(run.record, run.interpretations), *usage.warnings)
+            f"{record.run_name}: {warning}"
+            for record, summary, usage in zip(records, summaries, usages, strict=True)
+            for warning in (*record.warnings, *summary.warnings, *usage.warnings)
         ],
     )
     return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)
@@ -129,6 +136,17 @@ def _by_plain_names(
     plain = {name: plain_name(value, makers) for name, value in given.items() if value is not None}
     named = [one if one.name is None else replace(one, name=plain_name(one.name, makers)) for one in conditions]
     return request.model_copy(update=plain), named
+
+
+async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[RunRecord]:
+    """Read runs at the same time, so that one does not use up the time of the others."""
+    read: dict[str, RunRecord] = {}
+
+    async def one(name: str) -> None:
+        read[name] = await read_recorded_run(ws, dataset, name)
+
+    await for_each(names, one, len(names))
+    return [read[name] for name in names]
 
 
 def _scores_to_compare(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
@@ -171,12 +189,6 @@ def _compare_all(
         )
         for index, pair in enumerate(pairs)
     ]
-
-
-async def _metrics(ws: Workspace, run: ScoredRun, usage: dict[str, TaskUsage]) -> RunMetrics:
-    summaries = summarise_scores(run.record, run.interpretations)
-    url = await ws.gateway.experiment_url(run.record.experiment_ids[0])
-    return describe_metrics(run.record, summaries, usage, url)
 
 
 def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerSize) -> Comparison:

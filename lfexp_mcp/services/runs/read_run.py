@@ -34,8 +34,9 @@ ANSWER_RESERVE_S = 1.0
 """The part of a call's time that is kept for its answer, whatever the size of the run."""
 DESCRIBING_S_PER_RESULT = 0.00003
 """About how long it takes to put a result into an answer, on a busy machine; it is kept of the call's time as well."""
-LANGFUSE_S_PER_RESULT = 0.0001
-"""How long Langfuse takes at least to send a result. A run that it cannot send in time is read in the background."""
+LANGFUSE_S_PER_RESULT = 0.0002
+"""How long Langfuse takes to send a result if it is near. A run that it cannot send in time is read in the background.
+"""
 
 
 async def read_run(
@@ -65,7 +66,8 @@ async def read_recorded_run(
         dataset: The dataset's name.
         run_name: The run's name.
         max_age_s: How old a cached reading may be, as long as the run has no new results in Langfuse.
-        until: When an answer about a run that has a journal on this machine is due, on anyio's clock.
+        until: When an answer about a run that has a journal on this machine is due, on anyio's clock; by default half
+            of the call's time may be used.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names the nearest.
@@ -73,14 +75,14 @@ async def read_recorded_run(
         StateError: Langfuse does not have the run, and its folder on this machine cannot be read.
         BackendError: Langfuse did not answer, and this machine does not know the run.
     """
-    due = min(
-        anyio.current_time() + READING_PATIENCE_S if until is None else until,
-        anyio.current_effective_deadline() - ANSWER_RESERVE_S,
-    )
+    if until is None:
+        # The other half of a call's time is for what it does with the run.
+        half = (anyio.current_effective_deadline() - anyio.current_time()) / 2
+        until = anyio.current_time() + min(READING_PATIENCE_S, half)
     try:
         folder = await find_run_folder(ws, dataset, run_name)
         running = folder is not None and folder.is_running()
-        journal = await read_journal(ws, folder, due) if folder is not None else None
+        journal = await read_journal(ws, folder, until) if folder is not None else None
     except StateError as unreadable:
         found = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
         if found is None:
@@ -91,7 +93,7 @@ async def read_recorded_run(
         return found[0] if found else await _refuse_unknown(ws, dataset, run_name)
     if running:
         return journal.with_warning("The run is running: this is its journal on this machine.")
-    due -= ANSWER_RESERVE_S + journal.total_items * DESCRIBING_S_PER_RESULT
+    due = until - ANSWER_RESERVE_S - journal.total_items * DESCRIBING_S_PER_RESULT
     try:
         with anyio.fail_after(due - anyio.current_time()):
             found = await _read_langfuse(ws, dataset, run_name, journal, max_age_s, due)
