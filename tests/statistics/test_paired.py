@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import kstest, permutation_test
 
 from lfexp_mcp.statistics.paired import Conclusion, compare_pairs, conclude
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
@@ -44,6 +44,18 @@ def test_many_differences_are_permuted_close_to_the_normal_limit(count: int) -> 
     limit = math.erfc(abs(z) / math.sqrt(2))
     assert sign_flip_p(list(differences)) == pytest.approx(limit, abs=0.015)
     assert sign_flip_p(list(differences[::-1])) == sign_flip_p(list(differences))
+
+
+def test_signs_of_many_values_are_drawn_independently_of_each_other() -> None:
+    large, small = [1000.0, 1001.0, 1002.0, 1003.0], np.linspace(-1e-3, -1e-4, 3_000).tolist()
+    # As large as observed if the four large ones have one sign: they are neighbours, and the rest only adds to them.
+    assert sign_flip_p([*large, *small]) == pytest.approx(2 / 2**4, abs=0.015)
+
+
+def test_many_values_without_a_difference_have_a_uniform_p() -> None:
+    rng = np.random.default_rng(8)
+    found = [sign_flip_p(rng.standard_t(2, 2_050).tolist()) for _ in range(100)]
+    assert kstest(found, "uniform").pvalue > 0.01
 
 
 def test_the_same_data_gives_the_same_answer() -> None:

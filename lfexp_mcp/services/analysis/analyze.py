@@ -1,8 +1,9 @@
 """Explaining one run: how its scores are distributed, what fails, and what the failures have in common."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
 
 import anyio.to_thread
 from pydantic import JsonValue
@@ -42,6 +43,9 @@ from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
+
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 RUN_FIELDS = {
     "backend",
@@ -122,7 +126,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     scores = _scores_to_explain(values, request.score_name)
     described = await describe_run(ws, record, summary)
     threshold = _threshold(request, values)
-    failures = await anyio.to_thread.run_sync(find_failures, values, scores, threshold)
+    failures = await _compute(find_failures, values, scores, threshold)
     check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
     if request.cursor is not None:
@@ -138,19 +142,24 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         start,
         with_reasons[:rows],
         threshold,
-        groups=await anyio.to_thread.run_sync(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
+        groups=await _compute(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
         scores=[
-            await anyio.to_thread.run_sync(describe_distribution, summary, values, threshold)
+            await _compute(describe_distribution, summary, values, threshold)
             for summary in described.scores
             if summary.name in scores
         ],
-        slices=await anyio.to_thread.run_sync(slice_run, values, comparable),
-        correlations=await anyio.to_thread.run_sync(correlate_scores, values, comparable),
+        slices=await _compute(slice_run, values, comparable),
+        correlations=await _compute(correlate_scores, values, comparable),
         usage=await read_task_usage(ws, record),
         disagreements=await read_disagreements(ws, values, scores, request.limit),
-        slowest=slowest_items(record),
-        splits=split_votes(record),
+        slowest=await _compute(slowest_items, record),
+        splits=await _compute(split_votes, record),
     )
+
+
+async def _compute(work: Callable[[*Args], T], *args: *Args) -> T:
+    """Compute in a thread, which is not waited for when the call's time is over."""
+    return await anyio.to_thread.run_sync(work, *args, abandon_on_cancel=True)
 
 
 def _scores_to_explain(values: ScoredRun, score_name: str | None) -> list[str]:

@@ -88,7 +88,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     baseline = request.baseline or request.runs[0]
     names = [baseline, *(name for name in request.runs if name != baseline)]
     recorded = await _read_runs(ws, request.dataset, names)
-    records = await anyio.to_thread.run_sync(name_alike, recorded)
+    records = await anyio.to_thread.run_sync(name_alike, recorded, abandon_on_cancel=True)
     summaries = [await summarise_in_time(ws, record, math.inf) for record in records]
     runs = [
         ScoredRun(record, summary.interpretations, summary.humans)
@@ -98,7 +98,8 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     usages = [await read_task_usage(ws, record) for record in records]
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
-    comparisons = await anyio.to_thread.run_sync(_compare_all, runs, by_item, scores, request)
+    # Not waited for when the call's time is over, as all that computes on many results.
+    comparisons = await anyio.to_thread.run_sync(_compare_all, runs, by_item, scores, request, abandon_on_cancel=True)
     metrics = [
         describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
         for record, summary, usage in zip(records, summaries, by_item, strict=True)

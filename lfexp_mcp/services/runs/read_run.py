@@ -79,6 +79,7 @@ async def read_recorded_run(
         # The other half of a call's time is for what it does with the run.
         half = (anyio.current_effective_deadline() - anyio.current_time()) / 2
         until = anyio.current_time() + min(READING_PATIENCE_S, half)
+    until = min(until, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
     try:
         folder = await find_run_folder(ws, dataset, run_name)
         running = folder is not None and folder.is_running()
