@@ -145,19 +145,6 @@ async def test_a_pair_whose_other_output_changed_is_judged_anew(pairs: Scene, op
     assert len(openai_server.calls) == 2
 
 
-async def test_a_run_that_discovers_its_judges_leaves_pairwise_ones_out(
-    pairs: Scene, openai_server: ProviderServer
-) -> None:
-    await make_runs(pairs, ["1"], ["2"])
-    openai_server.respond = lambda _call: Reply()
-    await create_judge(pairs.ws, "judge-single", "Score {{output}} from 0 to 10.", config={"model": "gpt-test"})
-    answer = await pairs.run(pairs.script(TASK.format(quality=["1"])), use_langfuse_judges=True)
-    assert "single" in [score.name for score in answer.scores]
-    assert not [score for score in answer.scores if "preference" in score.name]
-    with pytest.raises(JudgeError):
-        await pairs.run(None, judges=[f"judge-{pairs.dataset}"], resume=True)
-
-
 async def test_what_cannot_be_compared_is_refused_before_anything_is_asked(
     pairs: Scene, openai_server: ProviderServer
 ) -> None:
@@ -168,4 +155,6 @@ async def test_what_cannot_be_compared_is_refused_before_anything_is_asked(
     await create_judge(pairs.ws, single, "Score {{output}} from 0 to 10.", config={"model": "gpt-test"})
     with pytest.raises(JudgeError):
         await ask(pairs, single)
+    with pytest.raises(JudgeError):
+        await pairs.run(None, run_name="b", judges=[f"judge-{pairs.dataset}"], resume=True)
     assert openai_server.calls == []
