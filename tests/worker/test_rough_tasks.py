@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from lfexp_mcp.services.analysis import analyze_run
+from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.follower import wait_for_run
 from tests.runs.records import read_record
 from tests.waiting import PATIENCE_S, until
@@ -224,3 +226,19 @@ async def test_the_interpreter_can_be_chosen_and_has_to_have_our_package(scene: 
     with pytest.raises(WorkerError, match="cannot be started"):
         await scene.run(task, python=scene.folder / "missing", run_name="other")
     assert (await scene.run(task, python=chosen, run_name="other")).status == "completed"
+
+
+@pytest.mark.parametrize("score_name", [None, "right"])
+async def test_a_score_that_its_evaluator_never_gave_is_analyzed_as_unscored(
+    scene: Scene, score_name: str | None
+) -> None:
+    await scene.fill(2)
+    evaluators = scene.script("def right(*, output, **kwargs):\n    raise ValueError('no')\n", "checks.py")
+    await scene.run(scene.script("def task(*, item, **kwargs):\n    return 1\n"), evaluator_script=evaluators)
+    request = AnalyzeRequest(dataset=scene.dataset, run_name=scene.run_name, score_name=score_name)
+    analysis = await analyze_run(scene.ws, request)
+    assert [(score.name, score.mean, score.count, score.unscored) for score in analysis.scores] == [
+        ("right", None, 0, 2)
+    ]
+    assert [(group.where, group.count) for group in analysis.groups if group.by == "error"] == [("right", 2)]
+    assert analysis.failures.total == 0

@@ -133,7 +133,10 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         page = await read_page(ws, failures[start : start + rows])
         return _Found(described, record, values, failures, start, page, threshold)
     with_reasons = await read_page(ws, failures[:MAX_FAILURES_READ])
-    comparable = [score for score in scores if values.interpretations[score].is_comparable]
+    # A score that every evaluator failed on has no values to interpret.
+    comparable = [
+        score for score in scores if score in values.interpretations and values.interpretations[score].is_comparable
+    ]
     return _Found(
         described,
         record,
