@@ -71,8 +71,9 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "item_choice": {"metadata_conditions"},
     "trace_filter": {"metadata_conditions"},
     "variants": set(),
-    "requests": {"answer_size", "item_choice", "trace_filter", "variants"},
-    "collect_request": {"requests", "item_choice", "trace_filter"},
+    "requests": {"answer_size"},
+    "run_requests": {"requests", "item_choice", "trace_filter", "variants"},
+    "collect_request": {"requests", "run_requests", "item_choice", "trace_filter"},
     "cursors": set(),
     "intervals": set(),
     "doctor": {"workspace"},
@@ -91,6 +92,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "experiments": {
         "workspace",
         "requests",
+        "run_requests",
         "next_steps",
         "launches",
         "metadata_conditions",
@@ -110,7 +112,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "runs",
     },
     "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
-    "sweeps": {"workspace", "requests", "next_steps", "launches", "runs", "experiments", "comparison"},
+    "sweeps": {"workspace", "requests", "run_requests", "next_steps", "launches", "runs", "experiments", "comparison"},
     "annotations": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
     "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations"},
 }

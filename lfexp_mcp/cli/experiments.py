@@ -21,10 +21,8 @@ from lfexp_mcp.services.requests import (
     CommentsRequest,
     CompareRequest,
     ListRunsRequest,
-    PairsRequest,
-    RunRequest,
-    ScoreRunRequest,
 )
+from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
 

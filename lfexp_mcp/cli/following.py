@@ -25,7 +25,7 @@ from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
 
 _Request = RunRequest | ScoreRunRequest | PairsRequest

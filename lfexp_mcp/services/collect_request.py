@@ -8,7 +8,8 @@ from pydantic import Field, JsonValue, model_validator
 
 from lfexp_mcp.model import ItemChoice
 from lfexp_mcp.services.item_choice import is_condition, parse_choice
-from lfexp_mcp.services.requests import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE, Request
+from lfexp_mcp.services.requests import Request
+from lfexp_mcp.services.run_requests import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE
 from lfexp_mcp.services.trace_filter import TracesArgument
 
 WORDS_FOR_RESULTS: Mapping[str, Literal["failed", "errored"]] = {

@@ -13,7 +13,7 @@ from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.experiments.workers import keep_spare
-from lfexp_mcp.services.requests import RunRequest
+from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.variants import Variant
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings

@@ -13,7 +13,8 @@ from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
-from lfexp_mcp.services.requests import CompareRequest, RunRequest, build
+from lfexp_mcp.services.requests import CompareRequest, build
+from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.waiting import PATIENCE_S, until

@@ -14,7 +14,7 @@ from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
 from lfexp_mcp.services.experiments.score_run import prepare_scoring
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.requests import PairsRequest
+from lfexp_mcp.services.run_requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.read_run import read_run

@@ -23,7 +23,7 @@ from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live,
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.requests import RunRequest, ScoringRequest, VariantRequest
+from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest, VariantRequest
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.trace_filter import TraceFilter

@@ -23,7 +23,7 @@ from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEA
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress

@@ -16,7 +16,7 @@ from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_jud
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.requests import ScoreRunRequest
+from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.workspace import Workspace

@@ -185,7 +185,7 @@ async def _read_results(ws: Workspace, dataset: Dataset, head: Experiment, known
     description = head.description
     for repeat, experiment in experiments.items():
         results, described = await ws.gateway.experiments.described_results(experiment.id, repeat)
-        kept = await attribute_scores(ws, experiment.id, newest_good(results), known)
+        kept = await attribute_scores(ws, experiment.id, await anyio.to_thread.run_sync(newest_good, results), known)
         superseded += len(results) - len(kept)
         items += kept
         description = description or described

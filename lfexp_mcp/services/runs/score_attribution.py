@@ -7,6 +7,8 @@ others the metadata is read, unless the makers are known to be complete.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import anyio.to_thread
+
 from lfexp_mcp.model import BuiltInMaker, ItemResult, JudgeMaker, Provenance, RunMaker, Score, ScriptMaker
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.services.workspace import Workspace
@@ -73,22 +75,31 @@ async def attribute_scores(
         judge = legacy_judges.get(score.name)
         return replace(score, maker=judge) if judge is not None and id_of(score, result) == score.id else score
 
-    attributed = [_changed(result, by_id) for result in results]
+    # Results of a large run take seconds: in a thread, so that the server answers others meanwhile.
+    attributed = await anyio.to_thread.run_sync(_change_all, results, by_id)
     if not known.complete and (known.makers or known.ids or known.legacy):
         traces = [result.trace_id for result in attributed if result.trace_id and any(map(_is_open, result.scores))]
         if traces:
             found = await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)), source="API")
             read = {score.id: score for score in found}
-            attributed = [_changed(result, by_metadata) for result in attributed]
+            attributed = await anyio.to_thread.run_sync(_change_all, attributed, by_metadata)
         if legacy_judges:
             # Last, since a score's own metadata takes precedence over what the newest worker recorded.
-            attributed = [_changed(result, by_name) for result in attributed]
-    return [replace(result, scores=newest_scores(result.scores)) for result in attributed]
+            attributed = await anyio.to_thread.run_sync(_change_all, attributed, by_name)
+    return await anyio.to_thread.run_sync(_with_newest_scores, attributed)
 
 
 def _is_open(score: Score) -> bool:
     """Whether a score may be the run's own, but is not known to be."""
     return score.maker.origin == "api"
+
+
+def _change_all(results: Iterable[ItemResult], change: Callable[[Score, ItemResult], Score]) -> list[ItemResult]:
+    return [_changed(result, change) for result in results]
+
+
+def _with_newest_scores(results: Iterable[ItemResult]) -> list[ItemResult]:
+    return [replace(result, scores=newest_scores(result.scores)) for result in results]
 
 
 def _changed(result: ItemResult, change: Callable[[Score, ItemResult], Score]) -> ItemResult:
@@ -109,7 +120,3 @@ def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
             which = maker.sha256
         kept.setdefault((score.name, which), score)
     return tuple(sorted(kept.values(), key=lambda score: (score.name, score.source, score.id)))
-
-
-def _time(score: Score) -> float:
-    return score.timestamp.timestamp() if score.timestamp else 0.0

@@ -14,7 +14,8 @@ from lfexp_mcp.services.experiments import run_experiment as single
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import running_steps
-from lfexp_mcp.services.requests import CompareRequest, RunRequest, VariantRequest
+from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch, launch_progress
 from lfexp_mcp.services.sweeps.ranking import rank_runs

@@ -1,0 +1,295 @@
+"""What runs, scorings and sweeps are asked for; see `requests`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, check_params
+from lfexp_mcp.services.item_choice import ItemsArgument
+from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
+from lfexp_mcp.services.trace_filter import TracesArgument
+from lfexp_mcp.services.variants import Variants
+
+DEFAULT_SAMPLE_SIZE = 10
+MAX_SAMPLE_SIZE = 1000
+
+ScriptPath = Annotated[
+    FilePath | None, Field(description="Path of a .py file, absolute or relative to the working directory.")
+]
+
+
+class ScoringLimits(Request):
+    """How far the scoring of results may go."""
+
+    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
+    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
+    judge_samples: int = Field(
+        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
+    )
+    max_cost: float | None = Field(
+        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
+    )
+
+    def limits(self, **waits: float) -> Limits:
+        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
+        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
+        return Limits.model_validate(asked | waits)
+
+
+class ScoringRequest(ScoringLimits):
+    """What scores the results of a run, and how far that may go."""
+
+    run_name: RunName
+    use_langfuse_judges: bool = Field(
+        default=False,
+        description="Score with the judges in the dataset's metadata `judge_prompts`, else with every prompt named "
+        "`judge-*`.",
+    )
+    judges: list[str] | None = Field(
+        default=None, description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."
+    )
+    evaluator_script: ScriptPath = None
+    evaluators: list[str | dict[str, JsonValue]] | None = Field(
+        default=None,
+        description="Built-in evaluators: `exact_match`, `contains`, `regex:^[A-Z]`, `json_schema:{...}`, "
+        "`json_fields`, `numeric:tolerance=0.01`, `edit_similarity`, `latency`, `cost:max_usd=0.01`, "
+        "`tool_calls:any_order`; options also as object, "
+        '`{"name": "numeric", "relative": 0.05, "score_name": "total"}`. A refusal names the options.',
+    )
+    python: FilePath | None = Field(
+        default=None, description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."
+    )
+
+    @property
+    def built_in_evaluators(self) -> tuple[EvaluatorChoice, ...]:
+        """The built-in evaluators, checked; see `parse_evaluators`."""
+        from lfexp_mcp.evaluators import parse_evaluators
+
+        return parse_evaluators(self.evaluators or ())
+
+    @property
+    def names_judges(self) -> bool:
+        """Whether the request says which judges score the run."""
+        return bool(self.judges) or self.use_langfuse_judges
+
+
+class ScoreRunRequest(ScoringRequest):
+    """A run to score again, and what to score it with."""
+
+    dataset: DatasetName
+    batch: bool = Field(
+        default=False,
+        description="Ask the judges by their providers' batch endpoints: half the price, minutes to 24 hours.",
+    )
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name."""
+        return self.dataset
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "ScoreRunRequest":
+        if not (self.names_judges or self.evaluators or self.evaluator_script):
+            raise ValueError("pass judges, use_langfuse_judges, evaluators or evaluator_script to score the run with")
+        if self.batch and not self.names_judges:
+            raise ValueError("batch is about judges; pass judges or use_langfuse_judges")
+        return self
+
+
+class PairsRequest(ScoringLimits):
+    """Two runs whose outputs a pairwise judge compares."""
+
+    dataset: DatasetName
+    run_a: str = Field(min_length=1, description="The run to compare with.")
+    run_b: str = Field(min_length=1, description="The run whose items get the scores.")
+    judge: str = Field(
+        min_length=1,
+        description="Judge prompt with `{{output_a}}` and `{{output_b}}` that asks for `A`, `B` or `tie`: "
+        "`judge-pair`, `judge-pair@production`, `judge-pair:3`.",
+    )
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name."""
+        return self.dataset
+
+    @property
+    def run_name(self) -> str:
+        """The run that is scored."""
+        return self.run_b
+
+    @property
+    def scoring(self) -> ScoreRunRequest:
+        """What scores it."""
+        limits = self.model_dump(include=set(ScoringLimits.model_fields))
+        return ScoreRunRequest(dataset=self.dataset, run_name=self.run_b, judges=[self.judge], **limits)
+
+    @model_validator(mode="after")
+    def _names_two_runs(self) -> "PairsRequest":
+        if self.run_a == self.run_b:
+            raise ValueError("run_b: it is run_a; name two different runs")
+        return self
+
+
+class RunRequest(ScoringRequest):
+    """A run to start or resume. A resume keeps the task, evaluator script and judges that it names no others for."""
+
+    run_name: str = Field(
+        min_length=1, max_length=200, description="New name, unique in the dataset, such as `prompt-b-2`."
+    )
+    task_script: ScriptPath = None
+    dataset: str | None = Field(default=None, description="Dataset to run over; leave out with source_type `live`.")
+    source_type: Literal["dataset", "live"] = Field(
+        default="dataset",
+        description="`live` first copies the newest production traces into dataset `live-<run_name>`; what "
+        "production answered is in an item's metadata `production_output`.",
+    )
+    sample_size: int = Field(
+        default=DEFAULT_SAMPLE_SIZE, ge=1, le=MAX_SAMPLE_SIZE, description="Traces to copy in `live`."
+    )
+    traces: TracesArgument = Field(default=None, description="Only these in `live`; as of create_dataset.")
+    items: ItemsArgument = Field(
+        default=None,
+        description="Part of the dataset: a number (seeded sample; larger ones contain smaller), ids, a condition on "
+        'metadata (`language=de and level in [1, 2]`), or what another run failed: `{"run": "a", "which": "failed"}` '
+        '(or `errored`), `{"run": "a", "score": "accuracy", "below": 0.5}`; `where` and `sample` narrow it. A resume '
+        "goes on with a wider choice, or `all`.",
+    )
+    params: Annotated[dict[str, JsonValue], AfterValidator(check_params)] | None = Field(
+        default=None,
+        description="JSON object for `task(*, item, params)`, or the variables of task_prompt; stored with the run.",
+    )
+    variants: Variants = Field(
+        default=None,
+        description='Runs `<run_name>-<name>` side by side, ranked against the first: `[{"name": "a", "params": {}}, '
+        "...]`, each with `params`, `task_script`, `task_prompt`, `model` or `provider` of its own. They share "
+        "max_concurrency and max_cost.",
+    )
+    description: str | None = Field(default=None, description="What this run tries, for later readers.")
+    metadata: dict[str, JsonValue] | None = Field(default=None, description="JSON object stored with the run.")
+    resume: bool = Field(
+        default=False,
+        description="Resume the run of this name: only what is missing, failed or unscored is done. It keeps its "
+        "task, evaluator script and judges unless this call names others.",
+    )
+    item_timeout: float | None = Field(default=None, gt=0, description="Seconds a task may take for one item.")
+    task_retries: int = Field(
+        default=0, ge=0, le=100, description="Further tries of a task that fails; leave 0 if tasks have effects."
+    )
+    repeats: int = Field(
+        default=1, ge=1, le=100, description="Runs of every item, to see its spread, pass@k and flips."
+    )
+    fail_on_error: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Stop at this many failed items (1 and more), or at this share of them (below 1).",
+    )
+    dry_run: bool = Field(
+        default=False, description="Run two items, store nothing, and estimate calls, tokens and cost of the whole."
+    )
+    task_prompt: str | None = Field(
+        default=None,
+        description="Langfuse prompt to run instead of a script: `my-prompt`, `my-prompt@label`, `my-prompt:3`.",
+    )
+    model: str | None = Field(default=None, description="Model for task_prompt.")
+    provider: ProviderName | None = Field(default=None, description="Provider of that model.")
+
+    def step(self, why: str, **changes: object) -> NextStep:
+        """Propose this very call, with some arguments changed."""
+        changed = self.model_copy(update=changes)
+        return NextStep("run_experiment", changed.model_dump(mode="json", exclude_defaults=True), why)
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name; that of live mode is made of the run's."""
+        return live_dataset_name(self.run_name) if self.source_type == "live" else self.dataset or ""
+
+    @property
+    def failure_limit(self) -> int | float | None:
+        """`fail_on_error` as a count (int) or a share (float)."""
+        limit = self.fail_on_error
+        return int(limit) if limit is not None and limit >= 1 else limit
+
+    def limits(self, **waits: float) -> Limits:
+        """Return the limits of the run; see `ScoringRequest.limits`."""
+        return super().limits(**waits).model_copy(update={"fail_on_error": self.failure_limit})
+
+    @property
+    def names_task(self) -> bool:
+        """Whether the request says what the task is; a resume need not."""
+        return self.task_script is not None or self.task_prompt is not None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "RunRequest":
+        if self.task_script is not None and self.task_prompt is not None:
+            raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
+        if self.variants is not None:
+            return self._checked_sweep(len(self.variants))
+        if not self.names_task and not self.resume:
+            raise ValueError("pass task_script (a Python file with a `task` function) or task_prompt")
+        if self.source_type == "dataset" and not self.dataset:
+            raise ValueError("pass the dataset to run over, or source_type `live`")
+        if self.task_script is not None and (self.model or self.provider):
+            raise ValueError("model and provider apply to a task_prompt; a task_script calls its model itself")
+        if self.source_type == "dataset" and self.sample_size != DEFAULT_SAMPLE_SIZE:
+            raise ValueError("sample_size needs source_type `live`; choose a part of a dataset by `items`")
+        if self.source_type == "dataset" and self.traces is not None:
+            raise ValueError("traces needs source_type `live`; create_dataset makes a dataset of traces")
+        if self.source_type == "live" and self.items is not None:
+            raise ValueError("items chooses from a dataset; with source_type `live`, sample_size says how many traces")
+        if self.dry_run and self.resume:
+            raise ValueError("a dry_run cannot be resumed: leave out dry_run or resume")
+        if not self.run_name.strip():
+            raise ValueError("run_name is blank")
+        return self
+
+    def _checked_sweep(self, runs: int) -> "RunRequest":
+        if not self.dataset or self.source_type == "live":
+            raise ValueError("variants run over a dataset, not over `live` traces: pass the dataset")
+        if self.dry_run:
+            raise ValueError("a dry_run is of one run: leave out variants, and pass what one of them has")
+        if self.max_concurrency < runs:
+            raise ValueError(f"variants share max_concurrency, and each runs an item: it has to be {runs} or more")
+        return self
+
+    def variant_requests(self) -> "list[VariantRequest]":
+        """Return the requests of the sweep's runs; `params` of a variant are added to those of the sweep.
+
+        Raises:
+            UsageError: A variant cannot be run; the text names it.
+        """
+        variants = self.variants or []
+        shared = {name: getattr(self, name) for name in self.model_fields_set - {"variants"}}
+        found = []
+        for variant in variants:
+            own = {name: getattr(variant, name) for name in variant.model_fields_set - {"name"}}
+            if variant.task_script or variant.task_prompt:
+                # Another task has another model.
+                left_out = {"task_script", "task_prompt", "model", "provider"}
+                shared_here = {name: value for name, value in shared.items() if name not in left_out}
+            else:
+                shared_here = shared
+            asked = {**shared_here, **own, "run_name": f"{self.run_name}-{variant.name}", "variant_of": self.run_name}
+            if self.params or variant.params:
+                asked["params"] = {**(self.params or {}), **(variant.params or {})}
+            if self.max_cost is not None:
+                asked["max_cost"] = self.max_cost / len(variants)
+            try:
+                found.append(build(VariantRequest, **asked))
+            except UsageError as error:
+                raise UsageError(f"Variant {variant.name!r}: {error}") from None
+        return found
+
+
+class VariantRequest(RunRequest):
+    """A run of a sweep."""
+
+    variant_of: str = Field(exclude=True)
+    """The sweep's name."""
+
+
+def live_dataset_name(run_name: str) -> str:
+    """Name the dataset that a run in live mode makes."""
+    return f"live-{run_name}"
