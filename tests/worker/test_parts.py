@@ -215,17 +215,7 @@ async def test_a_sample_of_gsm8k_and_then_the_rest_is_the_whole_run(scene: Scene
     # Without their ids, which another test may use in the same project.
     items = [NewItem(input=row["question"], expected_output=row["answer"]) for row in rows]
     await create_dataset(scene.ws, scene.dataset, items=items)
-    task = scene.script(
-        f"""{TASK.format(model="6b_finetuning", data=str(DATA))}
-answer = task
-
-
-def task(*, item):
-    with open(__file__ + ".calls", "a") as calls:
-        calls.write("called\\n")
-    return answer(item=item)
-"""
-    )
+    task = scene.script(TASK.format(model="6b_finetuning", data=str(DATA)))
     evaluators = scene.script(EVALUATORS, "evaluators.py")
     await scene.run(task, run_name="whole", evaluator_script=evaluators, max_concurrency=20)
     await scene.run(task, evaluator_script=evaluators, max_concurrency=20, items=200)
@@ -235,7 +225,7 @@ def task(*, item):
     assert [(score.name, score.count, round(score.mean or 0, 6)) for score in answer.scores] == [
         ("correct", 1319, 0.216831)
     ]
-    assert len(calls(task)) == 2 * 1319
+    assert task.with_name(f"{task.name}.calls").stat().st_size == 2 * 1319
     parts, whole = [await read_run(scene.ws, scene.dataset, name) for name in ("run", "whole")]
     assert sorted(map(_told, parts.items), key=str) == sorted(map(_told, whole.items), key=str)
 

@@ -194,7 +194,14 @@ async def test_a_run_without_good_results_is_refused_and_an_unknown_one_named(sc
 
 async def test_what_a_killed_or_cancelled_run_has_is_scored_and_the_run_keeps_its_end(scene: Scene) -> None:
     await scene.fill(4)
-    failing = "def task(*, item, **kwargs):\n    assert item.input != 'input 2'\n    return item.input.upper()\n"
+    failing = """
+        calls = []
+
+        def task(*, item, **kwargs):
+            calls.append(item)
+            assert len(calls) < 3
+            return item.input.upper()
+    """
     before = await scene.run(scene.script(failing), fail_on_error=1, max_concurrency=1)
     assert before.status == "failed"
     answer = await score(scene, evaluator_script=scene.script(RIGHT, "checks.py"))

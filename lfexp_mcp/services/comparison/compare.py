@@ -142,11 +142,18 @@ def _by_plain_names(
 async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[RunRecord]:
     """Read runs at the same time, so that one does not use up the time of the others."""
     read: dict[str, RunRecord] = {}
+    unknown: dict[str, NotFoundError] = {}
 
     async def one(name: str) -> None:
-        read[name] = await read_recorded_run(ws, dataset, name)
+        try:
+            read[name] = await read_recorded_run(ws, dataset, name)
+        except NotFoundError as error:
+            unknown[name] = error
 
     await for_each(names, one, len(names))
+    for name in names:
+        if name in unknown:
+            raise unknown[name]
     return [read[name] for name in names]
 
 
