@@ -1,11 +1,9 @@
 """Recorded tool calls, and what `agentevals` says of them.
 
 A line of `trajectories.jsonl` gives the calls that were made and those that were expected, as steps: a call, a list of
-calls that were made together, or a message. `agentevals` is the answer of version 0.0.9, recorded since the package
-brings LangChain and LangGraph with it. This compares the recorded answers with those of the package, and prints those
-that differ:
-
-    uv run --no-project --with agentevals==0.0.9 python tests/evaluators/trajectories.py
+calls that were made together, or a message. `agentevals` is the answer of that package. Run as a script, in a process
+of its own since the package brings LangChain with it, this grades all that can be expressed in its modes, and prints
+each answer that differs from the recorded one, then how many it gave.
 """
 
 import json
@@ -41,7 +39,7 @@ def _arguments(given: Any) -> Any:  # noqa: ANN401
 
 
 def _compare() -> None:
-    from agentevals.trajectory.match import create_trajectory_match_evaluator  # type: ignore[import-not-found]
+    from agentevals.trajectory.match import create_trajectory_match_evaluator
 
     compared = 0
     for case in CASES:
