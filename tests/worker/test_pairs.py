@@ -114,9 +114,20 @@ async def test_compare_and_analyze_show_the_preference_and_a_tie_does_not_fail_a
     [step] = [step for step in answer.next if step.tool == "analyze_run"]
     analysis = await analyze_run(pairs.ws, build(AnalyzeRequest, **step.arguments))
     assert [item.item_id for item in analysis.failures.items] == [pairs.item_id(0)]
-    request = CompareRequest(dataset=pairs.dataset, runs=["a", "b"])
+    request = CompareRequest(
+        dataset=pairs.dataset, runs=["a", "b"], fail_if=["preference-vs-a<0.6", "preference-vs-a.worse"]
+    )
     comparison = await compare_runs(pairs.ws, request)
-    assert not [score for score in comparison.scores if score.delta is not None], "run a has no such score"
+    [score] = comparison.scores
+    assert (score.score, score.baseline_mean) == ("preference-vs-a", 0.5)
+    assert score.mean == pytest.approx(4 / 6)
+    assert (score.wins, score.losses, score.ties, score.verdict) == (3, 1, 2, "inconclusive")
+    assert comparison.gate is not None
+    assert [check.outcome for check in comparison.gate.checks] == ["passed", "passed"]
+    assert not [issue for issue in comparison.comparability if issue.score == score.score]
+    swapped = await compare_runs(pairs.ws, CompareRequest(dataset=pairs.dataset, runs=["b", "a"]))
+    assert [score.verdict for score in swapped.scores] == ["not comparable"], "it is of run b against run a"
+    assert "score_run" not in {step.tool for step in swapped.next}
 
 
 async def test_the_mirrored_call_gives_the_mirrored_preference(pairs: Scene) -> None:

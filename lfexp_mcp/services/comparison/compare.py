@@ -256,7 +256,7 @@ def _score_steps(request: CompareRequest, comparisons: Sequence[_RunComparison])
             baseline, run = (each.interpretations.get(compared.score) for each in (one.pair.baseline, one.pair.run))
             lacking, how = (one.pair.run, baseline) if run is None else (one.pair.baseline, run)
             judge = next((maker for maker in how.makers if isinstance(maker, JudgeMaker)), None) if how else None
-            if judge is not None and judge.version is not None:
+            if judge is not None and judge.version is not None and judge.against is None:
                 arguments: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": lacking.name}
                 arguments["judges"] = [f"{judge.prompt}:{judge.version}"]
                 return [NextStep("score_run", arguments, f"Score {lacking.name!r} with the judge that it lacks.")]

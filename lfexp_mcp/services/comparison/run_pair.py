@@ -1,8 +1,8 @@
 """A run and its baseline, paired item by item."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lfexp_mcp.model import ItemResult
+from lfexp_mcp.model import ItemResult, JudgeMaker
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results, same_content
 
 
@@ -36,7 +36,24 @@ class RunPair:
 
 
 def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
-    """Pair the items of two runs."""
+    """Pair the items of two runs.
+
+    A pairwise judge's verdicts about the run against this very baseline are scores of the run alone; the baseline's
+    value beside them is that of a tie.
+    """
+    preferences = {
+        name: how
+        for name, how in run.interpretations.items()
+        if name not in baseline.interpretations
+        and how.makers
+        and all(isinstance(maker, JudgeMaker) and maker.against == baseline.name for maker in how.makers)
+    }
+    if preferences:
+        baseline = replace(
+            baseline,
+            interpretations=baseline.interpretations | preferences,
+            even={name: run.numbers.get(name, {}).keys() for name in preferences},
+        )
     before, after = first_results(baseline.record), first_results(run.record)
     shared = sorted(before.keys() & after.keys())
     same = {item_id for item_id in shared if same_content(before[item_id], after[item_id])}

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pydantic import JsonValue
@@ -21,6 +21,9 @@ class ScoredRun:
     interpretations: dict[str, ScoreInterpretation]
     humans: dict[str, ScoreInterpretation]
     """How the scores that humans gave are read, even if a judge's scores of the same name are the ones that count."""
+    even: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Scores of a pairwise judge that compared another run with this one, and the items that they are of. Against
+    itself, a run is preferred to one half."""
 
     @cached_property
     def numbers(self) -> dict[str, dict[str, float]]:
@@ -32,10 +35,11 @@ class ScoredRun:
                 value = number_of(score, interpretation) if interpretation.counts(score) else None
                 if value is not None:
                     collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-        return {
+        means = {
             name: {item_id: math.fsum(values) / len(values) for item_id, values in by_item.items()}
             for name, by_item in collected.items()
         }
+        return means | {name: dict.fromkeys(items, 0.5) for name, items in self.even.items()}
 
     @property
     def name(self) -> str:
