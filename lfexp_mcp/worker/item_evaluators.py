@@ -1,6 +1,7 @@
 """What scores a run's items: functions of the user's script, and judges."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -103,18 +104,34 @@ class ScriptItemEvaluator:
         return await self._makers.call(self._user_code, call, self._run_spec.limits.item_timeout)
 
 
-class JudgeEvaluator:
-    """A judge, with the attributes of a `ScriptItemEvaluator`."""
+class _AskingEvaluator:
+    """What evaluators that ask a judge have in common: the attributes of a `ScriptItemEvaluator`."""
 
-    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, traces: TaskTraces) -> None:
+    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop) -> None:
         self.name = judge.name
         self.score_name = judge.score_name
         self.maker: RunMaker = judge.maker
-        self.key = f"{judge.name}:{judge.version}"
+        self.key = f"{judge.name}:{judge.version}" + (f" against {judge.against}" if judge.against else "")
         self.again = False
         self._judge = judge
         self._runner = runner
         self._stop = stop
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Stop the run on an exceeded budget, or a model that refuses every call; a resume asks the judge again."""
+        try:
+            yield
+        except (BudgetError, ModelRefusedError) as error:
+            self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
+            raise
+
+
+class JudgeEvaluator(_AskingEvaluator):
+    """A judge."""
+
+    def __init__(self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, traces: TaskTraces) -> None:
+        super().__init__(judge, runner, stop)
         self._traces = traces
 
     def has_scored(self, scored: ItemScored) -> bool:
@@ -127,12 +144,9 @@ class JudgeEvaluator:
         )
 
     async def evaluate(self, result: TaskResult) -> list[Evaluated]:
-        """Score a good result; see `ScriptItemEvaluator.evaluate`.
-
-        An exceeded budget, or a model that refuses every call, stops the run; a resume asks the judge again.
-        """
+        """Score a good result; see `ScriptItemEvaluator.evaluate`."""
         item = result.item
-        try:
+        with self._asking():
             verdict = await self._runner.judge(
                 self._judge,
                 input=item.input,
@@ -142,9 +156,6 @@ class JudgeEvaluator:
                 trace=await self._traces.read(result) if self._judge.takes_trace else None,
                 result_id=result.ended.observation_id,
             )
-        except (BudgetError, ModelRefusedError) as error:
-            self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
-            raise
         return [(verdict.evaluation(self._judge), self.maker)]
 
     async def requests(self, result: TaskResult) -> list[tuple[ProviderName, ModelRequest]]:
@@ -162,8 +173,8 @@ class JudgeEvaluator:
         return [(self._judge.provider, request) for request in requests]
 
 
-class PairEvaluator:
-    """A pairwise judge, with the attributes of a `ScriptItemEvaluator`.
+class PairEvaluator(_AskingEvaluator):
+    """A pairwise judge.
 
     Args:
         judge: The judge.
@@ -175,14 +186,7 @@ class PairEvaluator:
     def __init__(
         self, judge: ResolvedJudge, runner: JudgeRunner, stop: Stop, against: Mapping[ItemKey, JsonValue]
     ) -> None:
-        self.name = judge.name
-        self.score_name = judge.score_name
-        self.maker: RunMaker = judge.maker
-        self.key = f"{judge.name}:{judge.version} against {judge.against}"
-        self.again = False
-        self._judge = judge
-        self._runner = runner
-        self._stop = stop
+        super().__init__(judge, runner, stop)
         self._against = against
 
     def has_scored(self, scored: ItemScored) -> bool:
@@ -200,7 +204,7 @@ class PairEvaluator:
         key = (ended.repeat, ended.item_id)
         if key not in self._against:
             return []
-        try:
+        with self._asking():
             verdict = await judge_pair(
                 self._runner,
                 self._judge,
@@ -210,9 +214,6 @@ class PairEvaluator:
                 expected_output=item.expected_output,
                 metadata=item.metadata,
             )
-        except (BudgetError, ModelRefusedError) as error:
-            self._stop.request_failed(f"Judge {self.name!r} stopped the run. {error}")
-            raise
         return [(verdict.evaluation(self._judge, self._against[key]), self.maker)]
 
 
