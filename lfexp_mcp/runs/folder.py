@@ -24,6 +24,8 @@ from lfexp_mcp.runs.worker_lock import WorkerLock, writing
 DRY_PREFIX = "dry-"
 MAX_DRY_AGE_S = 3600.0
 """Age at which what a dry run left behind, since its caller died, is deleted."""
+MAX_END_BYTES = 1_000_000
+"""How far from the end of its journal the end of a run is looked for, before a look at the worker's lock."""
 DELETE_PAUSES_S = (0.0, 0.05, 0.2, 0.5)
 """A process that records the exit of the folder's worker may put a file back, so deleting is tried again."""
 
@@ -180,7 +182,7 @@ class RunFolder:
         # The end of a scoring is not that of the run.
         if self.scoring_path.exists():
             return self.status_of(self.read_state())
-        return self._status(read_run_end(self.journal_path))
+        return "running" if self.is_running() else self._status(read_run_end(self.journal_path))
 
     def status_of(self, state: RunState) -> RunStatus:
         """Return the status of a run whose journal has been read.
@@ -208,7 +210,8 @@ class RunFolder:
     def is_running(self) -> bool:
         """Tell whether a worker executes the run: not one that has recorded its end, nor one that only delivers."""
         # The end is read first, so that an ended run is read without a lock, also in a folder that cannot be written.
-        has_ended = self.has_started() and read_run_end(self.journal_path) is not None
+        # It is the last record of the worker that executes the run, so that of a running run is not looked for in all.
+        has_ended = self.has_started() and read_run_end(self.journal_path, MAX_END_BYTES) is not None
         return not has_ended and self.worker.is_running()
 
     def undelivered(self, state: RunState) -> int:

@@ -6,6 +6,7 @@ power cut. A process killed while it writes leaves half a line at the end, which
 cuts off. A damaged line anywhere else is left out and reported.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -226,8 +227,13 @@ def _valid(content: bytes) -> list[Event]:
         return []
 
 
-def read_run_end(path: Path) -> RunEnded | None:
+def read_run_end(path: Path, max_bytes: float = math.inf) -> RunEnded | None:
     """Return how a run ended, None where its newest worker has not recorded it; reads the journal from its end.
+
+    Args:
+        path: The journal's.
+        max_bytes: How much to read at least before giving up. The whole journal of a running run would be read, which
+            has no end.
 
     Raises:
         StateError: The journal cannot be read.
@@ -250,6 +256,6 @@ def read_run_end(path: Path) -> RunEnded | None:
                         return event
                     if isinstance(event, WorkerAccepted | WorkerLoading):
                         return None
-            if not start:
+            if not start or size >= max_bytes:
                 return None
             size *= 8

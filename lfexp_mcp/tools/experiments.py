@@ -23,7 +23,7 @@ from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRe
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
-ANSWER_AFTER_S = 4.0
+ANSWER_AFTER_S = 3.0
 """Seconds that `get_run` may take beyond its wait for a run of this machine; what it then knows is its answer."""
 
 WaitSeconds = Annotated[

@@ -29,7 +29,7 @@ from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress
 from lfexp_mcp.services.workspace import Workspace
 
-START_GRACE_S = 4.0
+START_GRACE_S = 3.0
 """How long a call waits, beyond its time, for the scripts to load, so that it can report errors in them, and for its
 answer."""
 REPORT_INTERVAL_S = 2.0
@@ -232,7 +232,8 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
     """Give the run to a worker, and wait until it has loaded the scripts."""
     folder = prepared.folder
     with folder.worker.preparing():
-        prepared.write()
+        # In a thread, since the items of a large run take a while.
+        await anyio.to_thread.run_sync(prepared.write)
         try:
             # Once the worker may have read the command, only the folder tells whether the run has started.
             with anyio.CancelScope(shield=True):
