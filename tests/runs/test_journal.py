@@ -225,10 +225,11 @@ def test_the_end_of_a_run_is_found_from_the_journals_end(tmp_path: Path, size: i
 def test_the_end_of_a_run_is_looked_for_no_further_back_than_asked(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     writer = JournalWriter(path)
-    writer.append(WorkerAccepted(pid=1), RunEnded(status="cancelled"), *[Warned(text="y" * 1000)] * 300)
+    ended = RunEnded(status="cancelled")
+    writer.append(WorkerAccepted(pid=1), ended, *[Warned(text="y" * 1000)] * 300)
     writer.close()
     assert read_run_end(path, max_bytes=100_000) is None
-    assert read_run_end(path, max_bytes=1_000_000) == RunEnded(status="cancelled")
+    assert read_run_end(path, max_bytes=1_000_000) == ended
 
 
 def test_scores_of_version_0_1_are_its_judges_or_its_scripts(tmp_path: Path) -> None:
