@@ -1,6 +1,7 @@
 """The nouns of lfexp-mcp, each as one type. Pure: imports nothing of the other packages."""
 
 from lfexp_mcp.model.backend import Backend, BackendKind
+from lfexp_mcp.model.confirmation import Confirmation, changed_code, digest_of_code, module_versions
 from lfexp_mcp.model.interval import Interval
 from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.model.maker import (
@@ -89,6 +90,7 @@ __all__ = [
     "BackendKind",
     "BuiltInMaker",
     "Category",
+    "Confirmation",
     "DatasetItem",
     "DatasetPart",
     "EndStatus",
@@ -143,9 +145,12 @@ __all__ = [
     "ToolName",
     "Trace",
     "are_mixed",
+    "changed_code",
     "check_params",
     "digest_of",
+    "digest_of_code",
     "models_of",
+    "module_versions",
     "param_changes",
     "parse_scale_name",
     "recorded_maker",

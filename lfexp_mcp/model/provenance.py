@@ -17,6 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.maker import JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.model.run_spec import RunSpec
@@ -233,6 +234,10 @@ class Provenance:
     params: Annotated[dict[str, JsonValue] | None, _Lenient] = None
     """What the task was given beside the items; None for nothing."""
     evaluator_script: Annotated[ScriptFile | None, _Lenient] = None
+    modules: Annotated[dict[str, str] | None, _Lenient] = None
+    """Versions of the user's own modules that the scripts imported; see `module_versions`. None if not recorded."""
+    confirmation: Annotated[Confirmation | None, _Lenient] = None
+    """Set for a run over held-out items."""
     git: Annotated[GitState | None, _Lenient] = None
     plan: Annotated[RunPlan | None, _Lenient] = None
     """None for runs of version 0.1."""
@@ -268,6 +273,26 @@ class Provenance:
             case TaskPromptVersion(name, version, _, model):
                 return f"{name}:{version} ({model})"
         return None
+
+    @property
+    def code(self) -> dict[str, str]:
+        """What is known of the code that ran, by what it is of; empty where the task is not known.
+
+        Files that the code reads, the environment, and modules that it imports only when it is called are not covered.
+        """
+        match self.task:
+            case ScriptFile(sha256=str(digest)):
+                code = {"task script": digest}
+            case TaskPromptVersion(name, version, provider, model):
+                code = {"task prompt": f"{name}:{version} {provider} {model}"}
+            case _:
+                return {}
+        if self.params:
+            code["params"] = json.dumps(self.params, sort_keys=True)
+        if self.evaluator_script is not None and self.evaluator_script.sha256 is not None:
+            code["evaluator script"] = self.evaluator_script.sha256
+        modules = (self.modules or {}).items()
+        return code | {f"module {name}" if name else "modules": version for name, version in modules}
 
     @property
     def script_maker(self) -> ScriptMaker:

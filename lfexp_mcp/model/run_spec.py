@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.model.scale import Scale
@@ -100,6 +101,12 @@ class RunSpec(BaseModel):
     """The user's metadata."""
     variant_of: str | None = None
     """The sweep that the run is a variant of; cancelled by its name."""
+    confirmation: Confirmation | None = None
+    """Set for a run over held-out items."""
+    measured: dict[str, str] = Field(default_factory=dict)
+    """Of such a run, the code that it is to run and no other, see `Provenance.code`."""
+    kept_sources: dict[Path, Path] = Field(default_factory=dict)
+    """Of such a run, files of the user's code that have changed since, and where they are kept as they were."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """What the task is given beside the items."""
     task_script: Path | None = None

@@ -45,6 +45,7 @@ class RunFolder:
         self.batches_path = path / "batches"
         self.log_path = path / "run.log"
         self.cancel_path = path / "cancel"
+        self.sources_path = path / "sources"
         self._executed_path = path / "executed"
         self._next_path = path / "manifest.next.json"
 

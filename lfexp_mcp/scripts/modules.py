@@ -8,7 +8,7 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.abc import PathEntryFinder
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
@@ -26,17 +26,30 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _SCRIPTS = Path(__file__).parent
 
 
+loaded_sources: dict[str, tuple[Path, bytes]] = {}
+"""File and source of each module of the user's that was imported, as it was compiled."""
+_kept: dict[Path, Path] = {}
+
+
 class _SourceLoader(SourceFileLoader):
-    """Compiles the source at each import."""
+    """Compiles the source at each import: that of the file, or that which was kept of it."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
+        file = Path(path).resolve()
+        source = self.get_data(str(_kept.get(file, path)))
+        loaded_sources[fullname] = file, source
+        code: CodeType = self.source_to_code(source, path)
         return code
 
 
-def import_from_source() -> None:
-    """Import all modules from source from now on, except those of Python and of installed packages."""
+def import_from_source(kept: Mapping[Path, Path] | None = None) -> None:
+    """Import all modules from source from now on, except those of Python and of installed packages.
+
+    Args:
+        kept: Files that are to be imported as they were, and where they are kept so.
+    """
+    _kept.update(kept or {})
     library = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
     find: Callable[[str], PathEntryFinder] = FileFinder.path_hook(
         (ExtensionFileLoader, EXTENSION_SUFFIXES), (_SourceLoader, SOURCE_SUFFIXES)
@@ -64,7 +77,7 @@ def load_module(path: Path, kind: ScriptKind) -> ModuleType:
     file = path.expanduser().resolve()
     if file.suffix != ".py":
         raise ScriptError(f"The {kind} script {str(path)!r} is not a Python file: its name has to end in .py.")
-    if not file.is_file():
+    if not file.is_file() and file not in _kept:
         raise ScriptError(
             f"There is no {kind} script {str(path)!r} (looked at {file}). "
             f"Give its absolute path, or one relative to {Path.cwd()}."

@@ -20,15 +20,17 @@ from lfexp_mcp.model import (
     RunPlan,
     RunSpec,
     ScriptMaker,
+    changed_code,
 )
 from lfexp_mcp.runs.events import Warned, WorkerAccepted
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.runs.sources import keep_sources
 from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
-from lfexp_mcp.scripts.modules import import_from_source
+from lfexp_mcp.scripts.modules import import_from_source, loaded_sources
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.item_evaluators import ScriptMakers
 from lfexp_mcp.worker.provenance import collect_provenance, git_state
@@ -76,12 +78,17 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
     """
     run_spec = (folder.scoring() if scores_only else None) or folder.next_run_spec()
     items = list(folder.items(run_spec))
-    log = RunLog(folder.log_path)
+    # What the code of a confirmation prints may be of held-out items, which nobody is shown.
+    log = RunLog(Path(os.devnull) if run_spec.confirmation else folder.log_path)
     os.chdir(run_spec.working_folder)
-    import_from_source()
+    import_from_source(run_spec.kept_sources)
     git = git_state(run_spec)
     task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)
+    if run_spec.confirmation is not None:
+        _check_code(run_spec, provenance)
+    elif not scores_only:
+        keep_sources(folder, loaded_sources.values())
     script, scales = provenance.script_maker, run_spec.score_scales
     evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.evaluators]
     run_evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.run_evaluators]
@@ -126,6 +133,21 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
         outbox=outbox,
         log=log,
     )
+
+
+def _check_code(run_spec: RunSpec, provenance: Provenance) -> None:
+    """Check that a confirmation runs the very code that was measured.
+
+    Raises:
+        ScriptError: It does not.
+    """
+    changed = changed_code(run_spec.measured, provenance.code)
+    if changed:
+        run = run_spec.confirmation.of if run_spec.confirmation else run_spec.run_name
+        raise ScriptError(
+            f"This is not the code that run {run!r} measured: {', '.join(changed)} differ. Restore it, or measure the "
+            "code of now in a run of its own first."
+        )
 
 
 def _load_scripts(

@@ -50,7 +50,8 @@ def pending_items(
     """Yield what is to do, by repetition and then in the order of the items.
 
     Items that were running when the process died come last: if one of their tasks killed it, the others are done before
-    it can do so again.
+    it can do so again. In a confirmation a failure is final, unless nothing has succeeded: a task that fails by chance
+    must not get another chance there.
 
     Args:
         run_spec: What the run was asked to do.
@@ -60,12 +61,15 @@ def pending_items(
         scores_only: Leave out what the task would have to run for.
     """
     known = list(items)
+    is_final = run_spec.confirmation is not None and any(map(state.succeeded, state.ended))
     interrupted = state.interrupted | state.running.keys()
     last: list[PendingItem] = []
     for repeat in range(run_spec.repeats):
         for item in known:
             pending = _pending(item, repeat, state, needed)
             if pending is None or (scores_only and pending.result is None):
+                continue
+            if is_final and pending.result is None and (repeat, item.id) in state.ended:
                 continue
             if (repeat, item.id) in interrupted:
                 last.append(pending)

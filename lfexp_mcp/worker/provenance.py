@@ -8,11 +8,22 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from lfexp_mcp.model import GitState, Provenance, RecordedLimits, RunSpec, ScriptFile, TaskPromptVersion
+from lfexp_mcp.model import (
+    GitState,
+    Provenance,
+    RecordedLimits,
+    RunSpec,
+    ScriptFile,
+    TaskPromptVersion,
+    module_versions,
+)
+from lfexp_mcp.scripts.modules import loaded_sources
 
 GIT_TIMEOUT_S = 3.0
 OUR_PACKAGES = ("lfexp-mcp", "langfuse", "openai", "anthropic")
 MAX_PACKAGES = 30
+MAX_MODULES = 20
+"""Of the user's own, listed by name."""
 
 
 def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState | None) -> Provenance:
@@ -39,12 +50,29 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
         task=task,
         params=run_spec.params or None,
         evaluator_script=_script_file(run_spec.evaluator_script),
+        modules=_modules(run_spec),
+        confirmation=run_spec.confirmation,
         git=git,
     )
 
 
 def _script_file(path: Path | None) -> ScriptFile | None:
-    return ScriptFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) if path is not None else None
+    """The script as it was compiled, whatever the file holds by now."""
+    if path is None:
+        return None
+    source = next((source for file, source in loaded_sources.values() if file == path), None)
+    return ScriptFile(path.name, hashlib.sha256(path.read_bytes() if source is None else source).hexdigest())
+
+
+def _modules(run_spec: RunSpec) -> dict[str, str]:
+    """The user's own modules that the scripts imported."""
+    scripts = {run_spec.task_script, run_spec.evaluator_script}
+    own = {
+        name: hashlib.sha256(source).hexdigest()
+        for name, (file, source) in loaded_sources.items()
+        if file not in scripts and name.partition(".")[0] != "lfexp_mcp"
+    }
+    return module_versions(own, MAX_MODULES)
 
 
 def _packages(imported: Iterable[str]) -> dict[str, str]:
