@@ -76,7 +76,7 @@ class Gateway:
         self.prompts = Prompts(self._transport)
         self.observations = Observations(self._transport)
         self.scores = Scores(self._transport)
-        self.experiments = Experiments(self._transport, self.scores, self.project_id)
+        self.experiments = Experiments(self._transport, self.datasets, self.scores, self.project_id)
 
     @property
     def backend(self) -> Backend:

@@ -1,8 +1,12 @@
-"""Datasets and their items."""
+"""Datasets and their items.
+
+What is held out (`lfexp_mcp.model.Holdout`) is left out of all reads, unless `held_out` asks for it and nothing else.
+"""
 
 import json
 import unicodedata
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -13,7 +17,7 @@ from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport, without_none
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.model import DatasetItem, NextStep
+from lfexp_mcp.model import HOLDOUT_KEY, DatasetItem, Holdout, NextStep
 
 MAX_PATH_CHARS = 6000
 """Of a name encoded for a path: servers and proxies refuse addresses of 8 KB."""
@@ -31,7 +35,7 @@ class Datasets:
         """Whether the server parses a text that is JSON; older servers keep it as text."""
 
     async def all(self) -> list[Dataset]:
-        """Return all datasets, newest first."""
+        """Return all datasets, newest first. A holdout may have a `problem`, of which the items then cannot be read."""
         return await self._transport.all_pages("list the datasets", "/v2/datasets", Dataset)
 
     async def page(self, start: int, count: int) -> tuple[list[Dataset], int]:
@@ -43,6 +47,21 @@ class Datasets:
 
         Raises:
             NotFoundError: There is none; the text names the nearest datasets.
+            UsageError: No dataset can have such a name, or it cannot be told which of its items are held out.
+        """
+        found = await self.find(name)
+        if found is not None:
+            return _checked(found)
+        known = [dataset.name for dataset in await self.all()]
+        create = NextStep("create_dataset", {"name": name}, "Create it.")
+        advice = " ".join(self._transport.backend.notes)
+        listing = NextStep("list_datasets", {}, "See which datasets there are.")
+        raise NotFoundError.of("dataset", name, known, advice, next=[create, listing])
+
+    async def find(self, name: str) -> Dataset | None:
+        """Return the dataset of that name, None if there is none; its holdout may have a `problem`.
+
+        Raises:
             UsageError: No dataset can have such a name.
         """
         check_dataset_name(name)
@@ -51,37 +70,91 @@ class Datasets:
         except RejectedError as refused:
             if refused.status != 404:
                 raise
-            known = [dataset.name for dataset in await self.all()]
-            create = NextStep("create_dataset", {"name": name}, "Create it.")
-            advice = " ".join(self._transport.backend.notes)
-            listing = NextStep("list_datasets", {}, "See which datasets there are.")
-            raise NotFoundError.of("dataset", name, known, advice, next=[create, listing]) from refused
+            return None
 
     async def upsert(
-        self, name: str, description: str | None = None, metadata: dict[str, JsonValue] | None = None
+        self,
+        name: str,
+        description: str | None = None,
+        metadata: dict[str, JsonValue] | None = None,
+        holdout: Holdout | None = None,
     ) -> Dataset:
         """Create a dataset, or change the description and metadata of the one that has the name.
 
+        Args:
+            name: The dataset's name.
+            description: None keeps the one that it has.
+            metadata: Replaces all that it has but the holdout; None keeps it.
+            holdout: To declare; None keeps the one that it has.
+
         Raises:
-            UsageError: A dataset of this name could not be read again.
+            UsageError: A dataset of this name could not be read again, or it has another holdout, or one that cannot be
+                read.
         """
-        check_dataset_name(name)
+        existing = await self.find(name)
+        kept = _checked(existing).holdout if existing is not None else None
+        if kept is not None and holdout is not None and not kept.is_same(holdout):
+            raise UsageError(
+                f"Dataset {name!r} has a holdout already ({kept}), which stays as it is: with another one, items that "
+                "have been set aside would be shown. Omit `holdout`."
+            )
+        declared = kept or holdout
+        if declared is not None and (metadata is not None or kept is None):
+            own = metadata if metadata is not None else existing.metadata if existing is not None else {}
+            metadata = {**own, HOLDOUT_KEY: declared.as_json()}
         fields: dict[str, JsonValue] = {"name": name, "description": description, "metadata": metadata}
         body = without_none(fields)
         return await self._transport.post(f"create dataset {name!r}", "/v2/datasets", Dataset, body)
 
-    async def items(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItem]:
-        """Return a dataset's active items, oldest first, as they are now or were at `version`."""
+    async def items(
+        self, dataset: Dataset | str, version: datetime | None = None, *, held_out: bool = False
+    ) -> list[DatasetItem]:
+        """Return a dataset's active items, oldest first.
+
+        Args:
+            dataset: The dataset as it was just read, since a holdout may be declared at any time; or its name.
+            version: As they were at this time, by the holdout of now.
+            held_out: Those that are held out instead of all others.
+
+        Raises:
+            NotFoundError: There is no such dataset.
+            UsageError: It cannot be told which of its items are held out.
+        """
+        dataset = _checked(dataset) if isinstance(dataset, Dataset) else await self.get(dataset)
+        rows = await self._item_rows(dataset.name, version)
+        active = [row.item() for row in rows if row.status == "ACTIVE"]
+        holdout = dataset.holdout
+        if holdout is None:
+            return [] if held_out else active
+        return [item for item in active if holdout.holds(item.id, item.metadata) is held_out]
+
+    async def holdout(self, dataset: Dataset) -> Holdout | None:
+        """Return a dataset's holdout, ready to tell which results are held out; None if it has none."""
+        holdout = _checked(dataset).holdout
+        if holdout is None or holdout.key is None:
+            return holdout
+        rows = await self._item_rows(dataset.name)
+        return replace(holdout, open_ids=frozenset(row.id for row in rows if not holdout.holds(row.id, row.metadata)))
+
+    async def _item_rows(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItemRow]:
+        """Read a dataset's items, oldest first."""
         query = {"datasetName": dataset_name, "version": version.isoformat() if version else None}
         what = f"read the items of dataset {dataset_name!r}"
         rows = await self._transport.all_pages(what, _ITEMS, DatasetItemRow, query)
         # An item added meanwhile moves others to a page that is yet to be read, where they come again.
-        active = {row.id: row for row in rows if row.status == "ACTIVE"}
-        return [row.item() for row in reversed(active.values())]
+        return [*reversed({row.id: row for row in rows}.values())]
 
-    async def items_page(self, dataset_name: str, start: int, count: int) -> tuple[list[DatasetItem], int]:
-        """Return up to `count` active items from position `start` on, oldest first, and how many there are in all."""
-        total = await self.count_items(dataset_name)
+    async def items_page(self, dataset: Dataset | str, start: int, count: int) -> tuple[list[DatasetItem], int]:
+        """Return up to `count` items as `items` does, from position `start` on, and how many there are in all.
+
+        Of a dataset with a holdout, all items are read.
+        """
+        dataset = dataset if isinstance(dataset, Dataset) else await self.get(dataset)
+        if dataset.holdout is not None:
+            items = await self.items(dataset)
+            return items[start : start + count], len(items)
+        dataset_name = dataset.name
+        total = await self._count(dataset_name)
         # Langfuse lists the newest first.
         newest, end = max(total - start - count, 0), max(total - start, 0)
         if newest == end:
@@ -90,8 +163,13 @@ class Datasets:
         rows, _ = await self._transport.slice(what, _ITEMS, DatasetItemRow, query, start=newest, count=end - newest)
         return [row.item() for row in reversed(rows)], total
 
-    async def count_items(self, dataset_name: str | None = None) -> int:
-        """Return how many active items a dataset has, or the whole project."""
+    async def count_items(self, dataset: Dataset | str) -> int:
+        """Return how many items `items` has. Of a dataset with a holdout, all are read."""
+        dataset = dataset if isinstance(dataset, Dataset) else await self.get(dataset)
+        return len(await self.items(dataset)) if dataset.holdout is not None else await self._count(dataset.name)
+
+    async def _count(self, dataset_name: str | None = None) -> int:
+        """Return how many active items a dataset has, or the whole project, held-out ones included."""
         query = {"datasetName": dataset_name, "page": 1, "limit": 1}
         page = await self._transport.get("count the dataset items", _ITEMS, NumberedPage[DatasetItemRow], query)
         return page.meta.total_items
@@ -104,7 +182,7 @@ class Datasets:
         whether servers decode the path of an item once or twice.
         """
         found: dict[str, str] = {}
-        if await self.count_items() // PAGE_SIZE + 1 < len(item_ids):
+        if await self._count() // PAGE_SIZE + 1 < len(item_ids):
             rows = await self._transport.all_pages("list all dataset items", _ITEMS, DatasetItemRow)
             return {row.id: row.dataset_id for row in rows if row.id in item_ids}
 
@@ -175,6 +253,17 @@ class Datasets:
                 f"Item id {body['id']!r} belongs to another dataset of this project already. "
                 "Give the item another id, or leave the id out."
             ) from refused
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """Return a dataset of which it can be told what is held out.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if dataset.holdout is not None and dataset.holdout.problem is not None:
+        raise UsageError(f"Dataset {dataset.name!r} cannot be read. {dataset.holdout.problem}")
+    return dataset
 
 
 def check_dataset_name(name: str) -> None:

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
-from lfexp_mcp.gateway.records import Experiment
+from lfexp_mcp.gateway.datasets import Datasets
+from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import PAGE_SIZE, CursorPage, Query, Transport
 from lfexp_mcp.gateway.wire import ExperimentItemRow
-from lfexp_mcp.model import ItemResult, Score
+from lfexp_mcp.model import Holdout, ItemResult, Score
 
 MAX_EMBEDDED_SCORES = 50
 """Langfuse sends at most so many scores with a result."""
@@ -23,8 +24,11 @@ _ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata,scores"
 class Experiments:
     """Reads experiments."""
 
-    def __init__(self, transport: Transport, scores: Scores, project_id: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self, transport: Transport, datasets: Datasets, scores: Scores, project_id: Callable[[], Awaitable[str]]
+    ) -> None:
         self._transport = transport
+        self._datasets = datasets
         self._scores = scores
         self._project_id = project_id
 
@@ -66,27 +70,44 @@ class Experiments:
             what, "/experiments", CursorPage[Experiment], {**_COMMON, "fields": "core,metadata,scores", **query}
         )
 
-    async def results(self, experiment_id: str, repeat: int = 0) -> list[ItemResult]:
-        """Return all results of a run, newest first, repeats of an item included.
+    async def results(
+        self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
+    ) -> list[ItemResult]:
+        """Return the results of a run, newest first, repeats of an item included.
 
         Args:
             experiment_id: The run's.
             repeat: Which repetition the results are of, from 0.
+            dataset: The run's, as it was just read; None looks it up.
+            held_out: Those of held-out items instead of all others.
 
         Returns:
             The results; their scores have no comments, which `Scores.find` has.
-        """
-        return (await self.described_results(experiment_id, repeat))[0]
 
-    async def described_results(self, experiment_id: str, repeat: int = 0) -> tuple[list[ItemResult], str | None]:
-        """Return all results of a run as `results` does, and the run's description."""
+        Raises:
+            UsageError: It cannot be told which items of the dataset are held out.
+        """
+        return (await self.described_results(experiment_id, repeat, dataset=dataset, held_out=held_out))[0]
+
+    async def described_results(
+        self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
+    ) -> tuple[list[ItemResult], str | None]:
+        """Return the results of a run as `results` does, and the run's description."""
         rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS)
         description = next((row.experiment_description for row in rows if row.experiment_description), None)
+        ids = {row.experiment_dataset_id for row in rows} - {None}
+        datasets = [dataset] if dataset is not None else [each for each in await self._datasets.all() if each.id in ids]
+        holdouts = [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
+        if holdouts or held_out:
+            rows = [row for row in rows if _is_held_out(row, holdouts) is held_out]
         more = await self._scores_left_out(rows)
         return [row.result(repeat, more.get(row.id)) for row in rows], description
 
     async def shown_scores(self, experiment_id: str) -> dict[str, frozenset[str]]:
-        """Return the ids of the scores that Langfuse shows with each result of a run, by the result's observation."""
+        """Return the ids of the scores that Langfuse shows with each result of a run, by the result's observation.
+
+        Held-out items are among them, since a worker confirms by it that Langfuse has all that it sent.
+        """
         rows = await self._item_rows("count the results of the run", experiment_id, "core,scores")
         more = await self._scores_left_out(rows)
         return {row.id: frozenset(score.id for score in (*row.scores, *more.get(row.id, ()))) for row in rows}
@@ -104,6 +125,10 @@ class Experiments:
     async def _item_rows(self, what: str, experiment_id: str, fields: str) -> list[ExperimentItemRow]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
         return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)
+
+
+def _is_held_out(row: ExperimentItemRow, holdouts: Sequence[Holdout]) -> bool:
+    return any(holdout.holds(row.experiment_item_id, row.experiment_item_metadata) for holdout in holdouts)
 
 
 def _conditions(dataset_id: str, operator: str, name: str) -> str:

@@ -1,14 +1,25 @@
 """What Langfuse holds, read from its JSON. Dataset items, results and scores are types of `lfexp_mcp.model`."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainValidator,
+    ValidationInfo,
+)
 
 from lfexp_mcp import model
 from lfexp_mcp.gateway.wire import WIRE, JsonObject, Metadata, Scores, TextOrNone, Value
-from lfexp_mcp.model import BOOLEAN, Category, PromptMessage, Scale, ScoreDataType
+from lfexp_mcp.model import BOOLEAN, HOLDOUT_KEY, Category, Holdout, PromptMessage, Scale, ScoreDataType
+from lfexp_mcp.strict_json import strict_loads
 
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
@@ -17,6 +28,35 @@ EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 _Created = Annotated[datetime, Field(alias="createdAt")]
 _Started = Annotated[datetime, Field(alias="startTime")]
 _Author = Annotated[str | None, Field(alias="authorUserId")]
+
+
+def _split_metadata(metadata: object) -> tuple[dict[str, JsonValue], JsonValue]:
+    """Split a dataset's metadata into the user's and the holdout, which is None where there is none."""
+    text = metadata
+    while isinstance(metadata, str):
+        try:
+            metadata = strict_loads(metadata)
+        except (ValueError, RecursionError):
+            break
+    if not isinstance(metadata, dict):
+        # A holdout that cannot be read is still one.
+        return {}, str(text) if HOLDOUT_KEY in str(text) else None
+    recorded = metadata.get(HOLDOUT_KEY)
+    if isinstance(recorded, str):
+        with suppress(ValueError, RecursionError):
+            recorded = strict_loads(recorded)
+    is_declared = HOLDOUT_KEY in metadata
+    others = {key: value for key, value in metadata.items() if key != HOLDOUT_KEY}
+    return others, {} if is_declared and recorded is None else recorded
+
+
+def _without_holdout(metadata: object) -> dict[str, JsonValue]:
+    return _split_metadata(metadata)[0]
+
+
+def _holdout(metadata: object, info: ValidationInfo) -> Holdout | None:
+    _, recorded = _split_metadata(metadata)
+    return None if recorded is None else Holdout.parse(recorded, str(info.data.get("id", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +69,10 @@ class Dataset:
     name: str
     created: _Created
     description: str | None = None
-    metadata: JsonObject = field(default_factory=dict)
+    metadata: Annotated[dict[str, JsonValue], BeforeValidator(_without_holdout)] = field(default_factory=dict)
+    """Without the holdout."""
+    holdout: Annotated[Holdout | None, Field(validation_alias="metadata"), PlainValidator(_holdout)] = None
+    """Which of its items are set aside; None if it has no holdout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ class ExperimentItemRow(_Row):
     level: str | None = None
     experiment_id: str
     experiment_item_id: str
+    experiment_dataset_id: str | None = None
     input: Value = None
     output: JsonValue = None
     expected_output: JsonValue = None

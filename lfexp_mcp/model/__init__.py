@@ -2,6 +2,7 @@
 
 from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.confirmation import Confirmation, changed_code, digest_of_code, module_versions
+from lfexp_mcp.model.holdout import HOLDOUT_KEY, Holdout
 from lfexp_mcp.model.interval import Interval
 from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.model.maker import (
@@ -75,6 +76,7 @@ from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 __all__ = [
     "BOOLEAN",
     "EVALUATION_SPAN",
+    "HOLDOUT_KEY",
     "LOWER_IS_BETTER",
     "MODEL_CALLS",
     "OTHERS",
@@ -100,6 +102,7 @@ __all__ = [
     "EvaluatorInfo",
     "ExperimentHead",
     "GitState",
+    "Holdout",
     "HumanMaker",
     "Interval",
     "ItemChoice",

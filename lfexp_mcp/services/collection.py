@@ -88,7 +88,7 @@ async def _collect(
     else:
         found, notes, origin = await _from_traces(ws, name, request.traces or TraceFilter(), request.sample_size)
     existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
-    stored = await ws.gateway.datasets.items(name) if existing else []
+    stored = await ws.gateway.datasets.items(existing) if existing else []
     new = list(_without(found, stored))
     if len(new) < len(found):
         notes.append(f"{len(found) - len(new)} of {len(found)} items were in {name!r} already, and stay as they are.")

@@ -97,7 +97,11 @@ def _of_run(record: RunRecord, scope: Scope) -> Scope:
 async def _of_dataset(ws: Workspace, name: str, scope: Scope) -> Scope:
     dataset = await ws.gateway.datasets.get(name)
     experiments, more = await ws.gateway.experiments.page(dataset.id, limit=MAX_RUNS_OF_DATASET)
-    items = [item for experiment in experiments for item in await ws.gateway.experiments.results(experiment.id)]
+    items = [
+        item
+        for experiment in experiments
+        for item in await ws.gateway.experiments.results(experiment.id, dataset=dataset)
+    ]
     annotated = {item.trace_id for item in items if any(score.source == "ANNOTATION" for score in item.scores)}
     traces = _within({item.trace_id for item in items if item.trace_id}, scope)
     warning = f"Only the newest {MAX_RUNS_OF_DATASET} runs were searched; name a run for older ones."

@@ -62,7 +62,7 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int, wanted: Tr
     """
     name = live_dataset_name(run_name)
     existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
-    stored = await ws.gateway.datasets.items(name) if existing else []
+    stored = await ws.gateway.datasets.items(existing) if existing else []
     plan = _copy_plan(existing) if existing else None
     if existing and stored and plan is None:
         return LiveSample(existing, stored, [])

@@ -124,7 +124,7 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset, items, notes = sample.dataset, sample.items, sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
-        items = await ws.gateway.datasets.items(dataset.name)
+        items = await ws.gateway.datasets.items(dataset)
     chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
     whole = await _new_run_spec(ws, request, dataset, chosen, await _heads(ws, dataset, request))
     few = chosen.items[:DRY_RUN_ITEMS]
@@ -146,7 +146,7 @@ async def _prepare_new(
 ) -> PreparedRun:
     """Prepare a run that this machine does not know, or has only scored: a new one, or one of another machine."""
     items, found = await asyncio.gather(
-        ws.gateway.datasets.items(dataset.name),
+        ws.gateway.datasets.items(dataset),
         asyncio.gather(*(ws.gateway.experiments.find(dataset.id, head.name) for head in heads)),
     )
     taken = {experiment.name: experiment for experiment in found if experiment is not None}

@@ -83,7 +83,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         resume = resume_step(dataset.name, request.run_name)
         raise UsageError(f"Run {request.run_name!r} has no good result to score.", next=[resume])
     is_recorded = is_new or state.is_recorded
-    known = await ws.gateway.datasets.items(dataset.name) if is_recorded else list(folder.items(folder.run_spec()))
+    known = await ws.gateway.datasets.items(dataset) if is_recorded else list(folder.items(folder.run_spec()))
     items = items_of(results, known)
     run_spec = await _recorded_run_spec(ws, record, dataset, items) if is_recorded else folder.run_spec()
     if not is_recorded:

@@ -184,7 +184,7 @@ async def _read_results(ws: Workspace, dataset: Dataset, head: Experiment, known
     superseded = 0
     description = head.description
     for repeat, experiment in experiments.items():
-        results, described = await ws.gateway.experiments.described_results(experiment.id, repeat)
+        results, described = await ws.gateway.experiments.described_results(experiment.id, repeat, dataset=dataset)
         kept = await attribute_scores(ws, experiment.id, await anyio.to_thread.run_sync(newest_good, results), known)
         superseded += len(results) - len(kept)
         items += kept

@@ -129,7 +129,7 @@ async def test_a_failure_halfway_tells_what_is_stored_and_how_to_go_on(tmp_path:
         "updatedAt": "2026-01-01T00:00:00Z", "metadata": None,
     }  # fmt: skip
     with scripted_server() as server:
-        server.replies = [Reply(body=dataset), Reply(413, {"message": "too large"})]
+        server.replies = [Reply(404, {"message": "none"}), Reply(body=dataset), Reply(413, {"message": "too large"})]
         keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk")}
         settings = Settings.model_validate({**keys, "langfuse_url": server.url, "home": tmp_path})
         async with open_workspace(settings) as workspace:
