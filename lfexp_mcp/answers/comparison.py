@@ -43,12 +43,14 @@ class ScoreComparison(Answer):
     baseline_mean: float | None = Field(default=None, description="Over the pairs, on 0-1.")
     mean: float | None = None
     delta: float | None = None
-    interval: Interval | None = Field(default=None, description="95%, of the delta.")
+    interval: Interval | None = Field(default=None, description="Of the delta, at the verdict's level.")
     p: float | None = None
     p_adjusted: float | None = Field(
-        default=None, description="By Holm, over all scores and runs; a primary score only over the runs."
+        default=None, description="For the run's other scores; of a gain, for its place too."
     )
+    candidate: int = Field(default=1, description="Place among all tried on these items.")
     margin: float = Field(description="`min_delta` in the score's units.")
+    equivalent_within: float | None = Field(default=None, description="Smallest margin shown.")
     below_min_delta: bool = Field(default=False, description="The difference shown is below `margin`.")
     worst_case: Interval | None = Field(
         default=None, description="The delta if missing values were all at their worst, or best."

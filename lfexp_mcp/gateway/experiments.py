@@ -18,6 +18,7 @@ _COMMON: Query = {
     "fromStartTime": "2020-01-01T00:00:00.000Z",
     "limit": PAGE_SIZE,
 }
+_HEAD_FIELDS = "core,metadata,scores"
 _ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata,scores"
 
 
@@ -49,6 +50,11 @@ class Experiments:
         page = await self._page("list the runs", {"datasetId": dataset_id, "limit": limit, "cursor": cursor})
         return page.data, page.meta.cursor
 
+    async def all_of(self, dataset_id: str) -> list[Experiment]:
+        """Return all runs of a dataset, each repetition as one, latest activity first."""
+        query: Query = {**_COMMON, "fields": _HEAD_FIELDS, "datasetId": dataset_id}
+        return await self._transport.follow("list the runs", "/experiments", Experiment, query)
+
     async def find(self, dataset_id: str, run_name: str) -> Experiment | None:
         """Return a run, or None if Langfuse has no result of it.
 
@@ -67,7 +73,7 @@ class Experiments:
 
     async def _page(self, what: str, query: Query) -> CursorPage[Experiment]:
         return await self._transport.get(
-            what, "/experiments", CursorPage[Experiment], {**_COMMON, "fields": "core,metadata,scores", **query}
+            what, "/experiments", CursorPage[Experiment], {**_COMMON, "fields": _HEAD_FIELDS, **query}
         )
 
     async def results(

@@ -34,6 +34,7 @@ from lfexp_mcp.model.prompts import (
     ScaleSource,
 )
 from lfexp_mcp.model.provenance import (
+    FAMILY_KEY,
     PROVENANCE_KEY,
     SOURCE_KEY,
     EvaluatorInfo,
@@ -76,6 +77,7 @@ from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 __all__ = [
     "BOOLEAN",
     "EVALUATION_SPAN",
+    "FAMILY_KEY",
     "HOLDOUT_KEY",
     "LOWER_IS_BETTER",
     "MODEL_CALLS",

@@ -25,6 +25,8 @@ from lfexp_mcp.model.scale import Scale
 
 PROVENANCE_KEY = "lfexp"
 """Where the provenance is in the metadata of an experiment."""
+FAMILY_KEY = "lfexp_family"
+"""Where in the metadata of an experiment its maker declared, before it began, which candidates it belongs with."""
 SOURCE_KEY = "lfexp_source"
 """Where in the metadata of a dataset item it is said what it was collected from."""
 MAX_REPEATS = 1000
@@ -304,6 +306,11 @@ class Provenance:
     def repeat_count(self) -> int:
         """How many repetitions the run has."""
         return self.repeats.count if self.repeats else 1
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether this is of a further repetition of a run, for which the first stands."""
+        return self.repeats is not None and self.repeats.index > 0
 
     def experiment_metadata(self, run_spec: RunSpec, repeat: int) -> dict[str, JsonValue]:
         """Return the metadata of the experiment of one repetition: the user's, and the provenance as JSON text."""

@@ -10,7 +10,7 @@ from lfexp_mcp.statistics.distribution import bounded_mean_interval, max_unseen_
 from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
-from lfexp_mcp.statistics.significance import ALPHA, CONFIDENCE
+from lfexp_mcp.statistics.significance import ALPHA, UNADJUSTED, Levels
 
 MIN_PAIRS = 5
 """Pairs needed for a verdict on a difference."""
@@ -59,8 +59,19 @@ class PairedResult:
             return 0.0
         return math.sqrt(math.fsum((value - self.delta) ** 2 for value in self.differences) / (self.pairs - 1))
 
-    def interval_at(self, confidence: float) -> Interval | None:
-        """Interval of the difference at another level."""
+    def interval_at(self, levels: Levels) -> Interval | None:
+        """Interval of the difference: its lower end says at the level of a rise what is excluded, its upper of a fall.
+
+        It holds zero unless the test rejects it, which the interval's own method may do a little earlier.
+        """
+        lower = self._interval(1 - levels.rise)
+        if lower is None:
+            return None
+        upper = lower if levels.fall == levels.rise else self._interval(1 - levels.fall) or lower
+        rejects = self.p is None or self.p < levels.of(self.delta)
+        return Interval(lower.low if rejects else min(lower.low, 0.0), upper.high if rejects else max(upper.high, 0.0))
+
+    def _interval(self, confidence: float) -> Interval | None:
         if self.pass_fail:
             return tango(self.wins, self.losses, self.pairs, confidence)
         if self.pairs < MIN_PAIRS:
@@ -76,6 +87,12 @@ class Conclusion:
 
     verdict: PairedVerdict
     reason: str
+    p_adjusted: float | None = None
+    """Below `ALPHA` if p is below the level that it was tested at."""
+    interval: Interval | None = None
+    """Of the difference, at these levels; see `PairedResult.interval_at`."""
+    equivalent_within: float | None = None
+    """The runs are shown to be equivalent within any margin above this."""
     below_min_delta: bool = False
     """Whether better or worse is shown, but by less than `min_delta`."""
     items_needed: int | None = None
@@ -123,92 +140,99 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
         width=width,
         spread=max(map(max, kept)) - min(map(min, kept)),
     )
-    return replace(result, interval=result.interval_at(CONFIDENCE))
+    return replace(result, interval=result.interval_at(UNADJUSTED))
 
 
-def paired_verdict(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> PairedVerdict:
-    """Decide what a difference shows.
+def paired_verdict(result: PairedResult, min_delta: float, levels: Levels = UNADJUSTED) -> PairedVerdict:
+    """Decide what a difference shows; see `conclude`, which also says why and what is missing."""
+    if result.pairs < MIN_PAIRS or result.p is None:
+        return "inconclusive"
+    interval = result.interval_at(levels)
+    if result.p < levels.of(result.delta) and (interval is None or interval.excludes_zero):
+        return "better" if result.delta > 0 else "worse"
+    within = _equivalent_within(result, interval, levels)
+    return "equivalent" if within is not None and within < min_delta else "inconclusive"
 
-    Better or worse: the adjusted p is below 0.05 and the interval excludes zero. Equivalent: the interval, at a level
-    that holds for all tests together, lies within `min_delta` of zero (two one-sided tests, TOST; D. Schuirmann,
-    Journal of Pharmacokinetics and Biopharmaceutics 15 (1987) 657-680; here each at half the usual level, so that the
-    95% interval decides). Otherwise inconclusive.
+
+def conclude(result: PairedResult, min_delta: float, levels: Levels = UNADJUSTED) -> Conclusion:
+    """Say what a difference shows, and why.
+
+    Better or worse: p is below its level, and the interval at that level excludes zero. Equivalent: the interval lies
+    within `min_delta` of zero (two one-sided tests, TOST; D. Schuirmann, Journal of Pharmacokinetics and
+    Biopharmaceutics 15 (1987) 657-680; here each at half the usual level, so that the interval shown decides).
+    Otherwise inconclusive.
 
     Args:
         result: The difference.
-        adjusted_p: Its p adjusted for the other tests.
         min_delta: Smallest difference of interest, above zero, in the score's units.
-        tests: How many tests the p is adjusted for, this one included.
+        levels: Those that the difference is tested at, after adjusting for other tests.
     """
-    if result.pairs < MIN_PAIRS or adjusted_p is None:
-        return "inconclusive"
-    if adjusted_p < ALPHA and (result.interval is None or result.interval.excludes_zero):
-        return "better" if result.delta > 0 else "worse"
-    return "equivalent" if _is_equivalent(result, min_delta, tests) else "inconclusive"
-
-
-def conclude(result: PairedResult, adjusted_p: float | None, min_delta: float, tests: int = 1) -> Conclusion:
-    """Explain the verdict on a difference; the arguments are those of `paired_verdict`."""
-    if result.pairs < MIN_PAIRS or adjusted_p is None:
-        return Conclusion("inconclusive", f"Only {_count_pairs(result)}; at least {MIN_PAIRS} are needed.")
-    verdict = paired_verdict(result, adjusted_p, min_delta, tests)
+    if result.pairs < MIN_PAIRS or result.p is None:
+        reason = f"Only {_count_pairs(result)}; at least {MIN_PAIRS} are needed."
+        return Conclusion("inconclusive", reason, interval=result.interval_at(levels))
+    verdict = paired_verdict(result, min_delta, levels)
+    level = levels.of(result.delta)
+    p, interval = min(1.0, result.p * ALPHA / level), result.interval_at(levels)
+    within = _equivalent_within(result, interval, levels)
+    found = Conclusion(verdict, "", p, interval, within)
     if verdict == "equivalent":
-        return Conclusion(verdict, f"Equivalent within ±{min_delta:g}: the interval lies inside.")
+        return replace(found, reason=f"Equivalent within ±{min_delta:g}: the interval lies inside.")
     if verdict == "inconclusive":
-        needed, needed_for = _items_needed(result, min_delta, tests)
-        reason = _why_inconclusive(result, adjusted_p, min_delta)
-        return Conclusion(verdict, reason, items_needed=needed, items_needed_for=needed_for)
-    reason = f"{'p' if tests == 1 else 'Adjusted p'} {adjusted_p:.2g} on {_count_pairs(result)}."
+        needed, needed_for = _items_needed(result, min_delta, levels)
+        reason = _why_inconclusive(result, p, min_delta)
+        if within is not None:
+            reason += f" Shown to be equivalent within ±{math.ceil(within * 1000 + 1e-9) / 1000:g} only."
+        return replace(found, reason=reason, items_needed=needed, items_needed_for=needed_for)
+    reason = f"{'p' if level == ALPHA else 'Adjusted p'} {p:.2g} on {_count_pairs(result)}."
     if abs(result.delta) >= min_delta:
-        return Conclusion(verdict, reason)
-    inside = result.interval is not None and result.interval.within(min_delta)
+        return replace(found, reason=reason)
+    inside = interval is not None and interval.within(min_delta)
     sure = "as is its whole interval" if inside else "though its interval reaches beyond"
     reason += f" The difference is smaller than {min_delta:g}, {sure}."
-    return Conclusion(verdict, reason, below_min_delta=True)
+    return replace(found, reason=reason, below_min_delta=True)
 
 
-def _is_equivalent(result: PairedResult, margin: float, tests: int) -> bool:
-    if result.interval is None or not result.interval.within(margin):
-        return False
-    confidence = 1 - (1 - CONFIDENCE) / tests
-    interval = result.interval if tests == 1 else result.interval_at(confidence)
+def _equivalent_within(result: PairedResult, interval: Interval | None, levels: Levels) -> float | None:
+    if interval is None:
+        return None
     # The interval on an open scale ignores rare large differences, which may be as large as the spread of the values.
+    confidence = 1 - min(levels.rise, levels.fall)
     rare = 0.0 if result.width is not None else max_unseen_share(result.pairs, confidence) * result.spread
-    return interval is not None and interval.within(margin) and rare < margin
+    return max(-interval.low, interval.high, rare)
 
 
 def _why_inconclusive(result: PairedResult, adjusted_p: float, min_delta: float) -> str:
-    if result.p is not None and result.p < ALPHA <= adjusted_p:
-        return f"p {result.p:.2g} alone, but {adjusted_p:.2g} once adjusted for the other comparisons."
     may_miss = f"{_count_pairs(result)} may miss rare large changes"
-    if result.p is not None and result.p < ALPHA:
-        return f"p {result.p:.2g}, but {may_miss}: the interval allows for them and includes zero."
+    if result.p is not None and result.p < ALPHA <= adjusted_p:
+        return f"p {result.p:.2g} alone, but {adjusted_p:.2g} once adjusted."
+    if adjusted_p < ALPHA:
+        return f"p {adjusted_p:.2g}, but {may_miss}: the interval allows for them and includes zero."
     if result.interval is not None and result.interval.within(min_delta):
         if result.width is None and max_unseen_share(result.pairs) * result.spread >= min_delta:
             return f"The interval lies within ±{min_delta:g}, but {may_miss}."
-        return f"Equivalent within ±{min_delta:g} alone, but not once adjusted for the other comparisons."
+        return f"Equivalent within ±{min_delta:g} alone, but not once adjusted."
     if result.wins + result.losses == 0:
         return f"All {result.pairs} pairs tie, too few to exclude a difference of {min_delta:g}."
     return f"The interval includes both zero and a difference of {min_delta:g} or more."
 
 
-def _items_needed(result: PairedResult, min_delta: float, tests: int) -> tuple[int | None, float | None]:
+def _items_needed(result: PairedResult, min_delta: float, levels: Levels) -> tuple[int | None, float | None]:
     """Items needed to show a difference, and which: the one seen, or `min_delta` if that is larger."""
     target = result.delta if abs(result.delta) >= min_delta else min_delta
-    needed = _items_to_show(result, target, tests)
+    needed = _items_to_show(result, target, levels)
     if needed is not None and needed <= result.pairs and result.delta != 0:
         # These items would have shown `min_delta`: what is open is the smaller difference seen.
         target = result.delta
-        needed = _items_to_show(result, target, tests)
+        needed = _items_to_show(result, target, levels)
     return (None, None) if needed is None else (max(needed, result.pairs + 1), target)
 
 
-def _items_to_show(result: PairedResult, target: float, tests: int) -> int | None:
+def _items_to_show(result: PairedResult, target: float, levels: Levels) -> int | None:
     if result.pass_fail:
-        return items_for_pass_rate(target, (result.wins + result.losses) / result.pairs, ALPHA / tests)
+        return items_for_pass_rate(target, (result.wins + result.losses) / result.pairs, levels.of(target))
     if result.deviation == 0:
         return None
-    return items_for_mean(target, result.deviation, ALPHA / tests, _headroom(result, target))
+    return items_for_mean(target, result.deviation, levels.of(target), _headroom(result, target))
 
 
 def _headroom(result: PairedResult, target: float) -> float:

@@ -77,6 +77,13 @@ def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = AL
     return _smallest(power, start, len(rejected) - 1)
 
 
+def items_ratio(alpha: float) -> float:
+    """How many times the items it takes at a level that it would at `ALPHA`, by the normal approximation."""
+    normal = NormalDist()
+    own, usual = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER) for level in (alpha, ALPHA))
+    return (own / usual) ** 2
+
+
 def _rejected(most: int, gain: float, alpha: float) -> "npt.NDArray[np.float64]":
     """Power of McNemar's test per number of discordant pairs, when a share `gain` of them are gains."""
     import numpy as np

@@ -6,6 +6,7 @@ import numpy as np
 
 from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
+from lfexp_mcp.services.comparison.candidates import Candidates
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun
@@ -99,7 +100,7 @@ def _compare(differences: list[list[float]]) -> ScoreComparison:
     """Compare two runs that differ so, per score; the first one's line."""
     names = [f"score-{index:02}" for index in range(len(differences))]
     baseline, run = _runs(dict(zip(names, differences, strict=True)))
-    ((line, *_),) = compare_scores([pair_runs(baseline, run)], [[]], names, None, None)
+    ((line, *_),) = compare_scores([pair_runs(baseline, run)], [[]], names, None, None, Candidates())
     return line
 
 

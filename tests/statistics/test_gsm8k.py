@@ -29,5 +29,5 @@ def test_verification_is_better_than_finetuning_by_what_the_authors_recorded() -
     assert round(result.delta, 6) == 0.173616
     assert result.interval is not None
     assert (result.interval.low, result.interval.high) == pytest.approx((0.147353, 0.200387), abs=1e-6)
-    assert conclude(result, result.p, 0.05).verdict == "better"
+    assert conclude(result, 0.05).verdict == "better"
     assert wilson(286, 1319).low < 0.216831 < wilson(286, 1319).high

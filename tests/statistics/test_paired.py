@@ -12,13 +12,13 @@ from scipy.stats import kstest, permutation_test
 
 from lfexp_mcp.statistics.paired import Conclusion, compare_pairs, conclude
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
-from lfexp_mcp.statistics.significance import holm
+from lfexp_mcp.statistics.significance import Levels, holm
 
 
 def _judged(pairs: list[tuple[float, float]], min_delta: float = 0.05) -> Conclusion:
     result = compare_pairs(pairs, 1.0)
     assert result is not None
-    return conclude(result, result.p, min_delta)
+    return conclude(result, min_delta)
 
 
 def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
@@ -83,11 +83,11 @@ def test_a_verdict_needs_the_adjusted_p() -> None:
     result = compare_pairs([(0.0, 1.0)] * 8 + [(1.0, 0.0)] * 1 + [(1.0, 1.0)] * 20, 1.0)
     assert result is not None
     assert result.p is not None
-    assert conclude(result, result.p, 0.05).verdict == "better"
-    adjusted = holm([result.p] * 4)[0]
-    conclusion = conclude(result, adjusted, 0.05)
+    assert conclude(result, 0.05).verdict == "better"
+    conclusion = conclude(result, 0.05, Levels(rise=0.05 / 4))
     assert conclusion.verdict == "inconclusive"
-    assert "adjusted" in conclusion.reason
+    assert conclusion.p_adjusted == pytest.approx(4 * result.p)
+    assert conclude(result, 0.05, Levels(fall=0.05 / 4)).verdict == "better"
 
 
 def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth_seeing() -> None:
@@ -101,19 +101,19 @@ def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth
 def test_runs_equivalent_alone_may_not_be_so_beside_other_scores() -> None:
     result = compare_pairs([(0.5, 0.5)] * 80, 1.0)
     assert result is not None
-    assert conclude(result, 1.0, 0.05, 1).verdict == "equivalent"
-    assert conclude(result, 1.0, 0.05, 20).verdict == "inconclusive"
+    assert conclude(result, 0.05).verdict == "equivalent"
+    assert conclude(result, 0.05, Levels(0.05 / 20, 0.05 / 20)).verdict == "inconclusive"
 
 
 def test_few_items_on_an_open_scale_are_not_equivalent_for_want_of_what_is_rare() -> None:
     verdicts = []
     for n in (20, 200):
-        pairs = [(100.0 + item % 50, 100.0 + item % 50 + item % 2) for item in range(n)]
+        pairs = [(100.0 + item % 50, 100.0 + item % 50 + (-1) ** item) for item in range(n)]
         result = compare_pairs(pairs, None)
         assert result is not None
         assert result.interval is not None
         assert result.interval.within(2.5)
-        conclusion = conclude(result, 1.0, 2.5)
+        conclusion = conclude(result, 2.5)
         verdicts.append(conclusion.verdict)
     assert verdicts == ["inconclusive", "equivalent"]
 
@@ -137,7 +137,7 @@ def test_what_is_better_has_an_interval_above_zero_and_what_is_equivalent_one_wi
             result = compare_pairs(list(zip(first.tolist(), second.tolist(), strict=True)), 1.0)
             assert result is not None
             assert result.interval is not None
-            verdict = conclude(result, result.p, 0.05).verdict
+            verdict = conclude(result, 0.05).verdict
             seen.add(verdict)
             assert result.interval.low > 0 or verdict != "better"
             assert (result.interval.low > -0.05 and result.interval.high < 0.05) or verdict != "equivalent"
@@ -161,7 +161,7 @@ def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_the
         result = compare_pairs(pairs, 1.0)
         assert result is not None
         for tests in (1, 20):
-            needed = conclude(result, min(1.0, (result.p or 1.0) * tests), 0.05, tests).items_needed
+            needed = conclude(result, 0.05, Levels(0.05 / tests, 0.05 / tests)).items_needed
             assert needed is None or needed > n
 
 
@@ -204,7 +204,7 @@ def test_no_input_makes_a_library_complain(pairs: list[tuple[float, float]], wid
         warnings.simplefilter("error")
         result = compare_pairs(bounded, width)
         if result is not None:
-            conclude(result, result.p, 0.05)
+            conclude(result, 0.05)
             assert result.wins + result.losses + result.ties == result.pairs
 
 

@@ -8,7 +8,7 @@ from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, conclude, p
 from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_p
 from lfexp_mcp.statistics.resampling import sign_flip_p
-from lfexp_mcp.statistics.significance import holm
+from lfexp_mcp.statistics.significance import Levels, holm_factors
 from tests.statistics.simulated import EXACT
 
 REPEATS = 1_500
@@ -54,14 +54,14 @@ def test_a_difference_larger_than_the_discordant_share_is_still_answered() -> No
 def test_the_items_said_to_be_needed_show_the_difference_beside_other_scores(name: str, tests: int) -> None:
     rng, repeats = np.random.default_rng(23), 60
     pilot = _compared(EXACT[name])
-    assert pilot.p is not None
-    needed = conclude(pilot, min(1.0, pilot.p * tests), 0.05, tests).items_needed
+    needed = conclude(pilot, 0.05, Levels(0.05 / tests, 0.05 / tests)).items_needed
     assert needed is not None
     shown = 0
     for _ in range(repeats):
         result = _compared(list(rng.choice(EXACT[name], needed)))
-        adjusted = holm([result.p, *rng.random(tests - 1)])[0]
-        shown += paired_verdict(result, adjusted, 0.05, tests) in ("better", "worse")
+        factor = holm_factors([result.p, *rng.random(tests - 1)])[0]
+        assert factor is not None
+        shown += paired_verdict(result, 0.05, Levels(0.05 / factor, 0.05 / factor)) in ("better", "worse")
     assert shown / repeats >= POWER - 3 * (POWER * (1 - POWER) / repeats) ** 0.5
 
 

@@ -23,6 +23,7 @@ from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.scores.score_names import name_alike, plain_name
 from lfexp_mcp.services.answer_size import AnswerSize, fit
+from lfexp_mcp.services.comparison.candidates import Candidates, read_candidates
 from lfexp_mcp.services.comparison.changes import (
     ChangedItems,
     error_changes,
@@ -98,8 +99,11 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     usages = [await read_task_usage(ws, record) for record in records]
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
+    candidates = await read_candidates(ws, records[0].dataset_id)
     # Not waited for when the call's time is over, as all that computes on many results.
-    comparisons = await anyio.to_thread.run_sync(_compare_all, runs, by_item, scores, request, abandon_on_cancel=True)
+    comparisons = await anyio.to_thread.run_sync(
+        _compare_all, runs, by_item, scores, request, candidates, abandon_on_cancel=True
+    )
     metrics = [
         describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
         for record, summary, usage in zip(records, summaries, by_item, strict=True)
@@ -174,11 +178,15 @@ def _known_scores(runs: Sequence[ScoredRun]) -> list[str]:
 
 
 def _compare_all(
-    runs: Sequence[ScoredRun], usages: Sequence[dict[str, TaskUsage]], scores: Sequence[str], request: CompareRequest
+    runs: Sequence[ScoredRun],
+    usages: Sequence[dict[str, TaskUsage]],
+    scores: Sequence[str],
+    request: CompareRequest,
+    candidates: Candidates,
 ) -> list[_RunComparison]:
     pairs = [pair_runs(runs[0], run) for run in runs[1:]]
     issues = [find_issues(pair) for pair in pairs]
-    compared = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score)
+    compared = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates)
     return [
         _RunComparison(
             pair=pair,

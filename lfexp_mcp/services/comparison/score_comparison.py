@@ -1,16 +1,18 @@
 """The scores of runs against the baseline's, each test adjusted for the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.services.comparison.candidates import Candidates, Place
 from lfexp_mcp.services.comparison.comparability import script_change
 from lfexp_mcp.services.comparison.missing_data import worst_case_delta
 from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, PairedVerdict, compare_pairs, conclude
-from lfexp_mcp.statistics.significance import holm
+from lfexp_mcp.statistics.power import items_ratio
+from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors, spending_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,14 @@ def compare_scores(
     scores: Sequence[str],
     min_delta: float | None,
     primary_score: str | None,
+    candidates: Candidates,
 ) -> list[list[ScoreComparison]]:
     """Compare the scores of runs with the baseline's.
 
-    All tests are one family, adjusted by Holm's method, unless a primary score is declared: its tests are then adjusted
-    only for the number of runs, and the others among themselves.
+    The scores of a run are adjusted for each other by Holm's method, unless one is declared as primary: it is then
+    tested alone, and the others among themselves. That a run is better counts by its place among the candidates too
+    (`spending_factor`), whatever runs are compared with it: the best of many looks better than it is. That it is worse
+    does not, since an alarm must not fall silent as runs are added.
 
     Args:
         pairs: The runs, each with the baseline.
@@ -45,26 +50,38 @@ def compare_scores(
         scores: The scores to compare.
         min_delta: Smallest difference of interest as a share of the scale; None for the default.
         primary_score: The score that the comparison is about; None if all are equal.
+        candidates: The runs of the dataset.
 
     Returns:
         Per run, one comparison per score that the baseline or the run has.
     """
-    tests = [
-        _test(pair, score, of_run, min_delta)
-        for pair, of_run in zip(pairs, issues, strict=True)
-        for score in scores
-        if score in pair.baseline.interpretations or score in pair.run.interpretations
-    ]
-    compared: dict[tuple[str, str], ScoreComparison] = {}
-    for is_primary in (True, False):
-        family = [test for test in tests if (test.score == primary_score) is is_primary]
-        p_values = [test.result.p if test.result else None for test in family]
-        count = sum(p is not None for p in p_values)
-        for test, p in zip(family, holm(p_values), strict=True):
-            compared[test.pair.run.name, test.score] = _compared(test, p, count)
     return [
-        [compared[pair.run.name, score] for score in scores if (pair.run.name, score) in compared] for pair in pairs
+        _compare_run(pair, of_run, scores, min_delta, primary_score, candidates)
+        for pair, of_run in zip(pairs, issues, strict=True)
     ]
+
+
+def _compare_run(
+    pair: RunPair,
+    issues: Sequence[ComparabilityIssue],
+    scores: Sequence[str],
+    min_delta: float | None,
+    primary_score: str | None,
+    candidates: Candidates,
+) -> list[ScoreComparison]:
+    baseline, run = pair.baseline.record, pair.run.record
+    candidates = candidates.including(baseline).including(run)
+    present = [score for score in scores if any(score in each.interpretations for each in (pair.baseline, pair.run))]
+    compared: dict[str, ScoreComparison] = {}
+    for is_primary in (True, False):
+        tests = [_test(pair, score, issues, min_delta) for score in present if (score == primary_score) is is_primary]
+        factors = holm_factors([test.result.p if test.result else None for test in tests])
+        for test, factor in zip(tests, factors, strict=True):
+            measured = pair.run.interpretations.get(test.score) or pair.baseline.interpretations[test.score]
+            own = test.score if measured.origin == "run" else None
+            place = candidates.place(baseline.experiment_ids[0], run.experiment_ids[0], own)
+            compared[test.score] = _compared(test, factor or 1.0, place)
+    return [compared[score] for score in present]
 
 
 def _test(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], min_delta: float | None) -> _Test:
@@ -89,7 +106,7 @@ def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], pai
     return "" if pairs else "No item is scored in both runs."
 
 
-def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreComparison:
+def _compared(test: _Test, factor: float, place: Place) -> ScoreComparison:
     pair, score, result = test.pair, test.score, test.result
     if result is None:
         return ScoreComparison(
@@ -101,8 +118,9 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
             margin=test.margin,
         )
     has_scale = pair.has_scale(score)
-    conclusion = conclude(result, adjusted_p, test.margin, tests)
-    reasons = [conclusion.reason]
+    measured = None if has_scale else pair.run.interpretations.get(score)
+    conclusion = conclude(result, test.margin, _levels(measured, factor, place))
+    reasons = [conclusion.reason, *_candidacy(place, conclusion.verdict)]
     worst_case = worst_case_delta(pair, score) if has_scale else None
     if worst_case is not None:
         reasons.append(
@@ -114,15 +132,17 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
     return ScoreComparison(
         score=score,
         run=pair.run.name,
-        verdict=_verdict(conclusion.verdict, None if has_scale else pair.run.interpretations.get(score)),
+        verdict=_verdict(conclusion.verdict, measured),
         reason=" ".join(reasons),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
         mean=result.second_mean,
         delta=result.delta,
-        interval=result.interval,
+        interval=conclusion.interval,
         p=result.p,
-        p_adjusted=adjusted_p,
+        p_adjusted=conclusion.p_adjusted,
+        candidate=place.rank,
+        equivalent_within=conclusion.equivalent_within,
         margin=test.margin,
         below_min_delta=conclusion.below_min_delta,
         worst_case=worst_case,
@@ -134,6 +154,31 @@ def _compared(test: _Test, adjusted_p: float | None, tests: int) -> ScoreCompari
         items_needed=conclusion.items_needed,
         items_needed_for=conclusion.items_needed_for,
     )
+
+
+def _candidacy(place: Place, verdict: PairedVerdict) -> Iterator[str]:
+    """Say which candidate a run is, unless it is the first, and what that costs where nothing is shown."""
+    if place.rank == 1:
+        return
+    text = place.shown
+    if verdict == "inconclusive":
+        ratio = items_ratio(ALPHA / spending_factor(place.rank))
+        text += f": to show that it is better takes {ratio:.2g} times the items of a first one"
+    yield f"{text}."
+
+
+def _levels(measured: ScoreInterpretation | None, factor: float, place: Place) -> Levels:
+    """The levels of a test: that a run is better counts by its place, whichever direction that is.
+
+    Args:
+        measured: How the score is read, if it has no scale.
+        factor: By how much p counts for other scores.
+        place: The run's place among the candidates.
+    """
+    level = ALPHA / factor
+    chosen = level / spending_factor(place.rank)
+    lower = measured.lower_is_better if measured is not None else False
+    return Levels(rise=level if lower else chosen, fall=level if lower is False else chosen)
 
 
 def _verdict(verdict: PairedVerdict, measured: ScoreInterpretation | None) -> ScoreVerdict:

@@ -76,7 +76,7 @@ def _shortened(entry: RunListEntry, size: AnswerSize) -> RunListEntry:
 def _is_head(experiment: Experiment) -> bool:
     """Whether an experiment is a run without repeats, or the first repetition of one, which stands for it."""
     provenance = Provenance.of(experiment.metadata)
-    return provenance is None or provenance.repeats is None or provenance.repeats.index == 0
+    return provenance is None or not provenance.is_repetition
 
 
 def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:

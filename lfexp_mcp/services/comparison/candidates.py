@@ -1,0 +1,132 @@
+"""Which runs a dataset's items have already judged, so that a verdict on one accounts for all the others."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from lfexp_mcp.gateway import SCORING_SCORE_NAME, Experiment
+from lfexp_mcp.model import FAMILY_KEY, Provenance, RunRecord
+from lfexp_mcp.services.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Candidate:
+    """A run as it counts for the verdicts on others, in the order of beginning."""
+
+    begun: datetime
+    id: str
+    """Of its experiment, the first one of a run with repeats."""
+    family: str | None = field(default=None, compare=False)
+    """As declared in its metadata under `FAMILY_KEY` before it began."""
+    scores: frozenset[str] | None = field(default=None, compare=False)
+    """Names of the scores that it may have from its own judges and evaluators; None if any: the list of runs does not
+    tell which scores a script gave, and nothing of runs of others."""
+
+    def may_have(self, score: str | None) -> bool:
+        """Whether it may have a score; None for one that anybody may have given to any run."""
+        return score is None or self.scores is None or score in self.scores
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the candidates on a dataset's items a run is."""
+
+    number: int
+    """Its place by beginning among the candidates of its family, from 1; the baseline is none."""
+    family: str | None = None
+    families: int = 0
+    """Families of candidates on these items that were begun before its own."""
+
+    @property
+    def rank(self) -> int:
+        """What `spending_factor` takes.
+
+        Families before count like candidates, so that a family of its own for each run gains nothing.
+        """
+        return self.number + self.families
+
+    @property
+    def shown(self) -> str:
+        """The place for a reader, such as `7th candidate on these items`."""
+        last = self.number % 10 if self.number % 100 // 10 != 1 else 0
+        text = f"{self.number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') } candidate on these items"
+        if self.family is None:
+            return text
+        return f"{text} in the family {self.family!r}, of which {self.families} were begun before"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """All runs of a dataset that have a result, in the order of beginning.
+
+    A run counts whether or not it was completed, since it could be chosen, or dropped, by what it had. The count starts
+    at the dataset's first run, not at the baseline: a baseline that was one of the candidates has been chosen among
+    them, and one that is set anew for each run would else make every run a first candidate. Those who begin another
+    search on the same items declare it in the metadata of its runs, under `FAMILY_KEY`.
+    """
+
+    runs: tuple[Candidate, ...] = ()
+
+    def including(self, run: RunRecord | Candidate) -> "Candidates":
+        """Add a run that Langfuse does not list yet, or that is about to begin."""
+        if isinstance(run, RunRecord):
+            run = Candidate(run.created or datetime.now(UTC), run.experiment_ids[0], family_of(run.metadata))
+        if any(one.id == run.id for one in self.runs):
+            return self
+        return replace(self, runs=tuple(sorted((*self.runs, run))))
+
+    def place(self, baseline_id: str, run_id: str, score: str | None) -> Place:
+        """Find the place of a run compared with a baseline.
+
+        If the baseline was begun after the run, the place is that of the baseline, which was then the later candidate.
+
+        Args:
+            baseline_id: Experiment id of the baseline, which is among the runs.
+            run_id: Experiment id of the run, which is among the runs.
+            score: What is compared; None for a score that others than the run's own judges and evaluators gave.
+        """
+        later = max(one for one in self.runs if one.id in (baseline_id, run_id))
+        until = [one for one in self.runs[: bisect_right(self.runs, later)] if one.id != baseline_id]
+        counted = [one for one in until if one.may_have(score) or one.id in (run_id, later.id)]
+        number = sum(one.family == later.family for one in counted)
+        first = next(one for one in self.runs if one.family == later.family)
+        before = [one for one in counted if one < first]
+        # The first run of all is what others were compared with, and no candidate.
+        families = {one.family for one in before if one != self.runs[0]}
+        return Place(max(number, 1), later.family, len(families))
+
+
+async def read_candidates(ws: Workspace, dataset_id: str) -> Candidates:
+    """Read which runs of a dataset there are: the list of runs alone, none of their results.
+
+    Raises:
+        BackendError: Langfuse did not list all of them.
+    """
+    found = [_candidate(experiment) for experiment in await ws.gateway.experiments.all_of(dataset_id)]
+    return Candidates(tuple(sorted(one for one in found if one is not None)))
+
+
+def family_of(metadata: Mapping[str, JsonValue]) -> str | None:
+    """Read the family that a run was declared to belong to."""
+    family = metadata.get(FAMILY_KEY)
+    is_name = isinstance(family, str | int) and not isinstance(family, bool)
+    return str(family).strip() or None if is_name else None
+
+
+def _candidate(experiment: Experiment) -> Candidate | None:
+    provenance = Provenance.of(experiment.metadata)
+    if provenance is not None and provenance.is_repetition:
+        return None
+    return Candidate(experiment.created, experiment.id, family_of(experiment.metadata), _scores(experiment, provenance))
+
+
+def _scores(experiment: Experiment, provenance: Provenance | None) -> frozenset[str] | None:
+    if provenance is None or provenance.plan is None or provenance.evaluator_script is not None:
+        return None
+    if any(score.name == SCORING_SCORE_NAME for score in experiment.scores):
+        return None
+    built_in = (evaluator.name for evaluator in provenance.evaluators if evaluator.kind == "built-in")
+    return frozenset((*provenance.plan.scores, *built_in))

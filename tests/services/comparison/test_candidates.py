@@ -1,0 +1,117 @@
+"""Which candidate on its items a run is, and what that does to the verdict on it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker
+from lfexp_mcp.services.comparison import compare_runs
+from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
+from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.workspace import Workspace
+from tests.services.recording import Recorded, make_dataset, record_run
+
+BEGUN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class _Run(TypedDict):
+    id: str
+    family: NotRequired[JsonValue]
+    scores: NotRequired[list[str]]
+    at: NotRequired[int]
+
+
+class _Case(TypedDict):
+    runs: list[str | _Run]
+    baseline: str
+    run: str
+    score: NotRequired[str | None]
+    rank: int
+    why: str
+
+
+CASES: list[_Case] = [
+    json.loads(line) for line in Path(__file__).with_name("candidates.jsonl").read_text().splitlines()
+]
+
+
+def _candidate(index: int, run: str | _Run) -> Candidate:
+    given: _Run = {"id": run} if isinstance(run, str) else run
+    scores = frozenset(given["scores"]) if "scores" in given else None
+    begun = BEGUN + timedelta(minutes=given.get("at", index))
+    return Candidate(begun, given["id"], family_of({FAMILY_KEY: given.get("family")}), scores)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["why"].replace(" ", "_") for case in CASES])
+def test_a_run_has_its_place_by_beginning(case: _Case) -> None:
+    listed = Candidates(tuple(sorted(_candidate(index, run) for index, run in enumerate(case["runs"]))))
+    for index, name in enumerate((case["baseline"], case["run"])):
+        listed = listed.including(Candidate(BEGUN + timedelta(days=1, seconds=index), name))
+    assert listed.place(case["baseline"], case["run"], case.get("score", "acc")).rank == case["rank"]
+
+
+def _results(passes: int, of: int, *, begun: int, score: str = "acc") -> list[Recorded]:
+    """Results of which the first `passes` pass, begun so many minutes after the others."""
+    at = BEGUN + timedelta(minutes=begun)
+    return [Recorded(f"i{n:03}", input=n, scores={score: float(n < passes)}, started=at) for n in range(of)]
+
+
+@pytest.mark.anyio
+async def test_the_seventh_candidate_needs_more_than_the_first_and_is_told_so(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "candidates-seventh")
+    await record_run(workspace, dataset, "base", _results(20, 60, begun=0))
+    for number in range(1, 8):
+        await record_run(workspace, dataset, f"v{number}", _results(29, 60, begun=number))
+    first, seventh, late = [
+        (await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=runs))).scores[-1]
+        for runs in (["base", "v1"], ["base", "v7"], ["base", "v2", "v7"])
+    ]
+    assert seventh == late
+    assert (first.candidate, first.verdict, first.p_adjusted) == (1, "better", first.p)
+    assert (seventh.candidate, seventh.verdict) == (7, "inconclusive")
+    assert first.p is not None
+    assert seventh.p_adjusted == pytest.approx(28 * first.p)
+    assert first.interval is not None
+    assert seventh.interval is not None
+    assert seventh.interval.low <= 0 < first.interval.low
+    assert seventh.interval.high == first.interval.high
+    assert "7th candidate on these items" in seventh.reason
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_worse_is_found_worse_however_many_there_were(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "candidates-worse")
+    await record_run(workspace, dataset, "base", _results(29, 60, begun=0))
+    for number in range(1, 12):
+        await record_run(workspace, dataset, f"v{number}", _results(20, 60, begun=number))
+    request = CompareRequest(dataset=dataset.name, runs=["base", "v11"], fail_if=["worse"])
+    answer = await compare_runs(workspace, request)
+    (line,) = answer.scores
+    assert (line.candidate, line.verdict, line.p_adjusted) == (11, "worse", line.p)
+    assert line.interval is not None
+    assert line.interval.high < 0
+    assert answer.gate is not None
+    assert not answer.gate.passed
+
+
+@pytest.mark.anyio
+async def test_repetitions_and_runs_without_the_score_are_no_further_candidates(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "candidates-repeated")
+    judge = JudgeMaker("judge-tone", 1, "openai", "m", TEN, "default")
+    await record_run(workspace, dataset, "base", _results(20, 30, begun=0))
+    for index, name in enumerate(("twice", "twice#2")):
+        repeats = json.dumps({"repeats": {"group": "twice", "index": index, "count": 2}})
+        await record_run(workspace, dataset, name, _results(20, 30, begun=index + 1), metadata={"lfexp": repeats})
+    toned = _results(20, 30, begun=3, score="tone")
+    await record_run(workspace, dataset, "toned", toned, makers={"tone": judge})
+    own = {FAMILY_KEY: "autumn"}
+    await record_run(workspace, dataset, "later", _results(20, 30, begun=4), metadata=own)
+    await record_run(workspace, dataset, "latest", _results(20, 30, begun=5))
+    request = CompareRequest(dataset=dataset.name, runs=["base", "twice", "later", "latest"])
+    found = {line.run: line.candidate for line in (await compare_runs(workspace, request)).scores}
+    # The scores of these runs were given by others, who may have scored `toned` too.
+    assert found == {"twice": 1, "later": 2, "latest": 3}
