@@ -118,7 +118,7 @@ def family_of(metadata: Mapping[str, JsonValue]) -> str | None:
 
 def _candidate(experiment: Experiment) -> Candidate | None:
     provenance = Provenance.of(experiment.metadata)
-    if provenance is not None and provenance.is_repetition:
+    if provenance is not None and (provenance.is_repetition or provenance.confirmation is not None):
         return None
     return Candidate(experiment.created, experiment.id, family_of(experiment.metadata), _scores(experiment, provenance))
 
