@@ -111,10 +111,11 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "production_traces",
         "runs",
     },
-    "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
+    "labels": {"workspace", "requests", "next_steps", "runs"},
+    "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "labels"},
     "sweeps": {"workspace", "requests", "run_requests", "next_steps", "launches", "runs", "experiments", "comparison"},
     "annotations": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
-    "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations"},
+    "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations", "labels"},
 }
 """The parts of the services among each other."""
 

@@ -9,15 +9,16 @@ from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 import httpx
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, JsonValue, SecretStr
 
 from lfexp_mcp.errors import CredentialsError
+from lfexp_mcp.gateway.annotation_queues import AnnotationQueues
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
 from lfexp_mcp.gateway.experiments import Experiments
 from lfexp_mcp.gateway.observations import Observations
 from lfexp_mcp.gateway.prompts import Prompts
-from lfexp_mcp.gateway.records import Comment, ModelPrice, Queue, QueueItem, ScoreConfig
+from lfexp_mcp.gateway.records import Comment, ModelPrice, ScoreConfig
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import POLICY, CursorPage, Transport
 from lfexp_mcp.model import Backend, Scale
@@ -76,6 +77,7 @@ class Gateway:
         self.prompts = Prompts(self._transport)
         self.observations = Observations(self._transport)
         self.scores = Scores(self._transport)
+        self.queues = AnnotationQueues(self._transport)
         self.experiments = Experiments(self._transport, self.datasets, self.scores, self.project_id)
 
     @property
@@ -99,6 +101,21 @@ class Gateway:
         configs = await self._transport.all_pages("list the score configs", "/score-configs", ScoreConfig)
         return [config for config in configs if not config.is_archived]
 
+    async def create_score_config(self, name: str, scale: Scale, description: str) -> ScoreConfig:
+        """Create a score config for values on a scale; its categories need values.
+
+        Args:
+            name: Of the scores. Langfuse takes at most 35 letters, digits, spaces and `_.()-`.
+            scale: Of their raw values.
+            description: For those who annotate.
+        """
+        body: dict[str, JsonValue] = {"name": name, "dataType": scale.kind, "description": description}
+        if scale.kind == "NUMERIC":
+            body |= {"minValue": scale.low, "maxValue": scale.high}
+        elif scale.kind == "CATEGORICAL":
+            body["categories"] = [{"label": each.label, "value": each.value} for each in scale.categories]
+        return await self._transport.post(f"create score config {name!r}", "/score-configs", ScoreConfig, body)
+
     async def score_scales(self) -> dict[str, Scale]:
         """Return the scales that score configs state, by name of the score; the newest config of a name counts."""
         scales = {config.name: config.scale for config in reversed(await self.score_configs())}
@@ -113,15 +130,6 @@ class Gateway:
         """Return all comments, or those of one author."""
         return await self._transport.all_pages("read comments", "/comments", Comment, {"authorUserId": author})
 
-    async def annotation_queues(self) -> list[Queue]:
-        """Return the annotation queues."""
-        return await self._transport.all_pages("list the annotation queues", "/annotation-queues", Queue)
-
-    async def queue_items(self, queue_id: str) -> list[QueueItem]:
-        """Return what an annotation queue asks humans to look at."""
-        path = f"/annotation-queues/{quote(queue_id, safe='')}/items"
-        return await self._transport.all_pages("read the annotation queue", path, QueueItem)
-
     async def experiment_url(self, experiment_id: str, project_id: str | None = None) -> str | None:
         """Return the page of a run; None on the embedded store, which has no pages.
 
@@ -133,6 +141,13 @@ class Gateway:
             return None
         project = project_id or await self.project_id()
         return f"{self._backend.url}/project/{project}/experiments/results?baseline={quote(experiment_id, safe='')}"
+
+    async def queue_url(self, queue_id: str) -> str | None:
+        """Return the page of an annotation queue; None on the embedded store, which has no pages."""
+        if self._backend.kind == "embedded":
+            return None
+        project = await self.project_id()
+        return f"{self._backend.url}/project/{project}/annotation-queues/{quote(queue_id, safe='')}/items"
 
     async def trace_url(self, trace_id: str) -> str | None:
         """Return the page of a trace; None on the embedded store, which has no pages."""

@@ -197,8 +197,12 @@ class Observation(model.Observation):
 class Queue:
     """An annotation queue."""
 
+    __pydantic_config__ = WIRE
+
     id: str
     name: str
+    description: TextOrNone = None
+    score_config_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,8 @@ class QueueItem:
     id: str
     object_type: str
     object_id: str
+    status: Literal["PENDING", "COMPLETED"] = "PENDING"
+    completed: Annotated[datetime | None, Field(alias="completedAt")] = None
 
 
 def _price(kind: str) -> AliasChoices:

@@ -19,6 +19,8 @@ ToolName = Literal[
     "compare_runs",
     "analyze_run",
     "fetch_annotation_comments",
+    "request_labels",
+    "check_judge",
     "cancel_run",
     "create_dataset",
     "create_judge",

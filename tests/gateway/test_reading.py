@@ -198,8 +198,8 @@ async def test_comments_annotations_and_queues_are_read(workspace: Workspace, st
     assert "human" in {config.name for config in await gateway.score_configs()}
     [found] = [comment for comment in await gateway.comments() if comment.object_id == trace]
     assert found.content == "too rude"
-    [made] = [queue for queue in await gateway.annotation_queues() if queue.name == trace]
-    assert [item.object_id for item in await gateway.queue_items(made.id)] == [trace]
+    [made] = [queue for queue in await gateway.queues.all() if queue.name == trace]
+    assert [item.object_id for item in await gateway.queues.items(made.id)] == [trace]
 
 
 async def test_model_prices_of_the_project_come_before_those_of_langfuse(

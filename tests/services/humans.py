@@ -37,6 +37,7 @@ class Humans:
         observation_id: str | None = None,
         comment: str | None = None,
         data_type: str = "NUMERIC",
+        queue_id: str | None = None,
     ) -> str:
         body: dict[str, JsonValue] = {
             "id": secrets.token_hex(8),
@@ -49,6 +50,7 @@ class Humans:
         }
         body |= {"observationId": observation_id} if observation_id else {}
         body |= {"comment": comment} if comment else {}
+        body |= {"queueId": queue_id} if queue_id else {}
         return str(self._post("/api/public/scores", body)["id"])
 
     def comment(self, object_type: str, object_id: str, content: str) -> str:
@@ -68,6 +70,12 @@ class Humans:
             item: dict[str, JsonValue] = {"objectId": trace, "objectType": "TRACE"}
             self._post(f"/api/public/annotation-queues/{queue_id}/items", item)
         return queue_id
+
+    def complete(self, queue_id: str, item_id: str) -> None:
+        """Mark an item of a queue as looked at."""
+        path = f"/api/public/annotation-queues/{queue_id}/items/{item_id}"
+        answer = self._http.patch(path, json={"status": "COMPLETED"})
+        assert answer.status_code == 200, answer.text
 
     def _post(self, path: str, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
         answer = self._http.post(path, json=body)

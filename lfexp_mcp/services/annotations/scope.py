@@ -78,12 +78,12 @@ def _aware(moment: datetime | None) -> datetime | None:
 
 
 async def _of_queue(ws: Workspace, name: str, scope: Scope) -> Scope:
-    queues = await ws.gateway.annotation_queues()
+    queues = await ws.gateway.queues.all()
     found = next((queue for queue in queues if name in (queue.name, queue.id)), None)
     if found is None:
         known = [queue.name for queue in queues]
         raise NotFoundError.of("annotation queue", name, known, "Pass a queue's name or id, or leave queue out.")
-    objects = frozenset(item.object_id for item in await ws.gateway.queue_items(found.id))
+    objects = frozenset(item.object_id for item in await ws.gateway.queues.items(found.id))
     return replace(scope, queue_id=found.id, objects=objects)
 
 

@@ -1,0 +1,251 @@
+"""Asking people for labels of results that are drawn at random."""
+
+import re
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from pydantic import Field, JsonValue
+
+from lfexp_mcp.answers.labels import LabelsAnswer
+from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
+from lfexp_mcp.gateway import Queue, ScoreConfig
+from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, Scale
+from lfexp_mcp.services.labels.draw import (
+    Draw,
+    allocate,
+    drawn_first,
+    judge_values,
+    labellable,
+    put_in_order,
+    read_draw,
+    seed_of,
+    split_for,
+)
+from lfexp_mcp.services.labels.reading import Labels, is_made_by, read_labels
+from lfexp_mcp.services.next_steps import running_steps
+from lfexp_mcp.services.requests import DatasetName, Request, RunName
+from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.workspace import Workspace
+
+DEFAULT_N = 50
+MAX_CONCURRENT = 4
+"""Requests that fill a queue at once; people are shown its items in the order of their creation, so few."""
+MAX_NAME_CHARS = 100
+MAX_CONFIG_NAME_CHARS = 35
+"""Of a score config, as Langfuse takes it."""
+_NOT_IN_A_CONFIG_NAME = re.compile(r"[^\w .()-]+")
+INTRODUCTION = (
+    "{drawn} of {population} results of run {run!r} (dataset {dataset!r}), drawn at random, to hold score {score!r} "
+    "against. Please label all of them in the order given, without looking at the scores that they have, and add or "
+    "remove none: the labels stand for the whole run."
+)
+
+
+class LabelsRequest(Request):
+    """Which results people are to label."""
+
+    dataset: DatasetName
+    run_name: RunName
+    score_name: str = Field(min_length=1, description="Score to hold against people.")
+    n: int | None = Field(
+        default=None, ge=1, le=1000, description="Results to draw in all, 50 at first; more than before adds to them."
+    )
+    stratify: bool = Field(default=False, description="Draw as many failed as passed ones, if the draw is new.")
+
+
+async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
+    """Draw results of a run at random and ask people to label them, in an annotation queue of Langfuse.
+
+    A further call with a larger `n` draws more of the same random order; any call shows how far the labels are.
+
+    Raises:
+        NotFoundError: There is no such dataset, run or score.
+        UsageError: The run is running, or the score cannot be held against people.
+        RejectedError: Langfuse refused the queue, such as for its plan.
+        BackendError: Langfuse did not answer.
+    """
+    record = await read_run(ws, request.dataset, request.run_name)
+    if record.status == "running":
+        raise UsageError(
+            f"Run {record.run_name!r} is running: its results are drawn from when it has ended.",
+            next=running_steps(record.dataset, record.run_name),
+        )
+    run = interpret_run(record, await configured_scales(ws, record.scores))
+    scale = _scale(run, request)
+    results = labellable(record)
+    values = judge_values(run, request.score_name, results)
+    queues = await ws.gateway.queues.all()
+    known = _draws(queues, run, request.score_name)
+    current = next((each for each in known if each[1].is_genuine and is_made_by(run, each[1])), None)
+    is_new = current is None
+    n = request.n or (DEFAULT_N if current is None else current[1].n)
+    if current is None:
+        split = split_for(values.values()) if request.stratify else None
+        config = await _config(ws, request.score_name, scale, known)
+        draw = _new_draw(run, request.score_name, n, results, split)
+        current = await _open_queue(ws, run, draw, config, {queue.name for queue in queues}, again=bool(known))
+    queue, draw = current
+    strata = put_in_order(results, values, draw.seed, draw.split)
+    wanted = drawn_first(strata, allocate(n, [len(stratum) for stratum in strata]))
+    await _fill(ws, queue, wanted)
+    labels = (await read_labels(ws, run, [request.score_name]))[request.score_name]
+    return await _describe(ws, request, labels, is_new=is_new)
+
+
+def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
+    """Return the scale of a score that people can be asked for.
+
+    Raises:
+        NotFoundError: The run has no such score.
+        UsageError: People cannot be asked for it.
+    """
+    reading = run.interpretations.get(request.score_name)
+    if reading is None:
+        raise NotFoundError.of(f"score of run {run.name!r}", request.score_name, sorted(run.interpretations))
+    if any(isinstance(maker, JudgeMaker) and maker.against for maker in reading.makers):
+        raise UsageError(
+            f"Score {reading.name!r} compares two outputs, and an annotation queue shows one: people cannot be asked "
+            "for it. Let a judge score single outputs."
+        )
+    if reading.origin == "human":
+        raise UsageError(f"Score {reading.name!r} is people's own: there is nothing to hold against them.")
+    if reading.mixed:
+        raise UsageError(
+            f"Score {reading.name!r} is by several makers ({', '.join(maker.label for maker in reading.makers)}). "
+            "Score the run with one of them first.",
+            next=[NextStep("score_run", {"dataset": request.dataset, "run_name": request.run_name}, "Score it anew.")],
+        )
+    if reading.scale is None or not reading.is_canonical:
+        raise UsageError(
+            f"Score {reading.name!r} has no values on 0-1 ({reading.problem or 'it has no scale'}), so that labels "
+            "cannot be held against it. Declare its scale."
+        )
+    return reading.scale
+
+
+def _draws(queues: Sequence[Queue], run: ScoredRun, score: str) -> list[tuple[Queue, Draw]]:
+    found = [(queue, draw) for queue in queues if (draw := read_draw(queue.description)) is not None]
+    return [
+        (queue, draw)
+        for queue, draw in found
+        if (draw.experiment_id, draw.score) == (run.record.experiment_ids[0], score)
+    ]
+
+
+def _new_draw(run: ScoredRun, score: str, n: int, results: Sequence[ItemResult], split: float | None) -> Draw:
+    seed = seed_of(run.record.experiment_ids[0], score)
+    sizes = [len(stratum) for stratum in put_in_order(results, judge_values(run, score, results), seed, split)]
+    counts = allocate(n, sizes)
+    return Draw(
+        experiment_id=run.record.experiment_ids[0],
+        score=score,
+        seed=seed,
+        maker=run.interpretations[score].makers[0],
+        n=sum(counts),
+        population=len(results),
+        split=split,
+        strata=tuple(zip(sizes, counts, strict=True)),
+    )
+
+
+async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple[Queue, Draw]]) -> ScoreConfig:
+    """Return the score config that people label by: that of an earlier draw, one that is there, or a new one.
+
+    A new one does not have the score's own name, which would state the scale of what others score under it.
+    """
+    configs = await ws.gateway.score_configs()
+    used = {config_id for queue, _ in known for config_id in queue.score_config_ids}
+    own = _NOT_IN_A_CONFIG_NAME.sub("-", f"human-{score}")[:MAX_CONFIG_NAME_CHARS].strip()
+    usable = [config for config in configs if config.scale is not None]
+    found = [config for config in usable if config.id in used]
+    found += [config for name in (own, score) for config in usable if config.name == name]
+    if found:
+        return found[0]
+    plain = Scale(scale.low, scale.high, kind=scale.kind, categories=scale.categories)
+    better = "Lower is better." if scale.lower_is_better else "Higher is better."
+    return await ws.gateway.create_score_config(own, plain, f"What people give for {score!r}. {better}")
+
+
+async def _open_queue(
+    ws: Workspace, run: ScoredRun, draw: Draw, config: ScoreConfig, taken: Collection[str], *, again: bool
+) -> tuple[Queue, Draw]:
+    """Create the queue of a new draw; if another call has just done so, take that one."""
+    record = run.record
+    introduction = INTRODUCTION.format(
+        drawn=draw.n, population=draw.population, run=record.run_name, dataset=record.dataset, score=draw.score
+    )
+    base = f"{draw.score} of {record.run_name} ({record.dataset})"[:MAX_NAME_CHARS]
+    if again:
+        base = f"{base} by {draw.maker.label}"
+    names = [base, *(f"{base} {number}" for number in range(2, len(taken) + 3))]
+    name = next(name for name in names if name not in taken)
+    try:
+        return await ws.gateway.queues.create(name, draw.text(introduction), [config.id]), draw
+    except RejectedError as refused:
+        if refused.status != 400:
+            raise
+        found = _draws(await ws.gateway.queues.all(), run, draw.score)
+        made = next((each for each in found if is_made_by(run, each[1])), None)
+        if made is None:
+            raise
+        return made
+
+
+async def _fill(ws: Workspace, queue: Queue, wanted: Sequence[ItemResult]) -> None:
+    """Put into a queue what is drawn and not in it yet. What people have labelled already counts as done."""
+    listed = {item.object_id for item in await ws.gateway.queues.items(queue.id)}
+    missing = [result for result in wanted if result.observation_id not in listed]
+    traces = [result.trace_id for result in missing if result.trace_id]
+    given = await ws.gateway.scores.find(trace_ids=traces, source="ANNOTATION") if traces else []
+    labelled = {score.trace_id for score in given if score.config_id in queue.score_config_ids}
+
+    async def add(result: ItemResult) -> None:
+        await ws.gateway.queues.add(queue.id, result.observation_id or "", done=result.trace_id in labelled)
+
+    await for_each(missing, add, MAX_CONCURRENT)
+
+
+async def _describe(ws: Workspace, request: LabelsRequest, labels: Labels, *, is_new: bool) -> LabelsAnswer:
+    configs = {config.id: config.name for config in await ws.gateway.score_configs()}
+    warnings = []
+    if request.stratify and labels.draw.split is None:
+        why = "all results are alike" if is_new else "it was begun without strata, and goes on so"
+        warnings.append(f"The draw is not stratified: {why}.")
+    if labels.drawn < (request.n or 0):
+        warnings.append(f"There are only {labels.drawn} results to draw.")
+    if labels.unattributed:
+        warnings.append(
+            f"{labels.unattributed} labels have no author: they came through the API, and nobody knows whether people "
+            "gave them."
+        )
+    if labels.queue_only:
+        warnings.append(f"{labels.queue_only} results in the queue were not drawn: they were added by hand.")
+    return LabelsAnswer(
+        backend=str(ws.gateway.backend),
+        queue=labels.queue.name,
+        url=await ws.gateway.queue_url(labels.queue.id),
+        config=", ".join(configs.get(each, each) for each in labels.queue.score_config_ids),
+        population=len(labels.results),
+        drawn=labels.drawn,
+        labelled=labels.given,
+        random=len(labels.labelled),
+        skipped=labels.skipped,
+        volunteered=labels.volunteered,
+        void=labels.void,
+        warnings=warnings,
+        next=_next_steps(request, labels),
+    )
+
+
+def _next_steps(request: LabelsRequest, labels: Labels) -> list[NextStep]:
+    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.run_name}
+    score: dict[str, JsonValue] = {"score_name": request.score_name}
+    step = partial(NextStep, arguments=run | score)
+    if labels.given < labels.drawn:
+        return [step("request_labels", why="See how far the labels are, when people have labelled.")]
+    return [
+        NextStep("analyze_run", run | score, "See the mean that the labels correct."),
+        step("check_judge", why="See whether the judge still scores as it did."),
+    ]
