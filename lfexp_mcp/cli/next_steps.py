@@ -25,6 +25,8 @@ COMMANDS = {
     "compare_runs": ("compare",),
     "analyze_run": ("analyze",),
     "fetch_annotation_comments": ("comments",),
+    "request_labels": ("request-labels",),
+    "check_judge": ("check-judge",),
     "cancel_run": ("cancel",),
     "create_dataset": ("dataset", "create"),
     "create_judge": ("judge", "create"),

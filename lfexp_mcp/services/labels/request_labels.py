@@ -9,7 +9,6 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway import Queue, ScoreConfig
-from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, Scale
 from lfexp_mcp.services.labels.draw import (
     Draw,
@@ -30,8 +29,6 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, int
 from lfexp_mcp.services.workspace import Workspace
 
 DEFAULT_N = 50
-MAX_CONCURRENT = 4
-"""Requests that fill a queue at once; people are shown its items in the order of their creation, so few."""
 MAX_NAME_CHARS = 100
 MAX_CONFIG_NAME_CHARS = 35
 """Of a score config, as Langfuse takes it."""
@@ -200,11 +197,9 @@ async def _fill(ws: Workspace, queue: Queue, wanted: Sequence[ItemResult]) -> No
     traces = [result.trace_id for result in missing if result.trace_id]
     given = await ws.gateway.scores.find(trace_ids=traces, source="ANNOTATION") if traces else []
     labelled = {score.trace_id for score in given if score.config_id in queue.score_config_ids}
-
-    async def add(result: ItemResult) -> None:
+    # One after another, since people are shown what is in a queue in the order in which it was added.
+    for result in missing:
         await ws.gateway.queues.add(queue.id, result.observation_id or "", done=result.trace_id in labelled)
-
-    await for_each(missing, add, MAX_CONCURRENT)
 
 
 async def _describe(ws: Workspace, request: LabelsRequest, labels: Labels, *, is_new: bool) -> LabelsAnswer:
