@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         """Folder that keeps the runs on disk."""
         return self.home / "runs"
 
+    @property
+    def holdouts_folder(self) -> Path:
+        """Folder of the datasets' holdouts that this machine has seen."""
+        return self.home / "holdouts"
+
 
 def load_settings() -> Settings:
     """Read the environment.

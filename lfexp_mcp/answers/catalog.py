@@ -61,6 +61,8 @@ class DatasetDetail(ToolAnswer):
     description: str | None = None
     metadata: dict[str, JsonValue] | None = None
     total_items: int
+    held_out: int = 0
+    """Items that are set aside, and not among `total_items`."""
     metadata_keys: list[MetadataKey] | None = None
     runs: dict[str, str] | None = None
     """Status by name, the newest first."""

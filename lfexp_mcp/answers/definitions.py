@@ -11,6 +11,8 @@ class DatasetAnswer(ToolAnswer):
     dataset: str
     stored: int = Field(description="Items created or replaced.")
     total_items: int
+    held_out: int = 0
+    """Items that are set aside, and not among `total_items`."""
 
 
 class JudgeAnswer(ToolAnswer):

@@ -31,6 +31,9 @@ def create_dataset(
     items_file: ItemsFile = None,
     fields: Fields = None,
     metadata: Metadata = None,
+    holdout: Annotated[
+        str | None, typer.Option("--holdout", help="Items to set aside unseen: 0.3, or split=test.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a dataset, with the items of a file, of a run, or of production traces."""
@@ -46,6 +49,7 @@ def create_dataset(
             items_file=items_file,
             fields=names,
             metadata=decoded,
+            holdout=holdout,
             on_progress=_note_progress,
         )
     )

@@ -16,6 +16,7 @@ from lfexp_mcp.gateway.annotation_queues import AnnotationQueues
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
 from lfexp_mcp.gateway.experiments import Experiments
+from lfexp_mcp.gateway.known_holdouts import KnownHoldouts
 from lfexp_mcp.gateway.observations import Observations
 from lfexp_mcp.gateway.prompts import Prompts
 from lfexp_mcp.gateway.records import Comment, ModelPrice, ScoreConfig
@@ -55,6 +56,7 @@ class Gateway:
         backend: Where Langfuse is.
         public_key: Of the project.
         secret_key: Of the project.
+        known_holdouts: Those that this machine has seen.
         policy: How requests are repeated.
     """
 
@@ -64,6 +66,7 @@ class Gateway:
         backend: Backend,
         public_key: str,
         secret_key: SecretStr,
+        known_holdouts: KnownHoldouts,
         policy: RetryPolicy = POLICY,
     ) -> None:
         self._backend = backend
@@ -73,7 +76,7 @@ class Gateway:
         basic = base64.b64encode(f"{public_key}:{secret}".encode()).decode()
         self._transport = Transport(http, backend, policy, secrets=(basic, secret))
         self._project_id: str | None = None
-        self.datasets = Datasets(self._transport)
+        self.datasets = Datasets(self._transport, known_holdouts)
         self.prompts = Prompts(self._transport)
         self.observations = Observations(self._transport)
         self.scores = Scores(self._transport)
@@ -193,7 +196,7 @@ async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIter
         limits=LIMITS,
         transport=transport,
     ) as http:
-        yield Gateway(http, backend, public_key, secret_key, policy)
+        yield Gateway(http, backend, public_key, secret_key, KnownHoldouts(settings.holdouts_folder), policy)
 
 
 def _backend_at(url: str) -> Backend:

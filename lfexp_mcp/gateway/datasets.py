@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
+from lfexp_mcp.gateway.known_holdouts import KnownHoldouts
 from lfexp_mcp.gateway.records import Dataset
 from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport, without_none
 from lfexp_mcp.gateway.wire import DatasetItemRow
@@ -29,8 +30,9 @@ _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 class Datasets:
     """Reads and makes datasets."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, known_holdouts: KnownHoldouts) -> None:
         self._transport = transport
+        self.known_holdouts = known_holdouts
         self._parses_texts = True
         """Whether the server parses a text that is JSON; older servers keep it as text."""
 
@@ -51,7 +53,8 @@ class Datasets:
         """
         found = await self.find(name)
         if found is not None:
-            return _checked(found)
+            self.known_holdouts.check(found)
+            return found
         known = [dataset.name for dataset in await self.all()]
         create = NextStep("create_dataset", {"name": name}, "Create it.")
         advice = " ".join(self._transport.backend.notes)
@@ -91,20 +94,27 @@ class Datasets:
             UsageError: A dataset of this name could not be read again, or it has another holdout, or one that cannot be
                 read.
         """
+        if HOLDOUT_KEY in (metadata or {}):
+            raise UsageError(f"The metadata of dataset {name!r} cannot have {HOLDOUT_KEY!r}: pass `holdout` instead.")
         existing = await self.find(name)
-        kept = _checked(existing).holdout if existing is not None else None
-        if kept is not None and holdout is not None and not kept.is_same(holdout):
-            raise UsageError(
-                f"Dataset {name!r} has a holdout already ({kept}), which stays as it is: with another one, items that "
-                "have been set aside would be shown. Omit `holdout`."
-            )
-        declared = kept or holdout
-        if declared is not None and (metadata is not None or kept is None):
-            own = metadata if metadata is not None else existing.metadata if existing is not None else {}
-            metadata = {**own, HOLDOUT_KEY: declared.as_json()}
+        kept = holdout
+        if existing is not None:
+            if holdout is None or existing.holdout is not None:
+                self.known_holdouts.check(existing)
+            kept = existing.holdout or self.known_holdouts.find(existing.id) or holdout
+            if kept is not None and holdout is not None and not kept.is_same_rule(holdout):
+                raise UsageError(
+                    f"Dataset {name!r} has a holdout already ({kept}), which stays as it is: with another one, items "
+                    "that have been set aside would be shown. Omit `holdout`."
+                )
+        if kept is not None and (metadata is not None or holdout is not None):
+            own = existing.metadata if metadata is None and existing is not None else metadata
+            metadata = {**(own or {}), HOLDOUT_KEY: kept.as_json()}
         fields: dict[str, JsonValue] = {"name": name, "description": description, "metadata": metadata}
         body = without_none(fields)
-        return await self._transport.post(f"create dataset {name!r}", "/v2/datasets", Dataset, body)
+        stored = await self._transport.post(f"create dataset {name!r}", "/v2/datasets", Dataset, body)
+        self.known_holdouts.check(stored)
+        return stored
 
     async def items(
         self, dataset: Dataset | str, version: datetime | None = None, *, held_out: bool = False
@@ -120,21 +130,35 @@ class Datasets:
             NotFoundError: There is no such dataset.
             UsageError: It cannot be told which of its items are held out.
         """
-        dataset = _checked(dataset) if isinstance(dataset, Dataset) else await self.get(dataset)
-        rows = await self._item_rows(dataset.name, version)
-        active = [row.item() for row in rows if row.status == "ACTIVE"]
-        holdout = dataset.holdout
-        if holdout is None:
-            return [] if held_out else active
-        return [item for item in active if holdout.holds(item.id, item.metadata) is held_out]
+        open_items, set_aside = await self.split_items(dataset, version)
+        return set_aside if held_out else open_items
+
+    async def split_items(
+        self, dataset: Dataset | str, version: datetime | None = None
+    ) -> tuple[list[DatasetItem], list[DatasetItem]]:
+        """Return a dataset's items as `items` does: all others, and those that are held out, of which to show none."""
+        dataset = await self._readable(dataset)
+        split: tuple[list[DatasetItem], list[DatasetItem]] = ([], [])
+        for row in await self._item_rows(dataset.name, version):
+            if row.status == "ACTIVE":
+                is_held_out = dataset.holdout is not None and dataset.holdout.holds(row.id, row.metadata)
+                split[is_held_out].append(row.item())
+        return split
 
     async def holdout(self, dataset: Dataset) -> Holdout | None:
         """Return a dataset's holdout, ready to tell which results are held out; None if it has none."""
-        holdout = _checked(dataset).holdout
+        holdout = (await self._readable(dataset)).holdout
         if holdout is None or holdout.key is None:
             return holdout
         rows = await self._item_rows(dataset.name)
         return replace(holdout, open_ids=frozenset(row.id for row in rows if not holdout.holds(row.id, row.metadata)))
+
+    async def _readable(self, dataset: Dataset | str) -> Dataset:
+        """Return a dataset of which it can be told what is held out, read if it is given by name."""
+        if not isinstance(dataset, Dataset):
+            return await self.get(dataset)
+        self.known_holdouts.check(dataset)
+        return dataset
 
     async def _item_rows(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItemRow]:
         """Read a dataset's items, oldest first."""
@@ -149,7 +173,7 @@ class Datasets:
 
         Of a dataset with a holdout, all items are read.
         """
-        dataset = dataset if isinstance(dataset, Dataset) else await self.get(dataset)
+        dataset = await self._readable(dataset)
         if dataset.holdout is not None:
             items = await self.items(dataset)
             return items[start : start + count], len(items)
@@ -165,7 +189,7 @@ class Datasets:
 
     async def count_items(self, dataset: Dataset | str) -> int:
         """Return how many items `items` has. Of a dataset with a holdout, all are read."""
-        dataset = dataset if isinstance(dataset, Dataset) else await self.get(dataset)
+        dataset = await self._readable(dataset)
         return len(await self.items(dataset)) if dataset.holdout is not None else await self._count(dataset.name)
 
     async def _count(self, dataset_name: str | None = None) -> int:
@@ -253,17 +277,6 @@ class Datasets:
                 f"Item id {body['id']!r} belongs to another dataset of this project already. "
                 "Give the item another id, or leave the id out."
             ) from refused
-
-
-def _checked(dataset: Dataset) -> Dataset:
-    """Return a dataset of which it can be told what is held out.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if dataset.holdout is not None and dataset.holdout.problem is not None:
-        raise UsageError(f"Dataset {dataset.name!r} cannot be read. {dataset.holdout.problem}")
-    return dataset
 
 
 def check_dataset_name(name: str) -> None:

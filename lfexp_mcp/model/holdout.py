@@ -4,7 +4,7 @@ import hmac
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -78,10 +78,9 @@ class Holdout:
             rule |= {"share": self.share, "salt": self.salt}
         return rule | ({"declared": self.declared.isoformat()} if self.declared else {})
 
-    def is_same(self, other: "Holdout | None") -> bool:
-        """Whether both hold out the same items."""
-        same = replace(self, declared=None, open_ids=None)
-        return other is not None and same == replace(other, declared=None, open_ids=None)
+    def is_same_rule(self, other: "Holdout") -> bool:
+        """Whether both were asked for alike; by share, each draws a salt of its own."""
+        return (self.share, self.key, self.value) == (other.share, other.key, other.value)
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
-from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report
+from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.pairs import pairs_report
@@ -44,7 +44,10 @@ def dataset_report(answer: DatasetAnswer) -> Report:
     """Report on a dataset made or added to."""
     return Report(
         (
-            f"Dataset {answer.dataset!r} has {answer.total_items} items; {answer.stored} stored by this call.",
+            (
+                f"Dataset {answer.dataset!r} has {answer.total_items} items{set_aside(answer.held_out)}; "
+                f"{answer.stored} stored by this call."
+            ),
             f"Stored in {answer.backend}",
             *warnings(answer.warnings),
         ),

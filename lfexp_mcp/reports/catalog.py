@@ -25,6 +25,11 @@ def dataset_list_report(answer: DatasetList) -> Report:
     return Report((*(listed or (none,)), *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
 
 
+def set_aside(held_out: int) -> str:
+    """Say how many further items a dataset has, if any, that are held out."""
+    return f" and {held_out} held out" if held_out else ""
+
+
 def dataset_detail_report(answer: DatasetDetail) -> Report:
     """Report on a dataset and a page of its items."""
     description = (f"Description: {cell(answer.description, 300)}",) if answer.description else ()
@@ -35,7 +40,7 @@ def dataset_detail_report(answer: DatasetDetail) -> Report:
         for item in answer.items
     ]
     blocks: tuple[Block, ...] = (
-        f"Dataset {answer.dataset!r} in {answer.backend} has {answer.total_items} items.",
+        f"Dataset {answer.dataset!r} in {answer.backend} has {answer.total_items} items{set_aside(answer.held_out)}.",
         *description,
         *metadata,
         *_metadata_keys(answer),

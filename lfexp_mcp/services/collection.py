@@ -33,6 +33,7 @@ async def fill_dataset(
     items_file: Path | None = None,
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
+    holdout: float | str | None = None,
     on_progress: OnStored | None = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name, from what is given, a run, or production traces.
@@ -49,6 +50,7 @@ async def fill_dataset(
         items_file: Instead of a request that collects.
         fields: With `items_file`.
         metadata: The dataset's; None leaves it.
+        holdout: Items to set aside, as in `create_dataset`.
         on_progress: Called as items are stored.
 
     Raises:
@@ -65,6 +67,7 @@ async def fill_dataset(
             items_file=items_file,
             fields=fields,
             metadata=metadata,
+            holdout=holdout,
             on_progress=on_progress,
         )
     if items or items_file is not None:
@@ -72,7 +75,7 @@ async def fill_dataset(
             "Pass either items or items_file, or from_run, or traces: a call takes items from one of them."
         )
     check_dataset_name(name)
-    return await _collect(ws, name, request, description, metadata, on_progress)
+    return await _collect(ws, name, request, description, metadata, holdout, on_progress)
 
 
 async def _collect(
@@ -81,13 +84,14 @@ async def _collect(
     request: CollectRequest,
     description: str | None,
     metadata: dict[str, JsonValue] | None,
+    holdout: float | str | None,
     on_progress: OnStored | None,
 ) -> DatasetAnswer:
     if request.from_run is not None:
         found, notes, origin = await _from_run(ws, name, request.dataset or "", request.from_run, request.choice)
     else:
         found, notes, origin = await _from_traces(ws, name, request.traces or TraceFilter(), request.sample_size)
-    existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
+    existing = await ws.gateway.datasets.find(name)
     stored = await ws.gateway.datasets.items(existing) if existing else []
     new = list(_without(found, stored))
     if len(new) < len(found):
@@ -98,6 +102,7 @@ async def _collect(
         description=description if existing or description else origin,
         items=new,
         metadata=metadata,
+        holdout=holdout,
         on_progress=on_progress,
     )
     return answer.model_copy(update={"warnings": [*notes, *answer.warnings]})

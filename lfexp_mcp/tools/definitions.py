@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.collect_request import CollectRequest
-from lfexp_mcp.services.definitions import FieldNames, NewItem, PromptMessage
+from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, NewItem, PromptMessage
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 PromptLabels = Annotated[
@@ -40,6 +40,7 @@ async def create_dataset(
         dict[str, JsonValue] | None,
         Field(description="The dataset's own; `judge_prompts` (a list of names) are its default judges."),
     ] = None,
+    holdout: HoldoutArgument = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to one: given items, a file (for many), items of a run, or production traces.
 
@@ -61,6 +62,7 @@ async def create_dataset(
             items_file=Path(items_file) if items_file else None,
             fields=fields,
             metadata=metadata,
+            holdout=holdout,
             on_progress=report,
         )
     raise UnreachableError(

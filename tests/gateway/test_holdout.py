@@ -1,7 +1,9 @@
 """Reads of a dataset with a holdout: what is held out comes only where it is asked for."""
 
+from dataclasses import replace
 from uuid import uuid4
 
+import httpx
 import pytest
 from pydantic import JsonValue
 
@@ -58,7 +60,8 @@ async def test_a_holdout_stays_when_a_dataset_is_described_anew_and_is_not_among
     again = await datasets.upsert(dataset.name, metadata={"owner": "them"})
     assert (again.metadata, again.holdout, again.description) == ({"owner": "them"}, BY_SHARE, "described")
     assert (await datasets.upsert(dataset.name, "new", holdout=BY_SHARE)).metadata == {"owner": "them"}
-    for other in (Holdout(0.5, "pepper"), Holdout(0.1, "salt"), BY_METADATA):
+    assert (await datasets.upsert(dataset.name, holdout=Holdout(0.5, "another salt"))).holdout == BY_SHARE
+    for other in (Holdout(0.1, "salt"), Holdout(0.6, "salt"), BY_METADATA):
         with pytest.raises(UsageError, match="holdout"):
             await datasets.upsert(dataset.name, holdout=other)
     assert (await datasets.get(dataset.name)).holdout == BY_SHARE
@@ -74,7 +77,9 @@ async def test_a_holdout_is_added_to_the_metadata_that_a_dataset_has(workspace: 
 async def test_of_a_dataset_whose_holdout_cannot_be_read_nothing_is(workspace: Workspace, recorded: JsonValue) -> None:
     datasets = workspace.gateway.datasets
     dataset, _, _ = await store(workspace.gateway, None, 1)
-    await datasets.upsert(dataset.name, metadata={HOLDOUT_KEY: recorded})
+    with pytest.raises(UsageError, match="pass `holdout`"):
+        await datasets.upsert(dataset.name, metadata={HOLDOUT_KEY: recorded})
+    await _overwrite(workspace, dataset.name, {HOLDOUT_KEY: recorded})
     (listed,) = [each for each in await datasets.all() if each.name == dataset.name]
     assert listed.holdout is not None
     assert listed.holdout.problem
@@ -86,3 +91,40 @@ async def test_of_a_dataset_whose_holdout_cannot_be_read_nothing_is(workspace: W
             await by(listed)
     with pytest.raises(UsageError, match=HOLDOUT_KEY):
         await datasets.upsert(dataset.name, metadata={})
+
+
+async def _overwrite(workspace: Workspace, name: str, metadata: dict[str, JsonValue]) -> None:
+    """Replace a dataset's metadata as the SDK does, which knows of no holdout."""
+    keys = (workspace.gateway.public_key, workspace.gateway.secret_key.get_secret_value())
+    async with httpx.AsyncClient(base_url=workspace.gateway.backend.url, auth=keys) as http:
+        answer = await http.post("/api/public/v2/datasets", json={"name": name, "metadata": metadata})
+        answer.raise_for_status()
+
+
+@pytest.mark.parametrize("holdout", [BY_SHARE, BY_METADATA], ids=["share", "metadata"])
+async def test_a_dataset_whose_holdout_was_overwritten_is_not_read_until_it_is_put_back(
+    workspace: Workspace, holdout: Holdout
+) -> None:
+    datasets = workspace.gateway.datasets
+    dataset, open_ids, _ = await store(workspace.gateway, holdout)
+    await _overwrite(workspace, dataset.name, {"owner": "x"})
+    with pytest.raises(UsageError, match="had a holdout") as refused:
+        await datasets.get(dataset.name)
+    (restore,) = refused.value.next
+    assert restore.tool == "create_dataset"
+    with pytest.raises(UsageError, match="had a holdout"):
+        await datasets.upsert(dataset.name, "another description")
+    again = await datasets.upsert(dataset.name, holdout=replace(holdout, salt="another salt" if holdout.salt else ""))
+    assert (again.metadata, again.holdout) == ({"owner": "x"}, holdout)
+    assert [item.id for item in await datasets.items(dataset.name)] == open_ids
+
+
+@pytest.mark.parametrize("changed", [{"share": 0.1, "salt": "salt"}, {"share": 0.5, "salt": "salu"}])
+async def test_a_dataset_whose_holdout_was_changed_is_not_read(
+    workspace: Workspace, changed: dict[str, JsonValue]
+) -> None:
+    dataset, _, _ = await store(workspace.gateway, BY_SHARE, 1)
+    await _overwrite(workspace, dataset.name, {HOLDOUT_KEY: changed})
+    for holdout in (None, BY_SHARE):
+        with pytest.raises(UsageError, match="had a holdout"):
+            await workspace.gateway.datasets.upsert(dataset.name, holdout=holdout)

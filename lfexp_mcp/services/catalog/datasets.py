@@ -6,7 +6,7 @@ import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetEntry, DatasetItemEntry, DatasetList
-from lfexp_mcp.errors import RejectedError
+from lfexp_mcp.errors import RejectedError, UsageError
 from lfexp_mcp.gateway import Dataset, Experiment
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import DatasetItem, NextStep, Provenance
@@ -62,11 +62,14 @@ async def _count_items(ws: Workspace, datasets: Sequence[Dataset]) -> dict[str, 
 
     async def count(dataset: Dataset) -> None:
         try:
-            counts[dataset.id] = await ws.gateway.datasets.count_items(dataset.name)
+            counts[dataset.id] = await ws.gateway.datasets.count_items(dataset)
         except RejectedError as refused:
             # Deleted since it was listed.
             if refused.status != NOT_FOUND:
                 raise
+        except UsageError:
+            # Which of its items are held out cannot be told; whoever asks for it is told why.
+            return
 
     await for_each(datasets, count, MAX_CONCURRENT_REQUESTS)
     return counts
@@ -129,13 +132,20 @@ async def get_dataset(
     """
     start = read_cursor(cursor)
     found = await ws.gateway.datasets.get(dataset)
-    page, total = await ws.gateway.datasets.items_page(dataset, start, limit)
+    items: Sequence[DatasetItem] | None = None
+    held_out: Sequence[DatasetItem] = ()
+    if found.holdout is None:
+        page, total = await ws.gateway.datasets.items_page(found, start, limit)
+    else:
+        items, held_out = await ws.gateway.datasets.split_items(found)
+        page, total = items[start : start + limit], len(items)
     check_cursor(start, total, "items")
     head = DatasetDetail(
         backend=str(ws.gateway.backend), dataset=dataset, total_items=total, items=[], next=[_run_step(found, total)]
     )
     if cursor is None:
-        items = page if len(page) == total else await _items_to_count(ws, dataset, total)
+        head.held_out = len(held_out)
+        items = page if len(page) == total else items or await _items_to_count(ws, dataset, total)
         head = truncate_answer(await _described(ws, head, found, items), MAX_HEAD_TOKENS)
 
     def build(size: AnswerSize) -> DatasetDetail:

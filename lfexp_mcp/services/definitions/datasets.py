@@ -9,9 +9,10 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError, name_some
-from lfexp_mcp.gateway import check_dataset_name
+from lfexp_mcp.gateway import Dataset, check_dataset_name
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
+from lfexp_mcp.services.definitions.holdouts import declare, notes_on
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
 from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
 from lfexp_mcp.services.next_steps import add_items_step
@@ -27,9 +28,10 @@ async def create_dataset(
     items_file: Path | None = None,
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
+    holdout: float | str | None = None,
     on_progress: OnStored | None = None,
 ) -> DatasetAnswer:
-    """Create a dataset, or add to the one of that name; items with a known id are replaced.
+    """Create a dataset, or add to the one of that name; items with a known id are replaced, unless they are held out.
 
     Everything is checked before anything is stored. A file is read twice rather than held in memory.
 
@@ -43,11 +45,12 @@ async def create_dataset(
             object or list are decoded.
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
+        holdout: Items to set aside, see `declare`; None leaves the holdout of an existing dataset.
         on_progress: Called at most once a second with the number of items stored so far, and the total.
 
     Raises:
-        UsageError: The name cannot be used, an item has no input, the metadata is not valid JSON, or an id belongs to
-            another dataset; nothing has been stored then.
+        UsageError: The name cannot be used, an item has no input, the metadata is not valid JSON, an id belongs to
+            another dataset, or the dataset has another holdout; nothing has been stored then.
         DataFileError: The file cannot be read; nothing has been stored then.
         BackendError: Langfuse failed; the text says how many items are stored.
     """
@@ -60,19 +63,30 @@ async def create_dataset(
     def given() -> Iterator[NewItem]:
         return chain(items or (), read_items(items_file, fields) if items_file is not None else ())
 
+    asked = declare(holdout) if holdout is not None else None
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     await _check_ids(ws, name, survey)
-    await ws.gateway.datasets.upsert(name, description, metadata)
-    changed = await store_items(ws, name, given(), survey, on_progress)
-    total = await ws.gateway.datasets.count_items(name)
+    datasets = ws.gateway.datasets
+    dataset = await datasets.upsert(name, description, metadata, asked)
+    kept = await _held_out_ids(ws, dataset)
+    changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
+    total, held_out = await datasets.count_items(dataset), len(await _held_out_ids(ws, dataset))
+    notes = await notes_on(ws, dataset, asked, held_out, gave_ids=bool(survey.given_ids))
     return DatasetAnswer(
         backend=str(ws.gateway.backend),
         dataset=name,
         stored=survey.distinct,
         total_items=total,
-        warnings=[*_warnings(survey, changed), *ws.gateway.backend.notes],
+        held_out=held_out,
+        warnings=[*_warnings(survey, changed), *notes, *ws.gateway.backend.notes],
         next=[_next_step(name, total)],
     )
+
+
+async def _held_out_ids(ws: Workspace, dataset: Dataset) -> set[str]:
+    if dataset.holdout is None:
+        return set()
+    return {item.id for item in await ws.gateway.datasets.items(dataset, held_out=True)}
 
 
 async def _check_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:

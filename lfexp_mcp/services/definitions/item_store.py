@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lfexp_mcp.errors import BackendError, UsageError
@@ -82,8 +82,18 @@ async def store_items(
     items: Iterable[NewItem],
     survey: ItemSurvey,
     on_progress: OnStored | None = None,
+    *,
+    kept: Collection[str] = (),
 ) -> list[str]:
     """Store the items that were surveyed.
+
+    Args:
+        ws: The workspace.
+        dataset_name: The dataset's name.
+        items: The items.
+        survey: Of these.
+        on_progress: Called at most once a second.
+        kept: Ids of items that stay as they are.
 
     Returns:
         Ids of the items that Langfuse stored differently from what was given.
@@ -105,7 +115,10 @@ async def store_items(
     async def store(pair: tuple[str, NewItem]) -> None:
         nonlocal stored, reported
         id_, item = pair
-        kept = await ws.gateway.datasets.upsert_item(
+        if id_ in kept:
+            stored += 1
+            return
+        found = await ws.gateway.datasets.upsert_item(
             dataset_name,
             id=id_,
             input=item.input,
@@ -114,7 +127,11 @@ async def store_items(
             source_trace_id=item.source_trace_id if isinstance(item, CollectedItem) else None,
             source_observation_id=item.source_observation_id if isinstance(item, CollectedItem) else None,
         )
-        if (kept.input, kept.expected_output, kept.metadata) != (item.input, item.expected_output, item.metadata or {}):
+        if (found.input, found.expected_output, found.metadata) != (
+            item.input,
+            item.expected_output,
+            item.metadata or {},
+        ):
             changed.append(id_)
         stored += 1
         if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
@@ -13,6 +13,11 @@ MAX_NESTING = 150
 ItemField = Literal["id", "input", "expected_output"]
 FieldNames = dict[ItemField, str]
 """Which key or column of a file holds a field, where it has another name: `{"input": "question"}`."""
+
+HoldoutArgument = Annotated[
+    float | str | None,
+    Field(description="Items to set aside unseen: a share (`0.3`), or `split=test` in their metadata. For good."),
+]
 
 
 class NewItem(BaseModel):

@@ -61,7 +61,7 @@ async def sample_live(ws: Workspace, run_name: str, sample_size: int, wanted: Tr
         UsageError: There is no trace to sample, or the rest of an interrupted copy is gone.
     """
     name = live_dataset_name(run_name)
-    existing = next((dataset for dataset in await ws.gateway.datasets.all() if dataset.name == name), None)
+    existing = await ws.gateway.datasets.find(name)
     stored = await ws.gateway.datasets.items(existing) if existing else []
     plan = _copy_plan(existing) if existing else None
     if existing and stored and plan is None:
