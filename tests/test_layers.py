@@ -114,6 +114,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "labels": {"workspace", "requests", "next_steps", "runs"},
     "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "labels"},
     "sweeps": {"workspace", "requests", "run_requests", "next_steps", "launches", "runs", "experiments", "comparison"},
+    "confirmation": {"workspace", "run_requests", "next_steps", "launches", "runs", "experiments", "comparison"},
     "annotations": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs"},
     "analysis": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "annotations", "labels"},
 }

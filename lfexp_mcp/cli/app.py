@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("run")(experiments.run)
 app.command("score-run")(experiments.score_run)
 app.command("judge-pairs")(experiments.judge_pairs)
+app.command("confirm")(experiments.confirm)
 app.command("list-runs")(experiments.list_runs)
 app.command("get-run")(experiments.get_run)
 app.command("compare")(experiments.compare)

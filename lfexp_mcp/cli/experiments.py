@@ -22,7 +22,7 @@ from lfexp_mcp.services.requests import (
     CompareRequest,
     ListRunsRequest,
 )
-from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
 
@@ -83,6 +83,17 @@ def judge_pairs(request: PairsRequest, as_json: AsJson = False) -> None:
     answer = in_workspace(lambda workspace: follow_pairs(workspace, request))
     print_answer(answer, as_json)
     if answer.status != "completed":
+        raise typer.Exit(1)
+
+
+@command
+def confirm(request: ConfirmRequest, as_json: AsJson = False) -> None:
+    """Confirm a run on the held-out items. Exits with 1 unless it is better there."""
+    from lfexp_mcp.cli.following import follow_confirmation
+
+    answer = in_workspace(lambda workspace: follow_confirmation(workspace, request))
+    print_answer(answer, as_json)
+    if answer.verdict != "better" and answer.status != "planned":
         raise typer.Exit(1)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.output import print_note
@@ -22,14 +23,14 @@ from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.services import sweeps
+from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
 
-_Request = RunRequest | ScoreRunRequest | PairsRequest
-A = TypeVar("A", RunAnswer, PairsAnswer)
+A = TypeVar("A", RunAnswer, PairsAnswer, ConfirmAnswer)
 OnProgress = Callable[[Progress], Awaitable[None]]
 
 
@@ -42,11 +43,12 @@ async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) ->
     Raises:
         LfexpError: The run could not start.
     """
+    named = request.dataset_name, request.run_name
     if isinstance(request, ScoreRunRequest):
-        return await _stay_with(workspace, request, partial(score_run, workspace, request))
+        return await _stay_with(workspace, *named, partial(score_run, workspace, request))
     if request.dry_run:
         return await sweeps.run(workspace, request, wait_seconds=math.inf)
-    return await _stay_with(workspace, request, partial(sweeps.run, workspace, request))
+    return await _stay_with(workspace, *named, partial(sweeps.run, workspace, request))
 
 
 async def follow_pairs(workspace: Workspace, request: PairsRequest) -> PairsAnswer:
@@ -55,33 +57,43 @@ async def follow_pairs(workspace: Workspace, request: PairsRequest) -> PairsAnsw
     Raises:
         LfexpError: It could not start.
     """
-    return await _stay_with(workspace, request, partial(judge_pairs, workspace, request))
+    work = partial(judge_pairs, workspace, request)
+    return await _stay_with(workspace, request.dataset_name, request.run_name, work)
 
 
-async def _stay_with(workspace: Workspace, request: _Request, start: Callable[..., Awaitable[A]]) -> A:
-    with _bar(request.run_name) as on_progress, _interrupts() as interrupts:
+async def follow_confirmation(workspace: Workspace, request: ConfirmRequest) -> ConfirmAnswer:
+    """Start a confirmation, and stay with it until it ends; see `follow`.
+
+    Raises:
+        LfexpError: It could not start.
+    """
+    work = partial(confirm_run, workspace, request)
+    return await _stay_with(workspace, request.dataset, request.cancelled_by, work)
+
+
+async def _stay_with(workspace: Workspace, dataset: str, run_name: str, start: Callable[..., Awaitable[A]]) -> A:
+    with _bar(run_name) as on_progress, _interrupts() as interrupts:
         async with open_group() as tasks:
-            tasks.start_soon(_stop_on, interrupts, workspace, request)
+            tasks.start_soon(_stop_on, interrupts, workspace, dataset, run_name)
             answer = await start(wait_seconds=math.inf, on_progress=on_progress)
             tasks.cancel_scope.cancel()
     return answer
 
 
-async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, request: _Request) -> None:
-    dataset = request.dataset_name
+async def _stop_on(interrupts: asyncio.Queue[None], workspace: Workspace, dataset: str, run_name: str) -> None:
     await interrupts.get()
-    start = workspace.launches.find(dataset, request.run_name)
+    start = workspace.launches.find(dataset, run_name)
     if start is not None:
         await start.cancel()
         if start.folder is None:
-            raise UsageError(f"Stopped: run {request.run_name!r} had not begun.")
+            raise UsageError(f"Stopped: run {run_name!r} had not begun.")
     print_note("Cancelling: running items get a moment to end, results are kept. Ctrl-C again kills the run.")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(cancel_run, workspace, dataset, request.run_name)
+        tasks.start_soon(cancel_run, workspace, dataset, run_name)
         await interrupts.get()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print_note("Killing the run; what is journaled is kept, and --resume goes on from there.")
-        await kill_run(workspace, dataset, request.run_name)
+        await kill_run(workspace, dataset, run_name)
 
 
 @contextmanager

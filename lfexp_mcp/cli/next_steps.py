@@ -20,6 +20,7 @@ COMMANDS = {
     "run_experiment": ("run",),
     "score_run": ("score-run",),
     "judge_pairs": ("judge-pairs",),
+    "confirm_run": ("confirm",),
     "list_runs": ("list-runs",),
     "get_run": ("get-run",),
     "compare_runs": ("compare",),

@@ -9,7 +9,7 @@ from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import PAGE_SIZE, CursorPage, Query, Transport
 from lfexp_mcp.gateway.wire import ExperimentItemRow
-from lfexp_mcp.model import Holdout, ItemResult, Score
+from lfexp_mcp.model import Confirmation, Holdout, ItemResult, Provenance, Score
 
 MAX_EMBEDDED_SCORES = 50
 """Langfuse sends at most so many scores with a result."""
@@ -46,12 +46,25 @@ class Experiments:
     async def page(
         self, dataset_id: str | None, *, limit: int = PAGE_SIZE, cursor: str | None = None
     ) -> tuple[list[Experiment], str | None]:
-        """Return a page of the runs of a dataset or of all, latest activity first, and the cursor of the next page."""
+        """Return a page of the runs of a dataset or of all, latest activity first, and the cursor of the next page.
+
+        Confirmations are left out, as by all lists but that of `confirmations`.
+        """
         page = await self._page("list the runs", {"datasetId": dataset_id, "limit": limit, "cursor": cursor})
-        return page.data, page.meta.cursor
+        return _without_confirmations(page.data), page.meta.cursor
+
+    async def confirmations(self, dataset_id: str) -> list[tuple[Experiment, Confirmation]]:
+        """Return the runs over held-out items of a dataset, those begun first first; a further repetition is none."""
+        heads = [(each, Provenance.of(each.metadata)) for each in await self.all_of(dataset_id)]
+        marked = [
+            (each, head.confirmation)
+            for each, head in heads
+            if head is not None and head.confirmation is not None and not head.is_repetition
+        ]
+        return sorted(marked, key=lambda one: (one[0].created, one[0].id))
 
     async def all_of(self, dataset_id: str) -> list[Experiment]:
-        """Return all runs of a dataset, each repetition as one, latest activity first."""
+        """Return all runs of a dataset, each repetition as one and confirmations too, latest activity first."""
         query: Query = {**_COMMON, "fields": _HEAD_FIELDS, "datasetId": dataset_id}
         return await self._transport.follow("list the runs", "/experiments", Experiment, query)
 
@@ -69,7 +82,7 @@ class Experiments:
     async def search(self, dataset_id: str, text: str) -> tuple[list[Experiment], str | None]:
         """Return a page of a dataset's runs whose names contain a text, and the cursor of the next page."""
         page = await self._page("search the runs", {"filter": _conditions(dataset_id, "contains", text)})
-        return page.data, page.meta.cursor
+        return _without_confirmations(page.data), page.meta.cursor
 
     async def _page(self, what: str, query: Query) -> CursorPage[Experiment]:
         return await self._transport.get(
@@ -131,6 +144,14 @@ class Experiments:
     async def _item_rows(self, what: str, experiment_id: str, fields: str) -> list[ExperimentItemRow]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
         return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)
+
+
+def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment]:
+    return [
+        each
+        for each in experiments
+        if (provenance := Provenance.of(each.metadata)) is None or provenance.confirmation is None
+    ]
 
 
 def _is_held_out(row: ExperimentItemRow, holdouts: Sequence[Holdout]) -> bool:

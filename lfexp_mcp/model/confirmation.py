@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MAX_NAME_CHARS = 150
+"""Of a run's name in that of its confirmation."""
 _ALL_MODULES = "modules"
 """In the code of a run, for the modules that are not listed; its presence tells that modules are known."""
 
@@ -21,6 +23,8 @@ class Confirmation:
     """What gives the score, with its version."""
     items: str
     """Digest of the held-out items with their contents, never shown."""
+    baseline: str | None = None
+    """The run that it is compared with; None for the run of a baseline."""
     against: str | None = None
     """Digest of the baseline's code; None for the run of a baseline. Those with one are the looks at the holdout."""
     score: str | None = None
@@ -28,14 +32,17 @@ class Confirmation:
     min_delta: float | None = None
     """The smallest difference of interest, stated before the items were run."""
 
-    def is_same_look(self, other: "Confirmation") -> bool:
-        """Whether another one asks the same of the same code; then it is the same look."""
-        return (self.code, self.against, self.score, self.judged_by) == (
-            other.code,
-            other.against,
-            other.score,
-            other.judged_by,
-        )
+    @property
+    def identity(self) -> tuple[str | None, ...]:
+        """What tells it from others: the same again is the same look. A baseline's run is of the items too."""
+        asked = self.items if self.against is None else self.score
+        return self.code, self.against, asked, self.judged_by
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run, the same whenever and wherever it is asked for."""
+        digest = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:10]
+        return f"confirm-{self.of[:MAX_NAME_CHARS]}-{digest}"
 
 
 def digest_of_code(code: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ ToolName = Literal[
     "run_experiment",
     "score_run",
     "judge_pairs",
+    "confirm_run",
     "list_runs",
     "get_run",
     "compare_runs",

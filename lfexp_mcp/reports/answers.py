@@ -7,6 +7,7 @@ from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.pairs import PairsAnswer
@@ -15,6 +16,7 @@ from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
 from lfexp_mcp.reports.comparison import comparison_report
+from lfexp_mcp.reports.confirmation import confirmation_report
 from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.pairs import pairs_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
@@ -90,6 +92,7 @@ report_of.register(RunDetail, run_detail_report)
 report_of.register(RunList, run_list_report)
 report_of.register(Comparison, comparison_report)
 report_of.register(PairsAnswer, pairs_report)
+report_of.register(ConfirmAnswer, confirmation_report)
 report_of.register(Analysis, analysis_report)
 report_of.register(AnnotationComments, comments_report)
 report_of.register(DatasetAnswer, dataset_report)

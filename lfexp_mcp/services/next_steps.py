@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import Confirmation, NextStep
 
 
 def list_runs_step(dataset: str, why: str = "See which runs there are.") -> NextStep:
@@ -52,3 +52,15 @@ def resume_step(
     """
     run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}
     return NextStep("run_experiment", {**run, **(arguments or {}), "resume": True}, why)
+
+
+def confirm_step(dataset: str, confirmation: Confirmation, why: str = "See what the held-out items say.") -> NextStep:
+    """Propose the call that a confirmation belongs to."""
+    asked: dict[str, JsonValue] = {
+        "dataset": dataset,
+        "run_name": confirmation.of,
+        "baseline": confirmation.baseline,
+        "score_name": confirmation.score,
+        "min_delta": confirmation.min_delta,
+    }
+    return NextStep("confirm_run", asked, why)

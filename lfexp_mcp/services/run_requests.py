@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, check_params
@@ -129,6 +129,34 @@ class PairsRequest(ScoringLimits):
     def _names_two_runs(self) -> "PairsRequest":
         if self.run_a == self.run_b:
             raise ValueError("run_b: it is run_a; name two different runs")
+        return self
+
+
+class ConfirmRequest(Request):
+    """A run to confirm on the held-out items, and the baseline that it is to beat there."""
+
+    dataset: str = Field(description="Its name.")
+    run_name: str = Field(description="Run to confirm.")
+    baseline: str = Field(description="Run that it beat.")
+    score_name: str | None = Field(default=None, description="By which it did.")
+    min_delta: float | None = Field(default=None, description="Difference to show, 0-1; without it, only plan.")
+
+    @property
+    def cancelled_by(self) -> str:
+        """The name by which cancel_run stops the runs of this confirmation."""
+        return f"confirm-{self.run_name}"
+
+    @field_validator("min_delta")
+    @classmethod
+    def _is_a_share(cls, given: float | None) -> float | None:
+        if given is not None and not 0 < given <= 1:
+            raise ValueError("it is a difference of means on 0-1, above 0")
+        return given
+
+    @model_validator(mode="after")
+    def _names_two_runs(self) -> "ConfirmRequest":
+        if self.run_name == self.baseline:
+            raise ValueError("baseline: it is run_name; name the run that it was compared with")
         return self
 
 

@@ -219,15 +219,22 @@ def _why_inconclusive(result: PairedResult, adjusted_p: float, min_delta: float)
 def _items_needed(result: PairedResult, min_delta: float, levels: Levels) -> tuple[int | None, float | None]:
     """Items needed to show a difference, and which: the one seen, or `min_delta` if that is larger."""
     target = result.delta if abs(result.delta) >= min_delta else min_delta
-    needed = _items_to_show(result, target, levels)
+    needed = items_to_show(result, target, levels)
     if needed is not None and needed <= result.pairs and result.delta != 0:
         # These items would have shown `min_delta`: what is open is the smaller difference seen.
         target = result.delta
-        needed = _items_to_show(result, target, levels)
+        needed = items_to_show(result, target, levels)
     return (None, None) if needed is None else (max(needed, result.pairs + 1), target)
 
 
-def _items_to_show(result: PairedResult, target: float, levels: Levels) -> int | None:
+def items_to_show(result: PairedResult, target: float, levels: Levels) -> int | None:
+    """Items that show a difference of `target` with power 0.8, if they vary as these do; None where that is unknown.
+
+    Args:
+        result: The difference on the items that there are.
+        target: The difference to show, not zero, in the score's units.
+        levels: Those that it is to be tested at.
+    """
     if result.pass_fail:
         return items_for_pass_rate(target, (result.wins + result.losses) / result.pairs, levels.of(target))
     if result.deviation == 0:

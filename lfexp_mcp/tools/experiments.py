@@ -9,6 +9,7 @@ from pydantic import Field
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.model import Progress
@@ -19,16 +20,14 @@ from lfexp_mcp.services.requests import (
     CompareRequest,
     ListRunsRequest,
 )
-from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 ANSWER_AFTER_S = 3.0
 """Seconds that `get_run` may take beyond its wait for a run of this machine; what it then knows is its answer."""
 
-WaitSeconds = Annotated[
-    float, Field(ge=0, le=3600, description="How long this call waits; the run goes on without it.")
-]
+WaitSeconds = Annotated[float, Field(ge=0, le=3600, description="How long this call waits.")]
 
 
 async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: WaitSeconds = 45) -> SweepAnswer:
@@ -73,6 +72,18 @@ async def judge_pairs(ctx: ToolContext, request: PairsRequest, wait_seconds: Wai
     from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 
     return await judge_pairs(
+        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+    )
+
+
+async def confirm_run(ctx: ToolContext, request: ConfirmRequest, wait_seconds: WaitSeconds = 45) -> ConfirmAnswer:
+    """Run the code of a promising run and its baseline over held-out items: one verdict, no items.
+
+    Every look at them makes the next harder: ask for the run you would keep. The same call goes on, or reads it again.
+    """
+    from lfexp_mcp.services.confirmation import confirm_run
+
+    return await confirm_run(
         await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
     )
 

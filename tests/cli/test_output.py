@@ -20,6 +20,7 @@ ONLY_TOOLS = {
     ("run_experiment", "wait_seconds"),
     ("score_run", "wait_seconds"),
     ("judge_pairs", "wait_seconds"),
+    ("confirm_run", "wait_seconds"),
     ("create_dataset", "items"),
 }
 """The shell waits for the end, and takes items by `dataset add-items`."""

@@ -19,6 +19,7 @@ EXPECTED = {
     "list_runs",
     "get_run",
     "compare_runs",
+    "confirm_run",
     "analyze_run",
     "fetch_annotation_comments",
     "cancel_run",

@@ -75,6 +75,7 @@ class _Found:
     """All lists, or the one that the cursor continues."""
     start: int
     gate: Gate | None
+    confirm: list[NextStep]
     warnings: list[str]
 
 
@@ -123,6 +124,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         changes=changes,
         start=start,
         gate=gate,
+        confirm=await _confirm_steps(ws, request, baseline, comparisons),
         warnings=[
             f"{record.run_name}: {warning}"
             for record, summary, usage in zip(records, summaries, usages, strict=True)
@@ -234,7 +236,11 @@ def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerS
         pass_mark=PASS_MARK,
         min_delta=request.min_delta or DEFAULT_MIN_DELTA,
         warnings=warnings,
-        next=[*_next_steps(request, found.metrics[-1].run, changes), *_score_steps(request, found.comparisons)],
+        next=[
+            *found.confirm,
+            *_next_steps(request, found.metrics[-1].run, changes),
+            *_score_steps(request, found.comparisons),
+        ],
     )
 
 
@@ -253,6 +259,19 @@ def _next_steps(request: CompareRequest, last_run: str, changes: Sequence[Change
         why = f"List more of the items {longer.kind}; each list has its own next_cursor."
         steps.append(NextStep("compare_runs", {**given, "cursor": longer.next_cursor}, why))
     return steps
+
+
+async def _confirm_steps(
+    ws: Workspace, request: CompareRequest, baseline: str, comparisons: Sequence[_RunComparison]
+) -> list[NextStep]:
+    """Propose to confirm the run that is better by most, if items of the dataset are held out."""
+    better = [score for one in comparisons for score in one.scores if score.verdict == "better"]
+    if not better or (await ws.gateway.datasets.get(request.dataset)).holdout is None:
+        return []
+    best = max(better, key=lambda score: score.delta or 0.0)
+    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": best.run, "baseline": baseline}
+    why = "See which difference the held-out items can show; with that as min_delta, it runs both over them."
+    return [NextStep("confirm_run", {**run, "score_name": best.score}, why)]
 
 
 def _score_steps(request: CompareRequest, comparisons: Sequence[_RunComparison]) -> list[NextStep]:

@@ -104,16 +104,21 @@ def worst_case_delta(pair: RunPair, score: str) -> Interval | None:
         The difference if every missing value were the worst for the run, and if it were the best; None if at most
         `MAX_IGNORED_SHARE` of the items miss one.
     """
-    first, second = pair.baseline.numbers.get(score, {}), pair.run.numbers.get(score, {})
-    known = pair.values(score).values()
-    missing = [item_id for item_id, why in _pair_reasons(pair, score).items() if why not in (None, "left out")]
-    total = len(known) + len(missing)
-    if len(missing) <= MAX_IGNORED_SHARE * total:
+    bounds = bounding_pairs(pair, score)
+    total = len(bounds[0])
+    if total - len(pair.values(score)) <= MAX_IGNORED_SHARE * total:
         return None
-    delta = sum(after - before for before, after in known)
-    low = sum(second.get(item_id, 0.0) - first.get(item_id, 1.0) for item_id in missing)
-    high = sum(second.get(item_id, 1.0) - first.get(item_id, 0.0) for item_id in missing)
-    return Interval((delta + low) / total, (delta + high) / total)
+    low, high = (sum(after - before for before, after in pairs) / total for pairs in bounds)
+    return Interval(low, high)
+
+
+def bounding_pairs(pair: RunPair, score: str) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Return the pairs of a score on 0-1 if every missing value were the worst for the run, and if it were the best."""
+    first, second = pair.baseline.numbers.get(score, {}), pair.run.numbers.get(score, {})
+    shared = [item_id for item_id, why in _pair_reasons(pair, score).items() if why != "left out"]
+    worst = [(first.get(item_id, 1.0), second.get(item_id, 0.0)) for item_id in shared]
+    best = [(first.get(item_id, 0.0), second.get(item_id, 1.0)) for item_id in shared]
+    return worst, best
 
 
 def _pair_reasons(pair: RunPair, score: str) -> dict[str, MissingReason | None]:

@@ -1,23 +1,22 @@
 """Stopping runs."""
 
-from collections.abc import Iterator
-
 import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunState
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.follower import Follower
+from lfexp_mcp.services.runs.held_out import describe_held_out
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import ANSWER_RESERVE_S
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
 from lfexp_mcp.services.workspace import Workspace
 
+COUNTS_AS_LOOK = "What is done is kept, and this counts as a look at the held-out items. confirm_run goes on with it."
 ALREADY_ENDED = "The run had ended before this call; nothing was cancelled."
 CANCEL_PATIENCE_S = 15.0
 """How long a cancel waits, beyond the run's grace period, before it kills the worker."""
@@ -48,10 +47,10 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
             return describe_launch(ws, launch, cancelled=True)
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
-        known = [run_spec.run_name for run_spec in _runs_here(ws, dataset)]
-        advice = "A run of another machine has to be cancelled there."
-        raise NotFoundError.of(
-            f"run of dataset {dataset!r} on this machine", run_name, known, advice, next=[list_runs_step(dataset)]
+        raise NotFoundError(
+            f"Run {run_name!r} of dataset {dataset!r} is not running on this machine. One that runs on another machine "
+            "has to be cancelled there.",
+            next=[list_runs_step(dataset)],
         )
     was_running = folder.is_running()
     if was_running:
@@ -59,6 +58,10 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
         follower = Follower(ws.replays.of(folder))
         if not await follower.wait(follower.run_spec.limits.cancel_grace + CANCEL_PATIENCE_S):
             await _kill(folder)
+    if folder.run_spec().confirmation is not None:
+        answer = describe_held_out(ws, folder, folder.run_spec())
+        answer.warnings = [COUNTS_AS_LOOK] if was_running else [ALREADY_ENDED]
+        return answer
     described = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
     answer = RunState(**{name: getattr(described, name) for name in RunState.model_fields})
     if not was_running:
@@ -80,16 +83,14 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
 
 def _variants(ws: Workspace, dataset: str, sweep: str) -> list[str]:
     """The names of the runs of a sweep on this machine, those that are being launched included."""
-    started = [run_spec.run_name for run_spec in _runs_here(ws, dataset) if run_spec.variant_of == sweep]
+    here = (ws.gateway.backend.url, ws.gateway.public_key)
+    started = [
+        run_spec.run_name
+        for _, run_spec in ws.runs.started()
+        if (run_spec.variant_of, run_spec.dataset_name) == (sweep, dataset)
+        and (run_spec.base_url, run_spec.public_key) == here
+    ]
     return list(dict.fromkeys([*ws.launches.variants_of(dataset, sweep), *started]))
-
-
-def _runs_here(ws: Workspace, dataset: str) -> Iterator[RunSpec]:
-    """The runs of a dataset that were started on this machine, with these keys."""
-    here = (ws.gateway.backend.url, ws.gateway.public_key, dataset)
-    for _, run_spec in ws.runs.started():
-        if (run_spec.base_url, run_spec.public_key, run_spec.dataset_name) == here:
-            yield run_spec
 
 
 async def _kill(folder: RunFolder) -> None:

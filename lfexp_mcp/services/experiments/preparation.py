@@ -24,6 +24,7 @@ from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest, VariantRequest
+from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.trace_filter import TraceFilter
@@ -108,6 +109,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     folder = ws.runs.folder(heads[0].id)
     state = RunState()
     if folder.has_started():
+        check_confirmation(dataset.name, request.run_name, folder.run_spec().confirmation, held_out=False)
         if not request.resume and not folder.is_running():
             raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
         state = await released_state(ws, folder, request.run_name, dataset.name)

@@ -24,6 +24,7 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
+from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
@@ -53,7 +54,13 @@ async def named(ws: Workspace, record: RunRecord) -> RunRecord:
 
 
 async def read_recorded_run(
-    ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, until: float | None = None
+    ws: Workspace,
+    dataset: str,
+    run_name: str,
+    *,
+    max_age_s: float = 0,
+    until: float | None = None,
+    held_out: bool = False,
 ) -> RunRecord:
     """Read any run of a dataset, including runs that others recorded. Its scores have their own names.
 
@@ -68,9 +75,11 @@ async def read_recorded_run(
         max_age_s: How old a cached reading may be, as long as the run has no new results in Langfuse.
         until: When an answer about a run that has a journal on this machine is due, on anyio's clock; by default half
             of the call's time may be used.
+        held_out: Read a run over held-out items, and no other.
 
     Raises:
         NotFoundError: There is no such dataset or run; the text names the nearest.
+        UsageError: It is a run over held-out items, of which only confirm_run speaks.
         UnreadError: There was no time to read its journal.
         StateError: Langfuse does not have the run, and its folder on this machine cannot be read.
         BackendError: Langfuse did not answer, and this machine does not know the run.
@@ -82,22 +91,24 @@ async def read_recorded_run(
     until = min(until, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
     try:
         folder = await find_run_folder(ws, dataset, run_name)
+        if folder is not None:
+            check_confirmation(dataset, run_name, folder.run_spec().confirmation, held_out=held_out)
         running = folder is not None and folder.is_running()
         journal = await read_journal(ws, folder, until) if folder is not None else None
     except StateError as unreadable:
-        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
+        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s, held_out=held_out)
         if found is None:
             raise
         return found[0].with_warning(f"This is what Langfuse has of the run. {unreadable}")
     if journal is None:
-        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s)
+        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s, held_out=held_out)
         return found[0] if found else await _refuse_unknown(ws, dataset, run_name)
     if running:
         return journal.with_warning("The run is running: this is its journal on this machine.")
     due = until - ANSWER_RESERVE_S - journal.total_items * DESCRIBING_S_PER_RESULT
     try:
         with anyio.fail_after(due - anyio.current_time()):
-            found = await _read_langfuse(ws, dataset, run_name, journal, max_age_s, due)
+            found = await _read_langfuse(ws, dataset, run_name, journal, max_age_s, due, held_out=held_out)
     except (UnreachableError, TimeoutError) as error:
         reason = str(error) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
         return journal.with_warning(f"This is the run's journal on this machine, without human scores. {reason}")
@@ -114,7 +125,14 @@ async def read_recorded_run(
 
 
 async def _read_langfuse(
-    ws: Workspace, dataset: str, run_name: str, journal: RunRecord | None, max_age_s: float, until: float = math.inf
+    ws: Workspace,
+    dataset: str,
+    run_name: str,
+    journal: RunRecord | None,
+    max_age_s: float,
+    until: float = math.inf,
+    *,
+    held_out: bool,
 ) -> tuple[RunRecord, float] | None:
     """Read what Langfuse has of a run, see `RunCache.get`; None if it has nothing.
 
@@ -124,13 +142,15 @@ async def _read_langfuse(
     head = await ws.gateway.experiments.find(found.id, run_name)
     if head is None:
         return None
+    provenance = Provenance.of(head.metadata)
+    check_confirmation(dataset, run_name, provenance.confirmation if provenance else None, held_out=held_out)
 
     async def read() -> RunRecord:
         known = _makers(head, journal) if journal is not None else RunMakers()
         if journal is not None and journal.status != "unknown":
-            return await _read_results(ws, found, head, known)
+            return await _read_results(ws, found, head, known, held_out=held_out)
         completeness = await read_completeness(ws, head)
-        record = await _read_results(ws, found, head, completeness.run_makers(known.ids))
+        record = await _read_results(ws, found, head, completeness.run_makers(known.ids), held_out=held_out)
         return await add_missing(ws, record, completeness)
 
     takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
@@ -172,7 +192,9 @@ async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoRetur
     )
 
 
-async def _read_results(ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers) -> RunRecord:
+async def _read_results(
+    ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers, *, held_out: bool
+) -> RunRecord:
     """Read all results of a run from Langfuse, with its further repetitions."""
     provenance = Provenance.of(head.metadata)
     experiments = {0: head}
@@ -184,7 +206,9 @@ async def _read_results(ws: Workspace, dataset: Dataset, head: Experiment, known
     superseded = 0
     description = head.description
     for repeat, experiment in experiments.items():
-        results, described = await ws.gateway.experiments.described_results(experiment.id, repeat, dataset=dataset)
+        results, described = await ws.gateway.experiments.described_results(
+            experiment.id, repeat, dataset=dataset, held_out=held_out
+        )
         kept = await attribute_scores(ws, experiment.id, await anyio.to_thread.run_sync(newest_good, results), known)
         superseded += len(results) - len(kept)
         items += kept

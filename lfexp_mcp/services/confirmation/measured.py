@@ -1,0 +1,215 @@
+"""The two runs as they were measured on the shown items: their difference, and the code that is to run again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio.to_thread
+from pydantic import JsonValue
+
+from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import (
+    RUN_MAKERS,
+    Confirmation,
+    DatasetItem,
+    ExperimentHead,
+    JudgeMaker,
+    NextStep,
+    RunMaker,
+    RunRecord,
+    RunSpec,
+    ScriptMaker,
+    digest_of_code,
+)
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.sources import changed_sources
+from lfexp_mcp.scores.score_names import name_alike
+from lfexp_mcp.services.comparison.comparability import find_issues
+from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
+from lfexp_mcp.services.next_steps import resume_step
+from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.runs.local_runs import find_run_folder
+from lfexp_mcp.services.runs.read_run import read_recorded_run
+from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPair:
+    """A run and its baseline on the shown items."""
+
+    pair: RunPair
+    score: str
+    maker: RunMaker
+    """Of the score, in both runs."""
+    result: PairedResult
+
+    def confirmations(self, items: Sequence[DatasetItem], min_delta: float | None) -> tuple[Confirmation, Confirmation]:
+        """Return what the runs over the held-out items are: that of the baseline, and that of the run."""
+        baseline, run = self.pair.baseline.record, self.pair.run.record
+        judged_by, digest = self.maker.label, _digest_of(items)
+        first = Confirmation(of=baseline.run_name, code=code_of(baseline), judged_by=judged_by, items=digest)
+        second = Confirmation(
+            of=run.run_name,
+            code=code_of(run),
+            judged_by=judged_by,
+            items=digest,
+            baseline=baseline.run_name,
+            against=first.code,
+            score=self.score,
+            min_delta=min_delta,
+        )
+        return first, second
+
+
+def code_of(record: RunRecord) -> str:
+    """Digest the code that a run measured."""
+    return digest_of_code(record.provenance.code if record.provenance else {})
+
+
+def _digest_of(items: Sequence[DatasetItem]) -> str:
+    """Digest items with what they hold."""
+    contents = {item.id: [item.input, item.expected_output, item.metadata] for item in items}
+    return digest_of_code({item_id: json.dumps(each, sort_keys=True) for item_id, each in contents.items()})
+
+
+async def read_pair(ws: Workspace, dataset: str, names: Sequence[str], *, held_out: bool) -> RunPair:
+    """Read a baseline and a run, with the same scores under the same names.
+
+    Raises:
+        NotFoundError: There is no such run.
+        UsageError: One is over held-out items and not asked for as such, or the other way round.
+    """
+    read: dict[str, RunRecord] = {}
+
+    async def one(name: str) -> None:
+        read[name] = await read_recorded_run(ws, dataset, name, held_out=held_out)
+
+    await for_each(names, one, len(names))
+    records = await anyio.to_thread.run_sync(name_alike, [read[name] for name in names])
+    runs = [interpret_run(record, await configured_scales(ws, record.scores)) for record in records]
+    return pair_runs(runs[0], runs[1])
+
+
+async def read_measured(ws: Workspace, dataset: Dataset, request: ConfirmRequest) -> MeasuredPair:
+    """Read the two runs, and check that their difference can be confirmed.
+
+    Raises:
+        NotFoundError: There is no such run or score.
+        UsageError: It cannot; the text says why.
+    """
+    pair = await read_pair(ws, dataset.name, (request.baseline, request.run_name), held_out=False)
+    for record in (pair.baseline.record, pair.run.record):
+        _check_run(record)
+    if code_of(pair.baseline.record) == code_of(pair.run.record):
+        raise UsageError(f"Runs {request.baseline!r} and {request.run_name!r} have the same code: nothing to confirm.")
+    score = _score(pair, request)
+    for issue in find_issues(pair):
+        if issue.unfair and issue.score in (None, score):
+            raise UsageError(f"The runs cannot be compared fairly: {issue.message}")
+    maker = pair.run.interpretations[score].makers[0]
+    if not isinstance(maker, RUN_MAKERS):
+        raise UsageError(f"{score!r} is not given by a judge or evaluator of the runs, so held-out items get none.")
+    if not pair.has_scale(score):
+        raise UsageError(f"{score!r} has no scale, so what is missing of it has no bounds. Declare its scale.")
+    result = compare_pairs(list(pair.values(score).values()), 1.0)
+    if result is None:
+        raise UsageError(f"No item has {score!r} in both runs.")
+    return MeasuredPair(pair, score, maker, result)
+
+
+def _check_run(record: RunRecord) -> None:
+    name = record.run_name
+    if record.status != "completed":
+        raise UsageError(
+            f"Run {name!r} is {record.status}: only a complete run is confirmed.",
+            next=[resume_step(record.dataset, name)],
+        )
+    if record.provenance is None or not record.provenance.code:
+        again: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": "<new name>", "task_script": "<path>.py"}
+        raise UsageError(
+            f"It is not known which code made run {name!r}, so it cannot be run again.",
+            next=[NextStep("run_experiment", again, "Measure it so that its code is known.")],
+        )
+
+
+def _score(pair: RunPair, request: ConfirmRequest) -> str:
+    shared = sorted(pair.baseline.interpretations.keys() & pair.run.interpretations.keys())
+    if request.score_name is not None:
+        if request.score_name not in shared:
+            raise NotFoundError.of("score in both runs", request.score_name, shared)
+        return request.score_name
+    if len(shared) != 1:
+        raise UsageError(
+            f"The runs share {len(shared)} scores ({', '.join(map(repr, shared))}), and one verdict is about one. Pass "
+            "score_name: that for which the run was chosen."
+        )
+    return shared[0]
+
+
+async def plan_run(
+    ws: Workspace,
+    measured: MeasuredPair,
+    record: RunRecord,
+    confirmation: Confirmation,
+    items: Sequence[DatasetItem],
+    cancelled_by: str,
+) -> RunSpec:
+    """Plan to run the code of a measured run over held-out items, all as it was then.
+
+    Raises:
+        UsageError: Its code, or what scored it, is not on this machine.
+    """
+    folder = await find_run_folder(ws, record.dataset, record.run_name)
+    if folder is None or folder.read_state().is_recorded:
+        raise UsageError(
+            f"Run {record.run_name!r} was not measured on this machine, or its folder was deleted since, so its code "
+            "is not here. Call confirm_run where both runs were measured, or run it again here under a new name."
+        )
+    run_spec = folder.run_spec()
+    _check_one_version(folder, record.run_name)
+    scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
+    maker, judges = measured.maker, [judge for one in scoring for judge in one.judges]
+    own_script = record.provenance.evaluator_script if record.provenance else None
+    if isinstance(maker, ScriptMaker) and (own_script is None or own_script.sha256 != maker.sha256):
+        raise UsageError(
+            f"{measured.score!r} of run {record.run_name!r} is by a script that scored it later, by score_run. Run it "
+            "again with that script."
+        )
+    names = [repeat_name(confirmation.run_name, repeat) for repeat in range(run_spec.repeats)]
+    ids = [await ws.gateway.experiments.id_of(record.dataset_id, name) for name in names]
+    return run_spec.model_copy(
+        update={
+            "created": datetime.now(UTC),
+            "dataset_version": max((item.updated for item in items if item.updated), default=run_spec.dataset_version),
+            "item_count": len(items),
+            "part": None,
+            "experiments": tuple(
+                ExperimentHead(id=identity, name=name) for identity, name in zip(ids, names, strict=True)
+            ),
+            "description": f"Run {record.run_name!r} over held-out items, for confirm_run. Do not read it.",
+            "metadata": {},
+            "variant_of": cancelled_by,
+            "judges": tuple(judge for judge in judges if judge.maker.is_same(maker))[:1],
+            "evaluators": ()
+            if isinstance(maker, JudgeMaker)
+            else tuple({repr(choice): choice for one in scoring for choice in one.evaluators}.values()),
+            "warnings": (),
+            "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
+            "batch": False,
+            "confirmation": confirmation,
+            "measured": record.provenance.code if record.provenance else {},
+            "kept_sources": changed_sources(folder),
+        }
+    )
+
+
+def _check_one_version(folder: RunFolder, name: str) -> None:
+    versions = {ended.task_version for ended in folder.read_state().ended.values()}
+    if len(versions) > 1:
+        raise UsageError(f"Run {name!r} was resumed with an edited task: its results are of {len(versions)} versions.")
