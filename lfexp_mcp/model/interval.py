@@ -7,7 +7,7 @@ from pydantic_core import CoreSchema
 
 
 class Interval(NamedTuple):
-    """A 95% confidence interval; `[low, high]` in answers."""
+    """A confidence interval, at 95% unless another level is named; `[low, high]` in answers."""
 
     low: float
     high: float

@@ -49,7 +49,7 @@ def _verdicts(scores: list[ScoreComparison]) -> Block:
         )
         for score in scores
     ]
-    return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "95%", "p", "won/lost/tied"), rows)
+    return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "interval", "p", "won/lost/tied"), rows)
 
 
 def _figures(answer: Comparison) -> Table:

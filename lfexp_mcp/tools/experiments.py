@@ -121,9 +121,10 @@ async def cancel_run(ctx: ToolContext, request: CancelRunRequest) -> RunState:
 async def compare_runs(ctx: ToolContext, request: CompareRequest) -> Comparison:
     """Compare runs of a dataset item by item, and say whether a difference is real.
 
-    Per score and run: paired means, delta to the baseline with 95% interval and adjusted p, and a verdict (better,
-    worse, equivalent, inconclusive with the items it would take); the items that got worse and better, newly
-    fail or newly pass; the latency, tokens and cost; and whether the runs can be compared fairly at all.
+    Per score and run: paired means, delta to the baseline with interval and p, adjusted for all runs
+    tried on these items before, and a verdict (better, worse, equivalent, inconclusive with the items it would take);
+    the items that got worse and better, newly fail or newly pass; the latency, tokens and cost; and whether the runs
+    can be compared fairly at all.
     """
     from lfexp_mcp.services.comparison.compare import compare_runs
 

@@ -46,6 +46,29 @@ def test_many_differences_are_permuted_close_to_the_normal_limit(count: int) -> 
     assert sign_flip_p(list(differences[::-1])) == sign_flip_p(list(differences))
 
 
+@pytest.mark.parametrize(("count", "shift"), [(17, 6.0), (40, 1.5), (100, 0.8), (100, 1.2), (300, 0.7)])
+def test_a_small_p_is_that_of_all_assignments_of_signs(count: int, shift: float) -> None:
+    steps = [int(value) for value in np.round(np.random.default_rng(1).normal(shift, 2, count))]
+    chances = np.ones(1)
+    for step in map(abs, steps):
+        chances = np.convolve(chances, [0.5, *[0.0] * (2 * step - 1), 0.5]) if step else chances
+    sums = np.arange(chances.size) - sum(map(abs, steps))
+    exact = float(chances[np.abs(sums) >= abs(sum(steps))].sum())
+    assert exact < 0.02
+    assert sign_flip_p([step / 10 for step in steps]) == pytest.approx(exact, rel=0.06)
+
+
+def test_a_small_p_of_many_values_is_close_to_the_normal_limit() -> None:
+    differences = np.random.default_rng(2).normal(6.5 / 2_500**0.5, 1, 2_500)
+    z = float(differences.sum()) / math.sqrt(float((differences**2).sum()))
+    assert sign_flip_p(list(differences)) == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), rel=0.1)
+
+
+def test_all_differences_of_one_sign_have_the_smallest_p_there_is() -> None:
+    assert sign_flip_p([0.1] * 29 + [0.2]) == 2 / 2**30
+    assert sign_flip_p([0.1] * 1_000) == pytest.approx(2.0**-999)
+
+
 def test_signs_of_many_values_are_drawn_independently_of_each_other() -> None:
     large, small = [1000.0, 1001.0, 1002.0, 1003.0], np.linspace(-1e-3, -1e-4, 3_000).tolist()
     # As large as observed if the four large ones have one sign: they are neighbours, and the rest only adds to them.

@@ -1,7 +1,7 @@
 """Which runs a dataset's items have already judged, so that a verdict on one accounts for all the others."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from lfexp_mcp.gateway import SCORING_SCORE_NAME, Experiment
 from lfexp_mcp.model import FAMILY_KEY, Provenance, RunRecord
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.significance import spending_factor
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,6 +25,7 @@ class Candidate:
     scores: frozenset[str] | None = field(default=None, compare=False)
     """Names of the scores that it may have from its own judges and evaluators; None if any: the list of runs does not
     tell which scores a script gave, and nothing of runs of others."""
+    name: str = field(default="", compare=False)
 
     def may_have(self, score: str | None) -> bool:
         """Whether it may have a score; None for one that anybody may have given to any run."""
@@ -39,23 +41,36 @@ class Place:
     family: str | None = None
     families: int = 0
     """Families of candidates on these items that were begun before its own."""
+    home: Candidate | None = None
+    """The first run of its family, the baseline that nobody has chosen by its results."""
+    choices: int = 1
+    """How many runs the baseline may have been chosen among; 1 for the family's first run, and the dataset's."""
 
     @property
     def rank(self) -> int:
-        """What `spending_factor` takes.
+        """The place in the order of spending.
 
         Families before count like candidates, so that a family of its own for each run gains nothing.
         """
         return self.number + self.families
 
     @property
+    def factor(self) -> float:
+        """By how much the p of a gain counts.
+
+        Another baseline than the first is another test of the same candidate. Where it looks no worse than the first,
+        it cannot make a candidate better that is not better than the first one, and `choices` is left out.
+        """
+        return spending_factor(self.rank) * self.choices
+
+    @property
     def shown(self) -> str:
         """The place for a reader, such as `7th candidate on these items`."""
         last = self.number % 10 if self.number % 100 // 10 != 1 else 0
         text = f"{self.number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') } candidate on these items"
-        if self.family is None:
-            return text
-        return f"{text} in the family {self.family!r}, of which {self.families} were begun before"
+        if self.family is not None:
+            text += f", in the family {self.family!r} after {self.families} others"
+        return f"{text}, with a baseline chosen among {self.choices}" if self.choices > 1 else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,7 @@ class Candidates:
     A run counts whether or not it was completed, since it could be chosen, or dropped, by what it had. The count starts
     at the dataset's first run, not at the baseline: a baseline that was one of the candidates has been chosen among
     them, and one that is set anew for each run would else make every run a first candidate. Those who begin another
-    search on the same items declare it in the metadata of its runs, under `FAMILY_KEY`.
+    search on the same items declare it in the metadata of its runs, the baseline's first, under `FAMILY_KEY`.
     """
 
     runs: tuple[Candidate, ...] = ()
@@ -73,10 +88,17 @@ class Candidates:
     def including(self, run: RunRecord | Candidate) -> "Candidates":
         """Add a run that Langfuse does not list yet, or that is about to begin."""
         if isinstance(run, RunRecord):
-            run = Candidate(run.created or datetime.now(UTC), run.experiment_ids[0], family_of(run.metadata))
+            begun, family = run.created or datetime.now(UTC), family_of(run.metadata)
+            run = Candidate(begun, run.experiment_ids[0], family, name=run.run_name)
         if any(one.id == run.id for one in self.runs):
             return self
         return replace(self, runs=tuple(sorted((*self.runs, run))))
+
+    def homes(self, baseline_id: str, run_ids: Iterable[str]) -> set[Candidate]:
+        """Find the first runs of the families of some runs, to be looked at where the baseline is another."""
+        families = {one.family for one in self.runs if one.id in run_ids}
+        homes = {next(one for one in self.runs if one.family == family) for family in families}
+        return {one for one in homes if one.id != baseline_id and self.runs[0].id != baseline_id}
 
     def place(self, baseline_id: str, run_id: str, score: str | None) -> Place:
         """Find the place of a run compared with a baseline.
@@ -88,15 +110,20 @@ class Candidates:
             run_id: Experiment id of the run, which is among the runs.
             score: What is compared; None for a score that others than the run's own judges and evaluators gave.
         """
-        later = max(one for one in self.runs if one.id in (baseline_id, run_id))
-        until = [one for one in self.runs[: bisect_right(self.runs, later)] if one.id != baseline_id]
-        counted = [one for one in until if one.may_have(score) or one.id in (run_id, later.id)]
-        number = sum(one.family == later.family for one in counted)
-        first = next(one for one in self.runs if one.family == later.family)
-        before = [one for one in counted if one < first]
+        both = (baseline_id, run_id)
+        runs = [one for one in self.runs if one.may_have(score) or one.id in both]
+        earlier, later = (one for one in runs if one.id in both)
+        counted = [one for one in runs[: bisect_right(runs, later)] if one.id != baseline_id]
+        home = next(one for one in runs if one.family == later.family)
         # The first run of all is what others were compared with, and no candidate.
-        families = {one.family for one in before if one != self.runs[0]}
-        return Place(max(number, 1), later.family, len(families))
+        families = {one.family for one in counted if one < home and one != runs[0]}
+        return Place(
+            number=max(sum(one.family == later.family for one in counted), 1),
+            family=later.family,
+            families=len(families),
+            home=home,
+            choices=1 if earlier in (home, runs[0]) else len(counted),
+        )
 
 
 async def read_candidates(ws: Workspace, dataset_id: str) -> Candidates:
@@ -120,7 +147,8 @@ def _candidate(experiment: Experiment) -> Candidate | None:
     provenance = Provenance.of(experiment.metadata)
     if provenance is not None and (provenance.is_repetition or provenance.confirmation is not None):
         return None
-    return Candidate(experiment.created, experiment.id, family_of(experiment.metadata), _scores(experiment, provenance))
+    family, scores = family_of(experiment.metadata), _scores(experiment, provenance)
+    return Candidate(experiment.created, experiment.id, family, scores, experiment.name)
 
 
 def _scores(experiment: Experiment, provenance: Provenance | None) -> frozenset[str] | None:

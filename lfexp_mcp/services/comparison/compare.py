@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import anyio.to_thread
@@ -17,7 +18,7 @@ from lfexp_mcp.answers.comparison import (
     RunMetrics,
     ScoreComparison,
 )
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import NotFoundError, StateError, UnreadError
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord
 from lfexp_mcp.scores.limits import PASS_MARK
@@ -42,7 +43,7 @@ from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
-from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -101,9 +102,12 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
     candidates = await read_candidates(ws, records[0].dataset_id)
+    for record in records:
+        candidates = candidates.including(record)
+    homes = await _read_homes(ws, request.dataset, candidates, runs)
     # Not waited for when the call's time is over, as all that computes on many results.
     comparisons = await anyio.to_thread.run_sync(
-        _compare_all, runs, by_item, scores, request, candidates, abandon_on_cancel=True
+        _compare_all, runs, by_item, scores, request, candidates, homes, abandon_on_cancel=True
     )
     metrics = [
         describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
@@ -163,6 +167,20 @@ async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[
     return [read[name] for name in names]
 
 
+async def _read_homes(
+    ws: Workspace, dataset: str, candidates: Candidates, runs: Sequence[ScoredRun]
+) -> dict[str, ScoredRun]:
+    """Read the runs that tell whether a baseline looks worse than the first one, by experiment id."""
+    read = {run.record.experiment_ids[0]: run for run in runs}
+    for home in candidates.homes(runs[0].record.experiment_ids[0], [run.record.experiment_ids[0] for run in runs[1:]]):
+        if home.id not in read:
+            # Where it cannot be read, the verdict is the stricter one.
+            with suppress(NotFoundError, StateError, UnreadError):
+                record = await read_recorded_run(ws, dataset, home.name)
+                read[home.id] = interpret_run(record, await configured_scales(ws, record.scores))
+    return read
+
+
 def _scores_to_compare(request: CompareRequest, known: Sequence[str]) -> Sequence[str]:
     for named in (request.score_name, request.primary_score):
         if named is not None and named not in known:
@@ -185,10 +203,11 @@ def _compare_all(
     scores: Sequence[str],
     request: CompareRequest,
     candidates: Candidates,
+    homes: dict[str, ScoredRun],
 ) -> list[_RunComparison]:
     pairs = [pair_runs(runs[0], run) for run in runs[1:]]
     issues = [find_issues(pair) for pair in pairs]
-    compared = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates)
+    compared = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates, homes)
     return [
         _RunComparison(
             pair=pair,

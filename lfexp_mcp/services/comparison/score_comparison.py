@@ -1,7 +1,8 @@
 """The scores of runs against the baseline's, each test adjusted for the others."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
@@ -10,9 +11,10 @@ from lfexp_mcp.services.comparison.candidates import Candidates, Place
 from lfexp_mcp.services.comparison.comparability import script_change
 from lfexp_mcp.services.comparison.missing_data import worst_case_delta
 from lfexp_mcp.services.comparison.run_pair import RunPair
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, PairedVerdict, compare_pairs, conclude
 from lfexp_mcp.statistics.power import items_ratio
-from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors, spending_factor
+from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ def compare_scores(
     min_delta: float | None,
     primary_score: str | None,
     candidates: Candidates,
+    homes: Mapping[str, ScoredRun],
 ) -> list[list[ScoreComparison]]:
     """Compare the scores of runs with the baseline's.
 
@@ -51,12 +54,13 @@ def compare_scores(
         min_delta: Smallest difference of interest as a share of the scale; None for the default.
         primary_score: The score that the comparison is about; None if all are equal.
         candidates: The runs of the dataset.
+        homes: First runs of families, by experiment id, to see which baselines look worse; see `Place.factor`.
 
     Returns:
         Per run, one comparison per score that the baseline or the run has.
     """
     return [
-        _compare_run(pair, of_run, scores, min_delta, primary_score, candidates)
+        _compare_run(pair, of_run, scores, min_delta, primary_score, candidates, homes)
         for pair, of_run in zip(pairs, issues, strict=True)
     ]
 
@@ -68,6 +72,7 @@ def _compare_run(
     min_delta: float | None,
     primary_score: str | None,
     candidates: Candidates,
+    homes: Mapping[str, ScoredRun],
 ) -> list[ScoreComparison]:
     baseline, run = pair.baseline.record, pair.run.record
     candidates = candidates.including(baseline).including(run)
@@ -80,8 +85,22 @@ def _compare_run(
             measured = pair.run.interpretations.get(test.score) or pair.baseline.interpretations[test.score]
             own = test.score if measured.origin == "run" else None
             place = candidates.place(baseline.experiment_ids[0], run.experiment_ids[0], own)
+            home = homes.get(place.home.id) if place.home else None
+            if home is not None and _is_no_worse(pair.baseline, home, test.score, measured):
+                place = replace(place, choices=1)
             compared[test.score] = _compared(test, factor or 1.0, place)
     return [compared[score] for score in present]
+
+
+def _is_no_worse(run: ScoredRun, other: ScoredRun, score: str, measured: ScoreInterpretation) -> bool:
+    """Whether a run's mean is no worse than another's, on the items that both have; False if that is unknown."""
+    first, second = other.numbers.get(score, {}), run.numbers.get(score, {})
+    shared = first.keys() & second.keys()
+    lower = False if run.has_scale(score) and other.has_scale(score) else measured.lower_is_better
+    if not shared or lower is None:
+        return False
+    rise = round(math.fsum(second[item_id] - first[item_id] for item_id in shared), 9)
+    return rise <= 0 if lower else rise >= 0
 
 
 def _test(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], min_delta: float | None) -> _Test:
@@ -158,11 +177,11 @@ def _compared(test: _Test, factor: float, place: Place) -> ScoreComparison:
 
 def _candidacy(place: Place, verdict: PairedVerdict) -> Iterator[str]:
     """Say which candidate a run is, unless it is the first, and what that costs where nothing is shown."""
-    if place.rank == 1:
+    if place.factor == 1:
         return
     text = place.shown
     if verdict == "inconclusive":
-        ratio = items_ratio(ALPHA / spending_factor(place.rank))
+        ratio = items_ratio(ALPHA / place.factor)
         text += f": to show that it is better takes {ratio:.2g} times the items of a first one"
     yield f"{text}."
 
@@ -176,7 +195,7 @@ def _levels(measured: ScoreInterpretation | None, factor: float, place: Place) -
         place: The run's place among the candidates.
     """
     level = ALPHA / factor
-    chosen = level / spending_factor(place.rank)
+    chosen = level / place.factor
     lower = measured.lower_is_better if measured is not None else False
     return Levels(rise=level if lower else chosen, fall=level if lower is False else chosen)
 

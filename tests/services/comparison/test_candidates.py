@@ -31,6 +31,7 @@ class _Case(TypedDict):
     run: str
     score: NotRequired[str | None]
     rank: int
+    choices: NotRequired[int]
     why: str
 
 
@@ -51,7 +52,8 @@ def test_a_run_has_its_place_by_beginning(case: _Case) -> None:
     listed = Candidates(tuple(sorted(_candidate(index, run) for index, run in enumerate(case["runs"]))))
     for index, name in enumerate((case["baseline"], case["run"])):
         listed = listed.including(Candidate(BEGUN + timedelta(days=1, seconds=index), name))
-    assert listed.place(case["baseline"], case["run"], case.get("score", "acc")).rank == case["rank"]
+    place = listed.place(case["baseline"], case["run"], case.get("score", "acc"))
+    assert (place.rank, place.choices) == (case["rank"], case.get("choices", 1))
 
 
 def _results(passes: int, of: int, *, begun: int, score: str = "acc") -> list[Recorded]:
