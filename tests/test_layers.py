@@ -99,6 +99,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "trace_filter",
         "definitions",
         "production_traces",
+        "comparison",
         "runs",
     },
     "production_traces": {"workspace", "trace_filter", "metadata_conditions", "definitions", "annotations"},

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, WithJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
 from lfexp_mcp.answers.comparison import ScoreVerdict
-from lfexp_mcp.model import ItemStatus, RunStatus, ScoreSource
+from lfexp_mcp.model import ItemStatus, LookVerdict, RunStatus, ScoreSource
 
 
 class ScoreSummary(Answer):
@@ -86,6 +86,24 @@ class RunEstimate(Answer):
     unknown_prices: list[str] = Field(default_factory=list, description="Models that `cost_usd` lacks.")
 
 
+class StoppingAnswer(Answer):
+    """How a run with a stopping rule stands."""
+
+    baseline: str
+    score: str
+    min_delta: float
+    verdict: LookVerdict | None = None
+    """That of the look that stopped the run, and of all comparisons with the baseline by this score; None before."""
+    looks: list[str] = Field(default_factory=list)
+    """Those taken, in words."""
+    next_look: int | None = None
+    """Items after which there is the next one."""
+    items_saved: int = 0
+    calls_saved: int | None = None
+    """Estimated from the calls to models so far; None where these are not known."""
+    method: str
+
+
 class RunState(ToolAnswer):
     """How a run stands."""
 
@@ -123,6 +141,9 @@ class RunAnswer(RunState):
     cost_usd: float | None = Field(default=None, description="Not set if a price is unknown.")
     estimate: RunEstimate | None = Field(default=None, description="Of the whole run, by a dry run.")
     errors: list[ItemError] = Field(default_factory=list, description="A few of the failures.")
+    stopping: Annotated[StoppingAnswer | None, WithJsonSchema({"type": "object"})] = Field(
+        default=None, description="Of stop_when: verdict, looks, what was saved, method."
+    )
     log: str | None = Field(default=None, description="File: what the user's code printed.")
 
 

@@ -60,7 +60,7 @@ def run(request: RunRequest, as_json: AsJson = False) -> None:
 
     answer = in_workspace(lambda workspace: follow(workspace, request))
     print_answer(answer, as_json)
-    if answer.status != "completed":
+    if answer.status not in ("completed", "stopped"):
         raise typer.Exit(1)
 
 

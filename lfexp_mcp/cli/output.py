@@ -108,6 +108,7 @@ _STYLES = {
     "inconclusive": "yellow",
     "failed": "red",
     "completed": "green",
+    "stopped": "green",
     "ok": "green",
     "broken": "bold red",
 }

@@ -71,6 +71,7 @@ from lfexp_mcp.model.scale import (
     parse_scale_name,
 )
 from lfexp_mcp.model.score import Evaluation, EvaluatorFailure, Score, ScoreDataType, ScoreSource
+from lfexp_mcp.model.stopping import Look, LookVerdict, StoppingRule
 from lfexp_mcp.model.trace import EVALUATION_SPAN, MODEL_CALLS, Observation, Trace
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 
@@ -113,6 +114,8 @@ __all__ = [
     "JudgeMaker",
     "LegacyScale",
     "Limits",
+    "Look",
+    "LookVerdict",
     "Message",
     "MissingScores",
     "ModelCaller",
@@ -146,6 +149,7 @@ __all__ = [
     "ScoreSource",
     "ScriptFile",
     "ScriptMaker",
+    "StoppingRule",
     "TaskPromptVersion",
     "ToolName",
     "Trace",

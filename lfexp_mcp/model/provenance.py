@@ -22,6 +22,7 @@ from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.maker import JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.model.run_spec import RunSpec
 from lfexp_mcp.model.scale import Scale
+from lfexp_mcp.model.stopping import Look, StoppingRule
 
 PROVENANCE_KEY = "lfexp"
 """Where the provenance is in the metadata of an experiment."""
@@ -46,6 +47,14 @@ class RunPlan:
     """What scores it, as known at its beginning: the judges in the order of `scores`, then the scripts' functions."""
     part: DatasetPart | None = None
     """None for the whole dataset."""
+    stopping: StoppingRule | None = None
+    """None for a run that does not stop early."""
+
+    @classmethod
+    def of(cls, run_spec: RunSpec, makers: tuple[RunMaker, ...] = ()) -> "RunPlan":
+        """Return the plan of a run, scored by these makers."""
+        scores = run_spec.judged_scores
+        return cls(run_spec.item_count, run_spec.repeats, scores, makers, run_spec.part, run_spec.stopping)
 
     @property
     def judges(self) -> dict[str, JudgeMaker]:
@@ -77,7 +86,7 @@ class MissingScores:
 class RecordedStatus:
     """The status of a run as its newest worker left it in Langfuse for every machine to read."""
 
-    status: Literal["running", "completed", "failed", "cancelled"]
+    status: Literal["running", "completed", "stopped", "failed", "cancelled"]
     at: datetime
     plan: RunPlan
     succeeded: int = 0
@@ -88,6 +97,8 @@ class RecordedStatus:
     """Of all scores that the run has."""
     reason: str | None = None
     """Why it ended early."""
+    looks: tuple[Look, ...] = ()
+    """Those that its stopping rule has taken."""
 
 
 @dataclass(frozen=True, slots=True)

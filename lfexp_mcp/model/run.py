@@ -12,11 +12,13 @@ from pydantic import JsonValue
 
 from lfexp_mcp.model.provenance import Provenance, RunPlan
 from lfexp_mcp.model.score import EvaluatorFailure, Score
+from lfexp_mcp.model.stopping import Look
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
 
 ItemStatus = Literal["succeeded", "failed", "pending"]
-EndStatus = Literal["completed", "failed", "cancelled"]
-RunStatus = Literal["running", "completed", "failed", "cancelled", "unknown"]
+EndStatus = Literal["completed", "stopped", "failed", "cancelled"]
+"""`stopped`: by its stopping rule, with items left."""
+RunStatus = Literal["running", "completed", "stopped", "failed", "cancelled", "unknown"]
 """`unknown`: a run of another machine may be running or have died, or a run made by others may be incomplete."""
 
 
@@ -74,6 +76,8 @@ class RunRecord:
     """The status of the newest scoring of it, by `score_run`; None if there was none since it ran."""
     older_scores: frozenset[str] = frozenset()
     """Names of scores that are named with their makers, since newer ones have the plain name."""
+    looks: tuple[Look, ...] = ()
+    """Those that its stopping rule has taken, as far as they are known; only the last may have a verdict."""
 
     @property
     def part_shown(self) -> str | None:

@@ -12,6 +12,7 @@ from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.model.scale import Scale
+from lfexp_mcp.model.stopping import StoppingRule
 
 RUN_SPEC_FORMAT: Literal[1] = 1
 
@@ -125,6 +126,8 @@ class RunSpec(BaseModel):
     working_folder: Path
     """Where the task runs: the folder that its caller works in."""
     limits: Limits = Field(default_factory=Limits)
+    stopping: StoppingRule | None = None
+    """None for a run that does not stop early."""
     batch: bool = False
     """Whether judges are asked by the providers' batch endpoints."""
 

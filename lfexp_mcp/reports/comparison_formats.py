@@ -95,7 +95,7 @@ def _result(comparison: Comparison, figures: RunMetrics, record: RunRecord) -> J
 
 
 def _error(comparison: Comparison, record: RunRecord) -> JsonObject | None:
-    if record.status != "completed":
+    if record.status != "completed" and (record.status != "stopped" or comparison.gate is None):
         return {"name": "RunNotCompleted", "message": f"The run is {record.status}.", "is_regression": False}
     failed = [
         check

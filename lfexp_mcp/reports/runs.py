@@ -109,7 +109,18 @@ def _head(answer: RunAnswer) -> tuple[Block, ...]:
     where = f"Stored in {answer.experiment_url or answer.backend}"
     if answer.estimate is not None:
         return (head, *part, *scored_by, "A dry run: nothing was stored.", _estimate(answer.estimate))
-    return (head, *part, *progress, *scored_by, where)
+    return (head, *part, *progress, *_stopping(answer), *scored_by, where)
+
+
+def _stopping(answer: RunAnswer) -> tuple[Block, ...]:
+    stopping = answer.stopping
+    if stopping is None:
+        return ()
+    looks = stopping.looks or [f"Compared with {one_line(stopping.baseline)!r} while it runs; no look was taken yet."]
+    calls = f", about {stopping.calls_saved} calls to models" if stopping.calls_saved else ""
+    saved = (f"Saved: {stopping.items_saved} results{calls}.",) if stopping.items_saved else ()
+    ahead = (f"The next look is after {stopping.next_look} items.",) if stopping.next_look else ()
+    return (*map(one_line, looks), *ahead, *saved, f"Method: {stopping.method}.")
 
 
 def _estimate(estimate: RunEstimate) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.model import EvaluatorFailure, ModelCaller, ModelUsage, Provenance, ProviderName, Score
+from lfexp_mcp.model import EvaluatorFailure, Look, ModelCaller, ModelUsage, Provenance, ProviderName, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,14 @@ class RunScored(_Event):
     repeat: int = 0
     scores: tuple[Score, ...] = ()
     unscored: tuple[EvaluatorFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookTaken(_Event):
+    """The stopping rule has looked at the first items; if it has a verdict, the run stops next."""
+
+    event: Literal["look"] = "look"
+    look: Look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +213,7 @@ class RunEnded(_Event):
     """The worker is done: the run has ended, or, of a worker that only scores, the scoring."""
 
     event: Literal["run_ended"] = "run_ended"
-    status: Literal["completed", "failed", "cancelled"]
+    status: Literal["completed", "stopped", "failed", "cancelled"]
     cause: Literal["undelivered"] | None = None
     """Set where only Langfuse's acknowledgement is missing."""
     reason: str | None = None
@@ -219,6 +227,7 @@ Event = Annotated[
     | ItemEnded
     | ItemScored
     | RunScored
+    | LookTaken
     | StatusRecorded
     | ScoresStored
     | ScoresMissing

@@ -50,10 +50,9 @@ def build_record(
         run_scores=tuple(score for repeat in sorted(state.run_scored) for score in state.run_scored[repeat].scores),
         model_usage=dict(state.model_usage),
         warnings=(*run_spec.warnings, *_warnings(state, status, exit_reason)),
-        plan=None
-        if state.is_recorded
-        else RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, judges, run_spec.part),
+        plan=None if state.is_recorded else RunPlan.of(run_spec, judges),
         scoring=_scoring(state, status),
+        looks=tuple(state.looks),
     )
 
 

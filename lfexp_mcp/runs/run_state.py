@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lfexp_mcp.model import ModelCaller, ModelUsage, Score
+from lfexp_mcp.model import Look, ModelCaller, ModelUsage, Score
 from lfexp_mcp.runs.events import (
     BatchRecorded,
     Damaged,
@@ -14,6 +14,7 @@ from lfexp_mcp.runs.events import (
     ItemEnded,
     ItemScored,
     ItemStarted,
+    LookTaken,
     ModelsCalled,
     ProviderRetried,
     RunEnded,
@@ -50,6 +51,10 @@ class RunState:
     """How often each item's newest result was evaluated."""
     interrupted: set[ItemKey] = field(default_factory=set)
     """Running when an earlier worker died, and not ended since."""
+    looks: list[Look] = field(default_factory=list)
+    """Those that the stopping rule has taken; only the last may have a verdict."""
+    has_stopped: bool = False
+    """Whether a worker has ended the run by the verdict of a look; a resume goes on then."""
     stored: set[str] = field(default_factory=set)
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -116,6 +121,8 @@ class RunState:
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
+            case LookTaken():
+                self.looks.append(event.look)
             case StatusRecorded():
                 self.status_scores[event.score.id] = event.score
                 self.stored.discard(event.score.id)
@@ -141,6 +148,7 @@ class RunState:
                 self.executed = True
             case RunEnded():
                 self.loading, self.run_ended = False, event
+                self.has_stopped |= event.status == "stopped"
             case Damaged():
                 self.damaged_lines.append(event.line)
 

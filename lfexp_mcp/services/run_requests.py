@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, check_params
+from lfexp_mcp.model import EvaluatorChoice, ItemChoice, Limits, NextStep, ProviderName, check_params
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
 from lfexp_mcp.services.trace_filter import TracesArgument
@@ -214,6 +214,14 @@ class RunRequest(ScoringRequest):
         allow_inf_nan=False,
         description="Stop at this many failed items (1 and more), or at this share of them (below 1).",
     )
+    compare_with: str | None = Field(default=None, min_length=1, description="Baseline run.")
+    stop_when: Literal["decided"] | None = Field(
+        default=None,
+        description="`decided`: stops once primary_score is better or worse than in compare_with, or will not show "
+        "min_delta; items in random order.",
+    )
+    primary_score: str | None = Field(default=None, description="It decides.")
+    min_delta: float | None = Field(default=None, gt=0, lt=1, description="Of stop_when, on 0-1.")
     dry_run: bool = Field(
         default=False, description="Run two items, store nothing, and estimate calls, tokens and cost of the whole."
     )
@@ -271,11 +279,28 @@ class RunRequest(ScoringRequest):
             raise ValueError("a dry_run cannot be resumed: leave out dry_run or resume")
         if not self.run_name.strip():
             raise ValueError("run_name is blank")
+        return self._checked_stopping()
+
+    def _checked_stopping(self) -> "RunRequest":
+        if (self.compare_with is None) is not (self.stop_when is None):
+            raise ValueError("compare_with and stop_when belong together: pass both, or compare afterwards")
+        if self.compare_with is None:
+            if self.primary_score is not None or self.min_delta is not None:
+                raise ValueError("primary_score and min_delta are about stop_when; compare_runs takes them as well")
+            return self
+        if self.source_type == "live":
+            raise ValueError("stop_when needs items that compare_with has results of, which new `live` ones are not")
+        if self.compare_with == self.run_name:
+            raise ValueError("compare_with: it is this very run; name another")
+        if isinstance(self.items, ItemChoice) and self.items.run == self.compare_with:
+            raise ValueError("items chosen by the results of compare_with are no fair ground to compare with it on")
         return self
 
     def _checked_sweep(self, runs: int) -> "RunRequest":
         if not self.dataset or self.source_type == "live":
             raise ValueError("variants run over a dataset, not over `live` traces: pass the dataset")
+        if self.stop_when is not None:
+            raise ValueError("variants are compared with the first of them, which has no results yet: omit stop_when")
         if self.dry_run:
             raise ValueError("a dry_run is of one run: leave out variants, and pass what one of them has")
         if self.max_concurrency < runs:

@@ -11,6 +11,7 @@ from lfexp_mcp.model import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.runs.events import Warned
 from lfexp_mcp.worker.batches import batch_secret
 from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.early_stopping import EarlyStopping
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, PairEvaluator, ScriptItemEvaluator
@@ -79,6 +80,7 @@ def assemble(
         policy=ErrorPolicy(
             limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
         ),
+        early=EarlyStopping(run, recorder, stop),
         shared=SharedPlaces(run.folder, together, limits.max_concurrency) if together else None,
     )
 

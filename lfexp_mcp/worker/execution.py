@@ -10,6 +10,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Limits
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.worker.early_stopping import EarlyStopping
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.pending import PendingItem
@@ -37,6 +38,7 @@ class Execution:
     recorder: Recorder
     stop: Stop
     policy: ErrorPolicy
+    early: EarlyStopping
     shared: SharedPlaces | None = None
     """Set for a run that shares `max_concurrency` with others."""
 
@@ -54,9 +56,14 @@ class Execution:
             keepers.start_soon(self._keep_synced)
             with anyio.CancelScope() as running:
                 keepers.start_soon(self._watch, running, until_cancelled)
+                if self.early.is_active:
+                    items = iter(await self.early.begin(items))
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._run_next, items)
+                if self.stop.status == "stopped" and next(items, None) is None:
+                    # There was nothing left to stop: the run is complete, and has the verdict of a look.
+                    self.stop.withdraw()
                 if self.shared is not None:
                     self.folder.mark_executed()
                 if self.stop.status is None:
@@ -81,6 +88,7 @@ class Execution:
         ended = False
         try:
             await self._run_item(pending)
+            await self.early.count(pending)
             ended = True
         finally:
             if not ended:
@@ -107,11 +115,16 @@ class Execution:
             self.log.trim()
             if self.shared is not None:
                 self.shared.update()
-            if until_cancelled and self.folder.cancel_requested():
+            is_cancelled = until_cancelled and self.folder.cancel_requested()
+            is_late = limit is not None and CLOCK.monotonic() - started > limit
+            if is_cancelled:
                 self.stop.request("cancelled", CANCELLED)
-            if limit is not None and CLOCK.monotonic() - started > limit:
+            if is_late:
                 self.stop.request("failed", f"The run took longer than run_timeout={limit:g} s.")
-            if self.stop.status is not None and CLOCK.monotonic() - self.stop.since > self.limits.cancel_grace:
+            # What runs when its rule stops a run may end.
+            is_urgent = self.stop.status != "stopped" or is_cancelled or is_late
+            is_over = self.stop.status is not None and CLOCK.monotonic() - self.stop.since > self.limits.cancel_grace
+            if is_over and is_urgent:
                 running.cancel()
             await anyio.sleep(WATCH_INTERVAL_S)
 

@@ -94,7 +94,7 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
     run_evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.run_evaluators]
     judges = [judge.maker for judge in run_spec.judges]
     known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
-    plan = RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, known, run_spec.part)
+    plan = RunPlan.of(run_spec, known)
     results = sum(map(state.succeeded, state.ended)) if scores_only else 0
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),

@@ -49,9 +49,9 @@ def pending_items(
 ) -> Iterator[PendingItem]:
     """Yield what is to do, by repetition and then in the order of the items.
 
-    Items that were running when the process died come last: if one of their tasks killed it, the others are done before
-    it can do so again. In a confirmation a failure is final, unless nothing has succeeded: a task that fails by chance
-    must not get another chance there.
+    A run that may stop early goes by item instead. Items that were running when the process died come last: if one of
+    their tasks killed it, the others are done before it can do so again. In a confirmation a failure is final, unless
+    nothing has succeeded: a task that fails by chance must not get another chance there.
 
     Args:
         run_spec: What the run was asked to do.
@@ -60,21 +60,24 @@ def pending_items(
         needed: Returns the keys of the evaluators and judges of now that have not scored a result.
         scores_only: Leave out what the task would have to run for.
     """
-    known = list(items)
+    known, repeats = list(items), range(run_spec.repeats)
+    places = ((repeat, item) for repeat in repeats for item in known)
+    if run_spec.stopping is not None:
+        # Its looks are at whole items.
+        places = ((repeat, item) for item in known for repeat in repeats)
     is_final = run_spec.confirmation is not None and any(map(state.succeeded, state.ended))
     interrupted = state.interrupted | state.running.keys()
     last: list[PendingItem] = []
-    for repeat in range(run_spec.repeats):
-        for item in known:
-            pending = _pending(item, repeat, state, needed)
-            if pending is None or (scores_only and pending.result is None):
-                continue
-            if is_final and pending.result is None and (repeat, item.id) in state.ended:
-                continue
-            if (repeat, item.id) in interrupted:
-                last.append(pending)
-            else:
-                yield pending
+    for repeat, item in places:
+        pending = _pending(item, repeat, state, needed)
+        if pending is None or (scores_only and pending.result is None):
+            continue
+        if is_final and pending.result is None and (repeat, item.id) in state.ended:
+            continue
+        if (repeat, item.id) in interrupted:
+            last.append(pending)
+        else:
+            yield pending
     yield from last
 
 

@@ -100,7 +100,7 @@ class Run:
             group.start_soon(self._end_when_cancelled, group)
             if is_sent:
                 group.start_soon(settlement.delivery.run)
-                settlement.record_running(run.plan, scores_only=run.scores_only)
+                settlement.record_running(run.plan, run.state.looks, scores_only=run.scores_only)
             prices = await open_run_prices(gateway, run_spec, run.state)
             budget = open_budget(prices, run_spec, run.state)
             async with open_model_client(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
@@ -164,11 +164,11 @@ class Run:
 
     async def _settle(self, settlement: Settlement) -> str | None:
         """Deliver what is left, and record how the run ended; return why Langfuse does not have everything."""
-        if self._stop.status is not None:
+        if self._stop.status in ("failed", "cancelled"):
             await settlement.delivery.finish()
         else:
             undelivered = await settlement.settle()
-            if undelivered is not None:
+            if undelivered is not None and self._stop.status is None:
                 return undelivered
         state = await anyio.to_thread.run_sync(self._run.folder.read_state)
         is_recorded = await settlement.record_end(self._run.plan, state, self._end(None))

@@ -1,6 +1,6 @@
 """The end of a run: everything is delivered, Langfuse shows it, and how the run ended is recorded there."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -10,7 +10,17 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway import Gateway, connect, scoring_score_id, status_score, status_score_id
 from lfexp_mcp.groups import open_group
-from lfexp_mcp.model import RUN_MAKERS, MissingScores, Provenance, RecordedStatus, RunMaker, RunPlan, RunSpec, Score
+from lfexp_mcp.model import (
+    RUN_MAKERS,
+    Look,
+    MissingScores,
+    Provenance,
+    RecordedStatus,
+    RunMaker,
+    RunPlan,
+    RunSpec,
+    Score,
+)
 from lfexp_mcp.runs.events import RunEnded, ScoresMissing, StatusRecorded, Warned, WriteRefused
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalWriter
@@ -91,9 +101,9 @@ class Settlement:
             return None
         return await anyio.to_thread.run_sync(self._give_up, missing) if missing else None
 
-    def record_running(self, plan: RunPlan, *, scores_only: bool) -> None:
-        """Record that the run, or a scoring of it, is running."""
-        recorded = RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers)
+    def record_running(self, plan: RunPlan, looks: Sequence[Look] = (), *, scores_only: bool) -> None:
+        """Record that the run, or a scoring of it, is running, after the looks that were taken at it."""
+        recorded = RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers, looks=tuple(looks))
         self._record(recorded, self._status_id(plan, scores_only=scores_only))
 
     async def record_end(self, plan: RunPlan, state: RunState, end: RunEnded) -> bool:
@@ -119,6 +129,7 @@ class Settlement:
                 unscored=_missing_scores(state, plan if state.scores_only else None),
                 makers=_makers(state),
                 reason=end.reason,
+                looks=tuple(state.looks),
             )
             self._record(recorded, identity)
         return await self.delivery.finish()
@@ -230,7 +241,7 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         if undelivered is None:
             accepted = state.scorer if state.scores_only else state.accepted
             plan = accepted.provenance.plan if accepted else None
-            plan = plan or RunPlan(run_spec.item_count, run_spec.repeats, run_spec.judged_scores, part=run_spec.part)
+            plan = plan or RunPlan.of(run_spec)
             end = RunEnded(status="completed") if is_done else state.run_ended or DIED
             undelivered = None if await settlement.record_end(plan, state, end) else UNDELIVERED
         group.cancel_scope.cancel()

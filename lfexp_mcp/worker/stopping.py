@@ -16,20 +16,24 @@ class Stop:
     """The first reason to stop a run.
 
     Attributes:
-        status: How the run ends; None as long as there is no reason to stop.
+        status: How the run ends, `stopped` if by its stopping rule; None as long as there is no reason to stop.
         reason: A sentence for the user.
         since: When it was requested, by `CLOCK.monotonic`.
     """
 
     def __init__(self) -> None:
-        self.status: Literal["failed", "cancelled"] | None = None
+        self.status: Literal["stopped", "failed", "cancelled"] | None = None
         self.reason = ""
         self.since = 0.0
 
-    def request(self, status: Literal["failed", "cancelled"], reason: str) -> None:
+    def request(self, status: Literal["stopped", "failed", "cancelled"], reason: str) -> None:
         """Stop the run, unless something else already has."""
         if self.status is None:
             self.status, self.reason, self.since = status, reason, CLOCK.monotonic()
+
+    def withdraw(self) -> None:
+        """Go on as if nothing had stopped the run."""
+        self.status, self.reason = None, ""
 
     def request_failed(self, cause: str) -> None:
         """Stop the run for a cause that the user can fix."""

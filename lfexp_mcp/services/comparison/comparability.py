@@ -17,6 +17,7 @@ from lfexp_mcp.model import (
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.comparison.missing_data import MissingReason, count_reasons
 from lfexp_mcp.services.comparison.run_pair import RunPair
+from lfexp_mcp.services.comparison.stopping import stopped_part
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 
 MAX_SHOWN_CHARS = 40
@@ -112,6 +113,8 @@ def _statuses(pair: RunPair) -> Iterator[ComparabilityIssue]:
     for values in (pair.baseline, pair.run):
         if values.record.status != "completed":
             message = f"Run {values.name!r} is {values.record.status}: missing results may change the comparison."
+            if part := stopped_part(values.record):
+                message = f"Run {values.name!r} is a part, {part}: what it shows is of these alone."
             yield _issue(pair, "status", message)
 
 

@@ -15,6 +15,7 @@ from lfexp_mcp.services.comparison.missing_data import (
 )
 from lfexp_mcp.services.comparison.run_metrics import error_rate_delta
 from lfexp_mcp.services.comparison.run_pair import RunPair
+from lfexp_mcp.services.comparison.stopping import Stopping, stopped_part
 from lfexp_mcp.statistics.significance import ALPHA
 
 
@@ -52,6 +53,8 @@ class GateInput:
     part: str | None = None
     """The part of the dataset that the run is about; see `RunPlan.part_shown`."""
     baseline_part: str | None = None
+    decided: str | None = None
+    """The score by which the run's stopping rule stopped it, compared with this very baseline."""
 
 
 def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMetrics) -> GateInput:
@@ -78,13 +81,16 @@ def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMet
     # A score of that name takes precedence.
     measures.setdefault(ERROR_RATE, error_rate)
     baseline, run = pair.baseline.record, pair.run.record
+    stopping = Stopping.of(pair)
+    decided = stopping.rule.score if stopping is not None and stopping.look is not None else None
     return GateInput(
         run=run.run_name,
         status=run.status,
         baseline_status=baseline.status,
-        part=run.part_shown,
+        part=run.part_shown or stopped_part(run),
         baseline_part=baseline.part_shown,
         measures=measures,
+        decided=decided,
     )
 
 
@@ -105,11 +111,20 @@ def _measure(pair: RunPair, score: str, mean: float | None, compared: ScoreCompa
     return replace(
         measure,
         delta=compared.delta,
-        missing_pairs=missing_pairs(pair, score),
+        missing_pairs=_looked_at(pair, score) or missing_pairs(pair, score),
         unfair=compared.reason if compared.verdict == "not comparable" else None,
         verdict=_tested(compared, compared.p_adjusted) if _has_direction(pair, score) else None,
         verdict_alone=_tested(compared, compared.p),
     )
+
+
+def _looked_at(pair: RunPair, score: str) -> MissingData | None:
+    """What is missing of the verdict that stopped a run: none of the items that it did not come to."""
+    stopping = Stopping.of(pair)
+    if stopping is None or stopping.look is None or score != stopping.rule.score:
+        return None
+    look = stopping.look
+    return MissingData("items", present=look.pairs, unscored=look.items - look.pairs)
 
 
 def _tested(compared: ScoreComparison, p: float | None) -> ScoreVerdict:

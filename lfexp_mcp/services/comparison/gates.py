@@ -28,6 +28,9 @@ _COMPARE: dict[Comparator, Callable[[float, float], bool]] = {
 def check_gate(conditions: Sequence[Condition], runs: Sequence[GateInput], known: Sequence[str]) -> Gate:
     """Check every condition for every run.
 
+    A run that its stopping rule ended has a verdict by one score: conditions on that verdict follow it, and one that it
+    is worse fails the gate. All others are undecided, as of any part of a run.
+
     A condition is undecided, and the gate does not pass, if the run (or the baseline, for a difference) is not
     completed, if the value does not exist or cannot be compared fairly, if a result is pending, if more than
     `MAX_MISSING_SHARE` of the values are missing because results failed, were not scored or are not in both runs, or if
@@ -91,9 +94,11 @@ def _misfit(condition: Threshold, scale: Scale) -> str | None:
 
 
 def _check(condition: Condition, run: GateInput) -> GateCheck:
-    if run.status != "completed":
+    is_decided = run.status == "stopped" and run.decided is not None and isinstance(condition, NotWorse)
+    if run.status != "completed" and not is_decided:
         return _undecided(condition, run, f"the run is {run.status}; a gate needs a completed one.")
-    if (isinstance(condition, NotWorse) or condition.delta) and run.baseline_status != "completed":
+    is_relative = isinstance(condition, NotWorse) or condition.delta
+    if is_relative and run.baseline_status != "completed":
         return _undecided(condition, run, f"the baseline is {run.baseline_status}; a gate needs a completed one.")
     return _check_worse(condition, run) if isinstance(condition, NotWorse) else _check_threshold(condition, run)
 

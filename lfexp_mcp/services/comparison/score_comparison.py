@@ -11,8 +11,16 @@ from lfexp_mcp.services.comparison.candidates import Candidates, Place
 from lfexp_mcp.services.comparison.comparability import script_change
 from lfexp_mcp.services.comparison.missing_data import worst_case_delta
 from lfexp_mcp.services.comparison.run_pair import RunPair
+from lfexp_mcp.services.comparison.stopping import Stopping, verdict_of_stop
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA, PairedResult, PairedVerdict, compare_pairs, conclude
+from lfexp_mcp.statistics.paired import (
+    DEFAULT_MIN_DELTA,
+    Conclusion,
+    PairedResult,
+    PairedVerdict,
+    compare_pairs,
+    conclude,
+)
 from lfexp_mcp.statistics.power import items_ratio
 from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors
 
@@ -77,6 +85,9 @@ def _compare_run(
     baseline, run = pair.baseline.record, pair.run.record
     candidates = candidates.including(baseline).including(run)
     present = [score for score in scores if any(score in each.interpretations for each in (pair.baseline, pair.run))]
+    stopping = Stopping.of(pair)
+    if stopping is not None:
+        primary_score = stopping.rule.score
     compared: dict[str, ScoreComparison] = {}
     for is_primary in (True, False):
         tests = [_test(pair, score, issues, min_delta) for score in present if (score == primary_score) is is_primary]
@@ -88,7 +99,7 @@ def _compare_run(
             home = homes.get(place.home.id) if place.home else None
             if home is not None and _is_no_worse(pair.baseline, home, test.score, measured):
                 place = replace(place, choices=1)
-            compared[test.score] = _compared(test, factor or 1.0, place)
+            compared[test.score] = _compared(test, factor or 1.0, place, stopping)
     return [compared[score] for score in present]
 
 
@@ -125,7 +136,7 @@ def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], pai
     return "" if pairs else "No item is scored in both runs."
 
 
-def _compared(test: _Test, factor: float, place: Place) -> ScoreComparison:
+def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | None) -> ScoreComparison:
     pair, score, result = test.pair, test.score, test.result
     if result is None:
         return ScoreComparison(
@@ -136,10 +147,16 @@ def _compared(test: _Test, factor: float, place: Place) -> ScoreComparison:
             pairs=len(test.pairs),
             margin=test.margin,
         )
+    if stopping is not None and stopping.look is not None and score == stopping.rule.score:
+        return verdict_of_stop(stopping, stopping.look, pair.values(score), place)
     has_scale = pair.has_scale(score)
     measured = None if has_scale else pair.run.interpretations.get(score)
-    conclusion = conclude(result, test.margin, _levels(measured, factor, place))
-    reasons = [conclusion.reason, *_candidacy(place, conclusion.verdict)]
+    conclusion, p = conclude(result, test.margin, _levels(measured, factor, place, stopping)), result.p
+    if stopping is not None and stopping.number is None:
+        conclusion, p = Conclusion("inconclusive", ""), None
+    elif stopping is not None and p is not None:
+        p = min(1.0, p * ALPHA / stopping.level(ALPHA))
+    reasons = [conclusion.reason, *([stopping.note] if stopping else ()), *_candidacy(place, conclusion.verdict)]
     worst_case = worst_case_delta(pair, score) if has_scale else None
     if worst_case is not None:
         reasons.append(
@@ -152,13 +169,13 @@ def _compared(test: _Test, factor: float, place: Place) -> ScoreComparison:
         score=score,
         run=pair.run.name,
         verdict=_verdict(conclusion.verdict, measured),
-        reason=" ".join(reasons),
+        reason=" ".join(filter(None, reasons)),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
         mean=result.second_mean,
         delta=result.delta,
         interval=conclusion.interval,
-        p=result.p,
+        p=p,
         p_adjusted=conclusion.p_adjusted,
         candidate=place.rank,
         equivalent_within=conclusion.equivalent_within,
@@ -186,16 +203,19 @@ def _candidacy(place: Place, verdict: PairedVerdict) -> Iterator[str]:
     yield f"{text}."
 
 
-def _levels(measured: ScoreInterpretation | None, factor: float, place: Place) -> Levels:
+def _levels(measured: ScoreInterpretation | None, factor: float, place: Place, stopping: Stopping | None) -> Levels:
     """The levels of a test: that a run is better counts by its place, whichever direction that is.
 
     Args:
         measured: How the score is read, if it has no scale.
         factor: By how much p counts for other scores.
         place: The run's place among the candidates.
+        stopping: The run's stopping rule; its looks share the level.
     """
     level = ALPHA / factor
     chosen = level / place.factor
+    if stopping is not None:
+        level, chosen = stopping.level(level), stopping.level(chosen)
     lower = measured.lower_is_better if measured is not None else False
     return Levels(rise=level if lower else chosen, fall=level if lower is False else chosen)
 

@@ -13,12 +13,14 @@ from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageEr
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec, param_changes
-from lfexp_mcp.runs.events import Event
+from lfexp_mcp.runs.baseline import write_baseline
+from lfexp_mcp.runs.events import Event, LookTaken
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.earlier_results import events_of
+from lfexp_mcp.services.experiments.early_stopping import check_rule, make_stoppable
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -58,6 +60,8 @@ class PreparedRun:
     """With what its results are to be scored; None for a run whose task is to run."""
     against: Mapping[ItemKey, JsonValue] | None = None
     """The outputs of another run that a pairwise judge compares with."""
+    baseline: Mapping[str, float] | None = None
+    """The values that the looks of a stopping rule compare with, by item id."""
 
     def with_notes(self, notes: Sequence[str]) -> "PreparedRun":
         """Return the run with more for its reader to know."""
@@ -77,6 +81,8 @@ class PreparedRun:
         if self.is_new and self.folder.has_started():
             raise _exists(run_name, dataset, resume_step(dataset, run_name))
         if self.scoring is None or self.is_recorded:
+            if self.baseline is not None:
+                write_baseline(self.folder, self.baseline)
             self.folder.write_run_spec(self.run_spec, self.items, is_new=self.is_new or self.is_recorded)
         if self.scoring is not None:
             self.folder.write_scoring(self.scoring, self.items, self.against)
@@ -167,13 +173,17 @@ async def _prepare_new(
         )
     if experiment is None:
         chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
-        return PreparedRun(folder, await _new_run_spec(ws, request, dataset, chosen, heads), chosen.items)
+        run_spec = await _new_run_spec(ws, request, dataset, chosen, heads)
+        if request.compare_with is None:
+            return PreparedRun(folder, run_spec, chosen.items)
+        stoppable = await make_stoppable(ws, request, run_spec, chosen.items)
+        return PreparedRun(folder, stoppable.run_spec, stoppable.items, baseline=stoppable.values)
     record = await read_recorded_run(ws, dataset.name, request.run_name)
     results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
     part = record.plan.part if record.plan else None
     chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})
     run_spec = await _new_run_spec(ws, request, dataset, chosen, heads, record)
-    earlier = events_of(results, state)
+    earlier = [*events_of(results, state), *(LookTaken(look=look) for look in record.looks if not state.looks)]
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
     known = state.is_recorded
@@ -218,6 +228,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
         }
         before = before.model_copy(update=changes)
     _check_params(request, before.params)
+    check_rule(request, before.stopping)
     run_spec = await resolve_prompts(ws, request, before, dataset, items, await read_journal(ws, folder))
     run_spec = await _with_request(ws, request, run_spec)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
@@ -247,6 +258,7 @@ async def _new_run_spec(
     params = (provenance.params if provenance else None) or {}
     if record is not None:
         _check_params(request, params if provenance else None)
+        check_rule(request, record.plan.stopping if record.plan else None)
     run_spec = RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
@@ -259,6 +271,7 @@ async def _new_run_spec(
         part=chosen.part,
         experiments=tuple(heads),
         params=params if record is not None else request.params or {},
+        stopping=record.plan.stopping if record and record.plan else None,
         working_folder=working_folder(),
     )
     run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)

@@ -170,7 +170,13 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
     if plan is None:
         return await _compare_with_dataset(ws, record)
     status = _status_of(recorded.status) if recorded else "unknown"
-    record = replace(record, status=status, plan=plan, total_items=max(plan.results, len(record.items)))
+    record = replace(
+        record,
+        status=status,
+        plan=plan,
+        total_items=max(plan.results, len(record.items)),
+        looks=recorded.looks if recorded else (),
+    )
     if status == "unknown":
         return record.with_warning(NO_END)
     return record.with_warning(recorded.reason) if recorded and recorded.reason else record

@@ -294,6 +294,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         warnings=(*record.warnings, *journal.warnings),
         plan=_plan(journal, items) if is_own else record.plan,
         scoring=journal.scoring,
+        looks=journal.looks if is_own else record.looks,
     )
     additions = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((results, "result"), (scores, "score")) if n]
     if not additions:

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ModelUse, RunAnswer, RunState, total_cost
+from lfexp_mcp.answers.run import ModelUse, RunAnswer, RunState, StoppingAnswer, total_cost
 from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
@@ -25,6 +25,7 @@ from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judg
 from lfexp_mcp.services.runs.read_run import named
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.sequential import METHOD
 
 S = TypeVar("S", bound=RunState)
 
@@ -127,9 +128,32 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         models=models,
         cost_usd=total_cost(models),
         errors=summary.errors,
+        stopping=_stopping(record),
         warnings=[*record.warnings, *summary.warnings, *(judge.advice for judge in outdated)],
         log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
         next=_next_steps(record, undelivered, follower, outdated),
+    )
+
+
+def _stopping(record: RunRecord) -> StoppingAnswer | None:
+    rule = record.plan.stopping if record.plan else None
+    if rule is None:
+        return None
+    verdict = record.looks[-1].verdict if record.looks else None
+    done = sum(item.status != "pending" for item in record.items)
+    saved = max(record.total_items - done, 0) if record.status == "stopped" else 0
+    calls = sum(usage.calls for usage in record.model_usage.values())
+    ahead = () if verdict or record.status == "completed" else rule.sizes[len(record.looks) : -1]
+    return StoppingAnswer(
+        baseline=rule.baseline,
+        score=rule.score,
+        min_delta=rule.min_delta,
+        verdict=verdict,
+        looks=[look.describe(rule) for look in record.looks],
+        next_look=next(iter(ahead), None),
+        items_saved=saved,
+        calls_saved=round(calls / done * saved) if calls and done else None,
+        method=METHOD,
     )
 
 
@@ -141,7 +165,7 @@ def combine_states(kind: type[S], run_name: str, states: Sequence[RunState]) -> 
         run_name: What they are called together.
         states: Those of the runs.
     """
-    order: tuple[RunStatus, ...] = ("running", "unknown", "failed", "cancelled", "completed")
+    order: tuple[RunStatus, ...] = ("running", "unknown", "failed", "cancelled", "stopped", "completed")
     first = states[0]
     return kind(
         status=min((state.status for state in states), key=order.index),
@@ -227,6 +251,11 @@ def _next_steps(
     again = scorer.provenance.plan.makers if scorer and scorer.provenance.plan else ()
     failures = [one for item in record.items for one in item.unscored if one.name not in record.older_scores]
     of_scoring = [one for one in failures if any(maker.is_same(one.maker) for maker in again)]
+    rule = record.plan.stopping if record.plan else None
+    if record.status == "stopped" and rule is not None:
+        compared: dict[str, JsonValue] = {"dataset": record.dataset, "runs": [rule.baseline, record.run_name]}
+        why = "See the verdict of the stop, with its interval."
+        steps.append(NextStep("compare_runs", {**compared, "primary_score": rule.score}, why))
     if follower and record.scoring is not None and (record.scoring != "completed" or of_scoring):
         steps += _score_steps(record, follower.folder.scoring())
     bare = nothing_scores(record)
@@ -271,6 +300,8 @@ def _score_steps(record: RunRecord, scoring: RunSpec | None) -> list[NextStep]:
 def _resume_step(record: RunRecord, run_spec: RunSpec | None, judges: list[JsonValue], *, bare: bool) -> NextStep:
     """Propose a resume with what it does not keep by itself: the limits, and all of a run of another machine."""
     why = "Resume: run what is missing or failed, score what is not, send what Langfuse has not acknowledged."
+    if record.status == "stopped":
+        why = "Go on to the items that are left. The verdict of the stop stands."
     if run_spec is None:
         why += " It was started on another machine: name the scripts and judges that it had."
     arguments = _kept_by_no_resume(run_spec)

@@ -1,0 +1,134 @@
+"""Take the looks of a run's stopping rule, and stop the run at the first that has a verdict."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
+
+import anyio.to_thread
+
+from lfexp_mcp.model import Look, RunSpec
+from lfexp_mcp.runs.baseline import read_baseline
+from lfexp_mcp.runs.events import LookTaken, Warned
+from lfexp_mcp.runs.record import build_record, build_result
+from lfexp_mcp.scores.interpretation import interpret_scores
+from lfexp_mcp.statistics.sequential import take_look
+from lfexp_mcp.worker.loading import LoadedRun
+from lfexp_mcp.worker.pending import PendingItem
+from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.stopping import Stop
+
+LEFT = "The other items are pending. A resume runs them; this verdict stands."
+NOT_TAKEN = "The look at the first {items} items was not taken, and the run will not stop early: {why}."
+
+
+class EarlyStopping:
+    """Looks at the first items of a run's order as soon as all of them are done, whichever items ended before them.
+
+    Args:
+        run: The run.
+        recorder: Journals the looks, each before it takes effect, so that none is taken twice.
+        stop: Stops the run.
+    """
+
+    def __init__(self, run: LoadedRun, recorder: Recorder, stop: Stop) -> None:
+        self._run = run
+        self._rule = run.run_spec.stopping
+        self._recorder = recorder
+        self._stop = stop
+        self._baseline = read_baseline(run.folder) if self._rule is not None and not run.scores_only else {}
+        self._order = [item.id for item in run.items if item.id in self._baseline]
+        self._left: Counter[str] = Counter()
+        """Results that each item still lacks."""
+        self._done = 0
+        """Items of the order that are done, with all before them."""
+        self._taken = len(run.state.looks)
+        self._is_looking = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run may stop early."""
+        return bool(self._baseline)
+
+    async def begin(self, pending: Iterable[PendingItem]) -> list[PendingItem]:
+        """Take the looks that are due before anything is run, and return what is to be run.
+
+        A verdict that a worker did not live to carry out is carried out first; one that stopped the run before is not
+        taken again.
+        """
+        items = list(pending)
+        self._left.update(each.item.id for each in items)
+        looks, verdict = self._run.state.looks, None
+        if looks and looks[-1].verdict is not None:
+            self._order, verdict = [], looks[-1]
+        if verdict is not None and not self._run.state.has_stopped:
+            self._request_stop(verdict)
+        await self._look_if_due()
+        return items
+
+    async def count(self, pending: PendingItem) -> None:
+        """Count a result that has ended, with its scores."""
+        self._left[pending.item.id] -= 1
+        await self._look_if_due()
+
+    async def _look_if_due(self) -> None:
+        while self._done < len(self._order) and self._left[self._order[self._done]] <= 0:
+            self._done += 1
+        if self._is_looking:
+            return
+        self._is_looking = True
+        while self._stop.status is None and self._is_due():
+            await self._look()
+        self._is_looking = False
+
+    def _is_due(self) -> bool:
+        # At the last size there is nothing left to stop.
+        return self._rule is not None and any(self._done >= size for size in self._rule.sizes[self._taken : -1][:1])
+
+    async def _look(self) -> None:
+        taken = await anyio.to_thread.run_sync(self._take)
+        if isinstance(taken, str):
+            self._order, self._done = [], 0
+            self._recorder.note(Warned(text=taken))
+            return
+        self._taken = taken.number
+        self._recorder.note(LookTaken(look=taken))
+        await anyio.to_thread.run_sync(self._recorder.sync)
+        if taken.verdict is not None:
+            self._request_stop(taken)
+
+    def _take(self) -> Look | str:
+        """Take the next look, by what the journal has; return why it cannot be taken."""
+        rule, run_spec = self._rule, self._run.run_spec
+        if rule is None:
+            raise ValueError("the run has no stopping rule")
+        size = rule.sizes[self._taken]
+        values = self._values(run_spec, self._order[:size], rule.score)
+        if isinstance(values, str):
+            return NOT_TAKEN.format(items=size, why=values)
+        pairs = [(self._baseline[item_id], value) for item_id, value in values.items()]
+        missing = [self._baseline[item_id] for item_id in self._order[:size] if item_id not in values]
+        return take_look(rule, self._taken + 1, pairs, missing)
+
+    def _values(self, run_spec: RunSpec, item_ids: list[str], score: str) -> dict[str, float] | str:
+        """The canonical values of the first items, or why they cannot be compared."""
+        state = self._run.folder.read_state()
+        items = {item.id: item for item in self._run.items}
+        keys = product(item_ids, range(run_spec.repeats))
+        results = tuple(build_result(items[item_id], repeat, state) for item_id, repeat in keys)
+        record = build_record(run_spec, results, state, "running")
+        how = interpret_scores(record, run_spec.score_scales).get(score)
+        if how is None:
+            return f"none of them has a score {score!r}"
+        if not how.is_canonical or how.mixed:
+            return f"{score!r} has {'several makers' if how.mixed else 'no scale'}"
+        found: dict[str, list[float]] = {}
+        for result in results:
+            for each in result.scores:
+                value = how.canonical(each) if how.counts(each) else None
+                if value is not None:
+                    found.setdefault(result.item_id, []).append(value)
+        return {item_id: sum(values) / len(values) for item_id, values in found.items()}
+
+    def _request_stop(self, look: Look) -> None:
+        if self._rule is not None:
+            self._stop.request("stopped", f"{look.describe(self._rule)} {LEFT}")
