@@ -6,6 +6,7 @@ error result, the shell into lines and an exit code.
     LfexpError
     ├── UsageError                 the call cannot be carried out as asked
     │   ├── NotFoundError          no such dataset, run, item or judge
+    │   ├── CursorError            a cursor is not one of the list asked for
     │   ├── RunExistsError         the run name has items already, or is at work
     │   ├── ScriptError            a task or evaluator script cannot be used
     │   ├── JudgeError             a judge or a prompt as task, or its model, cannot be used
@@ -64,7 +65,15 @@ class UsageError(LfexpError):
 
 
 class NotFoundError(UsageError):
-    """Something that the call names does not exist."""
+    """Something that the call names does not exist.
+
+    Attributes:
+        name: The name that was asked for; None where the error is not about one name.
+        near: The names that may be meant, the nearest first.
+    """
+
+    name: str | None = None
+    near: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -85,7 +94,9 @@ class NotFoundError(UsageError):
         candidates = [each for each in names if each not in numbered] if len(numbered) > PROPOSED_AT_MOST else names
         near = difflib.get_close_matches(name, candidates, n=PROPOSED_AT_MOST, cutoff=LIKENESS)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {name_some(names)}."
-        return cls(f"There is no {kind} named {name!r}. {hint} {advice}".rstrip(), next=next)
+        error = cls(f"There is no {kind} named {name!r}. {hint} {advice}".rstrip(), next=next)
+        error.name, error.near = name, tuple(near)
+        return error
 
 
 LIKENESS = 0.7
@@ -103,6 +114,10 @@ def name_some(names: Sequence[object]) -> str:
     named = ", ".join(map(repr, names[:NAMED_AT_MOST])) or "none"
     rest = len(names) - NAMED_AT_MOST
     return f"{named} and {rest} more" if rest > 0 else named
+
+
+class CursorError(UsageError):
+    """A cursor is not one of the list asked for; without it, the list is shown from its start."""
 
 
 class RunExistsError(UsageError):

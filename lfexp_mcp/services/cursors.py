@@ -2,7 +2,7 @@
 
 import re
 
-from lfexp_mcp.errors import UsageError
+from lfexp_mcp.errors import CursorError
 
 _CURSOR = re.compile(r"from-(\d{1,9})(?:-([0-9a-f]{8}))?")
 
@@ -21,7 +21,7 @@ def read_cursor(cursor: str | None, digest: str = "") -> int:
     """Decode a cursor; None is the start of the list.
 
     Raises:
-        UsageError: `write_cursor` did not write it, or wrote it for another list.
+        CursorError: `write_cursor` did not write it, or wrote it for another list.
     """
     if cursor is None:
         return 0
@@ -29,7 +29,7 @@ def read_cursor(cursor: str | None, digest: str = "") -> int:
     if match is None:
         raise invalid_cursor(cursor)
     if (match[2] or "") != digest:
-        raise UsageError(
+        raise CursorError(
             f"Cursor {cursor!r} is of another filter or order: pass the same as in the call that gave it, or omit "
             "cursor to start over."
         )
@@ -45,17 +45,17 @@ def check_cursor(start: int, total: int, what: str) -> None:
         what: Their name, such as `items`.
 
     Raises:
-        UsageError: The list is shorter.
+        CursorError: The list is shorter.
     """
     if start and start >= total:
-        raise UsageError(
+        raise CursorError(
             f"Cursor {write_cursor(start)!r} is past the end: there are {total} {what}. Pass an earlier one, or omit "
             "cursor to start over."
         )
 
 
-def invalid_cursor(cursor: str) -> UsageError:
+def invalid_cursor(cursor: str) -> CursorError:
     """Make the error for a cursor that its list did not return."""
-    return UsageError(
+    return CursorError(
         f"Invalid cursor {cursor!r}: pass `next_cursor` of the previous answer, or omit cursor to start over."
     )

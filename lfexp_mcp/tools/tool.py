@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, cast, get_args
@@ -13,10 +13,10 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, WithJsonSchema, create_model
 
 from lfexp_mcp.answers.base import Answer, ErrorAnswer, ErrorDetail
-from lfexp_mcp.errors import LfexpError, UnreachableError, UsageError
+from lfexp_mcp.errors import CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
 
@@ -123,13 +123,27 @@ class ExperimentTool(Tool):
             with anyio.move_on_after(limit) as scope:
                 answer: Answer = await super().run(arguments, context)
         except ToolError as error:
-            return error_result(self._explain(error))
+            failure = self._explain(error)
+            failure.next = (*self._corrected(failure, arguments), *failure.next)
+            return error_result(failure)
         if scope.cancelled_caught:
             again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
             return error_result(not_in_time(limit, again))
         has_room = arguments.get("detail") == "full" or arguments.get(self.whole_by or "") is not None
         result = answer_result(answer, has_room=has_room)
         return self.fn_metadata.convert_result(result) if convert_result else result
+
+    def _corrected(self, error: LfexpError, arguments: Mapping[str, JsonValue]) -> Iterator[NextStep]:
+        """Yield this very call without its mistake, where the error tells what is meant."""
+        tool = cast("ToolName", self.name)
+        if isinstance(error, CursorError):
+            others = {name: value for name, value in arguments.items() if name != "cursor"}
+            yield NextStep(tool, others, "Start over.")
+        elif isinstance(error, NotFoundError) and error.near:
+            replaced = {name: _replaced(value, error.name, error.near[0]) for name, value in arguments.items()}
+            # A name that stands twice may be right in one place.
+            if sum(replaced[name] != value for name, value in arguments.items()) == 1:
+                yield NextStep(tool, replaced, f"If {error.near[0]!r} is meant.")
 
     def _explain(self, error: ToolError) -> LfexpError:
         """Return the error of ours that the SDK wrapped, or state in our words which arguments are wrong.
@@ -143,6 +157,12 @@ class ExperimentTool(Tool):
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
             return UsageError(refusal(cause, self.fn_metadata.arg_model.model_fields))
         raise error
+
+
+def _replaced(value: JsonValue, name: str | None, right: str) -> JsonValue:
+    if isinstance(value, list):
+        return [right if each == name else each for each in value]
+    return right if value == name else value
 
 
 def answer_result(answer: Answer, *, has_room: bool = False) -> CallToolResult:

@@ -99,9 +99,20 @@ async def test_an_unknown_dataset_is_answered_with_the_names_near_it(
     assert refusal.error.code == "not_found"
     assert "'bad imput'" in refusal.error.message
     assert f"Did you mean '{dataset}'" in refusal.error.message
+    corrected = {"run_name": "r", "dataset": dataset, "task_script": task}
+    assert (refusal.next[0].tool, refusal.next[0].arguments) == ("run_experiment", corrected)
     for tool in ("list_runs", "get_run", "analyze_run", "cancel_run"):
         arguments = {} if tool == "list_runs" else {"run_name": "r"}
         assert "'bad imput'" in (await caller.refusal(tool, dataset="bad imput", **arguments)).error.message
+
+
+@pytest.mark.anyio
+async def test_a_misspelt_name_that_stands_in_two_places_is_not_corrected_for_the_caller(
+    caller: Caller, dataset: str
+) -> None:
+    refusal = await caller.refusal("get_run", run_name="bad imput", dataset="bad imput")
+    assert f"Did you mean '{dataset}'" in refusal.error.message
+    assert "get_run" not in {step.tool for step in refusal.next}
 
 
 @pytest.mark.anyio

@@ -254,9 +254,14 @@ def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextSt
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
         further = {**given, "show_failures": True, "cursor": write_cursor(end)}
         steps.append(NextStep("analyze_run", further, "List further failing items."))
+    errored = next((item for item in found.record.items if item.status == "failed"), None)
     if found.failures:
         lowest = {**run, "item_id": found.failures[0].item.item_id}
         steps.append(NextStep("get_run", lowest, "Read the lowest item in full."))
+    elif errored is not None:
+        steps.append(
+            NextStep("get_run", {**run, "item_id": errored.item_id}, "Read an item whose task failed in full.")
+        )
     why = "Read what humans wrote before digging into single items."
     if found.disagreements:
         why = "Humans and judges differ: read what the humans wrote."

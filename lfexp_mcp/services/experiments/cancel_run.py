@@ -1,11 +1,14 @@
 """Stopping runs."""
 
+from collections.abc import Iterator
+
 import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunState
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
@@ -47,10 +50,10 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
             return describe_launch(ws, launch, cancelled=True)
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
-        raise NotFoundError(
-            f"Run {run_name!r} of dataset {dataset!r} is not running on this machine. One that runs on another machine "
-            "has to be cancelled there.",
-            next=[list_runs_step(dataset)],
+        known = [run_spec.run_name for run_spec in _runs_here(ws, dataset)]
+        advice = "A run of another machine has to be cancelled there."
+        raise NotFoundError.of(
+            f"run of dataset {dataset!r} on this machine", run_name, known, advice, next=[list_runs_step(dataset)]
         )
     was_running = folder.is_running()
     if was_running:
@@ -83,14 +86,16 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
 
 def _variants(ws: Workspace, dataset: str, sweep: str) -> list[str]:
     """The names of the runs of a sweep on this machine, those that are being launched included."""
-    here = (ws.gateway.backend.url, ws.gateway.public_key)
-    started = [
-        run_spec.run_name
-        for _, run_spec in ws.runs.started()
-        if (run_spec.variant_of, run_spec.dataset_name) == (sweep, dataset)
-        and (run_spec.base_url, run_spec.public_key) == here
-    ]
+    started = [run_spec.run_name for run_spec in _runs_here(ws, dataset) if run_spec.variant_of == sweep]
     return list(dict.fromkeys([*ws.launches.variants_of(dataset, sweep), *started]))
+
+
+def _runs_here(ws: Workspace, dataset: str) -> Iterator[RunSpec]:
+    """The runs of a dataset that were started on this machine, with these keys."""
+    here = (ws.gateway.backend.url, ws.gateway.public_key, dataset)
+    for _, run_spec in ws.runs.started():
+        if (run_spec.base_url, run_spec.public_key, run_spec.dataset_name) == here:
+            yield run_spec
 
 
 async def _kill(folder: RunFolder) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, NextStep, digest_of
+from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.services.metadata_conditions import select
-from lfexp_mcp.services.next_steps import resume_step
+from lfexp_mcp.services.next_steps import add_items_step, resume_step
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.result_filter import choose_results
@@ -53,9 +53,7 @@ async def choose_items(
         UsageError: Nothing is chosen, or the choice has two meanings.
     """
     if not items:
-        raise UsageError(
-            f"Dataset {dataset!r} has no items.", next=[NextStep("create_dataset", {"name": dataset}, "Add items.")]
-        )
+        raise UsageError(f"Dataset {dataset!r} has no items.", next=[add_items_step(dataset, "Add items.")])
     if choice is None or choice.is_whole:
         return ChosenItems(list(items), dataset_version=_version(items))
     left, notes = list(items), list[str]()
