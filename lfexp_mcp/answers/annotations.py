@@ -75,6 +75,8 @@ class JudgeAgreement(Answer):
     value: float | None = None
     interval: Interval | None = None
     agreement: float | None = Field(default=None, description="Share that both pass or both fail.")
+    ac1: float | None = Field(default=None, description="Gwet's, of passing.")
+    ac1_interval: Interval | None = None
     true_positive_rate: RateAnswer = Field(description="Passed by the judge, of those that the human passes.")
     false_positive_rate: RateAnswer = Field(description="The same, of those that the human fails.")
     summary: str

@@ -1,7 +1,7 @@
 """Pass/fail values: intervals of proportions that hold for few items and near 0 and 1, and McNemar's test."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 from lfexp_mcp.model import Interval
@@ -11,20 +11,35 @@ MIN_MID_P_PAIRS = 25
 """Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""
 
 
-def wilson(passes: int, n: int) -> Interval:
+def wilson(passes: float, n: float, z: float = Z95) -> Interval:
     """Interval of a proportion.
 
     Source: E. B. Wilson, JASA 22 (1927) 209-212, the score interval.
 
     Args:
-        passes: Values that pass.
-        n: All values, at least 1.
+        passes: Values that pass; not a whole number where values stand for more or less than one.
+        n: All values, above 0.
+        z: Quantile of the level.
     """
-    share = passes / n
-    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+    share = min(passes / n, 1.0)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # Rounding must not leave 1e-17 where the formula gives exactly 0 or 1.
-    return Interval(0.0 if passes == 0 else centre - half, 1.0 if passes == n else centre + half)
+    return Interval(0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half)
+
+
+def weighted_share(hits: Sequence[tuple[bool, float]]) -> tuple[float, Interval]:
+    """Return the share of hits among results that stand for different numbers of others, and its interval.
+
+    Source: Wilson's interval, for the effective number of results by L. Kish, Survey Sampling (1965).
+
+    Args:
+        hits: Whether a result is one, and how many it stands for; at least one result.
+    """
+    total = math.fsum(weight for _, weight in hits)
+    share = math.fsum(weight for hit, weight in hits if hit) / total
+    effective = total**2 / math.fsum(weight**2 for _, weight in hits)
+    return share, wilson(share * effective, effective)
 
 
 def newcombe(passes: int, n: int, other_passes: int, other_n: int) -> Interval:

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from lfexp_mcp.statistics.agreement import Weights, kappa, spearman
+from lfexp_mcp.statistics.agreement import Weights, gwet_ac1, kappa, spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
 
 RNG = np.random.default_rng(11)
@@ -41,6 +43,35 @@ def test_perfect_agreement_is_as_sure_as_there_are_pairs(n: int, least: float, m
 def test_raters_who_only_ever_pass_have_no_kappa() -> None:
     found = kappa([(True, True)] * 20, [False, True])
     assert (found.value, found.interval) == (None, None)
+
+
+def test_ac1_gives_the_published_figure_where_kappa_collapses() -> None:
+    """Gwet, Kappa Statistic is not Satisfactory (2002): of 125, 118 pass twice, 5 and 2 once."""
+    pairs = [(True, True)] * 118 + [(True, False)] * 5 + [(False, True)] * 2
+    found = gwet_ac1(pairs)
+    assert kappa(pairs, [False, True]).value == pytest.approx(-0.0234, abs=1e-4)
+    assert found.value == pytest.approx(0.9408, abs=1e-4)
+    assert found.interval is not None
+    assert 0.85 < found.interval.low < 0.9 < 0.97 < found.interval.high < 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
+def test_ac1_has_the_standard_error_of_the_jackknife_or_a_wider_interval(pairs: list[tuple[bool, bool]]) -> None:
+    found = gwet_ac1(pairs)
+    assert found.value is not None
+    assert found.interval is not None
+    assert -1 <= found.interval.low <= found.value <= found.interval.high <= 1
+    left_out = [gwet_ac1(pairs[:n] + pairs[n + 1 :]).value or 0.0 for n in range(len(pairs))]
+    error = math.sqrt((len(pairs) - 1) * float(np.var(left_out)))
+    width = min(found.value + 1.5 * error, 1) - max(found.value - 1.5 * error, -1)
+    assert found.interval.high - found.interval.low >= width * (1 - 5 / len(pairs))
+
+
+def test_raters_who_pass_everything_agree_by_ac1_as_surely_as_there_are_pairs() -> None:
+    found = gwet_ac1([(True, True)] * 10)
+    assert found.value == 1
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(0.72, abs=0.01)
 
 
 def test_spearman_is_that_of_scipy() -> None:

@@ -9,7 +9,7 @@ from lfexp_mcp.model import ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.statistics.agreement import Agreement, kappa, spearman
+from lfexp_mcp.statistics.agreement import Agreement, gwet_ac1, kappa, spearman
 from lfexp_mcp.statistics.proportions import wilson
 
 MAX_CATEGORIES = 11
@@ -98,7 +98,7 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
     """Describe how far a judge agrees with a human score.
 
     By Cohen's kappa on pass/fail if humans only pass or fail items; by kappa weighted by squared distance if all
-    ratings are evenly spaced; else by Spearman's rank correlation.
+    ratings are evenly spaced; else by Spearman's rank correlation. In any case by Gwet's AC1 on pass/fail.
 
     Args:
         pair: The two scores.
@@ -107,6 +107,7 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
     passes = [(judge >= PASS_MARK, human >= PASS_MARK) for judge, human in numbers]
     measure, found = _measure(numbers, passes)
+    ac1 = gwet_ac1(passes)
     differing = sorted((rated for rated in pair.items if rated.differs), key=lambda rated: -rated.distance)
     alike = sum(judge == human for judge, human in passes) / len(passes)
     return JudgeAgreement(
@@ -117,9 +118,11 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
         value=found.value,
         interval=found.interval,
         agreement=alike,
+        ac1=ac1.value,
+        ac1_interval=ac1.interval,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
-        summary=_sentence(pair, alike, measure, found),
+        summary=_sentence(pair, alike, {"AC1": ac1} if measure is None else {measure: found, "AC1": ac1}),
         differing=len(differing),
         differ_on=[
             DifferingItem(
@@ -156,14 +159,16 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
     return None
 
 
-def _sentence(pair: RaterPair, alike: float, measure: AgreementMeasure | None, found: Agreement) -> str:
+def _sentence(pair: RaterPair, alike: float, coefficients: Mapping[str, Agreement]) -> str:
     names = f"Judge {pair.judge!r} and human {pair.human!r}"
     text = f"{names} pass or fail alike on {alike:.0%} of {len(pair.items)} items"
-    if measure is None or found.value is None:
-        return f"{text}; there is too little spread to say more."
+    return f"{text}; {', '.join(_coefficient(name, found) for name, found in coefficients.items())}."
+
+
+def _coefficient(name: str, found: Agreement) -> str:
     interval = found.interval
     sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""
-    return f"{text}; {measure} {_two_places(found.value)}{sure}."
+    return f"{name} {_two_places(found.value or 0.0)}{sure}"
 
 
 def _two_places(value: float) -> str:
