@@ -6,6 +6,7 @@ Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what 
 
 from lfexp_mcp.gateway.client import Gateway, connect, host_of
 from lfexp_mcp.gateway.datasets import check_dataset_name
+from lfexp_mcp.gateway.experiments import confirmations_of
 from lfexp_mcp.gateway.prompts import unknown_prompt
 from lfexp_mcp.gateway.records import (
     EXPERIMENT_ENVIRONMENT,
@@ -47,6 +48,7 @@ __all__ = [
     "QueueItem",
     "ScoreConfig",
     "check_dataset_name",
+    "confirmations_of",
     "connect",
     "find_status_score",
     "host_of",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.records import Dataset, Experiment
@@ -48,20 +48,10 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         """Return a page of the runs of a dataset or of all, latest activity first, and the cursor of the next page.
 
-        Confirmations are left out, as by all lists but that of `confirmations`.
+        Confirmations are left out, as by all lists but `all_of`.
         """
         page = await self._page("list the runs", {"datasetId": dataset_id, "limit": limit, "cursor": cursor})
         return _without_confirmations(page.data), page.meta.cursor
-
-    async def confirmations(self, dataset_id: str) -> list[tuple[Experiment, Confirmation]]:
-        """Return the runs over held-out items of a dataset, those begun first first; a further repetition is none."""
-        heads = [(each, Provenance.of(each.metadata)) for each in await self.all_of(dataset_id)]
-        marked = [
-            (each, head.confirmation)
-            for each, head in heads
-            if head is not None and head.confirmation is not None and not head.is_repetition
-        ]
-        return sorted(marked, key=lambda one: (one[0].created, one[0].id))
 
     async def all_of(self, dataset_id: str) -> list[Experiment]:
         """Return all runs of a dataset, each repetition as one and confirmations too, latest activity first."""
@@ -146,12 +136,19 @@ class Experiments:
         return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)
 
 
-def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment]:
+def confirmations_of(experiments: Iterable[Experiment]) -> list[tuple[Experiment, Confirmation]]:
+    """Pick the runs over held-out items, without their further repetitions."""
+    heads = ((each, Provenance.of(each.metadata)) for each in experiments)
     return [
-        each
-        for each in experiments
-        if (provenance := Provenance.of(each.metadata)) is None or provenance.confirmation is None
+        (each, head.confirmation)
+        for each, head in heads
+        if head is not None and head.confirmation is not None and not head.is_repetition
     ]
+
+
+def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment]:
+    heads = ((each, Provenance.of(each.metadata)) for each in experiments)
+    return [each for each, head in heads if head is None or head.confirmation is None]
 
 
 def _is_held_out(row: ExperimentItemRow, holdouts: Sequence[Holdout]) -> bool:

@@ -1,66 +1,35 @@
 """Confirming a run: its code and its baseline's run over the held-out items, which answer once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import anyio
 import anyio.to_thread
-from pydantic import JsonValue
 
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.errors import LfexpError, UsageError
-from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import Confirmation, DatasetItem, NextStep, Progress, RunRecord
+from lfexp_mcp.model import Confirmation, NextStep, Progress, RunRecord, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import RunPair
-from lfexp_mcp.services.confirmation.looks import DELTA_STEP, MIN_HELD_OUT, Looks, Size, levels_of, read_looks, size_of
-from lfexp_mcp.services.confirmation.measured import MeasuredPair, plan_run, read_measured, read_pair
+from lfexp_mcp.services.confirmation.case import Case, check_size, plans_of, read_case, what_can_be_shown
+from lfexp_mcp.services.confirmation.looks import levels_of, read_looks
+from lfexp_mcp.services.confirmation.measured import plan_run, read_pair
 from lfexp_mcp.services.confirmation.verdict import HeldOutVerdict, decide
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state
 from lfexp_mcp.services.experiments.run_experiment import Together, launch_prepared
 from lfexp_mcp.services.experiments.together import Start, begin_together, progress_of_all, wait_for_all
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.next_steps import add_items_step
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import items_to_show
 
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """What is asked, and what is known of it."""
-
-    request: ConfirmRequest
-    dataset: Dataset
-    items: list[DatasetItem]
-    """The held-out ones."""
-    measured: MeasuredPair
-    baseline: Confirmation
-    run: Confirmation
-    looks: Looks
-
-    @property
-    def is_begun(self) -> bool:
-        return self.looks.find(self.run) is not None
-
-    @property
-    def size(self) -> Size:
-        levels = levels_of(self.looks.number(self.run))
-        return size_of(self.measured.result, len(self.items), self.min_delta, levels)
-
-    @property
-    def min_delta(self) -> float:
-        """As stated; when planning, the smallest that is considered."""
-        return self.run.min_delta or DELTA_STEP
-
-    @property
-    def plans(self) -> tuple[tuple[Confirmation, RunRecord], tuple[Confirmation, RunRecord]]:
-        pair = self.measured.pair
-        return (self.baseline, pair.baseline.record), (self.run, pair.run.record)
+MAX_APART = timedelta(hours=1)
+"""Between the beginnings of both runs without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,77 +65,34 @@ async def confirm_run(
         BackendError: Langfuse did not answer.
     """
     deadline = anyio.current_time() + wait_seconds
-    case = await _read_case(ws, request)
+    case = await read_case(ws, request)
     if request.min_delta is None:
         return _planned(ws, case)
     if not case.is_begun:
-        _check_size(case)
+        check_size(case)
     begun = await _begin(ws, case)
     try:
         await wait_for_all(ws, begun, deadline, _coarse(on_progress))
     except LfexpError as error:
         # The runs are resumed by this call, not as others are.
-        error.next = (_again(case, "Try again once that is mended."),)
+        error.next = (case.again("Try again once that is mended."),)
         raise
     return await _answer(ws, case, begun)
 
 
-async def _read_case(ws: Workspace, request: ConfirmRequest) -> _Case:
-    dataset = await ws.gateway.datasets.get(request.dataset)
-    if dataset.holdout is None:
-        declare = NextStep("create_dataset", {"name": dataset.name, "holdout": 0.3}, "Set items aside for later runs.")
-        raise UsageError(f"Dataset {dataset.name!r} has no held-out items to confirm a run on.", next=[declare])
-    items = await ws.gateway.datasets.items(dataset, held_out=True)
-    measured, looks = await read_measured(ws, dataset, request), await read_looks(ws, dataset)
-    baseline, run = measured.confirmations(items, request.min_delta)
-    if (known := looks.find(run)) is not None:
-        # Items and min_delta are those of the beginning.
-        run, baseline = known, replace(baseline, items=known.items)
-    return _Case(request, dataset, items, measured, looks.find(baseline) or baseline, run, looks)
-
-
-def _check_size(case: _Case) -> None:
-    """Refuse a look that could show nothing, or too much.
-
-    Raises:
-        UsageError: There are too few held-out items.
-    """
-    size, stated = case.size, case.min_delta
-    if len(case.items) >= MIN_HELD_OUT and size.needed is not None and size.needed <= len(case.items):
-        return
-    needed = f"takes {size.needed} of them" if size.needed is not None else "takes an unknown number of them"
-    planned = f"To show a difference of {stated:g} with power 0.8, look {case.looks.number(case.run)} {needed}."
-    raise UsageError(f"{_what_can_be_shown(case)} {planned} Nothing was run.", next=_plans(case))
-
-
-def _what_can_be_shown(case: _Case) -> str:
-    count, smallest = len(case.items), case.size.smallest
-    if count < MIN_HELD_OUT:
-        return f"{count} items are held out: of fewer than {MIN_HELD_OUT}, a verdict would tell too much about each."
-    if smallest is None:
-        return f"{count} items are held out, which can show no difference with power 0.8."
-    return f"{count} items are held out, which show a difference of {smallest:g} or more with power 0.8."
-
-
-def _plans(case: _Case) -> list[NextStep]:
-    add = add_items_step(case.dataset.name, "Add items: their share is set aside too.")
-    smallest = case.size.smallest if len(case.items) >= MIN_HELD_OUT else None
-    return [add] if smallest is None else [_again(case, "Ask for what they can show.", min_delta=smallest), add]
-
-
-def _planned(ws: Workspace, case: _Case) -> ConfirmAnswer:
+def _planned(ws: Workspace, case: Case) -> ConfirmAnswer:
     """Say what a look could show; of one that was begun, what was stated."""
     answer = _describe(ws, case)
     if case.is_begun:
-        steps = [_again(case, "Go on, or read the verdict.", min_delta=case.min_delta)]
+        steps = [case.again("Go on, or read the verdict.", min_delta=case.min_delta)]
         return answer.model_copy(update={"reason": "It has been begun.", "next": steps})
     smallest = case.size.smallest or 1.0
     needed = items_to_show(case.measured.result, smallest, levels_of(answer.look))
     changes = {"min_delta": smallest, "items_needed": needed}
-    return answer.model_copy(update={"reason": _what_can_be_shown(case), "next": _plans(case), **changes})
+    return answer.model_copy(update={"reason": what_can_be_shown(case), "next": plans_of(case), **changes})
 
 
-async def _begin(ws: Workspace, case: _Case) -> list[Launch | RunFolder]:
+async def _begin(ws: Workspace, case: Case) -> list[Launch | RunFolder]:
     """Launch what is not complete of both runs; return what is at work."""
     running: list[Launch | RunFolder] = []
     starts: list[Start] = []
@@ -190,7 +116,7 @@ async def _begin(ws: Workspace, case: _Case) -> list[Launch | RunFolder]:
     return [*running, *(await begin_together(ws, case.dataset, starts) if starts else [])]
 
 
-async def _folder(ws: Workspace, case: _Case, confirmation: Confirmation) -> RunFolder:
+async def _folder(ws: Workspace, case: Case, confirmation: Confirmation) -> RunFolder:
     return ws.runs.folder(await ws.gateway.experiments.id_of(case.dataset.id, confirmation.run_name))
 
 
@@ -201,7 +127,7 @@ def _needs_work(record: RunRecord, *, here: bool) -> bool:
 
 
 async def _launch(
-    ws: Workspace, case: _Case, confirmation: Confirmation, record: RunRecord, together: Together, launch: Launch
+    ws: Workspace, case: Case, confirmation: Confirmation, record: RunRecord, together: Together, launch: Launch
 ) -> None:
     ws.runs.prepare()
     folder = await _folder(ws, case, confirmation)
@@ -214,7 +140,7 @@ async def _launch(
     await launch_prepared(ws, launch, prepared, None, together)
 
 
-async def _answer(ws: Workspace, case: _Case, begun: Sequence[Launch | RunFolder]) -> ConfirmAnswer:
+async def _answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFolder]) -> ConfirmAnswer:
     """Answer with the verdict if both runs are complete, else with how they stand."""
     case = replace(case, looks=await read_looks(ws, case.dataset))
     folders = [await _folder(ws, case, one) for one, _ in case.plans]
@@ -222,25 +148,52 @@ async def _answer(ws: Workspace, case: _Case, begun: Sequence[Launch | RunFolder
     is_loading = any(isinstance(one, Launch) and one.folder is None for one in begun)
     if is_loading or any(folder.has_started() and folder.is_running() for folder in folders):
         stop = {"dataset": case.dataset.name, "run_name": case.request.cancelled_by}
-        steps = [_again(case, "Wait for the verdict."), NextStep("cancel_run", {**stop}, "Cancel; the look counts.")]
+        steps = [case.again("Wait for the verdict."), NextStep("cancel_run", {**stop}, "Cancel; the look counts.")]
         progress = progress_of_all(ws, begun)
         reason = f"Both run over the held-out items: {Progress(progress.done, progress.total)}."
         return answer.model_copy(update={"status": "running", "reason": reason, "next": steps})
     names = [one.run_name for one, _ in case.plans]
     pair = await read_pair(ws, case.dataset.name, names, held_out=True)
-    status = next((each.record.status for each in (pair.baseline, pair.run) if each.record.status != "completed"), None)
-    if status is not None:
-        reason = "The runs over the held-out items did not come to their end, so there is no verdict."
-        steps = [_again(case, "Go on with what is left.")]
-        return answer.model_copy(update={"status": status, "reason": reason, "next": steps})
+    records = (pair.baseline.record, pair.run.record)
+    if (unfinished := _unfinished(records)) is not None:
+        steps = [case.again("Go on with what is left.")]
+        return answer.model_copy(update={"status": unfinished[0], "reason": unfinished[1], "next": steps})
     found = _verdict(case, pair)
-    for folder, each in zip(folders, (pair.baseline, pair.run), strict=True):
-        await anyio.to_thread.run_sync(_forget, folder, each.record)
+    for folder, record in zip(folders, records, strict=True):
+        await anyio.to_thread.run_sync(_forget, folder, record)
     figures = {name: getattr(found, name) for name in HeldOutVerdict.__dataclass_fields__}
-    return answer.model_copy(update={"status": "completed", **figures})
+    warnings = [*answer.warnings, *_differences(case, records)]
+    return answer.model_copy(update={"status": "completed", "warnings": warnings, **figures})
 
 
-def _verdict(case: _Case, pair: RunPair) -> HeldOutVerdict:
+def _unfinished(records: Sequence[RunRecord]) -> tuple[RunStatus, str] | None:
+    """Why there is no verdict yet: what failed of a run is not said, since it may quote an item."""
+    for record in records:
+        if record.status != "completed":
+            return record.status, "The runs over the held-out items did not come to their end: there is no verdict."
+        if all(item.status != "succeeded" for item in record.items):
+            name = record.provenance.confirmation.of if record.provenance and record.provenance.confirmation else ""
+            return "failed", f"No task of run {name!r} succeeded there. Mend what it needs here: there is no verdict."
+    return None
+
+
+def _differences(case: Case, records: Sequence[RunRecord]) -> Iterator[str]:
+    """What else differs from what was measured, or between the two runs."""
+    for (_, measured), record in zip(case.plans, records, strict=True):
+        then, now = (one.provenance.packages or {} if one.provenance else {} for one in (measured, record))
+        changed = [
+            f"{name} {then[name]} -> {now[name]}"
+            for name in sorted(then.keys() & now.keys())
+            if then[name] != now[name]
+        ]
+        if changed:
+            yield f"Packages have changed since run {measured.run_name!r} was measured: {', '.join(changed)}."
+    first, second = (record.created for record in records)
+    if first is not None and second is not None and second - first > MAX_APART:
+        yield f"The baseline ran over the held-out items on {first:%Y-%m-%d}, for an earlier look."
+
+
+def _verdict(case: Case, pair: RunPair) -> HeldOutVerdict:
     """The verdict on a run's held-out results, if the score is what it was when the run was chosen."""
     measured = case.measured
     for run in (pair.baseline, pair.run):
@@ -260,14 +213,14 @@ def _forget(folder: RunFolder, record: RunRecord) -> None:
         folder.delete()
 
 
-def _describe(ws: Workspace, case: _Case) -> ConfirmAnswer:
+def _describe(ws: Workspace, case: Case) -> ConfirmAnswer:
     return ConfirmAnswer(
         status="planned",
         backend=str(ws.gateway.backend),
         score_name=case.measured.score,
         reason="",
         look=case.looks.number(case.run),
-        held_out=len(case.items),
+        held_out=case.held_out,
         items_needed=case.size.needed,
         min_delta=case.min_delta,
         code={record.run_name: _version(record) for _, record in case.plans},
@@ -279,26 +232,17 @@ def _version(record: RunRecord) -> str:
     return (record.provenance.task_version if record.provenance else None) or "unknown"
 
 
-def _warnings(case: _Case) -> list[str]:
+def _warnings(case: Case) -> list[str]:
     warnings = []
     asked, stated = case.request.min_delta, case.run.min_delta
     if case.is_begun and asked is not None and asked != stated:
         warnings.append(f"min_delta stays {stated:g}, as it was stated before the items were run.")
-    declared = case.dataset.holdout.declared if case.dataset.holdout else None
-    runs = (record for _, record in case.plans)
-    before = [record.run_name for record in runs if declared and record.created and record.created < declared]
-    if before:
+    if case.looks.runs_before:
         warnings.append(
-            f"Seen before: {' and '.join(map(repr, before))} began before the holdout was declared, and went over its "
-            "items too. This confirms nothing that was chosen by them; items added since are unseen."
+            f"Seen before: {case.looks.runs_before} runs began before the holdout was declared, and went over its "
+            "items except those added since. Nothing that was chosen by them is confirmed by this."
         )
     return warnings
-
-
-def _again(case: _Case, why: str, **changes: JsonValue) -> NextStep:
-    """Propose this very call."""
-    asked = case.request.model_copy(update=changes)
-    return NextStep("confirm_run", asked.model_dump(mode="json", exclude_defaults=True), why)
 
 
 def _coarse(on_progress: OnProgress | None) -> OnProgress | None:

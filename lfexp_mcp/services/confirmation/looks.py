@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.gateway import Dataset, confirmations_of
 from lfexp_mcp.model import Confirmation
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, items_to_show
@@ -20,6 +20,8 @@ class Looks:
     """The runs over a dataset's held-out items, those begun first first."""
 
     confirmations: Sequence[Confirmation]
+    runs_before: int = 0
+    """Runs that began before the items were set aside, and went over them as over all others."""
 
     def find(self, asked: Confirmation) -> Confirmation | None:
         """Return the one that has been begun for the same; None if there is none."""
@@ -39,14 +41,17 @@ def levels_of(look: int) -> Levels:
 
 async def read_looks(ws: Workspace, dataset: Dataset) -> Looks:
     """Read the confirmations in Langfuse, and those that were begun here and of which it does not show anything yet."""
-    found = [(each.created, each.name, one) for each, one in await ws.gateway.experiments.confirmations(dataset.id)]
+    runs = await ws.gateway.experiments.all_of(dataset.id)
+    found = [(each.created, each.name, one) for each, one in confirmations_of(runs)]
+    declared = dataset.holdout.declared if dataset.holdout else None
     known = {name for _, name, _ in found}
     found += [
         (run_spec.created, run_spec.run_name, run_spec.confirmation)
         for _, run_spec in ws.runs.started()
         if run_spec.confirmation is not None and run_spec.dataset_id == dataset.id and run_spec.run_name not in known
     ]
-    return Looks([one for _, _, one in sorted(found, key=lambda each: each[:2])])
+    before = sum(declared is not None and run.created < declared for run in runs)
+    return Looks([one for _, _, one in sorted(found, key=lambda each: each[:2])], before)
 
 
 @dataclass(frozen=True, slots=True)

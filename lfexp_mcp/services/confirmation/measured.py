@@ -112,15 +112,17 @@ async def read_measured(ws: Workspace, dataset: Dataset, request: ConfirmRequest
     for issue in find_issues(pair):
         if issue.unfair and issue.score in (None, score):
             raise UsageError(f"The runs cannot be compared fairly: {issue.message}")
-    maker = pair.run.interpretations[score].makers[0]
-    if not isinstance(maker, RUN_MAKERS):
-        raise UsageError(f"{score!r} is not given by a judge or evaluator of the runs, so held-out items get none.")
+    makers = [maker for run in (pair.run, pair.baseline) for maker in run.interpretations[score].makers]
+    own = [maker for maker in makers if isinstance(maker, RUN_MAKERS) and maker.is_same(makers[0])]
+    if len(own) < len(makers):
+        labels = " and ".join(dict.fromkeys(maker.label for maker in makers))
+        raise UsageError(f"{score!r} is by {labels}. It takes one judge or evaluator that has scored both runs.")
     if not pair.has_scale(score):
         raise UsageError(f"{score!r} has no scale, so what is missing of it has no bounds. Declare its scale.")
     result = compare_pairs(list(pair.values(score).values()), 1.0)
     if result is None:
         raise UsageError(f"No item has {score!r} in both runs.")
-    return MeasuredPair(pair, score, maker, result)
+    return MeasuredPair(pair, score, own[0], result)
 
 
 def _check_run(record: RunRecord) -> None:

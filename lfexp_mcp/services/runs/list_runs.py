@@ -115,7 +115,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
     """List runs of this machine that Langfuse does not show yet; a later page may have those that have ended."""
     entries = []
     for folder, run_spec in ws.runs.started():
-        if run_spec.dataset_id != dataset_id or run_spec.experiments[0].id in shown:
+        if run_spec.dataset_id != dataset_id or run_spec.experiments[0].id in shown or run_spec.confirmation:
             continue
         status = _status(folder)
         if next_cursor and status != "running":
