@@ -1,6 +1,5 @@
-"""The only module that reads the environment."""
+"""The settings, from environment variables."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import CredentialsError, UsageError
 
 CLOUD_URL = "https://cloud.langfuse.com"
@@ -128,10 +128,21 @@ def _variable(place: str) -> str:
     return place if place.isupper() else f"LFEXP_{place.upper()}"
 
 
-def process_environment(changes: dict[str, str]) -> dict[str, str]:
-    """Return the environment for a child process: this process's, with changes.
+_UNUSED_OVER_STDIO = {"LFEXP_HTTP_TOKEN", "LFEXP_EMBEDDED_STORE"}
+
+
+def server_variables(settings: Settings) -> dict[str, str]:
+    """Return the variables set here that a server over stdio needs, as a client is to set them for it.
 
     Args:
-        changes: Variables to set. Workers get Langfuse's keys this way, rather than on disk or as arguments.
+        settings: Those of this process; paths are given whole, since a client starts its servers in another folder.
     """
-    return {**os.environ, **changes}
+    environment = process_environment({})
+    names = {name for name in environment if name.startswith("LANGFUSE_")}
+    for field, info in Settings.model_fields.items():
+        alias = info.validation_alias
+        known = alias.choices if isinstance(alias, AliasChoices) else (alias or f"LFEXP_{field.upper()}",)
+        names |= {str(each) for each in known}
+    found = {name: environment.get(name, "") for name in sorted(names - _UNUSED_OVER_STDIO)}
+    whole = {"LFEXP_HOME": str(settings.home), "LFEXP_PYTHON": str(settings.python)}
+    return {name: whole.get(name, value) for name, value in found.items() if value}

@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 import typer
 
-from lfexp_mcp.cli import catalog, definitions, experiments, serving
+from lfexp_mcp.cli import catalog, clients, definitions, experiments, serving
 from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.cli.next_steps import next_lines
 from lfexp_mcp.cli.output import print_note
@@ -20,7 +20,6 @@ app = typer.Typer(
     name="lfexp-mcp",
     help="Run experiments on Langfuse, and trust the answer. Without a command it serves MCP over stdio.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("run")(experiments.run)
@@ -52,6 +51,7 @@ app.add_typer(prompt_app, name="prompt")
 
 app.command("demo")(serving.demo)
 app.command("doctor")(serving.doctor)
+app.command("setup")(clients.setup)
 app.command("serve")(serving.serve)
 app.command("store")(serving.store)
 

@@ -6,6 +6,7 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
+from lfexp_mcp.answers.clients import ServerChecks, SetupAnswer
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
@@ -17,7 +18,7 @@ from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.confirmation import confirmation_report
-from lfexp_mcp.reports.layout import Report, Table, TextBlock, plain, warnings
+from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.pairs import pairs_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
 
@@ -40,6 +41,41 @@ def diagnosis_report(answer: Diagnosis) -> Report:
     rows = [(check.name, check.status, check.found, check.advice or "") for check in answer.checks]
     verdict = "lfexp-mcp can work." if answer.healthy else "lfexp-mcp cannot work yet: see what is broken."
     return Report((Table(("check", "status", "found", "what to do"), rows), verdict))
+
+
+def setup_report(answer: SetupAnswer) -> Report:
+    """Report on a client's configuration, made or planned."""
+    done = {
+        "created": "created",
+        "updated": f"updated; it was copied to {answer.backup}",
+        "unchanged": "unchanged: it has this entry already",
+        "planned": "to be written",
+        "by_hand": "not written",
+    }
+    return Report(
+        (
+            f"{answer.file}: {done[answer.status]}.",
+            *warnings([answer.problem] if answer.problem else []),
+            TextBlock("The entry, with secrets left out", answer.snippet),
+            *(MarkedLine("Note", note) for note in answer.notes),
+        )
+    )
+
+
+def server_checks_report(answer: ServerChecks) -> Report:
+    """Report on starts of the server: one line per client, and what a failed one said."""
+    rows = [
+        (
+            check.client,
+            "ok" if check.healthy else "broken",
+            f"{check.tools} tools in {check.seconds:.1f} s" if check.seconds is not None else "",
+            check.command,
+            check.problem or "",
+        )
+        for check in answer.checks
+    ]
+    said = [TextBlock(f"stderr of {check.client}", check.stderr) for check in answer.checks if check.stderr]
+    return Report((Table(("client", "status", "found", "command", "problem"), rows), *said))
 
 
 def dataset_report(answer: DatasetAnswer) -> Report:
@@ -102,6 +138,8 @@ report_of.register(DatasetList, dataset_list_report)
 report_of.register(DatasetDetail, dataset_detail_report)
 report_of.register(JudgeList, judge_list_report)
 report_of.register(Diagnosis, diagnosis_report)
+report_of.register(SetupAnswer, setup_report)
+report_of.register(ServerChecks, server_checks_report)
 
 
 def report_text(answer: Answer) -> str:

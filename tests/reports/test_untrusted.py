@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.clients import ServerChecks, SetupAnswer
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
@@ -46,6 +47,8 @@ MODELS: tuple[type[Answer], ...] = (
     RunDetail,
     RunList,
     RunState,
+    ServerChecks,
+    SetupAnswer,
 )
 MARKED = re.compile(rf"(?!\")[\W_]*({'|'.join(MARKS)})s?\W*:", re.IGNORECASE)
 

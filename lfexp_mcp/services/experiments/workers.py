@@ -4,10 +4,10 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.settings import process_environment
 
 REMOVED_VARIABLES = (
     "LANGFUSE_TRACING_ENABLED",

@@ -1,0 +1,43 @@
+"""Configurations of MCP clients: what `setup` and `setup --check` answer."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lfexp_mcp.answers.base import Answer
+
+ClientName = Literal["claude-desktop", "claude-code", "cursor", "vscode", "windsurf", "gemini-cli", "codex"]
+SetupStatus = Literal["created", "updated", "unchanged", "planned", "by_hand"]
+
+
+class SetupAnswer(Answer):
+    """What a client's configuration has, or would get."""
+
+    client: ClientName
+    file: str = Field(description="The client's configuration file.")
+    name: str = Field(description="Of the server, in the client.")
+    status: SetupStatus = Field(description="`planned`: nothing is written yet; `by_hand`: nothing can be.")
+    snippet: str = Field(description="The server's entry; secrets are replaced by the names of their variables.")
+    backup: str | None = Field(default=None, description="Copy of the file as it was.")
+    problem: str | None = Field(default=None, description="Why nothing can be written.")
+    notes: list[str] = Field(default_factory=list)
+
+
+class ServerCheck(Answer):
+    """A start of the server by a client's entry."""
+
+    client: ClientName
+    file: str
+    command: str
+    healthy: bool
+    seconds: float | None = Field(default=None, description="From the start until the tools were listed.")
+    tools: int = 0
+    problem: str | None = None
+    stderr: str | None = Field(default=None, description="End of what the server wrote to stderr.")
+
+
+class ServerChecks(Answer):
+    """A start by the entry of each client that has one."""
+
+    name: str
+    checks: list[ServerCheck]

@@ -1,0 +1,252 @@
+"""Adding our server to a client's configuration: what is to be written, and writing it."""
+
+import importlib.metadata
+import json
+import re
+import shutil
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pydantic import JsonValue
+
+from lfexp_mcp import __version__
+from lfexp_mcp.answers.clients import ClientName, SetupAnswer, SetupStatus
+from lfexp_mcp.clients.json_file import FileContent, json_object, read_file, replace_content, with_member
+from lfexp_mcp.clients.known import CLIENTS, Client, Machine, configuration_file, is_ours, server_command
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.masking import mask
+
+_SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|AUTH|HEADERS", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_REMOTE = {"url", "serverUrl", "httpUrl"}
+"""Members of an entry that names a server by its address."""
+Entry = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A change of a client's configuration that is not made yet."""
+
+    answer: SetupAnswer
+    """What is known before: `planned`, `unchanged` or `by_hand`."""
+    file: FileContent | None = None
+    text: str = ""
+    """What the file is to hold."""
+
+    def write(self) -> SetupAnswer:
+        """Make the change, if there is one to make.
+
+        Returns:
+            `created` or `updated`, or `by_hand` if the file cannot be written or has changed.
+        """
+        if self.answer.status != "planned" or self.file is None:
+            return self.answer
+        try:
+            backup = replace_content(self.file, self.text)
+        except UsageError as error:
+            return self.answer.model_copy(update={"status": "by_hand", "problem": str(error)})
+        status = "created" if self.file.content is None else "updated"
+        return self.answer.model_copy(update={"status": status, "backup": str(backup) if backup else None})
+
+
+def plan_setup(
+    client: ClientName, name: str, variables: Mapping[str, str], machine: Machine, *, project: bool = False
+) -> Setup:
+    """Work out how to add our server to a client's configuration, or to bring its entry up to date.
+
+    Args:
+        client: The client.
+        name: Of the server, in the client.
+        variables: The environment variables that the server is to have.
+        machine: Where the client keeps its files.
+        project: Whether to change the project's file, which gets no secret, instead of the user's.
+
+    Raises:
+        UsageError: The name is none that all clients take, or the client has no configuration of projects.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a server's name: use letters, digits, - and _ (at most 64).")
+    known = CLIENTS[client]
+    path = configuration_file(client, machine, project)
+    command, arguments = this_command()
+    entry: Entry = {"type": "stdio"} if known.typed else {}
+    entry |= {"command": command, "args": list(arguments)}
+    entry |= _toml_environment(variables) if known.toml else {"env": _environment(known, variables, project)}
+    notes = _notes(known, path, variables, project)
+
+    def answer(entry: Entry, problem: str | None, unchanged: bool = False) -> SetupAnswer:
+        status: SetupStatus = "by_hand" if problem else "unchanged" if unchanged else "planned"
+        return SetupAnswer(
+            client=client,
+            file=str(path),
+            name=name,
+            status=status,
+            snippet=_snippet(known, name, entry),
+            problem=problem,
+            notes=notes,
+        )
+
+    try:
+        file = read_file(path)
+        if known.toml:
+            current = _toml_entry(file, name)
+            unchanged = current | entry == current
+            by_hand = None if unchanged else "Comments of a TOML file would be lost: add the lines to it yourself."
+            return Setup(answer(entry, by_hand, unchanged))
+        whole = json_object(file)
+        current = _current_entry(whole, known.servers, name, path)
+    except UsageError as error:
+        return Setup(answer(entry, f"{error} Add the entry to it yourself."))
+    entry = current | entry | {"env": _merged(current.get("env"), entry["env"])}
+    if current == entry:
+        return Setup(answer(entry, None, unchanged=True))
+    notes += _replaced(current, entry, file, project)
+    text = with_member(file.text, (known.servers, name), entry)
+    whole[known.servers] = {**_object(whole.get(known.servers)), name: entry}
+    if json.loads(text) != whole:
+        raise AssertionError("the edited configuration is not the one that was meant")
+    return Setup(answer(entry, None), file, text)
+
+
+def this_command() -> tuple[str, list[str]]:
+    """Return the command that starts this installation's server, and its arguments."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    script = scripts / ("lfexp-mcp.exe" if sys.platform == "win32" else "lfexp-mcp")
+    return server_command(sys.prefix, sys.executable, script, _source(), shutil.which("uvx"))
+
+
+def _source() -> str:
+    """Return what was installed, as pip and uv record it (PEP 610)."""
+    recorded = importlib.metadata.distribution("lfexp-mcp").read_text("direct_url.json")
+    return source_of(json.loads(recorded)) if recorded else f"lfexp-mcp=={__version__}"
+
+
+def source_of(direct_url: Mapping[str, JsonValue]) -> str:
+    """Return an installation's origin in the form that pip and uv take.
+
+    Args:
+        direct_url: The content of `direct_url.json`.
+    """
+    url = str(direct_url["url"])
+    vcs = direct_url.get("vcs_info")
+    if isinstance(vcs, dict):
+        return f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    return url2pathname(urlsplit(url).path) if url.startswith("file:") else url
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable's value must not be shown: by its name, or because it is an address with a password."""
+    return bool(_SECRET_NAME.search(name)) or "@" in value or mask(value) != value
+
+
+def _environment(client: Client, variables: Mapping[str, str], project: bool) -> dict[str, JsonValue]:
+    """Return the variables of an entry: secrets of a project's file, and what a client would expand, by reference."""
+    written: dict[str, JsonValue] = {}
+    for name, value in variables.items():
+        refers = (project and is_secret(name, value)) or "$" in value
+        written[name] = client.reference % name if refers and client.reference else value
+    return written
+
+
+def _toml_environment(variables: Mapping[str, str]) -> Entry:
+    """Return the variables of an entry of Codex, which takes secrets from its own environment."""
+    secret = [name for name, value in variables.items() if is_secret(name, value)]
+    shown: dict[str, JsonValue] = {name: value for name, value in variables.items() if name not in secret}
+    return ({"env": shown} if shown else {}) | ({"env_vars": [*secret]} if secret else {})
+
+
+def _toml_entry(file: FileContent, name: str) -> Entry:
+    try:
+        servers = tomllib.loads(file.text).get("mcp_servers", {})
+    except tomllib.TOMLDecodeError:
+        raise UsageError(f"{file.path} is not TOML.") from None
+    return _object(servers.get(name)) if isinstance(servers, dict) else {}
+
+
+def _current_entry(whole: Mapping[str, JsonValue], member: str, name: str, path: Path) -> Entry:
+    """Return our entry as it is, empty if there is none.
+
+    Raises:
+        UsageError: There is something else under its name.
+    """
+    servers = whole.get(member, {})
+    current = servers.get(name, {}) if isinstance(servers, dict) else None
+    if not isinstance(servers, dict) or not isinstance(current, dict) or not isinstance(current.get("env", {}), dict):
+        raise UsageError(f"{path} has something other than an object where {member} are.")
+    if current and (_REMOTE & set(current) or not is_ours(current.get("command"), current.get("args"))):
+        raise UsageError(f"{path} has another server named {name}: choose another --name.")
+    return current
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
+
+
+def _merged(current: JsonValue, new: JsonValue) -> JsonValue:
+    """Keep the variables that are not set here, and those that an entry takes from elsewhere rather than holds."""
+    held = _object(current)
+    kept = {name for name, value in held.items() if isinstance(value, str) and "${" in value}
+    return held | {name: value for name, value in _object(new).items() if name not in kept}
+
+
+def _snippet(client: Client, name: str, entry: Entry) -> str:
+    """Write an entry as it stands in the client's file, without its secrets."""
+    shown = {member: _shown(value) for member, value in entry.items()}
+    if client.toml:
+        lines = (f"{member} = {_toml(value)}" for member, value in shown.items())
+        return "\n".join((f"[mcp_servers.{name}]", *lines))
+    return json.dumps({client.servers: {name: shown}}, indent=2, ensure_ascii=False)
+
+
+def _shown(value: JsonValue) -> JsonValue:
+    """Replace secrets in a member of an entry."""
+    if isinstance(value, dict):
+        return {
+            name: each if isinstance(each, str) and ("${" in each or not is_secret(name, each)) else f"<{name}>"
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return mask(value) if isinstance(value, str) else value
+
+
+def _toml(value: JsonValue) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_toml(each)}' for name, each in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _notes(client: Client, path: Path, variables: Mapping[str, str], project: bool) -> list[str]:
+    secret = [name for name, value in variables.items() if is_secret(name, value)]
+    notes = []
+    if not any(name.startswith("LANGFUSE_") for name in variables):
+        notes.append("No Langfuse keys are set here: without them in the entry, the server uses the embedded store.")
+    if secret and (project or client.toml):
+        notes.append(f"{client.title} has to be started with {', '.join(secret)} set: they are not written.")
+    if project:
+        notes.append("The command is one of this machine; others who share the project need their own.")
+    if not project and not path.parent.exists():
+        notes.append(f"{path.parent} does not exist yet: is {client.title} installed for this user?")
+    if client.title == "Claude Code" and not project:
+        notes.append("A running Claude Code may write its file as it was: close it first.")
+    return notes
+
+
+def _replaced(current: Entry, entry: Entry, file: FileContent, project: bool) -> Sequence[str]:
+    """Say what an update changes, and who can read what is written."""
+    notes = [
+        f"Replaces {member} {json.dumps(_shown(current[member]), ensure_ascii=False)}."
+        for member in ("command", "args")
+        if member in current and current[member] != entry[member]
+    ]
+    if file.target != file.path.absolute():
+        notes.append(f"{file.path} leads to {file.target}.")
+    if not project and sys.platform != "win32" and file.content is not None and file.mode & 0o077:
+        notes.append(f"Other users of this machine may read {file.path}, which will hold keys.")
+    return notes
