@@ -233,9 +233,11 @@ class RunListEntry(Answer):
     name: str
     created: datetime
     description: str | None = None
-    results: int = Field(
-        description="As Langfuse counts: items run again on a resume count again, repeats do not. get_run counts items."
+    results: Annotated[int | None, WithJsonSchema({"type": "integer"})] = Field(
+        default=None,
+        description="As Langfuse counts: items that a resume ran again count again, repeats do not. See get_run.",
     )
+    """None of a run from before the holdout, of which Langfuse counts held-out items too."""
     planned: int | None = Field(default=None, description="Results it is to have, if known.")
     part: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)

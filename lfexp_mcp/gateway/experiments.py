@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.records import Dataset, Experiment
@@ -20,6 +21,18 @@ _COMMON: Query = {
 }
 _HEAD_FIELDS = "core,metadata,scores"
 _ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata,scores"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """The results of a run, or of one repetition of it."""
+
+    results: list[ItemResult]
+    """Newest first, repeats of an item included."""
+    description: str | None
+    """The run's."""
+    held_out: frozenset[str]
+    """Held-out items that have results too; to be shown nowhere."""
 
 
 class Experiments:
@@ -96,21 +109,24 @@ class Experiments:
         Raises:
             UsageError: It cannot be told which items of the dataset are held out.
         """
-        return (await self.described_results(experiment_id, repeat, dataset=dataset, held_out=held_out))[0]
+        return (await self.described_results(experiment_id, repeat, dataset=dataset, held_out=held_out)).results
 
     async def described_results(
         self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
-    ) -> tuple[list[ItemResult], str | None]:
-        """Return the results of a run as `results` does, and the run's description."""
+    ) -> RunResults:
+        """Return the results of a run as `results` does, with what is known of the run by them."""
         rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS)
         description = next((row.experiment_description for row in rows if row.experiment_description), None)
         ids = {row.experiment_dataset_id for row in rows} - {None}
         datasets = [dataset] if dataset is not None else [each for each in await self._datasets.all() if each.id in ids]
         holdouts = [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
+        set_aside: set[str] = set()
         if holdouts or held_out:
-            rows = [row for row in rows if _is_held_out(row, holdouts) is held_out]
+            set_aside = {row.experiment_item_id for row in rows if _is_held_out(row, holdouts)}
+            rows = [row for row in rows if (row.experiment_item_id in set_aside) is held_out]
         more = await self._scores_left_out(rows)
-        return [row.result(repeat, more.get(row.id)) for row in rows], description
+        results = [row.result(repeat, more.get(row.id)) for row in rows]
+        return RunResults(results, description, frozenset(set_aside))
 
     async def shown_scores(self, experiment_id: str) -> dict[str, frozenset[str]]:
         """Return the ids of the scores that Langfuse shows with each result of a run, by the result's observation.

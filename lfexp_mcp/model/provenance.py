@@ -49,12 +49,21 @@ class RunPlan:
     """None for the whole dataset."""
     stopping: StoppingRule | None = None
     """None for a run that does not stop early."""
+    holdout: str | None = None
+    """Digest of the dataset's holdout when the run began, of which it has no item; None if there was none."""
 
     @classmethod
     def of(cls, run_spec: RunSpec, makers: tuple[RunMaker, ...] = ()) -> "RunPlan":
         """Return the plan of a run, scored by these makers."""
-        scores = run_spec.judged_scores
-        return cls(run_spec.item_count, run_spec.repeats, scores, makers, run_spec.part, run_spec.stopping)
+        return cls(
+            items=run_spec.item_count,
+            repeats=run_spec.repeats,
+            scores=run_spec.judged_scores,
+            makers=makers,
+            part=run_spec.part,
+            stopping=run_spec.stopping,
+            holdout=run_spec.holdout,
+        )
 
     @property
     def judges(self) -> dict[str, JudgeMaker]:

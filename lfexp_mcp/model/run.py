@@ -74,6 +74,8 @@ class RunRecord:
     """None where it is not known, as for runs made by others."""
     scoring: RunStatus | None = None
     """The status of the newest scoring of it, by `score_run`; None if there was none since it ran."""
+    leaves_out: bool = False
+    """Whether it went over items that are held out, which are left out with all that is known of the whole only."""
     older_scores: frozenset[str] = frozenset()
     """Names of scores that are named with their makers, since newer ones have the plain name."""
     looks: tuple[Look, ...] = ()

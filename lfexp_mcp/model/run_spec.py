@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lfexp_mcp.model.confirmation import Confirmation
+from lfexp_mcp.model.holdout import Holdout
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.model.scale import Scale
@@ -93,6 +94,10 @@ class RunSpec(BaseModel):
     """How many items the run has, the first of those in its folder."""
     part: DatasetPart | None = None
     """None for the whole dataset."""
+    holdout: str | None = None
+    """Digest of the dataset's holdout when the run began, of which it has no item; None if there was none."""
+    set_aside: Holdout | None = None
+    """A holdout that was declared since: those of the run's items are neither run nor scored any more."""
     dry_run_of: int | None = None
     """Set for a dry run: how many results the whole run would have. Nothing of a dry run is sent."""
     experiments: tuple[ExperimentHead, ...]
@@ -130,6 +135,10 @@ class RunSpec(BaseModel):
     """None for a run that does not stop early."""
     batch: bool = False
     """Whether judges are asked by the providers' batch endpoints."""
+
+    def open_items(self, items: Iterable[DatasetItem]) -> list[DatasetItem]:
+        """Return those of the run's items that are not set aside."""
+        return [item for item in items if self.set_aside is None or not self.set_aside.holds(item.id, item.metadata)]
 
     @property
     def run_name(self) -> str:

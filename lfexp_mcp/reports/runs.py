@@ -88,7 +88,8 @@ def run_list_report(answer: RunList) -> Report:
 
 
 def _listed_results(run: RunListEntry) -> str:
-    return f"{run.results} (a part)" if run.part is not None else str(run.results)
+    results = "unknown" if run.results is None else str(run.results)
+    return f"{results} (a part)" if run.part is not None else results
 
 
 def _counts(answer: RunState) -> str:

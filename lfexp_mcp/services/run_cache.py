@@ -18,7 +18,7 @@ import anyio
 
 from lfexp_mcp.answers.run import ItemError, RepeatedScore, RunAnswer, ScoreSummary
 from lfexp_mcp.gateway import Experiment
-from lfexp_mcp.model import ItemResult, ItemStatus, Provenance, RunRecord, Scale
+from lfexp_mcp.model import Holdout, ItemResult, ItemStatus, Provenance, RunRecord, Scale
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 
 Value = TypeVar("Value")
@@ -32,16 +32,20 @@ MAX_AGE_S = 300.0
 MAX_SUMMARIES = 4
 
 
+_Version = tuple[Experiment, Holdout | None]
+"""A run as Langfuse lists it, and the holdout of its dataset."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    head: Experiment
+    of: _Version
     record: RunRecord
     taken: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    head: Experiment
+    of: _Version
     task: asyncio.Task[RunRecord]
 
 
@@ -136,6 +140,8 @@ class RunCache:
         self._reading: dict[str, _Reading] = {}
         self.merged: Memo[RunRecord] = Memo()
         """A run's results in Langfuse merged with its journal, by both."""
+        self.open_results: Memo[tuple[Holdout, RunRecord]] = Memo()
+        """A run as read from its journal, without what a holdout holds, by the run with it."""
         self.named: Memo[RunRecord] = Memo()
         """A run with its scores named by their makers, by the run as it was read."""
         self.summaries = Summaries()
@@ -147,6 +153,7 @@ class RunCache:
         head: Experiment,
         read: Callable[[], Awaitable[RunRecord]],
         *,
+        holdout: Holdout | None = None,
         max_age_s: float = 0,
         until: float = math.inf,
         takes_s: float = 0,
@@ -156,6 +163,7 @@ class RunCache:
         Args:
             head: The run as Langfuse lists it now. A snapshot is used only while nothing of it has changed.
             read: Reads the run.
+            holdout: The one that its dataset has now; a snapshot by another one is not used.
             max_age_s: How old a snapshot may be; it lacks scores that were added to its items since.
             until: When to give up, on anyio's clock; an older snapshot is returned then.
             takes_s: How long the reading takes at least. If that is too long, it is not waited for.
@@ -167,14 +175,15 @@ class RunCache:
             TimeoutError: There was no time, and there is no snapshot.
             LfexpError: As `read`.
         """
+        version = (head, holdout)
         kept = self._kept.get(head.id)
-        age = time.monotonic() - kept.taken if kept is not None and kept.head == head else math.inf
+        age = time.monotonic() - kept.taken if kept is not None and kept.of == version else math.inf
         if kept is not None and age <= max_age_s:
             return kept.record, age
         has_time = anyio.current_time() + takes_s < until
         reading = self._reading.get(head.id)
-        if (reading is None or reading.head != head) and (has_time or age > MIN_AGE_S):
-            reading = self._reading[head.id] = _Reading(head, asyncio.create_task(self._read(head, read)))
+        if (reading is None or reading.of != version) and (has_time or age > MIN_AGE_S):
+            reading = self._reading[head.id] = _Reading(version, asyncio.create_task(self._read(version, read)))
             # A failure that nobody waits for is dropped; the next call reads again.
             reading.task.add_done_callback(lambda done: done.cancelled() or done.exception())
         if has_time and reading is not None:
@@ -185,14 +194,15 @@ class RunCache:
             return kept.record, age
         raise TimeoutError
 
-    async def _read(self, head: Experiment, read: Callable[[], Awaitable[RunRecord]]) -> RunRecord:
+    async def _read(self, version: _Version, read: Callable[[], Awaitable[RunRecord]]) -> RunRecord:
+        run_id = version[0].id
         try:
             record = await read()
         finally:
-            if (reading := self._reading.get(head.id)) is not None and reading.head == head:
-                del self._reading[head.id]
-        self._kept[head.id] = _Snapshot(head, record, time.monotonic())
-        self._kept.move_to_end(head.id)
+            if (reading := self._reading.get(run_id)) is not None and reading.of == version:
+                del self._reading[run_id]
+        self._kept[run_id] = _Snapshot(version, record, time.monotonic())
+        self._kept.move_to_end(run_id)
         while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_RESULTS:
             self._kept.popitem(last=False)
         return record

@@ -95,7 +95,8 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
     judges = [judge.maker for judge in run_spec.judges]
     known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
     plan = RunPlan.of(run_spec, known)
-    results = sum(map(state.succeeded, state.ended)) if scores_only else 0
+    ids = {item.id for item in run_spec.open_items(items)} if scores_only else set()
+    results = sum(item_id in ids and state.succeeded((repeat, item_id)) for repeat, item_id in state.ended)
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),
         *(

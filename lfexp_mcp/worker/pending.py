@@ -60,7 +60,7 @@ def pending_items(
         needed: Returns the keys of the evaluators and judges of now that have not scored a result.
         scores_only: Leave out what the task would have to run for.
     """
-    known, repeats = list(items), range(run_spec.repeats)
+    known, repeats = run_spec.open_items(items), range(run_spec.repeats)
     places = ((repeat, item) for repeat in repeats for item in known)
     if run_spec.stopping is not None:
         # Its looks are at whole items.

@@ -52,7 +52,8 @@ async def test_a_run_stores_every_item_with_its_scores_where_langfuse_looks_for_
     assert experiment is not None
     assert experiment.id == answer.experiment_id
     assert experiment.metadata["variant"] == "a"
-    items, description = await scene.ws.gateway.experiments.described_results(experiment.id)
+    found = await scene.ws.gateway.experiments.described_results(experiment.id)
+    items, description = found.results, found.description
     assert {item.item_id: item.output for item in items} == {scene.item_id(n): f"INPUT {n}" for n in range(7)}
     assert {item.expected_output for item in items} == {f"INPUT {n}" for n in range(7)}
     assert description == "first try"

@@ -216,6 +216,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             "use another run name.",
             next=[request.step("Resume it with its repeats.", repeats=1)],
         )
+    before = await with_holdout(ws, before, dataset)
     items = list(folder.items(before))
     wider = await choose_wider(ws, dataset.name, request, before.part, items)
     if wider is not None:
@@ -229,9 +230,17 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
         before = before.model_copy(update=changes)
     _check_params(request, before.params)
     check_rule(request, before.stopping)
-    run_spec = await resolve_prompts(ws, request, before, dataset, items, await read_journal(ws, folder))
+    open_items, record = before.open_items(items), await read_journal(ws, folder)
+    run_spec = await resolve_prompts(ws, request, before, dataset, open_items, record)
     run_spec = await _with_request(ws, request, run_spec)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
+
+
+async def with_holdout(ws: Workspace, run_spec: RunSpec, dataset: Dataset) -> RunSpec:
+    """Set aside what of a run's items its dataset's holdout of now holds, if that was declared since it began."""
+    if dataset.holdout is None or run_spec.holdout == dataset.holdout.digest:
+        return run_spec
+    return run_spec.model_copy(update={"set_aside": await ws.gateway.datasets.holdout(dataset)})
 
 
 def _check_params(request: RunRequest, params: dict[str, JsonValue] | None) -> None:
@@ -269,6 +278,7 @@ async def _new_run_spec(
         dataset_version=chosen.dataset_version or dataset.created,
         item_count=len(items),
         part=chosen.part,
+        holdout=dataset.holdout.digest if dataset.holdout else None,
         experiments=tuple(heads),
         params=params if record is not None else request.params or {},
         stopping=record.plan.stopping if record and record.plan else None,

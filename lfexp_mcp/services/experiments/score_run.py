@@ -10,7 +10,13 @@ from lfexp_mcp.model import DatasetItem, ExperimentHead, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
-from lfexp_mcp.services.experiments.preparation import PreparedRun, check_script, released_state, with_scoring
+from lfexp_mcp.services.experiments.preparation import (
+    PreparedRun,
+    check_script,
+    released_state,
+    with_holdout,
+    with_scoring,
+)
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
 from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_judges
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -86,6 +92,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     known = await ws.gateway.datasets.items(dataset) if is_recorded else list(folder.items(folder.run_spec()))
     items = items_of(results, known)
     run_spec = await _recorded_run_spec(ws, record, dataset, items) if is_recorded else folder.run_spec()
+    run_spec = await with_holdout(ws, run_spec, dataset)
     if not is_recorded:
         # A resume on another machine may have gone on to further items.
         ids = {item.id for item in known}
@@ -100,7 +107,8 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
             "task_prompt": None,
         }
     )
-    scoring = await resolve_judges(ws, request, bare, dataset, items, against=against.run_name if against else None)
+    other = against.run_name if against else None
+    scoring = await resolve_judges(ws, request, bare, dataset, bare.open_items(items), against=other)
     await check_budget(ws, request.max_cost, scoring)
     return PreparedRun(
         folder,
@@ -130,6 +138,7 @@ async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset,
         dataset_version=max((item.updated for item in items if item.updated is not None), default=dataset.created),
         item_count=len(items),
         part=record.plan.part if record.plan else None,
+        holdout=dataset.holdout.digest if dataset.holdout else None,
         experiments=tuple(
             ExperimentHead(id=identity, name=repeat_name(record.run_name, repeat))
             for repeat, identity in enumerate(record.experiment_ids)

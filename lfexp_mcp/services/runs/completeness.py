@@ -147,13 +147,14 @@ def _status_of(recorded: float | bool | str) -> RunStatus:
     return known.get(recorded, "unknown")
 
 
-async def add_missing(ws: Workspace, record: RunRecord, completeness: Completeness) -> RunRecord:
+async def add_missing(ws: Workspace, record: RunRecord, completeness: Completeness, plan: RunPlan | None) -> RunRecord:
     """Add to a run as Langfuse lists it what it lacks: pending results, missing scores, its status.
 
     Args:
         ws: The workspace.
         record: The run as listed.
-        completeness: What it is to have.
+        completeness: What it recorded.
+        plan: What it is to do, without held-out items; None if that is not known.
     """
     repeats = completeness.provenance.repeat_count if completeness.provenance else 1
     if len(record.experiment_ids) < repeats:
@@ -166,7 +167,7 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
     if completeness.scorings:
         newest = max((scoring.recorded for scoring in completeness.scorings), key=lambda recorded: recorded.at)
         record = replace(record, scoring=_status_of(newest.status))
-    recorded, plan = completeness.recorded, completeness.plan
+    recorded = completeness.recorded
     if plan is None:
         return await _compare_with_dataset(ws, record)
     status = _status_of(recorded.status) if recorded else "unknown"
@@ -179,7 +180,8 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
     )
     if status == "unknown":
         return record.with_warning(NO_END)
-    return record.with_warning(recorded.reason) if recorded and recorded.reason else record
+    # What it left as its reason may quote any item.
+    return record.with_warning(recorded.reason) if recorded and recorded.reason and not record.leaves_out else record
 
 
 async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:

@@ -14,6 +14,7 @@ from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.runs.local_runs import catch_up, find_run_folder
+from lfexp_mcp.services.runs.open_results import may_have_held_out
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -54,25 +55,29 @@ async def wait_for_run(
     if seconds > 0:
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_running():
-            await Follower(ws.replays.of(folder), on_progress).wait(deadline - anyio.current_time())
+            hides = await may_have_held_out(ws, folder.run_spec())
+            follower = Follower(ws.replays.of(folder), on_progress, hides_failures=hides)
+            await follower.wait(deadline - anyio.current_time())
     return None
 
 
 class Follower:
     """Reads the journal of one run as it grows."""
 
-    def __init__(self, replay: Replay, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, replay: Replay, on_progress: OnProgress | None = None, *, hides_failures: bool = False) -> None:
         """Follow a run.
 
         Args:
             replay: Of the run; it is read by `wait`.
             on_progress: Called with the run's progress, at most once a second and at least every ten.
+            hides_failures: Tell only how far the run has come, since it may have held-out items.
 
         Raises:
             StateError: The run spec cannot be read.
         """
         self._replay = replay
         self._on_progress = on_progress
+        self._hides_failures = hides_failures
         self._reported = (-math.inf, -1)
         """When the progress was reported last, and how many items were done."""
         self.folder = replay.folder
@@ -137,6 +142,8 @@ class Follower:
         done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
         if state.scores_only:
             done, total = state.scored_anew, state.scorer.to_score if state.scorer else 0
+        if self._hides_failures:
+            return Progress(done=done, total=total)
         running = len(state.running)
         rate = self._rate()
         # The items that have ended do not tell how long the last ones will take: one of them may hang.

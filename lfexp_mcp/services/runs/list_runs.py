@@ -6,8 +6,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import RunList, RunListEntry
 from lfexp_mcp.errors import RejectedError, StateError
-from lfexp_mcp.gateway import Experiment
-from lfexp_mcp.model import PROVENANCE_KEY, NextStep, Provenance, RunStatus
+from lfexp_mcp.gateway import Dataset, Experiment
+from lfexp_mcp.model import PROVENANCE_KEY, Holdout, NextStep, Provenance, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
@@ -29,10 +29,11 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
     """
     found = await ws.gateway.datasets.get(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
-    entries = [_entry(experiment, _find(ws, experiment.id)) for experiment in experiments if _is_head(experiment)]
+    heads = filter(_is_head, experiments)
+    entries = [_entry(experiment, found.holdout, _find(ws, experiment.id)) for experiment in heads]
     entries.sort(key=lambda entry: entry.created, reverse=True)
     if cursor is None:
-        entries = [*_only_here(ws, found.id, {experiment.id for experiment in experiments}, next_cursor), *entries]
+        entries = [*_only_here(ws, found, {experiment.id for experiment in experiments}, next_cursor), *entries]
 
     def build(size: AnswerSize) -> RunList:
         return RunList(
@@ -79,19 +80,22 @@ def _is_head(experiment: Experiment) -> bool:
     return provenance is None or not provenance.is_repetition
 
 
-def _entry(experiment: Experiment, folder: RunFolder | None) -> RunListEntry:
+def _entry(experiment: Experiment, holdout: Holdout | None, folder: RunFolder | None) -> RunListEntry:
     provenance = Provenance.of(experiment.metadata)
+    plan = provenance.plan if provenance else None
+    # A run from before the holdout may have items that are held out, and Langfuse counts them all.
+    is_open = holdout is None or (plan is not None and plan.holdout is not None)
     # Langfuse's list mostly lacks the description.
     recorded = provenance.description if provenance else None
     return RunListEntry(
         name=experiment.name,
         created=experiment.created,
         description=experiment.description or recorded,
-        results=experiment.item_count,
+        results=experiment.item_count if is_open else None,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=_status(folder) or listed_status(experiment),
-        planned=provenance.plan.results if provenance and provenance.plan else None,
-        part=provenance.plan.part_shown if provenance and provenance.plan else None,
+        planned=plan.results if plan and is_open else None,
+        part=(plan.part_shown if is_open else str(plan.part.choice)) if plan and plan.part else None,
     )
 
 
@@ -111,11 +115,11 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
         return None
 
 
-def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
+def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
     """List runs of this machine that Langfuse does not show yet; a later page may have those that have ended."""
     entries = []
     for folder, run_spec in ws.runs.started():
-        if run_spec.dataset_id != dataset_id or run_spec.experiments[0].id in shown or run_spec.confirmation:
+        if run_spec.dataset_id != dataset.id or run_spec.experiments[0].id in shown or run_spec.confirmation:
             continue
         status = _status(folder)
         if next_cursor and status != "running":
@@ -128,7 +132,7 @@ def _only_here(ws: Workspace, dataset_id: str, shown: set[str], next_cursor: str
                 results=0,
                 metadata=run_spec.metadata,
                 status=status,
-                planned=run_spec.total_items,
+                planned=run_spec.total_items if dataset.holdout is None or run_spec.holdout else None,
             )
         )
     return sorted(entries, key=lambda entry: entry.created, reverse=True)

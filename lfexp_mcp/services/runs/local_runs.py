@@ -11,6 +11,7 @@ from lfexp_mcp.errors import UnreachableError, UnreadError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
+from lfexp_mcp.services.runs.open_results import holdout_of_run, without_held_out
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKUP_PATIENCE_S = 2.0
@@ -55,25 +56,30 @@ def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | No
     return None
 
 
-async def read_journal(ws: Workspace, folder: RunFolder, until: float = math.inf) -> RunRecord:
-    """Return a run of this machine from its journal.
+async def read_journal(
+    ws: Workspace, folder: RunFolder, until: float = math.inf, *, held_out: bool = False
+) -> RunRecord:
+    """Return a run of this machine from its journal, without the items that its dataset's holdout holds now.
 
     Args:
         ws: The workspace.
         folder: The run's.
         until: When to give up, on anyio's clock.
+        held_out: Whether to leave nothing out: only for a confirmation, which has held-out items alone.
 
     Raises:
         StateError: The folder cannot be read.
         UnreadError: It was not read in time; what was read is kept, and the next call reads on.
+        UsageError: It cannot be told which items are held out.
     """
+    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec())
     replay = ws.replays.of(folder)
     if not await catch_up(replay, until):
         raise _unread(folder, f"{replay.share_read:.0%} of its journal is read")
     record = await in_thread(replay.record, until)
     if record is None:
         raise _unread(folder, "its journal is read, but not yet put together")
-    return record
+    return without_held_out(ws, record, holdout)
 
 
 async def catch_up(replay: Replay, until: float = math.inf) -> bool:

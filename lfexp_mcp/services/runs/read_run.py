@@ -26,6 +26,7 @@ from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
+from lfexp_mcp.services.runs.open_results import check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
 
@@ -94,7 +95,7 @@ async def read_recorded_run(
         if folder is not None:
             check_confirmation(dataset, run_name, folder.run_spec().confirmation, held_out=held_out)
         running = folder is not None and folder.is_running()
-        journal = await read_journal(ws, folder, until) if folder is not None else None
+        journal = await read_journal(ws, folder, until, held_out=held_out) if folder is not None else None
     except StateError as unreadable:
         found = await _read_langfuse(ws, dataset, run_name, None, max_age_s, held_out=held_out)
         if found is None:
@@ -144,17 +145,22 @@ async def _read_langfuse(
         return None
     provenance = Provenance.of(head.metadata)
     check_confirmation(dataset, run_name, provenance.confirmation if provenance else None, held_out=held_out)
+    check_plan(found, provenance.plan if provenance else None)
 
     async def read() -> RunRecord:
         known = _makers(head, journal) if journal is not None else RunMakers()
         if journal is not None and journal.status != "unknown":
-            return await _read_results(ws, found, head, known, held_out=held_out)
+            return (await _read_results(ws, found, head, known, held_out=held_out))[0]
         completeness = await read_completeness(ws, head)
-        record = await _read_results(ws, found, head, completeness.run_makers(known.ids), held_out=held_out)
-        return await add_missing(ws, record, completeness)
+        makers = completeness.run_makers(known.ids)
+        record, left_out = await _read_results(ws, found, head, makers, held_out=held_out)
+        plan = completeness.plan
+        if plan is not None and not held_out:
+            plan = await open_plan(ws, found, record, plan, left_out)
+        return await add_missing(ws, record, completeness, plan)
 
     takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
-    return await ws.run_cache.get(head, read, max_age_s=max_age_s, until=until, takes_s=takes_s)
+    return await ws.run_cache.get(head, read, holdout=found.holdout, max_age_s=max_age_s, until=until, takes_s=takes_s)
 
 
 def _makers(head: Experiment, journal: RunRecord) -> RunMakers:
@@ -194,8 +200,8 @@ async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoRetur
 
 async def _read_results(
     ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers, *, held_out: bool
-) -> RunRecord:
-    """Read all results of a run from Langfuse, with its further repetitions."""
+) -> tuple[RunRecord, frozenset[str]]:
+    """Read the results of a run from Langfuse, with its further repetitions; also return which items are left out."""
     provenance = Provenance.of(head.metadata)
     experiments = {0: head}
     for repeat in range(1, provenance.repeat_count if provenance else 1):
@@ -204,15 +210,18 @@ async def _read_results(
             experiments[repeat] = further
     items: list[ItemResult] = []
     superseded = 0
+    left_out: frozenset[str] = frozenset()
     description = head.description
     for repeat, experiment in experiments.items():
-        results, described = await ws.gateway.experiments.described_results(
+        found = await ws.gateway.experiments.described_results(
             experiment.id, repeat, dataset=dataset, held_out=held_out
         )
-        kept = await attribute_scores(ws, experiment.id, await anyio.to_thread.run_sync(newest_good, results), known)
-        superseded += len(results) - len(kept)
+        newest = await anyio.to_thread.run_sync(newest_good, found.results)
+        kept = await attribute_scores(ws, experiment.id, newest, known)
+        superseded += len(found.results) - len(kept)
         items += kept
-        description = description or described
+        left_out |= found.held_out
+        description = description or found.description
     record = RunRecord(
         dataset=dataset.name,
         dataset_id=dataset.id,
@@ -227,12 +236,14 @@ async def _read_results(
         provenance=provenance,
         run_scores=without_status_scores(score for experiment in experiments.values() for score in experiment.scores),
     )
-    if not superseded:
-        return record
-    return record.with_warning(
-        f"{superseded} of the run's results are left out, since their items have a newer one: the run name was used "
-        "more than once, or the run was resumed."
-    )
+    if left_out and not held_out:
+        record = without_whole(record)
+    if superseded:
+        record = record.with_warning(
+            f"{superseded} of the run's results are left out, since their items have a newer one: the run name was "
+            "used more than once, or the run was resumed."
+        )
+    return record, left_out
 
 
 def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
@@ -277,6 +288,8 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
             items.append(seen)
     items += shown.values()
     stored = {score.id for score in record.run_scores}
+    unstored = (score for score in journal.run_scores if score.id not in stored)
+    leaves_out = record.leaves_out or journal.leaves_out
     # This machine may have only scored the results of others: their run is as Langfuse has it.
     is_own = journal.status != "unknown"
     merged = replace(
@@ -289,9 +302,10 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         created=(journal.created if is_own else None) or record.created,
         metadata=record.metadata or journal.metadata,
         provenance=record.provenance or journal.provenance,
-        run_scores=(*record.run_scores, *(score for score in journal.run_scores if score.id not in stored)),
+        run_scores=() if leaves_out else (*record.run_scores, *unstored),
         model_usage=journal.model_usage,
-        warnings=(*record.warnings, *journal.warnings),
+        warnings=tuple(dict.fromkeys((*record.warnings, *journal.warnings))),
+        leaves_out=leaves_out,
         plan=_plan(journal, items) if is_own else record.plan,
         scoring=journal.scoring,
         looks=journal.looks if is_own else record.looks,

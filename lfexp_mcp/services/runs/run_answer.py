@@ -21,6 +21,7 @@ from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_s
 from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.local_runs import read_journal
+from lfexp_mcp.services.runs.open_results import may_have_held_out
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
 from lfexp_mcp.services.runs.read_run import named
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
@@ -59,7 +60,8 @@ async def describe_unread(ws: Workspace, folder: RunFolder, unread: UnreadError)
     """Describe a run of this machine that was not read in time: what it is, and that its results are unknown yet."""
     replay = ws.replays.of(folder)
     follower, run_spec, status = Follower(replay), folder.run_spec(), folder.status()
-    is_known, ended, failed = replay.is_current, len(replay.state.ended), replay.state.failed_count
+    is_known = replay.is_current and not await may_have_held_out(ws, run_spec)
+    ended, failed = len(replay.state.ended), replay.state.failed_count
     return RunAnswer(
         status=status,
         backend=str(ws.gateway.backend),
@@ -75,7 +77,7 @@ async def describe_unread(ws: Workspace, folder: RunFolder, unread: UnreadError)
         pending=run_spec.total_items - ended if is_known else None,
         progress=str(follower.progress()) if is_known and status == "running" else None,
         warnings=[f"Results and scores are not known yet. {unread}"],
-        log=str(folder.log_path) if folder.has_log() else None,
+        log=str(folder.log_path) if folder.has_log() and is_known else None,
         next=[*unread.next],
     )
 
@@ -99,6 +101,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         if folder is not None:
             replay = ws.replays.of(folder)
             follower, undelivered = Follower(replay), await anyio.to_thread.run_sync(replay.undelivered)
+    is_running = record.status == "running" and not record.leaves_out
     models = await _models(ws, record)
     outdated = await outdated_judges_of(ws, record) if record.status != "running" else []
     return RunAnswer(
@@ -119,7 +122,7 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         failed=(failed := summary.counts["failed"]),
         pending=max(record.total_items - succeeded - failed, 0),
         undelivered=undelivered,
-        progress=str(follower.progress()) if follower and record.status == "running" else None,
+        progress=str(follower.progress()) if follower and is_running else None,
         scoring=record.scoring,
         scores=summary.scores,
         repeated_scores=summary.repeated_scores,
@@ -130,7 +133,8 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
         errors=summary.errors,
         stopping=_stopping(record),
         warnings=[*record.warnings, *summary.warnings, *(judge.advice for judge in outdated)],
-        log=str(follower.folder.log_path) if follower and follower.folder.has_log() else None,
+        # What was printed may be of any item.
+        log=str(follower.folder.log_path) if follower and follower.folder.has_log() and not record.leaves_out else None,
         next=_next_steps(record, undelivered, follower, outdated),
     )
 
