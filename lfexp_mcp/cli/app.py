@@ -31,6 +31,8 @@ app.command("get-run")(experiments.get_run)
 app.command("compare")(experiments.compare)
 app.command("analyze")(experiments.analyze)
 app.command("comments")(experiments.comments)
+app.command("request-labels")(experiments.request_labels)
+app.command("check-judge")(experiments.check_judge)
 app.command("cancel")(experiments.cancel)
 
 dataset_app = typer.Typer(help="Create, list and show datasets.", no_args_is_help=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.comparison_formats import junit, result_json
 from lfexp_mcp.reports.layout import markdown
 from lfexp_mcp.reports.untrusted import escaped_json
+from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
     CancelRunRequest,
@@ -171,3 +173,19 @@ def comments(request: CommentsRequest, as_json: AsJson = False) -> None:
     from lfexp_mcp.services.annotations.fetch import fetch_annotation_comments
 
     print_answer(in_workspace(lambda workspace: fetch_annotation_comments(workspace, request)), as_json)
+
+
+@command
+def request_labels(request: LabelsRequest, as_json: AsJson = False) -> None:
+    """Draw results of a run at random for people to label, or show how far the labels are."""
+    from lfexp_mcp.services.labels.request_labels import request_labels
+
+    print_answer(in_workspace(lambda workspace: request_labels(workspace, request)), as_json)
+
+
+@command
+def check_judge(request: JudgeCheckRequest, as_json: AsJson = False) -> None:
+    """Ask a judge again about outputs that people have labelled, to see whether it has moved."""
+    from lfexp_mcp.services.labels.check_judge import check_judge
+
+    print_answer(in_workspace(lambda workspace: check_judge(workspace, request, wait_seconds=math.inf)), as_json)

@@ -122,6 +122,12 @@ class PairVerdict:
     verdicts: tuple[Verdict, ...] = ()
     """With the other run's output first, and with that of the scored run first; none if the outputs are identical."""
 
+    @property
+    def places(self) -> tuple[Place, Place] | None:
+        """The place that is preferred in each order; None if the judge was not asked."""
+        first, second = (cast("Place", verdict.value) for verdict in self.verdicts) if self.verdicts else (None, None)
+        return None if first is None or second is None else (first, second)
+
     @classmethod
     def of_orders(cls, first: Verdict, second: Verdict) -> "PairVerdict":
         """Combine the verdicts in both orders.

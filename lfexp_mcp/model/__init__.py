@@ -3,7 +3,7 @@
 from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.confirmation import Confirmation, changed_code, digest_of_code, module_versions
 from lfexp_mcp.model.holdout import HOLDOUT_KEY, Holdout
-from lfexp_mcp.model.interval import Interval
+from lfexp_mcp.model.interval import Estimate, Interval
 from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.model.maker import (
     OTHERS,
@@ -99,6 +99,7 @@ __all__ = [
     "DatasetItem",
     "DatasetPart",
     "EndStatus",
+    "Estimate",
     "Evaluation",
     "EvaluatorChoice",
     "EvaluatorFailure",

@@ -1,4 +1,4 @@
-"""A confidence interval."""
+"""Confidence intervals, and estimates with one."""
 
 from typing import NamedTuple
 
@@ -23,4 +23,16 @@ class Interval(NamedTuple):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, JsonValue]:
-        return {"type": "array", "items": {"type": "number"}}
+        return {"type": "array"}
+
+
+class Estimate(NamedTuple):
+    """A value with its 95% confidence interval; `[value, low, high]` in answers."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, JsonValue]:
+        return {"type": "array", "description": "Value, then its 95% interval."}

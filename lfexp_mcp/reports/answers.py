@@ -11,6 +11,7 @@ from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
@@ -18,6 +19,7 @@ from lfexp_mcp.reports.annotations import comments_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.confirmation import confirmation_report
+from lfexp_mcp.reports.labels import judge_check_report, labels_report
 from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, plain, warnings
 from lfexp_mcp.reports.pairs import pairs_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
@@ -131,6 +133,8 @@ report_of.register(PairsAnswer, pairs_report)
 report_of.register(ConfirmAnswer, confirmation_report)
 report_of.register(Analysis, analysis_report)
 report_of.register(AnnotationComments, comments_report)
+report_of.register(LabelsAnswer, labels_report)
+report_of.register(JudgeCheck, judge_check_report)
 report_of.register(DatasetAnswer, dataset_report)
 report_of.register(JudgeAnswer, judge_report)
 report_of.register(PromptAnswer, prompt_report)

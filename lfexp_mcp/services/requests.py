@@ -26,15 +26,13 @@ from lfexp_mcp.services.answer_size import Detail
 if TYPE_CHECKING:
     from lfexp_mcp.scores.limits import Limit
 
-DatasetName = Annotated[str, Field(min_length=1, description="Name of the Langfuse dataset.")]
-RunName = Annotated[str, Field(min_length=1, description="Name of the run within its dataset.")]
+DatasetName = Annotated[str, Field(min_length=1, description="Langfuse dataset.")]
+RunName = Annotated[str, Field(min_length=1, description="Run of that dataset.")]
 ScoreName = Annotated[str | None, Field(description="Only this score.")]
-Cursor = Annotated[str | None, Field(description="`next_cursor` of the previous answer, for the page after it.")]
+Cursor = Annotated[str | None, Field(description="`next_cursor` of the previous answer.")]
 PageSize = Annotated[int, Field(ge=1, le=100, description="Entries in a page.")]
 ListSize = Annotated[int, Field(ge=1, le=100, description="Items listed in each group.")]
-ShownDetail = Annotated[
-    Detail, Field(description="`full` gives texts uncut; `summary` cuts long ones and states their length.")
-]
+ShownDetail = Annotated[Detail, Field(description="`summary` cuts long texts and states their length.")]
 FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
 
 

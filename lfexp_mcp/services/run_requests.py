@@ -106,7 +106,7 @@ class PairsRequest(ScoringLimits):
     judge: str = Field(
         min_length=1,
         description="Judge prompt with `{{output_a}}` and `{{output_b}}` that asks for `A`, `B` or `tie`: "
-        "`judge-pair`, `judge-pair@production`, `judge-pair:3`.",
+        "`judge-pair:3`.",
     )
 
     @property

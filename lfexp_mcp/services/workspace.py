@@ -9,6 +9,7 @@ from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
 from lfexp_mcp.runs.replay import Replays
+from lfexp_mcp.services.background import Background
 from lfexp_mcp.services.launches import Launches
 from lfexp_mcp.services.run_cache import RunCache
 from lfexp_mcp.settings import Settings
@@ -26,6 +27,7 @@ class Workspace:
     gateway: Gateway
     runs: RunsFolder
     workers: Workers
+    background: Background = field(default_factory=Background)
     launches: Launches = field(default_factory=Launches)
     run_cache: RunCache = field(default_factory=RunCache)
     replays: Replays = field(default_factory=Replays)
@@ -49,5 +51,6 @@ async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
             yield workspace
         finally:
             await workspace.launches.close()
+            await workspace.background.close()
             await workspace.run_cache.close()
             workspace.workers.close()

@@ -24,6 +24,7 @@ from lfexp_mcp.tools.experiments import (
     run_experiment,
     score_run,
 )
+from lfexp_mcp.tools.labels import check_judge, request_labels
 from lfexp_mcp.tools.tool import ExperimentTool, ToolArguments
 
 OUTPUT_SCHEMAS = Path(__file__).parent / "output_schemas"
@@ -132,6 +133,8 @@ TOOLS = (
     ToolDefinition(confirm_run, "Confirm a run on held-out items", destroys=True, repeatable=True),
     ToolDefinition(analyze_run, "Analyze a run", reads=True),
     ToolDefinition(fetch_annotation_comments, "Read human comments", reads=True),
+    ToolDefinition(request_labels, "Ask people for labels", destroys=True, repeatable=True),
+    ToolDefinition(check_judge, "Check a judge for drift", destroys=True, repeatable=True),
     ToolDefinition(cancel_run, "Cancel a run", destroys=True, repeatable=True),
     ToolDefinition(create_dataset, "Create or extend a dataset", destroys=True, repeatable=True, bounded=False),
     ToolDefinition(create_judge, "Create a judge", destroys=True),

@@ -84,10 +84,14 @@ def _output_schema(tool: str, answer: type[Answer], listing: _Listing) -> JsonOb
     definitions = shown.pop("$defs", {})
     assert isinstance(definitions, dict)
     listing.models |= {name for name, value in definitions.items() if isinstance(value, dict) and "properties" in value}
-    # A definition that is used once is shorter in its place.
+    # A definition that is used once, or is as short as a reference to it, is shorter in its place.
     references = Counter(re.findall(r'"#/\$defs/(\w+)"', json.dumps([shown, definitions])))
-    once = {name: value for name, value in definitions.items() if references[name] == 1}
-    kept = {name: _inlined(value, once) for name, value in definitions.items() if references[name] > 1}
+    once = {
+        name: value
+        for name, value in definitions.items()
+        if references[name] == 1 or len(json.dumps(value)) <= len(json.dumps({"$ref": f"#/$defs/{name}"}))
+    }
+    kept = {name: _inlined(value, once) for name, value in definitions.items() if name not in once}
     return _inlined_object(shown, once) | ({"$defs": kept} if kept else {})
 
 

@@ -22,6 +22,8 @@ EXPECTED = {
     "confirm_run",
     "analyze_run",
     "fetch_annotation_comments",
+    "request_labels",
+    "check_judge",
     "cancel_run",
     "create_dataset",
     "create_judge",

@@ -177,4 +177,5 @@ class AnthropicProvider(Provider):
             input_tokens=usage.input_tokens + cached if usage else 0,
             output_tokens=usage.output_tokens if usage else 0,
             metered=usage is not None,
+            model=getattr(response, "model", None),
         )

@@ -59,6 +59,8 @@ class ModelAnswer:
     """The parameters of the call."""
     batched: bool = False
     """Whether it was one of a batch, and costs the price of a batch."""
+    model: str | None = None
+    """The model that answered, as the provider names it: an alias that was asked for may have moved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,4 +180,5 @@ class OpenAIProvider(Provider):
             input_tokens=usage.prompt_tokens if usage else 0,
             output_tokens=usage.completion_tokens if usage else 0,
             metered=usage is not None,
+            model=getattr(response, "model", None),
         )

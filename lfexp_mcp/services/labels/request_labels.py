@@ -4,12 +4,13 @@ import re
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
 from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway import Queue, ScoreConfig
 from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, Scale
+from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels.draw import (
     Draw,
     allocate,
@@ -23,7 +24,6 @@ from lfexp_mcp.services.labels.draw import (
 )
 from lfexp_mcp.services.labels.reading import Labels, is_made_by, read_labels
 from lfexp_mcp.services.next_steps import running_steps
-from lfexp_mcp.services.requests import DatasetName, Request, RunName
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
@@ -38,18 +38,6 @@ INTRODUCTION = (
     "against. Please label all of them in the order given, without looking at the scores that they have, and add or "
     "remove none: the labels stand for the whole run."
 )
-
-
-class LabelsRequest(Request):
-    """Which results people are to label."""
-
-    dataset: DatasetName
-    run_name: RunName
-    score_name: str = Field(min_length=1, description="Score to hold against people.")
-    n: int | None = Field(
-        default=None, ge=1, le=1000, description="Results to draw in all, 50 at first; more than before adds to them."
-    )
-    stratify: bool = Field(default=False, description="Draw as many failed as passed ones, if the draw is new.")
 
 
 async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
@@ -203,7 +191,6 @@ async def _fill(ws: Workspace, queue: Queue, wanted: Sequence[ItemResult]) -> No
 
 
 async def _describe(ws: Workspace, request: LabelsRequest, labels: Labels, *, is_new: bool) -> LabelsAnswer:
-    configs = {config.id: config.name for config in await ws.gateway.score_configs()}
     warnings = []
     if request.stratify and labels.draw.split is None:
         why = "all results are alike" if is_new else "it was begun without strata, and goes on so"
@@ -215,19 +202,22 @@ async def _describe(ws: Workspace, request: LabelsRequest, labels: Labels, *, is
             f"{labels.unattributed} labels have no author: they came through the API, and nobody knows whether people "
             "gave them."
         )
+    if labels.skipped:
+        warnings.append(f"{labels.skipped} results were looked at and not labelled.")
+    if labels.volunteered:
+        warnings.append(
+            f"{labels.volunteered} results have labels though they were not drawn: these show as agreement, and "
+            "correct nothing."
+        )
     if labels.queue_only:
         warnings.append(f"{labels.queue_only} results in the queue were not drawn: they were added by hand.")
     return LabelsAnswer(
         backend=str(ws.gateway.backend),
-        queue=labels.queue.name,
-        url=await ws.gateway.queue_url(labels.queue.id),
-        config=", ".join(configs.get(each, each) for each in labels.queue.score_config_ids),
+        queue=await ws.gateway.queue_url(labels.queue.id) or labels.queue.name,
         population=len(labels.results),
         drawn=labels.drawn,
         labelled=labels.given,
         random=len(labels.labelled),
-        skipped=labels.skipped,
-        volunteered=labels.volunteered,
         void=labels.void,
         warnings=warnings,
         next=_next_steps(request, labels),

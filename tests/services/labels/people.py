@@ -7,8 +7,9 @@ from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.gateway import Queue, QueueItem, scoring_score_id, status_score
 from lfexp_mcp.model import TEN, JudgeMaker, RecordedStatus, RunMaker, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
+from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels.reading import Labels, read_labels
-from lfexp_mcp.services.labels.request_labels import LabelsRequest, request_labels
+from lfexp_mcp.services.labels.request_labels import request_labels
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
@@ -67,7 +68,9 @@ async def labels_of(ws: Workspace, dataset: str, run_name: str = "run", score: s
 
 
 async def queue_named(ws: Workspace, name: str) -> Queue:
-    return next(queue for queue in await ws.gateway.queues.all() if queue.name == name)
+    """Find a queue by its name or its page, as an answer says."""
+    [found] = [queue for queue in await ws.gateway.queues.all() if queue.name == name or f"/{queue.id}/" in name]
+    return found
 
 
 async def queued(ws: Workspace, name: str) -> list[QueueItem]:

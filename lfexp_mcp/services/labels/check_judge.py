@@ -1,0 +1,210 @@
+"""Whether a judge still scores as it did: it is asked again about outputs that people have labelled."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import mean
+
+from pydantic import JsonValue
+
+from lfexp_mcp.answers.labels import JudgeCheck, JudgeStanding
+from lfexp_mcp.errors import BudgetError
+from lfexp_mcp.model import Estimate, NextStep
+from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.services.background import Job
+from lfexp_mcp.services.label_requests import JudgeCheckRequest
+from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepare_check
+from lfexp_mcp.services.labels.reading import DrawnResult
+from lfexp_mcp.services.labels.rejudging import Rejudged, rejudge
+from lfexp_mcp.services.runs.follower import OnProgress
+from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.drift import (
+    Anchor,
+    application_shift,
+    judge_shift,
+    position_bias,
+    self_disagreement,
+    weighted_share,
+    worst_case,
+)
+
+MAX_UNREADABLE_SHARE = 0.1
+"""Of the anchors, beyond which those that have a verdict are not taken for all."""
+UNCHANGED = 0.05
+"""A judge whose shift lies within this is shown to be unchanged."""
+
+
+async def check_judge(
+    ws: Workspace, request: JudgeCheckRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+) -> JudgeCheck:
+    """Ask a judge again about stored outputs that people have labelled, and say how far it has moved.
+
+    The outputs are those that the run has; no task is called, and the verdicts are not written to Langfuse. The check
+    goes on when the wait is over; an equal call takes its result.
+
+    Args:
+        ws: The workspace.
+        request: What to check.
+        wait_seconds: How long to wait for its end.
+        on_progress: Called with how far it is.
+
+    Raises:
+        NotFoundError: There is no such dataset, run, score or judge.
+        UsageError: There are no labelled results, or too few.
+        JudgeError: The score is not a judge's, or the judge cannot be asked.
+        BudgetError: `max_cost` covers too few anchors.
+        BackendError: Langfuse did not answer.
+    """
+    check = await prepare_check(ws, request)
+    keys = tuple((result.item_id, result.repeat) for result in check.results)
+    identity = (request, check.judge.model_dump_json(), keys)
+    found = await ws.background.do(identity, partial(_ask, ws, request, check), wait_seconds, on_progress)
+    answer = _begin(ws, check)
+    if isinstance(found, Job):
+        again = request.model_dump(mode="json", exclude_defaults=True)
+        return answer.model_copy(
+            update={
+                "status": "running",
+                "warnings": [*answer.warnings, f"{found.done} of {found.total} anchors are judged so far."],
+                "next": [NextStep("check_judge", again, "Wait for the result.")],
+            }
+        )
+    return _describe(answer, request, check, found)
+
+
+async def _ask(ws: Workspace, request: JudgeCheckRequest, check: JudgeCheckPlan, job: Job) -> Rejudged:
+    return await rejudge(
+        ws,
+        check.judge,
+        check.results,
+        job,
+        votes=request.votes,
+        max_cost=request.max_cost,
+        against=check.against,
+    )
+
+
+def _begin(ws: Workspace, check: JudgeCheckPlan) -> JudgeCheck:
+    return JudgeCheck(
+        backend=str(ws.gateway.backend),
+        status="completed",
+        then=JudgeStanding(judge=check.then.label),
+        now=JudgeStanding(judge=check.judge.maker.label),
+        anchors=len(check.results),
+        warnings=check.warnings,
+    )
+
+
+def _describe(answer: JudgeCheck, request: JudgeCheckRequest, check: JudgeCheckPlan, found: Rejudged) -> JudgeCheck:
+    """Describe what the judge's verdicts of then and now show.
+
+    Raises:
+        BudgetError: `max_cost` covered too few anchors.
+    """
+    drawn = [check.anchors[result.item_id, result.repeat] for result in check.results]
+    judged = [each for each in drawn if (each.item_id, each.repeat) in found.votes]
+    if found.stopped is not None and len(judged) < MIN_ANCHORS:
+        raise BudgetError(f"Only {len(judged)} of {len(drawn)} anchors were judged. {found.stopped}")
+    notes = _notes(check, found, len(drawn))
+    update: dict[str, object] = {
+        "unreadable": len(found.failures),
+        "cost_usd": found.cost,
+        "next": _next_steps(request, check),
+    }
+    usable = Counter(each.stratum for each in judged)
+    if len(judged) < MIN_ANCHORS or any(usable[number] < 2 for number, size in enumerate(check.sizes) if size):
+        notes.append(f"Only {len(judged)} of {len(drawn)} anchors have a verdict now: too few to tell a shift.")
+    else:
+        update |= _figures(check, found, judged)
+        update |= _standings(answer, check, found, judged)
+    return answer.model_copy(update={**update, "warnings": [*answer.warnings, *notes]})
+
+
+def _figures(check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResult]) -> dict[str, object]:
+    """Return the fields about how far judge and application have moved."""
+    anchors = [_anchor(each, found) for each in judged]
+    unread = [_anchor(each, found) for key, each in check.anchors.items() if key in found.failures]
+    hides = len(unread) > MAX_UNREADABLE_SHARE * (len(unread) + len(anchors))
+
+    def estimate(of: Callable[[Sequence[Anchor]], Estimate]) -> Estimate:
+        return worst_case(of, anchors, unread) if hides else of(anchors)
+
+    shift = estimate(partial(judge_shift, sizes=check.sizes))
+    inside = shift.low > -UNCHANGED and shift.high < UNCHANGED
+    moved = "higher" if shift.low > 0 else "lower" if shift.high < 0 else "inconclusive"
+    figures: dict[str, object] = {
+        "shift": shift,
+        "verdict": "unchanged" if inside else moved,
+        "self_disagreement": self_disagreement(anchors, check.sizes),
+        "newly_pass": sum(_passes(anchor.votes[0]) > _passes(anchor.then) for anchor in anchors),
+        "newly_fail": sum(_passes(anchor.votes[0]) < _passes(anchor.then) for anchor in anchors),
+    }
+    if found.places:
+        first, second = (sum(places == (place, place) for places in found.places) for place in ("A", "B"))
+        figures["position_bias"] = position_bias(first, second, len(found.places))
+    if check.changes is not None:
+        figures["application_shift"] = estimate(partial(application_shift, sizes=check.sizes, changes=check.changes))
+    return figures
+
+
+def _anchor(result: DrawnResult, found: Rejudged) -> Anchor:
+    votes = found.votes.get((result.item_id, result.repeat), ())
+    return Anchor(result.item_id, result.judge or 0.0, tuple(votes), result.stratum)
+
+
+def _standings(
+    answer: JudgeCheck, check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResult]
+) -> dict[str, object]:
+    """Return how near the judge was to people, and is."""
+    labelled = [(_anchor(each, found), each.human) for each in judged if each.human is not None]
+    if not labelled:
+        return {}
+    anchors = [anchor for anchor, _ in labelled]
+
+    def standing(known: JudgeStanding, votes_of: Callable[[Anchor], Sequence[float]]) -> JudgeStanding:
+        alike = [mean(_passes(vote) == _passes(human) for vote in votes_of(anchor)) for anchor, human in labelled]
+        above = [mean(votes_of(anchor)) - human for anchor, human in labelled]
+        figures = {
+            "agreement": weighted_share(anchors, alike, check.sizes),
+            "bias": weighted_share(anchors, above, check.sizes),
+        }
+        return known.model_copy(update=figures)
+
+    return {
+        "then": standing(answer.then, lambda anchor: (anchor.then,)),
+        "now": standing(answer.now, lambda anchor: anchor.votes),
+    }
+
+
+def _passes(value: float) -> bool:
+    return value >= PASS_MARK
+
+
+def _notes(check: JudgeCheckPlan, found: Rejudged, anchors: int) -> list[str]:
+    notes = []
+    if found.failures:
+        reason = Counter(found.failures.values()).most_common(1)[0][0]
+        notes.append(f"{len(found.failures)} of {anchors} anchors have no verdict now, mostly because: {reason}")
+    if len(found.failures) > MAX_UNREADABLE_SHARE * anchors:
+        notes.append("Those may have moved otherwise: the intervals hold whatever their verdicts would be.")
+    if found.stopped is not None:
+        notes.append(f"Only {len(found.votes)} of {anchors} anchors were judged. {found.stopped}")
+    if len(found.models) > 1:
+        named = " and ".join(sorted(found.models))
+        notes.append(f"More than one model answered ({named}): the alias moved meanwhile. Check again.")
+    if check.against is None and check.changes is not None:
+        notes.append(
+            "The split holds for outputs like the baseline's: a judge that moved on other outputs shows as application."
+        )
+    return notes
+
+
+def _next_steps(request: JudgeCheckRequest, check: JudgeCheckPlan) -> list[NextStep]:
+    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.run_name}
+    if check.judge.maker.is_same(check.then) or check.against is not None:
+        return []
+    judge = f"{check.judge.name}:{check.judge.version}"
+    return [
+        NextStep("score_run", {**run, "judges": [judge]}, "Score the run with the judge as it is now."),
+        NextStep("request_labels", {**run, "score_name": request.score_name}, "Then hold these scores against people."),
+    ]
