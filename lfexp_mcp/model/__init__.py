@@ -57,6 +57,7 @@ from lfexp_mcp.model.run_spec import (
     ExperimentHead,
     Limits,
     RunSpec,
+    Sweep,
     models_of,
 )
 from lfexp_mcp.model.scale import (
@@ -151,6 +152,7 @@ __all__ = [
     "ScriptFile",
     "ScriptMaker",
     "StoppingRule",
+    "Sweep",
     "TaskPromptVersion",
     "ToolName",
     "Trace",

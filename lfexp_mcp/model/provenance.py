@@ -20,7 +20,7 @@ from pydantic import (
 from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.maker import JudgeMaker, RunMaker, ScriptMaker
-from lfexp_mcp.model.run_spec import RunSpec
+from lfexp_mcp.model.run_spec import RunSpec, Sweep
 from lfexp_mcp.model.scale import Scale
 from lfexp_mcp.model.stopping import Look, StoppingRule
 
@@ -264,6 +264,7 @@ class Provenance:
     plan: Annotated[RunPlan | None, _Lenient] = None
     """None for runs of version 0.1."""
     repeats: Annotated[Repeats | None, _Lenient] = None
+    sweep: Annotated[Sweep | None, _Lenient] = None
     scales: Annotated[dict[str, LegacyScale] | None, BeforeValidator(_known_scales)] = None
     """By the score's name; only of runs of version 0.1."""
 

@@ -66,6 +66,16 @@ class Limits(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep, and which of its variants a run is."""
+
+    name: str
+    size: int
+    index: int
+    """From 0, which the others are ranked against."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatorChoice:
     """A built-in evaluator that scores a run, and its options."""
 
@@ -107,6 +117,8 @@ class RunSpec(BaseModel):
     """The user's metadata."""
     variant_of: str | None = None
     """The sweep that the run is a variant of; cancelled by its name."""
+    sweep: Sweep | None = None
+    """The sweep that it was begun with."""
     confirmation: Confirmation | None = None
     """Set for a run over held-out items."""
     measured: dict[str, str] = Field(default_factory=dict)

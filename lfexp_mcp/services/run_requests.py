@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, ItemChoice, Limits, NextStep, ProviderName, check_params
+from lfexp_mcp.model import EvaluatorChoice, ItemChoice, Limits, NextStep, ProviderName, Sweep, check_params
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
 from lfexp_mcp.services.trace_filter import TracesArgument
@@ -316,7 +316,7 @@ class RunRequest(ScoringRequest):
         variants = self.variants or []
         shared = {name: getattr(self, name) for name in self.model_fields_set - {"variants"}}
         found = []
-        for variant in variants:
+        for index, variant in enumerate(variants):
             own = {name: getattr(variant, name) for name in variant.model_fields_set - {"name"}}
             if variant.task_script or variant.task_prompt:
                 # Another task has another model.
@@ -324,7 +324,8 @@ class RunRequest(ScoringRequest):
                 shared_here = {name: value for name, value in shared.items() if name not in left_out}
             else:
                 shared_here = shared
-            asked = {**shared_here, **own, "run_name": f"{self.run_name}-{variant.name}", "variant_of": self.run_name}
+            asked = {**shared_here, **own, "run_name": f"{self.run_name}-{variant.name}"}
+            asked["sweep"] = Sweep(self.run_name, len(variants), index)
             if self.params or variant.params:
                 asked["params"] = {**(self.params or {}), **(variant.params or {})}
             if self.max_cost is not None:
@@ -339,8 +340,12 @@ class RunRequest(ScoringRequest):
 class VariantRequest(RunRequest):
     """A run of a sweep."""
 
-    variant_of: str = Field(exclude=True)
-    """The sweep's name."""
+    sweep: Sweep = Field(exclude=True)
+
+    @property
+    def variant_of(self) -> str:
+        """The sweep's name."""
+        return self.sweep.name
 
 
 def live_dataset_name(run_name: str) -> str:

@@ -26,8 +26,8 @@ class Levels:
 UNADJUSTED = Levels()
 
 
-def spending_factor(rank: int) -> float:
-    """By how much the p of the `rank`-th candidate counts: `rank (rank + 1) / 2`.
+def spending_factor(rank: int, together: int = 1) -> float:
+    """By how much the p of the `rank`-th candidate counts: `rank (rank + 1) / 2`, or `rank (rank + together) / 2`.
 
     The levels of all candidates, `ALPHA / spending_factor(rank)` each, sum to `2 ALPHA` however many there will be, so
     that the chance that any of equal candidates is called better, on one side, is at most `ALPHA`. The first is tested
@@ -38,9 +38,10 @@ def spending_factor(rank: int) -> float:
     (2023) 557-575.
 
     Args:
-        rank: From 1.
+        rank: From 1; of several that were begun together, that of the first.
+        together: How many were begun together; they share what is theirs evenly.
     """
-    return rank * (rank + 1) / 2
+    return rank * (rank + together) / 2
 
 
 def holm_factors(p_values: Sequence[float | None]) -> list[float | None]:

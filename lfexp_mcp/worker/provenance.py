@@ -52,6 +52,7 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
         evaluator_script=_script_file(run_spec.evaluator_script),
         modules=_modules(run_spec),
         confirmation=run_spec.confirmation,
+        sweep=run_spec.sweep,
         git=git,
     )
 

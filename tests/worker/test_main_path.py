@@ -6,6 +6,7 @@ import pytest
 from lfexp_mcp.gateway import STATUS_SCORE_NAME
 from lfexp_mcp.model import EvaluatorInfo, Progress, ScriptFile
 from lfexp_mcp.services.runs.follower import wait_for_run
+from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
@@ -295,3 +296,15 @@ def _sha256(scene: Scene, name: str) -> str:
     import hashlib
 
     return hashlib.sha256((scene.folder / name).read_bytes()).hexdigest()
+
+
+async def test_a_resume_declares_no_other_family_of_candidates(scene: Scene) -> None:
+    await scene.fill(2)
+    fails = """
+        def task(*, item):
+            raise ValueError("no")
+    """
+    await scene.run(scene.script(fails), metadata={"lfexp_family": "autumn", "note": "a"})
+    await scene.run(scene.script(UPPER), resume=True, metadata={"lfexp_family": "winter", "note": "b"})
+    (entry,) = (await list_runs(scene.ws, scene.dataset)).runs
+    assert entry.metadata == {"lfexp_family": "autumn", "note": "b"}

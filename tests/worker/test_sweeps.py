@@ -64,6 +64,9 @@ async def test_variants_are_runs_of_their_own_and_ranked_against_the_first(scene
     compared = await compare_runs(scene.ws, CompareRequest(dataset=scene.dataset, runs=list(answer.variants)))
     numbers = {(row.run, row.delta, row.p_adjusted, row.pairs) for row in answer.ranking if row.delta is not None}
     assert numbers == {(one.run, one.delta, one.p_adjusted, one.pairs) for one in compared.scores}
+    best = next(one for one in compared.scores if one.verdict == "better")
+    assert best.p is not None
+    assert best.p_adjusted == pytest.approx(1.5 * best.p), "two candidates share evenly, whichever began first"
     assert {run.name for run in (await list_runs(scene.ws, scene.dataset)).runs} == set(answer.variants)
     read = await get_run(scene.ws, scene.dataset, "s-whole")
     assert read.params == {"t": 1, "k": 90}

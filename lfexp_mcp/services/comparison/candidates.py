@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from lfexp_mcp.gateway import SCORING_SCORE_NAME, Experiment
-from lfexp_mcp.model import FAMILY_KEY, Provenance, RunRecord
+from lfexp_mcp.model import FAMILY_KEY, Provenance, RunRecord, Sweep
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.significance import spending_factor
 
@@ -26,6 +26,13 @@ class Candidate:
     """Names of the scores that it may have from its own judges and evaluators; None if any: the list of runs does not
     tell which scores a script gave, and nothing of runs of others."""
     name: str = field(default="", compare=False)
+    sweep: Sweep | None = field(default=None, compare=False)
+    """The sweep that it was begun with."""
+
+    def is_variant_with(self, other: "Candidate") -> bool:
+        """Whether both are variants of one sweep, begun by one call."""
+        mine, theirs = self.sweep, other.sweep
+        return mine is not None and theirs is not None and (mine.name, mine.size) == (theirs.name, theirs.size)
 
     def may_have(self, score: str | None) -> bool:
         """Whether it may have a score; None for one that anybody may have given to any run."""
@@ -41,10 +48,14 @@ class Place:
     family: str | None = None
     families: int = 0
     """Families of candidates on these items that were begun before its own."""
+    together: int = 1
+    """How many candidates were begun together with it, itself included: the variants of a sweep."""
+    first: int = 1
+    """The number of the first of these."""
     home: Candidate | None = None
     """The first run of its family, the baseline that nobody has chosen by its results."""
     choices: int = 1
-    """How many runs the baseline may have been chosen among; 1 for the family's first run, and the dataset's."""
+    """How many runs the baseline may have been chosen among; 1 for the first run of the dataset, family or sweep."""
 
     @property
     def rank(self) -> int:
@@ -61,7 +72,7 @@ class Place:
         Another baseline than the first is another test of the same candidate. Where it looks no worse than the first,
         it cannot make a candidate better that is not better than the first one, and `choices` is left out.
         """
-        return spending_factor(self.rank) * self.choices
+        return spending_factor(self.first + self.families, self.together) * self.choices
 
     @property
     def shown(self) -> str:
@@ -89,7 +100,8 @@ class Candidates:
         """Add a run that Langfuse does not list yet, or that is about to begin."""
         if isinstance(run, RunRecord):
             begun, family = run.created or datetime.now(UTC), family_of(run.metadata)
-            run = Candidate(begun, run.experiment_ids[0], family, name=run.run_name)
+            sweep = run.provenance.sweep if run.provenance else None
+            run = Candidate(begun, run.experiment_ids[0], family, name=run.run_name, sweep=sweep)
         if any(one.id == run.id for one in self.runs):
             return self
         return replace(self, runs=tuple(sorted((*self.runs, run))))
@@ -117,13 +129,21 @@ class Candidates:
         home = next(one for one in runs if one.family == later.family)
         # The first run of all is what others were compared with, and no candidate.
         families = {one.family for one in counted if one < home and one != runs[0]}
-        return Place(
-            number=max(sum(one.family == later.family for one in counted), 1),
+        own = [one for one in counted if one.family == later.family] or [later]
+        variants = [one for one in own if one.is_variant_with(later)]
+        begins_sweep = earlier.is_variant_with(later) and earlier.sweep is not None and earlier.sweep.index == 0
+        place = Place(
+            number=len(own),
             family=later.family,
             families=len(families),
+            first=len(own),
             home=home,
-            choices=1 if earlier in (home, runs[0]) else len(counted),
+            choices=1 if begins_sweep or earlier in (home, runs[0]) else len(counted),
         )
+        if later.sweep is None or later not in variants[: later.sweep.size]:
+            return place
+        together = later.sweep.size - earlier.is_variant_with(later)
+        return replace(place, first=own.index(variants[0]) + 1, together=together)
 
 
 async def read_candidates(ws: Workspace, dataset_id: str) -> Candidates:
@@ -148,7 +168,8 @@ def _candidate(experiment: Experiment) -> Candidate | None:
     if provenance is not None and (provenance.is_repetition or provenance.confirmation is not None):
         return None
     family, scores = family_of(experiment.metadata), _scores(experiment, provenance)
-    return Candidate(experiment.created, experiment.id, family, scores, experiment.name)
+    sweep = provenance.sweep if provenance else None
+    return Candidate(experiment.created, experiment.id, family, scores, experiment.name, sweep)
 
 
 def _scores(experiment: Experiment, provenance: Provenance | None) -> frozenset[str] | None:

@@ -56,7 +56,7 @@ async def make_stoppable(
         raise UsageError(f"compare_with: run {name!r} has no value of {score!r} of any of these items.")
     seed = run_spec.experiments[0].id
     # The run is begun later than all others, so that its place is known.
-    begins = Candidate(datetime.now(UTC), seed, family_of(run_spec.metadata))
+    begins = Candidate(datetime.now(UTC), seed, family_of(run_spec.metadata), sweep=run_spec.sweep)
     candidates = (await read_candidates(ws, run_spec.dataset_id)).including(record).including(begins)
     place = candidates.place(record.experiment_ids[0], seed, score)
     rule = StoppingRule(

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec, param_changes
+from lfexp_mcp.model import FAMILY_KEY, DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec, Sweep, param_changes
 from lfexp_mcp.runs.baseline import write_baseline
 from lfexp_mcp.runs.events import Event, LookTaken
 from lfexp_mcp.runs.folder import RunFolder
@@ -232,7 +232,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     check_rule(request, before.stopping)
     open_items, record = before.open_items(items), await read_journal(ws, folder)
     run_spec = await resolve_prompts(ws, request, before, dataset, open_items, record)
-    run_spec = await _with_request(ws, request, run_spec)
+    run_spec = await _with_request(ws, request, run_spec, before.metadata)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
 
 
@@ -282,20 +282,36 @@ async def _new_run_spec(
         experiments=tuple(heads),
         params=params if record is not None else request.params or {},
         stopping=record.plan.stopping if record and record.plan else None,
+        sweep=_sweep_of(request, record),
         working_folder=working_folder(),
     )
     run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)
     run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
-    return await _with_request(ws, request, run_spec)
+    return await _with_request(ws, request, run_spec, record.metadata if record else None)
 
 
-async def _with_request(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpec:
-    """Take over what a request names beside judges and prompts; the rest stays as it was."""
+def _sweep_of(request: RunRequest, record: RunRecord | None) -> Sweep | None:
+    if record is not None:
+        return record.provenance.sweep if record.provenance else None
+    return request.sweep if isinstance(request, VariantRequest) else None
+
+
+async def _with_request(
+    ws: Workspace, request: RunRequest, run_spec: RunSpec, begun_with: Mapping[str, JsonValue] | None
+) -> RunSpec:
+    """Take over what a request names beside judges and prompts; the rest stays as it was.
+
+    A resume cannot declare another family of candidates: by then, results may have been seen.
+    """
+    metadata = run_spec.metadata if request.metadata is None else request.metadata
+    if begun_with is not None:
+        metadata = {key: value for key, value in metadata.items() if key != FAMILY_KEY}
+        metadata |= {key: value for key, value in begun_with.items() if key == FAMILY_KEY}
     run_spec = run_spec.model_copy(
         update={
             "task_script": check_script(request.task_script, "task") if request.names_task else run_spec.task_script,
             "description": run_spec.description if request.description is None else request.description,
-            "metadata": run_spec.metadata if request.metadata is None else request.metadata,
+            "metadata": metadata,
         }
     )
     return await with_scoring(ws, request, run_spec)

@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker
+from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, Sweep
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
 from lfexp_mcp.services.requests import CompareRequest
@@ -23,6 +23,8 @@ class _Run(TypedDict):
     family: NotRequired[JsonValue]
     scores: NotRequired[list[str]]
     at: NotRequired[int]
+    sweep: NotRequired[list[int]]
+    """Size of the sweep, and its place among the variants."""
 
 
 class _Case(TypedDict):
@@ -32,6 +34,7 @@ class _Case(TypedDict):
     score: NotRequired[str | None]
     rank: int
     choices: NotRequired[int]
+    factor: NotRequired[float]
     why: str
 
 
@@ -44,7 +47,8 @@ def _candidate(index: int, run: str | _Run) -> Candidate:
     given: _Run = {"id": run} if isinstance(run, str) else run
     scores = frozenset(given["scores"]) if "scores" in given else None
     begun = BEGUN + timedelta(minutes=given.get("at", index))
-    return Candidate(begun, given["id"], family_of({FAMILY_KEY: given.get("family")}), scores)
+    sweep = Sweep(given["id"][0], *given["sweep"]) if "sweep" in given else None
+    return Candidate(begun, given["id"], family_of({FAMILY_KEY: given.get("family")}), scores, sweep=sweep)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["why"].replace(" ", "_") for case in CASES])
@@ -54,6 +58,7 @@ def test_a_run_has_its_place_by_beginning(case: _Case) -> None:
         listed = listed.including(Candidate(BEGUN + timedelta(days=1, seconds=index), name))
     place = listed.place(case["baseline"], case["run"], case.get("score", "acc"))
     assert (place.rank, place.choices) == (case["rank"], case.get("choices", 1))
+    assert place.factor == case.get("factor", case["rank"] * (case["rank"] + 1) / 2 * place.choices)
 
 
 def _results(passes: int, of: int, *, begun: int, score: str = "acc") -> list[Recorded]:
