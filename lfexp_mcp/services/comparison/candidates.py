@@ -1,6 +1,5 @@
 """Which runs a dataset's items have already judged, so that a verdict on one accounts for all the others."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,9 +12,9 @@ from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.significance import spending_factor
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A run as it counts for the verdicts on others, in the order of beginning."""
+    """A run as it counts for the verdicts on others."""
 
     begun: datetime
     id: str
@@ -96,6 +95,24 @@ class Candidates:
 
     runs: tuple[Candidate, ...] = ()
 
+    @classmethod
+    def of(cls, runs: Iterable[Candidate]) -> "Candidates":
+        """Order runs by their beginning; the variants of a sweep began as one, in the order in which they were named.
+
+        A run that a resume of the sweep put in the place of a variant is a candidate by itself.
+        """
+        begun: dict[tuple[str, int], datetime] = {}
+        variants: set[tuple[str, int, int]] = set()
+        found = []
+        for run in sorted(runs, key=lambda run: (run.begun, run.id)):
+            sweep = run.sweep
+            if sweep is None or (sweep.name, sweep.size, sweep.index) in variants:
+                found.append((run.begun, 0, replace(run, sweep=None)))
+                continue
+            variants.add((sweep.name, sweep.size, sweep.index))
+            found.append((begun.setdefault((sweep.name, sweep.size), run.begun), sweep.index, run))
+        return cls(tuple(run for *_, run in sorted(found, key=lambda one: (*one[:2], one[2].id))))
+
     def including(self, run: RunRecord | Candidate) -> "Candidates":
         """Add a run that Langfuse does not list yet, or that is about to begin."""
         if isinstance(run, RunRecord):
@@ -104,7 +121,7 @@ class Candidates:
             run = Candidate(begun, run.experiment_ids[0], family, name=run.run_name, sweep=sweep)
         if any(one.id == run.id for one in self.runs):
             return self
-        return replace(self, runs=tuple(sorted((*self.runs, run))))
+        return Candidates.of((*self.runs, run))
 
     def homes(self, baseline_id: str, run_ids: Iterable[str]) -> set[Candidate]:
         """Find the first runs of the families of some runs, to be looked at where the baseline is another."""
@@ -125,25 +142,21 @@ class Candidates:
         both = (baseline_id, run_id)
         runs = [one for one in self.runs if one.may_have(score) or one.id in both]
         earlier, later = (one for one in runs if one.id in both)
-        counted = [one for one in runs[: bisect_right(runs, later)] if one.id != baseline_id]
+        counted = [one for one in runs[: runs.index(later) + 1] if one != earlier]
         home = next(one for one in runs if one.family == later.family)
         # The first run of all is what others were compared with, and no candidate.
-        families = {one.family for one in counted if one < home and one != runs[0]}
-        own = [one for one in counted if one.family == later.family] or [later]
-        variants = [one for one in own if one.is_variant_with(later)]
+        families = {one.family for one in runs[1 : runs.index(home)] if one != earlier}
+        own = [one for one in counted if one.family == later.family]
         begins_sweep = earlier.is_variant_with(later) and earlier.sweep is not None and earlier.sweep.index == 0
-        place = Place(
+        return Place(
             number=len(own),
             family=later.family,
             families=len(families),
-            first=len(own),
+            together=later.sweep.size - earlier.is_variant_with(later) if later.sweep else 1,
+            first=next(number for number, one in enumerate(own, 1) if one == later or one.is_variant_with(later)),
             home=home,
             choices=1 if begins_sweep or earlier in (home, runs[0]) else len(counted),
         )
-        if later.sweep is None or later not in variants[: later.sweep.size]:
-            return place
-        together = later.sweep.size - earlier.is_variant_with(later)
-        return replace(place, first=own.index(variants[0]) + 1, together=together)
 
 
 async def read_candidates(ws: Workspace, dataset_id: str) -> Candidates:
@@ -153,7 +166,7 @@ async def read_candidates(ws: Workspace, dataset_id: str) -> Candidates:
         BackendError: Langfuse did not list all of them.
     """
     found = [_candidate(experiment) for experiment in await ws.gateway.experiments.all_of(dataset_id)]
-    return Candidates(tuple(sorted(one for one in found if one is not None)))
+    return Candidates.of(one for one in found if one is not None)
 
 
 def family_of(metadata: Mapping[str, JsonValue]) -> str | None:

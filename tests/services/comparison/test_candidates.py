@@ -53,7 +53,7 @@ def _candidate(index: int, run: str | _Run) -> Candidate:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["why"].replace(" ", "_") for case in CASES])
 def test_a_run_has_its_place_by_beginning(case: _Case) -> None:
-    listed = Candidates(tuple(sorted(_candidate(index, run) for index, run in enumerate(case["runs"]))))
+    listed = Candidates.of(_candidate(index, run) for index, run in enumerate(case["runs"]))
     for index, name in enumerate((case["baseline"], case["run"])):
         listed = listed.including(Candidate(BEGUN + timedelta(days=1, seconds=index), name))
     place = listed.place(case["baseline"], case["run"], case.get("score", "acc"))
