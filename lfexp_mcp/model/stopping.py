@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lfexp_mcp.model.interval import Interval
+from lfexp_mcp.model.maker import RunMaker
 
 LookVerdict = Literal["better", "worse", "equivalent", "inconclusive"]
 
@@ -29,6 +30,8 @@ class Look:
     """Of this look alone."""
     interval: Interval | None
     """At the levels of this look, so that those of all looks hold together."""
+    makers: tuple[RunMaker, ...] = ()
+    """Of the run's values."""
     verdict: LookVerdict | None = None
     """None for a look after which the run goes on."""
     estimate: float | None = None
@@ -51,6 +54,8 @@ class Look:
                 shown = "the run goes on"
         interval = f", interval {self.interval.low:+.3f} to {self.interval.high:+.3f}" if self.interval else ""
         place = f"Look {self.number} of {len(rule.sizes)}, at {self.items} of {rule.sizes[-1]} items"
+        if self.pairs < self.items:
+            place += f" ({self.pairs} with values)"
         return f"{place}: {shown} (delta {self.delta:+.3f}{interval})."
 
 

@@ -2,22 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import product
+from dataclasses import replace
+from statistics import fmean
 
 import anyio.to_thread
 
-from lfexp_mcp.model import Look, RunSpec
+from lfexp_mcp.model import RUN_MAKERS, Look
 from lfexp_mcp.runs.baseline import read_baseline
 from lfexp_mcp.runs.events import LookTaken, Warned
 from lfexp_mcp.runs.record import build_record, build_result
-from lfexp_mcp.scores.interpretation import interpret_scores
+from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
 from lfexp_mcp.statistics.sequential import take_look
 from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.pending import PendingItem
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.stopping import Stop
 
-LEFT = "The other items are pending. A resume runs them; this verdict stands."
+STOPPED = (
+    "Stopped early: look {number} has decided on {score!r}. The other items are pending; a resume runs them, and the "
+    "verdict stands."
+)
 NOT_TAKEN = "The look at the first {items} items was not taken, and the run will not stop early: {why}."
 
 
@@ -101,34 +105,26 @@ class EarlyStopping:
         rule, run_spec = self._rule, self._run.run_spec
         if rule is None:
             raise ValueError("the run has no stopping rule")
-        size = rule.sizes[self._taken]
-        values = self._values(run_spec, self._order[:size], rule.score)
-        if isinstance(values, str):
-            return NOT_TAKEN.format(items=size, why=values)
-        pairs = [(self._baseline[item_id], value) for item_id, value in values.items()]
-        missing = [self._baseline[item_id] for item_id in self._order[:size] if item_id not in values]
-        return take_look(rule, self._taken + 1, pairs, missing)
-
-    def _values(self, run_spec: RunSpec, item_ids: list[str], score: str) -> dict[str, float] | str:
-        """The canonical values of the first items, or why they cannot be compared."""
-        state = self._run.folder.read_state()
-        items = {item.id: item for item in self._run.items}
-        keys = product(item_ids, range(run_spec.repeats))
-        results = tuple(build_result(items[item_id], repeat, state) for item_id, repeat in keys)
+        item_ids, state = self._order[: rule.sizes[self._taken]], self._run.folder.read_state()
+        items, repeats = {item.id: item for item in self._run.items}, range(run_spec.repeats)
+        results = tuple(build_result(items[item_id], repeat, state) for item_id in item_ids for repeat in repeats)
         record = build_record(run_spec, results, state, "running")
-        how = interpret_scores(record, run_spec.score_scales).get(score)
-        if how is None:
-            return f"none of them has a score {score!r}"
-        if not how.is_canonical or how.mixed:
-            return f"{score!r} has {'several makers' if how.mixed else 'no scale'}"
+        how = interpret_scores(record, run_spec.score_scales).get(rule.score)
+        if how is None or not how.is_canonical or how.mixed or how.scale_source == OBSERVED:
+            why = "no value" if how is None else "several makers" if how.mixed else "no declared scale"
+            return NOT_TAKEN.format(items=len(item_ids), why=f"{rule.score!r} has {why} there")
         found: dict[str, list[float]] = {}
         for result in results:
-            for each in result.scores:
-                value = how.canonical(each) if how.counts(each) else None
-                if value is not None:
+            for score in filter(how.counts, result.scores):
+                if (value := how.canonical(score)) is not None:
                     found.setdefault(result.item_id, []).append(value)
-        return {item_id: sum(values) / len(values) for item_id, values in found.items()}
+        pairs = [(self._baseline[item_id], fmean(values)) for item_id, values in found.items()]
+        missing = [self._baseline[item_id] for item_id in item_ids if item_id not in found]
+        if not pairs:
+            return NOT_TAKEN.format(items=len(item_ids), why=f"{rule.score!r} has only labels there")
+        look = take_look(rule, self._taken + 1, pairs, missing)
+        return replace(look, makers=tuple(maker for maker in how.makers if isinstance(maker, RUN_MAKERS)))
 
     def _request_stop(self, look: Look) -> None:
         if self._rule is not None:
-            self._stop.request("stopped", f"{look.describe(self._rule)} {LEFT}")
+            self._stop.request("stopped", STOPPED.format(number=look.number, score=self._rule.score))

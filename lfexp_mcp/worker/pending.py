@@ -63,10 +63,13 @@ def pending_items(
     known, repeats = run_spec.open_items(items), range(run_spec.repeats)
     places = ((repeat, item) for repeat in repeats for item in known)
     if run_spec.stopping is not None:
-        # Its looks are at whole items.
+        # Its looks are at whole items, in their order.
         places = ((repeat, item) for item in known for repeat in repeats)
     is_final = run_spec.confirmation is not None and any(map(state.succeeded, state.ended))
     interrupted = state.interrupted | state.running.keys()
+    if run_spec.stopping is not None and state.run_ended is not None:
+        # They were given up at an orderly end, and all looks would wait for them.
+        interrupted = set()
     last: list[PendingItem] = []
     for repeat, item in places:
         pending = _pending(item, repeat, state, needed)

@@ -34,6 +34,7 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "coverage": simulation.coverage,
     "slices": simulation.slices,
     "power": simulation.power,
+    "stopping": simulation.stopping,
 }
 LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "schedules": schedules.schedules,

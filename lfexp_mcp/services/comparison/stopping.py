@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.model import Look, RunRecord, StoppingRule
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.candidates import Place
 from lfexp_mcp.services.comparison.run_pair import RunPair
@@ -37,13 +38,16 @@ class Stopping:
         rule = record.plan.stopping if record.plan else None
         if rule is None:
             return None
-        stopped = next((look for look in record.looks if look.verdict is not None), None)
+        stop = next((look for look in record.looks if look.verdict is not None), None)
         is_own = pair.baseline.name == rule.baseline
+        verdict = (
+            stop if is_own and stop is not None and _is_of(stop, pair.run.interpretations.get(rule.score)) else None
+        )
         if record.status == "completed":
             # All items are there, whatever was seen, and only its own baseline was looked at before.
-            return cls(rule, record, len(rule.sizes), stopped) if is_own else None
-        if stopped is not None:
-            return cls(rule, record, stopped.number, stopped if is_own else None)
+            return cls(rule, record, len(rule.sizes), verdict) if is_own else None
+        if stop is not None:
+            return cls(rule, record, stop.number, verdict)
         return cls(rule, record, None, None) if is_own else None
 
     def level(self, alpha: float) -> float:
@@ -58,6 +62,12 @@ class Stopping:
             return BETWEEN.format(status=self.record.status, taken=len(self.record.looks), looks=looks)
         text = CHOSEN if self.number < looks else FINAL
         return text.format(score=self.rule.score, number=self.number, looks=looks)
+
+
+def _is_of(look: Look, score: ScoreInterpretation | None) -> bool:
+    """Whether a look was at this score: not at what another judge of the same name has scored since."""
+    makers = score.makers if score is not None else ()
+    return not look.makers or any(before.is_same(maker) for before in look.makers for maker in makers)
 
 
 def stopped_part(run: RunRecord) -> str | None:

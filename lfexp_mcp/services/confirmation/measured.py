@@ -127,7 +127,8 @@ async def read_measured(ws: Workspace, dataset: Dataset, request: ConfirmRequest
 
 def _check_run(record: RunRecord) -> None:
     name = record.run_name
-    if record.status != "completed":
+    # One that its stopping rule ended has a verdict, which its held-out items can confirm as well.
+    if record.status not in ("completed", "stopped"):
         raise UsageError(
             f"Run {name!r} is {record.status}: only a complete run is confirmed.",
             next=[resume_step(record.dataset, name)],
@@ -204,6 +205,7 @@ async def plan_run(
             "warnings": (),
             "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
             "batch": False,
+            "stopping": None,
             "confirmation": confirmation,
             "measured": record.provenance.code if record.provenance else {},
             "kept_sources": changed_sources(folder),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import DatasetItem, JudgeMaker, RunSpec, StoppingRule, are_mixed
+from lfexp_mcp.scores.interpretation import OBSERVED
 from lfexp_mcp.services.comparison.candidates import Candidate, family_of, read_candidates
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.read_run import read_run
@@ -91,7 +92,13 @@ def _deciding_score(request: RunRequest, baseline: ScoredRun, run_spec: RunSpec)
     score = named or known[0]
     if score not in known:
         raise NotFoundError.of(f"score on a scale in run {baseline.name!r}", score, known)
-    makers = baseline.interpretations[score].makers
+    how = baseline.interpretations[score]
+    if how.scale_source == OBSERVED:
+        raise UsageError(
+            f"{score!r} has no declared scale: its values in {baseline.name!r} are read by all of them, which a look "
+            "at some cannot do. Declare the scale in its evaluator, and run the baseline again."
+        )
+    makers = how.makers
     judge = next((judge for judge in run_spec.judges if judge.score_name == score), None)
     is_judged = any(isinstance(maker, JudgeMaker) for maker in makers)
     if are_mixed([*makers, judge.maker] if judge is not None else makers) or (is_judged and judge is None):
