@@ -17,7 +17,7 @@ class SetupAnswer(Answer):
     file: str = Field(description="The client's configuration file.")
     name: str = Field(description="Of the server, in the client.")
     status: SetupStatus = Field(description="`planned`: nothing is written yet; `by_hand`: nothing can be.")
-    snippet: str = Field(description="The server's entry; secrets are replaced by the names of their variables.")
+    snippet: str = Field(default="", description="The server's entry, names of variables in place of secrets.")
     backup: str | None = Field(default=None, description="Copy of the file as it was.")
     problem: str | None = Field(default=None, description="Why nothing can be written.")
     notes: list[str] = Field(default_factory=list)
@@ -28,7 +28,7 @@ class ServerCheck(Answer):
 
     client: ClientName
     file: str
-    command: str
+    command: str = ""
     healthy: bool
     seconds: float | None = Field(default=None, description="From the start until the tools were listed.")
     tools: int = 0

@@ -55,6 +55,9 @@ def setup(
                 print_note("Nothing is written. Pass --yes to write without being asked.")
                 raise typer.Exit(NOT_DONE)
         answer = plan.write()
+        if not yes and answer.status != "by_hand":
+            # It has just been shown.
+            answer = answer.model_copy(update={"snippet": "", "notes": []})
     print_answer(answer, as_json)
     if answer.status == "by_hand" and not print_only:
         raise typer.Exit(NOT_DONE)

@@ -3,7 +3,6 @@
 import re
 import tempfile
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -12,7 +11,7 @@ import anyio
 from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.answers.clients import ClientName, ServerCheck, ServerChecks
-from lfexp_mcp.clients.json_file import json_object, read_file
+from lfexp_mcp.clients.configuration import parse, read_file
 from lfexp_mcp.clients.known import CLIENTS, Client, Machine, configuration_file
 from lfexp_mcp.clients.setup import is_secret
 from lfexp_mcp.errors import UsageError
@@ -40,16 +39,22 @@ async def check_clients(
         timeout: Seconds to wait for a server.
 
     Raises:
-        UsageError: A file cannot be read, or none has the entry.
+        UsageError: No file has the entry, or the client has none for a project.
     """
     checks = []
     for each in CLIENTS if client is None else (client,):
         if client is None and project and CLIENTS[each].project_file is None:
             continue
         path = configuration_file(each, machine, project)
-        entry = _entry(CLIENTS[each], path, name)
-        if entry is not None:
-            checks.append(await _check(each, path, entry, machine.environment, timeout))
+        check = ServerCheck(client=each, file=str(path), healthy=False)
+        try:
+            entry = _entry(CLIENTS[each], path, name)
+            if entry is None:
+                continue
+            await _check(check, entry, machine.environment, timeout)
+        except UsageError as error:
+            check.problem = str(error)
+        checks.append(check)
     if not checks:
         where = CLIENTS[client].title if client else "any client"
         raise UsageError(f"No configuration of {where} has a server named {name}: run `lfexp-mcp setup` first.")
@@ -57,31 +62,22 @@ async def check_clients(
 
 
 def _entry(client: Client, path: Path, name: str) -> dict[str, JsonValue] | None:
-    file = read_file(path)
-    try:
-        whole = tomllib.loads(file.text) if client.toml else json_object(file)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
-    servers = whole.get(client.servers)
+    servers = parse(read_file(path), toml=client.toml).get(client.servers)
     entry = servers.get(name) if isinstance(servers, dict) else None
     return entry if isinstance(entry, dict) else None
 
 
 async def _check(
-    name: ClientName, path: Path, entry: Mapping[str, JsonValue], environment: Mapping[str, str], timeout: float
-) -> ServerCheck:
-    check = ServerCheck(client=name, file=str(path), command=mask(str(entry.get("command"))), healthy=False)
+    check: ServerCheck, entry: Mapping[str, JsonValue], environment: Mapping[str, str], timeout: float
+) -> None:
+    check.command = mask(str(entry.get("command", "")))
     try:
-        parameters = _parameters(CLIENTS[name], entry, environment)
+        parameters = _parameters(CLIENTS[check.client], entry, environment)
     except ValidationError as error:
         wrong = ", ".join(str(each["loc"][0]) for each in error.errors(include_input=False))
-        check.problem = f"The entry does not say how to start a server: {wrong}."
-    except UsageError as error:
-        check.problem = str(error)
-    else:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-            await _start(check, parameters, stderr, timeout)
-    return check
+        raise UsageError(f"The entry does not say how to start a server: {wrong}.") from None
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        await _start(check, parameters, stderr, timeout)
 
 
 async def _start(check: ServerCheck, parameters: "StdioServerParameters", stderr: TextIO, timeout: float) -> None:

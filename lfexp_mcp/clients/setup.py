@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,15 @@ from urllib.request import url2pathname
 from pydantic import JsonValue
 
 from lfexp_mcp import __version__
-from lfexp_mcp.answers.clients import ClientName, SetupAnswer, SetupStatus
-from lfexp_mcp.clients.json_file import FileContent, json_object, read_file, replace_content, with_member
+from lfexp_mcp.answers.clients import ClientName, SetupAnswer
+from lfexp_mcp.clients.configuration import FileContent, parse, read_file, replace_content, with_member
 from lfexp_mcp.clients.known import CLIENTS, Client, Machine, configuration_file, is_ours, server_command
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.masking import mask
 
 _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|AUTH|HEADERS", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/\s]*@")
+_REFERENCE = re.compile(r"\$\{[\w:]+\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _REMOTE = {"url", "serverUrl", "httpUrl"}
 """Members of an entry that names a server by its address."""
@@ -76,42 +77,37 @@ def plan_setup(
     path = configuration_file(client, machine, project)
     command, arguments = this_command()
     entry: Entry = {"type": "stdio"} if known.typed else {}
-    entry |= {"command": command, "args": list(arguments)}
-    entry |= _toml_environment(variables) if known.toml else {"env": _environment(known, variables, project)}
-    notes = _notes(known, path, variables, project)
+    entry |= {"command": command, "args": list(arguments), **_environment(known, variables, project)}
+    answer = SetupAnswer(
+        client=client,
+        file=str(path),
+        name=name,
+        status="planned",
+        snippet=_snippet(known, name, entry),
+        notes=_notes(known, path, variables, project),
+    )
 
-    def answer(entry: Entry, problem: str | None, unchanged: bool = False) -> SetupAnswer:
-        status: SetupStatus = "by_hand" if problem else "unchanged" if unchanged else "planned"
-        return SetupAnswer(
-            client=client,
-            file=str(path),
-            name=name,
-            status=status,
-            snippet=_snippet(known, name, entry),
-            problem=problem,
-            notes=notes,
-        )
+    def left(problem: str) -> Setup:
+        return Setup(answer.model_copy(update={"status": "by_hand", "problem": problem}))
 
     try:
         file = read_file(path)
-        if known.toml:
-            current = _toml_entry(file, name)
-            unchanged = current | entry == current
-            by_hand = None if unchanged else "Comments of a TOML file would be lost: add the lines to it yourself."
-            return Setup(answer(entry, by_hand, unchanged))
-        whole = json_object(file)
+        whole = parse(file, toml=known.toml)
         current = _current_entry(whole, known.servers, name, path)
     except UsageError as error:
-        return Setup(answer(entry, f"{error} Add the entry to it yourself."))
-    entry = current | entry | {"env": _merged(current.get("env"), entry["env"])}
+        return left(f"{error} Add the entry to it yourself.")
+    entry = updated_entry(known, current, entry)
+    answer.snippet = _snippet(known, name, entry)
     if current == entry:
-        return Setup(answer(entry, None, unchanged=True))
-    notes += _replaced(current, entry, file, project)
+        return Setup(answer.model_copy(update={"status": "unchanged"}))
+    answer.notes += _replaced(current, entry, file, project)
+    if known.toml:
+        return left("Comments of a TOML file would be lost: add the lines to it yourself.")
     text = with_member(file.text, (known.servers, name), entry)
     whole[known.servers] = {**_object(whole.get(known.servers)), name: entry}
     if json.loads(text) != whole:
         raise AssertionError("the edited configuration is not the one that was meant")
-    return Setup(answer(entry, None), file, text)
+    return Setup(answer, file, text)
 
 
 def this_command() -> tuple[str, list[str]]:
@@ -141,32 +137,24 @@ def source_of(direct_url: Mapping[str, JsonValue]) -> str:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable's value must not be shown: by its name, or because it is an address with a password."""
-    return bool(_SECRET_NAME.search(name)) or "@" in value or mask(value) != value
+    """Whether a variable's value must not be shown: by its name, or by its look, as an address with a password."""
+    return bool(_SECRET_NAME.search(name) or _PASSWORD.search(value)) or mask(value) != value
 
 
-def _environment(client: Client, variables: Mapping[str, str], project: bool) -> dict[str, JsonValue]:
-    """Return the variables of an entry: secrets of a project's file, and what a client would expand, by reference."""
-    written: dict[str, JsonValue] = {}
-    for name, value in variables.items():
-        refers = (project and is_secret(name, value)) or "$" in value
-        written[name] = client.reference % name if refers and client.reference else value
-    return written
+def _environment(client: Client, variables: Mapping[str, str], project: bool) -> Entry:
+    """Return an entry's variables: secrets of a project's file, and what a client would expand, by reference.
 
-
-def _toml_environment(variables: Mapping[str, str]) -> Entry:
-    """Return the variables of an entry of Codex, which takes secrets from its own environment."""
+    Codex has no references, but forwards variables of its own environment by their names.
+    """
     secret = [name for name, value in variables.items() if is_secret(name, value)]
-    shown: dict[str, JsonValue] = {name: value for name, value in variables.items() if name not in secret}
-    return ({"env": shown} if shown else {}) | ({"env_vars": [*secret]} if secret else {})
-
-
-def _toml_entry(file: FileContent, name: str) -> Entry:
-    try:
-        servers = tomllib.loads(file.text).get("mcp_servers", {})
-    except tomllib.TOMLDecodeError:
-        raise UsageError(f"{file.path} is not TOML.") from None
-    return _object(servers.get(name)) if isinstance(servers, dict) else {}
+    if client.toml:
+        shown: Entry = {name: value for name, value in variables.items() if name not in secret}
+        return {"env": shown} | ({"env_vars": [*secret]} if secret else {})
+    written: Entry = {}
+    for name, value in variables.items():
+        refers = client.reference and ((project and name in secret) or "$" in value)
+        written[name] = client.reference % name if client.reference and refers else value
+    return {"env": written}
 
 
 def _current_entry(whole: Mapping[str, JsonValue], member: str, name: str, path: Path) -> Entry:
@@ -188,32 +176,45 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
     return value if isinstance(value, dict) else {}
 
 
-def _merged(current: JsonValue, new: JsonValue) -> JsonValue:
-    """Keep the variables that are not set here, and those that an entry takes from elsewhere rather than holds."""
-    held = _object(current)
-    kept = {name for name, value in held.items() if isinstance(value, str) and "${" in value}
-    return held | {name: value for name, value in _object(new).items() if name not in kept}
+def updated_entry(client: Client, current: Entry, entry: Entry) -> Entry:
+    """Bring an entry up to date.
+
+    Variables that are not set here stay, and those that it takes from elsewhere rather than holds; so do arguments of
+    `uvx` for the same source, such as further packages.
+
+    Args:
+        client: Whose entry it is.
+        current: The entry as it is, empty if there is none.
+        entry: As it is made anew.
+    """
+    held = _object(current.get("env"))
+    kept = {name for name, value in held.items() if client.reference and isinstance(value, str) and "$" in value}
+    new = {name: value for name, value in _object(entry["env"]).items() if name not in kept}
+    updated = current | entry | {"env": held | new}
+    arguments, known = entry["args"], current.get("args")
+    if isinstance(arguments, list) and isinstance(known, list) and arguments and "--from" in arguments:
+        updated["args"] = known if set(map(str, arguments)) <= set(map(str, known)) else arguments
+    return updated
 
 
 def _snippet(client: Client, name: str, entry: Entry) -> str:
     """Write an entry as it stands in the client's file, without its secrets."""
-    shown = {member: _shown(value) for member, value in entry.items()}
+    shown = _object(_shown(entry))
     if client.toml:
         lines = (f"{member} = {_toml(value)}" for member, value in shown.items())
         return "\n".join((f"[mcp_servers.{name}]", *lines))
     return json.dumps({client.servers: {name: shown}}, indent=2, ensure_ascii=False)
 
 
-def _shown(value: JsonValue) -> JsonValue:
-    """Replace secrets in a member of an entry."""
+def _shown(value: JsonValue, name: str = "") -> JsonValue:
+    """Replace secrets in an entry by the names under which it has them; references to variables are none."""
     if isinstance(value, dict):
-        return {
-            name: each if isinstance(each, str) and ("${" in each or not is_secret(name, each)) else f"<{name}>"
-            for name, each in value.items()
-        }
+        return {member: _shown(each, member) for member, each in value.items()}
     if isinstance(value, list):
-        return [_shown(each) for each in value]
-    return mask(value) if isinstance(value, str) else value
+        return [_shown(each, name) for each in value]
+    if isinstance(value, str) and not _REFERENCE.fullmatch(value) and is_secret(name, value):
+        return f"<{name}>"
+    return value
 
 
 def _toml(value: JsonValue) -> str:

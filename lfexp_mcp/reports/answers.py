@@ -58,7 +58,7 @@ def setup_report(answer: SetupAnswer) -> Report:
         (
             f"{answer.file}: {done[answer.status]}.",
             *warnings([answer.problem] if answer.problem else []),
-            TextBlock("The entry, with secrets left out", answer.snippet),
+            *([TextBlock("The entry, with secrets left out", answer.snippet)] if answer.snippet else []),
             *(MarkedLine("Note", note) for note in answer.notes),
         )
     )

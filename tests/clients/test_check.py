@@ -124,3 +124,13 @@ async def test_what_is_not_set_up_cannot_be_checked(machine: Machine) -> None:
         await check_clients("cursor", "another", machine)
     with pytest.raises(UsageError):
         await check_clients("windsurf", "x", machine, project=True)
+
+
+async def test_a_file_that_cannot_be_read_is_told_beside_the_others(machine: Machine) -> None:
+    entry_of(machine, {"command": "/no/such/lfexp-mcp"})
+    path = configuration_file("vscode", machine, project=False)
+    path.parent.mkdir(parents=True)
+    path.write_text("{ // mine\n}", encoding="utf-8")
+    checks = (await check_clients(None, "x", machine)).checks
+    assert [(check.client, check.healthy) for check in checks] == [("cursor", False), ("vscode", False)]
+    assert all(check.problem for check in checks)

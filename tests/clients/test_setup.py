@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.clients import ClientName, SetupAnswer
 from lfexp_mcp.clients import Setup, plan_setup
-from lfexp_mcp.clients.json_file import MAX_BYTES
+from lfexp_mcp.clients.configuration import MAX_BYTES, with_member
 from lfexp_mcp.clients.known import CLIENTS, Machine, configuration_file
-from lfexp_mcp.clients.setup import this_command
+from lfexp_mcp.clients.setup import this_command, updated_entry
 from lfexp_mcp.errors import UsageError
 from tests.clients.conftest import KEYS
+from tests.reports.models import json_values
 
 CASES = [
     json.loads(line)
@@ -151,6 +154,72 @@ def test_a_second_call_brings_the_entry_up_to_date(machine: Machine) -> None:
     assert Path(answer.backup).read_bytes() == first
 
 
+def test_what_an_entry_holds_besides_is_not_shown_if_it_is_secret(machine: Machine) -> None:
+    besides = {"headers": {"Authorization": "Bearer abc"}, "apiKey": "abc", "oauth": {"clientSecret": ["abc"]}}
+    entry = {"command": "/old/lfexp-mcp", "args": ["--token=sk-abc12345"], **besides, "env": {"A_KEY": "${B:-abc}"}}
+    path = existing(machine, json.dumps({"mcpServers": {"x": entry}}))
+    answer = plan(machine).write()
+    assert answer.status == "updated"
+    assert "abc" not in answer.model_dump_json()
+    assert {name: entry_in(path)[name] for name in besides} == besides
+
+
+@pytest.mark.parametrize(
+    ("client", "held", "kept"),
+    [
+        ("cursor", "${env:OTHER}", True),
+        ("gemini-cli", "$OPENAI_API_KEY", True),
+        ("claude-code", "${OTHER:-none}", True),
+        ("claude-desktop", "sk-$old", False),
+        ("cursor", "sk-old", False),
+    ],
+)
+def test_a_reference_that_the_client_knows_stays(machine: Machine, client: ClientName, held: str, kept: bool) -> None:
+    entry = {"command": "lfexp-mcp", "env": {"OPENAI_API_KEY": held}}
+    path = existing(machine, json.dumps({"mcpServers": {"x": entry}}), client)
+    plan(machine, client, {"OPENAI_API_KEY": "sk-new"}).write()
+    assert entry_in(path)["env"] == {"OPENAI_API_KEY": held if kept else "sk-new"}
+
+
+@pytest.mark.parametrize(
+    ("current", "args"),
+    [
+        (["--from", "/src", "--with", "pandas", "lfexp-mcp"], ["--from", "/src", "--with", "pandas", "lfexp-mcp"]),
+        (["--from", "/old", "--with", "pandas", "lfexp-mcp"], ["--from", "/src", "lfexp-mcp"]),
+        ([], ["--from", "/src", "lfexp-mcp"]),
+    ],
+)
+def test_packages_that_were_added_for_uvx_stay_while_the_source_does(
+    current: list[JsonValue], args: list[JsonValue]
+) -> None:
+    entry: dict[str, JsonValue] = {"command": "/bin/uvx", "args": ["--from", "/src", "lfexp-mcp"], "env": {}}
+    found = updated_entry(CLIENTS["cursor"], {"command": "uvx", "args": current}, entry)
+    assert found == {"command": "/bin/uvx", "args": args, "env": {}}
+
+
+@given(
+    value=st.dictionaries(st.sampled_from(["mcpServers", "a", "é{"]), json_values, max_size=3),
+    servers=st.dictionaries(st.sampled_from(["x", "y", ""]), json_values, max_size=3),
+    indent=st.sampled_from([None, 0, 1, 4, "\t"]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    ascii=st.booleans(),
+)
+def test_any_object_gets_the_member_and_keeps_its_text(
+    value: dict[str, JsonValue],
+    servers: dict[str, JsonValue],
+    indent: int | str | None,
+    newline: str,
+    ascii: bool,
+) -> None:
+    whole = {**value, "mcpServers": servers}
+    text = json.dumps(whole, indent=indent, ensure_ascii=ascii).replace("\n", newline)
+    entry: dict[str, JsonValue] = {"command": "c", "args": [], "env": {"A": "}"}}
+    changed = with_member(text, ("mcpServers", "x"), entry)
+    assert json.loads(changed) == {**whole, "mcpServers": {**servers, "x": entry}}
+    assert list(json.loads(changed)) == list(whole)
+    assert with_member(changed, ("mcpServers", "x"), entry) == changed
+
+
 def test_two_names_are_two_entries(machine: Machine) -> None:
     for name in ("x", "y_2-b"):
         plan(machine, name=name).write()
@@ -247,8 +316,13 @@ def test_a_read_only_file_is_left_to_who_made_it_so(machine: Machine) -> None:
 def test_a_file_keeps_its_permissions_and_its_copy_is_private(machine: Machine) -> None:
     path = existing(machine, "{}")
     path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12346)
+    before = path.stat()
     answer = plan(machine, "cursor", KEYS).write()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    after = path.stat()
+    assert stat.S_IMODE(after.st_mode) == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
     assert answer.backup is not None
     assert stat.S_IMODE(Path(answer.backup).stat().st_mode) == 0o600
     assert any(str(path) in note for note in answer.notes)

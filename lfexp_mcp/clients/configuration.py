@@ -1,4 +1,4 @@
-"""Changing one member of a JSON file that belongs to another program, and nothing else in it."""
+"""Configuration files, which belong to other programs: reading them, and changing one member of one in JSON."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,17 +70,19 @@ def read_file(path: Path) -> FileContent:
         return FileContent(path, target, file.read(), found.st_mode & 0o777, (found.st_uid, found.st_gid))
 
 
-def json_object(file: FileContent) -> dict[str, JsonValue]:
-    """Parse a file as one JSON object; an empty file is an empty one.
+def parse(file: FileContent, *, toml: bool = False) -> dict[str, JsonValue]:
+    """Parse a file as one JSON object, or as TOML; an empty file is an empty one.
 
     Raises:
         UsageError: It is anything else, such as JSON with comments.
     """
     text = file.text
-    if not text.strip():
-        return {}
     try:
-        value = strict_loads(text, unique_names=True)
+        if toml:
+            return tomllib.loads(text)
+        value = strict_loads(text, unique_names=True) if text.strip() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file.path} is not TOML: {error}.") from None
     except json.JSONDecodeError as error:
         raise UsageError(
             f"{file.path} is not plain JSON (line {error.lineno}, column {error.colno}): "
@@ -121,7 +124,7 @@ class _Layout:
 
 def _layout(text: str) -> _Layout:
     newline = "\r\n" if "\r\n" in text else "\n"
-    found = re.search(r'\{\r?\n([ \t]+)"', text)
+    found = re.match(r'\s*\{\s*\n([ \t]*)"', text)
     return _Layout((found[1] if found else "  ") if "\n" in text.strip() else None, newline)
 
 
