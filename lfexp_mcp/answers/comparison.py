@@ -50,7 +50,7 @@ class ScoreComparison(Answer):
     )
     candidate: int = Field(default=1, description="Place among all tried on these items.")
     margin: float = Field(description="`min_delta` in the score's units.")
-    equivalent_within: float | None = Field(default=None, description="Smallest margin shown.")
+    equivalent_within: float | None = None
     below_min_delta: bool = Field(default=False, description="The difference shown is below `margin`.")
     worst_case: Interval | None = Field(
         default=None, description="The delta if missing values were all at their worst, or best."

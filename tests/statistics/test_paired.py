@@ -121,6 +121,33 @@ def test_runs_are_equivalent_only_where_the_interval_excludes_a_difference_worth
     assert few.items_needed > 20
 
 
+@pytest.mark.parametrize(
+    ("wins", "losses", "ties", "min_delta", "expected"),
+    [
+        (6, 6, 188, 0.05, "equivalent"),
+        (6, 6, 188, 0.02, "inconclusive"),
+        (0, 0, 30, 0.05, "inconclusive"),
+        (0, 0, 80, 0.05, "equivalent"),
+        (0, 0, 80, 0.02, "inconclusive"),
+        (90, 50, 1860, 0.05, "better"),
+        (50, 90, 1860, 0.05, "worse"),
+        (5, 0, 95, 0.01, "inconclusive"),
+    ],
+)
+def test_no_difference_is_shown_by_what_is_excluded(
+    wins: int, losses: int, ties: int, min_delta: float, expected: str
+) -> None:
+    result = compare_pairs([(0.0, 1.0)] * wins + [(1.0, 0.0)] * losses + [(1.0, 1.0)] * ties, 1.0)
+    assert result is not None
+    found = conclude(result, min_delta)
+    assert found.verdict == expected
+    assert found.interval is not None
+    assert found.equivalent_within == max(-found.interval.low, found.interval.high)
+    assert found.interval.excludes_zero is (expected in ("better", "worse"))
+    assert conclude(result, found.equivalent_within).verdict != "equivalent", "the margin lies outside the interval"
+    assert conclude(result, found.equivalent_within + 1e-9).verdict in ("equivalent", "better", "worse")
+
+
 def test_runs_equivalent_alone_may_not_be_so_beside_other_scores() -> None:
     result = compare_pairs([(0.5, 0.5)] * 80, 1.0)
     assert result is not None

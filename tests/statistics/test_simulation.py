@@ -6,9 +6,10 @@ import pytest
 
 from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.statistics.distribution import bounded_mean_interval
-from lfexp_mcp.statistics.paired import compare_pairs, paired_verdict
+from lfexp_mcp.statistics.paired import compare_pairs, conclude, paired_verdict
 from lfexp_mcp.statistics.proportions import tango, wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
+from lfexp_mcp.statistics.significance import Levels
 from tests.statistics.simulated import RARE, Sampler, noisy_run, rare_drops, skewed, truth_of, u_shaped
 
 pytestmark = pytest.mark.slow
@@ -106,6 +107,19 @@ def test_rare_large_drops_are_within_the_interval_and_never_called_equivalent(n:
         equivalent += paired_verdict(result, 0.05) == "equivalent"
     assert covered / repeats >= 0.95
     assert equivalent == 0
+
+
+@pytest.mark.parametrize("sampler", RARE)
+def test_the_margin_that_is_shown_holds_the_truth_at_its_rate(sampler: Sampler) -> None:
+    rng, repeats, held = np.random.default_rng(38), 120, 0
+    truth, levels = abs(truth_of(sampler)), Levels(rise=0.05 / 6)
+    for _ in range(repeats):
+        result = compare_pairs([(0.9, 0.9 + float(value)) for value in sampler(rng, 25)], 1.0)
+        assert result is not None
+        within = conclude(result, 0.05, levels).equivalent_within
+        assert within is not None
+        held += truth < within
+    assert held / repeats >= 0.95 - 3 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 @pytest.mark.parametrize("sampler", RARE)

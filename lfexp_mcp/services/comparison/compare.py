@@ -47,6 +47,7 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, int
 from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
+from lfexp_mcp.statistics.significance import ALPHA
 
 LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes to propose reading before others."""
@@ -283,14 +284,23 @@ def _next_steps(request: CompareRequest, last_run: str, changes: Sequence[Change
 async def _confirm_steps(
     ws: Workspace, request: CompareRequest, baseline: str, comparisons: Sequence[_RunComparison]
 ) -> list[NextStep]:
-    """Propose to confirm the run that is better by most, if items of the dataset are held out."""
-    better = [score for one in comparisons for score in one.scores if score.verdict == "better"]
-    if not better or (await ws.gateway.datasets.get(request.dataset)).holdout is None:
+    """Propose to confirm the run that is better by most, or might be if so many had not been tried before it.
+
+    There is none to propose if no items of the dataset are held out.
+    """
+    promising = [score for one in comparisons for score in one.scores if _is_promising(score)]
+    if not promising or (await ws.gateway.datasets.get(request.dataset)).holdout is None:
         return []
-    best = max(better, key=lambda score: score.delta or 0.0)
+    best = max(promising, key=lambda score: (score.verdict == "better", score.delta or 0.0))
     run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": best.run, "baseline": baseline}
     why = "See which difference the held-out items can show; with that as min_delta, it runs both over them."
     return [NextStep("confirm_run", {**run, "score_name": best.score}, why)]
+
+
+def _is_promising(score: ScoreComparison) -> bool:
+    if score.verdict != "inconclusive" or score.candidate == 1:
+        return score.verdict == "better"
+    return score.p is not None and score.p < ALPHA and (score.delta or 0.0) > 0
 
 
 def _score_steps(request: CompareRequest, comparisons: Sequence[_RunComparison]) -> list[NextStep]:

@@ -13,6 +13,7 @@ from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.workspace import Workspace
+from tests.benchmarks import selection
 from tests.services.recording import Recorded, make_dataset, record_run
 
 BEGUN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -65,6 +66,13 @@ def _results(passes: int, of: int, *, begun: int, score: str = "acc") -> list[Re
     """Results of which the first `passes` pass, begun so many minutes after the others."""
     at = BEGUN + timedelta(minutes=begun)
     return [Recorded(f"i{n:03}", input=n, scores={score: float(n < passes)}, started=at) for n in range(of)]
+
+
+@pytest.mark.slow
+def test_of_loops_over_fifty_equal_variants_hardly_any_is_told_that_one_is_better() -> None:
+    told, unadjusted = selection.told_better(selection.pass_fail, 100, selection.newest, loops=25)
+    assert told <= selection.limit_of(25)
+    assert unadjusted > 0.5
 
 
 @pytest.mark.anyio
