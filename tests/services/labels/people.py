@@ -100,7 +100,6 @@ class Annotators:
                 data_type=self._data_type,
                 queue_id=queue.id,
             )
-            self._humans.complete(queue.id, entry.id)
         return [self._items[entry.object_id] for entry in chosen]
 
     async def skip(self, places: Sequence[int]) -> None:

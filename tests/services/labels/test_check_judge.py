@@ -9,7 +9,7 @@ import pytest
 
 from lfexp_mcp.answers.labels import JudgeCheck
 from lfexp_mcp.errors import BudgetError, JudgeError, UsageError
-from lfexp_mcp.model import JudgeMaker
+from lfexp_mcp.model import TEN, UNIT, Holdout, JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.labels.check_judge import check_judge
@@ -18,7 +18,7 @@ from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply
 from tests.services.humans import Humans
-from tests.services.labels.people import TONE, Annotators
+from tests.services.labels.people import TONE, Annotators, queued, score_again
 from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run
 from tests.waiting import PATIENCE_S
 
@@ -104,7 +104,7 @@ async def test_a_shift_of_the_judge_is_told_with_forty_anchors(scene: Scene) -> 
     run = await scene.record(then, await scene.new_version())
     await scene.label(run, 40, lambda n: round(10 * min(then[n] + 0.05, 1.0), 3))
     later = await scene.new_version(f"{PROMPT} Be kind.")
-    scene.answers(lambda n: round(10 * (then[n] + 0.05 + noise.gauss(0, 0.04)), 3))
+    scene.answers(lambda n: round(10 * (then[n] + 0.05 + noise.gauss(0, 0.03)), 3))
     checked = await scene.check()
     assert (checked.status, checked.anchors, checked.unreadable) == ("completed", 40, 0)
     assert (checked.then.judge, checked.now.judge) == (scene.makers[0].label, later.label)
@@ -125,7 +125,7 @@ async def test_no_shift_is_told_of_a_judge_when_the_application_moved_alone(scen
     run = await scene.record(before, maker, "old")
     await scene.label(run, 40, lambda n: 10 * before[n], run_name="old")
     await scene.record([value + 0.1 for value in before], maker, "run")
-    scene.answers(lambda n: round(10 * (before[n] + noise.gauss(0, 0.04)), 3))
+    scene.answers(lambda n: round(10 * (before[n] + noise.gauss(0, 0.03)), 3))
     checked = await scene.check(baseline="old")
     assert checked.shift is not None
     assert abs(checked.shift.value) < 0.02
@@ -176,20 +176,14 @@ async def test_a_judge_is_refused_without_anchors_and_with_too_few(scene: Scene)
 
 async def test_anchors_of_a_stratified_draw_count_by_their_weights(scene: Scene) -> None:
     """A noisy judge seems to have moved towards the middle on as many failed as passed ones."""
-    truth = [n % 10 < 8 for n in range(200)]
-    noise = random.Random(3)
-
-    def verdict(n: int) -> float:
-        return float(noise.random() < (0.9 if truth[n] else 0.2))
-
-    run = await scene.record([verdict(n) for n in range(200)], await scene.new_version())
-    await scene.label(run, 80, lambda n: 10.0 * truth[n], stratify=True)
-    scene.answers(lambda n: 10 * verdict(n))
+    then = [float(n >= 40) for n in range(200)]
+    run = await scene.record(then, await scene.new_version())
+    await scene.label(run, 40, lambda n: 10 * then[n], stratify=True)
+    scene.answers(lambda n: 9 if then[n] else 4)
     checked = await scene.check()
     assert checked.shift is not None
-    assert checked.shift.low < 0 < checked.shift.high
-    assert abs(checked.shift.value) < 0.1
-    assert checked.verdict == "inconclusive"
+    # 0.4 of a fifth of the results less 0.1 of the others; 0.15 of the anchors.
+    assert checked.shift.value == pytest.approx(0)
 
 
 async def test_votes_show_how_far_a_judge_disagrees_with_itself(scene: Scene) -> None:
@@ -211,41 +205,41 @@ async def test_votes_show_how_far_a_judge_disagrees_with_itself(scene: Scene) ->
 
 
 async def test_an_unchanged_judge_is_not_shown_to_be_so_by_few_anchors(scene: Scene) -> None:
-    run = await scene.record([0.5] * 40, await scene.new_version())
-    await scene.label(run, 40, lambda _: 5)
+    run = await scene.record([0.5] * 20, await scene.new_version())
+    await scene.label(run, 20, lambda _: 5)
     scene.answers(lambda _: 5)
     checked = await scene.check()
     assert checked.shift is not None
     assert (checked.shift.value, checked.verdict) == (0.0, "inconclusive")
-    assert 0.03 < checked.shift.high < 0.1
+    assert 0.1 < checked.shift.high < 0.2
 
 
 async def test_changes_in_both_directions_are_shown_though_the_mean_stays(scene: Scene) -> None:
-    run = await scene.record([0.6, 0.8] * 20, await scene.new_version())
-    await scene.label(run, 40, lambda n: 6.0 if n % 2 else 8.0)
+    run = await scene.record([0.6, 0.8] * 10, await scene.new_version())
+    await scene.label(run, 20, lambda n: 6.0 if n % 2 else 8.0)
     scene.answers(lambda n: 6.0 if n % 2 else 8.0)
     checked = await scene.check()
     assert checked.shift is not None
     assert checked.shift.value == pytest.approx(0)
-    assert (checked.newly_pass, checked.newly_fail) == (20, 20)
+    assert (checked.newly_pass, checked.newly_fail) == (10, 10)
     assert (checked.then.agreement, checked.now.agreement) == (0.0, 1.0)
 
 
 async def test_verdicts_that_cannot_be_read_are_no_zeros_and_leave_the_shift_open(scene: Scene) -> None:
-    run = await scene.record([0.5] * 50, await scene.new_version())
-    await scene.label(run, 40, lambda _: 5)
+    run = await scene.record([0.5] * 30, await scene.new_version())
+    await scene.label(run, 30, lambda _: 5)
     scene.answers(lambda n: "I cannot say." if n % 4 == 0 else 5.0)
     checked = await scene.check()
     assert checked.shift is not None
-    assert checked.unreadable > 4
+    assert checked.unreadable == 8
     assert checked.shift.value == 0
-    assert checked.shift.high - checked.shift.low > 2 * 0.5 * checked.unreadable / 40
+    assert checked.shift.high - checked.shift.low > 2 * 0.5 * checked.unreadable / 30
     assert checked.verdict == "inconclusive"
 
 
 async def test_a_check_stops_at_its_cost(scene: Scene) -> None:
-    run = await scene.record([0.5] * 40, await scene.new_version(model="gpt-4o-mini"))
-    await scene.label(run, 40, lambda _: 5)
+    run = await scene.record([0.5] * 20, await scene.new_version(model="gpt-4o-mini"))
+    await scene.label(run, 20, lambda _: 5)
     scene.answers(lambda _: 5)
     with pytest.raises(BudgetError):
         await scene.check(max_cost=1e-6)
@@ -255,14 +249,14 @@ async def test_a_check_stops_at_its_cost(scene: Scene) -> None:
 
 
 async def test_a_price_that_is_not_known_is_refused_with_a_limit(scene: Scene) -> None:
-    run = await scene.record([0.5] * 40, await scene.new_version(model="nobody-sells-this"))
+    run = await scene.record([0.5] * 20, await scene.new_version(model="nobody-sells-this"))
     await scene.label(run, 20, lambda _: 5)
     with pytest.raises(JudgeError):
         await scene.check(max_cost=1)
 
 
 async def test_a_check_goes_on_when_the_wait_is_over_and_is_not_asked_twice(scene: Scene) -> None:
-    run = await scene.record([0.5] * 30, await scene.new_version())
+    run = await scene.record([0.5] * 20, await scene.new_version())
     await scene.label(run, 20, lambda _: 5)
     scene.answers(lambda _: 5)
     request = JudgeCheckRequest(dataset=scene.dataset, run_name="run", score_name="tone")
@@ -273,8 +267,8 @@ async def test_a_check_goes_on_when_the_wait_is_over_and_is_not_asked_twice(scen
 
 
 async def test_a_prompt_that_holds_the_anchors_is_told(scene: Scene) -> None:
-    run = await scene.record([0.5] * 30, await scene.new_version())
-    await scene.label(run, 30, lambda _: 5)
+    run = await scene.record([0.5] * 20, await scene.new_version())
+    await scene.label(run, 20, lambda _: 5)
     await scene.new_version(f"{PROMPT} Example: the question number 0003 is a 5.")
     scene.answers(lambda _: 5)
     checked = await scene.check()
@@ -287,3 +281,113 @@ async def test_a_model_that_refuses_all_calls_ends_the_check(scene: Scene) -> No
     scene.server.respond = lambda _: Failure(401, "Wrong key.")
     with pytest.raises(Exception, match="key"):
         await scene.check()
+
+
+async def test_labels_drawn_for_the_version_before_are_anchors_when_the_run_was_scored_again(scene: Scene) -> None:
+    run = await scene.record([0.5] * 40, await scene.new_version())
+    await scene.label(run, 20, lambda _: 7)
+    later = await scene.new_version(f"{PROMPT} Be kind.")
+    await score_again(scene.ws, run, later, 0.7)
+    scene.answers(lambda _: 7)
+    checked = await scene.check()
+    assert (checked.then.judge, checked.now.judge) == (scene.makers[0].label, later.label)
+    assert checked.shift is not None
+    assert checked.shift.value == pytest.approx(0.2)
+    assert (checked.newly_pass, checked.then.agreement, checked.now.agreement) == (20, 0.0, 1.0)
+
+
+async def test_another_version_can_be_tried_before_it_is_in_use(scene: Scene) -> None:
+    run = await scene.record([0.5] * 30, await scene.new_version())
+    await scene.label(run, 20, lambda _: 5)
+    await scene.new_version(f"{PROMPT} Be kind.")
+    scene.answers(lambda _: 5)
+    checked = await scene.check(judge=f"{scene.judge}:1")
+    assert checked.now.judge == checked.then.judge
+
+
+async def test_a_score_that_is_no_judges_is_refused(scene: Scene) -> None:
+    script: dict[str, RunMaker] = {"tone": ScriptMaker("tone", "checks.py", "00", TEN, "evaluator")}
+    dataset = await make_dataset(scene.ws, scene.dataset)
+    run = await record_run(
+        scene.ws,
+        dataset,
+        "run",
+        [Recorded(f"i{n}", output="o", scores={"tone": 5.0}) for n in range(30)],
+        makers=script,
+    )
+    assert run.observations
+    with pytest.raises(JudgeError):
+        await scene.check()
+
+
+_PLACES = re.compile(r"^([AB]): <data-\w+>(\w+) (\d+)</data-\w+>", re.MULTILINE)
+
+
+async def _pairs(scene: Scene) -> JudgeMaker:
+    """Record runs `a` and `run`, and that a pairwise judge preferred the outputs of `run` in 40 pairs."""
+    prompt = "Question: {{input}}\nA: {{output_a}}\nB: {{output_b}}\nAnswer with A, B or tie."
+    await create_judge(scene.ws, scene.judge, prompt, config={"model": "gpt-test", "score_name": "tone"})
+    maker = JudgeMaker(scene.judge, 1, "openai", "gpt-test", UNIT, "default", "a")
+    dataset = await make_dataset(scene.ws, scene.dataset)
+    await record_run(scene.ws, dataset, "a", [Recorded(f"i{n:02}", output=f"old {n}") for n in range(40)])
+    await record_run(
+        scene.ws,
+        dataset,
+        "run",
+        [Recorded(f"i{n:02}", output=f"new {n}", scores={"tone-vs-a": 1.0}) for n in range(40)],
+        makers={"tone-vs-a": maker},
+    )
+    return maker
+
+
+async def test_a_pairwise_judge_that_follows_the_place_is_all_bias(scene: Scene) -> None:
+    maker = await _pairs(scene)
+    scene.server.respond = lambda _: Reply('{"reasoning": "First.", "score": "A"}')
+    checked = await scene.check(score_name="tone-vs-a")
+    assert (checked.anchors, checked.then.judge) == (40, maker.label)
+    assert checked.position_bias is not None
+    assert checked.position_bias.value == 1
+    assert checked.shift is not None
+    # Each verdict is a tie now, where it was a win.
+    assert checked.shift.value == pytest.approx(-0.5)
+    assert len(scene.server.calls) == 80
+
+
+async def test_a_pairwise_judge_that_wavers_at_random_has_no_bias(scene: Scene) -> None:
+    await _pairs(scene)
+
+    def respond(call: Call) -> Outcome:
+        shown = {place: (which, int(number)) for place, which, number in _PLACES.findall(call.text)}
+        number = shown["A"][1]
+        # In one pair of ten it follows the first place, and in one the second.
+        followed = {0: "A", 1: "B"}.get(number % 10)
+        winner = followed or ("A" if shown["A"][0] == "new" else "B")
+        return Reply(f'{{"reasoning": "So.", "score": "{winner}"}}')
+
+    scene.server.respond = respond
+    checked = await scene.check(score_name="tone-vs-a", votes=2)
+    assert checked.position_bias is not None
+    assert checked.position_bias.value == 0
+    assert checked.position_bias.low < 0 < checked.position_bias.high
+    assert checked.self_disagreement == 0
+    assert checked.now.agreement is None
+
+
+async def test_held_out_results_are_neither_drawn_nor_asked_about(scene: Scene) -> None:
+    name = scene.dataset
+    await scene.ws.gateway.datasets.upsert(name, holdout=Holdout(share=0.3, salt="salt"))
+    run = await scene.record([0.5] * 45, await scene.new_version())
+    holdout = (await scene.ws.gateway.datasets.get(name)).holdout
+    assert holdout is not None
+    shown = {item for item in run.observations if not holdout.holds(item, {})}
+    asked = await request_labels(scene.ws, LabelsRequest(dataset=name, run_name="run", score_name="tone", n=1000))
+    assert (asked.population, asked.drawn) == (len(shown), len(shown))
+    assert {entry.object_id for entry in await queued(scene.ws, asked.queue)} == {
+        run.observations[item] for item in shown
+    }
+    await Annotators(scene.ws, scene.humans, run, asked.queue).label(lambda _: 5)
+    scene.answers(lambda _: 5)
+    checked = await scene.check()
+    assert checked.anchors == len(shown)
+    asked_about = {f"i{int(number):03}" for call in scene.server.calls for number in _SHOWN.findall(call.text)}
+    assert asked_about == shown
