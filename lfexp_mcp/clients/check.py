@@ -1,5 +1,6 @@
 """Starting the server as a client's entry says."""
 
+import os
 import re
 import tempfile
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 60.0
 """Within which the server has to list its tools; several clients wait no longer."""
 STDERR_CHARS = 2_000
+MAX_STDERR_BYTES = 64 * 1024
+"""Read of it; more than is shown, so that no part of a secret is left where it begins."""
 _REFERENCE = re.compile(r"\$\{(?:env:)?(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -76,7 +79,7 @@ async def _check(
     except ValidationError as error:
         wrong = ", ".join(str(each["loc"][0]) for each in error.errors(include_input=False))
         raise UsageError(f"The entry does not say how to start a server: {wrong}.") from None
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as stderr:
         await _start(check, parameters, stderr, timeout)
 
 
@@ -97,19 +100,20 @@ async def _start(check: ServerCheck, parameters: "StdioServerParameters", stderr
         check.problem = f"The server did not start: {_first(failed)}."
     check.healthy = check.problem is None and check.tools > 0
     if not check.healthy:
-        stderr.seek(0)
         secrets = [value for name, value in (parameters.env or {}).items() if is_secret(name, value)]
-        check.problem = mask(check.problem or "The server has no tools.", *secrets)
-        check.stderr = _without(stderr.read(), secrets)[-STDERR_CHARS:].strip() or None
+        check.problem = _without(secrets, check.problem or "The server has no tools.")
+        size = stderr.buffer.seek(0, os.SEEK_END)
+        stderr.buffer.seek(max(size - MAX_STDERR_BYTES, 0))
+        said = stderr.buffer.read().decode("utf-8", errors="replace")
+        check.stderr = _without(secrets, said)[-STDERR_CHARS:].strip() or None
 
 
 def _first(group: BaseException) -> BaseException:
     return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
 
 
-def _without(text: str, secrets: list[str]) -> str:
-    """Mask secrets of any length, of which the entry holds only real ones."""
-    for secret in sorted(secrets, key=len, reverse=True):
+def _without(secrets: list[str], text: str) -> str:
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return mask(text)
 

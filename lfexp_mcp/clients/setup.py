@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import sys
@@ -213,26 +214,28 @@ def _shown(value: JsonValue, name: str = "") -> JsonValue:
     if isinstance(value, list):
         return [_shown(each, name) for each in value]
     if isinstance(value, str) and not _REFERENCE.fullmatch(value) and is_secret(name, value):
-        return f"<{name}>"
+        return f"<{name or 'secret'}>"
     return value
 
 
 def _toml(value: JsonValue) -> str:
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{name} = {_toml(each)}' for name, each in value.items())} }}"
-    return json.dumps(value, ensure_ascii=False)
+        members = (f"{name if _NAME.fullmatch(name) else _toml(name)} = {_toml(each)}" for name, each in value.items())
+        return f"{{ {', '.join(members)} }}"
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _notes(client: Client, path: Path, variables: Mapping[str, str], project: bool) -> list[str]:
     secret = [name for name, value in variables.items() if is_secret(name, value)]
     notes = []
-    if not any(name.startswith("LANGFUSE_") for name in variables):
+    if "LANGFUSE_SECRET_KEY" not in variables:
         notes.append("No Langfuse keys are set here: without them in the entry, the server uses the embedded store.")
     if secret and (project or client.toml):
         notes.append(f"{client.title} has to be started with {', '.join(secret)} set: they are not written.")
     if project:
         notes.append("The command is one of this machine; others who share the project need their own.")
-    if not project and not path.parent.exists():
+    # `Path.is_dir` raises where it may not look.
+    if not project and not os.path.isdir(path.parent):  # noqa: PTH112
         notes.append(f"{path.parent} does not exist yet: is {client.title} installed for this user?")
     if client.title == "Claude Code" and not project:
         notes.append("A running Claude Code may write its file as it was: close it first.")

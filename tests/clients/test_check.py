@@ -66,7 +66,7 @@ async def test_an_entry_of_codex_takes_the_variables_that_it_names(machine: Mach
 
 
 async def test_a_server_that_dies_is_quoted_without_the_secrets_that_it_was_given(machine: Machine) -> None:
-    environment: dict[str, JsonValue] = {"MY_PASSWORD": SECRET}
+    environment: dict[str, JsonValue] = {"MY_PASSWORD": SECRET, "OPENAI_API_KEY": ""}
     entry_of(machine, {"command": sys.executable, "args": ["-c", DIES], "env": environment})
     check = await checked(machine)
     assert (check.healthy, check.tools) == (False, 0)

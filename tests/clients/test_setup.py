@@ -248,6 +248,11 @@ def test_codex_gets_lines_to_add_since_toml_would_lose_its_comments(machine: Mac
     existing(machine, f"# mine\n{answer.snippet}\nstartup_timeout_sec = 30\n", "codex")
     assert plan(machine, "codex", KEYS).write().status == "unchanged"
     assert plan(machine, "codex", KEYS | {"LFEXP_KEEP_RUNS": "5"}).write().status == "by_hand"
+    existing(machine, answer.snippet + '\n[mcp_servers.x.tools]\n"a.b" = 2026-11-28\n', "codex")
+    changed = plan(machine, "codex", {"LFEXP_KEEP_RUNS": "5"}).answer
+    assert tomllib.loads(changed.snippet)["mcp_servers"]["x"]["tools"] == {"a.b": "2026-11-28"}
+    existing(machine, "[mcp_servers.x]\nurl = 'http://127.0.0.1:9'\n", "codex")
+    assert "url" not in plan(machine, "codex", KEYS).write().snippet
     existing(machine, "not toml", "codex")
     assert plan(machine, "codex", KEYS).write().status == "by_hand"
 
