@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.model import Interval, RunStatus
 
@@ -32,6 +33,7 @@ class ScoreDistribution(Answer):
         default_factory=list, description="In equal bins over 0-1; from min to max without a scale."
     )
     failing: int | None = Field(default=None, description="Below the threshold; not set without a scale.")
+    corrected: Corrected | None = None
 
 
 class FailureList(Answer):

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
-from lfexp_mcp.model import Interval
+from lfexp_mcp.model import Estimate, Interval
 
 CommentSource = Literal["score", "trace", "observation", "session"]
 """What a comment is on."""
@@ -75,8 +75,8 @@ class JudgeAgreement(Answer):
     value: float | None = None
     interval: Interval | None = None
     agreement: float | None = Field(default=None, description="Share that both pass or both fail.")
-    ac1: float | None = Field(default=None, description="Gwet's, of passing.")
-    ac1_interval: Interval | None = None
+    ac1: Estimate | None = None
+    """Gwet's, on pass and fail."""
     true_positive_rate: RateAnswer = Field(description="Passed by the judge, of those that the human passes.")
     false_positive_rate: RateAnswer = Field(description="The same, of those that the human fails.")
     summary: str

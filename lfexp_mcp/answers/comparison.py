@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, WithJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.model import Interval, RunStatus
 
 ScoreVerdict = Literal["better", "worse", "higher", "lower", "equivalent", "inconclusive", "not comparable"]
@@ -64,6 +65,7 @@ class ScoreComparison(Answer):
         default=None, description="To show a difference of `items_needed_for` with power 0.8."
     )
     items_needed_for: float | None = None
+    corrected: Corrected | None = None
 
 
 class RunMetrics(Answer):

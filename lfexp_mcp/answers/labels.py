@@ -52,3 +52,16 @@ class JudgeCheck(ToolAnswer):
     application_shift: Estimate | None = None
     """From the baseline to the run, without the judge's own."""
     cost_usd: float | None = None
+
+
+class Corrected(Answer):
+    """A judge's mean, or the delta of two runs, corrected by people's labels of results that were drawn at random."""
+
+    estimate: Estimate | None = None
+    labels: int
+    labels_needed: int | None = None
+    sensitivity: Estimate | None = None
+    """Share that the judge passes of what people pass."""
+    specificity: Estimate | None = None
+    """Share that it fails of what they fail."""
+    summary: str

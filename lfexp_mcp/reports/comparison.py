@@ -12,6 +12,11 @@ def comparison_report(answer: Comparison) -> Report:
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
             _verdicts(answer.scores),
             *(f"Score {score.score} of run {score.run}: {why(score)}" for score in answer.scores if score.reason),
+            *(
+                f"Score {score.score} of run {score.run}: {score.corrected.summary}"
+                for score in answer.scores
+                if score.corrected is not None
+            ),
             _figures(answer),
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes)),

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from lfexp_mcp.model import Interval
+from lfexp_mcp.model import Estimate, Interval
 from lfexp_mcp.statistics.distribution import mean_interval
 from lfexp_mcp.statistics.significance import Z95
 
@@ -66,7 +66,7 @@ def kappa(
     return Agreement(value, _interval(value, variance, [float(weight[cell]) for cell in cells], expected))
 
 
-def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Agreement:
+def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Estimate:
     """Gwet's AC1 of two raters who pass or fail items.
 
     It holds where nearly all pass or nearly all fail, for which kappa falls to zero or is undefined. The interval
@@ -91,7 +91,7 @@ def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Agreement:
         for one, share in zip(agreed, passed, strict=True)
     )
     variance = math.fsum(move**2 for move in moves) / (n * (1 - expected)) ** 2
-    return Agreement(value, _interval(value, variance, agreed, expected))
+    return Estimate(value, *_interval(value, variance, agreed, expected))
 
 
 def _interval(value: float, variance: float, agreed: Sequence[float], expected: float) -> Interval:

@@ -12,7 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.model import Interval, NextStep, ToolName
+from lfexp_mcp.model import Estimate, Interval, NextStep, ToolName
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -100,6 +100,7 @@ class _Maker:
             bool: lambda: self._random.random() < 0.5,
             NextStep: self._next_step,
             Interval: lambda: Interval(self._random.random(), self._random.random()),
+            Estimate: lambda: Estimate(self._random.random(), self._random.random(), self._random.random()),
             datetime: lambda: datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
             types.NoneType: lambda: None,
             JsonValue: lambda: self._random.choice([self._text(), {self._text(): [self._text(), 1]}, None, 0.5, True]),

@@ -36,6 +36,7 @@ from lfexp_mcp.services.analysis.notable_items import (
 from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.run_answer import describe_run
@@ -95,6 +96,7 @@ class _Found:
     disagreements: list[Disagreement] = field(default_factory=list)
     slowest: list[ExtremeItem] = field(default_factory=list)
     splits: list[SplitVote] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
@@ -137,6 +139,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     comparable = [
         score for score in scores if score in values.interpretations and values.interpretations[score].is_comparable
     ]
+    labels, unread = await labels_of_runs(ws, [values], scores)
     return _Found(
         described,
         record,
@@ -147,7 +150,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         threshold,
         groups=await _compute(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
         scores=[
-            await _compute(describe_distribution, summary, values, threshold)
+            await _compute(describe_distribution, summary, values, threshold, labels[0].get(summary.name))
             for summary in described.scores
             if summary.name in scores
         ],
@@ -157,6 +160,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
         disagreements=await read_disagreements(ws, values, scores, request.limit),
         slowest=await _compute(slowest_items, record),
         splits=await _compute(split_votes, record),
+        warnings=unread,
     )
 
 
@@ -219,7 +223,7 @@ def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysi
         return answer
 
     most = len(found.scores) if request.detail == "full" else DISTRIBUTIONS_PER_ROW * size.rows
-    warnings = [*described.warnings, *found.usage.warnings]
+    warnings = [*described.warnings, *found.usage.warnings, *found.warnings]
     if len(found.scores) > most:
         warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     if len(found.failures) > MAX_FAILURES_READ:

@@ -6,9 +6,12 @@ from itertools import combinations
 from lfexp_mcp.answers.analysis import ScoreCorrelation, ScoreDistribution
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.scores.limits import is_below
+from lfexp_mcp.services.labels import Labels
+from lfexp_mcp.services.labels.correction import describe_corrected_mean
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
+from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 
 MIN_CORRELATION = 0.3
 MIN_PAIRS = 10
@@ -16,8 +19,17 @@ MIN_PAIRS = 10
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
-def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: float) -> ScoreDistribution:
-    """Describe the distribution of one score; the threshold is on 0-1."""
+def describe_distribution(
+    summary: ScoreSummary, values: ScoredRun, threshold: float, labels: Labels | None
+) -> ScoreDistribution:
+    """Describe the distribution of one score.
+
+    Args:
+        summary: Of the score.
+        values: The run.
+        threshold: On 0-1.
+        labels: Those that people gave to drawn results, if any were drawn.
+    """
     numbers = _numbers(values, summary.name)
     on_scale = values.has_scale(summary.name)
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
@@ -34,6 +46,7 @@ def describe_distribution(summary: ScoreSummary, values: ScoredRun, threshold: f
         quantiles=dict(zip(QUANTILES, quantiles(numbers, list(QUANTILES.values())), strict=True)) if varied else {},
         histogram=histogram(numbers, low, high) if varied else [],
         failing=sum(is_below(number, threshold) for number in numbers) if on_scale else None,
+        corrected=describe_corrected_mean(labels, DEFAULT_MIN_DELTA) if labels is not None else None,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.model import ItemResult, Score
+from lfexp_mcp.model import Estimate, Interval, ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.runs.scored_run import ScoredRun
@@ -118,11 +118,10 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
         value=found.value,
         interval=found.interval,
         agreement=alike,
-        ac1=ac1.value,
-        ac1_interval=ac1.interval,
+        ac1=ac1,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
-        summary=_sentence(pair, alike, {"AC1": ac1} if measure is None else {measure: found, "AC1": ac1}),
+        summary=_sentence(pair, alike, measure, found, ac1),
         differing=len(differing),
         differ_on=[
             DifferingItem(
@@ -159,16 +158,17 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
     return None
 
 
-def _sentence(pair: RaterPair, alike: float, coefficients: Mapping[str, Agreement]) -> str:
+def _sentence(pair: RaterPair, alike: float, measure: AgreementMeasure | None, found: Agreement, ac1: Estimate) -> str:
     names = f"Judge {pair.judge!r} and human {pair.human!r}"
-    text = f"{names} pass or fail alike on {alike:.0%} of {len(pair.items)} items"
-    return f"{text}; {', '.join(_coefficient(name, found) for name, found in coefficients.items())}."
+    coefficients = [_coefficient("AC1", ac1.value, Interval(ac1.low, ac1.high))]
+    if measure is not None and found.value is not None:
+        coefficients.insert(0, _coefficient(measure, found.value, found.interval))
+    return f"{names} pass or fail alike on {alike:.0%} of {len(pair.items)} items; {', '.join(coefficients)}."
 
 
-def _coefficient(name: str, found: Agreement) -> str:
-    interval = found.interval
+def _coefficient(name: str, value: float, interval: Interval | None) -> str:
     sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""
-    return f"{name} {_two_places(found.value or 0.0)}{sure}"
+    return f"{name} {_two_places(value)}{sure}"
 
 
 def _two_places(value: float) -> str:

@@ -35,11 +35,14 @@ from lfexp_mcp.services.comparison.changes import (
 )
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.conditions import Condition, parse_condition
+from lfexp_mcp.services.comparison.correction import label_steps, with_correction
 from lfexp_mcp.services.comparison.gate_input import gate_input
 from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
+from lfexp_mcp.services.labels import Labels
+from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
@@ -77,7 +80,8 @@ class _Found:
     """All lists, or the one that the cursor continues."""
     start: int
     gate: Gate | None
-    confirm: list[NextStep]
+    steps: list[NextStep]
+    """To know more surely."""
     warnings: list[str]
 
 
@@ -106,9 +110,10 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     for record in records:
         candidates = candidates.including(record)
     homes = await _read_homes(ws, request.dataset, candidates, runs)
+    labels, unread = await labels_of_runs(ws, runs, scores)
     # Not waited for when the call's time is over, as all that computes on many results.
     comparisons = await anyio.to_thread.run_sync(
-        _compare_all, runs, by_item, scores, request, candidates, homes, abandon_on_cancel=True
+        _compare_all, runs, by_item, scores, request, candidates, homes, labels, abandon_on_cancel=True
     )
     metrics = [
         describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
@@ -129,11 +134,17 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         changes=changes,
         start=start,
         gate=gate,
-        confirm=await _confirm_steps(ws, request, baseline, comparisons),
+        steps=[
+            *await _confirm_steps(ws, request, baseline, comparisons),
+            *label_steps(request.dataset, runs, labels),
+        ],
         warnings=[
-            f"{record.run_name}: {warning}"
-            for record, summary, usage in zip(records, summaries, usages, strict=True)
-            for warning in (*record.warnings, *summary.warnings, *usage.warnings)
+            *unread,
+            *(
+                f"{record.run_name}: {warning}"
+                for record, summary, usage in zip(records, summaries, usages, strict=True)
+                for warning in (*record.warnings, *summary.warnings, *usage.warnings)
+            ),
         ],
     )
     return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)
@@ -205,10 +216,15 @@ def _compare_all(
     request: CompareRequest,
     candidates: Candidates,
     homes: dict[str, ScoredRun],
+    labels: Sequence[dict[str, Labels]],
 ) -> list[_RunComparison]:
     pairs = [pair_runs(runs[0], run) for run in runs[1:]]
     issues = [find_issues(pair) for pair in pairs]
-    compared = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates, homes)
+    by_judge = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates, homes)
+    compared = [
+        [with_correction(one, pair, found, labels[0], of_run) for one in of_pair]
+        for of_pair, pair, found, of_run in zip(by_judge, pairs, issues, labels[1:], strict=True)
+    ]
     return [
         _RunComparison(
             pair=pair,
@@ -257,7 +273,7 @@ def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerS
         min_delta=request.min_delta or DEFAULT_MIN_DELTA,
         warnings=warnings,
         next=[
-            *found.confirm,
+            *found.steps,
             *_next_steps(request, found.metrics[-1].run, changes),
             *_score_steps(request, found.comparisons),
         ],

@@ -107,13 +107,16 @@ class Labels:
         return stratum.size / stratum.labelled
 
 
-async def read_labels(ws: Workspace, run: ScoredRun, scores: Collection[str] | None = None) -> dict[str, Labels]:
+async def read_labels(
+    ws: Workspace, run: ScoredRun, scores: Collection[str] | None = None, queues: Sequence[Queue] | None = None
+) -> dict[str, Labels]:
     """Read the labels of a run's scores.
 
     Args:
         ws: The workspace.
         run: The run, read from Langfuse.
         scores: The scores to read labels of; None for all.
+        queues: All queues, where they have been read.
 
     Returns:
         By score; scores whose results were never drawn are absent.
@@ -123,7 +126,7 @@ async def read_labels(ws: Workspace, run: ScoredRun, scores: Collection[str] | N
     """
     experiment = run.record.experiment_ids[0]
     found: dict[str, list[tuple[Queue, Draw]]] = {}
-    for queue in await ws.gateway.queues.all():
+    for queue in await ws.gateway.queues.all() if queues is None else queues:
         draw = read_draw(queue.description)
         if draw is not None and draw.experiment_id == experiment and draw.score in run.interpretations:
             found.setdefault(draw.score, []).append((queue, draw))
