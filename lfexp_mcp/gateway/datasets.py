@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway.known_holdouts import KnownHoldouts
-from lfexp_mcp.gateway.records import Dataset
+from lfexp_mcp.gateway.records import Dataset, ProjectHoldouts
 from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport, without_none
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
@@ -152,6 +152,22 @@ class Datasets:
             return holdout
         rows = await self._item_rows(dataset.name)
         return replace(holdout, open_ids=frozenset(row.id for row in rows if not holdout.holds(row.id, row.metadata)))
+
+    async def project_holdouts(self) -> ProjectHoldouts | None:
+        """Return the holdouts of all datasets; None if there is none. One that cannot be read holds out everything."""
+        found: dict[str, Holdout] = {}
+        sources: set[str] = set()
+        for dataset in await self.all():
+            if dataset.holdout is None and self.known_holdouts.find(dataset.id) is None:
+                continue
+            try:
+                holdout = await self.holdout(dataset) or Holdout(problem="It was given up just now.")
+            except UsageError as unreadable:
+                holdout = Holdout(problem=str(unreadable))
+            found[dataset.id] = holdout
+            held_out = [row for row in await self._item_rows(dataset.name) if holdout.holds(row.id, row.metadata)]
+            sources |= {row.source_trace_id for row in held_out if row.source_trace_id}
+        return ProjectHoldouts(found, frozenset(sources)) if found else None
 
     async def _readable(self, dataset: Dataset | str) -> Dataset:
         """Return a dataset of which it can be told what is held out, read if it is given by name."""

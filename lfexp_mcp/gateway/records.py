@@ -1,5 +1,6 @@
 """What Langfuse holds, read from its JSON. Dataset items, results and scores are types of `lfexp_mcp.model`."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,9 @@ from lfexp_mcp.strict_json import strict_loads
 CommentObject = Literal["TRACE", "OBSERVATION", "SESSION", "PROMPT"]
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 """Environment of what experiments write, the SDK's and ours: not production."""
+
+CUT_METADATA_CHARS = 200
+"""Langfuse cuts values of an observation's metadata there."""
 
 _Created = Annotated[datetime, Field(alias="createdAt")]
 _Started = Annotated[datetime, Field(alias="startTime")]
@@ -73,6 +77,32 @@ class Dataset:
     """Without the holdout."""
     holdout: Annotated[Holdout | None, Field(validation_alias="metadata"), PlainValidator(_holdout)] = None
     """Which of its items are set aside; None if it has no holdout."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectHoldouts:
+    """All holdouts of a project, to tell which traces are of held-out items."""
+
+    by_dataset: Mapping[str, Holdout]
+    """By the dataset's id."""
+    sources: frozenset[str]
+    """Production traces that held-out items were made of."""
+
+    def holds(self, root: "Observation") -> bool:
+        """Whether a trace, by its root, is of a held-out item, or it cannot be told."""
+        if root.trace_id in self.sources:
+            return True
+        item_id, dataset_id = root.metadata.get("dataset_item_id"), root.metadata.get("dataset_id")
+        if item_id is None:
+            return root.environment == EXPERIMENT_ENVIRONMENT and dataset_id is None
+        holdouts = list(self.by_dataset.values())
+        if isinstance(dataset_id, str):
+            holdouts = [holdout] if (holdout := self.by_dataset.get(dataset_id)) is not None else []
+        if holdouts and (isinstance(item_id, bool) or not isinstance(item_id, str | int)):
+            # Read as JSON, so that its text is not known.
+            return True
+        # An id that is as long may be cut.
+        return any(len(str(item_id)) >= CUT_METADATA_CHARS or holdout.holds(str(item_id)) for holdout in holdouts)
 
 
 @dataclass(frozen=True, slots=True)

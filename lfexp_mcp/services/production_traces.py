@@ -58,7 +58,9 @@ async def find_traces(ws: Workspace, wanted: TraceFilter, count: int, until: dat
     limits = [limit for limit in (until, wanted.until) if limit is not None]
     check = _Check(wanted, parse_conditions(wanted.where) if wanted.where else (), min(limits, default=None))
     scales = await ws.gateway.score_scales() if wanted.score is not None else {}
-    read, unusable, seen = 0, 0, set[str]()
+    holdouts = await ws.gateway.datasets.project_holdouts()
+    # What a held-out item was made of is no more shown than the item.
+    read, unusable, seen = 0, 0, set(holdouts.sources if holdouts else ())
     async for page in _pages(ws, wanted, check, count, found.notes):
         read += len(page)
         new = {root.trace_id: root for root in page if root.trace_id not in seen and check.holds(root)}

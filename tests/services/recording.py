@@ -115,6 +115,15 @@ async def record_run(
     return run
 
 
+async def record_trace(ws: Workspace, input: str, output: str) -> str:
+    """Record a trace of production; return its id."""
+    trace_id, now = secrets.token_hex(16), datetime.now(UTC)
+    content = {Names.OBSERVATION_TYPE: "span", Names.OBSERVATION_INPUT: input, Names.OBSERVATION_OUTPUT: output}
+    span = _span("answer", trace_id, secrets.token_hex(8), None, now, now, content)
+    await ws.gateway.observations.send(_request([span]).SerializeToString())
+    return trace_id
+
+
 def _score(name: str, value: float | bool | str, comment: str | None, trace_id: str, observation_id: str) -> Score:
     return Score(
         id=secrets.token_hex(8),

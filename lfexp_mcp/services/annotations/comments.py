@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -13,6 +14,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 BATCH = 50
 """Observations or traces looked up per request."""
+T = TypeVar("T", Score, AnnotatedComment)
 _ROOTS_ONLY: dict[str, JsonValue] = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
 
 
@@ -31,7 +33,8 @@ async def read_annotations(ws: Workspace, scope: Scope) -> list[Score]:
         since=scope.since,
         until=scope.until,
     )
-    return [score for score in scores if scope.score_name in (None, score.name)]
+    named = [score for score in scores if scope.score_name in (None, score.name)]
+    return await _open(ws, named)
 
 
 def comments_of_scores(scores: Iterable[Score]) -> list[AnnotatedComment]:
@@ -69,12 +72,32 @@ async def read_comments(ws: Workspace, scope: Scope) -> list[AnnotatedComment]:
     observations = sorted({comment.object_id for comment in read if comment.object_type == "OBSERVATION"})
     traces = {found.id: found.trace_id for found in await _find_observations(ws, "id", observations)}
     comments = [_annotated(comment, traces) for comment in read]
+    comments = await _open(ws, comments)
     if scope.traces is None:
         return comments
     sessions: set[str | None] = set()
     if any(comment.kind == "session" for comment in comments):
         sessions = {root.session_id for root in await _find_roots(ws, scope.traces)} - {None, ""}
     return [one for one in comments if one.trace_id in scope.traces or one.session_id in sessions]
+
+
+async def _open(ws: Workspace, given: Sequence[T]) -> list[T]:
+    """Leave out what is on a trace of a held-out item, or on a session that has one.
+
+    What is on neither a trace nor a session, such as a score of a whole run, may be about any item.
+    """
+    holdouts = await ws.gateway.datasets.project_holdouts() if given else None
+    if holdouts is None:
+        return list(given)
+    roots = await _find_roots(ws, {one.trace_id for one in given if one.trace_id})
+    traces = {root.trace_id for root in roots if not holdouts.holds(root)}
+    sessions = set()
+    for session in {one.session_id for one in given if one.session_id and not one.trace_id}:
+        condition: dict[str, JsonValue] = {"type": "string", "column": "sessionId", "operator": "=", "value": session}
+        found = await ws.gateway.observations.find(filter=[condition, _ROOTS_ONLY])
+        if found and not any(map(holdouts.holds, found)):
+            sessions.add(session)
+    return [one for one in given if (one.trace_id in traces if one.trace_id else one.session_id in sessions)]
 
 
 def _annotated(comment: Comment, traces: dict[str, str]) -> AnnotatedComment:
@@ -97,9 +120,11 @@ def _annotated(comment: Comment, traces: dict[str, str]) -> AnnotatedComment:
 
 
 async def unknown_traces(ws: Workspace, trace_ids: Iterable[str]) -> list[str]:
-    """Return the traces that do not exist in Langfuse."""
+    """Return the traces that do not exist in Langfuse, or are of held-out items."""
     asked = sorted(trace_ids)
-    known = {root.trace_id for root in await _find_roots(ws, asked)}
+    holdouts = await ws.gateway.datasets.project_holdouts()
+    roots = await _find_roots(ws, asked)
+    known = {root.trace_id for root in roots if holdouts is None or not holdouts.holds(root)}
     return [trace for trace in asked if trace not in known]
 
 
