@@ -71,8 +71,9 @@ class EarlyStopping:
 
     async def count(self, pending: PendingItem) -> None:
         """Count a result that has ended, with its scores."""
-        self._left[pending.item.id] -= 1
-        await self._look_if_due()
+        if self._order:
+            self._left[pending.item.id] -= 1
+            await self._look_if_due()
 
     async def _look_if_due(self) -> None:
         while self._done < len(self._order) and self._left[self._order[self._done]] <= 0:

@@ -1,5 +1,6 @@
 """Runs that stop as soon as they are decided."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,21 @@ async def test_items_that_end_sooner_do_not_make_a_look(scene: Scene) -> None:
     assert answer.status == "completed", "there was nothing left to stop"
     assert answer.stopping is not None
     assert answer.stopping.verdict == "worse"
+
+
+async def test_a_run_that_stops_waits_for_what_runs_unless_it_is_cancelled(scene: Scene) -> None:
+    prepared = await Stoppable.prepare(scene)
+    scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.1}))
+    params = {"right": 0, "slow": (await prepared.order())[FIRST_LOOK]}
+    folder = await scene.begin(prepared.task, **prepared.given(0, params=params, max_concurrency=2))
+    await until(lambda: bool(folder.read_state().looks))
+    await until(lambda: len(folder.read_state().running) == 1)
+    answer = await cancel_run(scene.ws, scene.dataset, "run")
+    assert answer.status == "stopped"
+    assert answer.succeeded is not None
+    assert FIRST_LOOK <= answer.succeeded < FIRST_LOOK + 2
+    state = folder.read_state()
+    assert (len(state.looks), state.looks[-1].verdict) == (1, "worse")
 
 
 async def test_a_verdict_that_a_worker_did_not_live_to_carry_out_is_not_taken_twice(scene: Scene) -> None:
