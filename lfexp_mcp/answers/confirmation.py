@@ -21,7 +21,7 @@ class ConfirmAnswer(ToolAnswer):
     delta: float | None = None
     interval: Interval | None = None
     p_adjusted: float | None = None
-    """For all looks."""
+    """For all looks, rounded up."""
     look: int = Field(description="Which look at these items.")
     held_out: int
     items_needed: int | None = None

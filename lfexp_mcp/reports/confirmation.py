@@ -19,5 +19,5 @@ def confirmation_report(answer: ConfirmAnswer) -> Report:
     ]
     if answer.delta is not None and answer.interval is not None:
         figures = f"{answer.delta:+.2f} ({answer.interval.low:+.2f} to {answer.interval.high:+.2f})"
-        lines.insert(2, f"Difference, rounded: {figures}, adjusted p about {number(answer.p_adjusted)}.")
+        lines.insert(2, f"Difference, rounded: {figures}, adjusted p at most {number(answer.p_adjusted)}.")
     return Report((*lines, *warnings(answer.warnings)), answer.next)

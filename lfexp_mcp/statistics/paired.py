@@ -1,13 +1,13 @@
 """Two runs on the same items: how large the difference is, how certain, and what follows from it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import bounded_mean_interval, max_unseen_share
-from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate
+from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate, no_headroom, upper_deviation, upper_share
 from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
 from lfexp_mcp.statistics.significance import ALPHA, UNADJUSTED, Levels
@@ -227,28 +227,41 @@ def _items_needed(result: PairedResult, min_delta: float, levels: Levels) -> tup
     return (None, None) if needed is None else (max(needed, result.pairs + 1), target)
 
 
-def items_to_show(result: PairedResult, target: float, levels: Levels) -> int | None:
+def items_to_show(result: PairedResult, target: float, levels: Levels, *, for_others: bool = False) -> int | None:
     """Items that show a difference of `target` with power 0.8, if they vary as these do; None where that is unknown.
+
+    For other items than these, how much these vary is only an estimate; planned with its upper 80% limit, most plans
+    are large enough.
+
+    Source: R. Browne, Statistics in Medicine 14 (1995) 1933-1940, on planning with the upper limit of a deviation.
 
     Args:
         result: The difference on the items that there are.
         target: The difference to show, not zero, in the score's units.
         levels: Those that it is to be tested at.
+        for_others: Plan for other items.
     """
+    level = levels.of(target)
     if result.pass_fail:
-        return items_for_pass_rate(target, (result.wins + result.losses) / result.pairs, levels.of(target))
+        discordant = result.wins + result.losses
+        share = upper_share(discordant, result.pairs) if for_others else discordant / result.pairs
+        return items_for_pass_rate(target, share, level)
     if result.deviation == 0:
         return None
-    return items_for_mean(target, result.deviation, levels.of(target), _headroom(result, target))
+    deviation = upper_deviation(result.deviation, result.pairs) if for_others else result.deviation
+    return items_for_mean(target, deviation, level, _headroom(result, target))
 
 
-def _headroom(result: PairedResult, target: float) -> float:
-    """Distance from the differences seen, if their mean were `target`, to the end of the scale against it."""
+def _headroom(result: PairedResult, target: float) -> Callable[[int], float]:
+    """What is left of the scale against the differences, if their mean were `target`; see `items_for_mean`.
+
+    The most contrary of n differences is taken to be the median of what n drawn from those seen would show.
+    """
     if result.width is None:
-        return 0.0
-    shift = target - result.delta
-    contrary = min(result.differences) + shift if target > 0 else -max(result.differences) - shift
-    return max(result.width + contrary, 0.0)
+        return no_headroom
+    width, sign = result.width, math.copysign(1.0, target)
+    ordered = sorted(sign * (difference + target - result.delta) for difference in result.differences)
+    return lambda items: max(width + ordered[int((1 - 0.5 ** (1 / items)) * len(ordered))], 0.0)
 
 
 def _count_pairs(result: PairedResult) -> str:

@@ -19,10 +19,17 @@ _MAX_EXACT_ITEMS = 4_000
 """Items up to which power is computed exactly; beyond, the normal approximation is as good."""
 
 
-def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, headroom: float = 0.0) -> int:
+def no_headroom(_items: int) -> float:
+    """The headroom of values on a scale without ends; see `items_for_mean`."""
+    return 0.0
+
+
+def items_for_mean(
+    delta: float, deviation: float, alpha: float = ALPHA, headroom: Callable[[int], float] = no_headroom
+) -> int:
     """Items with which a paired comparison of means shows `delta` with power `POWER`.
 
-    It is shown when the test rejects and the 95% interval, widened for values too rare to have been seen (see
+    It is shown when the test rejects and the interval at its level, widened for values too rare to have been seen (see
     `bounded_mean_interval`), excludes zero.
 
     Source: J. Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), chapter 2: power of the paired t
@@ -32,7 +39,8 @@ def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, headroo
         delta: The difference to show, not zero.
         deviation: Standard deviation of the paired differences, above zero.
         alpha: Level of the test, after adjusting for others.
-        headroom: Distance from the most contrary difference seen to the end of the scale, against `delta`.
+        headroom: Distance from the most contrary difference that so many items show to the end of the scale, against
+            `delta`.
     """
     from scipy.stats import nct
     from scipy.stats import t as student
@@ -40,7 +48,7 @@ def items_for_mean(delta: float, deviation: float, alpha: float = ALPHA, headroo
     effect = abs(delta) / deviation
 
     def power(n: int) -> float:
-        unseen = max_unseen_share(n) * headroom * n**0.5 / deviation
+        unseen = max_unseen_share(n, 1 - alpha) * headroom(n) * n**0.5 / deviation
         critical = max(student.ppf(1 - alpha / 2, n - 1), unseen)
         return float(nct.sf(critical, n - 1, effect * n**0.5))
 
@@ -75,6 +83,20 @@ def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = AL
         return float(binom.pmf(discordant, n, share) @ rejected[: n + 1])
 
     return _smallest(power, start, len(rejected) - 1)
+
+
+def upper_share(count: int, n: int) -> float:
+    """The upper limit of a share of which `count` in `n` were seen, at the level `POWER` (Clopper and Pearson)."""
+    from scipy.stats import beta
+
+    return 1.0 if count >= n else float(beta.ppf(POWER, count + 1, n - count))
+
+
+def upper_deviation(deviation: float, n: int) -> float:
+    """The upper limit of a standard deviation, seen in `n` values, at the level `POWER`."""
+    from scipy.stats import chi2
+
+    return float(deviation * ((n - 1) / chi2.ppf(1 - POWER, n - 1)) ** 0.5)
 
 
 def items_ratio(alpha: float) -> float:

@@ -6,7 +6,18 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import anyio.to_thread
 
-from tests.benchmarks import execution, faults, first_look, large, reading, schedules, selection, simulation, startup
+from tests.benchmarks import (
+    confirmation,
+    execution,
+    faults,
+    first_look,
+    large,
+    reading,
+    schedules,
+    selection,
+    simulation,
+    startup,
+)
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
 
@@ -41,6 +52,7 @@ LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "answers": schedules.answers,
     "large": large.large,
     "selection": selection.selection,
+    "confirmation": confirmation.confirmation,
 }
 """Measured only if named: they take minutes to hours."""
 

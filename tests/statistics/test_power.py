@@ -73,7 +73,7 @@ def _compared(differences: list[float]) -> PairedResult:
 
 @pytest.mark.parametrize("reach", [0.0, 0.5, 1.0])
 def test_a_stricter_level_and_a_wider_scale_take_more_items(reach: float) -> None:
-    needed = [items_for_mean(0.1, 0.3, alpha, reach) for alpha in (0.05, 0.01, 0.0025)]
+    needed = [items_for_mean(0.1, 0.3, alpha, lambda _: reach) for alpha in (0.05, 0.01, 0.0025)]
     assert needed == sorted(needed)
     assert needed[0] >= items_for_mean(0.1, 0.3)
     assert items_for_pass_rate(0.1, 0.3, 0.0025) > items_for_pass_rate(0.1, 0.3, 0.01) > items_for_pass_rate(0.1, 0.3)

@@ -87,7 +87,7 @@ def _planned(ws: Workspace, case: Case) -> ConfirmAnswer:
         steps = [case.again("Go on, or read the verdict.", min_delta=case.min_delta)]
         return answer.model_copy(update={"reason": "It has been begun.", "next": steps})
     smallest = case.size.smallest or 1.0
-    needed = items_to_show(case.measured.result, smallest, levels_of(answer.look))
+    needed = items_to_show(case.measured.result, smallest, levels_of(answer.look), for_others=True)
     changes = {"min_delta": smallest, "items_needed": needed}
     return answer.model_copy(update={"reason": what_can_be_shown(case), "next": plans_of(case), **changes})
 

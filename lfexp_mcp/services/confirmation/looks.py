@@ -75,7 +75,7 @@ def size_of(measured: PairedResult, held_out: int, min_delta: float, levels: Lev
         min_delta: The smallest difference of interest.
         levels: Of the look.
     """
-    needed = items_to_show(measured, min_delta, levels)
+    needed = items_to_show(measured, min_delta, levels, for_others=True)
     if needed is not None and needed <= held_out:
         return Size(needed, min_delta)
     low, high = int(min_delta / DELTA_STEP), round(1 / DELTA_STEP)
@@ -91,5 +91,5 @@ def size_of(measured: PairedResult, held_out: int, min_delta: float, levels: Lev
 
 
 def _can_show(measured: PairedResult, held_out: int, delta: float, levels: Levels) -> bool:
-    needed = items_to_show(measured, delta, levels) if delta > 0 else None
+    needed = items_to_show(measured, delta, levels, for_others=True) if delta > 0 else None
     return needed is not None and needed <= held_out

@@ -206,6 +206,7 @@ async def plan_run(
             "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
             "batch": False,
             "stopping": None,
+            "set_aside": None,
             "confirmation": confirmation,
             "measured": record.provenance.code if record.provenance else {},
             "kept_sources": changed_sources(folder),

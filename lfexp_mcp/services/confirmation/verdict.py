@@ -7,10 +7,10 @@ from lfexp_mcp.model import Interval
 from lfexp_mcp.services.comparison.missing_data import bounding_pairs
 from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.paired import PairedVerdict, compare_pairs, conclude
-from lfexp_mcp.statistics.significance import ALPHA, Levels
+from lfexp_mcp.statistics.significance import Levels
 
 STEPS = (0.1, 0.05, 0.02, 0.01)
-"""To which figures are rounded: the coarsest that is at most a quarter of the interval's half width."""
+"""To which figures are rounded: the coarsest that is at most a quarter of the interval's width."""
 FEW = 0.05
 """Share of missing values from which they are no longer called few."""
 
@@ -48,10 +48,13 @@ def decide(pair: RunPair, score: str, min_delta: float, levels: Levels) -> HeldO
         min_delta: The smallest difference of interest.
         levels: Of the look.
     """
-    worst, best = (compare_pairs(pairs, 1.0) for pairs in bounding_pairs(pair, score))
+    worst_pairs, best_pairs = bounding_pairs(pair, score)
+    worst = compare_pairs(worst_pairs, 1.0)
+    best = worst if best_pairs == worst_pairs else compare_pairs(best_pairs, 1.0)
     if worst is None or best is None:
         return HeldOutVerdict("inconclusive", "No held-out item has a score in either run.")
-    low, high = conclude(worst, min_delta, levels), conclude(best, min_delta, levels)
+    low = conclude(worst, min_delta, levels)
+    high = low if best is worst else conclude(best, min_delta, levels)
     verdict = low.verdict if low.verdict == high.verdict else "inconclusive"
     reason = _REASONS[verdict].format(min_delta=min_delta)
     share = 1 - len(pair.values(score)) / worst.pairs
@@ -61,25 +64,23 @@ def decide(pair: RunPair, score: str, min_delta: float, levels: Levels) -> HeldO
     if low.interval is None or high.interval is None or low.p_adjusted is None or high.p_adjusted is None:
         return HeldOutVerdict(verdict, reason)
     interval = Interval(low.interval.low, high.interval.high)
-    step = next((step for step in STEPS if step <= (interval.high - interval.low) / 8), STEPS[-1])
-    return HeldOutVerdict(
-        verdict,
-        reason,
-        delta=_rounded((worst.delta + best.delta) / 2 / step) * step,
-        interval=Interval(math.floor(interval.low / step + 1e-9) * step, math.ceil(interval.high / step - 1e-9) * step),
-        p_adjusted=coarse_p(max(low.p_adjusted, high.p_adjusted)),
-    )
+    delta, interval = _coarse((worst.delta + best.delta) / 2, interval, verdict)
+    return HeldOutVerdict(verdict, reason, delta, interval, coarse_p(max(low.p_adjusted, high.p_adjusted)))
+
+
+def _coarse(delta: float, interval: Interval, verdict: PairedVerdict) -> tuple[float, Interval]:
+    """Round a difference and its interval; the ends keep their distance to the difference, rounded up."""
+    step = next((step for step in STEPS if step <= (interval.high - interval.low) / 4), STEPS[-1])
+    rounded = math.floor(delta / step + 0.5) * step
+    below, above = (math.ceil(side / step + 0.5) * step for side in (delta - interval.low, interval.high - delta))
+    low = max(rounded - below, 0.0 if verdict == "better" else -1.0)
+    high = min(rounded + above, 0.0 if verdict == "worse" else 1.0)
+    return round(rounded, 2) + 0.0, Interval(round(low, 2) + 0.0, round(high, 2) + 0.0)
 
 
 def coarse_p(p: float) -> float:
-    """Round a p-value to one digit, away from the level of a test."""
+    """Round a p-value up to the next of 1, 0.5, 0.2, 0.1, 0.05 and so on."""
     if p <= 0:
         return 0.0
     unit = 10.0 ** math.floor(math.log10(p))
-    digits = math.floor(p / unit) if p < ALPHA else math.ceil(p / unit)
-    return min(round(digits * unit, 12), 1.0)
-
-
-def _rounded(value: float) -> float:
-    """Half to the greater number, without a negative zero."""
-    return math.floor(value + 0.5) + 0.0
+    return min(next(round(step * unit, 12) for step in (1, 2, 5, 10) if p <= step * unit * (1 + 1e-9)), 1.0)
