@@ -31,7 +31,7 @@ class Humans:
     def annotate(
         self,
         name: str,
-        value: float,
+        value: float | str,
         config_id: str,
         trace_id: str,
         observation_id: str | None = None,

@@ -130,6 +130,20 @@ def test_a_config_takes_what_suits_it_and_drops_the_rest(
     assert sorted(score["value"] for score in scores) == kept
 
 
+@pytest.mark.parametrize("name", ["a" * 36, "tone/v2", "tone:2", "", "tone\n", 7])
+def test_a_config_is_refused_under_a_name_that_langfuse_does_not_take(client: httpx.Client, name: Json) -> None:
+    answer = client.post("/api/public/score-configs", json={"name": name, "dataType": "BOOLEAN"})
+    assert (answer.status_code, answer.json()["error"][0]["path"]) == (400, ["name"])
+    good = {"name": "Größe_1 (a.b-c)", "dataType": "BOOLEAN"}
+    assert client.post("/api/public/score-configs", json=good).status_code == 200
+
+
+@pytest.mark.parametrize("second", [{"label": "good", "value": 2}, {"label": "fair", "value": 1}])
+def test_categories_have_labels_and_values_of_their_own(client: httpx.Client, second: Json) -> None:
+    body = {"name": "c", "dataType": "CATEGORICAL", "categories": [{"label": "good", "value": 1}, second]}
+    assert client.post("/api/public/score-configs", json=body).status_code == 400
+
+
 def test_a_score_of_an_unknown_config_is_dropped(client: httpx.Client, trace_id: str) -> None:
     assert _post(client, {"name": "n", "value": 1, "traceId": trace_id, "configId": "nobody"}).status_code == 200
     assert _scores(client, trace_id) == []

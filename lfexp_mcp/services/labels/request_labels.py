@@ -148,7 +148,10 @@ async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple
     found += [config for name in (own, score) for config in usable if config.name == name]
     if found:
         return found[0]
-    plain = Scale(scale.low, scale.high, kind=scale.kind, categories=scale.categories)
+    values = [category.value for category in scale.categories]
+    # Langfuse takes no two categories of one value.
+    kind = "NUMERIC" if scale.kind == "CATEGORICAL" and len(set(values)) < len(values) else scale.kind
+    plain = Scale(scale.low, scale.high, kind=kind, categories=scale.categories)
     better = "Lower is better." if scale.lower_is_better else "Higher is better."
     return await ws.gateway.create_score_config(own, plain, f"What people give for {score!r}. {better}")
 

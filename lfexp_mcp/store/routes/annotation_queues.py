@@ -50,9 +50,9 @@ def create_queue(call: Call) -> JsonValue:
     with call.database.write() as connection:
         for config_id in body.score_config_ids:
             if connection.execute("SELECT 1 FROM score_configs WHERE id = ?", (config_id,)).fetchone() is None:
-                raise BadRequestError("At least one of the score config IDs cannot be found for the given project")
+                raise BadRequestError("At least one of the score config IDs cannot be found for the given project.")
         if connection.execute("SELECT 1 FROM annotation_queues WHERE name = ?", (body.name,)).fetchone():
-            raise BadRequestError("A queue with this name already exists in the project")
+            raise BadRequestError("A queue with this name already exists.")
         connection.execute(
             """
             INSERT INTO annotation_queues (id, name, description, score_config_ids, created_at, updated_at)
@@ -125,9 +125,11 @@ def update_queue_item(call: Call) -> JsonValue:
         item = _item(connection, call.path("queue"), call.path("item"))
         if body.status is not None:
             now = now_ms()
+            # An item that is pending again keeps the time at which it was completed.
+            completed = now if body.status == "COMPLETED" else item["completed_at"]
             connection.execute(
                 "UPDATE annotation_queue_items SET status = ?, completed_at = ?, updated_at = ? WHERE id = ?",
-                (body.status, now if body.status == "COMPLETED" else None, now, item["id"]),
+                (body.status, completed, now, item["id"]),
             )
         return _item_json(_item(connection, item["queue_id"], item["id"]))
 

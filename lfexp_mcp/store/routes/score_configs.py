@@ -1,16 +1,28 @@
 """Score configs: `/api/public/score-configs`."""
 
+import re
 import sqlite3
 import uuid
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, number_or_none, page_of, to_json
 from lfexp_mcp.store.times import iso, now_ms
+
+_NAME = re.compile(r"[\w .()-]+")
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("Name contains invalid characters")
+    return name
+
+
+ConfigName = Annotated[str, Field(min_length=1, max_length=35), AfterValidator(_checked_name)]
 
 
 class Category(Fields):
@@ -23,7 +35,7 @@ class Category(Fields):
 class ScoreConfigBody(Fields):
     """A new score config."""
 
-    name: str = Field(min_length=1)
+    name: ConfigName
     data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
     categories: list[Category] | None = None
     min_value: float | None = Field(default=None, allow_inf_nan=False)
@@ -34,7 +46,7 @@ class ScoreConfigBody(Fields):
 class ScoreConfigPatch(Fields):
     """A change to a score config; what it leaves out stays."""
 
-    name: str | None = Field(default=None, min_length=1)
+    name: ConfigName | None = None
     is_archived: bool | None = None
     categories: list[Category] | None = None
     min_value: float | None = Field(default=None, allow_inf_nan=False)
@@ -118,8 +130,9 @@ def update_score_config(call: Call) -> JsonValue:
 def _check(data_type: str, body: ScoreConfigBody | ScoreConfigPatch) -> None:
     is_new = isinstance(body, ScoreConfigBody)
     if data_type == "CATEGORICAL":
-        labels = [category.label for category in body.categories or ()]
-        if len(set(labels)) < len(labels) or (is_new and not labels):
+        categories = body.categories or ()
+        labels, values = ({getattr(each, key) for each in categories} for key in ("label", "value"))
+        if len(labels) < len(categories) or len(values) < len(categories) or (is_new and not labels):
             raise InvalidRequestError.at(
                 "categories", "Category must be an array of objects with unique labels and values"
             )

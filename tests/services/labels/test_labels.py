@@ -9,7 +9,16 @@ from itertools import chain, combinations
 import pytest
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import TEN, ItemResult, JudgeMaker, RunMaker, ScriptMaker
+from lfexp_mcp.model import (
+    BOOLEAN,
+    TEN,
+    Category,
+    ItemResult,
+    JudgeMaker,
+    RunMaker,
+    Scale,
+    ScriptMaker,
+)
 from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels import reading
 from lfexp_mcp.services.labels.draw import allocate, put_in_order, read_draw, seed_of
@@ -286,3 +295,34 @@ def test_a_draw_is_divided_evenly_as_far_as_there_are_results(n: int, sizes: lis
 )
 def test_a_description_without_a_record_is_no_draw(description: str | None) -> None:
     assert read_draw(description) is None
+
+
+GRADES = Scale.of_categories((Category("good", 2), Category("fair", 1), Category("bad", 0)))
+SHARED = Scale.of_categories((Category("great", 1), Category("good", 1), Category("bad", 0)))
+
+
+@pytest.mark.parametrize(
+    ("score", "scale", "stored", "kind", "given", "human"),
+    [
+        ("pass", BOOLEAN, True, "BOOLEAN", 1, 1.0),
+        ("grade", GRADES, "fair", "CATEGORICAL", "fair", 0.5),
+        ("two labels of one value", SHARED, "good", "NUMERIC", 1, 1.0),
+        ("rubric/tone: is it kind and short enough", TEN, 0.5, "NUMERIC", 4, 0.4),
+    ],
+)
+async def test_people_are_asked_on_the_judges_scale(
+    workspace: Workspace, humans: Humans, score: str, scale: Scale, stored: float | bool | str, kind: str,
+    given: float | str, human: float,
+) -> None:  # fmt: skip
+    maker = JudgeMaker("judge-scale", 1, "openai", "gpt-5.4-mini", scale, "prompt config")
+    dataset = await make_dataset(workspace, f"labels-scale-{score.split('/')[0]}")
+    results = [Recorded(f"i{n}", output=f"o{n}", scores={score: stored}) for n in range(5)]
+    run = await record_run(workspace, dataset, "run", results, makers={score: maker})
+    asked = await request_labels(workspace, LabelsRequest(dataset=dataset.name, run_name="run", score_name=score))
+    queue = await queue_named(workspace, asked.queue)
+    [config] = [each for each in await workspace.gateway.score_configs() if each.id in queue.score_config_ids]
+    assert (config.data_type, len(config.name) <= 35) == (kind, True)
+    for item, observation in run.observations.items():
+        humans.annotate(config.name, given, config.id, run.traces[item], observation, data_type=kind)
+    labels = await labels_of(workspace, dataset.name, score=score)
+    assert [each.human for each in labels.labelled] == [pytest.approx(human)] * 5
