@@ -48,7 +48,7 @@ async def test_what_does_not_exist_is_named(scene: Scene) -> None:
         await scene.run(scene.script(GOOD, "task.txt"))
     with pytest.raises(NotFoundError, match="to resume"):
         await scene.run(task, resume=True)
-    with pytest.raises(NotFoundError, match="not running on this machine"):
+    with pytest.raises(NotFoundError, match="on this machine named"):
         await cancel_run(scene.ws, scene.dataset, "never")
 
 

@@ -3,29 +3,31 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import anyio
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
-from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
+from lfexp_mcp.errors import NotFoundError, RunExistsError, UsageError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import FAMILY_KEY, DatasetItem, ExperimentHead, NextStep, RunRecord, RunSpec, Sweep, param_changes
+from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunSpec
 from lfexp_mcp.runs.baseline import write_baseline
 from lfexp_mcp.runs.events import Event, LookTaken
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import ItemKey, RunState
-from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_again, choose_items, choose_wider
+from lfexp_mcp.services.experiments.choosing import choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.earlier_results import events_of
 from lfexp_mcp.services.experiments.early_stopping import check_rule, make_stoppable
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
+from lfexp_mcp.services.experiments.new_run_spec import (
+    check_params,
+    check_script,
+    heads_of,
+    new_run_spec,
+    with_request,
+)
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
-from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest, VariantRequest
+from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
@@ -111,7 +113,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset, notes = await store_live(ws, sample), sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
-    heads = await _heads(ws, dataset, request)
+    heads = await heads_of(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
     state = RunState()
     if folder.has_started():
@@ -134,7 +136,7 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
         items = await ws.gateway.datasets.items(dataset)
     chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
-    whole = await _new_run_spec(ws, request, dataset, chosen, await _heads(ws, dataset, request))
+    whole = await new_run_spec(ws, request, dataset, chosen, await heads_of(ws, dataset, request))
     few = chosen.items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
     return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few).with_notes(notes)
@@ -173,7 +175,7 @@ async def _prepare_new(
         )
     if experiment is None:
         chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
-        run_spec = await _new_run_spec(ws, request, dataset, chosen, heads)
+        run_spec = await new_run_spec(ws, request, dataset, chosen, heads)
         if request.compare_with is None:
             return PreparedRun(folder, run_spec, chosen.items)
         stoppable = await make_stoppable(ws, request, run_spec, chosen.items)
@@ -182,7 +184,7 @@ async def _prepare_new(
     results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
     part = record.plan.part if record.plan else None
     chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})
-    run_spec = await _new_run_spec(ws, request, dataset, chosen, heads, record)
+    run_spec = await new_run_spec(ws, request, dataset, chosen, heads, record)
     earlier = [*events_of(results, state), *(LookTaken(look=look) for look in record.looks if not state.looks)]
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
@@ -228,11 +230,11 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             "warnings": tuple(dict.fromkeys((*before.warnings, *wider.notes))),
         }
         before = before.model_copy(update=changes)
-    _check_params(request, before.params)
+    check_params(request, before.params)
     check_rule(request, before.stopping)
     open_items, record = before.open_items(items), await read_journal(ws, folder)
     run_spec = await resolve_prompts(ws, request, before, dataset, open_items, record)
-    run_spec = await _with_request(ws, request, run_spec, before.metadata)
+    run_spec = await with_request(ws, request, run_spec, before.metadata)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
 
 
@@ -241,117 +243,6 @@ async def with_holdout(ws: Workspace, run_spec: RunSpec, dataset: Dataset) -> Ru
     if dataset.holdout is None or run_spec.holdout == dataset.holdout.digest:
         return run_spec
     return run_spec.model_copy(update={"set_aside": await ws.gateway.datasets.holdout(dataset)})
-
-
-def _check_params(request: RunRequest, params: dict[str, JsonValue] | None) -> None:
-    """Refuse other parameters than those that a run was begun with; None if these are not known."""
-    if request.params is None or (params is not None and not param_changes(params, request.params)):
-        return
-    changes = "which are not known" if params is None else ", ".join(param_changes(params, request.params))
-    raise UsageError(
-        f"Run {request.run_name!r} was begun with other params ({changes}), and one run has one set. Use another run "
-        "name, or omit `params` to go on with its own.",
-        next=[request.step("Go on with its own.", params=None)],
-    )
-
-
-async def _new_run_spec(
-    ws: Workspace,
-    request: RunRequest,
-    dataset: Dataset,
-    chosen: ChosenItems,
-    heads: Sequence[ExperimentHead],
-    record: RunRecord | None = None,
-) -> RunSpec:
-    items, provenance = chosen.items, record.provenance if record else None
-    params = (provenance.params if provenance else None) or {}
-    if record is not None:
-        _check_params(request, params if provenance else None)
-        check_rule(request, record.plan.stopping if record.plan else None)
-    run_spec = RunSpec(
-        created=datetime.now(UTC),
-        project_id=await ws.gateway.project_id(),
-        base_url=ws.gateway.backend.url,
-        public_key=ws.gateway.public_key,
-        dataset_id=dataset.id,
-        dataset_name=dataset.name,
-        dataset_version=chosen.dataset_version or dataset.created,
-        item_count=len(items),
-        part=chosen.part,
-        holdout=dataset.holdout.digest if dataset.holdout else None,
-        experiments=tuple(heads),
-        params=params if record is not None else request.params or {},
-        stopping=record.plan.stopping if record and record.plan else None,
-        sweep=_sweep_of(request, record),
-        working_folder=working_folder(),
-    )
-    run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)
-    run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
-    return await _with_request(ws, request, run_spec, record.metadata if record else None)
-
-
-def _sweep_of(request: RunRequest, record: RunRecord | None) -> Sweep | None:
-    if record is not None:
-        return record.provenance.sweep if record.provenance else None
-    return request.sweep if isinstance(request, VariantRequest) else None
-
-
-async def _with_request(
-    ws: Workspace, request: RunRequest, run_spec: RunSpec, begun_with: Mapping[str, JsonValue] | None
-) -> RunSpec:
-    """Take over what a request names beside judges and prompts; the rest stays as it was.
-
-    A resume cannot declare another family of candidates: by then, results may have been seen.
-    """
-    metadata = run_spec.metadata if request.metadata is None else request.metadata
-    if begun_with is not None:
-        metadata = {key: value for key, value in metadata.items() if key != FAMILY_KEY}
-        metadata |= {key: value for key, value in begun_with.items() if key == FAMILY_KEY}
-    run_spec = run_spec.model_copy(
-        update={
-            "task_script": check_script(request.task_script, "task") if request.names_task else run_spec.task_script,
-            "description": run_spec.description if request.description is None else request.description,
-            "metadata": metadata,
-        }
-    )
-    return await with_scoring(ws, request, run_spec)
-
-
-async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec) -> RunSpec:
-    """Take over the evaluator script and the limits that a request names."""
-    evaluator_script = check_script(request.evaluator_script, "evaluator") or run_spec.evaluator_script
-    return run_spec.model_copy(
-        update={
-            "evaluator_script": evaluator_script,
-            "evaluators": request.built_in_evaluators or run_spec.evaluators,
-            "score_scales": await ws.gateway.score_scales() if evaluator_script is not None else {},
-            "variant_of": request.variant_of if isinstance(request, VariantRequest) else run_spec.variant_of,
-            "python": request.python or run_spec.python,
-            "working_folder": working_folder(),
-            "limits": request.limits(
-                delivery_patience=ws.settings.delivery_patience,
-                # The embedded store shows at once what it has acknowledged.
-                visibility_delay=0.0 if ws.gateway.backend.kind == "embedded" else ws.settings.visibility_delay,
-                cancel_grace=ws.settings.cancel_grace,
-            ),
-        }
-    )
-
-
-async def _heads(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
-    names = (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
-    return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
-
-
-def check_script(path: Path | None, kind: str) -> Path | None:
-    """Return the absolute path of a script; refuse what no worker could load."""
-    if path is None:
-        return None
-    open_regular(path, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
-    script = locate(path, f"{kind} script", ScriptError)
-    if script.suffix != ".py":
-        raise ScriptError(f"The {kind} script {path} is not a Python file: its name must end in .py.")
-    return script
 
 
 def _exists(run_name: str, dataset: str, resume: NextStep) -> RunExistsError:

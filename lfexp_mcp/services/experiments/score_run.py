@@ -10,13 +10,8 @@ from lfexp_mcp.model import DatasetItem, ExperimentHead, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
-from lfexp_mcp.services.experiments.preparation import (
-    PreparedRun,
-    check_script,
-    released_state,
-    with_holdout,
-    with_scoring,
-)
+from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
+from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
 from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_judges
 from lfexp_mcp.services.experiments.workers import working_folder
