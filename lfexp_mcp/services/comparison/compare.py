@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
@@ -54,6 +55,8 @@ from lfexp_mcp.statistics.significance import ALPHA
 
 LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes to propose reading before others."""
+HOME_PATIENCE_S = 10.0
+"""How long reading one more run may take, to see whether a baseline looks worse than it."""
 COMPARISONS_PER_ROW = 5
 """Score comparisons shown per entry that a list of changes may have."""
 
@@ -186,8 +189,8 @@ async def _read_homes(
     read = {run.record.experiment_ids[0]: run for run in runs}
     for home in candidates.homes(runs[0].record.experiment_ids[0], [run.record.experiment_ids[0] for run in runs[1:]]):
         if home.id not in read:
-            # Where it cannot be read, the verdict is the stricter one.
-            with suppress(NotFoundError, StateError, UnreadError):
+            # Where it cannot be read, or not while the call waits, the verdict is the stricter one.
+            with anyio.move_on_after(HOME_PATIENCE_S), suppress(NotFoundError, StateError, UnreadError):
                 record = await read_recorded_run(ws, dataset, home.name)
                 read[home.id] = interpret_run(record, await configured_scales(ws, record.scores))
     return read

@@ -1,6 +1,7 @@
 """Which candidate on its items a run is, and what that does to the verdict on it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -11,6 +12,8 @@ from pydantic import JsonValue
 from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, Sweep
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
+from lfexp_mcp.services.definitions import NewItem
+from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.workspace import Workspace
 from tests.benchmarks import selection
@@ -98,6 +101,27 @@ async def test_the_seventh_candidate_needs_more_than_the_first_and_is_told_so(wo
 
 
 @pytest.mark.anyio
+async def test_what_only_its_place_keeps_from_being_better_is_proposed_to_be_confirmed(workspace: Workspace) -> None:
+    name = "candidates-held-out"
+    splits: list[dict[str, JsonValue]] = [{"split": "test" if n % 3 == 0 else "dev"} for n in range(90)]
+    items = [NewItem(id=f"{name}-{n}", input=n, metadata=splits[n]) for n in range(90)]
+    await create_dataset(workspace, name, items=items, holdout="split=test")
+    dataset = await workspace.gateway.datasets.get(name)
+    for number, passes in enumerate((30, 30, 30, 30, 41)):
+        given = enumerate(_results(passes, 90, begun=number))
+        results = [replace(one, item_id=f"{name}-{n}", metadata=splits[n]) for n, one in given]
+        await record_run(workspace, dataset, f"v{number}", results)
+    request = CompareRequest(dataset=name, runs=["v0", "v4"])
+    answer = await compare_runs(workspace, request)
+    (line,) = answer.scores
+    assert (line.candidate, line.verdict) == (4, "inconclusive")
+    assert line.p is not None
+    assert line.p < 0.05
+    assert answer.next[0].tool == "confirm_run"
+    assert answer.next[0].arguments["run_name"] == "v4"
+
+
+@pytest.mark.anyio
 async def test_a_run_that_is_worse_is_found_worse_however_many_there_were(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "candidates-worse")
     await record_run(workspace, dataset, "base", _results(29, 60, begun=0))
@@ -130,3 +154,17 @@ async def test_repetitions_and_runs_without_the_score_are_no_further_candidates(
     found = {line.run: line.candidate for line in (await compare_runs(workspace, request)).scores}
     # The scores of these runs were given by others, who may have scored `toned` too.
     assert found == {"twice": 1, "later": 2, "latest": 3}
+
+
+@pytest.mark.anyio
+async def test_a_baseline_that_looks_worse_than_the_first_counts_as_chosen_among_all(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "candidates-baselines")
+    for number, passes in enumerate((20, 30, 15, 35)):
+        await record_run(workspace, dataset, f"v{number}", _results(passes, 60, begun=number))
+    factors = {}
+    for baseline in ("v0", "v1", "v2"):
+        request = CompareRequest(dataset=dataset.name, runs=[baseline, "v3"])
+        (line,) = (await compare_runs(workspace, request)).scores
+        assert (line.candidate, line.verdict) == (3, "better" if baseline != "v1" else "inconclusive")
+        factors[baseline] = (line.p_adjusted or 0.0) / (line.p or 1.0)
+    assert factors == pytest.approx({"v0": 6, "v1": 6, "v2": 18})
