@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import partial
 
+import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.labels import LabelsAnswer
@@ -29,6 +30,8 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, int
 from lfexp_mcp.services.workspace import Workspace
 
 DEFAULT_N = 50
+FILLING_S = 40.0
+"""How long a call may fill a queue, which a slow or throttled Langfuse draws out; the next call goes on."""
 MAX_NAME_CHARS = 100
 MAX_CONFIG_NAME_CHARS = 35
 """Of a score config, as Langfuse takes it."""
@@ -60,6 +63,8 @@ async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
     run = interpret_run(record, await configured_scales(ws, record.scores))
     scale = _scale(run, request)
     results = labellable(record)
+    if not results:
+        raise UsageError(f"Run {record.run_name!r} has no good result to label.")
     values = judge_values(run, request.score_name, results)
     queues = await ws.gateway.queues.all()
     known = _draws(queues, run, request.score_name)
@@ -76,7 +81,7 @@ async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
     wanted = drawn_first(strata, allocate(n, [len(stratum) for stratum in strata]))
     await _fill(ws, queue, wanted)
     labels = (await read_labels(ws, run, [request.score_name]))[request.score_name]
-    return await _describe(ws, request, labels, is_new=is_new)
+    return await _describe(ws, request, labels, len(wanted), is_new=is_new)
 
 
 def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
@@ -182,23 +187,31 @@ async def _open_queue(
 
 
 async def _fill(ws: Workspace, queue: Queue, wanted: Sequence[ItemResult]) -> None:
-    """Put into a queue what is drawn and not in it yet. What people have labelled already counts as done."""
+    """Put into a queue what is drawn and not in it yet, as far as there is time.
+
+    What people have labelled already counts as done.
+    """
     listed = {item.object_id for item in await ws.gateway.queues.items(queue.id)}
     missing = [result for result in wanted if result.observation_id not in listed]
     traces = [result.trace_id for result in missing if result.trace_id]
     given = await ws.gateway.scores.find(trace_ids=traces, source="ANNOTATION") if traces else []
     labelled = {score.trace_id for score in given if score.config_id in queue.score_config_ids}
-    # One after another, since people are shown what is in a queue in the order in which it was added.
-    for result in missing:
-        await ws.gateway.queues.add(queue.id, result.observation_id or "", done=result.trace_id in labelled)
+    with anyio.move_on_after(FILLING_S):
+        # One after another, since people are shown what is in a queue in the order in which it was added.
+        for result in missing:
+            await ws.gateway.queues.add(queue.id, result.observation_id or "", done=result.trace_id in labelled)
 
 
-async def _describe(ws: Workspace, request: LabelsRequest, labels: Labels, *, is_new: bool) -> LabelsAnswer:
+async def _describe(
+    ws: Workspace, request: LabelsRequest, labels: Labels, wanted: int, *, is_new: bool
+) -> LabelsAnswer:
     warnings = []
     if request.stratify and labels.draw.split is None:
         why = "all results are alike" if is_new else "it was begun without strata, and goes on so"
         warnings.append(f"The draw is not stratified: {why}.")
-    if labels.drawn < (request.n or 0):
+    if labels.drawn < wanted:
+        warnings.append(f"{labels.drawn} of {wanted} results are in the queue so far: call again to go on.")
+    elif labels.drawn < (request.n or 0):
         warnings.append(f"There are only {labels.drawn} results to draw.")
     if labels.unattributed:
         warnings.append(

@@ -1,5 +1,6 @@
 """check_judge: a judge asked again, on loopback, about outputs that people labelled."""
 
+import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from lfexp_mcp.services.labels.check_judge import check_judge
 from lfexp_mcp.services.labels.request_labels import request_labels
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
-from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply
+from tests.providers.server import Call, Failure, Outcome, ProviderServer, Raw, Reply
 from tests.services.humans import Humans
 from tests.services.labels.people import TONE, Annotators, queued, score_again
 from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run
@@ -371,6 +372,36 @@ async def test_a_pairwise_judge_that_wavers_at_random_has_no_bias(scene: Scene) 
     assert checked.position_bias.low < 0 < checked.position_bias.high
     assert checked.self_disagreement == 0
     assert checked.now.agreement is None
+
+
+async def test_a_judge_of_traces_is_shown_what_the_task_did(scene: Scene) -> None:
+    maker = await scene.new_version("What the task did: {{trace}} Rate it from 0 to 10.")
+    dataset = await make_dataset(scene.ws, scene.dataset)
+    results = [Recorded(f"i{n}", output=f"o{n}", tokens=(3, 4), scores={"tone": 0.5}) for n in range(20)]
+    run = await record_run(scene.ws, dataset, "run", results, makers={"tone": maker})
+    await scene.label(run, 20, lambda _: 5)
+    scene.server.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
+    checked = await scene.check()
+    assert checked.shift is not None
+    assert all("call" in call.text for call in scene.server.calls)
+
+
+async def test_an_alias_that_moves_during_the_check_is_told(scene: Scene) -> None:
+    run = await scene.record([0.5] * 20, await scene.new_version())
+    await scene.label(run, 20, lambda _: 5)
+    message = {"role": "assistant", "content": '{"reasoning": "So.", "score": 5}'}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+
+    def respond(call: Call) -> Outcome:
+        [number] = _SHOWN.findall(call.text)
+        model = f"gpt-test-{'new' if int(number) == 7 else 'old'}"
+        body = {"id": "c", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
+        return Raw(json.dumps(body))
+
+    scene.server.respond = respond
+    checked = await scene.check()
+    assert any("gpt-test-new and gpt-test-old" in warning for warning in checked.warnings)
+    assert checked.cost_usd is None
 
 
 async def test_held_out_results_are_neither_drawn_nor_asked_about(scene: Scene) -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, combinations
 
+import anyio
 import pytest
 
+from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import (
     BOOLEAN,
@@ -21,6 +23,7 @@ from lfexp_mcp.model import (
 )
 from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels import reading
+from lfexp_mcp.services.labels import request_labels as request_labels_module
 from lfexp_mcp.services.labels.draw import allocate, put_in_order, read_draw, seed_of
 from lfexp_mcp.services.labels.request_labels import request_labels
 from lfexp_mcp.services.workspace import Workspace
@@ -62,6 +65,34 @@ async def test_a_larger_draw_contains_the_smaller_on_any_machine(workspace: Work
     assert set(after[:10]) == set(before)
     assert (await ask(workspace, "labels-nested", 5)).drawn == 25
     assert (await ask(workspace, "labels-nested", 500)).drawn == 60
+
+
+async def test_a_queue_that_fills_slowly_is_filled_by_further_calls(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await judged_run(workspace, "labels-slow", [0.5] * 30)
+    monkeypatch.setattr(request_labels_module, "FILLING_S", 0.0)
+    begun = await ask(workspace, "labels-slow", 20)
+    assert begun.drawn < 20
+    assert any("call again" in warning for warning in begun.warnings)
+    monkeypatch.undo()
+    assert (await ask(workspace, "labels-slow")).drawn == 20
+    assert len(await queued(workspace, begun.queue)) == 20
+
+
+async def test_two_calls_at_once_make_one_draw(workspace: Workspace) -> None:
+    await judged_run(workspace, "labels-race", [0.5] * 30)
+    answers: list[LabelsAnswer] = []
+
+    async def call() -> None:
+        answers.append(await ask(workspace, "labels-race", 5))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(call)
+    first, second = answers
+    assert first.queue == second.queue
+    assert len({entry.object_id for entry in await queued(workspace, first.queue)}) == 5
 
 
 async def test_the_record_of_the_draw_is_in_langfuse_alone(workspace: Workspace) -> None:
