@@ -22,6 +22,8 @@ from lfexp_mcp.gateway.records import (
     ScoreConfig,
 )
 from lfexp_mcp.gateway.score_metadata import (
+    CHECK_SCORE_NAME,
+    METADATA_KEY,
     SCORING_SCORE_NAME,
     STATUS_SCORE_NAME,
     find_status_score,
@@ -33,7 +35,9 @@ from lfexp_mcp.gateway.score_metadata import (
 )
 
 __all__ = [
+    "CHECK_SCORE_NAME",
     "EXPERIMENT_ENVIRONMENT",
+    "METADATA_KEY",
     "SCORING_SCORE_NAME",
     "STATUS_SCORE_NAME",
     "Comment",

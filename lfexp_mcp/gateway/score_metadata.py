@@ -4,7 +4,7 @@ It is JSON text under one key, since Langfuse keeps metadata values as text and 
 
 The status of a run is a score of its experiment, since a score can be replaced: it says `running` at first, and how the
 run ended in the end. If it still says `running`, the run is running or its process has died. What scores a run again
-leaves a status of its own, which names its makers and what it did not score.
+leaves a status of its own, which names its makers and what it did not score. So does each check of a judge.
 """
 
 import hashlib
@@ -31,6 +31,8 @@ from lfexp_mcp.model import (
 METADATA_KEY = "lfexp"
 STATUS_SCORE_NAME = "lfexp_status"
 SCORING_SCORE_NAME = "lfexp_scoring"
+CHECK_SCORE_NAME = "lfexp_judge_check"
+"""Of a check of a run's judge: its value is how far the judge has moved."""
 _MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 _STATUS: TypeAdapter[RecordedStatus] = TypeAdapter(RecordedStatus)
 
@@ -97,8 +99,9 @@ def find_status_score(scores: Iterable[Score], experiment_id: str) -> Score | No
 
 
 def without_status_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
-    """Leave out the status scores of runs and of scorings."""
-    return tuple(score for score in scores if score.name not in (STATUS_SCORE_NAME, SCORING_SCORE_NAME))
+    """Leave out the status scores of runs and of scorings, and what is recorded of checks of judges."""
+    own = (STATUS_SCORE_NAME, SCORING_SCORE_NAME, CHECK_SCORE_NAME)
+    return tuple(score for score in scores if score.name not in own)
 
 
 def read_recorded_status(score: Score) -> RecordedStatus | None:

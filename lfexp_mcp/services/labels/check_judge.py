@@ -1,5 +1,7 @@
 """Whether a judge still scores as it did: it is asked again about outputs that people have labelled."""
 
+import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,8 +10,10 @@ from statistics import mean
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.labels import JudgeCheck, JudgeStanding
+from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError
-from lfexp_mcp.model import Estimate, NextStep
+from lfexp_mcp.gateway import CHECK_SCORE_NAME, METADATA_KEY
+from lfexp_mcp.model import Estimate, NextStep, Score
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.background import Job
 from lfexp_mcp.services.label_requests import JudgeCheckRequest
@@ -39,8 +43,9 @@ async def check_judge(
 ) -> JudgeCheck:
     """Ask a judge again about stored outputs that people have labelled, and say how far it has moved.
 
-    The outputs are those that the run has; no task is called, and the verdicts are not written to Langfuse. The check
-    goes on when the wait is over; an equal call takes its result.
+    The outputs are those that the run has; no task is called, and the verdicts are not written to Langfuse: only that
+    there was a check, and its result, as a score of the run. The check goes on when the wait is over; an equal call
+    takes its result.
 
     Args:
         ws: The workspace.
@@ -69,7 +74,33 @@ async def check_judge(
                 "next": [NextStep("check_judge", again, "Wait for the result.")],
             }
         )
-    return _describe(answer, request, check, found)
+    answer = _describe(answer, request, check, found)
+    return answer if answer.shift is None else await _recorded(ws, check, answer, answer.shift)
+
+
+async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, shift: Estimate) -> JudgeCheck:
+    """Record a check with the run in Langfuse, and say how many there were: by chance one of many shows a shift."""
+    experiment_id = check.run.record.experiment_ids[0]
+    recorded = await ws.gateway.scores.find(experiment_id=experiment_id, name=CHECK_SCORE_NAME)
+    earlier = sum(f'"score": {json.dumps(check.score)}' in str(score.metadata.get(METADATA_KEY)) for score in recorded)
+    about = {"score": check.score, "then": answer.then.judge, "now": answer.now.judge, "anchors": answer.anchors}
+    score = Score(
+        id=secrets.token_hex(16),
+        name=CHECK_SCORE_NAME,
+        value=shift.value,
+        data_type="NUMERIC",
+        comment=f"{answer.verdict}: {answer.now.judge} against {answer.then.judge}, on {answer.anchors} anchors.",
+        metadata={METADATA_KEY: json.dumps({**about, "shift": shift})},
+        timestamp=CLOCK.now(),
+        experiment_id=experiment_id,
+    )
+    notes = [f"The check could not be recorded: {why}" for why in (await ws.gateway.scores.write([score])).values()]
+    if earlier:
+        notes.append(
+            f"Check number {earlier + 1} of this score by this run's anchors: of many checks, one shows a shift by "
+            "chance, and all share the verdicts of then."
+        )
+    return answer.model_copy(update={"warnings": [*answer.warnings, *notes]})
 
 
 async def _ask(ws: Workspace, request: JudgeCheckRequest, check: JudgeCheckPlan, job: Job) -> Rejudged:

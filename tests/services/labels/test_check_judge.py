@@ -10,6 +10,7 @@ import pytest
 
 from lfexp_mcp.answers.labels import JudgeCheck
 from lfexp_mcp.errors import BudgetError, JudgeError, UsageError
+from lfexp_mcp.gateway import CHECK_SCORE_NAME
 from lfexp_mcp.model import TEN, UNIT, Holdout, JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
@@ -384,6 +385,20 @@ async def test_a_judge_of_traces_is_shown_what_the_task_did(scene: Scene) -> Non
     checked = await scene.check()
     assert checked.shift is not None
     assert all("call" in call.text for call in scene.server.calls)
+
+
+async def test_each_check_is_recorded_with_the_run_and_counted(scene: Scene) -> None:
+    run = await scene.record([0.5] * 20, await scene.new_version())
+    await scene.label(run, 20, lambda _: 5)
+    scene.answers(lambda _: 5)
+    first = await scene.check()
+    second = await scene.check()
+    assert not any("number" in warning for warning in first.warnings)
+    assert any("number 2" in warning for warning in second.warnings)
+    assert len(scene.server.calls) == 40
+    recorded = await scene.ws.gateway.scores.find(experiment_id=run.experiment_id, name=CHECK_SCORE_NAME)
+    assert [score.value for score in recorded] == [0.0, 0.0]
+    assert (await read_run(scene.ws, scene.dataset, "run")).run_scores == ()
 
 
 async def test_an_alias_that_moves_during_the_check_is_told(scene: Scene) -> None:
