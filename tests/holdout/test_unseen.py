@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 from pydantic import BaseModel, JsonValue, SecretStr
 
+from lfexp_mcp.answers.run import RunDetail
 from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.services.cursors import write_cursor
 from lfexp_mcp.services.workspace import open_workspace
@@ -27,6 +29,7 @@ from lfexp_mcp.tools.server import build_server
 from lfexp_mcp.tools.workflows import WORKFLOWS
 from tests.holdout.world import DATASET, HELD, MARK, OPEN, STAND_IN, World, build_world
 from tests.tools.snapshots import listed_tools
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -240,3 +243,81 @@ async def _run(capfd: pytest.CaptureFixture[str], arguments: Sequence[str]) -> s
     printed = capfd.readouterr()
     assert "No such" not in printed.err
     return f"{code}\n{printed.out}\n{printed.err}"
+
+
+@pytest.mark.parametrize("run_name", ["old", "foreign"])
+async def test_figures_are_those_of_the_open_items(world: World, run_name: str) -> None:
+    told = await world.answer("get_run", dataset=DATASET, run_name=run_name, limit=100)
+    shown = told["items"]
+    assert isinstance(shown, list)
+    failed = 1 if run_name == "old" else 0
+    assert (told["total_items"], told["succeeded"], told.get("failed", 0)) == (OPEN, OPEN - failed, failed)
+    assert not {"run_scores", "cost_usd", "models", "log"} & told.keys()
+    (right,) = [each for each in RunDetail.model_validate(told).scores if each.name == "right"]
+    assert right.mean == pytest.approx(world.mean_right(run_name))
+
+
+async def test_no_tool_that_acts_shows_copies_runs_or_scores_a_held_out_item(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    twin, on = Twin(world), {"dataset": DATASET}
+    script: dict[str, JsonValue] = {**on, "task_script": world.task}
+    held, before = world.held_ids[0], [await world.held_results(name) for name in ("old", "foreign")]
+    asked: list[tuple[str, dict[str, JsonValue]]] = [
+        ("run_experiment", {**script, "run_name": "a", "items": [held]}),
+        ("run_experiment", {**script, "run_name": "a", "items": [world.open_ids[0], held]}),
+        ("run_experiment", {**script, "run_name": "a", "items": f"lang={MARK}lang"}),
+        ("run_experiment", {**script, "run_name": "a", "items": f"{MARK}key={MARK}value"}),
+        ("create_dataset", {**on, "name": "copy", "from_run": "old", "only": [held]}),
+        ("create_dataset", {**on, "name": "copy", "from_run": "foreign", "only": f"split={MARK}split"}),
+        ("create_dataset", {"name": DATASET, "items": [{"id": held, "input": "easy"}]}),
+        ("judge_pairs", {**on, "run_a": "old", "run_b": "foreign", "judge": f"judge-{MARK}"}),
+        ("request_labels", {**on, "run_name": "old", "score_name": f"{MARK}score", "n": 5}),
+        ("check_judge", {**on, "run_name": "old", "score_name": f"{MARK}score"}),
+        ("cancel_run", {**on, "run_name": MARK}),
+    ]
+    for tool, arguments in asked:
+        said = await world.call(tool, **arguments)
+        unknown = await world.call(tool, **json.loads(twin(json.dumps(arguments))))
+        assert _comparable(twin(said)) == _comparable(unknown), (tool, arguments)
+        assert not shows(unknown), (tool, arguments)
+    dry: dict[str, JsonValue] = {**script, "dry_run": True, "wait_seconds": PATIENCE_S}
+    score: dict[str, JsonValue] = {**on, "wait_seconds": PATIENCE_S}
+    acting: list[tuple[str, dict[str, JsonValue]]] = [
+        ("run_experiment", {**dry, "run_name": "a", "items": {"run": "old", "which": "failed"}}),
+        ("run_experiment", {**dry, "run_name": "a", "items": {"run": "foreign", "score": "right", "below": 0.4}}),
+        ("run_experiment", {**dry, "run_name": "a", "items": OPEN + 5}),
+        ("run_experiment", {"run_name": "l", "task_script": world.task, "source_type": "live", "dry_run": True}),
+        ("run_experiment", {**on, "run_name": "old", "resume": True, "wait_seconds": PATIENCE_S}),
+        ("score_run", {**on, "run_name": "foreign", "evaluator_script": world.evaluators, "wait_seconds": PATIENCE_S}),
+        (
+            "score_run",
+            {**on, "run_name": "old", "evaluator_script": world.other_evaluators, "wait_seconds": PATIENCE_S},
+        ),
+        ("create_dataset", {**on, "name": "copy 1", "from_run": "old", "only": "failing"}),
+        ("create_dataset", {**on, "name": "copy 2", "from_run": "foreign"}),
+        ("create_dataset", {"name": "copy 3", "traces": {}}),
+        ("create_dataset", {"name": "copy 4", "traces": {"has_comment": True}}),
+        ("create_dataset", {"name": DATASET, "holdout": 0.1}),
+        ("request_labels", {**on, "run_name": "old", "score_name": "right", "n": OPEN + 5}),
+        ("confirm_run", {**on, "run_name": "new", "baseline": "newer", "score_name": "right"}),
+        ("cancel_run", {**on, "run_name": "old"}),
+    ]
+    for tool, arguments in acting:
+        said = await world.call(tool, **arguments)
+        assert not shows(said), (tool, arguments, said)
+    printed = capfd.readouterr()
+    assert not shows(printed.out + printed.err)
+    items = world.ws.gateway.datasets.items
+    for name in ("copy 1", "copy 2", "copy 3"):
+        copied = await items(name)
+        assert copied, name
+        assert not shows(repr(copied)), name
+    held_out = {item.id: str(item.input) for item in await items(DATASET, held_out=True)}
+    assert all(held_out[item_id].startswith(f"{MARK}in") for item_id in world.held_ids)
+    assert [await world.held_results(name) for name in ("old", "foreign")] == before
+
+
+def _comparable(said: str) -> str:
+    """Leave out what a call that changes something cannot say twice."""
+    return re.sub(r"\d+ held out|\"held_out\": \d+|\d+ items", "", said)

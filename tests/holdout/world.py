@@ -1,6 +1,7 @@
 """A project in which all that is about held-out items bears a mark, and a client that looks for it."""
 
 import json
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from mcp import Client
 from pydantic import JsonValue
 
-from lfexp_mcp.model import Holdout, Score
+from lfexp_mcp.model import Holdout, ItemResult, Score
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from tests.services.humans import Humans
@@ -23,6 +24,8 @@ STAND_IN = "qj4v"
 HOLDOUT = Holdout(0.5, "salt")
 DATASET = "questions"
 OPEN, HELD = 24, 34
+RAISING = 3
+"""The open item whose task fails."""
 TASK = """
 def task(*, item, **kwargs):
     print("seen", item.input)
@@ -77,6 +80,27 @@ class World:
     def evaluators(self) -> str:
         return str(self.folder / "evaluators.py")
 
+    @property
+    def other_evaluators(self) -> str:
+        """The evaluators after an edit, which are others."""
+        path = self.folder / "other_evaluators.py"
+        path.write_text(f"# Edited.{EVALUATORS}")
+        return str(path)
+
+    def mean_right(self, run_name: str) -> float:
+        """The mean of score `right` over the open items of a run."""
+        if run_name == "foreign":
+            return statistics.fmean(number % 3 / 2 for number in range(OPEN))
+        inputs = (_input(number) for number in range(OPEN) if number != RAISING)
+        return statistics.fmean(float(sum(map(ord, each)) % 10 > 3) for each in inputs)
+
+    async def held_results(self, run_name: str) -> list[ItemResult]:
+        """What Langfuse has of a run over held-out items."""
+        experiments, dataset = self.ws.gateway.experiments, await self.ws.gateway.datasets.get(DATASET)
+        found = await experiments.results(await experiments.id_of(dataset.id, run_name), held_out=True)
+        assert found
+        return sorted(found, key=lambda result: result.item_id)
+
     async def call(self, tool: str, **arguments: JsonValue) -> str:
         """Call a tool; return all that it said: text, structured content, progress, and files that it names."""
         self.caller.progress.clear()
@@ -120,6 +144,10 @@ async def build_world(ws: Workspace, settings: Settings, client: Client, folder:
     return world
 
 
+def _input(number: int) -> str:
+    return f"question {number}{' raise' if number == RAISING else ''}"
+
+
 async def _store_items(world: World) -> None:
     datasets = world.ws.gateway.datasets
     for number, item_id in enumerate(world.open_ids):
@@ -127,10 +155,12 @@ async def _store_items(world: World) -> None:
         await datasets.upsert_item(
             DATASET,
             id=item_id,
-            input=f"question {number}{' raise' if number == 3 else ''}",
+            input=_input(number),
             expected_output=f"answer {number}",
             metadata=metadata,
         )
+    for number in range(3):
+        await record_trace(world.ws, f"asked in production {number}", "answered")
     for number, item_id in enumerate(world.held_ids):
         how = {1: " raise", 2: " unjudged"}.get(number % 7, "")
         trace = await record_trace(world.ws, f"{MARK}in{number}", f"{MARK}production") if number < 3 else None
