@@ -79,7 +79,7 @@ async def test_of_a_dataset_whose_holdout_cannot_be_read_nothing_is(workspace: W
     dataset, _, _ = await store(workspace.gateway, None, 1)
     with pytest.raises(UsageError, match="pass `holdout`"):
         await datasets.upsert(dataset.name, metadata={HOLDOUT_KEY: recorded})
-    await _overwrite(workspace, dataset.name, {HOLDOUT_KEY: recorded})
+    await overwrite(workspace, dataset.name, {HOLDOUT_KEY: recorded})
     (listed,) = [each for each in await datasets.all() if each.name == dataset.name]
     assert listed.holdout is not None
     assert listed.holdout.problem
@@ -93,7 +93,7 @@ async def test_of_a_dataset_whose_holdout_cannot_be_read_nothing_is(workspace: W
         await datasets.upsert(dataset.name, metadata={})
 
 
-async def _overwrite(workspace: Workspace, name: str, metadata: dict[str, JsonValue]) -> None:
+async def overwrite(workspace: Workspace, name: str, metadata: dict[str, JsonValue]) -> None:
     """Replace a dataset's metadata as the SDK does, which knows of no holdout."""
     keys = (workspace.gateway.public_key, workspace.gateway.secret_key.get_secret_value())
     async with httpx.AsyncClient(base_url=workspace.gateway.backend.url, auth=keys) as http:
@@ -107,7 +107,7 @@ async def test_a_dataset_whose_holdout_was_overwritten_is_not_read_until_it_is_p
 ) -> None:
     datasets = workspace.gateway.datasets
     dataset, open_ids, _ = await store(workspace.gateway, holdout)
-    await _overwrite(workspace, dataset.name, {"owner": "x"})
+    await overwrite(workspace, dataset.name, {"owner": "x"})
     with pytest.raises(UsageError, match="had a holdout") as refused:
         await datasets.get(dataset.name)
     (restore,) = refused.value.next
@@ -124,7 +124,7 @@ async def test_a_dataset_whose_holdout_was_changed_is_not_read(
     workspace: Workspace, changed: dict[str, JsonValue]
 ) -> None:
     dataset, _, _ = await store(workspace.gateway, BY_SHARE, 1)
-    await _overwrite(workspace, dataset.name, {HOLDOUT_KEY: changed})
+    await overwrite(workspace, dataset.name, {HOLDOUT_KEY: changed})
     for holdout in (None, BY_SHARE):
         with pytest.raises(UsageError, match="had a holdout"):
             await workspace.gateway.datasets.upsert(dataset.name, holdout=holdout)

@@ -274,6 +274,9 @@ async def test_no_tool_that_acts_shows_copies_runs_or_scores_a_held_out_item(
         ("judge_pairs", {**on, "run_a": "old", "run_b": "foreign", "judge": f"judge-{MARK}"}),
         ("request_labels", {**on, "run_name": "old", "score_name": f"{MARK}score", "n": 5}),
         ("check_judge", {**on, "run_name": "old", "score_name": f"{MARK}score"}),
+        ("create_dataset", {"name": "copy 4", "traces": {"has_comment": True}}),
+        ("create_dataset", {"name": DATASET, "holdout": 0.1}),
+        ("confirm_run", {**on, "run_name": "new", "baseline": "newer", "score_name": "right"}),
         ("cancel_run", {**on, "run_name": MARK}),
     ]
     for tool, arguments in asked:
@@ -289,22 +292,17 @@ async def test_no_tool_that_acts_shows_copies_runs_or_scores_a_held_out_item(
         ("run_experiment", {**dry, "run_name": "a", "items": OPEN + 5}),
         ("run_experiment", {"run_name": "l", "task_script": world.task, "source_type": "live", "dry_run": True}),
         ("run_experiment", {**on, "run_name": "old", "resume": True, "wait_seconds": PATIENCE_S}),
-        ("score_run", {**on, "run_name": "foreign", "evaluator_script": world.evaluators, "wait_seconds": PATIENCE_S}),
-        (
-            "score_run",
-            {**on, "run_name": "old", "evaluator_script": world.other_evaluators, "wait_seconds": PATIENCE_S},
-        ),
+        ("score_run", {**score, "run_name": "foreign", "evaluator_script": world.evaluators}),
+        ("score_run", {**score, "run_name": "old", "evaluator_script": world.other_evaluators}),
         ("create_dataset", {**on, "name": "copy 1", "from_run": "old", "only": "failing"}),
         ("create_dataset", {**on, "name": "copy 2", "from_run": "foreign"}),
         ("create_dataset", {"name": "copy 3", "traces": {}}),
-        ("create_dataset", {"name": "copy 4", "traces": {"has_comment": True}}),
-        ("create_dataset", {"name": DATASET, "holdout": 0.1}),
         ("request_labels", {**on, "run_name": "old", "score_name": "right", "n": OPEN + 5}),
-        ("confirm_run", {**on, "run_name": "new", "baseline": "newer", "score_name": "right"}),
         ("cancel_run", {**on, "run_name": "old"}),
     ]
     for tool, arguments in acting:
         said = await world.call(tool, **arguments)
+        assert '"error": {' not in said, (tool, arguments, said)
         assert not shows(said), (tool, arguments, said)
     printed = capfd.readouterr()
     assert not shows(printed.out + printed.err)
