@@ -246,10 +246,12 @@ def items_to_show(result: PairedResult, target: float, levels: Levels, *, for_ot
         discordant = result.wins + result.losses
         share = upper_share(discordant, result.pairs) if for_others else discordant / result.pairs
         return items_for_pass_rate(target, share, level)
-    if result.deviation == 0:
-        return None
     deviation = upper_deviation(result.deviation, result.pairs) if for_others else result.deviation
-    return items_for_mean(target, deviation, level, _headroom(result, target))
+    if deviation == 0 and for_others and result.delta != 0 and result.width is not None:
+        # All differ alike: others may differ by anything, as far as that is too rare to have been seen.
+        unseen = max_unseen_share(result.pairs)
+        deviation = result.width * math.sqrt(unseen * (1 - unseen))
+    return items_for_mean(target, deviation, level, _headroom(result, target)) if deviation > 0 else None
 
 
 def _headroom(result: PairedResult, target: float) -> Callable[[int], float]:

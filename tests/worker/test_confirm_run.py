@@ -4,6 +4,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,23 @@ from lfexp_mcp.model import Holdout
 from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.confirmation import confirm_run
+from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.requests import CancelRunRequest, CompareRequest, build
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import open_workspace
-from lfexp_mcp.settings import Settings
+from lfexp_mcp.settings import Settings, load_settings
+from tests.providers.server import ProviderServer, Reply
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-ITEMS = 90
-HOLDOUT = Holdout(share=0.5, salt="salt")
+ITEMS = 80
+HELD_OUT = 40
+PROMPT = "Question: {{input}}\nAnswer: {{output}}\nIs it in capitals? Give 0 to 10."
 EVALUATORS = """
     def correct(*, output, expected_output, **kwargs):
         return float(output == expected_output)
@@ -50,10 +54,17 @@ def task(*, item, **kwargs):
 WORDS = "def capitals(text):\n    return text.upper()\n"
 
 
+def holdout_of(scene: Scene) -> Holdout:
+    """A holdout of half of the scene's items."""
+    ids = [scene.item_id(number) for number in range(ITEMS)]
+    holdouts = (Holdout(share=0.5, salt=str(salt)) for salt in count())
+    return next(each for each in holdouts if sum(map(each.holds, ids)) == HELD_OUT)
+
+
 @pytest.fixture
 async def held(scene: Scene) -> Scene:
-    """A scene whose dataset has about half of its items held out."""
-    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=HOLDOUT)
+    """A scene whose dataset has half of its items held out."""
+    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=holdout_of(scene))
     await scene.fill(ITEMS)
     scene.script(WORDS, "words.py")
     return scene
@@ -65,9 +76,9 @@ def calls(scene: Scene, which: str) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def held_out(scene: Scene) -> set[str]:
-    """The ids of the held-out items."""
-    return {item for item in map(scene.item_id, range(ITEMS)) if HOLDOUT.holds(item)}
+def held_out(scene: Scene) -> list[int]:
+    """The numbers of the held-out items."""
+    return [number for number in range(ITEMS) if holdout_of(scene).holds(scene.item_id(number))]
 
 
 async def confirmations(scene: Scene) -> list[str]:
@@ -103,101 +114,33 @@ async def confirm(
     return await confirm_run(scene.ws, build(ConfirmRequest, **given), wait_seconds=wait_seconds)
 
 
-async def test_a_better_run_is_confirmed_by_the_code_that_was_measured_though_the_script_was_edited_in_place(
-    held: Scene,
-) -> None:
+async def test_a_run_is_confirmed_by_the_code_that_was_measured_and_no_other_tool_reads_it(held: Scene) -> None:
     await measure(held, "a", "item.metadata['number'] % 2")
     await measure(held, "b")
+    shutil.copy(held.folder / "task.py", held.folder / "moved.py")
+    await held.run(held.folder / "moved.py", run_name="renamed", evaluator_script=held.folder / "evaluators.py")
+    (held.folder / "b.calls").unlink()
     held.script("raise RuntimeError('edited')", "words.py")
-    shown, hidden = ITEMS - len(held_out(held)), len(held_out(held))
-    assert (calls(held, "a"), calls(held, "b")) == (shown, shown)
     answer = await confirm(held)
-    assert (answer.status, answer.verdict, answer.look, answer.held_out) == ("completed", "better", 1, hidden)
-    assert answer.delta == pytest.approx(0.5, abs=0.2)
+    assert (answer.status, answer.verdict, answer.look, answer.held_out) == ("completed", "better", 1, HELD_OUT)
+    assert answer.delta == pytest.approx(0.5, abs=0.25)
     assert answer.interval is not None
     assert 0 < answer.interval.low < 0.5 < answer.interval.high
     assert answer.items_needed is not None
-    assert answer.items_needed <= hidden
-    assert (calls(held, "a"), calls(held, "b")) == (ITEMS, ITEMS), "both ran over the held-out items, once each"
+    assert answer.items_needed <= HELD_OUT
+    assert (calls(held, "a"), calls(held, "b")) == (ITEMS, HELD_OUT), "both ran over the held-out items, once each"
+    assert not [spec for _, spec in held.ws.runs.started() if spec.confirmation], "nothing is left on this machine"
 
-    again = await confirm(held)
-    assert again == answer, "the same question is no other look, and is read from Langfuse"
-    assert (calls(held, "a"), calls(held, "b")) == (ITEMS, ITEMS)
-
-
-async def test_a_promising_comparison_proposes_the_plan_which_proposes_what_can_be_shown(held: Scene) -> None:
-    await measure(held, "a", "item.metadata['number'] % 2")
-    await measure(held, "b")
-    comparison = await compare_runs(held.ws, CompareRequest(dataset=held.dataset, runs=["a", "b"]))
-    step = comparison.next[0]
-    assert step.tool == "confirm_run"
-    plan = await confirm_run(held.ws, build(ConfirmRequest, **step.arguments))
-    assert (plan.status, plan.verdict, plan.delta) == ("planned", None, None)
-    assert plan.items_needed is not None
-    assert plan.items_needed <= plan.held_out == len(held_out(held))
-    before = calls(held, "b")
-    with pytest.raises(UsageError) as refused:
-        await confirm(held, min_delta=plan.min_delta - 0.05)
-    assert refused.value.next[0].arguments["min_delta"] == plan.min_delta
-    assert calls(held, "b") == before, "what cannot be shown is not run"
-    answer = await confirm_run(held.ws, build(ConfirmRequest, **plan.next[0].arguments), wait_seconds=PATIENCE_S)
-    assert (answer.verdict, answer.look, answer.items_needed) == ("better", 1, plan.items_needed)
-
-
-@pytest.mark.parametrize("holdout", [None, Holdout(share=0.2, salt="salt")])
-async def test_without_enough_held_out_items_nothing_is_run(scene: Scene, holdout: Holdout | None) -> None:
-    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=holdout)
-    await scene.fill(40)
-    scene.script(WORDS, "words.py")
-    await measure(scene, "a", "False")
-    await measure(scene, "b")
-    before = calls(scene, "b")
-    with pytest.raises(UsageError) as refused:
-        await confirm(scene, min_delta=0.9)
-    assert refused.value.next[0].tool == "create_dataset"
-    assert calls(scene, "b") == before
-
-
-async def test_each_further_candidate_is_a_harder_look_and_the_baselines_run_is_used_again(held: Scene) -> None:
-    await measure(held, "a", "False")
-    for name in ("b", "c"):
-        await measure(held, name, f"'{name}'", f"{name}.py")
-    first = await confirm(held, "b")
-    second = await confirm(held, "c")
-    assert (first.look, first.verdict, second.look, second.verdict) == (1, "better", 2, "better")
-    assert calls(held, "a") == ITEMS, "the baseline ran over the held-out items once"
-    assert first.interval is not None
-    assert second.interval is not None
-    assert second.interval.low <= first.interval.low
-    assert second.items_needed is not None
-    assert first.items_needed is not None
-    assert second.items_needed > first.items_needed
-    assert await confirm(held, "b") == first, "what was said of the first look stays"
-
-
-async def test_the_same_code_under_another_name_is_the_same_look(held: Scene) -> None:
-    await measure(held, "a", "False")
-    await measure(held, "b")
-    source = (held.folder / "task.py").read_bytes()
-    (held.folder / "moved.py").write_bytes(source)
-    evaluators = held.folder / "evaluators.py"
-    await held.run(held.folder / "moved.py", run_name="renamed", evaluator_script=evaluators)
-    first = await confirm(held)
-    before = calls(held, "b")
+    assert await confirm(held) == answer, "the same question is no other look, and is read from Langfuse"
     again = await confirm(held, "renamed")
-    assert (again.look, again.verdict, again.delta) == (1, first.verdict, first.delta)
-    assert calls(held, "b") == before
-    with pytest.raises(UsageError):
+    assert (again.look, again.verdict, again.delta) == (1, answer.verdict, answer.delta)
+    with pytest.raises(UsageError, match="same code"):
         await confirm(held, "renamed", baseline="b")
+    assert calls(held, "b") == HELD_OUT
 
-
-async def test_no_other_tool_reads_a_confirmation(held: Scene) -> None:
-    await measure(held, "a", "False")
-    await measure(held, "b")
-    await confirm(held)
     names = await confirmations(held)
     assert len(names) == 2
-    assert {run.name for run in (await list_runs(held.ws, held.dataset)).runs} == {"a", "b"}
+    assert {run.name for run in (await list_runs(held.ws, held.dataset)).runs} == {"a", "b", "renamed"}
     for name in names:
         for call in (
             get_run(held.ws, held.dataset, name),
@@ -206,16 +149,63 @@ async def test_no_other_tool_reads_a_confirmation(held: Scene) -> None:
         ):
             with pytest.raises(UsageError):
                 await call
-    with pytest.raises(LfexpError):
-        await cancel_run(held.ws, held.dataset, names[0])
-    assert not [spec for _, spec in held.ws.runs.started() if spec.confirmation], "nothing is left on this machine"
 
 
-async def test_an_edited_script_of_which_no_copy_was_kept_is_refused_before_it_is_a_look(
+async def test_the_plan_says_what_can_be_shown_and_each_further_candidate_is_a_harder_look(held: Scene) -> None:
+    await measure(held, "a", "False")
+    for name in ("b", "c"):
+        await measure(held, name, f"'{name}'", f"{name}.py")
+    comparison = await compare_runs(held.ws, CompareRequest(dataset=held.dataset, runs=["a", "b"]))
+    step = comparison.next[0]
+    assert step.tool == "confirm_run"
+    plan = await confirm_run(held.ws, build(ConfirmRequest, **step.arguments))
+    assert (plan.status, plan.verdict, plan.delta) == ("planned", None, None)
+    assert plan.items_needed is not None
+    assert plan.items_needed <= plan.held_out == HELD_OUT
+    before = calls(held, "b")
+    with pytest.raises(UsageError) as refused:
+        await confirm(held, min_delta=plan.min_delta - 0.05)
+    assert refused.value.next[0].arguments["min_delta"] == plan.min_delta
+    assert calls(held, "b") == before, "what cannot be shown is not run"
+    first = await confirm_run(held.ws, build(ConfirmRequest, **plan.next[0].arguments), wait_seconds=PATIENCE_S)
+    assert (first.verdict, first.look, first.items_needed) == ("better", 1, plan.items_needed)
+    second = await confirm(held, "c")
+    assert (second.verdict, second.look) == ("better", 2)
+    assert calls(held, "a") == ITEMS, "the baseline ran over the held-out items once"
+    harder = await confirm(held, "c", min_delta=None)
+    assert harder.look == 2
+    assert second.items_needed is not None
+    assert await confirm(held, "b", min_delta=plan.min_delta) == first, "what was said of the first look stays"
+
+
+async def test_without_enough_held_out_items_nothing_is_run(scene: Scene) -> None:
+    await scene.fill(20)
+    scene.script(WORDS, "words.py")
+    await measure(scene, "a", "False")
+    await measure(scene, "b")
+    before = calls(scene, "b")
+    for holdout in (None, holdout_of(scene)):
+        await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=holdout)
+        with pytest.raises(UsageError) as refused:
+            await confirm(scene, min_delta=0.9)
+        assert refused.value.next[0].tool == "create_dataset"
+    assert calls(scene, "b") == before
+
+
+async def test_other_code_incomplete_runs_and_runs_without_a_common_score_are_refused_before_a_look(
     held: Scene,
 ) -> None:
     await measure(held, "a", "False")
     await measure(held, "b")
+    evaluators = held.folder / "evaluators.py"
+    failing = held.script("def task(*, item, **kwargs):\n    raise ValueError(item.input)\n", "failing.py")
+    await held.run(failing, run_name="failed", evaluator_script=evaluators, fail_on_error=2)
+    for name, why in (("failed", "failed"), ("none", "no run")):
+        with pytest.raises(UsageError, match=why):
+            await confirm(held, name)
+    with pytest.raises(UsageError, match="score in both"):
+        await confirm(held, score_name="tone")
+
     dataset = await held.ws.gateway.datasets.get(held.dataset)
     for name in ("a", "b"):
         folder = held.ws.runs.folder(await held.ws.gateway.experiments.id_of(dataset.id, name))
@@ -230,27 +220,11 @@ async def test_an_edited_script_of_which_no_copy_was_kept_is_refused_before_it_i
     assert (plan.status, plan.look) == ("planned", 1)
 
 
-async def test_runs_that_are_incomplete_or_of_the_same_code_or_share_no_score_are_refused(held: Scene) -> None:
-    await measure(held, "a")
-    task, evaluators = held.folder / "task.py", held.folder / "evaluators.py"
-    await held.run(task, run_name="same", evaluator_script=evaluators)
-    await held.run(task, run_name="unscored", params=None)
-    failing = held.script("def task(*, item, **kwargs):\n    raise ValueError(item.input)\n", "failing.py")
-    await held.run(failing, run_name="failed", evaluator_script=evaluators, fail_on_error=2)
-    for name, why in (("same", "same code"), ("failed", "failed"), ("unscored", "0 scores"), ("none", "no run")):
-        with pytest.raises(UsageError, match=why):
-            await confirm(held, name)
-    await measure(held, "b", "False")
-    with pytest.raises(UsageError, match="score in both"):
-        await confirm(held, "b", score_name="tone")
-    assert await confirmations(held) == []
-
-
 LEAKS = """
 import re, sys
 
 def task(*, item, **kwargs):
-    print(item.input)
+    open({log!r}, "a").write(item.input + "\\n")
     print(item.input, file=sys.stderr)
     number = item.metadata["number"]
     if number % 9 == 0:
@@ -271,18 +245,18 @@ LEAKING_EVALUATORS = """
 async def test_nothing_that_any_call_says_holds_a_held_out_item_though_the_code_shouts_them(held: Scene) -> None:
     evaluators = held.script(LEAKING_EVALUATORS, "evaluators.py")
     for name, when in (("a", "False"), ("b", "True")):
-        task = held.script(LEAKS.format(when=when), f"{name}.py")
+        task = held.script(LEAKS.format(when=when, log=str(held.folder / f"{name}.calls")), f"{name}.py")
         await held.run(task, run_name=name, evaluator_script=evaluators)
-    progress: list[object] = []
+    said: list[object] = []
 
     async def note(each: object) -> None:
-        progress.append(each)
+        said.append(each)
 
     request = build(ConfirmRequest, dataset=held.dataset, run_name="b", baseline="a", min_delta=0.8)
     answer = await confirm_run(held.ws, request, wait_seconds=PATIENCE_S, on_progress=note)
     assert answer.verdict == "better"
-    assert "failed" in answer.reason
-    said: list[object] = [answer, *progress, await list_runs(held.ws, held.dataset)]
+    assert "a task failed or was not scored" in answer.reason
+    said += [answer, await list_runs(held.ws, held.dataset)]
     for name in await confirmations(held):
         for call in (get_run(held.ws, held.dataset, name), cancel_run(held.ws, held.dataset, name)):
             try:
@@ -290,41 +264,12 @@ async def test_nothing_that_any_call_says_holds_a_held_out_item_though_the_code_
             except LfexpError as error:
                 said += [error, *error.next]
     text = spoken(*said)
-    for number in range(ITEMS):
-        if HOLDOUT.holds(held.item_id(number)):
-            for trace in (f'input {number}"', f"input {number} ", f"input_{number}'", held.item_id(number) + '"'):
-                assert trace.casefold() not in text, trace
-    # The judge that failed is asked again, the task that failed is not.
-    assert (await confirm(held, min_delta=0.8)).look == 1
-
-
-FLAKY = """
-import pathlib
-
-def task(*, item, **kwargs):
-    with open({log!r}, "a") as log:
-        log.write(item.input + "\\n")
-    if {fails}:
-        raise RuntimeError("no")
-    return item.input.upper()
-"""
-
-
-async def test_failed_tasks_count_at_their_worst_and_are_not_tried_again(held: Scene) -> None:
-    await measure(held, "a", "item.metadata['number'] % 2")
-    evaluators = held.folder / "evaluators.py"
-    # Right where it answers, it fails on half of the held-out items only.
-    fails = f"item.id in {sorted(held_out(held))[::2]!r}"
-    task = held.script(FLAKY.format(log=str(held.folder / "b.calls"), fails=fails), "flaky.py")
-    await held.run(task, run_name="b", evaluator_script=evaluators)
-    answer = await confirm(held)
-    assert (answer.status, answer.verdict) == ("completed", "inconclusive")
-    assert answer.interval is not None
-    assert answer.interval.low < 0
-    assert "at least 5%" in answer.reason
+    for number in held_out(held):
+        for trace in (f'input {number}"', f"input {number} ", f"input_{number}'", held.item_id(number) + '"'):
+            assert trace.casefold() not in text, trace
     asked = calls(held, "b")
-    assert (await confirm(held)).verdict == "inconclusive"
-    assert calls(held, "b") == asked
+    again = await confirm(held, min_delta=0.8)
+    assert (again.verdict, again.look, calls(held, "b")) == ("better", 1, asked), "a task that failed has failed"
 
 
 GATED = """
@@ -347,39 +292,32 @@ async def gated(scene: Scene) -> Path:
     return gate
 
 
-async def test_a_confirmation_outlives_its_call_and_is_cancelled_and_gone_on_with_as_one_look(
+async def test_a_confirmation_outlives_its_call_a_cancel_and_a_kill_and_stays_one_look(
     held: Scene, settings: Settings
 ) -> None:
     async with open_workspace(settings.model_copy(update={"cancel_grace": 0.1})) as ws:
-        await _cancelled_and_gone_on_with(replace(held, ws=ws))
+        await _outlive(replace(held, ws=ws))
 
 
-async def _cancelled_and_gone_on_with(held: Scene) -> None:
+async def _outlive(held: Scene) -> None:
     await measure(held, "a", "False")
     gate = await gated(held)
     answer = await confirm(held, wait_seconds=0)
     assert (answer.status, answer.verdict, answer.delta) == ("running", None, None)
     assert [step.tool for step in answer.next] == ["confirm_run", "cancel_run"]
-    await until(lambda: calls(held, "b") > ITEMS - len(held_out(held)))
+    await until(lambda: calls(held, "b") > ITEMS - HELD_OUT)
     assert {run.name for run in (await list_runs(held.ws, held.dataset)).runs} == {"a", "b"}
     stop = build(CancelRunRequest, **answer.next[1].arguments)
     stopped = await cancel_run(held.ws, stop.dataset, stop.run_name)
     assert stopped.status == "cancelled"
     assert (stopped.succeeded, stopped.failed, stopped.pending) == (None, None, None)
-    gate.unlink()
-    done = await confirm(held)
-    assert (done.status, done.verdict, done.look) == ("completed", "better", 1)
-    assert len(await confirmations(held)) == 2
 
-
-async def test_a_killed_confirmation_goes_on_with_what_is_left_and_equal_calls_share_it(held: Scene) -> None:
-    await measure(held, "a", "False")
-    gate = await gated(held)
+    before = calls(held, "b")
     await confirm(held, wait_seconds=0)
-    await until(lambda: calls(held, "b") > ITEMS - len(held_out(held)))
-    workers = [folder for folder, spec in held.ws.runs.started() if spec.confirmation and folder.is_running()]
-    for folder in workers:
-        await anyio.to_thread.run_sync(kill_worker, folder)
+    await until(lambda: calls(held, "b") > before)
+    for folder, spec in list(held.ws.runs.started()):
+        if spec.confirmation and folder.is_running():
+            await anyio.to_thread.run_sync(kill_worker, folder)
     gate.unlink()
     answers: list[ConfirmAnswer] = []
 
@@ -396,28 +334,48 @@ async def test_a_killed_confirmation_goes_on_with_what_is_left_and_equal_calls_s
     assert len(await confirmations(held)) == 2
 
 
-async def test_held_out_items_whose_input_is_shown_as_well_are_not_asked(held: Scene) -> None:
-    add = held.ws.gateway.datasets.upsert_item
-    twins = [number for number in range(ITEMS) if HOLDOUT.holds(held.item_id(number))][:5]
-    for number in twins:
-        shown = next(name for n in range(99) if not HOLDOUT.holds(name := f"{held.dataset}-twin-{number}-{n}"))
-        await add(held.dataset, id=shown, input=f" INPUT  {number}", expected_output="", metadata={"number": 0})
-    await measure(held, "a", "False")
-    await measure(held, "b")
-    shown_count = calls(held, "b")
-    answer = await confirm(held)
-    assert answer.verdict == "better"
-    assert calls(held, "b") - shown_count == len(held_out(held)) - len(twins)
-    assert answer.held_out == len(held_out(held)), "how many have a twin is not said"
-
-
-async def test_a_holdout_that_was_declared_after_runs_went_over_its_items_is_said_to_be_seen(scene: Scene) -> None:
+async def test_held_out_items_that_are_shown_as_well_are_not_asked_and_a_late_holdout_is_said_to_be_seen(
+    scene: Scene,
+) -> None:
     await scene.fill(ITEMS)
     scene.script(WORDS, "words.py")
     await measure(scene, "a", "item.metadata['number'] % 2")
-    late = replace(HOLDOUT, declared=datetime.now(UTC))
-    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=late)
+    holdout = replace(holdout_of(scene), declared=datetime.now(UTC))
+    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=holdout)
+    twins = held_out(scene)[:5]
+    for number in twins:
+        shown = next(name for n in count() if not holdout.holds(name := f"{scene.dataset}-twin-{number}-{n}"))
+        fields: dict[str, Any] = {"input": f" INPUT  {number}", "expected_output": "", "metadata": {"number": 0}}
+        await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=shown, **fields)
     await measure(scene, "b")
+    (scene.folder / "b.calls").unlink()
     answer = await confirm(scene)
     assert answer.verdict == "better"
     assert any("Seen before: 1 runs" in warning for warning in answer.warnings)
+    assert calls(scene, "b") == HELD_OUT - len(twins)
+    assert answer.held_out == HELD_OUT, "how many have a twin is not said"
+
+
+async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
+    held: Scene, settings: Settings, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    openai_server.respond = lambda call: Reply(f'{{"reasoning": "", "score": {9 if "INPUT" in call.text else 2}}}')
+    found = load_settings()
+    keys = {"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
+    async with open_workspace(settings.model_copy(update=keys)) as ws:
+        scene = replace(held, ws=ws)
+        judge = f"judge-{scene.dataset}"
+        await create_judge(ws, judge, PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
+        await measure(scene, "a", "False", judges=[judge])
+        await measure(scene, "b", judges=[judge])
+        await create_judge(ws, judge, "Newer: " + PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
+        with pytest.raises(UsageError, match="share 2 scores"):
+            await confirm(scene)
+        asked = len(openai_server.calls)
+        answer = await confirm(scene, score_name="capitals", min_delta=0.3)
+        assert (answer.status, answer.verdict, answer.score_name) == ("completed", "better", "capitals")
+        texts = [call.text for call in openai_server.calls[asked:]]
+        assert len(texts) == 2 * HELD_OUT
+        assert not any("Newer" in text for text in texts)

@@ -129,6 +129,9 @@ def test_the_size_is_that_for_the_difference_of_interest_at_the_looks_level() ->
     assert 0.12 < small.smallest < 0.16
     assert size_of(shown, 90, small.smallest, FIRST).needed <= 90  # type: ignore[operator]
     assert size_of(shown, 5, 0.08, FIRST).smallest is None
+    constant = compare_pairs([(0.2, 0.9)] * 60, 1.0)
+    assert constant is not None
+    assert size_of(constant, 90, 0.3, FIRST).smallest == 0.3
     no_difference = compare_pairs([(0.5, 0.5)] * 60, 1.0)
     assert no_difference is not None
     assert size_of(no_difference, 90, 0.08, FIRST).needed is None
