@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from lfexp_mcp.runs import process
@@ -18,6 +19,10 @@ from tests.prepared_workers import CAN_FORK, PreparedWorkers
 from tests.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.providers.fixtures"]
+
+# No test depends on how fast the machine is.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_")
 

@@ -251,7 +251,7 @@ def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(
 def test_a_run_of_another_machine_cannot_be_cancelled_here(shell: Shell, compared: Compared) -> None:
     ran = shell("cancel", "--dataset", compared.dataset, "--run-name", "echo")
     assert ran.code == 2
-    assert "not running on this machine" in ran.err
+    assert "on this machine named 'echo'" in ran.err
 
 
 def test_the_doctor_finds_what_works_and_what_is_missing(shell: Shell) -> None:

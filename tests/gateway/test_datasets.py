@@ -26,7 +26,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=st.lists(st.tuples(values.filter(lambda value: value is not None), values), min_size=1, max_size=8))
 async def test_any_json_comes_back_equal_and_of_the_same_type(
     workspace: Workspace, pairs: list[tuple[JsonValue, JsonValue]]

@@ -13,7 +13,7 @@ from tests.reports.models import answers
 from tests.reports.test_untrusted import MODELS
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(answers(*MODELS))
 def test_a_serialised_answer_is_read_back_as_the_same(answer: Answer) -> None:
     written = json.loads(answer.model_dump_json())

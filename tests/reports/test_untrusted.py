@@ -53,7 +53,7 @@ MODELS: tuple[type[Answer], ...] = (
 MARKED = re.compile(rf"(?!\")[\W_]*({'|'.join(MARKS)})s?\W*:", re.IGNORECASE)
 
 any_answer = answers(*MODELS)
-few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def _marked_lines(text: str) -> list[str]:

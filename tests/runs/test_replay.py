@@ -78,7 +78,7 @@ events: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     written=st.lists(events, min_size=1, max_size=25),
     damaged=st.none() | st.integers(0, 10_000),

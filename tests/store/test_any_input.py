@@ -25,7 +25,7 @@ names = st.text(
     max_size=30,
 )
 times = st.lists(st.integers(min_value=0, max_value=3), min_size=1, max_size=12)
-reasonable = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+reasonable = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Json = Any
 

@@ -159,7 +159,7 @@ def _page(lengths: list[int], size: AnswerSize) -> RunDetail:
     return RunDetail.model_construct(items=items[: size.rows])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 8_000), min_size=1, max_size=100), st.sampled_from(["summary", "full"]))
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_a_higher_limit_never_shows_fewer_entries(lengths: list[int], detail: Detail) -> None:
@@ -168,7 +168,7 @@ def test_a_higher_limit_never_shows_fewer_entries(lengths: list[int], detail: De
     assert all(shown)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers(*MODELS), st.sampled_from([300, 2_000]))
 def test_what_is_cut_keeps_its_names_and_stays_an_answer(answer: Answer, budget: int) -> None:
     cut = truncate_answer(answer, budget)
