@@ -8,6 +8,7 @@ import anyio.to_thread
 
 from tests.benchmarks import (
     confirmation,
+    correction,
     execution,
     faults,
     first_look,
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "slices": simulation.slices,
     "power": simulation.power,
     "stopping": simulation.stopping,
+    "correction": correction.correction,
 }
 LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "schedules": schedules.schedules,

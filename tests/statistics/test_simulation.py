@@ -10,6 +10,7 @@ from lfexp_mcp.statistics.paired import compare_pairs, conclude, paired_verdict
 from lfexp_mcp.statistics.proportions import tango, wilson
 from lfexp_mcp.statistics.resampling import bootstrap_interval
 from lfexp_mcp.statistics.significance import Levels
+from tests.services.labels.simulated import Population, cover_delta, cover_mean, passes, tenths
 from tests.statistics.simulated import RARE, Sampler, noisy_run, rare_drops, skewed, truth_of, u_shaped
 
 pytestmark = pytest.mark.slow
@@ -132,3 +133,26 @@ def test_intervals_of_bounded_means_cover_at_their_rate(sampler: Sampler, n: int
         assert -1 <= interval.low <= interval.high <= 1
         covered += interval.low <= truth <= interval.high
     assert covered / repeats >= 0.95 - 3 * (0.05 * 0.95 / repeats) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("population", "width", "runs"),
+    [
+        (passes(0.7, 0.85, 0.6), 0.95, 150),
+        (passes(0.95, 0.95, 0.85), 0.8, 150),
+        (passes(0.8, 0.7, 0.0), 1.04, 150),
+        (tenths(0.7, 0.12), 0.75, 50),
+    ],
+)
+def test_corrected_means_hold_the_truth_and_are_no_wider_than_the_labels_alone(
+    population: Population, width: float, runs: int
+) -> None:
+    found = cover_mean(population, 50, runs)
+    assert found.held >= 0.94 - 3 * (0.06 * 0.94 / runs) ** 0.5
+    assert found.width <= width
+
+
+def test_corrected_deltas_hold_the_truth() -> None:
+    runs = 100
+    held = cover_delta(passes(0.7, 0.6, 0.65), passes(0.8, 0.9, 0.5), 50, runs)
+    assert held >= 0.94 - 3 * (0.06 * 0.94 / runs) ** 0.5
