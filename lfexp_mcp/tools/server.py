@@ -35,7 +35,7 @@ production traces instead).
 use_langfuse_judges) or an evaluator script, or both.
 3. run_experiment for the baseline; change the code or the prompt; run_experiment again under a new run_name. \
 Each run measures the code that is on disk at that moment.
-4. compare_runs: trust its verdict and interval, not the difference of two means alone.
+4. compare_runs: trust its verdict and interval, not the difference of two means alone. confirm_run asks held-out items.
 5. analyze_run and fetch_annotation_comments before you change anything: read why items fail and what people said.
 6. Before you rely on a judge: request_labels lets people label a random part, check_judge tells whether it has moved.
 A call waits a bounded time; a run goes on without it. While `status` is "running", call get_run with wait_seconds. \

@@ -138,7 +138,8 @@ task, or the judge, or a wrong expected output? Do not mend the task for the lat
 4. run_experiment under a new run_name, then compare_runs with the best run so far. Keep the change only if it is \
 `better`, or not `worse` and simpler; else undo it.
 5. Repeat from 2 until the goal is reached or the rounds are over.
-{_CONCLUDE} Many rounds on the same items find what fits these: confirm the last one on items not looked at.""",
+{_CONCLUDE} Many rounds on the same items find what fits these: confirm_run says of the last one what \
+held-out items say, if the dataset has some; else try it on items not looked at.""",
         defaults={"scored_by": _CHOOSE, "rounds": "5"},
     ),
 )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
+from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
@@ -388,3 +389,29 @@ def test_what_a_run_failed_becomes_a_dataset_and_production_traces_too(shell: Sh
     assert (again.code, "9 of 9 items were in" in again.out) == (0, True)
     refused = shell("dataset", "create", "--name", "never made", "--traces", '{"user": "nobody"}')
     assert (refused.code, "user=nobody" in refused.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_confirm_plans_and_then_exits_with_0_for_a_run_that_is_better_on_held_out_items(
+    shell: Shell, script: Callable[..., str], tmp_path: Path
+) -> None:
+    name = f"confirm {tmp_path.name}"
+    rows = [{"id": f"{tmp_path.name}-{n}", "input": f"text {n}", "expected_output": f"TEXT {n}"} for n in range(130)]
+    file = tmp_path / "items.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    shell("dataset", "create", "--name", name, "--holdout", "0.5", "--items-file", str(file))
+    for run, output in (("old", "item.input"), ("new", "item.input.upper()")):
+        task = script("task.py", f"def task(*, item, **kwargs):\n    return {output}\n")
+        arguments = ("--dataset", name, "--run-name", run, "--task-script", task)
+        assert shell("run", *arguments, "--evaluators", "exact_match").code == 0
+    asked = ("confirm", "--dataset", name, "--run-name", "new", "--baseline", "old")
+    planned = shell(*asked)
+    assert planned.code == 0
+    assert "confirm --dataset" in planned.out
+    assert "--min-delta" in planned.out
+    assert shell(*asked, "--min-delta", "0.01").code == 2
+    confirmed = shell(*asked, "--min-delta", "0.9", "--json")
+    assert confirmed.code == 0
+    answer = ConfirmAnswer.model_validate(confirmed.json)
+    assert (answer.verdict, answer.look, answer.score_name) == ("better", 1, "exact_match")
+    assert "look 1: better" in shell(*asked, "--min-delta", "0.9").out
