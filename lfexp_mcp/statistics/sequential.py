@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHARES = (0.4, 0.5, 0.6, 0.72, 1.0)
 """Shares of the items after which there is a look. Earlier ones would hardly ever stop a run at these levels."""
 METHOD = "group-sequential test, O'Brien-Fleming-like spending (Lan-DeMets), repeated confidence interval"
-GIVE_UP_SHARE = 0.95
+GIVE_UP_SHARE = 1.08
 """Sets how soon a look gives up, see `_gives_up`: it saves 30% of the items of equal runs for a point of power."""
 _GRID = 201
 """Points of a density, for levels that are right to four digits."""
@@ -145,9 +145,9 @@ def _gives_up(result: PairedResult, rule: StoppingRule) -> bool:
     """Tell whether the items left are unlikely to show a difference of `min_delta`, in either direction.
 
     That is so if the conditional power, with `min_delta` as the true difference, has fallen below `GIVE_UP_SHARE` of
-    the share that the items left are of all, relative to the power at the start. Discordance, or the size of
-    differences, is estimated as if one more pair in n + 2 had the largest difference, so that a look at equal pairs
-    alone is not certain.
+    the share that the items left are of all, times the square of the power at the start: where there is little power,
+    little of it is given up. Discordance, or the size of differences, is estimated as if one more pair in n + 2 had the
+    largest difference, so that a look at equal pairs alone is not certain.
 
     Source: K. Lan, R. Simon and M. Halperin, Communications in Statistics C 1 (1982) 207-219, stochastic curtailment.
     """
@@ -166,7 +166,7 @@ def _gives_up(result: PairedResult, rule: StoppingRule) -> bool:
 
     final, reached = levels_at(rule, len(rule.sizes)), result.pairs * result.delta
     return all(
-        power(level, left, sign * reached) < GIVE_UP_SHARE * left / planned * power(level, planned)
+        power(level, left, sign * reached) < GIVE_UP_SHARE * left / planned * power(level, planned) ** 2
         for level, sign in ((final.rise, 1), (final.fall, -1))
     )
 

@@ -15,7 +15,6 @@ from lfexp_mcp.services.catalog.metadata import MAX_KEYS, count_metadata
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.next_steps import add_items_step, list_runs_step
 from lfexp_mcp.services.runs.list_runs import list_runs
-from lfexp_mcp.services.runs.open_results import check_newest_runs
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_CONCURRENT_REQUESTS = 8
@@ -133,7 +132,6 @@ async def get_dataset(
     """
     start = read_cursor(cursor)
     found = await ws.gateway.datasets.get(dataset)
-    await check_newest_runs(ws, found)
     items: Sequence[DatasetItem] | None = None
     held_out: Sequence[DatasetItem] = ()
     if found.holdout is None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
-from lfexp_mcp.model import RunRecord
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.candidates import Candidates, Place
@@ -24,11 +23,6 @@ from lfexp_mcp.statistics.paired import (
 )
 from lfexp_mcp.statistics.power import items_ratio
 from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors
-
-OPEN = (
-    "Run {name!r} is {status} and can go on, so that a verdict now would be one of several. There is one when it has "
-    "all its results."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +156,6 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
         conclusion, p = Conclusion("inconclusive", ""), None
     elif stopping is not None and p is not None:
         p = min(1.0, p * ALPHA / stopping.level(ALPHA))
-    open_run = next((each.record for each in (pair.baseline, pair.run) if _can_go_on(each.record)), None)
-    if stopping is None and open_run and _verdict(conclusion.verdict, measured) not in ("worse", "inconclusive"):
-        text = OPEN.format(name=open_run.run_name, status=open_run.status)
-        conclusion, p = Conclusion("inconclusive", text), None
     reasons = [conclusion.reason, *([stopping.note] if stopping else ()), *_candidacy(place, conclusion.verdict)]
     worst_case = worst_case_delta(pair, score) if has_scale else None
     if worst_case is not None:
@@ -200,13 +190,6 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
         items_needed=conclusion.items_needed,
         items_needed_for=conclusion.items_needed_for,
     )
-
-
-def _can_go_on(run: RunRecord) -> bool:
-    """Whether a run has not all the results that it is to have, and none of others decided that."""
-    if run.plan is None or run.status in ("completed", "stopped"):
-        return False
-    return run.total_items > sum(item.status != "pending" for item in run.items)
 
 
 def _candidacy(place: Place, verdict: PairedVerdict) -> Iterator[str]:

@@ -30,7 +30,6 @@ from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_s
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
-from lfexp_mcp.services.runs.open_results import check_newest_runs
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
@@ -114,7 +113,6 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset, notes = await store_live(ws, sample), sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
-        await check_newest_runs(ws, dataset)
     heads = await heads_of(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
     state = RunState()
@@ -136,7 +134,6 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset, items, notes = sample.dataset, sample.items, sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
-        await check_newest_runs(ws, dataset)
         items = await ws.gateway.datasets.items(dataset)
     chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
     whole = await new_run_spec(ws, request, dataset, chosen, await heads_of(ws, dataset, request))

@@ -8,12 +8,11 @@ import anyio
 
 from lfexp_mcp.errors import UnreachableError, UsageError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import Holdout, ItemResult, Provenance, RunPlan, RunRecord, RunSpec
+from lfexp_mcp.model import Holdout, ItemResult, RunPlan, RunRecord, RunSpec
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKUP_PATIENCE_S = 2.0
 """How long Langfuse may take to tell a dataset's holdout, before what this machine knows of it is taken."""
-NEWEST_RUNS = 10
 LEFT_OUT = (
     "The run also went over items that are held out now. They are left out, as is what is known only of all its "
     "results together: run-level scores, cost, notes and log."
@@ -63,17 +62,6 @@ async def may_have_held_out(ws: Workspace, run_spec: RunSpec) -> bool:
     """
     holdout = await holdout_of_run(ws, run_spec)
     return holdout is not None and (run_spec.confirmation is not None or run_spec.holdout != holdout.digest)
-
-
-async def check_newest_runs(ws: Workspace, dataset: Dataset) -> None:
-    """Check as `check_plan` does, by the newest runs of a dataset whose items are about to be shown or run.
-
-    Raises:
-        UsageError: The dataset has another holdout.
-    """
-    for experiment in (await ws.gateway.experiments.page(dataset.id, limit=NEWEST_RUNS))[0]:
-        provenance = Provenance.of(experiment.metadata)
-        check_plan(dataset, provenance.plan if provenance else None)
 
 
 def without_held_out(ws: Workspace, record: RunRecord, holdout: Holdout | None) -> RunRecord:

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, RecordedStatus, RunPlan, ScriptMaker, Sweep
+from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, Sweep
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
 from lfexp_mcp.services.definitions import NewItem
@@ -168,20 +168,3 @@ async def test_a_baseline_that_looks_worse_than_the_first_counts_as_chosen_among
         assert (line.candidate, line.verdict) == (3, "better" if baseline != "v1" else "inconclusive")
         factors[baseline] = (line.p_adjusted or 0.0) / (line.p or 1.0)
     assert factors == pytest.approx({"v0": 6, "v1": 6, "v2": 18})
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(("passes", "verdict"), [((10, 30), "inconclusive"), ((30, 10), "worse")])
-async def test_a_run_that_can_go_on_is_not_better_yet_but_may_be_worse(
-    workspace: Workspace, passes: tuple[int, int], verdict: str
-) -> None:
-    dataset = await make_dataset(workspace, f"candidates-open-{verdict}")
-    makers = {"acc": ScriptMaker("acc", "e.py", "a" * 64)}
-    plan = RunPlan(60, makers=tuple(makers.values()))
-    mark = RecordedStatus("cancelled", BEGUN, plan, 40)
-    await record_run(workspace, dataset, "base", _results(passes[0], 60, begun=0), makers=makers)
-    await record_run(workspace, dataset, "half", _results(passes[1], 60, begun=1)[:40], makers=makers, mark=mark)
-    (line,) = (await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["base", "half"]))).scores
-    assert line.verdict == verdict
-    assert (line.p is None) is (verdict == "inconclusive")
-    assert line.delta == pytest.approx((passes[1] - passes[0]) / 40)

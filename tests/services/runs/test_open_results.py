@@ -8,10 +8,7 @@ import pytest
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import Holdout
-from lfexp_mcp.services.catalog.datasets import get_dataset
-from lfexp_mcp.services.cursors import write_cursor
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
-from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.open_results import LEFT_OUT
@@ -163,7 +160,3 @@ async def test_a_run_that_began_with_a_holdout_which_is_gone_is_not_read(scene: 
     for ws, reason in ((scene.ws, "had a holdout"), (elsewhere, "another holdout, or none")):
         with pytest.raises(UsageError, match=reason):
             await read_run(ws, scene.dataset, scene.run_name)
-        with pytest.raises(UsageError, match=reason):
-            await get_dataset(ws, scene.dataset, cursor=write_cursor(0))
-        with pytest.raises(UsageError, match=reason):
-            await run_experiment(ws, scene.request(scene.folder / "task.py", run_name="another"))
