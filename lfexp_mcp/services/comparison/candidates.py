@@ -11,6 +11,8 @@ from lfexp_mcp.model import FAMILY_KEY, Provenance, RunRecord, Sweep
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.significance import spending_factor
 
+MAX_FAMILY_CHARS = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -77,7 +79,8 @@ class Place:
     def shown(self) -> str:
         """The place for a reader, such as `7th candidate on these items`."""
         last = self.number % 10 if self.number % 100 // 10 != 1 else 0
-        text = f"{self.number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') } candidate on these items"
+        suffix = {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
+        text = f"{self.number}{suffix} candidate on these items"
         if self.family is not None:
             text += f", in the family {self.family!r} after {self.families} others"
         return f"{text}, with a baseline chosen among {self.choices}" if self.choices > 1 else text
@@ -173,7 +176,7 @@ def family_of(metadata: Mapping[str, JsonValue]) -> str | None:
     """Read the family that a run was declared to belong to."""
     family = metadata.get(FAMILY_KEY)
     is_name = isinstance(family, str | int) and not isinstance(family, bool)
-    return str(family).strip() or None if is_name else None
+    return str(family).strip()[:MAX_FAMILY_CHARS] or None if is_name else None
 
 
 def _candidate(experiment: Experiment) -> Candidate | None:
