@@ -9,6 +9,7 @@ import anyio.to_thread
 from tests.benchmarks import (
     confirmation,
     correction,
+    drift,
     execution,
     faults,
     first_look,
@@ -55,6 +56,7 @@ LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "large": large.large,
     "selection": selection.selection,
     "confirmation": confirmation.confirmation,
+    "drift": drift.drift,
 }
 """Measured only if named: they take minutes to hours."""
 
