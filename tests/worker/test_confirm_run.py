@@ -351,7 +351,7 @@ async def test_held_out_items_that_are_shown_as_well_are_not_asked_and_a_late_ho
     (scene.folder / "b.calls").unlink()
     answer = await confirm(scene)
     assert answer.verdict == "better"
-    assert any("Seen before: 1 runs" in warning for warning in answer.warnings)
+    assert any("declared (1)" in warning for warning in answer.warnings)
     assert calls(scene, "b") == HELD_OUT - len(twins)
     assert answer.held_out == HELD_OUT, "how many have a twin is not said"
 

@@ -239,7 +239,7 @@ def _warnings(case: Case) -> list[str]:
         warnings.append(f"min_delta stays {stated:g}, as it was stated before the items were run.")
     if case.looks.runs_before:
         warnings.append(
-            f"Seen before: {case.looks.runs_before} runs began before the holdout was declared, and went over its "
+            f"Seen before: runs began before the holdout was declared ({case.looks.runs_before}), and went over its "
             "items except those added since. Nothing that was chosen by them is confirmed by this."
         )
     return warnings

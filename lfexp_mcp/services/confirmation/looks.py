@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.gateway import Dataset, confirmations_of
-from lfexp_mcp.model import Confirmation
+from lfexp_mcp.model import Confirmation, Provenance
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, items_to_show
 from lfexp_mcp.statistics.significance import ALPHA, Levels, spending_factor
@@ -50,7 +50,8 @@ async def read_looks(ws: Workspace, dataset: Dataset) -> Looks:
         for _, run_spec in ws.runs.started()
         if run_spec.confirmation is not None and run_spec.dataset_id == dataset.id and run_spec.run_name not in known
     ]
-    before = sum(declared is not None and run.created < declared for run in runs)
+    heads = (run for run in runs if (made := Provenance.of(run.metadata)) is None or not made.is_repetition)
+    before = sum(declared is not None and run.created < declared for run in heads)
     return Looks([one for _, _, one in sorted(found, key=lambda each: each[:2])], before)
 
 
