@@ -97,7 +97,7 @@ class Twin:
 
 def arguments_for(tool: str, world: World) -> st.SearchStrategy[dict[str, JsonValue]]:
     """Draw the arguments of a tool: of each the values by which something held out might be reached."""
-    runs = ["old", "foreign", "foreign2", "new", "newer", MARK]
+    runs = ["old", "foreign", "foreign2", "new", MARK]
     ids = [
         *world.held_ids[:9],
         *world.open_ids[:2],
@@ -109,7 +109,7 @@ def arguments_for(tool: str, world: World) -> st.SearchStrategy[dict[str, JsonVa
     pools: dict[str, list[Any]] = {
         "dataset": [DATASET],
         "run_name": runs,
-        "runs": [["old", "foreign"], ["foreign", "old", "new"], ["new", "newer"], ["foreign", "foreign2"]],
+        "runs": [["old", "foreign"], ["foreign", "old", "new"], ["foreign", "foreign2"]],
         "baseline": ["old", "foreign", MARK],
         "item_id": ids,
         "score_name": ["right", "human", "cost", f"{MARK}score", "summary", f"{MARK}whole"],
@@ -147,7 +147,7 @@ async def test_no_answer_of_a_reading_tool_shows_a_held_out_item(
     caplog.set_level(logging.DEBUG, "lfexp_mcp")
     twin = Twin(world)
     examples: list[dict[str, JsonValue]] = []
-    few = 5 if tool == "compare_runs" else 10
+    few = 3 if tool == "compare_runs" else 7
 
     @given(arguments=arguments_for(tool, world))
     @hypothesis_settings(max_examples=few, phases=[Phase.generate], database=None, deadline=None, derandomize=True)
@@ -172,12 +172,14 @@ async def test_no_answer_of_a_reading_tool_shows_a_held_out_item(
 
 async def test_no_resource_completion_or_prompt_shows_a_held_out_item(world: World) -> None:
     client, twin = world.caller.client, Twin(world)
-    names = [DATASET, MARK, world.held_ids[0], f"{DATASET}%2Fitems%2F{world.held_ids[0]}"]
+    names = [DATASET, world.held_ids[0], f"{DATASET}%2Fitems%2F{world.held_ids[0]}"]
     paths = ["", *(f"/{name}" for name in names)]
     paths += [f"/{name}/runs/{run}" for name in names for run in ("old", "foreign", "new", *names[1:])]
-    for kind in ("datasets", "judges", "items"):
+    for kind in ("datasets", "judges"):
         for path in paths:
-            said, unknown = [await _read(client, f"langfuse://{kind}{each}") for each in (path, twin(path))]
+            said = unknown = await _read(client, f"langfuse://{kind}{path}")
+            if twin(path) != path:
+                unknown = await _read(client, f"langfuse://{kind}{twin(path)}")
             assert twin(said) == unknown, path
             assert not shows(unknown), path
     references = [ResourceTemplateReference(uri=template.uri_template) for template in TEMPLATES]
@@ -185,7 +187,7 @@ async def test_no_resource_completion_or_prompt_shows_a_held_out_item(world: Wor
     places: list[ResourceTemplateReference | PromptReference] = [*references, *prompts]
     for reference in places:
         for argument in ("name", "run", "dataset", "baseline", "scored_by"):
-            for typed in ("", MARK, "o", "f"):
+            for typed in ("", MARK):
                 completed = await client.complete(
                     reference, {"name": argument, "value": typed}, {"dataset": DATASET, "name": DATASET}
                 )
@@ -231,8 +233,10 @@ async def test_no_command_of_the_shell_shows_a_held_out_item(
     ]
     for command in commands:
         for arguments in (command, (*command, "--json")):
-            said, unknown = [await _run(capfd, each) for each in (arguments, [twin(each) for each in arguments])]
-            assert twin(said) == unknown, arguments
+            said = unknown = await _run(capfd, arguments)
+            if (asked := [twin(each) for each in arguments]) != [*arguments]:
+                unknown = await _run(capfd, asked)
+                assert twin(said) == unknown, arguments
             assert not shows(unknown), arguments
 
 
@@ -276,7 +280,7 @@ async def test_no_tool_that_acts_shows_copies_runs_or_scores_a_held_out_item(
         ("check_judge", {**on, "run_name": "old", "score_name": f"{MARK}score"}),
         ("create_dataset", {"name": "copy 4", "traces": {"has_comment": True}}),
         ("create_dataset", {"name": DATASET, "holdout": 0.1}),
-        ("confirm_run", {**on, "run_name": "new", "baseline": "newer", "score_name": "right"}),
+        ("confirm_run", {**on, "run_name": "new", "baseline": "old", "score_name": "right"}),
         ("cancel_run", {**on, "run_name": MARK}),
     ]
     for tool, arguments in asked:

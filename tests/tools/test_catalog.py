@@ -69,4 +69,4 @@ async def test_a_prompt_is_created_and_a_judge_is_not_made_by_the_way(caller: Ca
     ],
 )
 async def test_what_cannot_be_shown_is_refused(caller: Caller, tool: str, arguments: dict[str, JsonValue]) -> None:
-    assert (await caller.refusal(tool, **arguments)).error.code in {"usage", "not_found", "judge"}
+    assert (await caller.refusal(tool, **arguments)).error.code in {"usage", "not_found", "judge", "cursor"}
