@@ -197,7 +197,7 @@ async def _changes(
             "moved is not known. Score the run with it by score_run."
         )
         return None
-    before, after = baseline.numbers[request.score_name], later.numbers[request.score_name]
+    before, after = (run.numbers.get(request.score_name, {}) for run in (baseline, later))
     changes = {item: after[item] - before[item] for item in after if item in before}
     if len(changes) < MIN_ANCHORS:
         warnings.append(
