@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.model import Progress, ProviderRetries, RunSpec
+from lfexp_mcp.model import Holdout, Progress, ProviderRetries, RunSpec
 from lfexp_mcp.runs.events import BatchRecorded
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
@@ -142,6 +142,8 @@ class Follower:
         done, total = state.kept + state.ended_since_accepted, self.run_spec.total_items
         if state.scores_only:
             done, total = state.scored_anew, state.scorer.to_score if state.scorer else 0
+        elif self.run_spec.set_aside is not None:
+            return _progress_of_open(state, self.run_spec.set_aside)
         if self._hides_failures:
             return Progress(done=done, total=total)
         running = len(state.running)
@@ -173,6 +175,12 @@ class Follower:
             return None
         seconds = time.time() - accepted.at.timestamp()
         return done / seconds if seconds > 0 else None
+
+
+def _progress_of_open(state: RunState, set_aside: Holdout) -> Progress:
+    """The progress of a resumed run without what was set aside since it began, of which no count is told."""
+    open_keys = [key for key in tuple(state.ended) if not set_aside.holds(key[1])]
+    return Progress(done=sum(map(state.succeeded, open_keys)), total=len(open_keys))
 
 
 def _batched(batches: Sequence[BatchRecorded]) -> tuple[int, int] | None:

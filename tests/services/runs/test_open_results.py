@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import Holdout
+from lfexp_mcp.model import Holdout, Progress
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
@@ -108,8 +108,14 @@ async def test_a_holdout_hides_nothing_of_a_run_that_began_with_it(scene: Scene,
 async def test_a_resume_runs_no_item_that_is_held_out_now(scene: Scene) -> None:
     seen = await make(scene, fails="True")
     assert len(seen.calls()) == ITEMS
-    answer = await scene.run(None, resume=True)
+    progress: list[Progress] = []
+
+    async def note(one: Progress) -> None:
+        progress.append(one)
+
+    answer = await scene.run(None, resume=True, on_progress=note)
     assert (answer.total_items, answer.failed) == (len(seen.open_ids), len(seen.open_ids))
+    assert {(each.done, each.total) for each in progress if each.total} <= {(0, len(seen.open_ids)), (0, ITEMS)}
     assert len(seen.calls()) == ITEMS + len(seen.open_ids)
 
 
