@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, ItemChoice, Limits, NextStep, ProviderName, Sweep, check_params
+from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, Sweep, check_params
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
 from lfexp_mcp.services.trace_filter import TracesArgument
@@ -284,16 +284,13 @@ class RunRequest(ScoringRequest):
     def _checked_stopping(self) -> "RunRequest":
         if (self.compare_with is None) is not (self.stop_when is None):
             raise ValueError("compare_with and stop_when belong together: pass both, or compare afterwards")
-        if self.compare_with is None:
-            if self.primary_score is not None or self.min_delta is not None:
-                raise ValueError("primary_score and min_delta are about stop_when; compare_runs takes them as well")
-            return self
-        if self.source_type == "live":
+        if self.compare_with is None and (self.primary_score or self.min_delta):
+            raise ValueError("primary_score and min_delta are about stop_when; compare_runs takes them as well")
+        if self.compare_with is not None and self.source_type == "live":
             raise ValueError("stop_when needs items that compare_with has results of, which new `live` ones are not")
-        if self.compare_with == self.run_name:
-            raise ValueError("compare_with: it is this very run; name another")
-        if isinstance(self.items, ItemChoice) and self.items.run == self.compare_with:
-            raise ValueError("items chosen by the results of compare_with are no fair ground to compare with it on")
+        chosen_by = self.items.run if self.items is not None else None
+        if self.compare_with is not None and self.compare_with in (self.run_name, chosen_by):
+            raise ValueError("compare_with: this very run, or one by which the items are chosen, is no fair baseline")
         return self
 
     def _checked_sweep(self, runs: int) -> "RunRequest":

@@ -12,7 +12,8 @@ from lfexp_mcp.runs.baseline import read_baseline
 from lfexp_mcp.runs.events import LookTaken, Warned
 from lfexp_mcp.runs.record import build_record, build_result
 from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
-from lfexp_mcp.statistics.sequential import levels_at, take_look
+from lfexp_mcp.statistics.paired import MIN_PAIRS
+from lfexp_mcp.statistics.sequential import take_look
 from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.pending import PendingItem
 from lfexp_mcp.worker.recorder import Recorder
@@ -62,7 +63,7 @@ class EarlyStopping:
         items = list(pending)
         if self._rule is not None:
             # SciPy is imported before the items run, since they go on while a look is taken.
-            await anyio.to_thread.run_sync(levels_at, self._rule, 1)
+            await anyio.to_thread.run_sync(take_look, self._rule, 1, [(0.0, 1.0)] * MIN_PAIRS)
         self._left.update(each.item.id for each in items)
         looks, verdict = self._run.state.looks, None
         if looks and looks[-1].verdict is not None:
