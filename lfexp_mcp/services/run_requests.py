@@ -153,12 +153,6 @@ class ConfirmRequest(Request):
             raise ValueError("it is a difference of means on 0-1, above 0")
         return given
 
-    @model_validator(mode="after")
-    def _names_two_runs(self) -> "ConfirmRequest":
-        if self.run_name == self.baseline:
-            raise ValueError("baseline: it is run_name; name the run that it was compared with")
-        return self
-
 
 class RunRequest(ScoringRequest):
     """A run to start or resume. A resume keeps the task, evaluator script and judges that it names no others for."""

@@ -176,9 +176,7 @@ async def plan_run(
         )
     run_spec = folder.run_spec()
     _check_one_version(folder, record.run_name)
-    scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
-    maker, judges = measured.maker, [judge for one in scoring for judge in one.judges]
-    own_script = record.provenance.evaluator_script if record.provenance else None
+    maker, own_script = measured.maker, record.provenance.evaluator_script if record.provenance else None
     if isinstance(maker, ScriptMaker) and (own_script is None or own_script.sha256 != maker.sha256):
         raise UsageError(
             f"{measured.score!r} of run {record.run_name!r} is by a script that scored it later, by score_run. Run it "
@@ -198,10 +196,7 @@ async def plan_run(
             "description": f"Run {record.run_name!r} over held-out items, for confirm_run. Do not read it.",
             "metadata": {},
             "variant_of": cancelled_by,
-            "judges": tuple(judge for judge in judges if judge.maker.is_same(maker))[:1],
-            "evaluators": ()
-            if isinstance(maker, JudgeMaker)
-            else tuple({repr(choice): choice for one in scoring for choice in one.evaluators}.values()),
+            **_scorers(folder, run_spec, maker),
             "warnings": (),
             "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
             "batch": False,
@@ -212,6 +207,17 @@ async def plan_run(
             "kept_sources": changed_sources(folder),
         }
     )
+
+
+def _scorers(folder: RunFolder, run_spec: RunSpec, maker: RunMaker) -> dict[str, object]:
+    """What gives the score, and no other judge, which would be paid for; it may have scored the run later."""
+    scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
+    judges = [judge for one in scoring for judge in one.judges if judge.maker.is_same(maker)]
+    built_in = {repr(choice): choice for one in scoring for choice in one.evaluators}
+    return {
+        "judges": tuple(judges[:1]),
+        "evaluators": () if isinstance(maker, JudgeMaker) else tuple(built_in.values()),
+    }
 
 
 def _check_one_version(folder: RunFolder, name: str) -> None:
