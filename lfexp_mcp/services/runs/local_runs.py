@@ -72,7 +72,7 @@ async def read_journal(
         UnreadError: It was not read in time; what was read is kept, and the next call reads on.
         UsageError: It cannot be told which items are held out.
     """
-    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec())
+    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec(), until)
     replay = ws.replays.of(folder)
     if not await catch_up(replay, until):
         raise _unread(folder, f"{replay.share_read:.0%} of its journal is read")

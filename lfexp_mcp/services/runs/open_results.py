@@ -1,5 +1,6 @@
 """Leaving held-out items out of runs that have them: those from before their dataset's holdout, and those of others."""
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,17 +20,22 @@ LEFT_OUT = (
 )
 
 
-async def holdout_of_run(ws: Workspace, run_spec: RunSpec) -> Holdout | None:
+async def holdout_of_run(ws: Workspace, run_spec: RunSpec, until: float = math.inf) -> Holdout | None:
     """Return the holdout that the dataset of a run of this machine has now.
 
     Where Langfuse does not answer, it is the one that this machine has seen last.
+
+    Args:
+        ws: The workspace.
+        run_spec: The run's.
+        until: When the call that needs it is due, on anyio's clock; at most half of its time is waited.
 
     Raises:
         UsageError: It cannot be told which items are held out.
     """
     datasets = ws.gateway.datasets
     try:
-        with anyio.move_on_after(LOOKUP_PATIENCE_S):
+        with anyio.move_on_after(min(LOOKUP_PATIENCE_S, (until - anyio.current_time()) / 2)):
             dataset = await datasets.find(run_spec.dataset_name)
             # The dataset of a dry run need not be stored, and that of an old run may be another one by now.
             if dataset is not None and dataset.id == run_spec.dataset_id:
