@@ -14,6 +14,8 @@ from tests.worker.scene import Scene
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 AGENT = """
+    import time
+
     from langfuse import get_client
 
     def task(*, item, **kwargs):
@@ -21,6 +23,8 @@ AGENT = """
         with client.start_as_current_observation(name="agent", as_type="agent"):
             with client.start_as_current_observation(name="think", as_type="generation", model="gpt-4o") as call:
                 call.update(input="what to pay", output="pay 5", usage_details={"input": 7, "output": 3})
+                # Langfuse keeps milliseconds: observations of the same one have no order.
+                time.sleep(0.005)
             for turn in range(150 * number + 1):
                 with client.start_as_current_observation(name=f"pay {turn}", as_type="tool") as tool:
                     tool.update(input={"amount": 5}, output="no money " * 500 * number, level="WARNING",

@@ -150,7 +150,8 @@ async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple
     own = _NOT_IN_A_CONFIG_NAME.sub("-", f"human-{score}")[:MAX_CONFIG_NAME_CHARS].strip()
     usable = [config for config in configs if config.scale is not None]
     found = [config for config in usable if config.id in used]
-    found += [config for name in (own, score) for config in usable if config.name == name]
+    found += [config for config in usable if config.name == own]
+    found += [config for config in usable if config.name == score and _is_like(config.scale, scale)]
     if found:
         return found[0]
     values = [category.value for category in scale.categories]
@@ -159,6 +160,11 @@ async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple
     plain = Scale(scale.low, scale.high, kind=kind, categories=scale.categories)
     better = "Lower is better." if scale.lower_is_better else "Higher is better."
     return await ws.gateway.create_score_config(own, plain, f"What people give for {score!r}. {better}")
+
+
+def _is_like(config: Scale | None, scale: Scale) -> bool:
+    """Whether people would label on the scale that the score has."""
+    return config is not None and (config.kind, config.low, config.high) == (scale.kind, scale.low, scale.high)
 
 
 async def _open_queue(

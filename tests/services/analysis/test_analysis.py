@@ -240,11 +240,11 @@ async def test_where_judge_and_human_differ_both_are_heard(workspace: Workspace,
     dataset = await make_dataset(workspace, "analyze-humans")
     results = [Recorded(f"i{n}", output="o", scores={"tone": 1.0}, comments={"tone": f"judge {n}"}) for n in range(6)]
     run = await record_run(workspace, dataset, "run", results)
-    config = humans.config("human-tone", 1, 5)
+    config = humans.config("disagreeing-tone", 1, 5)
     for n in range(6):
         item = f"i{n}"
         value, comment = (1, "rude!") if n == 3 else (5, None)
-        humans.annotate("human-tone", value, config, run.traces[item], run.observations[item], comment)
+        humans.annotate("disagreeing-tone", value, config, run.traces[item], run.observations[item], comment)
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-humans", run_name="run"))
     (one,) = answer.disagreements
     assert (one.item_id, one.judge_value, one.human_value) == ("i3", 1.0, 0.0)
