@@ -65,7 +65,7 @@ def correct_mean(results: Sequence[Judged]) -> CorrectedMean | None:
     Simulated for 500 results of which 50 or 100 are labelled. Pass/fail, with rates of 0.5 to 0.95, judges that pass up
     to 0.3 less or 0.15 more, and correlations of -0.3 to 0.93 (670 kinds of 10,000 runs): coverage 0.941 and more; the
     width at most 1.03 of that of the labels alone, on average 0.85 at a correlation of 0.65 and 0.69 at 0.85. Numbers
-    (17 kinds of 400 runs): coverage 0.94 and more, but 0.91 where a good judge overlooks that 3% of the results fail
+    (17 kinds of 300 runs): coverage 0.93 and more, but 0.90 where a good judge overlooks that 3% of the results fail
     and 50 are labelled; labels alone then give 0.93 (`python -m tests.benchmarks correction`).
 
     Source: A. Angelopoulos, J. Duchi and T. Zrnic, PPI++ (2023), arXiv 2311.01453; W. Cochran, Sampling Techniques
