@@ -11,11 +11,9 @@ from lfexp_mcp.errors import UnreachableError, UnreadError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
-from lfexp_mcp.services.runs.open_results import holdout_of_run, without_held_out
+from lfexp_mcp.services.runs.open_results import LOOKUP_PATIENCE_S, holdout_of_run, without_held_out
 from lfexp_mcp.services.workspace import Workspace
 
-LOOKUP_PATIENCE_S = 2.0
-"""How long Langfuse may take to identify a run, before a run of the same names on this machine is taken."""
 SLICE_S = 0.2
 """How long a journal is read between two looks at the time."""
 

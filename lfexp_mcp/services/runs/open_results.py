@@ -13,7 +13,7 @@ from lfexp_mcp.model import Holdout, ItemResult, RunPlan, RunRecord, RunSpec
 from lfexp_mcp.services.workspace import Workspace
 
 LOOKUP_PATIENCE_S = 2.0
-"""How long Langfuse may take to tell a dataset's holdout, before what this machine knows of it is taken."""
+"""How long Langfuse may take to identify a run, or to tell a holdout, before what this machine knows is taken."""
 LEFT_OUT = (
     "The run also went over items that are held out now. They are left out, as is what is known only of all its "
     "results together: run-level scores, cost, notes and log."
