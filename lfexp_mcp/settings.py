@@ -1,5 +1,6 @@
 """The settings, from environment variables."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -126,6 +127,26 @@ def load_settings() -> Settings:
 def _variable(place: str) -> str:
     """Return the variable of a field that an error names by its alias or its name."""
     return place if place.isupper() else f"LFEXP_{place.upper()}"
+
+
+REPLAYED_KEY = "replayed"
+"""Stands in for a provider's key, which SDKs ask for."""
+
+
+def replay_settings(
+    settings: Settings, providers: Collection[str], judge_provider: str | None, judge_model: str | None
+) -> Settings:
+    """Return the settings of a replay: models are chosen as they were, and no key is known.
+
+    Args:
+        settings: Those of this process.
+        providers: Whose keys were set when the calls were recorded.
+        judge_provider: The setting then.
+        judge_model: The setting then.
+    """
+    keys = {name: SecretStr(REPLAYED_KEY) if name in providers else None for name in ("openai", "anthropic")}
+    changes = {f"{name}_api_key": key for name, key in keys.items()}
+    return settings.model_copy(update={**changes, "judge_provider": judge_provider, "judge_model": judge_model})
 
 
 _UNUSED_OVER_STDIO = {"LFEXP_HTTP_TOKEN", "LFEXP_EMBEDDED_STORE"}

@@ -28,6 +28,7 @@ IssueKind = Literal[
     "concurrency",
     "status",
     "source",
+    "replay",
 ]
 
 
@@ -86,6 +87,7 @@ class RunMetrics(Answer):
     output_tokens: int | None = None
     cost_usd: float | None = Field(default=None, description="Of these, without the judges'.")
     url: str | None = None
+    replayed: bool = False
 
 
 class Contrast(Answer):

@@ -116,6 +116,8 @@ class RunState(ToolAnswer):
     succeeded: int | None = Field(default=None, description="Not set while the run's journal is still being read.")
     failed: int | None = Field(default=None, description="Items whose task raised or timed out.")
     pending: int | None = None
+    replayed: bool = False
+    """Whether its models were answered from a recording, so that no time, tokens or cost are known."""
     undelivered: int = Field(default=0, description="Scores and spans that Langfuse has not acknowledged, on disk.")
 
 
@@ -239,6 +241,7 @@ class RunListEntry(Answer):
     )
     """None of a run from before the holdout, of which Langfuse counts held-out items too."""
     planned: int | None = Field(default=None, description="Results it is to have, if known.")
+    replayed: bool = False
     part: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     status: RunStatus | None = Field(default=None, description="`unknown`: running on another machine, or died there.")

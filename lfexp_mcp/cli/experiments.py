@@ -16,6 +16,7 @@ from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.comparison_formats import junit, result_json
 from lfexp_mcp.reports.layout import markdown
 from lfexp_mcp.reports.untrusted import escaped_json
+from lfexp_mcp.services.experiments.recordings import RecordedRunRequest
 from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
@@ -24,7 +25,7 @@ from lfexp_mcp.services.requests import (
     CompareRequest,
     ListRunsRequest,
 )
-from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
 
@@ -56,7 +57,7 @@ def in_workspace(work: Callable[[Workspace], Awaitable[T]]) -> T:
 
 
 @command
-def run(request: RunRequest, as_json: AsJson = False) -> None:
+def run(request: RecordedRunRequest, as_json: AsJson = False) -> None:
     """Run a task on every item of a dataset and score the outputs."""
     from lfexp_mcp.cli.following import follow
 

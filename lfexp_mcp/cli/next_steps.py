@@ -68,7 +68,7 @@ def _quoted(word: str) -> str:
 def _ansi_c(character: str) -> str:
     if character in "\\'":
         return f"\\{character}"
-    if is_safe(character):
+    if character != "#" and is_safe(character):
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"

@@ -21,6 +21,7 @@ from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.settings import Settings
 
 POLICY = RetryPolicy(attempts=8, throttled_attempts=40, first_delay_s=0.5, max_delay_s=30.0)
+ONE_CALL = RetryPolicy(attempts=1, throttled_attempts=1)
 TIMEOUT_S = 120.0
 """Time-out of one call."""
 

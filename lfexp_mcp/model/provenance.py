@@ -164,6 +164,15 @@ class TaskPromptVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayedFrom:
+    """The recording that answered a run's calls to models."""
+
+    file: str
+    """Its name, without the folder."""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GitState:
     """The work tree that the task's script lies in."""
 
@@ -265,6 +274,8 @@ class Provenance:
     """None for runs of version 0.1."""
     repeats: Annotated[Repeats | None, _Lenient] = None
     sweep: Annotated[Sweep | None, _Lenient] = None
+    replayed: Annotated[ReplayedFrom | None, _Lenient] = None
+    """Set for a run whose models were answered from a recording: it measured code, and neither models nor times."""
     scales: Annotated[dict[str, LegacyScale] | None, BeforeValidator(_known_scales)] = None
     """By the score's name; only of runs of version 0.1."""
 

@@ -82,6 +82,18 @@ class RunRecord:
     """Those that its stopping rule has taken, as far as they are known; only the last may have a verdict."""
 
     @property
+    def is_replayed(self) -> bool:
+        """Whether its models were answered from a recording."""
+        return self.provenance is not None and self.provenance.replayed is not None
+
+    def without_measures(self) -> "RunRecord":
+        """Return a replayed run without its times and what its models used, which are those of the replay."""
+        if not self.is_replayed:
+            return self
+        items = tuple(replace(item, seconds=None) for item in self.items)
+        return replace(self, items=items, model_usage={})
+
+    @property
     def part_shown(self) -> str | None:
         """See `RunPlan.part_shown`."""
         return self.plan.part_shown if self.plan is not None else None

@@ -83,6 +83,16 @@ class EvaluatorChoice:
     options: dict[str, JsonValue] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingUse:
+    """What a run does with a recording of model calls: fill it, or be answered from it."""
+
+    mode: Literal["record", "replay"]
+    file: Path
+    sha256: str | None = None
+    """Of the file that answers a replay."""
+
+
 class RunSpec(BaseModel):
     """What a run was asked to do."""
 
@@ -147,6 +157,13 @@ class RunSpec(BaseModel):
     """None for a run that does not stop early."""
     batch: bool = False
     """Whether judges are asked by the providers' batch endpoints."""
+    recording: RecordingUse | None = None
+    """None for a run whose calls to models are neither recorded nor replayed."""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the run's models are answered from a recording."""
+        return self.recording is not None and self.recording.mode == "replay"
 
     def open_items(self, items: Iterable[DatasetItem]) -> list[DatasetItem]:
         """Return those of the run's items that are not set aside."""

@@ -61,7 +61,7 @@ def _distributions(answer: Analysis) -> tuple[Block, ...]:
         for score in scores
     ]
     columns = ("score", "mean", "95%", "scored", "unscored", "p5", "median", "p95", "failing", "spread")
-    corrected = (f"{score.name}: {score.corrected.summary}" for score in scores if score.corrected is not None)
+    corrected = (f"Score {score.name}: {score.corrected.summary}" for score in scores if score.corrected is not None)
     return (Table(columns, rows), *corrected)
 
 

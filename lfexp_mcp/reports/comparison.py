@@ -61,7 +61,7 @@ def _figures(answer: Comparison) -> Table:
     rows = [
         (
             run.run + (" (baseline)" if run.run == answer.baseline else ""),
-            run.status,
+            f"{run.status}, replayed" if run.replayed else run.status,
             f"{run.succeeded}/{run.items}",
             str(run.failed),
             number(run.seconds_median),

@@ -15,7 +15,9 @@ LEFT_OUT = "The text is cut here; the structured content goes on."
 CELL_WIDTH = 60
 """Characters shown of free text in a cell."""
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#@!~&$])")
-_REFERENCE = re.compile(r"([@#])(?=\w)")
+_AT_START = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([-+=/.)])(?!\d)")
+"""What makes a list, a heading or a rule of a line, and a command of some bots."""
+_REFERENCE = re.compile(r"([@#]|\bGH-)(?=\w)", re.IGNORECASE)
 """What GitHub makes a mention or a link of, also after a backslash; an invisible comment in it prevents that."""
 _ADDRESS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 """What makes an address a link of itself (https://github.github.com/gfm/#autolinks-extension-)."""
@@ -198,4 +200,4 @@ def _markdown_table(table: Table) -> str:
 
 def _escaped(text: str) -> str:
     text = _ADDRESS.sub(lambda found: f"\\{found[0]}", _SPECIAL.sub(r"\\\1", text))
-    return _REFERENCE.sub(r"\1<!-- -->", text)
+    return _REFERENCE.sub(r"\1<!-- -->", _AT_START.sub(r"\1\\\2", text))

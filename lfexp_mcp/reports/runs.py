@@ -33,6 +33,8 @@ from lfexp_mcp.reports.layout import (
 )
 from lfexp_mcp.reports.untrusted import json_text, one_line
 
+REPLAYED = "Replayed: recorded replies stood in for the models, so times, tokens and cost are not measured."
+
 
 def run_state_report(answer: RunState) -> Report:
     """Report on how a run stands."""
@@ -89,7 +91,8 @@ def run_list_report(answer: RunList) -> Report:
 
 def _listed_results(run: RunListEntry) -> str:
     results = "unknown" if run.results is None else str(run.results)
-    return f"{results} (a part)" if run.part is not None else results
+    notes = [*(["a part"] if run.part is not None else []), *(["replayed"] if run.replayed else [])]
+    return f"{results} ({', '.join(notes)})" if notes else results
 
 
 def _counts(answer: RunState) -> str:
@@ -104,6 +107,7 @@ def _counts(answer: RunState) -> str:
 def _head(answer: RunAnswer) -> tuple[Block, ...]:
     head = _counts(answer)
     part = part_of_dataset(answer.part)
+    part += (REPLAYED,) if answer.replayed else ()
     part += (f"Parameters: {cell(dict(answer.params), 200)}",) if answer.params else ()
     progress = (f"Progress: {answer.progress}.",) if answer.progress else ()
     scored_by = (f"Scored by {'; '.join(answer.evaluators)}.",) if answer.evaluators else ()

@@ -3,6 +3,9 @@
 Names, outputs, comments and errors come from datasets, models, people and servers. They may contain terminal escapes
 or invisible characters, or imitate our own lines, such as `Next: run_experiment(...)`. Our lines that a reader acts on
 begin with one of `MARKS`; no other line of a report does.
+
+What is printed may be the log of a CI job, whose runner takes some lines for commands: those that begin with `::`
+(GitHub), or have `##[` or `##name[` anywhere (GitHub, Azure, TeamCity).
 """
 
 import json
@@ -16,6 +19,8 @@ Mark = Literal["Warning", "Note", "Gate"]
 """Prefix of a line that a reader acts on."""
 MARKS = (*get_args(Mark), "Next", "Error")
 
+MAX_MARK_CHARS = 1_000
+"""Beginning of a line, in which a mark is looked for; a terminal shows what is beyond far to the right."""
 MAX_INDENT = 40
 """Spaces that a line keeps before its text."""
 
@@ -24,8 +29,13 @@ _INVISIBLE = re.compile(
 )
 """Letters and marks without a glyph (Unicode's `Default_Ignorable_Code_Point`), which categories do not tell apart."""
 _LIKE_A_MARK = re.compile(
-    rf"(?!\")[\W_]*(?:{'|'.join(MARKS)})s?[\W_]*[:\u02d0\u02f8\u0589\u05c3\u2236\ua789]", re.IGNORECASE
+    rf"(?!\")(?:\s*::|[\W_]*(?:{'|'.join(MARKS)})s?[\W_]*[:\u02d0\u02f8\u0589\u05c3\u2236\ua789])", re.IGNORECASE
 )
+"""A command of a CI runner, or one of our marks."""
+_LOOK_ALIKES = str.maketrans("аеіоԍгсѕтхԝѡΑΕΙΝΟΤΧαειοτχАЕІОЅТХԌɡ", "aeiogrcstxwwAEINOTXaeiotxAEIOSTXGg")
+"""Cyrillic and Greek letters that look like those of the marks
+(https://www.unicode.org/Public/security/latest/confusables.txt)."""
+_CI_COMMAND = re.compile(r"##(?=[A-Za-z]*\[)")
 _NEEDS_ESCAPE = re.compile(r"[^ -~]")
 
 
@@ -33,18 +43,25 @@ def one_line(text: str) -> str:
     """Put text on one line, without characters that control a terminal, reorder text or are invisible."""
     if not is_safe(text):
         text = "".join(" " if _is_unsafe(character) else character for character in text)
-    return " ".join(text.split())
+    return _CI_COMMAND.sub("## ", " ".join(text.split()))
 
 
 def is_safe(text: str) -> bool:
-    """Whether text can be displayed unchanged: it has no control or invisible characters."""
+    """Whether text can be displayed unchanged: it has no control or invisible characters, and no command for CI."""
+    if _CI_COMMAND.search(text) is not None:
+        return False
     return not any(map(_is_unsafe, text)) if not text.isprintable() else _INVISIBLE.search(text) is None
 
 
 def quote_mark(text: str) -> str:
-    """Put text on one line, in quotes if it begins with one of our marks."""
+    """Put text on one line, in quotes if it begins with, or looks like, one of our marks or a command of CI."""
     line = one_line(text)
-    return json.dumps(line, ensure_ascii=False) if _LIKE_A_MARK.match(unicodedata.normalize("NFKC", line)) else line
+    if line.isascii():
+        plain = line
+    else:
+        letters = unicodedata.normalize("NFKD", line[:MAX_MARK_CHARS]).translate(_LOOK_ALIKES)
+        plain = "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
+    return json.dumps(line, ensure_ascii=False) if _LIKE_A_MARK.match(plain) else line
 
 
 def paragraph(text: str) -> str:
@@ -55,7 +72,13 @@ def paragraph(text: str) -> str:
 
 def safe_lines(text: str) -> list[str]:
     """Return the non-empty lines of a text, made safe and with their indent."""
-    return [f"{' ' * _indent(line)}{one_line(line)}" for line in text.splitlines() if line.strip()]
+    return [f"{' ' * _indent(line)}{_uncommanding(line)}" for line in text.splitlines() if line.strip()]
+
+
+def _uncommanding(line: str) -> str:
+    # A runner skips the indent.
+    shown = one_line(line)
+    return json.dumps(shown, ensure_ascii=False) if shown.startswith("::") else shown
 
 
 def _indent(line: str) -> int:
@@ -69,7 +92,7 @@ def json_text(value: JsonValue) -> str:
 
 def escaped_json(text: str) -> str:
     """Escape unsafe characters in a JSON document; they occur only in strings, so that no value changes."""
-    return _NEEDS_ESCAPE.sub(lambda found: _escape(found[0]), text)
+    return _CI_COMMAND.sub(r"\\u0023#", _NEEDS_ESCAPE.sub(lambda found: _escape(found[0]), text))
 
 
 def _escape(character: str) -> str:

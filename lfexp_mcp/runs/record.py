@@ -53,7 +53,7 @@ def build_record(
         plan=None if state.is_recorded else RunPlan.of(run_spec, judges),
         scoring=_scoring(state, status),
         looks=tuple(state.looks),
-    )
+    ).without_measures()
 
 
 def _scoring(state: RunState, status: RunStatus) -> RunStatus | None:

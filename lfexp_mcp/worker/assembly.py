@@ -52,9 +52,10 @@ def assemble(
         call = script_task(run.task, UserCode(limits.max_concurrency, loop), run_spec)
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
-    secret = batch_secret(run.folder) if run_spec.batch else None
+    recorded = run.models.nonce_key if run.models is not None else None
+    secret = batch_secret(run.folder) if run_spec.batch else recorded
     runner = JudgeRunner(models, trace_judges(tracer.client, prices), ledger.add_judge, secret)
-    traces = TaskTraces(gateway, recorder, limits.visibility_delay)
+    traces = TaskTraces(gateway, recorder, limits.visibility_delay, measured=not run_spec.is_replay)
     looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
     tracer.keeps_spans = any(looking)
     evaluators: list[ItemEvaluator] = [

@@ -98,7 +98,7 @@ class ScriptItemEvaluator:
             expected_output=item.expected_output,
             metadata=item.metadata,
             item=item,
-            seconds=result.ended.seconds,
+            seconds=None if self._run_spec.is_replay else result.ended.seconds,
             trace=await self._traces.read(result) if self._evaluator.takes_trace else None,
         )
         return await self._makers.call(self._user_code, call, self._run_spec.limits.item_timeout)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lfexp_mcp.environment import set_variables
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.model import (
@@ -31,8 +32,10 @@ from lfexp_mcp.runs.sources import keep_sources
 from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source, loaded_sources
+from lfexp_mcp.settings import Settings
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.item_evaluators import ScriptMakers
+from lfexp_mcp.worker.loopback_models import LoopbackModels, open_loopback_models
 from lfexp_mcp.worker.provenance import collect_provenance, git_state
 
 
@@ -54,6 +57,8 @@ class LoadedRun:
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
+    models: LoopbackModels | None = None
+    """Stands before the models of a run that is recorded or replayed."""
 
     @property
     def scores_only(self) -> bool:
@@ -67,7 +72,9 @@ class LoadedRun:
         return judges | {self.task.provider} if isinstance(self.task, ResolvedTaskPrompt) else judges
 
 
-def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scores_only: bool = False) -> LoadedRun:
+def load_run(
+    folder: RunFolder, state: RunState, journal: JournalWriter, settings: Settings, *, scores_only: bool = False
+) -> LoadedRun:
     """Load a run, or what its results are to be scored with, and journal that it is accepted.
 
     No event loop is running yet, so that scripts may run theirs while they are imported.
@@ -83,6 +90,9 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
     os.chdir(run_spec.working_folder)
     import_from_source(run_spec.kept_sources)
     git = git_state(run_spec)
+    models = None if scores_only else open_loopback_models(settings, run_spec)
+    if models is not None:
+        set_variables(models.variables)
     task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)
     if run_spec.confirmation is not None:
@@ -133,6 +143,7 @@ def load_run(folder: RunFolder, state: RunState, journal: JournalWriter, *, scor
         journal=journal,
         outbox=outbox,
         log=log,
+        models=models,
     )
 
 

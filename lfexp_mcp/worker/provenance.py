@@ -12,6 +12,7 @@ from lfexp_mcp.model import (
     GitState,
     Provenance,
     RecordedLimits,
+    ReplayedFrom,
     RunSpec,
     ScriptFile,
     TaskPromptVersion,
@@ -54,7 +55,13 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
         confirmation=run_spec.confirmation,
         sweep=run_spec.sweep,
         git=git,
+        replayed=_replayed(run_spec),
     )
+
+
+def _replayed(run_spec: RunSpec) -> ReplayedFrom | None:
+    use = run_spec.recording
+    return ReplayedFrom(use.file.name, use.sha256) if use is not None and use.mode == "replay" else None
 
 
 def _script_file(path: Path | None) -> ScriptFile | None:

@@ -13,9 +13,9 @@ from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import ModelClient, open_model_client
+from lfexp_mcp.judges.model_client import ONE_CALL, POLICY, ModelClient, open_model_client
 from lfexp_mcp.judges.prices import PriceTable
-from lfexp_mcp.runs.events import Executed, RunEnded
+from lfexp_mcp.runs.events import Executed, RunEnded, Warned
 from lfexp_mcp.worker.assembly import assemble
 from lfexp_mcp.worker.batches import BatchJudging
 from lfexp_mcp.worker.delivery import CANCELLED_PATIENCE_S
@@ -102,8 +102,13 @@ class Run:
                 group.start_soon(settlement.delivery.run)
                 settlement.record_running(run.plan, run.state.looks, scores_only=run.scores_only)
             prices = await open_run_prices(gateway, run_spec, run.state)
-            budget = open_budget(prices, run_spec, run.state)
-            async with open_model_client(self._sdk.settings, budget=budget, on_retry=self._ledger.add_retry) as models:
+            # Replayed calls cost nothing, and get the same reply however often they are made.
+            replays = run.models is not None and run.models.is_replay
+            budget = None if replays else open_budget(prices, run_spec, run.state)
+            settings = run.models.settings if run.models is not None else self._sdk.settings
+            async with open_model_client(
+                settings, policy=ONE_CALL if replays else POLICY, budget=budget, on_retry=self._ledger.add_retry
+            ) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
                 await self._execute(settlement, models, prices, budget)
@@ -147,9 +152,19 @@ class Run:
             await anyio.to_thread.run_sync(tracer.client.flush, abandon_on_cancel=True)
         tracer.flush()
         self._ledger.write()
+        self._close_recording(recorder)
         if self._stop.status is None:
             recorder.note(Executed())
         await anyio.to_thread.run_sync(recorder.sync)
+
+    def _close_recording(self, recorder: Recorder) -> None:
+        """Close the recording of the run's calls; a replay of which a call was not recorded has failed."""
+        if self._run.models is None:
+            return
+        warnings, failure = self._run.models.finish(ended=self._stop.status is None)
+        recorder.note(*(Warned(text=text) for text in warnings))
+        if failure is not None and self._stop.status is None:
+            self._stop.request_failed(failure)
 
     async def _execute_by_batches(
         self, execution: Execution, pending: Sequence[PendingItem], models: ModelClient, budget: Budget | None

@@ -58,7 +58,7 @@ def _run(
         reply(Reply())
         try:
             before = state.run_ended
-            run = Run(load_run(folder, state, journal, scores_only=scores_only), sdk, command.together)
+            run = Run(load_run(folder, state, journal, sdk.settings, scores_only=scores_only), sdk, command.together)
         except LfexpError as error:
             journal.append(*_refusal(None if scores_only else state.run_ended, error))
             raise

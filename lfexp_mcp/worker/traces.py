@@ -51,9 +51,10 @@ _OTHER_TYPES = {"chat": "GENERATION", "text_completion": "GENERATION", "generate
 
 
 class TaskTraces:
-    """Reads what tasks did."""
+    """Reads what tasks did; without times and costs of a replay, which are none of the models'."""
 
-    def __init__(self, gateway: Gateway, recorder: Recorder, visibility_delay: float) -> None:
+    def __init__(self, gateway: Gateway, recorder: Recorder, visibility_delay: float, *, measured: bool = True) -> None:
+        self._measured = measured
         self._gateway = gateway
         self._recorder = recorder
         self._visible_from = CLOCK.monotonic() + visibility_delay + DELIVERY_S
@@ -76,6 +77,9 @@ class TaskTraces:
             observations = map(read_span, batch.kept)
             own = (each for each in observations if each.trace_id == ended.trace_id)
             trace = Trace.of_task(ended.trace_id, ended.observation_id, own, ended.seconds)
+        if not self._measured:
+            unpriced = tuple(replace(each, cost=None) for each in trace.observations)
+            return replace(trace, seconds=None, observations=unpriced)
         return replace(trace, observations=tuple([await self._priced(each) for each in trace.observations]))
 
     async def _stored(self, ended: ItemEnded) -> Trace:

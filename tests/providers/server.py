@@ -182,7 +182,10 @@ class ProviderServer:
     async def _render(self, outcome: Outcome, call: Call) -> Response:
         match outcome:
             case Reply():
-                return JSONResponse(self._body(outcome, call))
+                body = self._body(outcome, call)
+                if call.body.get("stream") is True:
+                    return Response(_events(self.kind, outcome, body), media_type="text/event-stream")
+                return JSONResponse(body)
             case Failure():
                 return JSONResponse(self._error(outcome), outcome.status, headers=outcome.headers)
             case Raw():
@@ -245,6 +248,26 @@ def _anthropic_body(reply: Reply, model: str) -> dict[str, JsonValue]:
         "stop_sequence": None,
         "usage": {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens},
     }
+
+
+def _events(kind: Kind, reply: Reply, body: dict[str, JsonValue]) -> str:
+    """A reply as the events of a stream, in two parts."""
+    parts = (reply.text[:3], reply.text[3:])
+    if kind == "openai":
+        head = {"id": body["id"], "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        chunks: list[dict[str, object]] = [
+            {**head, "choices": [{"index": 0, "delta": {"content": part}}]} for part in parts
+        ]
+        return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    events: list[dict[str, object]] = [
+        {"type": "message_start", "message": {**body, "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": part}} for part in parts),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    ]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
 async def _broken() -> AsyncIterator[bytes]:

@@ -1,9 +1,11 @@
 """Answers of any shape, made of hostile texts."""
 
+import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
 
@@ -43,6 +45,13 @@ HOSTILE = [
 ]
 """Names, outputs and comments that strangers may choose."""
 
+HOSTILE_TEXTS: list[dict[str, str]] = [
+    json.loads(line)
+    for line in Path(__file__).with_name("hostile_texts.jsonl").read_text(encoding="utf-8").split("\n")
+    if line
+]
+"""500 such texts, each with its kind and why it is hostile."""
+
 hostile = st.sampled_from(HOSTILE) | st.text(max_size=20)
 json_values: SearchStrategy[JsonValue] = st.recursive(
     hostile | st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
@@ -61,9 +70,19 @@ def answers(*models: type[Answer]) -> SearchStrategy[Answer]:
     )
 
 
+def answers_of(texts: Sequence[str], *models: type[Answer]) -> Iterator[Answer]:
+    """Answers of each of these models, so many that each of the texts is in one of them."""
+    for model in models:
+        maker = _Maker(Random(0), texts)
+        while maker.used < len(texts):
+            yield maker.model(model)
+
+
 class _Maker:
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, texts: Sequence[str] = ()) -> None:
         self._random = random
+        self._texts = texts
+        self.used = 0
 
     def model(self, model: type[A]) -> A:
         values = {name: self._value(field.annotation) for name, field in model.model_fields.items()}
@@ -108,4 +127,7 @@ class _Maker:
         return scalars[annotation]()
 
     def _text(self) -> str:
-        return self._random.choice(HOSTILE)
+        if not self._texts:
+            return self._random.choice(HOSTILE)
+        self.used += 1
+        return self._texts[(self.used - 1) % len(self._texts)]

@@ -50,7 +50,7 @@ MODELS: tuple[type[Answer], ...] = (
     ServerChecks,
     SetupAnswer,
 )
-MARKED = re.compile(rf"(?!\")[\W_]*({'|'.join(MARKS)})s?\W*:", re.IGNORECASE)
+MARKED = re.compile(rf"(?!\")(\s*::|[\W_]*({'|'.join(MARKS)})s?\W*:)", re.IGNORECASE)
 
 any_answer = answers(*MODELS)
 few = settings(max_examples=60, suppress_health_check=list(HealthCheck))

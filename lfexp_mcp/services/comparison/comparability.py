@@ -135,8 +135,15 @@ def _settings(pair: RunPair) -> Iterator[ComparabilityIssue]:
                 f"The {what} differs: {_shown(before)} in {pair.baseline.name!r}, {_shown(after)} in {pair.run.name!r}."
             )
             yield _issue(pair, kind, message)
+    replayed = [repr(values.name) for values in (pair.baseline, pair.run) if values.record.is_replayed]
+    if replayed:
+        message = (
+            f"Replayed from recorded replies, which measures code and no model: {' and '.join(replayed)}. No time, "
+            "tokens or cost are known of it."
+        )
+        yield _issue(pair, "replay", message)
     concurrency = concurrency_change(pair.baseline.record, pair.run.record)
-    if concurrency is not None:
+    if concurrency is not None and not replayed:
         yield _issue(pair, "concurrency", f"{concurrency} Concurrency affects latency, so times are not compared.")
 
 

@@ -64,6 +64,7 @@ def describe_metrics(
         output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
         cost_usd=math.fsum(costs.values()) if costs and len(costs) == len(usage) else None,
         url=url,
+        replayed=record.is_replayed,
     )
 
 

@@ -200,6 +200,7 @@ async def plan_run(
             "warnings": (),
             "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
             "batch": False,
+            "recording": None,
             "stopping": None,
             "set_aside": None,
             "confirmation": confirmation,

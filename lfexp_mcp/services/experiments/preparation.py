@@ -25,6 +25,7 @@ from lfexp_mcp.services.experiments.new_run_spec import (
     new_run_spec,
     with_request,
 )
+from lfexp_mcp.services.experiments.recordings import recording_of, with_models_of, with_recording
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.run_requests import RunRequest
@@ -174,8 +175,10 @@ async def _prepare_new(
             "task_script or task_prompt, and the evaluators and judges that it had."
         )
     if experiment is None:
+        use = recording_of(request)
         chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
-        run_spec = await new_run_spec(ws, request, dataset, chosen, heads)
+        run_spec = await new_run_spec(with_models_of(ws, use), request, dataset, chosen, heads)
+        run_spec = with_recording(run_spec, use)
         if request.compare_with is None:
             return PreparedRun(folder, run_spec, chosen.items)
         stoppable = await make_stoppable(ws, request, run_spec, chosen.items)
@@ -184,7 +187,9 @@ async def _prepare_new(
     results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
     part = record.plan.part if record.plan else None
     chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})
-    run_spec = await new_run_spec(ws, request, dataset, chosen, heads, record)
+    use = recording_of(request, record=record)
+    run_spec = await new_run_spec(with_models_of(ws, use), request, dataset, chosen, heads, record)
+    run_spec = with_recording(run_spec, use)
     earlier = [*events_of(results, state), *(LookTaken(look=look) for look in record.looks if not state.looks)]
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
@@ -232,9 +237,10 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
         before = before.model_copy(update=changes)
     check_params(request, before.params)
     check_rule(request, before.stopping)
+    use = recording_of(request, before)
     open_items, record = before.open_items(items), await read_journal(ws, folder)
-    run_spec = await resolve_prompts(ws, request, before, dataset, open_items, record)
-    run_spec = await with_request(ws, request, run_spec, before.metadata)
+    run_spec = await resolve_prompts(with_models_of(ws, use), request, before, dataset, open_items, record)
+    run_spec = with_recording(await with_request(ws, request, run_spec, before.metadata), use)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
 
 

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, RunRecord, RunSpec
+from lfexp_mcp.model import DatasetItem, ExperimentHead, RecordingUse, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
@@ -139,4 +140,10 @@ async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset,
             for repeat, identity in enumerate(record.experiment_ids)
         ),
         working_folder=working_folder(),
+        recording=_recording_of(record),
     )
+
+
+def _recording_of(record: RunRecord) -> RecordingUse | None:
+    replayed = record.provenance.replayed if record.provenance else None
+    return RecordingUse("replay", Path(replayed.file), replayed.sha256) if replayed is not None else None

@@ -2,7 +2,7 @@
 
 import anyio
 
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunAnswer, RunDetail, RunState
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, ObservationAnswer, RunAnswer, RunDetail, RunState
 from lfexp_mcp.errors import NotFoundError, UnreadError
 from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
@@ -132,11 +132,11 @@ async def _whole_item(ws: Workspace, described: RunAnswer, run: ScoredRun, item_
     if not room:
         return whole
 
+    def shown(item: ItemAnswer, size: AnswerSize) -> list[ObservationAnswer]:
+        return show_observations(traces.get(item.trace_id or "", ()), size, measured=not run.record.is_replayed)
+
     def with_traces(size: AnswerSize) -> RunDetail:
-        items = [
-            item.model_copy(update={"observations": show_observations(traces.get(item.trace_id or "", ()), size)})
-            for item in whole.items
-        ]
+        items = [item.model_copy(update={"observations": shown(item, size)}) for item in whole.items]
         cut = [len(steps) for steps in traces.values() if len(steps) > size.rows]
         more = [f"{size.rows} of {count} observations of the trace are shown." for count in cut]
         return whole.model_copy(update={"items": items, "warnings": [*whole.warnings, *more]})

@@ -95,6 +95,7 @@ def _entry(experiment: Experiment, holdout: Holdout | None, folder: RunFolder | 
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
         status=_status(folder) or listed_status(experiment),
         planned=plan.results if plan and is_open else None,
+        replayed=provenance is not None and provenance.replayed is not None,
         part=(plan.part_shown if is_open else str(plan.part.choice)) if plan and plan.part else None,
     )
 
@@ -132,6 +133,7 @@ def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: st
                 results=0,
                 metadata=run_spec.metadata,
                 status=status,
+                replayed=run_spec.is_replay,
                 planned=run_spec.total_items if dataset.holdout is None or run_spec.holdout else None,
             )
         )

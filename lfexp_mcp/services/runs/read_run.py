@@ -235,7 +235,7 @@ async def _read_results(
         metadata={key: value for key, value in head.metadata.items() if key != PROVENANCE_KEY},
         provenance=provenance,
         run_scores=without_status_scores(score for experiment in experiments.values() for score in experiment.scores),
-    )
+    ).without_measures()
     if left_out and not held_out:
         record = without_whole(record)
     if superseded:

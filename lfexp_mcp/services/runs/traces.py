@@ -47,8 +47,10 @@ async def read_traces(
     return found, notes
 
 
-def show_observations(observations: Sequence[Observation], size: AnswerSize) -> list[ObservationAnswer]:
-    """Show the first of a trace's observations at a given size."""
+def show_observations(
+    observations: Sequence[Observation], size: AnswerSize, *, measured: bool
+) -> list[ObservationAnswer]:
+    """Show the first of a trace's observations at a given size; time, tokens and cost only where they were measured."""
     known = {each.id for each in observations}
     return [
         ObservationAnswer(
@@ -62,9 +64,9 @@ def show_observations(observations: Sequence[Observation], size: AnswerSize) -> 
             input=size.truncate(each.input),
             output=size.truncate(each.output),
             model=each.model,
-            usage=each.usage,
-            cost_usd=each.cost,
-            seconds=each.seconds,
+            usage=each.usage if measured else {},
+            cost_usd=each.cost if measured else None,
+            seconds=each.seconds if measured else None,
         )
         for each in observations[: size.rows]
     ]
