@@ -1,5 +1,6 @@
-"""Listening on loopback, where only processes of this machine can connect."""
+"""Listening: on loopback, only processes of this machine can connect."""
 
+import ipaddress
 import socket
 import sys
 
@@ -7,24 +8,34 @@ LOOPBACK = "127.0.0.1"
 _BACKLOG = 128
 
 
-def listen_on_loopback(port: int) -> socket.socket:
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached only from this machine; of a name, only `localhost` is taken to be."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen_on(host: str, port: int) -> socket.socket:
     """Open a listening socket, for servers that would otherwise end the process on a failure to bind, as uvicorn does.
 
     Args:
+        host: The address.
         port: The port; 0 for any that is free.
 
     Raises:
         OSError: The port cannot be listened on.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol must be named: asyncio turns Nagle's delay, 40 ms per answer, off only for sockets that name TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             # Otherwise the connections of a server that has just stopped would block its port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()

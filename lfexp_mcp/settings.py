@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import CredentialsError, UsageError
@@ -31,6 +32,27 @@ def _interpreter(path: Path) -> Path:
     return _expanded(path).absolute() if len(path.parts) > 1 else path
 
 
+def _url(url: str) -> str:
+    """Check a URL of this server: it must name a host, and nothing that a client would not send back."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("it must be a URL such as https://example.com/mcp")
+    if parts.query or parts.fragment:
+        raise ValueError("it must have no query and no fragment")
+    return url
+
+
+def _trusted_url(url: str) -> str:
+    """Check a URL that tells whom to trust, which over plain HTTP anyone on the way could change."""
+    if urlsplit(_url(url)).scheme != "https" and urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError("it must begin with https://, except on this machine")
+    return url
+
+
+def _split_words(words: object) -> object:
+    return words.split() if isinstance(words, str) else words
+
+
 class Settings(BaseSettings):
     """The settings of this process, from environment variables; an empty variable counts as unset."""
 
@@ -50,7 +72,17 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
     http_token: SecretStr | None = None
-    """Bearer token that callers of the HTTP server must send; by default one is made at each start."""
+    """Bearer token that callers of the HTTP server may send; by default one is made at each start without OAuth."""
+    http_url: Annotated[str, AfterValidator(_url)] | None = None
+    """URL by which callers reach the HTTP server, if not that of loopback; also its OAuth resource."""
+    oauth_issuer: Annotated[str, AfterValidator(_trusted_url)] | None = None
+    """Authorization server whose access tokens the HTTP server accepts."""
+    oauth_jwks_url: Annotated[str, AfterValidator(_trusted_url)] | None = None
+    """Where the issuer publishes its keys: the `jwks_uri` of its metadata."""
+    oauth_audience: str | None = None
+    """What tokens must name as their audience; by default the server's URL."""
+    oauth_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)] = ()
+    """Scopes that a token must have, all of them."""
 
     judge_provider: Literal["openai", "anthropic"] | None = None
     """Provider of judges whose prompt config names none; by default the one whose key is set."""
@@ -149,7 +181,15 @@ def replay_settings(
     return settings.model_copy(update={**changes, "judge_provider": judge_provider, "judge_model": judge_model})
 
 
-_UNUSED_OVER_STDIO = {"LFEXP_HTTP_TOKEN", "LFEXP_EMBEDDED_STORE"}
+_UNUSED_OVER_STDIO = {
+    "LFEXP_EMBEDDED_STORE",
+    "LFEXP_HTTP_TOKEN",
+    "LFEXP_HTTP_URL",
+    "LFEXP_OAUTH_AUDIENCE",
+    "LFEXP_OAUTH_ISSUER",
+    "LFEXP_OAUTH_JWKS_URL",
+    "LFEXP_OAUTH_SCOPES",
+}
 
 
 def server_variables(settings: Settings) -> dict[str, str]:

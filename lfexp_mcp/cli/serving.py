@@ -13,13 +13,14 @@ from lfexp_mcp.settings import load_settings
 
 
 def serve(
-    http: Annotated[bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1 instead of stdio.")] = False,
+    http: Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of stdio.")] = False,
+    host: Annotated[str, typer.Option("--host", help="Address for --http; `0.0.0.0` for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="No token: every local program can run code as you.")
     ] = False,
 ) -> None:
-    """Serve MCP over stdio (as without a command), or over HTTP to programs on this machine."""
+    """Serve MCP over stdio (as without a command), or over HTTP."""
     if not http:
         from lfexp_mcp.tools.server import serve_stdio
 
@@ -27,21 +28,25 @@ def serve(
         return
     from lfexp_mcp.tools.http import new_token, serve_http
 
-    known = load_settings().http_token
-    if no_auth and known is not None:
-        raise UsageError("LFEXP_HTTP_TOKEN is set, but --no-auth was given. Unset one or omit the other.")
-    token = None if no_auth else known or new_token()
+    settings = load_settings()
+    known, issuer = settings.http_token, settings.oauth_issuer
+    if no_auth and (known is not None or issuer is not None):
+        variable = "LFEXP_HTTP_TOKEN" if known is not None else "LFEXP_OAUTH_ISSUER"
+        raise UsageError(f"{variable} is set, but --no-auth was given. Unset one or omit the other.")
+    made = None if no_auth or known is not None or issuer is not None else new_token()
 
     def announce(url: str) -> None:
-        callers = (
-            "every program on this machine, which can run code as you" if token is None else "callers with the token"
-        )
-        print_note(f"Serving MCP at {url} to {callers}; Ctrl-C stops it.")
-        if token is not None and known is None:
-            print_note(f"Header: Authorization: Bearer {token.get_secret_value()}")
+        callers = [
+            *(["callers with the token"] if known or made else []),
+            *([f"callers with an access token of {issuer}"] if issuer else []),
+        ]
+        everyone = "every program on this machine, which can run code as you"
+        print_note(f"Serving MCP at {url} to {' and '.join(callers) or everyone}; Ctrl-C stops it.")
+        if made is not None:
+            print_note(f"Header: Authorization: Bearer {made.get_secret_value()}")
             print_note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
 
-    serve_http(port, token, listening=announce)
+    serve_http(settings, host, port, known or made, listening=announce)
 
 
 def store(

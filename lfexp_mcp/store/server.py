@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.loopback import LOOPBACK, listen_on_loopback
+from lfexp_mcp.loopback import LOOPBACK, listen_on
 from lfexp_mcp.store.app import build_app
 from lfexp_mcp.store.database import Database, make_private_folder
 from lfexp_mcp.store.deployment import CURRENT, Deployment
@@ -117,7 +117,7 @@ async def _stop_when_idle(server: uvicorn.Server, watch: _IdleWatch, idle_exit: 
 
 def _listen(port: int) -> socket.socket:
     try:
-        return listen_on_loopback(port)
+        return listen_on(LOOPBACK, port)
     except OSError:
         if port:
             return _listen(0)

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES
-from lfexp_mcp.loopback import LOOPBACK, listen_on_loopback
+from lfexp_mcp.loopback import LOOPBACK, listen_on
 from lfexp_mcp.masking import MASK, MIN_SECRET_CHARS, mask
 from lfexp_mcp.model import ProviderName, RecordingUse, RunSpec
 from lfexp_mcp.runs.recording import RecordedCall, Recording, RecordingHead, RecordingWriter
@@ -72,7 +72,7 @@ class LoopbackModels(ABC):
         """
         # Other users of the machine can reach the port.
         token = secrets.token_urlsafe(12)
-        listener = listen_on_loopback(0)
+        listener = listen_on(LOOPBACK, 0)
         root = f"http://{LOOPBACK}:{listener.getsockname()[1]}/{token}"
         addresses = {name: f"{root}/{name}" for name in UPSTREAMS}
         self.settings = settings.model_copy(update={f"{name}_base_url": each for name, each in addresses.items()})

@@ -1,0 +1,170 @@
+"""The ASGI app behind `serve --http`: who is let in, from which pages, and with how much."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import anyio
+from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl, SecretStr, TypeAdapter
+from starlette.applications import Starlette
+from starlette.authentication import AuthenticationError
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.loopback import LOOPBACK
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.tools.oauth import MIN_FETCH_INTERVAL_S, AccessTokens, IssuerKeys, Tokens
+from lfexp_mcp.tools.server import build_server
+
+BODY_TIMEOUT_S = 30.0
+"""Time for a request to send its body."""
+BODIES_BYTES = 64 * 1024**2
+"""Of the bodies of all requests that are being served; the SDK limits each to 4 MiB."""
+MAX_SESSIONS = 1_000
+"""Sessions held at once; further ones are answered 503. One that is idle for 30 minutes is closed."""
+_STANDARD_PORTS = {"http": 80, "https": 443}
+"""The ports that a URL, and so a Host header, leaves out."""
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+
+_url = TypeAdapter(AnyHttpUrl).validate_python
+
+
+def server_url(settings: Settings, host: str, port: int) -> str:
+    """Return the URL by which callers reach the server."""
+    return settings.http_url or f"http://{LOOPBACK if host in _ANY_ADDRESS else _in_url(host)}:{port}/mcp"
+
+
+def build_app(settings: Settings, host: str, port: int, token: SecretStr | None) -> Starlette:
+    """Build the ASGI app that serves an address.
+
+    Args:
+        settings: See `serve_http`.
+        host: The address.
+        port: Its port.
+        token: See `serve_http`.
+
+    Raises:
+        UsageError: The settings of OAuth do not fit together.
+    """
+    url = server_url(settings, host, port)
+    issued = _access_tokens(settings, url)
+    served = build_server(settings).streamable_http_app(
+        transport_security=own_pages(url, host, port), max_sessions=MAX_SESSIONS
+    )
+    app: ASGIApp = BodyLimits(served)
+    routes: list[BaseRoute] = [Route("/healthz", _health)]
+    if token is not None or issued is not None:
+        metadata_url = None
+        if issued is not None:
+            resource, issuer = AnyHttpUrl(url), AnyHttpUrl(settings.oauth_issuer or "")
+            metadata_url = build_resource_metadata_url(resource)
+            routes += create_protected_resource_routes(resource, [issuer], list(settings.oauth_scopes) or None)
+        backend = BearerAuthBackend(Tokens(token, settings.oauth_scopes, issued))
+        app = RequireAuthMiddleware(app, list(settings.oauth_scopes), metadata_url)
+        app = AuthenticationMiddleware(app, backend, on_error=_unavailable)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with served.router.lifespan_context(served):
+            yield
+
+    return Starlette(routes=[*routes, Mount("/", app)], lifespan=lifespan)
+
+
+def _access_tokens(settings: Settings, url: str) -> AccessTokens | None:
+    if settings.oauth_issuer is None:
+        if settings.oauth_jwks_url or settings.oauth_audience or settings.oauth_scopes:
+            raise UsageError("LFEXP_OAUTH_* is set, but not LFEXP_OAUTH_ISSUER. Set it, or unset the others.")
+        return None
+    if settings.oauth_jwks_url is None:
+        raise UsageError(
+            "LFEXP_OAUTH_JWKS_URL is not set. Set it to the `jwks_uri` in "
+            f"{settings.oauth_issuer.rstrip('/')}/.well-known/openid-configuration."
+        )
+    keys = IssuerKeys(settings.oauth_jwks_url)
+    return AccessTokens(settings.oauth_issuer, settings.oauth_audience or url, keys)
+
+
+def own_pages(url: str, host: str, port: int) -> TransportSecuritySettings:
+    """Allow exactly the Host and Origin headers of this server; the SDK's `localhost:*` only compares a prefix."""
+    here = [
+        f"http://{_in_url(name)}:{port}" for name in (LOOPBACK, "localhost", "::1", host) if name not in _ANY_ADDRESS
+    ]
+    origins = list(dict.fromkeys(origin for each in (*here, url) for origin in _origins(each)))
+    return TransportSecuritySettings(
+        allowed_hosts=[urlsplit(origin).netloc for origin in origins], allowed_origins=origins
+    )
+
+
+def _origins(url: str) -> Iterator[str]:
+    """Yield the origin of a URL, with its port and, where that may be left out, without."""
+    parts = urlsplit(url)
+    name, standard = _in_url(parts.hostname or ""), _STANDARD_PORTS[parts.scheme]
+    yield f"{parts.scheme}://{name}:{parts.port or standard}"
+    if (parts.port or standard) == standard:
+        yield f"{parts.scheme}://{name}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _health(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _unavailable(_request: HTTPConnection, error: AuthenticationError) -> Response:
+    """Answer that it cannot be told whose token it is."""
+    body = {"error": "temporarily_unavailable", "error_description": str(error)}
+    return JSONResponse(body, 503, {"Retry-After": f"{MIN_FETCH_INTERVAL_S:.0f}"})
+
+
+class BodyLimits:
+    """Answers 408 if the body of a request does not arrive in time, and 503 if there is no room for it."""
+
+    def __init__(self, app: ASGIApp, seconds: float = BODY_TIMEOUT_S, room: int = BODIES_BYTES) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and end it if its body is too slow or the bodies of all are too large."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        deadline = anyio.current_time() + self._seconds
+        waiting, refused, taken = True, False, 0
+
+        async def refuse(status: int, text: str) -> Message:
+            nonlocal waiting, refused
+            waiting, refused = False, True
+            await PlainTextResponse(text, status, {"Connection": "close"})(scope, receive, send)
+            return {"type": "http.disconnect"}
+
+        async def receive_in_time() -> Message:
+            nonlocal waiting, taken
+            if not waiting:
+                return await receive()
+            with anyio.move_on_after(max(deadline - anyio.current_time(), 0)):
+                message = await receive()
+                waiting = bool(message.get("more_body", False))
+                taken += (size := len(message.get("body", b"")))
+                self._room -= size
+                return message if self._room >= 0 else await refuse(503, "Too many large requests; try again.\n")
+            return await refuse(408, f"The body took longer than {self._seconds:g} s.\n")
+
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        try:
+            await self._app(scope, receive_in_time, send_unless_refused)
+        finally:
+            self._room += taken

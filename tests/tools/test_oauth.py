@@ -1,0 +1,287 @@
+"""Whose access tokens let a caller in: over HTTP, against an issuer with real keys."""
+
+import hashlib
+import hmac
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import anyio
+import httpx
+import jwt
+import pytest
+from pydantic import JsonValue
+
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.tools import oauth
+from lfexp_mcp.tools.http_app import build_app
+from lfexp_mcp.tools.oauth import IssuerKeys, KeysUnavailableError
+from tests.tools.remote import (
+    HEADERS,
+    INITIALIZE,
+    HttpServer,
+    Issuer,
+    answer_with,
+    free_port,
+    public_jwk,
+    serving_http,
+    serving_issuer,
+    unsigned,
+)
+
+AUDIENCE = "https://lfexp.example.com/mcp"
+STATIC = "a-static-token"
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with serving_issuer() as served:
+        served.audience = AUDIENCE
+        yield served
+
+
+def variables(issuer: Issuer) -> dict[str, str]:
+    return {
+        "LFEXP_HTTP_URL": AUDIENCE,
+        "LFEXP_OAUTH_ISSUER": issuer.url,
+        "LFEXP_OAUTH_JWKS_URL": issuer.jwks_url,
+        "LFEXP_OAUTH_SCOPES": "experiments",
+    }
+
+
+@pytest.fixture
+def server(issuer: Issuer, tmp_path: Path) -> Iterator[HttpServer]:
+    with serving_http(tmp_path, **variables(issuer), LFEXP_HTTP_TOKEN=STATIC) as served:
+        yield served
+
+
+def by_hmac(issuer: Issuer, algorithm: str = "HS256") -> str:
+    """Sign with the public key as if it were a shared secret."""
+    pem = jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).prepare_key(issuer.keys["rsa"])  # type: ignore[arg-type]
+    secret = str(pem.public_key().public_numbers().n).encode()  # type: ignore[union-attr]
+    head, body, _ = unsigned({"alg": algorithm, "kid": "rsa"}, issuer.claims()).split(".")
+    signature = hmac.new(secret, f"{head}.{body}".encode(), hashlib.sha256).digest()
+    return f"{head}.{body}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def tampered(token: str) -> str:
+    head, _, signature = token.split(".")
+    body = unsigned({}, {"iss": "x", "aud": AUDIENCE, "sub": "root", "exp": int(time.time()) + 600}).split(".")[1]
+    return f"{head}.{body}.{signature}"
+
+
+def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
+    """Each token, and the status of the answer to it."""
+    now, sign = int(time.time()), issuer.token
+    foreign = jwt.encode(issuer.claims(), issuer.keys["next"], algorithm="RS256", headers={"kid": "rsa"})
+    own_key = {"alg": "RS256", "kid": "own", "jwk": public_jwk(issuer.keys["next"], "own"), "jku": "http://x.test/"}
+    without_kid = jwt.encode(issuer.claims(), issuer.keys["ec"], algorithm="ES256")
+    return {
+        "valid": (200, sign()),
+        "valid, RSA-PSS": (200, sign(algorithm="PS256")),
+        "valid, elliptic curve": (200, sign("ec", "ES256")),
+        "valid, Edwards curve": (200, sign("ed", "EdDSA")),
+        "valid, of the only key that fits": (200, without_kid),
+        "valid, one audience of two": (200, sign(aud=["https://other.test", AUDIENCE])),
+        "valid, one scope of several": (200, sign(scope="profile experiments")),
+        "valid, scopes as a list": (200, sign(scope=None, scp=["experiments"])),
+        "static": (200, STATIC),
+        "none": (401, None),
+        "words": (401, "two words"),
+        "no token": (401, "a.b.c"),
+        "part of the static token": (401, STATIC[:-1]),
+        "expired": (401, sign(exp=now - 1)),
+        "expiring at the end of numbers": (401, sign(exp=float("inf"))),
+        "expiring never": (401, sign(exp=None)),
+        "expiring by words": (401, sign(exp="tomorrow")),
+        "not yet valid": (401, sign(nbf=now + 300)),
+        "issued in the future": (401, sign(iat=now + 300)),
+        "another audience": (401, sign(aud="https://other.test/mcp")),
+        "a longer audience": (401, sign(aud=f"{AUDIENCE}/evil")),
+        "no audience": (401, sign(aud=None)),
+        "an empty list of audiences": (401, sign(aud=[])),
+        "an audience in an object": (401, sign(aud={AUDIENCE: True})),
+        "another issuer": (401, sign(iss="https://issuer.test")),
+        "the issuer with a slash more": (401, sign(iss=f"{issuer.url}/")),
+        "no issuer": (401, sign(iss=None)),
+        "no subject": (401, sign(sub=None)),
+        "an empty subject": (401, sign(sub="")),
+        "no scope": (403, sign(scope=None)),
+        "a scope that only begins so": (403, sign(scope="experiments:read")),
+        "an unsigned token": (401, unsigned({"alg": "none", "kid": "rsa"}, issuer.claims())),
+        "an unsigned token, spelt otherwise": (401, unsigned({"alg": "NONE", "kid": "rsa"}, issuer.claims())),
+        "a shared secret": (401, by_hmac(issuer)),
+        "another key under the name of one": (401, foreign),
+        "a key of its own": (401, jwt.encode(issuer.claims(), issuer.keys["next"], "RS256", headers=own_key)),
+        "an unknown key": (401, sign("next")),
+        "a small key": (401, sign("small")),
+        "an algorithm that its key is not for": (401, unsigned({"alg": "ES256", "kid": "rsa"}, issuer.claims(), b"x")),
+        "critical headers": (401, unsigned({"alg": "RS256", "kid": "rsa", "crit": ["b64"], "b64": False}, {}, b"x")),
+        "a header without an end": (401, urlsafe_b64encode(b"[" * 6_000).decode() + ".e30.AA"),
+        "other claims under a signature": (401, tampered(sign())),
+        "a token that is too long": (401, sign(note="x" * 15_000)),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_only_valid_tokens_let_in(server: HttpServer, issuer: Issuer) -> None:
+    given = cases(issuer)
+    statuses = {name: server.post(token).status_code for name, (_, token) in given.items()}
+    assert statuses == {name: status for name, (status, _) in given.items()}
+    refusal = server.post(None)
+    metadata_url = AUDIENCE.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")
+    assert f'resource_metadata="{metadata_url}"' in refusal.headers["WWW-Authenticate"]
+    metadata = server.http.get(server.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")).json()
+    assert (metadata["resource"], metadata["authorization_servers"]) == (AUDIENCE, [f"{issuer.url}/"])
+    assert metadata["scopes_supported"] == ["experiments"]
+    log = server.log.read_text()
+    assert not any(token and token in log for _, token in given.values())
+
+
+@asynccontextmanager
+async def app_client(issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app in this process."""
+    port = free_port()
+    settings = Settings(
+        http_url=AUDIENCE, oauth_issuer=issuer.url, oauth_jwks_url=issuer.jwks_url, oauth_scopes=("experiments",)
+    )
+    app = build_app(settings, "127.0.0.1", port, None)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, headers=HEADERS) as client,
+    ):
+        yield client
+
+
+async def status_of(client: httpx.AsyncClient, token: str) -> int:
+    return (await client.post(AUDIENCE, json=INITIALIZE, headers={"Authorization": f"Bearer {token}"})).status_code
+
+
+def refuse(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 500, b"")
+
+
+def page(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 200, b"<html>")
+
+
+def too_much(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 200, b'{"keys": [' + b" " * 300_000 + b"]}")
+
+
+def redirect(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/jwks2")
+    handler.end_headers()
+
+
+def secrets_only(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 200, b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "rsa", "alg": "HS256"}]}')
+
+
+def nested(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 200, b"[" * 100_000)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [refuse, page, too_much, redirect, secrets_only, nested])
+async def test_without_the_issuers_keys_nobody_is_let_in_and_the_log_says_why(
+    issuer: Issuer, answer: Callable[[BaseHTTPRequestHandler], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.answer = answer
+    async with app_client(issuer) as client:
+        refused = await client.post(AUDIENCE, json=INITIALIZE, headers={"Authorization": f"Bearer {issuer.token()}"})
+        assert refused.status_code == 503
+        assert refused.json()["error"] == "temporarily_unavailable"
+        assert int(refused.headers["Retry-After"]) > 0
+    assert issuer.asked == 1
+    assert issuer.jwks_url in caplog.text
+
+
+@pytest.mark.anyio
+async def test_an_issuer_that_does_not_answer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oauth, "FETCH_TIMEOUT_S", 0.05)
+    issuer.answer = lambda _handler: assert_closed(issuer)
+    with pytest.raises(KeysUnavailableError):
+        await IssuerKeys(issuer.jwks_url).find("rsa", "RS256")
+
+
+def assert_closed(issuer: Issuer) -> None:
+    issuer.closing.wait()
+
+
+@pytest.mark.anyio
+async def test_invented_key_ids_cost_the_issuer_one_request_and_a_new_key_is_found_in_time(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_client(issuer) as client:
+        assert await status_of(client, issuer.token()) == 200
+        assert await status_of(client, issuer.token("next")) == 401
+        statuses = [await status_of(client, unsigned({"alg": "RS256", "kid": f"k{n}"}, {})) for n in range(50)]
+        assert set(statuses) == {401}
+        assert issuer.asked == 1
+        monkeypatch.setattr(oauth, "MIN_FETCH_INTERVAL_S", 0.0)
+        issuer.publish("next")
+        assert await status_of(client, issuer.token("next")) == 200
+        assert issuer.asked == 2
+        assert await status_of(client, issuer.token()) == 401
+
+
+@pytest.mark.anyio
+async def test_many_callers_at_once_ask_the_issuer_once(issuer: Issuer) -> None:
+    keys = IssuerKeys(issuer.jwks_url)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(keys.find, "rsa", "RS256")
+    assert issuer.asked == 1
+
+
+@pytest.mark.anyio
+async def test_keys_outlive_an_issuer_for_a_while_and_no_longer(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_client(issuer) as client:
+        assert await status_of(client, issuer.token()) == 200
+        issuer.answer = refuse
+        monkeypatch.setattr(oauth, "MIN_FETCH_INTERVAL_S", 0.0)
+        monkeypatch.setattr(oauth, "KEYS_FRESH_S", 0.0)
+        assert await status_of(client, issuer.token()) == 200
+        assert issuer.asked == 2
+        monkeypatch.setattr(oauth, "KEYS_USABLE_S", 0.0)
+        assert await status_of(client, issuer.token()) == 503
+
+
+def test_a_withdrawn_key_is_trusted_no_longer_than_keys_are_kept() -> None:
+    assert oauth.KEYS_FRESH_S < oauth.KEYS_USABLE_S <= 3600
+
+
+@pytest.mark.parametrize(
+    ("set_variables", "named"),
+    [
+        ({"LFEXP_OAUTH_ISSUER": "http://issuer.test"}, "LFEXP_OAUTH_ISSUER"),
+        ({"LFEXP_OAUTH_ISSUER": "issuer.test"}, "LFEXP_OAUTH_ISSUER"),
+        ({"LFEXP_OAUTH_ISSUER": "https://issuer.test"}, "LFEXP_OAUTH_JWKS_URL"),
+        ({"LFEXP_OAUTH_SCOPES": "experiments"}, "LFEXP_OAUTH_ISSUER"),
+        ({"LFEXP_HTTP_URL": "https://user:word@x.test/mcp"}, "LFEXP_HTTP_URL"),
+        ({"LFEXP_HTTP_URL": "https://x.test/mcp?a=1"}, "LFEXP_HTTP_URL"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], set_variables: dict[str, str], named: str
+) -> None:
+    from lfexp_mcp.cli.app import run_command
+
+    for name, value in set_variables.items():
+        monkeypatch.setenv(name, value)
+    assert run_command(["serve", "--http", "--port", "1"]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_scopes_may_come_as_text_or_list() -> None:
+    given: list[tuple[JsonValue, list[str]]] = [("a  b", ["a", "b"]), (["a", 1, ""], ["a"]), (None, []), ({"a": 1}, [])]
+    assert [oauth._scopes(claim) for claim, _ in given] == [scopes for _, scopes in given]
