@@ -11,6 +11,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar
@@ -24,6 +25,7 @@ from lfexp_mcp.model import ProviderName
 MAX_RECORDING_BYTES = 256 * 1024**2
 MAX_COMPARED = 500
 """Recorded requests among which the nearest to an unrecorded one is looked for."""
+MAX_COMPARED_CHARS = 10_000
 SHOWN_CHARS = 30
 SHOWN_CHANGES = 2
 TEMPORARY = {408, 409, 425, 429}
@@ -69,6 +71,8 @@ class RecordedCall(_Line):
     status: int = Field(ge=100, le=599)
     content_type: str = Field(default="application/json", pattern=r"^[\w.+/;=\" -]*$")
     reply: str
+    cut: bool = False
+    """Whether the reply broke off there, or its reader did."""
 
     @property
     def key(self) -> str:
@@ -114,10 +118,10 @@ class RecordingWriter:
         self.head = head
         try:
             if path.exists() and path.stat().st_size:
-                found = Recording(path)
-                if (found.head.dataset, found.head.run_name) != (head.dataset, head.run_name):
+                self.head, recorded, _ = read_recording(path, path.read_bytes())
+                if (self.head.dataset, self.head.run_name) != (head.dataset, head.run_name):
                     raise UsageError(f"{path} is the recording of another run. Name another file.")
-                self.head, self.calls = found.head, found.calls
+                self.calls = len(recorded)
                 self._file = path.open("a", encoding="utf-8")
                 # What a killed worker has left may be half a line.
                 self._file.write("\n")
@@ -133,10 +137,16 @@ class RecordingWriter:
             self.calls += 1
             self._write(call)
 
-    def finish(self) -> None:
-        """Say that the run came to its end."""
+    def close(self, *, ended: bool) -> None:
+        """Close the file.
+
+        Args:
+            ended: Whether the run came to its end, which is recorded.
+        """
         with self._lock:
-            self._write(RecordingEnd(calls=self.calls))
+            if ended:
+                self._write(RecordingEnd(calls=self.calls))
+            self._file.close()
 
     def _write(self, line: _Line) -> None:
         if self.failure is not None:
@@ -169,24 +179,10 @@ class Recording:
             content = file.read()
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.name = path.name
-        lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-        if not lines:
-            raise UsageError(f"The recording {path} is empty. Make one: run with --record.")
-        self.head = _read(RecordingHead, path, *lines[0])
-        recorded: list[RecordedCall] = []
-        self.is_whole = False
-        for number, line in lines[1:]:
-            self.is_whole = line.startswith(b'{"calls":')
-            if self.is_whole:
-                self.is_whole = _read(RecordingEnd, path, number, line).calls == len(recorded)
-                continue
-            try:
-                recorded.append(_read(RecordedCall, path, number, line))
-            except UsageError:
-                # A killed worker leaves half a line, which is no call; another damage is one.
-                if _is_whole_json(line):
-                    raise
+        self.head, recorded, self.is_whole = read_recording(path, content)
         self.calls = len(recorded)
+        if not recorded:
+            raise UsageError(f"The recording {path} has no calls, so it answers none. Record the run again.")
         self._by_key: dict[str, list[RecordedCall]] = defaultdict(list)
         for call in sorted(recorded, key=lambda call: call.place):
             self._by_key[call.key].append(call)
@@ -216,6 +212,11 @@ class Recording:
             return f"This {what} was recorded {_times(len(replies))}, and is asked once more. {self._advice}"
         return f"This {what} is not in {self.name!r}{self._nearest(provider, path, request)}. {self._advice}"
 
+    @property
+    def unused(self) -> int:
+        """How many replies were not given."""
+        return sum(len(replies) - self._given[key] for key, replies in self._replies.items())
+
     def _refusal_of_parameters(self, provider: ProviderName, path: str, request: JsonValue) -> RecordedCall | None:
         """Return how a model refused parameters, if the rest of a request was recorded with others.
 
@@ -231,16 +232,18 @@ class Recording:
     def _nearest(self, provider: ProviderName, path: str, request: JsonValue) -> str:
         """Say what the nearest recorded request has otherwise."""
         asked = dict(_leaves(request))
-        nearest: tuple[list[str], dict[str, JsonValue]] | None = None
+        nearest: tuple[tuple[int, int], list[str], dict[str, JsonValue]] | None = None
         alike = (calls[0] for calls in self._by_key.values() if (calls[0].provider, calls[0].path) == (provider, path))
         for call, _ in zip(alike, range(MAX_COMPARED), strict=False):
             known = dict(_leaves(call.request))
             changed = [name for name in {**known, **asked} if known.get(name) != asked.get(name)]
-            if nearest is None or len(changed) < len(nearest[0]):
-                nearest = changed, known
+            alike_for = _alike_for(known.get(changed[0]), asked.get(changed[0])) if changed else 0
+            distance = len(changed), -alike_for
+            if nearest is None or distance < nearest[0]:
+                nearest = distance, changed, known
         if nearest is None:
             return f", which has no call of {path}"
-        changed, known = nearest
+        _, changed, known = nearest
         shown = [f"{name}: {_difference(known.get(name), asked.get(name))}" for name in changed[:SHOWN_CHANGES]]
         more = f" and {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
         return f"; the nearest differs in {', '.join(shown)}{more}"
@@ -251,6 +254,32 @@ def _key_of_part(provider: ProviderName, path: str, request: JsonValue, *, conte
     members = request if isinstance(request, dict) else {}
     part = {name: member for name, member in members.items() if (name in CONTENT) == content}
     return key_of(provider, "", path, [part, members.get("model")])
+
+
+def read_recording(path: Path, content: bytes) -> tuple[RecordingHead, list[RecordedCall], bool]:
+    """Read the content of a recording: its head, its calls, and whether the run came to its end.
+
+    Raises:
+        UsageError: It is no recording.
+    """
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    if not lines:
+        raise UsageError(f"The recording {path} is empty. Make one: run with --record.")
+    head = _read(RecordingHead, path, *lines[0])
+    recorded: list[RecordedCall] = []
+    is_whole = False
+    for number, line in lines[1:]:
+        is_whole = line.startswith(b'{"calls":')
+        if is_whole:
+            is_whole = _read(RecordingEnd, path, number, line).calls == len(recorded)
+            continue
+        try:
+            recorded.append(_read(RecordedCall, path, number, line))
+        except UsageError:
+            # A killed worker leaves half a line, which is no call; another damage is one.
+            if _is_whole_json(line):
+                raise
+    return head, recorded, is_whole
 
 
 def _replies(calls: Sequence[RecordedCall]) -> list[RecordedCall]:
@@ -290,11 +319,16 @@ def _leaves(value: JsonValue, name: str = "") -> Iterator[tuple[str, JsonValue]]
         yield name, value
 
 
+def _alike_for(one: JsonValue, other: JsonValue) -> int:
+    """Return with how many equal characters two values begin."""
+    texts = zip(str(one)[:MAX_COMPARED_CHARS], str(other)[:MAX_COMPARED_CHARS], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], texts))
+
+
 def _difference(recorded: JsonValue, asked: JsonValue) -> str:
     """Show two values where they begin to differ."""
     texts = ["(none)" if value is None else str(value) for value in (recorded, asked)]
-    same = next((at for at, (one, other) in enumerate(zip(*texts, strict=False)) if one != other), min(map(len, texts)))
-    start = max(same - SHOWN_CHARS // 3, 0)
+    start = max(_alike_for(recorded, asked) - SHOWN_CHARS // 3, 0)
     return " -> ".join(_cut(text, start) for text in texts)
 
 

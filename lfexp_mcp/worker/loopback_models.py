@@ -7,11 +7,13 @@ address of its own goes past it.
 import secrets
 from abc import ABC, abstractmethod
 from asyncio import Runner
+from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
 from threading import Thread
 from typing import ClassVar
+from urllib.parse import quote
 
 import httpx
 import uvicorn
@@ -31,6 +33,7 @@ from lfexp_mcp.runs.recording import RecordedCall, Recording, RecordingHead, Rec
 from lfexp_mcp.settings import REPLAYED_KEY, Settings, replay_settings
 from lfexp_mcp.strict_json import strict_loads
 from lfexp_mcp.worker.isolation import ControlLoop
+from lfexp_mcp.worker.network_guard import NetworkGuard
 
 UPSTREAMS: dict[ProviderName, str] = {
     "openai": "https://api.openai.com/v1",
@@ -44,6 +47,7 @@ ADDRESS_VARIABLES: dict[ProviderName, tuple[str, ...]] = {
 UNRECORDED = 412
 """The status of a call without a recorded reply: no client repeats it, or takes the model for missing."""
 KEEP_ALIVE_S = 600
+MAX_HOSTS_SHOWN = 3
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _OF_ONE_CONNECTION = {"host", "connection", "keep-alive", "transfer-encoding", "content-length"}
 NOTHING_RECORDED = (
@@ -132,7 +136,7 @@ class ModelRecorder(LoopbackModels):
         self._writer = RecordingWriter(use.file, head)
         self.nonce_key = bytes.fromhex(self._writer.head.nonce_key)
         secrets_known = (*keys.values(), settings.langfuse_secret_key)
-        self._secrets = [key.get_secret_value() for key in secrets_known if key is not None]
+        self._secrets = [form for key in secrets_known if key is not None for form in _forms(key.get_secret_value())]
         self._upstreams = {
             "openai": settings.openai_base_url or UPSTREAMS["openai"],
             "anthropic": settings.anthropic_base_url or UPSTREAMS["anthropic"],
@@ -159,14 +163,16 @@ class ModelRecorder(LoopbackModels):
 
         async def passed_on() -> AsyncIterator[bytes]:
             parts: list[bytes] = []
+            is_whole = False
             try:
                 async for part in reply.aiter_bytes():
                     parts.append(part)
                     yield part
+                is_whole = True
             finally:
+                # It broke off, or the task waited no longer.
+                self._record(place, provider, request.method, path, content, reply, b"".join(parts), cut=not is_whole)
                 await reply.aclose()
-            # A reply that broke off, or that nobody waited for, is none.
-            self._record(place, provider, request.method, path, content, reply, b"".join(parts))
 
         returned = {
             name: value
@@ -184,6 +190,8 @@ class ModelRecorder(LoopbackModels):
         content: bytes,
         reply: httpx.Response,
         body: bytes,
+        *,
+        cut: bool,
     ) -> None:
         try:
             text = self._masked(body.decode())
@@ -197,6 +205,7 @@ class ModelRecorder(LoopbackModels):
                 content_type=reply.headers.get("content-type", "application/json"),
                 # Errors of providers quote keys.
                 reply=text if reply.is_success else mask(text),
+                cut=cut,
             )
         except ValueError:
             self._uncovered[f"{method} {path}"] += 1
@@ -205,8 +214,7 @@ class ModelRecorder(LoopbackModels):
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
-            if len(secret) >= MIN_SECRET_CHARS:
-                text = text.replace(secret, MASK)
+            text = text.replace(secret, MASK)
         return text
 
     def finish(self, *, ended: bool) -> tuple[list[str], str | None]:
@@ -219,8 +227,7 @@ class ModelRecorder(LoopbackModels):
             warnings.append(f"The recording lacks calls: it could not be written ({self._writer.failure}).")
         elif not self._writer.calls:
             warnings.append(NOTHING_RECORDED)
-        if ended and self._writer.failure is None:
-            self._writer.finish()
+        self._writer.close(ended=ended)
         return warnings, None
 
 
@@ -246,6 +253,8 @@ class ModelReplayer(LoopbackModels):
         self.variables["ANTHROPIC_AUTH_TOKEN"] = None
         self.nonce_key = bytes.fromhex(head.nonce_key)
         self._refused: list[str] = []
+        self._network = NetworkGuard(settings.langfuse_url)
+        self._network.install()
 
     async def _answer(self, provider: ProviderName, path: str, request: Request) -> Response:
         try:
@@ -258,15 +267,26 @@ class ModelReplayer(LoopbackModels):
             self._refused.append(found)
             return _failure(provider, UNRECORDED, found, _FINAL)
         headers = {"content-type": found.content_type, **_FINAL}
-        return Response(found.reply, found.status, headers)
+        return (
+            StreamingResponse(_cut(found.reply), found.status, headers)
+            if found.cut
+            else Response(found.reply, found.status, headers)
+        )
 
     def finish(self, *, ended: bool) -> tuple[list[str], str | None]:
         """See `LoopbackModels`."""
-        del ended
-        if not self._refused:
-            return [], None
-        calls = "1 call has" if len(self._refused) == 1 else f"{len(self._refused)} calls have"
-        return [], f"{calls} no recorded reply, so the replay is none of the recorded run. {self._refused[0]}"
+        unused = self._recording.unused if ended else 0
+        notes = [f"{unused} recorded replies were not asked for."] if unused else []
+        problems = []
+        if self._refused:
+            calls = "1 call has" if len(self._refused) == 1 else f"{len(self._refused)} calls have"
+            problems.append(f"{calls} no recorded reply, so the replay is none of the recorded run. {self._refused[0]}")
+        if hosts := sorted(set(self._network.refused)):
+            listed = ", ".join(map(repr, hosts[:MAX_HOSTS_SHOWN]))
+            problems.append(
+                f"The code tried to reach {listed}, which a replay does not: only calls to models are recorded."
+            )
+        return notes, " ".join(problems) or None
 
 
 _FINAL = {"x-should-retry": "false"}
@@ -284,6 +304,20 @@ def open_loopback_models(settings: Settings, run_spec: RunSpec) -> ModelRecorder
     if use is None:
         return None
     return ModelReplayer(settings, use) if run_spec.is_replay else ModelRecorder(settings, run_spec, use)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as it may stand in a text: as it is, percent-encoded, and in base64."""
+    if len(secret) < MIN_SECRET_CHARS:
+        return ()
+    return secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")
+
+
+async def _cut(text: str) -> AsyncIterator[str]:
+    """Yield what came of a reply, and then break the connection."""
+    if text:
+        yield text
+    raise ConnectionResetError("the recorded reply ends here")
 
 
 def _body(content: bytes) -> JsonValue:

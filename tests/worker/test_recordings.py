@@ -129,9 +129,8 @@ async def test_a_replay_gives_the_recorded_outputs_and_verdicts_and_asks_no_mode
         before, after = [await get_run(ws, scene.dataset, name) for name in ("recorded", "replayed")]
         listed = {run.name: run.replayed for run in (await list_runs(ws, scene.dataset)).runs}
         whole = await get_run(ws, scene.dataset, "replayed", item_id=scene.item_id(0))
-        comparison = await compare_runs(
-            ws, CompareRequest(dataset=scene.dataset, runs=["recorded", "replayed"], fail_if=["worse"])
-        )
+        request = CompareRequest(dataset=scene.dataset, runs=["recorded", "replayed"], fail_if=["worse"])
+        comparison = await compare_runs(ws, request)
     assert _outcomes(before, scene.dataset) == _outcomes(after, scene.dataset)
     assert listed == {"recorded": False, "replayed": True}
     assert {item.seconds for item in after.items} == {None}
@@ -145,7 +144,12 @@ async def test_a_replay_gives_the_recorded_outputs_and_verdicts_and_asks_no_mode
         None,
     )
     assert [contrast.measure for contrast in comparison.contrasts] == []
-    assert "replay" in {issue.kind for issue in comparison.comparability}
+    assert [issue.unfair for issue in comparison.comparability if issue.kind == "replay"] == [True]
+    assert {score.verdict for score in comparison.scores} == {"not comparable"}
+    assert comparison.gate is not None
+    assert not comparison.gate.passed
+    with pytest.raises(UsageError, match="measured no model"):
+        await recorder.run(scene.script(BOTH), "stops", record=None, compare_with="replayed", stop_when="decided")
 
 
 async def test_a_call_that_was_not_recorded_fails_the_replay_and_says_what_changed(
@@ -251,3 +255,37 @@ async def test_what_a_replay_cannot_be_is_refused_before_it_begins(recorder: Rec
     recorder.file.write_text(recorder.file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     with pytest.raises(UsageError, match="has changed"):
         await recorder.run(script, "replayed", resume=True, record=None)
+
+
+STOPS_READING = """
+import httpx
+import openai
+
+def task(*, item, **kwargs):
+    messages = [{"role": "user", "content": item.input}]
+    stream = openai.OpenAI().chat.completions.create(model="gpt-test", messages=messages, stream=True)
+    first = next(iter(stream)).choices[0].delta.content
+    stream.close()
+    if item.input == "input 1" and item.metadata.get("elsewhere"):
+        try:
+            httpx.get("http://192.0.2.1/")
+        except Exception:
+            return "not reached"
+    return first
+"""
+
+
+async def test_a_reply_that_was_not_read_to_its_end_is_replayed_and_other_machines_are_not_reached(
+    recorder: Recorder, openai_server: ProviderServer
+) -> None:
+    scene = recorder.scene
+    await scene.fill(2)
+    openai_server.respond = lambda _call: Reply("one, two, three " * 50_000)
+    recorded = await recorder.run(scene.script(STOPS_READING))
+    replayed = await recorder.replay(scene.script(STOPS_READING))
+    assert (recorded.status, replayed.status) == ("completed", "completed")
+    assert not any("recorded replies" in warning for warning in replayed.warnings)
+    strays = scene.script(STOPS_READING.replace('item.metadata.get("elsewhere")', "True"))
+    strayed = await recorder.run(strays, "strayed", replay=recorder.file)
+    assert (strayed.status, strayed.succeeded) == ("failed", 2)
+    assert "'192.0.2.1'" in " ".join(strayed.warnings)

@@ -8,6 +8,7 @@ from lfexp_mcp.model import (
     JudgeMaker,
     Provenance,
     RecordedLimits,
+    ReplayedFrom,
     RunRecord,
     ScriptMaker,
     are_mixed,
@@ -135,16 +136,25 @@ def _settings(pair: RunPair) -> Iterator[ComparabilityIssue]:
                 f"The {what} differs: {_shown(before)} in {pair.baseline.name!r}, {_shown(after)} in {pair.run.name!r}."
             )
             yield _issue(pair, kind, message)
-    replayed = [repr(values.name) for values in (pair.baseline, pair.run) if values.record.is_replayed]
-    if replayed:
-        message = (
-            f"Replayed from recorded replies, which measures code and no model: {' and '.join(replayed)}. No time, "
-            "tokens or cost are known of it."
-        )
-        yield _issue(pair, "replay", message)
+    if first.replayed or second.replayed:
+        yield _replay(pair, first.replayed, second.replayed)
     concurrency = concurrency_change(pair.baseline.record, pair.run.record)
-    if concurrency is not None and not replayed:
+    if concurrency is not None and not (first.replayed or second.replayed):
         yield _issue(pair, "concurrency", f"{concurrency} Concurrency affects latency, so times are not compared.")
+
+
+def _replay(pair: RunPair, first: ReplayedFrom | None, second: ReplayedFrom | None) -> ComparabilityIssue:
+    if first is not None and second is not None:
+        message = "Both runs were answered from recorded replies: they show what the code makes of these, and no model."
+        if first.sha256 != second.sha256:
+            message += f" The recordings differ: {first.file!r} and {second.file!r}."
+        return _issue(pair, "replay", message)
+    replay, other = (pair.run, pair.baseline) if second is not None else (pair.baseline, pair.run)
+    message = (
+        f"Run {replay.name!r} was answered from recorded replies and {other.name!r} was not, so that they differ in "
+        "more than the code. Replay both, or measure both."
+    )
+    return _issue(pair, "replay", message, unfair=True)
 
 
 def _limits(provenance: Provenance | None) -> RecordedLimits:

@@ -32,6 +32,7 @@ from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
@@ -127,6 +128,7 @@ async def read_measured(ws: Workspace, dataset: Dataset, request: ConfirmRequest
 
 def _check_run(record: RunRecord) -> None:
     name = record.run_name
+    check_measured(record, "to be confirmed")
     # One that its stopping rule ended has a verdict, which its held-out items can confirm as well.
     if record.status not in ("completed", "stopped"):
         raise UsageError(

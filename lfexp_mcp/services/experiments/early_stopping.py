@@ -9,6 +9,7 @@ from lfexp_mcp.model import DatasetItem, JudgeMaker, RunSpec, StoppingRule, are_
 from lfexp_mcp.scores.interpretation import OBSERVED
 from lfexp_mcp.services.comparison.candidates import Candidate, family_of, read_candidates
 from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, first_results, interpret_run, same_content
 from lfexp_mcp.services.workspace import Workspace
@@ -48,6 +49,7 @@ async def make_stoppable(
     """
     name = request.compare_with or ""
     record = await read_run(ws, run_spec.dataset_name, name)
+    check_measured(record, "as the baseline of a run that is measured")
     baseline = interpret_run(record, await configured_scales(ws, record.scores))
     score = _deciding_score(request, baseline, run_spec)
     results, numbers = first_results(record), baseline.numbers[score]

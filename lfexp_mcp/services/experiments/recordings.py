@@ -31,8 +31,8 @@ class RecordedRunRequest(RunRequest):
             return self
         if self.record is not None and self.replay is not None:
             raise ValueError("pass record or replay, not both")
-        if self.variants is not None or self.dry_run:
-            raise ValueError("record and replay are about one whole run: leave out variants and dry_run")
+        if self.variants is not None or self.dry_run or self.stop_when is not None:
+            raise ValueError("record and replay are about one whole run: leave out variants, dry_run and stop_when")
         return self
 
     @property
@@ -46,6 +46,11 @@ class RecordedRunRequest(RunRequest):
             path = locate(self.replay, "recording")
             return RecordingUse("replay", path, Recording(path).sha256)
         return RecordingUse("record", locate(self.record, "recording")) if self.record is not None else None
+
+
+def is_replay(request: RunRequest) -> bool:
+    """Whether a request asks for a replay."""
+    return isinstance(request, RecordedRunRequest) and request.replay is not None
 
 
 def recording_of(

@@ -20,6 +20,7 @@ from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEASE_POLL_S, PreparedRun, prepare_run
+from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.workers import start_worker
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import resume_step
@@ -197,7 +198,7 @@ async def launch_one(ws: Workspace, request: RunRequest, launch: Launch, togethe
         LfexpError: As `run_experiment`, or one of the runs that it was to begin together with cannot begin.
     """
     # A resumed run is started with the interpreter it had before, which only its run spec tells.
-    worker = None if request.resume else await start_worker(ws, request.python)
+    worker = None if request.resume else await start_worker(ws, request.python, is_replay=is_replay(request))
     try:
         await launch_prepared(ws, launch, await prepare_run(ws, request), worker, together)
     finally:
@@ -220,7 +221,8 @@ async def launch_prepared(
     """
     asked = prepared.scoring or prepared.run_spec
     launch.run_spec = asked
-    worker = worker or await start_worker(ws, asked.python)
+    replays = prepared.scoring is None and prepared.run_spec.is_replay
+    worker = worker or await start_worker(ws, asked.python, is_replay=replays)
     try:
         await _hand_over(prepared, worker, launch, together)
     finally:

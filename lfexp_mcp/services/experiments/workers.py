@@ -1,5 +1,6 @@
 """Workers of this workspace: with which interpreter, environment and working folder they start."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio.to_thread
@@ -26,17 +27,22 @@ SPAN_QUEUE_SIZE = "1000000"
 """The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 
 
-async def start_worker(ws: Workspace, python: Path | None) -> WorkerProcess:
+PROVIDER_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+
+
+async def start_worker(ws: Workspace, python: Path | None, *, is_replay: bool = False) -> WorkerProcess:
     """Start a worker, or take the spare one.
 
     Args:
         ws: The workspace.
         python: The interpreter; None for the one of the settings.
+        is_replay: Whether its code is to run without the keys of providers.
 
     Raises:
         WorkerError: The interpreter cannot be started.
     """
-    return await anyio.to_thread.run_sync(ws.workers.start, _interpreter(ws, python))
+    interpreter = _interpreter(ws, python, PROVIDER_KEYS if is_replay else ())
+    return await anyio.to_thread.run_sync(ws.workers.start, interpreter)
 
 
 async def keep_spare(ws: Workspace) -> None:
@@ -49,7 +55,7 @@ async def keep_spare(ws: Workspace) -> None:
     await anyio.to_thread.run_sync(ws.workers.keep_spare, _interpreter(ws, None))
 
 
-def _interpreter(ws: Workspace, python: Path | None) -> Interpreter:
+def _interpreter(ws: Workspace, python: Path | None, withheld: Sequence[str] = ()) -> Interpreter:
     gateway = ws.gateway
     environment = process_environment(
         {
@@ -62,7 +68,7 @@ def _interpreter(ws: Workspace, python: Path | None) -> Interpreter:
             "OTEL_BSP_MAX_QUEUE_SIZE": SPAN_QUEUE_SIZE,
         }
     )
-    kept = {name: value for name, value in environment.items() if name not in REMOVED_VARIABLES}
+    kept = {name: value for name, value in environment.items() if name not in (*REMOVED_VARIABLES, *withheld)}
     return Interpreter.of(python or ws.settings.python, kept, working_folder())
 
 

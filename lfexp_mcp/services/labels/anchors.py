@@ -14,6 +14,7 @@ from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.label_requests import JudgeCheckRequest
 from lfexp_mcp.services.labels.draw import Key, drawn_first, judge_values, labellable, put_in_order, seed_of
 from lfexp_mcp.services.labels.reading import DrawnResult, Labels, read_labels
+from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import named, read_recorded_run, read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
@@ -58,6 +59,7 @@ async def prepare_check(ws: Workspace, request: JudgeCheckRequest) -> JudgeCheck
     """
     anchored = request.baseline or request.run_name
     record = await read_recorded_run(ws, request.dataset, anchored)
+    check_measured(record, "to check a judge")
     run = await _interpreted(ws, await named(ws, record))
     makers = run.interpretations[request.score_name].makers if request.score_name in run.interpretations else ()
     if not makers:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import SCORING_SCORE_NAME, STATUS_SCORE_NAME, Experiment, find_status_score, read_recorded_status
 from lfexp_mcp.model import (
     EndStatus,
@@ -197,3 +198,20 @@ async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:
         f"The run lacks {missing} of the {len(had)} items that the dataset had when the run started; it is not known "
         "whether it was meant to have them."
     )
+
+
+def check_measured(record: RunRecord, what: str) -> None:
+    """Refuse a replayed run where a measured one is needed.
+
+    Args:
+        record: The run.
+        what: What it is needed for, after `cannot be used`.
+
+    Raises:
+        UsageError: It was replayed.
+    """
+    if record.is_replayed:
+        raise UsageError(
+            f"Run {record.run_name!r} was answered from recorded replies, so it measured no model and cannot be used "
+            f"{what}. Run it without --replay."
+        )
