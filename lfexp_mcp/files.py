@@ -1,4 +1,4 @@
-"""Opening files that a caller names.
+"""Opening and writing files that a caller names.
 
 The path may come from a model: it may name a pipe without an end, a device, a folder, or nothing a file system can
 hold.
@@ -6,6 +6,7 @@ hold.
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +70,45 @@ def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] 
         os.close(descriptor)
         raise error(f"The {what} {_short(where)} {problem}. Pass another file.")
     return os.fdopen(descriptor, "rb")
+
+
+def new_file(given: str, what: str, *, overwrite: bool) -> Path:
+    """Make the path of a file to write absolute.
+
+    Args:
+        given: As the caller gave it.
+        what: The argument that names it.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        UsageError: It cannot be a file, or there is one that may not be replaced.
+    """
+    folder, name = Path(given).expanduser().parent, Path(given).name
+    path = folder.resolve() / name
+    if not given.strip() or not name or path.is_dir() or not folder.is_dir() or given != given.strip():
+        raise UsageError(f"{what} {given[:300]!r} is no file in a folder that exists.")
+    if not overwrite and os.path.lexists(path):
+        raise UsageError(f"{what}: there is a file {_short(path)} already. Pass --overwrite to replace it.")
+    return path
+
+
+def write_private(path: Path, text: str, what: str) -> None:
+    """Write a file that only the user can read, whole or not at all; a link in its place is replaced, not followed.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lfexp-", delete=False) as fresh:
+            try:
+                fresh.write(text.encode())
+                fresh.close()
+                Path(fresh.name).replace(path)
+            except BaseException:
+                Path(fresh.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise UsageError(f"{what} {_short(path)} cannot be written: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:

@@ -129,6 +129,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
 HEAVY = {
     "anthropic",
     "genai_prices",
+    "jinja2",
     "langfuse",
     "numpy",
     "openai",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ChartedAnswer
 from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.model import Interval, RunStatus
@@ -118,7 +118,7 @@ class SplitVote(Answer):
     spread: float = Field(description="Highest minus lowest on 0-1; of labels, the share outvoted.")
 
 
-class Analysis(ToolAnswer):
+class Analysis(ChartedAnswer):
     """One run: how its scores are distributed, what fails, and what the failures have in common."""
 
     dataset: str

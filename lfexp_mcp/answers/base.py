@@ -87,6 +87,12 @@ class ToolAnswer(Answer):
     next: list[NextStep] = Field(default_factory=list)
 
 
+class ChartedAnswer(ToolAnswer):
+    """Base of what a page of charts shows."""
+
+    page: str | None = Field(default=None, description="Resource: its charts, for people.")
+
+
 class ErrorDetail(Answer):
     """Why a call failed."""
 

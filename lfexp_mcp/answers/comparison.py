@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, WithJsonSchema
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ToolAnswer
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ChartedAnswer
 from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.model import Interval, RunStatus
 
@@ -161,7 +161,7 @@ class Gate(Answer):
     checks: list[GateCheck]
 
 
-class Comparison(ToolAnswer):
+class Comparison(ChartedAnswer):
     """Runs of a dataset compared item by item."""
 
     dataset: str

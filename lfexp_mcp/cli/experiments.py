@@ -11,7 +11,9 @@ import anyio
 import typer
 
 from lfexp_mcp.cli.flags import AsJson, command
-from lfexp_mcp.cli.output import print_answer, write_line
+from lfexp_mcp.cli.output import print_answer, print_note, write_line
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.files import new_file, write_private
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.comparison_formats import junit, result_json
 from lfexp_mcp.reports.layout import markdown
@@ -24,16 +26,18 @@ from lfexp_mcp.services.requests import (
     CommentsRequest,
     CompareRequest,
     ListRunsRequest,
+    build,
 )
 from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
+from lfexp_mcp.tools.pages import ROWS, PageRequest, page_of, page_request, read_charted
 
 if TYPE_CHECKING:
     from lfexp_mcp.answers.comparison import Comparison
     from lfexp_mcp.services.workspace import Workspace
 
-OutputFormat = Literal["text", "json", "markdown", "junit", "result-json"]
+OutputFormat = Literal["text", "json", "markdown", "html", "junit", "result-json"]
 
 T = TypeVar("T")
 
@@ -150,6 +154,8 @@ async def _print_comparison(workspace: Workspace, comparison: Comparison, output
         write_line(junit(comparison))
     elif output == "markdown":
         write_line(markdown(report_of(comparison)))
+    elif output == "html":
+        write_line(page_of(comparison))
     elif output == "result-json":
         from lfexp_mcp.services.runs.read_run import read_run
 
@@ -166,6 +172,39 @@ def analyze(request: AnalyzeRequest, as_json: AsJson = False) -> None:
     from lfexp_mcp.services.analysis.analyze import analyze_run
 
     print_answer(in_workspace(lambda workspace: analyze_run(workspace, request)), as_json)
+
+
+def report(
+    address: Annotated[str | None, typer.Argument(help="The `page` of an answer: no --dataset, no --runs.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Langfuse dataset.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option("--runs", help="One run to explain; several to compare, the baseline first.")
+    ] = None,
+    output: Annotated[str, typer.Option("--output", help="File to write; `-` is stdout.")] = "report.html",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if there is one.")] = False,
+) -> None:
+    """Write a page with charts that compares runs or explains one. It loads nothing, and runs no script."""
+    request = _requested_page(address, dataset, runs or [])
+    if output == "-":
+        write_line(page_of(in_workspace(lambda workspace: read_charted(workspace, request))))
+        return
+    path = new_file(output, "--output", overwrite=overwrite)
+    html = page_of(in_workspace(lambda workspace: read_charted(workspace, request)))
+    write_private(path, html, "--output")
+    print_note(f"Written: {path}")
+
+
+def _requested_page(address: str | None, dataset: str | None, runs: list[str]) -> PageRequest:
+    if address is None:
+        names: dict[str, object] = {"runs": runs} if len(runs) > 1 else {"run_name": next(iter(runs), None)}
+        model: type[PageRequest] = CompareRequest if len(runs) > 1 else AnalyzeRequest
+        return build(model, dataset=dataset, limit=ROWS, detail="full", **names)
+    request = page_request(address) if dataset is None and not runs else None
+    if request is None:
+        raise UsageError(
+            f"{address[:200]!r} names no page: pass the `page` of a comparison or an analysis, or --dataset and --runs."
+        )
+    return request
 
 
 @command

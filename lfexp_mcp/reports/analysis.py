@@ -1,18 +1,33 @@
 """Report on one analyzed run."""
 
-from lfexp_mcp.answers.analysis import Analysis, ExtremeItem
+from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, ScoreDistribution, SliceResult
 from lfexp_mcp.answers.run import ItemAnswer
+from lfexp_mcp.reports.charts import (
+    SHARES,
+    TONES,
+    Axis,
+    Chart,
+    Strip,
+    axes_of_differences,
+    axis_over,
+    drawable,
+    drawable_interval,
+)
 from lfexp_mcp.reports.layout import (
     Block,
     Report,
     Table,
     cell,
+    charts,
+    interval,
     more,
     number,
     part_of_dataset,
+    probability,
     repeated,
     results,
     score_value,
+    spoken,
     table,
     warnings,
 )
@@ -38,8 +53,11 @@ def analysis_report(answer: Analysis) -> Report:
             *_oddities(answer),
             answer.notice,
             *warnings(answer.warnings),
+            *charts(answer.page),
         ),
         answer.next,
+        answer.run_name,
+        answer.experiment_url or answer.backend,
     )
 
 
@@ -51,10 +69,10 @@ def _distributions(answer: Analysis) -> tuple[Block, ...]:
         (
             score.name,
             score.display,
-            "" if score.interval is None else f"[{score.interval.low:.3f}, {score.interval.high:.3f}]",
+            interval(score.interval),
             str(score.count),
             str(score.unscored),
-            *(number(score.quantiles.get(name)) for name in ("p5", "p50", "p95")),
+            *(number(score.quantiles.get(name)) if score.quantiles else "" for name in ("p5", "p50", "p95")),
             f"{score.failing} below {answer.threshold:g}" if score.failing is not None else "",
             _sparkline(score.histogram),
         )
@@ -62,7 +80,34 @@ def _distributions(answer: Analysis) -> tuple[Block, ...]:
     ]
     columns = ("score", "mean", "95%", "scored", "unscored", "p5", "median", "p95", "failing", "spread")
     corrected = (f"Score {score.name}: {score.corrected.summary}" for score in scores if score.corrected is not None)
-    return (Table(columns, rows), *corrected)
+    return (Table(columns, rows, heading="Scores", chart=_spreads(scores, answer.threshold)), *corrected)
+
+
+def _spreads(scores: list[ScoreDistribution], threshold: float) -> Chart:
+    """Draw how the values lie in ten bins, with the mean and its interval."""
+    note = (
+        f"Bars count the values in ten equal bins, the point is the mean, the line its interval. The mark is at "
+        f"{number(threshold)}, below which an item fails."
+    )
+    return Chart("spread", [_spread(score, threshold) for score in scores], place=9, replaces=True, note=note)
+
+
+def _spread(score: ScoreDistribution, threshold: float) -> Strip:
+    bins = f" In ten equal bins: {', '.join(map(str, score.histogram))}." if score.histogram else ""
+    ends = [drawable(score.quantiles.get(end)) for end in ("min", "max")]
+    has_scale = score.failing is not None
+    within = SHARES if has_scale else axis_over((score.mean, *(score.interval or ())))
+    if not has_scale and score.histogram:
+        # The bins go from the lowest value to the highest.
+        within = Axis((ends[0], ends[1])) if ends[0] is not None and ends[1] is not None else within
+    return Strip(
+        within,
+        spoken("Mean", score.mean, score.interval) + bins,
+        value=drawable(score.mean),
+        interval=drawable_interval(score.interval),
+        counts=score.histogram if has_scale or None not in ends else (),
+        reference=threshold if has_scale else None,
+    )
 
 
 def _failures(answer: Analysis) -> tuple[Block, ...]:
@@ -107,9 +152,13 @@ def _groups(answer: Analysis) -> tuple[Block, ...]:
         )
         for group in answer.groups
     ]
-    return table(
-        ("count", "by", "where", "what they share", "such as"), rows, "Failures and errors by what they share:"
-    )
+    strips = [
+        Strip(SHARES, f"{group.count} of {group.of}.", bar=group.count / group.of if group.of else None)
+        for group in answer.groups
+    ]
+    chart = Chart("share", strips, place=1)
+    columns = ("count", "by", "where", "what they share", "such as")
+    return table(columns, rows, "Failures and errors by what they share:", chart)
 
 
 def _slices(answer: Analysis) -> tuple[Block, ...]:
@@ -121,12 +170,29 @@ def _slices(answer: Analysis) -> tuple[Block, ...]:
             str(part.count),
             number(part.mean),
             number(part.rest_mean),
-            number(part.p_adjusted),
+            probability(part.p_adjusted),
         )
         for part in answer.slices
     ]
     columns = ("slice", "score", "verdict", "items", "mean", "rest", "p")
-    return table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):")
+    return table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):", _slice_deltas(answer.slices))
+
+
+def _slice_deltas(slices: list[SliceResult]) -> Chart:
+    axes = axes_of_differences((part.score, (part.delta, *(part.interval or ()))) for part in slices)
+    strips = [
+        Strip(
+            axes[part.score],
+            spoken("Difference to the rest", part.delta, part.interval, of_difference=True),
+            TONES.get(part.verdict, "neutral"),
+            value=drawable(part.delta),
+            interval=drawable_interval(part.interval),
+            reference=0.0,
+        )
+        for part in slices
+    ]
+    note = "The point is the mean minus that of the rest, the line its interval, and the mark behind them zero."
+    return Chart("difference to the rest", strips, place=3, note=note)
 
 
 def _correlations(answer: Analysis) -> tuple[Block, ...]:

@@ -1,8 +1,37 @@
 """Report on compared runs."""
 
+from collections.abc import Sequence
+
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
 from lfexp_mcp.model import Interval
-from lfexp_mcp.reports.layout import Block, MarkedLine, Report, Table, cell, more, number, table, warnings
+from lfexp_mcp.reports.charts import (
+    SHARES,
+    TONES,
+    Chart,
+    Strip,
+    axes_of_differences,
+    axis_over,
+    drawable,
+    drawable_interval,
+)
+from lfexp_mcp.reports.layout import (
+    Block,
+    Cell,
+    MarkedLine,
+    Report,
+    Table,
+    cell,
+    change,
+    charts,
+    interval,
+    more,
+    number,
+    probability,
+    signed,
+    spoken,
+    table,
+    warnings,
+)
 
 
 def comparison_report(answer: Comparison) -> Report:
@@ -10,7 +39,7 @@ def comparison_report(answer: Comparison) -> Report:
     return Report(
         (
             f"Dataset {answer.dataset!r}, against baseline {answer.baseline!r}:",
-            _verdicts(answer.scores),
+            _verdicts(answer),
             *(f"Score {score.score} of run {score.run}: {why(score)}" for score in answer.scores if score.reason),
             *(
                 f"Score {score.score} of run {score.run}: {score.corrected.summary}"
@@ -19,13 +48,16 @@ def comparison_report(answer: Comparison) -> Report:
             ),
             _figures(answer),
             *(contrast.summary for contrast in answer.contrasts),
-            *(block for changes in answer.changes if changes.items for block in _changes(changes)),
+            *(block for changes in answer.changes if changes.items for block in _changes(changes, answer.pass_mark)),
             *((answer.notice,) if answer.changes else ()),
             *(MarkedLine("Warning" if finding.unfair else "Note", finding.message) for finding in answer.comparability),
             *(_gate(answer.gate) if answer.gate else ()),
             *warnings(answer.warnings),
+            *charts(answer.page),
         ),
         answer.next,
+        f"{', '.join(run.run for run in answer.runs if run.run != answer.baseline)} against {answer.baseline}",
+        answer.backend,
     )
 
 
@@ -37,30 +69,63 @@ def why(score: ScoreComparison) -> str:
     return f"{score.reason} About {score.items_needed} items would show a difference of {shows}."
 
 
-def _verdicts(scores: list[ScoreComparison]) -> Block:
-    if not scores:
+def _verdicts(answer: Comparison) -> Block:
+    if not answer.scores:
         return "No score to compare."
+    scores = answer.scores if len(answer.runs) == 2 else _ranked(answer.scores)
     rows = [
         (
             score.run,
             score.score,
             score.verdict,
             str(score.pairs),
-            f"{number(score.baseline_mean)} -> {number(score.mean)}",
-            _signed(score.delta),
-            _interval(score.interval),
-            _probability(score.p_adjusted),
+            change(score.baseline_mean, score.mean),
+            signed(score.delta),
+            interval(score.interval, of_difference=True),
+            probability(score.p_adjusted),
             f"{score.wins}/{score.losses}/{score.ties}",
         )
         for score in scores
     ]
-    return Table(("run", "score", "verdict", "pairs", "paired mean", "delta", "interval", "p", "won/lost/tied"), rows)
+    columns = ("run", "score", "verdict", "pairs", "paired mean", "delta", "interval", "p", "won/lost/tied")
+    return Table(columns, rows, heading="Scores", chart=_deltas(scores))
+
+
+def _ranked(scores: Sequence[ScoreComparison]) -> list[ScoreComparison]:
+    """Put the runs in the order of their deltas, score by score; those without one come last."""
+    names = list(dict.fromkeys(score.score for score in scores))
+
+    def rank(score: ScoreComparison) -> tuple[int, bool, float]:
+        return names.index(score.score), score.delta is None, -(score.delta or 0.0)
+
+    return sorted(scores, key=rank)
+
+
+def _deltas(scores: Sequence[ScoreComparison]) -> Chart:
+    axes = axes_of_differences((score.score, (score.delta, *(score.interval or ()))) for score in scores)
+    strips = [
+        Strip(
+            axes[score.score],
+            spoken("Delta", score.delta, score.interval, of_difference=True),
+            TONES.get(score.verdict, "neutral"),
+            value=drawable(score.delta),
+            interval=drawable_interval(score.interval),
+            band=drawable_interval(Interval(-score.margin, score.margin)),
+            reference=0.0,
+        )
+        for score in scores
+    ]
+    note = (
+        "The point is the delta, the line its interval at the level of the verdict, and the mark behind them zero. "
+        "Differences too small to matter are shaded. p and the verdict count all that was tried on these items."
+    )
+    return Chart("delta with its interval", strips, place=3, note=note)
 
 
 def _figures(answer: Comparison) -> Table:
     rows = [
         (
-            run.run + (" (baseline)" if run.run == answer.baseline else ""),
+            Cell(run.run + (" (baseline)" if run.run == answer.baseline else ""), link=run.url),
             f"{run.status}, replayed" if run.replayed else run.status,
             f"{run.succeeded}/{run.items}",
             str(run.failed),
@@ -72,11 +137,11 @@ def _figures(answer: Comparison) -> Table:
     return Table(("run", "status", "succeeded", "failed", "median s", "task USD"), rows, "Runs:")
 
 
-def _changes(changes: ChangeList) -> tuple[Block, ...]:
+def _changes(changes: ChangeList, pass_mark: float) -> tuple[Block, ...]:
     rows = [
         (
             item.item_id,
-            f"{number(item.baseline_value)} -> {number(item.value)}",
+            change(item.baseline_value, item.value),
             cell(item.input, 40),
             cell(item.baseline_output, 30),
             cell(item.output, 30),
@@ -87,7 +152,30 @@ def _changes(changes: ChangeList) -> tuple[Block, ...]:
     score = f", {changes.score}" if changes.score else ""
     title = f"{changes.kind.capitalize()}{score} in {changes.run}: {changes.total}, of which {len(rows)} shown"
     columns = ("item", "value", "input", "baseline output", "output", "reason")
-    return (*table(columns, rows, title), *more(changes.next_cursor))
+    return (*table(columns, rows, title, _moves(changes, pass_mark)), *more(changes.next_cursor))
+
+
+def _moves(changes: ChangeList, pass_mark: float) -> Chart | None:
+    """Draw how the values of items changed; None for items without."""
+    values = [value for item in changes.items for value in (item.baseline_value, item.value)]
+    if all(value is None for value in values):
+        return None
+    axis = axis_over(values, within=SHARES)
+    note = "From the baseline's value, the ring, to the run's."
+    if axis is SHARES:
+        note += f" The mark is at {number(pass_mark)}, from which an item passes."
+    strips = [
+        Strip(
+            axis,
+            f"Value {change(item.baseline_value, item.value)}.",
+            TONES.get(changes.kind, "neutral"),
+            value=drawable(item.value),
+            before=drawable(item.baseline_value),
+            reference=pass_mark if axis is SHARES else None,
+        )
+        for item in changes.items
+    ]
+    return Chart("change", strips, place=2, note=note)
 
 
 def _gate(gate: Gate) -> tuple[Block, ...]:
@@ -95,16 +183,4 @@ def _gate(gate: Gate) -> tuple[Block, ...]:
     checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
     rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
     verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
-    return (verdict, *table(("check", "condition", "run", "found"), rows))
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
-
-
-def _interval(value: Interval | None) -> str:
-    return "" if value is None else f"[{value.low:+.3f}, {value.high:+.3f}]"
-
-
-def _probability(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+    return (verdict, Table(("check", "condition", "run", "found"), rows, heading="Conditions of the gate"))

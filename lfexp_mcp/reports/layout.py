@@ -1,12 +1,15 @@
-"""Reports of lines, tables and texts, and their form as plain text and as Markdown."""
+"""Reports of lines, tables and texts, and their form as plain text and as Markdown; `reports.page` has that as HTML."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self, TypeGuard
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import Interval, NextStep
+from lfexp_mcp.reports.charts import Chart
 from lfexp_mcp.reports.untrusted import Mark, json_text, one_line, quote_mark, safe_lines
 
 ROWS = (50, 20, 10, 5, 2)
@@ -23,6 +26,27 @@ _ADDRESS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 """What makes an address a link of itself (https://github.github.com/gfm/#autolinks-extension-)."""
 
 
+class Cell(str):
+    """The text of a cell, with what a page has room for beside it."""
+
+    __slots__ = ("link", "whole")
+    whole: str
+    """All of a text that is shortened; what to say where there is no value."""
+    link: str | None
+    """An address to open."""
+
+    def __new__(cls, text: str, whole: str | None = None, link: str | None = None) -> Self:
+        """Make it; `whole` is the text itself unless given."""
+        made = super().__new__(cls, text)
+        made.whole = text if whole is None else whole
+        made.link = link
+        return made
+
+
+UNKNOWN = Cell("", "unknown")
+"""A number that is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text under column names."""
@@ -30,6 +54,10 @@ class Table:
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     title: str = ""
+    heading: str = ""
+    """What a page calls a table that needs no title among lines of text."""
+    chart: Chart | None = None
+    """A drawing of the rows, for pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +96,10 @@ class Report:
     blocks: tuple[Block, ...]
     next: Sequence[NextStep] = ()
     """The calls that make sense now."""
+    title: str = ""
+    """What a page is called."""
+    source: str = ""
+    """Where the results are stored."""
 
 
 def part_of_dataset(part: str | None) -> tuple[str, ...]:
@@ -75,9 +107,11 @@ def part_of_dataset(part: str | None) -> tuple[str, ...]:
     return (f"Part of the dataset: {part}.",) if part is not None else ()
 
 
-def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> tuple[Block, ...]:
+def table(
+    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "", chart: Chart | None = None
+) -> tuple[Block, ...]:
     """Make a table; nothing where it has no rows."""
-    return (Table(columns, rows, title),) if rows else ()
+    return (Table(columns, rows, title, chart=chart),) if rows else ()
 
 
 def more(next_cursor: str | None) -> tuple[Block, ...]:
@@ -85,7 +119,12 @@ def more(next_cursor: str | None) -> tuple[Block, ...]:
     return (f"There are more: cursor {next_cursor!r}.",) if next_cursor else ()
 
 
-def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
+def charts(page: str | None) -> tuple[str, ...]:
+    """Say where a page draws the answer."""
+    return (f"Charts for people: {page}",) if page else ()
+
+
+def cell(value: JsonValue, width: int = CELL_WIDTH) -> Cell:
     """Put a value on one line.
 
     Args:
@@ -94,7 +133,7 @@ def cell(value: JsonValue, width: int = CELL_WIDTH) -> str:
     """
     text = value if isinstance(value, str) else "" if value is None else json_text(value)
     line = one_line(text[: width * 4])
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return Cell(line if len(line) <= width else line[: width - 1] + "…", one_line(text))
 
 
 def results(total: int, repeats: int) -> str:
@@ -108,8 +147,57 @@ def repeated(item_id: str, repeat: int | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Show a number with four significant digits; nothing for None."""
-    return "" if value is None else f"{value:.4g}"
+    """Show a number with four significant digits; nothing for one that is not known."""
+    return f"{value + 0.0:.4g}" if is_known(value) else UNKNOWN
+
+
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value, and it is a number."""
+    return value is not None and math.isfinite(value)
+
+
+def change(before: float | None, after: float | None) -> str:
+    """Show how a number changed, such as `0.5 -> 0.75`; nothing where neither is known."""
+    if not is_known(before) and not is_known(after):
+        return UNKNOWN
+    return " -> ".join(number(value) or "unknown" for value in (before, after))
+
+
+def signed(value: float | None) -> str:
+    """Show a difference with its sign; nothing for one that is not known."""
+    return _places(value, 4, "+") if is_known(value) else UNKNOWN
+
+
+def interval(value: Interval | None, *, of_difference: bool = False) -> str:
+    """Show an interval, one of a difference with signs; nothing for one that is not known."""
+    if value is None or not all(map(is_known, value)):
+        return UNKNOWN
+    return f"[{', '.join(_places(end, 3, '+' if of_difference else '') for end in value)}]"
+
+
+def _places(value: float, digits: int, sign: str) -> str:
+    """Round to places, but never to a zero with a sign, or to one on the other side of which the value lies."""
+    if not value:
+        return f"{0:.{digits}f}"
+    return f"{value:{sign}.{digits}f}" if round(value, digits) else f"{value:{sign}.1g}"
+
+
+def probability(value: float | None) -> str:
+    """Show a p-value, on its side of 0.05; nothing for one that is not known."""
+    if not is_known(value):
+        return UNKNOWN
+    if value < 1e-4:
+        return "<0.0001"
+    shown = f"{value:.2g}"
+    return "<0.05" if value < 0.05 <= float(shown) else shown
+
+
+def spoken(what: str, value: float | None, around: Interval | None = None, *, of_difference: bool = False) -> str:
+    """Say what is drawn of a number and its interval, for those who hear it: a sign or bracket may be left unread."""
+    shown = signed(value) if of_difference else number(value)
+    ends = interval(around, of_difference=of_difference).strip("[]").replace(", ", " to ")
+    words = f"{what} {shown or 'unknown'}, {f'from {ends}' if ends else 'interval unknown'}."
+    return re.sub(r"(?<![\w.])[+-](?=\d)", lambda sign: "plus " if sign[0] == "+" else "minus ", words)
 
 
 def score_value(value: float | bool | str | None, width: int = CELL_WIDTH) -> str:
@@ -156,10 +244,11 @@ def table_cells(table: Table) -> list[tuple[str, ...]]:
 
 def step_lines(steps: Iterable[NextStep]) -> list[str]:
     """Write each step as a call of a tool, such as `Next: list_runs(dataset="faq"): See which runs there are.`."""
-    return [f"Next: {_call(step)}: {one_line(step.why)}" for step in steps]
+    return [f"Next: {step_call(step)}: {one_line(step.why)}" for step in steps]
 
 
-def _call(step: NextStep) -> str:
+def step_call(step: NextStep) -> str:
+    """Write a step as the call of a tool."""
     arguments = (f"{name}={json_text(value)}" for name, value in step.arguments.items())
     return f"{step.tool}({', '.join(arguments)})"
 

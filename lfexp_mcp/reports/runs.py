@@ -28,6 +28,7 @@ from lfexp_mcp.reports.layout import (
     repeated,
     results,
     score_value,
+    signed,
     table,
     warnings,
 )
@@ -56,7 +57,7 @@ def sweep_report(answer: SweepAnswer) -> Report:
             "" if row.rank is None else str(row.rank),
             row.run,
             number(row.mean),
-            "" if row.delta is None else f"{row.delta:+.4f}",
+            signed(row.delta),
             number(row.p_adjusted),
             row.verdict,
             "" if row.pairs is None else str(row.pairs),

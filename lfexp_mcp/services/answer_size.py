@@ -34,7 +34,7 @@ _MIN_TEXT_CHARS: dict[Detail, int] = {"summary": 150, "full": _UNCUT}
 _CUT_TEXT_CHARS = 150
 _CUT_ROWS = 5
 """Size of an answer that is then cut further, if not even one row with the shortest texts fits."""
-_NAME_FIELDS = ("_id", "_url", "url", "_cursor", "name", "dataset", "run", "score", "judge", "log", "baseline")
+_NAME_FIELDS = ("_id", "_url", "url", "_cursor", "name", "dataset", "run", "score", "judge", "log", "baseline", "page")
 _CUTS = ((2000, 100), (1000, 50), (600, 25), (300, 10), (300, 5), (200, 2))
 """Characters of a text and entries of a list, the most generous first."""
 

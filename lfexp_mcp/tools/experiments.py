@@ -22,6 +22,7 @@ from lfexp_mcp.services.requests import (
 )
 from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
+from lfexp_mcp.tools.pages import page_address
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 ANSWER_AFTER_S = 3.0
@@ -128,7 +129,8 @@ async def compare_runs(ctx: ToolContext, request: CompareRequest) -> Comparison:
     """
     from lfexp_mcp.services.comparison.compare import compare_runs
 
-    return await compare_runs(await workspace_of(ctx), request)
+    answer = await compare_runs(await workspace_of(ctx), request)
+    return answer.model_copy(update={"page": page_address(request)})
 
 
 async def analyze_run(ctx: ToolContext, request: AnalyzeRequest) -> Analysis:
@@ -139,7 +141,8 @@ async def analyze_run(ctx: ToolContext, request: AnalyzeRequest) -> Analysis:
     """
     from lfexp_mcp.services.analysis.analyze import analyze_run
 
-    return await analyze_run(await workspace_of(ctx), request)
+    answer = await analyze_run(await workspace_of(ctx), request)
+    return answer.model_copy(update={"page": page_address(request)})
 
 
 async def fetch_annotation_comments(ctx: ToolContext, request: CommentsRequest) -> AnnotationComments:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcp.types import ToolAnnotations
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.base import Answer, ChartedAnswer
 from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.definitions import create_dataset, create_judge, create_prompt
 from lfexp_mcp.tools.experiments import (
@@ -25,6 +25,7 @@ from lfexp_mcp.tools.experiments import (
     score_run,
 )
 from lfexp_mcp.tools.labels import check_judge, request_labels
+from lfexp_mcp.tools.pages import VIEW_META
 from lfexp_mcp.tools.tool import ExperimentTool, ToolArguments
 
 OUTPUT_SCHEMAS = Path(__file__).parent / "output_schemas"
@@ -79,6 +80,7 @@ class ToolDefinition:
             context_kwarg="ctx",
             bounded=self.bounded,
             whole_by=self.whole_by,
+            meta=VIEW_META if issubclass(self.answer, ChartedAnswer) else None,
             annotations=ToolAnnotations(
                 read_only_hint=self.reads,
                 destructive_hint=self.destroys,

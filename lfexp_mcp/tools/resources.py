@@ -1,8 +1,9 @@
-"""MCP resources: datasets, runs and judges by address, as the tools show them.
+"""MCP resources: datasets, runs and judges by address, as the tools show them, and pages (`tools.pages`).
 
     langfuse://datasets/my%20questions/runs/v2
 
-Names are percent-encoded, a slash as `%2F`. A resource is the JSON that the tool of the same purpose returns.
+Names are percent-encoded, a slash as `%2F`. A resource is the JSON that the tool of the same purpose returns, or the
+page that shows it.
 """
 
 import re
@@ -10,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
 
 import anyio
+from mcp.server.apps import APP_MIME_TYPE
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Resource, ResourceTemplate
 
@@ -19,9 +22,10 @@ from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
 from lfexp_mcp.services.catalog.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.runs.requests import GetRunRequest
+from lfexp_mcp.tools import pages
 from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run
-from lfexp_mcp.tools.state import ToolContext
+from lfexp_mcp.tools.state import ToolContext, workspace_of
 from lfexp_mcp.tools.tool import answer_result, error_text, limit_s, not_in_time
 
 JSON = "application/json"
@@ -30,6 +34,7 @@ DATASETS, JUDGES = "langfuse://datasets", "langfuse://judges"
 RESOURCES = (
     Resource(uri=DATASETS, name="datasets", title="Datasets", mime_type=JSON, description="The newest datasets."),
     Resource(uri=JUDGES, name="judges", title="Judges", mime_type=JSON, description="The judges."),
+    pages.VIEW_RESOURCE,
 )
 """What `resources/list` shows; it asks no server, since clients list when they connect."""
 
@@ -55,6 +60,7 @@ TEMPLATES = (
         description="Its text, config, scale and versions; a version as `judge-tone:3`.",
         mime_type=JSON,
     ),
+    *pages.TEMPLATES,
 )
 
 _NAME = r"([^/?#]+)"
@@ -65,8 +71,8 @@ _HOW = (
 )
 
 
-async def read_resource(uri: str, ctx: ToolContext) -> str:
-    """Return a resource as JSON on one line, with characters escaped that would control a terminal or are invisible.
+async def read_resource(uri: str, ctx: ToolContext) -> ReadResourceContents:
+    """Return a page, or JSON on one line, with characters escaped that would control a terminal or are invisible.
 
     Raises:
         ResourceNotFoundError: There is no such resource.
@@ -74,10 +80,19 @@ async def read_resource(uri: str, ctx: ToolContext) -> str:
     """
     from lfexp_mcp.reports.untrusted import json_text
 
+    if uri == pages.VIEW:
+        from lfexp_mcp.reports.page import view
+
+        return ReadResourceContents(view(), APP_MIME_TYPE, pages.VIEW_RESOURCE.meta)
     try:
         with anyio.move_on_after(limit_s()):
+            if (request := pages.page_request(uri)) is not None:
+                return ReadResourceContents(
+                    pages.page_of(await pages.read_charted(await workspace_of(ctx), request)), pages.HTML
+                )
             answer = await _answer(uri, ctx)
-            return json_text(answer_result(answer, has_room=isinstance(answer, JudgeList)).structured_content)
+            text = json_text(answer_result(answer, has_room=isinstance(answer, JudgeList)).structured_content)
+            return ReadResourceContents(text, JSON)
         raise not_in_time(limit_s())
     except (NotFoundError, UsageError) as error:
         raise ResourceNotFoundError(error_text(error)) from error

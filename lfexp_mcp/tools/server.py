@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mcp.server import MCPServer
+from mcp.server.apps import Apps
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.stdio import stdio_server
@@ -17,7 +18,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.reports.untrusted import paragraph
 from lfexp_mcp.tools.completion import complete
 from lfexp_mcp.tools.registry import TOOLS
-from lfexp_mcp.tools.resources import JSON, RESOURCES, TEMPLATES, read_resource
+from lfexp_mcp.tools.resources import RESOURCES, TEMPLATES, read_resource
 from lfexp_mcp.tools.state import ServerState, ToolContext, serving
 from lfexp_mcp.tools.stdio import answered
 from lfexp_mcp.tools.workflows import WORKFLOWS, workflow_messages
@@ -87,8 +88,7 @@ class ExperimentServer(MCPServer[ServerState]):
         self, uri: AnyUrl | str, context: ToolContext | None = None
     ) -> Iterable[ReadResourceContents]:
         """Read a resource; see `tools.resources`."""
-        content = await read_resource(str(uri), context or Context(mcp_server=self))
-        return [ReadResourceContents(content, mime_type=JSON)]
+        return [await read_resource(str(uri), context or Context(mcp_server=self))]
 
     async def list_prompts(self) -> list[Prompt]:
         """List the workflows."""
@@ -124,4 +124,5 @@ def build_server(settings: Settings | None = None) -> MCPServer[ServerState]:
         lifespan=lifespan,
         log_level="WARNING",
         subscriptions=False,
+        extensions=[Apps()],
     )

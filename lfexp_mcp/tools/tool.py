@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Annotated, Any, cast, get_args
 
 import anyio
+from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -15,10 +16,11 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, WithJsonSchema, create_model
 
-from lfexp_mcp.answers.base import Answer, ErrorAnswer, ErrorDetail
+from lfexp_mcp.answers.base import Answer, ChartedAnswer, ErrorAnswer, ErrorDetail
 from lfexp_mcp.errors import CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
+from lfexp_mcp.tools.pages import PAGE_META, page_of
 
 MIN_LIMIT_S = 45.0
 """What a call may take that is given no longer wait."""
@@ -130,7 +132,7 @@ class ExperimentTool(Tool):
             again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
             return error_result(not_in_time(limit, again))
         has_room = arguments.get("detail") == "full" or arguments.get(self.whole_by or "") is not None
-        result = answer_result(answer, has_room=has_room)
+        result = answer_result(answer, has_room=has_room, with_page=client_supports_apps(context))
         return self.fn_metadata.convert_result(result) if convert_result else result
 
     def _corrected(self, error: LfexpError, arguments: Mapping[str, JsonValue]) -> Iterator[NextStep]:
@@ -165,19 +167,23 @@ def _replaced(value: JsonValue, name: str | None, right: str) -> JsonValue:
     return right if value == name else value
 
 
-def answer_result(answer: Answer, *, has_room: bool = False) -> CallToolResult:
+def answer_result(answer: Answer, *, has_room: bool = False, with_page: bool = False) -> CallToolResult:
     """Make the result of a call.
 
     Args:
         answer: What the tool returned.
         has_room: Whether the caller asked for long texts.
+        with_page: Whether the client shows pages.
     """
     from lfexp_mcp.reports.answers import report_text
     from lfexp_mcp.services.answer_size import MAX_STRUCTURED_TOKENS, truncate_answer
 
     # Services keep to it by pages; what stands beside those can be of any size, too.
     answer = truncate_answer(answer, MAX_STRUCTURED_TOKENS["full" if has_room else "summary"])
-    return _result(report_text(answer), answer)
+    result = _result(report_text(answer), answer)
+    if with_page and isinstance(answer, ChartedAnswer):
+        result.meta = {PAGE_META: page_of(answer)}
+    return result
 
 
 def error_result(error: LfexpError) -> CallToolResult:

@@ -1,7 +1,9 @@
 """Each command of the shell, against a real store."""
 
 import json
+import re
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -17,7 +19,9 @@ from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.reports.untrusted import is_safe
+from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.store.process import stop_store
+from lfexp_mcp.tools.pages import page_address
 from tests.cli.conftest import TASK, Compared, Ran, Shell
 
 
@@ -128,6 +132,62 @@ def test_markdown_is_a_table_without_commands(shell: Shell, compared: Compared) 
     ran = _compare(shell, compared, "--output", "markdown")
     assert "| run | score | verdict |" in ran.out
     assert "Next" not in ran.out
+
+
+def test_a_page_of_a_comparison_is_printed_and_the_gate_decides(shell: Shell, compared: Compared) -> None:
+    ran = _compare(shell, compared, "--output", "html", "--fail-if", "right<0.8")
+    assert ran.code == 1
+    assert ran.out.startswith("<!doctype html>")
+    assert "<strong>Gate</strong> FAILED (1 checks)" in ran.out
+    assert ">9/3/0</td>" in ran.out
+
+
+def test_a_report_is_written_for_its_user_alone_and_replaces_nothing_unasked(
+    shell: Shell, compared: Compared, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "report.html", tmp_path / "other"
+    of = ("report", "--dataset", compared.dataset, "--runs")
+    ran = shell(*of, *compared.runs, "--output", str(file))
+    assert (ran.code, ran.out) == (0, "")
+    assert str(file) in ran.err
+    first = file.read_text(encoding="utf-8")
+    assert "upper against echo" in first
+    if sys.platform != "win32":
+        assert file.stat().st_mode & 0o777 == 0o600
+    refused = shell(*of, "upper", "--output", str(file))
+    assert (refused.code, file.read_text(encoding="utf-8")) == (2, first)
+    assert "--overwrite" in refused.err
+    other.write_text("mine", encoding="utf-8")
+    file.unlink()
+    file.symlink_to(other)
+    assert shell(*of, "upper", "--output", str(file)).code == 2
+    assert shell(*of, "upper", "--output", str(file), "--overwrite").code == 0
+    assert '<h1 dir="auto">upper</h1>' in file.read_text(encoding="utf-8")
+    assert other.read_text(encoding="utf-8") == "mine", "a link is replaced, not followed"
+    assert sorted(tmp_path.iterdir()) == [other, file], "no draft is left"
+
+
+@pytest.mark.parametrize("output", ["", " ", "folder", "nowhere/report.html", "report.html ", "x" * 300])
+def test_what_cannot_be_written_is_refused_and_leaves_nothing(
+    shell: Shell, compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    ran = shell("report", "--dataset", compared.dataset, "--runs", "upper", "--output", output)
+    assert (ran.code, ran.out) == (2, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_report_is_asked_for_by_names_or_by_the_address_of_an_answer(shell: Shell, compared: Compared) -> None:
+    address = page_address(CompareRequest(dataset=compared.dataset, runs=["echo", "upper"], score_name="right"))
+    assert address is not None
+    by_address = shell("report", address, "--output", "-")
+    assert by_address.code == 0
+    by_names = shell("report", "--dataset", compared.dataset, "--runs", *compared.runs, "--output", "-")
+    rows = [re.findall("<tr.*?</tr>", ran.out, flags=re.DOTALL) for ran in (by_address, by_names)]
+    assert rows[0] == rows[1] != []
+    for wrong in (("langfuse://datasets/x",), (address, "--dataset", "x"), ("--runs", "a"), ("--dataset", "x")):
+        assert shell("report", *wrong, "--output", "-").code == 2
 
 
 class _Strict(BaseModel):

@@ -34,7 +34,7 @@ from tests.waiting import PATIENCE_S
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 READING = [definition.name for definition in TOOLS if definition.reads]
-FORMATS = ("text", "markdown", "junit", "result-json")
+FORMATS = ("text", "markdown", "html", "junit", "result-json")
 FIGURES = ("377713", "777777", "777,777", "771.7")
 """Values that only held-out items have."""
 
@@ -174,7 +174,9 @@ async def test_no_resource_completion_or_prompt_shows_a_held_out_item(world: Wor
     client, twin = world.caller.client, Twin(world)
     names = [DATASET, world.held_ids[0], f"{DATASET}%2Fitems%2F{world.held_ids[0]}"]
     paths = ["", *(f"/{name}" for name in names)]
-    paths += [f"/{name}/runs/{run}" for name in names for run in ("old", "foreign", "new", *names[1:])]
+    runs = ("old", "foreign", "new", *names[1:])
+    paths += [f"/{name}/runs/{run}{page}" for name in names for run in runs for page in ("", "/analysis")]
+    paths += [f"/{name}/comparison/old,{run}" for name in names for run in runs[1:]]
     for kind in ("datasets", "judges"):
         for path in paths:
             said = unknown = await _read(client, f"langfuse://{kind}{path}")
@@ -226,13 +228,14 @@ async def test_no_command_of_the_shell_shows_a_held_out_item(
         *(("get-run", *on, "--run-name", "old", "--item-id", each) for each in (world.held_ids[0], world.traces[0])),
         *(("compare", *on, "--runs", "old", "foreign", "new", "--output", each) for each in FORMATS),
         ("analyze", *on, "--run-name", "foreign", "--show-failures"),
+        ("report", *on, "--runs", "foreign", "--output", "-"),
         ("comments", *on),
         ("comments",),
         ("dataset", "list"),
         ("dataset", "show", *on),
     ]
     for command in commands:
-        for arguments in (command, (*command, "--json")):
+        for arguments in (command,) if command[0] == "report" else (command, (*command, "--json")):
             said = unknown = await _run(capfd, arguments)
             if (asked := [twin(each) for each in arguments]) != [*arguments]:
                 unknown = await _run(capfd, asked)

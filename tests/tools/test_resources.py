@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Literal
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 from mcp import Client, MCPError
+from mcp.client import advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, TextResourceContents
 from pydantic import JsonValue
 
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools import tool
+from lfexp_mcp.tools.pages import PAGE_META, VIEW
+from lfexp_mcp.tools.resources import JSON
 from lfexp_mcp.tools.server import build_server
 from tests.services.recording import Recorded, record_run
-from tests.tools.conftest import Caller, WriteScript
+from tests.tools.conftest import Caller, WriteScript, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +48,7 @@ ODD_NAMES = (
 async def _read(client: Client, uri: str) -> dict[str, JsonValue]:
     (content,) = (await client.read_resource(uri)).contents
     assert isinstance(content, TextResourceContents)
-    assert content.mime_type == "application/json"
+    assert content.mime_type == JSON
     value = json.loads(content.text)
     assert isinstance(value, dict)
     return value
@@ -61,7 +66,9 @@ async def alone(request: pytest.FixtureRequest, own_store: Settings) -> AsyncIte
 
 
 async def test_what_is_listed_can_be_read_from_nothing_to_a_run(alone: Client, write_script: WriteScript) -> None:
-    for resource in (await alone.list_resources()).resources:
+    listed = (await alone.list_resources()).resources
+    assert {resource.mime_type for resource in listed} == {JSON, APP_MIME_TYPE}
+    for resource in (resource for resource in listed if resource.mime_type == JSON):
         assert (await _read(alone, resource.uri))["total"] == 0
     caller = Caller(alone)
     await caller.answer("create_dataset", name="my questions", items=[{"id": "i", "input": "a"}])
@@ -72,6 +79,7 @@ async def test_what_is_listed_can_be_read_from_nothing_to_a_run(alone: Client, w
     read = {
         template.uri_template: await _read(alone, template.uri_template.format(**values))
         for template in (await alone.list_resource_templates()).resource_templates
+        if template.mime_type == JSON
         for values in [{"name": "judge-tone" if template.name == "judge" else "my%20questions", "run": "r%201"}]
     }
     assert read["langfuse://datasets/{name}"] == await caller.answer("get_dataset", dataset="my questions")
@@ -124,6 +132,10 @@ async def test_a_version_of_a_judge_is_named_as_a_run_names_it(caller: Caller) -
         ("langfuse://datasets/..", ".."),
         ("langfuse://datasets/" + "x" * 20_000, "too long"),
         ("langfuse://judges/judge-nowhere", "create_judge"),
+        ("langfuse://datasets/a/runs/b/analysis?wrong=1", "wrong"),
+        ("langfuse://datasets/nowhere/comparison/a,b", "create_dataset"),
+        ("langfuse://datasets/a/comparison/a", "runs"),
+        ("ui://lfexp-mcp/other", "langfuse://datasets"),
     ],
 )
 async def test_what_is_not_there_is_refused_with_a_hint(caller: Caller, uri: str, hint: str) -> None:
@@ -132,6 +144,51 @@ async def test_what_is_not_there_is_refused_with_a_hint(caller: Caller, uri: str
     assert refused.value.error.code == INVALID_PARAMS
     assert hint in refused.value.error.message
     assert len(refused.value.error.message) < 10_000
+
+
+async def test_a_client_without_apps_gets_the_address_of_a_page_and_can_read_it(
+    caller: Caller, workspace: Workspace
+) -> None:
+    dataset = await workspace.gateway.datasets.upsert(f"page,of/{uuid4().hex}")
+    for name in ("a,b", "c/d"):
+        await record_run(workspace, dataset, name, [Recorded(f"i{n}", scores={"s": n / 9}) for n in range(9)])
+    compared = await caller.result("compare_runs", dataset=dataset.name, runs=["a,b", "c/d"], min_delta=0.02)
+    analyzed = await caller.result("analyze_run", dataset=dataset.name, run_name="c/d")
+    for result, title in ((compared, "c/d against a,b"), (analyzed, "c/d")):
+        assert result.meta is None or PAGE_META not in result.meta
+        address = (result.structured_content or {})["page"]
+        assert f"Charts for people: {address}" in text_of(result)
+        (content,) = (await caller.client.read_resource(address)).contents
+        assert isinstance(content, TextResourceContents)
+        assert content.mime_type == "text/html"
+        assert f"<title>{title}</title>" in content.text
+        assert "langfuse://" not in content.text, "a page does not name itself"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_client_with_apps_gets_the_page_beside_what_models_see(
+    settings: Settings, workspace: Workspace, mode: Literal["auto", "legacy"]
+) -> None:
+    dataset = await workspace.gateway.datasets.upsert(f"apps {mode}")
+    await record_run(workspace, dataset, "r", [Recorded("i", scores={"s": 1.0})])
+    apps = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
+    async with Client(build_server(settings), mode=mode, extensions=[apps]) as client:
+        # The protocol of 2025 has no field in which a server declares extensions.
+        assert client.server_capabilities.extensions == ({EXTENSION_ID: {}} if mode == "auto" else None)
+        result = await client.call_tool("analyze_run", {"dataset": dataset.name, "run_name": "r"})
+    assert result.meta is not None
+    assert result.meta[PAGE_META].startswith("<!doctype html>")
+    assert "<!doctype" not in json.dumps([result.structured_content, text_of(result)])
+
+
+async def test_the_view_of_mcp_apps_is_declared_by_its_tools(caller: Caller) -> None:
+    tools = {tool.name: tool.meta for tool in (await caller.client.list_tools()).tools}
+    assert {name for name, meta in tools.items() if meta == {"ui": {"resourceUri": VIEW}}} == {
+        "compare_runs",
+        "analyze_run",
+    }
+    (content,) = (await caller.client.read_resource(VIEW)).contents
+    assert content.mime_type == APP_MIME_TYPE
 
 
 async def test_an_unknown_run_of_a_known_dataset_is_refused(caller: Caller) -> None:
