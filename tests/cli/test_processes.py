@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from mcp.types import TextResourceContents
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.tools.registry import TOOLS
 from tests.cli.conftest import Shell
+from tests.serving import command, free_port
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
@@ -34,22 +34,6 @@ def task(*, item, **kwargs):
 """
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C for one process there")
-
-
-@contextmanager
-def command(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "lfexp_mcp", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        env={**os.environ, **environment},
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def _lingering_run(shell: Shell, tmp_path: Path, seconds: float) -> tuple[str, ...]:
@@ -140,19 +124,12 @@ def _read_terminal(main: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 
 @pytest.mark.anyio
 async def test_http_without_a_token_is_served_only_where_that_is_said(shell_environment: dict[str, str]) -> None:
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     with command(shell_environment, "serve", "--http", "--port", str(port), "--no-auth") as process:
         assert process.stderr is not None
@@ -174,7 +151,7 @@ async def test_http_without_a_token_is_served_only_where_that_is_said(shell_envi
 @pytest.mark.anyio
 @pytest.mark.parametrize("known", ["", "a-token-of-this-test"])
 async def test_http_asks_for_a_token_and_prints_the_one_it_made(shell_environment: dict[str, str], known: str) -> None:
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     environment = shell_environment | {"LFEXP_HTTP_TOKEN": known}
     with command(environment, "serve", "--http", "--port", str(port)) as process:
