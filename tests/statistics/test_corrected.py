@@ -15,9 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import statsmodels.api as sm
-from scipy.stats import norm
-from scipy.stats import t as student
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import beta
 
 from lfexp_mcp.statistics.corrected import MIN_LABELS, CorrectedMean, correct_delta, correct_mean
 from lfexp_mcp.statistics.distribution import mean_interval
@@ -118,11 +116,26 @@ def test_equal_labels_of_a_judge_that_tells_nothing_are_as_sure_as_they_are_alon
     assert found.interval == pytest.approx(alone, abs=0.006)
 
 
-def test_without_a_use_of_the_judge_the_interval_is_wilsons_at_the_level_of_students_t() -> None:
-    found = corrected(results_of([(None, 1.0)] * 30 + [(None, 0.0)] * 20, [None] * 200))
-    theirs = proportion_confint(30, 50, alpha=2 * norm.sf(student.ppf(0.975, 48)), method="wilson")
-    assert found.mean == pytest.approx(0.6)
-    assert found.interval == pytest.approx(theirs, abs=1e-6)
+@pytest.mark.parametrize("passes", [0, 1, 30, 48, 50])
+def test_without_a_use_of_the_judge_the_interval_is_about_jeffreys_of_the_labels_with_one_more_of_each(
+    passes: int,
+) -> None:
+    found = corrected(results_of([(None, 1.0)] * passes + [(None, 0.0)] * (50 - passes), [None] * 200))
+    low, high = beta.interval(0.95, passes + 1, 51 - passes)
+    assert found.mean == pytest.approx(passes / 50)
+    assert found.interval == pytest.approx((min(low, found.mean), max(high, found.mean)), abs=0.006)
+
+
+def test_the_interval_is_that_of_the_posterior_of_a_proportion_for_each_verdict_of_the_judge() -> None:
+    found = corrected(
+        results_of(
+            [(1.0, 1.0)] * 80 + [(1.0, 0.0)] * 4 + [(0.0, 0.0)] * 14 + [(0.0, 1.0)] * 2, [1.0] * 330 + [0.0] * 70
+        )
+    )
+    rng = np.random.default_rng(3)
+    judged = rng.beta(414.5, 86.5, 400_000)
+    means = judged * rng.beta(80.5, 4.5, 400_000) + (1 - judged) * rng.beta(2.5, 14.5, 400_000)
+    assert found.interval == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.003)
 
 
 def test_a_biased_judge_is_corrected_and_one_that_agrees_narrows() -> None:
@@ -149,7 +162,7 @@ def test_a_mean_that_would_lie_beyond_the_scale_is_its_end_with_an_interval() ->
 def test_all_results_labelled_leave_the_mean_of_the_labels() -> None:
     found = corrected(results_of([(1.0, 1.0)] * 300 + [(0.0, 1.0)] * 100 + [(1.0, 0.0)] * 100, []))
     assert found.mean == pytest.approx(0.8)
-    assert found.interval == pytest.approx(wilson(400, 500), abs=5e-4)
+    assert found.interval == pytest.approx(wilson(400, 500), abs=1e-3)
 
 
 def test_results_that_the_judge_did_not_score_count_as_its_average() -> None:

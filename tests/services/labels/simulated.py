@@ -78,6 +78,17 @@ def tenths(mean: float, noise: float, bias: float = 0.05) -> Population:
     return draw
 
 
+def graded(rate: float, noise: float) -> Population:
+    """People who pass a share of the results, and a judge who gives tenths for how good they are."""
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[Floats, Floats]:
+        quality = rng.random(n)
+        judge = np.clip(quality + rng.normal(0, noise, n), 0, 1)
+        return (quality >= 1 - rate) * np.float64(1), np.round(judge, 1)
+
+    return draw
+
+
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """How often intervals hold the truth, and how wide they are."""
