@@ -15,6 +15,8 @@ from lfexp_mcp.model import NextStep
 
 DONE = 0
 WRONG = 2
+READER_GONE = 141
+"""As shells say of a program that SIGPIPE ended."""
 
 app = typer.Typer(
     name="lfexp-mcp",
@@ -66,7 +68,8 @@ def run_command(arguments: Sequence[str]) -> int:
         arguments: The command line after `lfexp-mcp`.
 
     Returns:
-        0 done, 1 a gate failed or the run did not complete, 2 wrong usage or an error, 130 interrupted.
+        0 done, 1 a gate failed or the run did not complete, 2 wrong usage or an error, 130 interrupted, 141 the reader
+        of the output has gone.
     """
     _write_utf8()
     try:
@@ -77,9 +80,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except LfexpError as error:
         return _complain(str(error), error.next)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `| head`.
+        # The reader of our output has gone, as in `| head`. Not 0, since a gate may not have been told.
         sys.stdout = None
-        return DONE
+        return READER_GONE
     except Exception as error:  # noqa: BLE001
         return _complain(f"A defect of lfexp-mcp, please report it: {type(error).__name__}: {error}")
     return code if isinstance(code, int) else DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import anyio
 import typer
@@ -15,8 +15,9 @@ from lfexp_mcp.cli.output import print_answer, print_note, write_line
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import new_file, write_private
 from lfexp_mcp.reports.answers import report_of
-from lfexp_mcp.reports.comparison_formats import junit, result_json
-from lfexp_mcp.reports.layout import markdown
+from lfexp_mcp.reports.comment import comparison_comment
+from lfexp_mcp.reports.comparison_formats import github_commands, junit, result_json
+from lfexp_mcp.reports.layout import plain
 from lfexp_mcp.reports.untrusted import escaped_json
 from lfexp_mcp.services.experiments.recordings import RecordedRunRequest
 from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
@@ -34,10 +35,12 @@ from lfexp_mcp.settings import load_settings
 from lfexp_mcp.tools.pages import ROWS, PageRequest, page_of, page_request, read_charted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lfexp_mcp.answers.comparison import Comparison
     from lfexp_mcp.services.workspace import Workspace
 
-OutputFormat = Literal["text", "json", "markdown", "html", "junit", "result-json"]
+OutputFormat = Literal["text", "json", "markdown", "html", "junit", "github", "result-json"]
 
 T = TypeVar("T")
 
@@ -134,14 +137,24 @@ def compare(
     output: Annotated[
         OutputFormat, typer.Option("--output", help="Format; `result-json` is that of Langfuse's GitHub action.")
     ] = "text",
+    write: Annotated[
+        list[str] | None, typer.Option("--write", help="Further forms, into files: `junit=junit.xml`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare runs of a dataset item by item, with intervals and verdicts. Exits with 1 if --fail-if holds."""
     from lfexp_mcp.services.comparison.compare import compare_runs
 
+    files = [_output_file(each) for each in write or ()]
+
     async def compare_and_print(workspace: Workspace) -> Comparison:
         comparison = await compare_runs(workspace, request)
-        await _print_comparison(workspace, comparison, "json" if as_json else output)
+        for form, file in files:
+            write_private(file, await _render(workspace, comparison, form) + "\n", "--write")
+        if output == "text" and not as_json:
+            print_answer(comparison, as_json=False)
+        else:
+            write_line(await _render(workspace, comparison, "json" if as_json else output))
         return comparison
 
     comparison = in_workspace(compare_and_print)
@@ -149,21 +162,34 @@ def compare(
         raise typer.Exit(1)
 
 
-async def _print_comparison(workspace: Workspace, comparison: Comparison, output: OutputFormat) -> None:
-    if output == "junit":
-        write_line(junit(comparison))
-    elif output == "markdown":
-        write_line(markdown(report_of(comparison)))
-    elif output == "html":
-        write_line(page_of(comparison))
-    elif output == "result-json":
-        from lfexp_mcp.services.runs.read_run import read_run
+def _output_file(argument: str) -> tuple[OutputFormat, Path]:
+    """Read a value of `--write`, before there is anything to write: what cannot be a file is wrong usage."""
+    name, _, path = argument.partition("=")
+    form = next((known for known in get_args(OutputFormat) if known == name), None)
+    if form is None:
+        raise UsageError(f"--write {argument!r} names no format and file. Pass such as `junit=junit.xml`.")
+    return form, new_file(path, "--write", overwrite=True)
 
-        records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
-        document = result_json(comparison, records)
-        write_line(escaped_json(json.dumps(document, ensure_ascii=False, indent=2)))
-    else:
-        print_answer(comparison, as_json=output == "json")
+
+async def _render(workspace: Workspace, comparison: Comparison, output: OutputFormat) -> str:
+    match output:
+        case "text":
+            return plain(report_of(comparison))
+        case "json":
+            return escaped_json(comparison.model_dump_json(indent=2))
+        case "html":
+            return page_of(comparison)
+        case "markdown":
+            return comparison_comment(comparison)
+        case "junit":
+            return junit(comparison)
+        case "github":
+            return github_commands(comparison)
+        case "result-json":
+            from lfexp_mcp.services.runs.read_run import read_run
+
+            records = [await read_run(workspace, comparison.dataset, run.run) for run in comparison.runs]
+            return escaped_json(json.dumps(result_json(comparison, records), ensure_ascii=False, indent=2))
 
 
 @command

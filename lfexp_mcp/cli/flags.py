@@ -15,7 +15,7 @@ from lfexp_mcp.services.requests import Request, build
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the model that the MCP tool returns.")]
 
-LIST_FLAGS = frozenset({"--judges", "--evaluators", "--runs", "--fail-if", "--trace-ids", "--labels"})
+LIST_FLAGS = frozenset({"--judges", "--evaluators", "--runs", "--fail-if", "--trace-ids", "--labels", "--write"})
 """Flags that take several values after one another."""
 
 

@@ -46,7 +46,7 @@ def comparison_report(answer: Comparison) -> Report:
                 for score in answer.scores
                 if score.corrected is not None
             ),
-            _figures(answer),
+            figures(answer),
             *(contrast.summary for contrast in answer.contrasts),
             *(block for changes in answer.changes if changes.items for block in _changes(changes, answer.pass_mark)),
             *((answer.notice,) if answer.changes else ()),
@@ -122,7 +122,8 @@ def _deltas(scores: Sequence[ScoreComparison]) -> Chart:
     return Chart("delta with its interval", strips, place=3, note=note)
 
 
-def _figures(answer: Comparison) -> Table:
+def figures(answer: Comparison) -> Table:
+    """Show each run as a whole."""
     rows = [
         (
             Cell(run.run + (" (baseline)" if run.run == answer.baseline else ""), link=run.url),

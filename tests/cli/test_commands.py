@@ -122,7 +122,7 @@ def test_junit_tells_ci_what_failed_and_every_value_checked(shell: Shell, compar
     assert ran.code == 1
     suites = ET.fromstring(ran.out)
     (suite,) = suites
-    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "0")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["right<0.8"]
     (passed,) = [case for case in suite if case.get("name") == "right<0.5"]
     assert "canonical 0-1" in (passed.findtext("system-out") or "")
@@ -130,6 +130,7 @@ def test_junit_tells_ci_what_failed_and_every_value_checked(shell: Shell, compar
 
 def test_markdown_is_a_table_without_commands(shell: Shell, compared: Compared) -> None:
     ran = _compare(shell, compared, "--output", "markdown")
+    assert ran.out.startswith("<!-- lfexp-mcp:")
     assert "| run | score | verdict |" in ran.out
     assert "Next" not in ran.out
 
@@ -188,6 +189,47 @@ def test_a_report_is_asked_for_by_names_or_by_the_address_of_an_answer(shell: Sh
     assert rows[0] == rows[1] != []
     for wrong in (("langfuse://datasets/x",), (address, "--dataset", "x"), ("--runs", "a"), ("--dataset", "x")):
         assert shell("report", *wrong, "--output", "-").code == 2
+
+
+def test_all_forms_are_written_by_one_comparison_and_the_gate_decides_the_exit_code(
+    shell: Shell, compared: Compared, tmp_path: Path
+) -> None:
+    files = {form: tmp_path / f"a.{form}" for form in ("json", "markdown", "junit", "github", "text", "result-json")}
+    ran = _compare(
+        shell, compared, "--fail-if", "right<0.8", "--write", *(f"{form}={file}" for form, file in files.items())
+    )
+    written = {form: file.read_text(encoding="utf-8") for form, file in files.items()}
+    assert ran.code == 1
+    assert "Gate: FAILED" in ran.out
+    assert Comparison.model_validate_json(written["json"]).gate is not None
+    assert "Gate FAILED, 1 of 1 condition not met" in written["markdown"]
+    assert ET.fromstring(written["junit"]).get("failures") == "1"
+    assert written["github"].startswith("::error title=Gate%3A right<0.8::")
+    assert "Gate: FAILED" in written["text"]
+    assert json.loads(written["result-json"])["schema_version"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--fail-if", ""), 2, "is not a condition"),
+        (("--fail-if", "right<8"), 2, "4/5"),
+        (("--fail-if", "rihgt<0.8"), 2, "no run has a score"),
+        (("--fail-if", "right<0.1", "right<"), 2, "is not a condition"),
+        (("--baseline", "never-run", "--fail-if", "worse"), 2, "never-run"),
+        (("--write", "junit"), 2, "--write"),
+        (("--write", "junit=/nowhere/at/all.xml"), 2, "no file in a folder"),
+        (("--fail-if", "right<0.1", "right<0.8", "right.delta<0"), 1, ""),
+        (("--fail-if", "right<0.75"), 0, ""),
+        (("--fail-if", "right>0.75"), 0, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_a_gate_cannot_be_is_wrong_usage_and_not_a_gate_that_failed(
+    shell: Shell, compared: Compared, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = _compare(shell, compared, *arguments)
+    assert (ran.code, said in ran.err) == (code, True)
 
 
 class _Strict(BaseModel):

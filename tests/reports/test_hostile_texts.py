@@ -122,8 +122,13 @@ def test_junit() -> None:
         root = ET.fromstring(junit(comparison))
         texts = [value for each in root.iter() for value in (*each.attrib.values(), (each.text or "").strip())]
         assert all(is_safe(text) and "[[ATTACHMENT" not in text for text in texts)
-        assert {each.tag for each in root.iter()} <= {"testsuites", "testsuite", "testcase", "failure", "system-out"}
         for suite in root:
+            assert {each.tag for each in suite} == {"properties", "testcase"}
+            assert {each.tag for case in suite.findall("testcase") for each in case} <= {
+                "failure",
+                "error",
+                "system-out",
+            }
             assert int(suite.attrib["tests"]) == len(suite.findall("testcase"))
 
 

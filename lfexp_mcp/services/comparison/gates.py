@@ -126,7 +126,9 @@ def _check_threshold(condition: Threshold, run: GateInput) -> GateCheck:
     failed = _COMPARE[condition.comparator](rounded, round(limit.value, COMPARED_DECIMALS))
     relation = f"is {condition.comparator}" if failed else f"is not {condition.comparator}"
     own = _own_value(condition, canonical, scale)
-    message = f"{what} {rounded:.4f} {relation} {limit.value:g} ({unit}{own}), over {missing.share}."
+    # Rounded to the limit, a value would not differ from it.
+    shown = f"{rounded:.4f}" if round(rounded, 4) != round(limit.value, 4) else f"{rounded:.{COMPARED_DECIMALS}g}"
+    message = f"{what} {shown} {relation} {limit.value:g} ({unit}{own}), over {missing.share}."
     return _checked(condition, run, "failed" if failed else "passed", message, value, unit)
 
 
