@@ -1,11 +1,15 @@
 """Workers that are forked from a process which has done their imports, so that a test's run starts in no time.
 
 Imports are most of what a worker's start costs, and all tests together start hundreds. A forked worker is a process,
-with a session, pipes, an environment and a folder of its own, and runs the very same entry; only its imports are
-shared. Workers are spawned as in production where a test wants another interpreter or environment, in processes that
-tests start (the server over stdio, the shell), on systems other than Linux, and with `LFEXP_TEST_SPAWN=1`.
+with a session, pipes, an environment and a folder of its own, and runs the very same entry. Shared is what is the same
+in all of them: imports, the schemas of events, certificates. It ends as an interpreter does, but leaves it to the
+system to free its memory. Workers are spawned as in production where a test wants another interpreter or environment,
+in processes that tests start (the server over stdio, the shell), on systems other than Linux, and with
+`LFEXP_TEST_SPAWN=1`.
 """
 
+import atexit
+import functools
 import gc
 import json
 import os
@@ -15,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,15 +209,28 @@ def become_worker(order: Order) -> None:
     os.close(listener)
     sys.argv = [""]
     runpy.run_module("lfexp_mcp.worker", run_name="__main__", alter_sys=True)
+    # What the interpreter does at its end. To free what it imported would copy that first, and take as long as a run.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main() -> None:
     """Import what a worker imports, and be forked."""
+    import httpx
+
     import lfexp_mcp.judges.providers.anthropic
     import lfexp_mcp.judges.providers.openai
-    import lfexp_mcp.worker.sdk
-    import lfexp_mcp.worker.session  # noqa: F401 - workers find them imported
+    import lfexp_mcp.worker.sdk  # noqa: F401 - workers find them imported
+    from lfexp_mcp.worker.session import prepare
 
+    prepare()
+    # Each HTTP client loads all certificates, which takes as long as a short run.
+    vars(httpx._transports.default)["create_ssl_context"] = functools.cache(httpx.create_ssl_context)
+    httpx.Client().close()
+    sys.path_importer_cache.clear()
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -116,11 +116,20 @@ class JournalWriter:
         )
 
 
+def prepare_encoding() -> None:
+    """Build what encodes events, which otherwise the first event of each kind waits for."""
+    for kind in get_args(get_args(Event)[0]):
+        _adapter(kind)
+
+
 def _encode(event: Event) -> bytes:
-    kind = type(event)
+    return _adapter(type(event)).dump_json(event)
+
+
+def _adapter(kind: type[Event]) -> TypeAdapter[Event]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind].dump_json(event)
+    return _ADAPTERS[kind]
 
 
 class JournalReader:

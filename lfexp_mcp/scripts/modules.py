@@ -29,6 +29,8 @@ _SCRIPTS = Path(__file__).parent
 loaded_sources: dict[str, tuple[Path, bytes]] = {}
 """File and source of each module of the user's that was imported, as it was compiled."""
 _kept: dict[Path, Path] = {}
+_scripts: dict[Path, ModuleType] = {}
+"""By their files."""
 
 
 class _SourceLoader(SourceFileLoader):
@@ -82,9 +84,9 @@ def load_module(path: Path, kind: ScriptKind) -> ModuleType:
             f"There is no {kind} script {str(path)!r} (looked at {file}). "
             f"Give its absolute path, or one relative to {Path.cwd()}."
         )
-    # A package may have put an object without attributes in a module's place.
-    loaded = (m for m in list(sys.modules.values()) if getattr(m, "__dict__", {}).get("__lfexp_script__") == file)
-    return next(loaded, None) or _import(file, kind)
+    loaded = _scripts.get(file)
+    is_registered = loaded is not None and sys.modules.get(loaded.__name__) is loaded
+    return loaded if loaded is not None and is_registered else _import(file, kind)
 
 
 def describe_failure(failure: BaseException) -> str:
@@ -113,7 +115,7 @@ def _import(path: Path, kind: ScriptKind) -> ModuleType:
     except BaseException as failure:  # noqa: BLE001 - the user's script may raise anything, `SystemExit` included
         del sys.modules[name]
         raise ScriptError(f"The {kind} script {path} failed on import:\n{describe_failure(failure)}") from None
-    module.__dict__["__lfexp_script__"] = path
+    _scripts[path] = module
     return module
 
 

@@ -18,12 +18,13 @@ def main() -> None:
     """Serve one command from standard input."""
     speaker = os.fdopen(os.dup(1), "wb", buffering=0)
 
-    # These imports take most of a worker's start; a spare worker has done them when its command comes.
+    # All this takes most of a worker's start; a spare worker has done it when its command comes.
     from lfexp_mcp.worker.isolation import close_input
     from lfexp_mcp.worker.sdk import Sdk
-    from lfexp_mcp.worker.session import carry_out
+    from lfexp_mcp.worker.session import carry_out, prepare
 
     sdk = Sdk()
+    prepare()
 
     # Not before, since a worker has to respond to a command immediately.
     speaker.write(Hello(version=__version__).model_dump_json().encode() + b"\n")

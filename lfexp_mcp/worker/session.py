@@ -7,8 +7,10 @@ from pathlib import Path
 import anyio
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, WorkerError
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.events import Event, RunEnded, Warned, WorkerLoading
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import prepare_encoding
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
 from lfexp_mcp.worker.isolation import run_in_thread
 from lfexp_mcp.worker.loading import load_run
@@ -17,6 +19,12 @@ from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import deliver
 
 NOT_BEGUN = "It was to begin together with other runs, which did not all load."
+
+
+def prepare() -> None:
+    """Build the schemas that a run needs; a spare worker has them when its command comes."""
+    RunSpec.model_rebuild()
+    prepare_encoding()
 
 
 def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk, may_begin: Callable[[], bool]) -> None:

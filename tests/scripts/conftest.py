@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lfexp_mcp.scripts import modules
+
 WriteScript = Callable[..., Path]
 
 
@@ -21,5 +23,5 @@ def write_script(tmp_path: Path) -> Iterator[WriteScript]:
 
     yield write
     for name in set(sys.modules) - before:
-        if vars(sys.modules[name]).get("__lfexp_script__"):
+        if sys.modules[name] in modules._scripts.values():
             del sys.modules[name]
