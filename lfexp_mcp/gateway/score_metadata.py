@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -41,7 +42,13 @@ def with_maker(metadata: Mapping[str, JsonValue], maker: ScoreMaker) -> dict[str
     """Add a maker to the metadata of a score; makers other than our judges and scripts are left out."""
     if not isinstance(maker, RUN_MAKERS):
         return dict(metadata)
-    return {**metadata, METADATA_KEY: _MAKER.dump_json(maker, exclude_none=True).decode()}
+    return {**metadata, METADATA_KEY: _written(maker)}
+
+
+@lru_cache(maxsize=256)
+def _written(maker: RunMaker) -> str:
+    """A maker as JSON; the same one makes many scores."""
+    return _MAKER.dump_json(maker, exclude_none=True).decode()
 
 
 def split_maker(metadata: Mapping[str, JsonValue], source: ScoreSource) -> tuple[ScoreMaker, dict[str, JsonValue]]:

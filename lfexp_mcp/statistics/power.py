@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -111,13 +112,21 @@ def _rejected(most: int, gain: float, alpha: float) -> "npt.NDArray[np.float64]"
     import numpy as np
     from scipy.stats import binom
 
-    discordant = np.arange(most + 1)
+    critical = _critical(2 ** math.ceil(math.log2(most + 1)), alpha)[: most + 1]
+    return np.asarray(binom.cdf(critical, np.arange(most + 1), 1 - gain), dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def _critical(size: int, alpha: float) -> "npt.NDArray[np.float64]":
+    """The most pairs of the rarer kind with which McNemar's test rejects, per number of discordant pairs from 0."""
+    import numpy as np
+    from scipy.stats import binom
+
+    discordant = np.arange(size)
     fewer = binom.ppf(alpha / 2, discordant, 0.5)
     p = 2 * binom.cdf(fewer, discordant, 0.5)
     p -= np.where(discordant >= MIN_MID_P_PAIRS, binom.pmf(fewer, discordant, 0.5), 0.0)
-    # The most pairs of the rarer kind with which the test still rejects.
-    critical = np.where(p <= alpha, fewer, fewer - 1)
-    return np.asarray(binom.cdf(critical, discordant, 1 - gain), dtype=np.float64)
+    return np.where(p <= alpha, fewer, fewer - 1)
 
 
 def _normal_sample_size(effect: float, under_none: float, under_effect: float, alpha: float) -> int:

@@ -1,4 +1,7 @@
-"""Prints the project's figures: `python -m tests.benchmarks [part ...]`, as `PARTS` and `LONG_PARTS` name them."""
+"""Prints the project's figures: `python -m tests.benchmarks [part ...]`, as `PARTS` and `LONG_PARTS` name them.
+
+A part that simulates through the store takes the count of its repetitions: `selection=500`.
+"""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +22,7 @@ from tests.benchmarks import (
     selection,
     simulation,
     startup,
+    stopping,
 )
 from tests.benchmarks.runners import Bench, open_bench
 from tests.benchmarks.table import Row, show
@@ -34,7 +38,7 @@ async def start(_bench: Bench) -> AsyncIterator[Row]:
     )
 
 
-PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
+PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "start": start,
     "sleeping": execution.sleeping,
     "evaluated": execution.evaluated,
@@ -47,10 +51,10 @@ PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "coverage": simulation.coverage,
     "slices": simulation.slices,
     "power": simulation.power,
-    "stopping": simulation.stopping,
+    "stopping": stopping.stopping,
     "correction": correction.correction,
 }
-LONG_PARTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
+LONG_PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "schedules": schedules.schedules,
     "answers": schedules.answers,
     "large": large.large,
@@ -65,9 +69,12 @@ async def main(names: list[str]) -> None:
     """Measure the parts named, or all, and print one table."""
     rows: list[Row] = []
     async with open_bench() as bench:
-        for name in names or PARTS:
-            sys.stderr.write(f"measuring {name} ...\n")
-            rows += [row async for row in (PARTS | LONG_PARTS)[name](bench)]
+        for part in names or PARTS:
+            name, *count = part.split("=")
+            sys.stderr.write(f"measuring {part} ...\n")
+            async for row in (PARTS | LONG_PARTS)[name](bench, *map(int, count)):
+                sys.stderr.write(f"{row.case}: {row.ours}\n")
+                rows.append(row)
     show(rows)
 
 

@@ -10,7 +10,8 @@ from lfexp_mcp.services.confirmation.looks import levels_of, size_of
 from lfexp_mcp.services.confirmation.verdict import decide
 from lfexp_mcp.statistics.paired import compare_pairs
 from tests.benchmarks.runners import Bench
-from tests.benchmarks.selection import SURELY_NOT, VARIANTS, Sampler, Values, judged, pass_fail
+from tests.benchmarks.selection import SURELY_NOT, VARIANTS, Sampler, judged, pass_fail
+from tests.benchmarks.stored import Values
 from tests.benchmarks.table import Row
 from tests.statistics.simulated import run_of
 

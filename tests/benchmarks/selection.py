@@ -2,32 +2,29 @@
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from lfexp_mcp.answers.comparison import ScoreComparison
-from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
-from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.services.workspace import Workspace
 from tests.benchmarks.runners import Bench
+from tests.benchmarks.stored import BEGUN, CHECK, JUDGE, SCORE, StoredLoop, Values, run_name
 from tests.benchmarks.table import Row
-from tests.services.recording import Recorded, make_dataset, record_run
 from tests.statistics.simulated import run_of
 
 VARIANTS = 50
 LOOPS = 300
-STORED_LOOPS = 10
-BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+STORED_LOOPS = 100
+ASK_ALL = 25
+"""Of the loops in the store, one in so many asks about all variants, whatever they look like."""
 SURELY_NOT = 1.0
 """A paired z below this, p 0.3, is not asked about: no verdict is `better` there."""
 
-Values = npt.NDArray[np.float64]
 Sampler = Callable[[np.random.Generator, int, int], Values]
 Baseline = Callable[[Values, int], int]
 """From the values of all runs and the place of one to the place of the run that it is compared with."""
@@ -64,20 +61,33 @@ def lowest(values: Values, run: int) -> int:
     return int(values[:run].mean(axis=1).argmin())
 
 
-async def selection(bench: Bench) -> AsyncIterator[Row]:
-    """Of loops over 50 equal variants, the share that is told `better` at least once."""
+async def selection(bench: Bench, stored: int = STORED_LOOPS) -> AsyncIterator[Row]:
+    """Of loops over 50 equal variants, the share that is told `better` at least once.
+
+    Args:
+        bench: The store.
+        stored: Loops of each kind that go through it; twice as many at 100 items.
+    """
+    for sampler in (pass_fail, judged):
+        for items in (100, 200, 300):
+            yield await _stored(bench, sampler, items, stored * (2 if items == 100 else 1))
     for sampler in (pass_fail, judged):
         for items in (100, 200, 300):
             for baseline in (first, newest, best, lowest):
                 yield _row(sampler, items, baseline, LOOPS)
-    for sampler in (pass_fail, judged):
-        yield await _stored(bench, sampler)
 
 
 def _row(sampler: Sampler, items: int, baseline: Baseline, loops: int) -> Row:
     share, alone = told_better(sampler, items, baseline, loops)
     case = f"{sampler.__name__}, {items} items, baseline {baseline.__name__}, {loops} loops"
-    return Row(case, f"{share:.3f}", f"unadjusted {alone:.2f}", "", "<= 0.05", share <= limit_of(loops))
+    return Row(
+        case,
+        f"{share:.3f} +-{error_of(share, loops):.3f}",
+        f"unadjusted {alone:.2f}",
+        "",
+        "<= 0.05",
+        share <= limit_of(loops),
+    )
 
 
 def told_better(sampler: Sampler, items: int, baseline: Baseline, loops: int) -> tuple[float, float]:
@@ -96,9 +106,15 @@ def limit_of(loops: int) -> float:
     return 0.05 + 3 * math.sqrt(0.05 * 0.95 / loops)
 
 
+def error_of(share: float, loops: int) -> float:
+    """The standard error of a share, at least that of one loop in so many."""
+    share = max(share, 1 / loops)
+    return math.sqrt(share * (1 - share) / loops)
+
+
 def _promising(values: Values, baseline: Baseline) -> Iterator[ScoreComparison]:
     """Compare each variant that looks better than the baseline, as `compare_runs` does."""
-    listed = Candidates(tuple(Candidate(BEGUN + timedelta(minutes=run), _name(run)) for run in range(len(values))))
+    listed = Candidates(tuple(Candidate(BEGUN + timedelta(minutes=run), run_name(run)) for run in range(len(values))))
     home = _scored(values, 0)
     scored: dict[int, ScoredRun] = {0: home}
     for run in range(1, len(values)):
@@ -108,40 +124,57 @@ def _promising(values: Values, baseline: Baseline) -> Iterator[ScoreComparison]:
             continue
         for each in (run, against):
             scored[each] = scored.get(each) or run_of(
-                [{"acc": value} for value in values[each].tolist()], name=_name(each)
+                [{SCORE: value} for value in values[each].tolist()], name=run_name(each)
             )
         ((line,),) = compare_scores(
-            [pair_runs(scored[against], scored[run])], [[]], ["acc"], None, None, listed, {_name(0): home}
+            [pair_runs(scored[against], scored[run])], [[]], [SCORE], None, None, listed, {run_name(0): home}
         )
         yield line
 
 
 def _scored(values: Values, run: int) -> ScoredRun:
-    return run_of([{"acc": value} for value in values[run].tolist()], name=_name(run))
+    return run_of([{SCORE: value} for value in values[run].tolist()], name=run_name(run))
 
 
-def _name(run: int) -> str:
-    return f"v{run:02}"
+async def _stored(bench: Bench, sampler: Sampler, items: int, loops: int) -> Row:
+    """The same from runs in the store, through `compare_runs`."""
+    name = f"selection-{sampler.__name__}-{items}"
+    told = 0
+    async for lines in stored_loops(bench.ws, name, sampler, items, VARIANTS, loops):
+        told += any(line.verdict == "better" for line in lines)
+    share = told / loops
+    case = f"{sampler.__name__}, {items} items, baseline first, {loops} loops in the store"
+    return Row(case, f"{share:.3f} +-{error_of(share, loops):.3f}", "", "", "<= 0.05", share <= limit_of(loops))
 
 
-async def _stored(bench: Bench, sampler: Sampler) -> Row:
-    """The same from runs in the store, asked one by one as they come."""
-    rng, told, items = np.random.default_rng(42), 0, 100
-    for loop in range(STORED_LOOPS):
-        dataset = await make_dataset(bench.ws, f"selection-{sampler.__name__}-{loop}")
-        values, is_told = sampler(rng, VARIANTS + 1, items), False
-        ask = partial(CompareRequest, dataset=dataset.name)
-        for run in range(VARIANTS + 1):
-            results = [
-                Recorded(f"item-{item}", scores={"acc": value}, started=BEGUN + timedelta(minutes=run))
-                for item, value in enumerate(values[run].tolist())
-            ]
-            await record_run(bench.ws, dataset, _name(run), results)
-            if run:
-                (line,) = (await compare_runs(bench.ws, ask(runs=[_name(0), _name(run)]))).scores
-                assert line.candidate == run
-                is_told |= line.verdict == "better"
-        told += is_told
-    share = told / STORED_LOOPS
-    case = f"{sampler.__name__}, {items} items, in the store, {STORED_LOOPS} loops"
-    return Row(case, f"{share:.2f}", "", "", "<= 0.05", share <= limit_of(STORED_LOOPS))
+async def stored_loops(
+    ws: Workspace, dataset: str, sampler: Sampler, items: int, variants: int, loops: int, seed: int = 42
+) -> AsyncIterator[list[ScoreComparison]]:
+    """Loops over equal variants in a store: what `compare_runs` says of each variant against the first run.
+
+    In the first loop it is asked after each variant, and then about all, where it has to say the same. Later on it is
+    asked about those that look better, and in every 25th loop about all. What it says of those that look better has
+    to be what `compare_scores` says of the same values, and the others must not be better.
+    """
+    rng, loop = np.random.default_rng(seed), None
+    for number in range(loops):
+        values = sampler(rng, variants + 1, items)
+        expected = {line.run: line for line in _promising(values, first)}
+        every = range(1, variants + 1)
+        if loop is None:
+            maker = CHECK if sampler is pass_fail else JUDGE
+            loop, one_by_one = await StoredLoop.ask_one_by_one(ws, dataset, maker, values)
+            lines = await loop.ask(every)
+            assert lines == one_by_one
+        else:
+            await loop.score(values)
+            lines = await loop.ask([run for run in every if number % ASK_ALL == 0 or run_name(run) in expected])
+        for line in lines:
+            known = expected.pop(line.run, None)
+            if known is None:
+                assert line.verdict != "better"
+            else:
+                assert (line.verdict, line.delta, line.p) == (known.verdict, known.delta, known.p)
+                assert (line.p_adjusted, line.interval) == (known.p_adjusted, known.interval)
+        assert not expected
+        yield lines

@@ -14,13 +14,11 @@ from lfexp_mcp.statistics.resampling import bootstrap_interval
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row
 from tests.statistics.simulated import EXACT, RARE, Sampler, noisy_run, run_of, skewed, truth_of, u_shaped
-from tests.statistics.stopped import rule_of, stopped_runs
 
 REPEATS = 400
 ERROR = 3 * (0.05 * 0.95 / REPEATS) ** 0.5
 """Three standard errors of a share of 5% in so many repeats."""
 ANALYSES = 300
-STOPPED_RUNS = 40_000
 COMPARISONS = 100
 """Of up to 20 scores each, to measure power."""
 
@@ -84,23 +82,6 @@ async def power(_bench: Bench) -> AsyncIterator[Row]:
             share = shown / COMPARISONS
             case = f"power, {name}, {tests} tests, {needed} items"
             yield Row(case, f"{share:.2f}", "", "", "0.8", share >= 0.68)
-
-
-async def stopping(_bench: Bench) -> AsyncIterator[Row]:
-    """Of runs of 500 items, 12% of which differ, what a stopping rule saves, and finds of what a whole run would."""
-    rule = rule_of(500)
-    for delta, least in ((0.0, 0.3), (-0.05, 0.25), (-0.08, 0.5)):
-        found = stopped_runs(delta, 0.12, STOPPED_RUNS, rule)
-        saved, lost = 1 - found.items, found.shown_whole - found.shown
-        holds = saved >= least and (found.shown <= 0.05 if delta == 0 else lost <= 0.02)
-        yield Row(
-            f"stopping, true difference {delta:+.2f}",
-            f"saved {saved:.3f}, shown {found.shown:.4f}",
-            f"whole run {found.shown_whole:.4f}",
-            f"{lost:.4f}",
-            f">= {least} saved, <= {'0.05 shown' if delta == 0 else '0.02 lost'}",
-            holds,
-        )
 
 
 def _items_needed(differences: list[float], tests: int) -> int:

@@ -115,6 +115,12 @@ async def record_run(
     return run
 
 
+def score_of(run: RecordedRun, item_id: str, name: str, value: float, maker: RunMaker) -> Score:
+    """A score of a recorded result; written again, it replaces the one that this maker gave before."""
+    score = _score(name, value, None, run.traces[item_id], run.observations[item_id])
+    return _made_by(maker, score, run.experiment_id, item_id)
+
+
 async def record_trace(ws: Workspace, input: str, output: str) -> str:
     """Record a trace of production; return its id."""
     trace_id, now = secrets.token_hex(16), datetime.now(UTC)

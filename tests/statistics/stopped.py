@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,43 +31,64 @@ def result_of(pairs: Sequence[tuple[float, float]]) -> PairedResult:
     return result
 
 
+class End(NamedTuple):
+    """How one run ended."""
+
+    shown: bool
+    """Whether it is shown better or worse."""
+    shown_whole: bool
+    """The same without looks, by all its items."""
+    items: float
+    """Share of the items that were run."""
+
+
 @dataclass(frozen=True)
 class Stopping:
-    """How runs with one true difference ended."""
+    """How runs with one true difference ended: shares of them, and standard errors."""
 
     shown: float
-    """Share of them that are shown better or worse."""
     shown_whole: float
-    """The same without looks."""
     items: float
     """Mean share of the items that were run."""
+    shown_error: float
+    lost_error: float
+    """Of `shown_whole - shown`."""
+    items_error: float
+
+    @classmethod
+    def of(cls, ends: Sequence[End]) -> "Stopping":
+        """Sum up runs."""
+        shown, whole, items = np.asarray(ends, dtype=np.float64).T
+        errors = (float(each.std()) / len(ends) ** 0.5 for each in (shown, whole - shown, items))
+        return cls(float(shown.mean()), float(whole.mean()), float(items.mean()), *errors)
+
+
+@cache
+def decided(rule: StoppingRule, number: int, wins: int, losses: int) -> LookVerdict | None:
+    """What a look decides."""
+    return decide(result_of(pass_fail(wins, losses, rule.sizes[number - 1])), rule, number)
+
+
+@cache
+def is_shown(rule: StoppingRule, wins: int, losses: int) -> bool:
+    """Whether all items together, without looks, show a difference."""
+    return paired_verdict(result_of(pass_fail(wins, losses, rule.sizes[-1])), rule.min_delta) in SHOWN
 
 
 def stopped_runs(delta: float, discordant: float, repeats: int, rule: StoppingRule, seed: int = 1) -> Stopping:
     """Run pass/fail items with a true difference, of which so many differ between the runs."""
-
-    @cache
-    def decided(number: int, wins: int, losses: int) -> LookVerdict | None:
-        result = result_of(pass_fail(wins, losses, rule.sizes[number - 1]))
-        return decide(result, rule, number)
-
-    @cache
-    def is_shown(wins: int, losses: int) -> bool:
-        return paired_verdict(result_of(pass_fail(wins, losses, rule.sizes[-1])), rule.min_delta) in SHOWN
-
     rng = np.random.default_rng(seed)
     steps = np.diff([0, *rule.sizes])
     shares = [(discordant + delta) / 2, (discordant - delta) / 2, 1 - discordant]
     counts = np.stack([rng.multinomial(step, shares, repeats)[:, :2] for step in steps], 1).cumsum(1)
-    shown = whole = items = 0
-    for run in counts.tolist():
-        whole += is_shown(*run[-1])
-        for number, (wins, losses) in enumerate(run, 1):
-            verdict = decided(number, wins, losses)
-            if verdict is not None or number == len(steps):
-                shown, items = shown + (verdict in SHOWN), items + rule.sizes[number - 1]
-                break
-    return Stopping(shown / repeats, whole / repeats, items / repeats / rule.sizes[-1])
+    return Stopping.of([end_of(run, rule) for run in counts.tolist()])
+
+
+def end_of(counts: Sequence[tuple[int, int]], rule: StoppingRule) -> End:
+    """How a run ends that has so many wins and losses at each look."""
+    verdicts = (decided(rule, number, *at_look) for number, at_look in enumerate(counts, 1))
+    number, verdict = next((found for found in enumerate(verdicts, 1) if found[1]), (len(counts), None))
+    return End(verdict in SHOWN, is_shown(rule, *counts[-1]), rule.sizes[number - 1] / rule.sizes[-1])
 
 
 def covers(look: Look, truth: float) -> bool:

@@ -55,6 +55,7 @@ from lfexp_mcp.statistics.significance import ALPHA
 
 LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes to propose reading before others."""
+READ_AT_ONCE = 8
 HOME_PATIENCE_S = 10.0
 """How long reading one more run may take, to see whether a baseline looks worse than it."""
 COMPARISONS_PER_ROW = 5
@@ -165,7 +166,7 @@ def _by_plain_names(
 
 
 async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[RunRecord]:
-    """Read runs at the same time, so that one does not use up the time of the others."""
+    """Read some runs at a time, so that one does not use up the time of the others."""
     read: dict[str, RunRecord] = {}
     unknown: dict[str, NotFoundError] = {}
 
@@ -175,7 +176,7 @@ async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[
         except NotFoundError as error:
             unknown[name] = error
 
-    await for_each(names, one, len(names))
+    await for_each(names, one, min(len(names), READ_AT_ONCE))
     for name in names:
         if name in unknown:
             raise unknown[name]

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway import SCORING_SCORE_NAME, STATUS_SCORE_NAME, Experiment, find_status_score, read_recorded_status
+from lfexp_mcp.gateway import (
+    SCORING_SCORE_NAME,
+    STATUS_SCORE_NAME,
+    Dataset,
+    Experiment,
+    find_status_score,
+    read_recorded_status,
+)
 from lfexp_mcp.model import (
     EndStatus,
     EvaluatorFailure,
@@ -148,11 +155,14 @@ def _status_of(recorded: float | bool | str) -> RunStatus:
     return known.get(recorded, "unknown")
 
 
-async def add_missing(ws: Workspace, record: RunRecord, completeness: Completeness, plan: RunPlan | None) -> RunRecord:
+async def add_missing(
+    ws: Workspace, dataset: Dataset, record: RunRecord, completeness: Completeness, plan: RunPlan | None
+) -> RunRecord:
     """Add to a run as Langfuse lists it what it lacks: pending results, missing scores, its status.
 
     Args:
         ws: The workspace.
+        dataset: The run's, as it was just read.
         record: The run as listed.
         completeness: What it recorded.
         plan: What it is to do, without held-out items; None if that is not known.
@@ -170,7 +180,7 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
         record = replace(record, scoring=_status_of(newest.status))
     recorded = completeness.recorded
     if plan is None:
-        return await _compare_with_dataset(ws, record)
+        return await _compare_with_dataset(ws, dataset, record)
     status = _status_of(recorded.status) if recorded else "unknown"
     record = replace(
         record,
@@ -185,9 +195,9 @@ async def add_missing(ws: Workspace, record: RunRecord, completeness: Completene
     return record.with_warning(recorded.reason) if recorded and recorded.reason and not record.leaves_out else record
 
 
-async def _compare_with_dataset(ws: Workspace, record: RunRecord) -> RunRecord:
+async def _compare_with_dataset(ws: Workspace, dataset: Dataset, record: RunRecord) -> RunRecord:
     """A run of others is complete if it has all items that its dataset had when it started."""
-    items = await ws.gateway.datasets.items(record.dataset)
+    items = await ws.gateway.datasets.items(dataset)
     had = {
         item.id for item in items if item.created is None or record.created is None or item.created <= record.created
     }

@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.errors import UnreachableError, UnreadError
+from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
@@ -21,10 +22,15 @@ T = TypeVar("T")
 
 
 async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
-    """Return the folder of a run that was started on this machine, None for others.
+    """Return the folder of a run that was started on this machine, None for others; see `locate_run`."""
+    return (await locate_run(ws, dataset, run_name))[1]
+
+
+async def locate_run(ws: Workspace, dataset: str, run_name: str) -> tuple[Dataset | None, RunFolder | None]:
+    """Return the dataset of a run as it is now, and the run's folder, None if it was not started on this machine.
 
     If Langfuse does not answer, the run is found by its names, among those that were started with the same keys on the
-    same server.
+    same server; there is no dataset then.
 
     Raises:
         NotFoundError: There is no such dataset.
@@ -37,13 +43,14 @@ async def find_run_folder(ws: Workspace, dataset: str, run_name: str) -> RunFold
         folder = _find_by_names(ws, dataset, run_name)
         if folder is None:
             raise
-        return folder
-    return _find_by_names(ws, dataset, run_name) or await _find_by_id(ws, dataset, run_name)
+        return None, folder
+    folder = _find_by_names(ws, dataset, run_name)
+    return (None, folder) if folder is not None else await _find_by_id(ws, dataset, run_name)
 
 
-async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
+async def _find_by_id(ws: Workspace, dataset: str, run_name: str) -> tuple[Dataset, RunFolder | None]:
     found = await ws.gateway.datasets.get(dataset)
-    return ws.runs.find(await ws.gateway.experiments.id_of(found.id, run_name))
+    return found, ws.runs.find(await ws.gateway.experiments.id_of(found.id, run_name))
 
 
 def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | None:
@@ -55,7 +62,12 @@ def _find_by_names(ws: Workspace, dataset: str, run_name: str) -> RunFolder | No
 
 
 async def read_journal(
-    ws: Workspace, folder: RunFolder, until: float = math.inf, *, held_out: bool = False
+    ws: Workspace,
+    folder: RunFolder,
+    until: float = math.inf,
+    *,
+    dataset: Dataset | None = None,
+    held_out: bool = False,
 ) -> RunRecord:
     """Return a run of this machine from its journal, without the items that its dataset's holdout holds now.
 
@@ -63,6 +75,7 @@ async def read_journal(
         ws: The workspace.
         folder: The run's.
         until: When to give up, on anyio's clock.
+        dataset: The run's, as it was just read; None reads it.
         held_out: Whether to leave nothing out: only for a confirmation, which has held-out items alone.
 
     Raises:
@@ -70,7 +83,7 @@ async def read_journal(
         UnreadError: It was not read in time; what was read is kept, and the next call reads on.
         UsageError: It cannot be told which items are held out.
     """
-    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec(), until)
+    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec(), until, dataset=dataset)
     replay = ws.replays.of(folder)
     if not await catch_up(replay, until):
         raise _unread(folder, f"{replay.share_read:.0%} of its journal is read")

@@ -20,7 +20,9 @@ LEFT_OUT = (
 )
 
 
-async def holdout_of_run(ws: Workspace, run_spec: RunSpec, until: float = math.inf) -> Holdout | None:
+async def holdout_of_run(
+    ws: Workspace, run_spec: RunSpec, until: float = math.inf, *, dataset: Dataset | None = None
+) -> Holdout | None:
     """Return the holdout that the dataset of a run of this machine has now.
 
     Where Langfuse does not answer, it is the one that this machine has seen last.
@@ -29,6 +31,7 @@ async def holdout_of_run(ws: Workspace, run_spec: RunSpec, until: float = math.i
         ws: The workspace.
         run_spec: The run's.
         until: When the call that needs it is due, on anyio's clock; at most half of its time is waited.
+        dataset: The run's, as it was just read; None reads it.
 
     Raises:
         UsageError: It cannot be told which items are held out.
@@ -36,7 +39,7 @@ async def holdout_of_run(ws: Workspace, run_spec: RunSpec, until: float = math.i
     datasets = ws.gateway.datasets
     try:
         with anyio.move_on_after(min(LOOKUP_PATIENCE_S, (until - anyio.current_time()) / 2)):
-            dataset = await datasets.find(run_spec.dataset_name)
+            dataset = dataset or await datasets.find(run_spec.dataset_name)
             # The dataset of a dry run need not be stored, and that of an old run may be another one by now.
             if dataset is not None and dataset.id == run_spec.dataset_id:
                 return await datasets.holdout(dataset)

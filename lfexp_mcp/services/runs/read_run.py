@@ -25,7 +25,7 @@ from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
 from lfexp_mcp.services.runs.held_out import check_confirmation
-from lfexp_mcp.services.runs.local_runs import find_run_folder, read_journal
+from lfexp_mcp.services.runs.local_runs import locate_run, read_journal
 from lfexp_mcp.services.runs.open_results import check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
@@ -90,26 +90,27 @@ async def read_recorded_run(
         half = (anyio.current_effective_deadline() - anyio.current_time()) / 2
         until = anyio.current_time() + min(READING_PATIENCE_S, half)
     until = min(until, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
+    located, journal, running = None, None, False
     try:
-        folder = await find_run_folder(ws, dataset, run_name)
+        located, folder = await locate_run(ws, dataset, run_name)
         if folder is not None:
             check_confirmation(dataset, run_name, folder.run_spec().confirmation, held_out=held_out)
-        running = folder is not None and folder.is_running()
-        journal = await read_journal(ws, folder, until, held_out=held_out) if folder is not None else None
+            running = folder.is_running()
+            journal = await read_journal(ws, folder, until, dataset=located, held_out=held_out)
     except StateError as unreadable:
-        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s, held_out=held_out)
+        found = await _read_langfuse(ws, located or dataset, run_name, None, max_age_s, held_out=held_out)
         if found is None:
             raise
         return found[0].with_warning(f"This is what Langfuse has of the run. {unreadable}")
     if journal is None:
-        found = await _read_langfuse(ws, dataset, run_name, None, max_age_s, held_out=held_out)
-        return found[0] if found else await _refuse_unknown(ws, dataset, run_name)
+        found = await _read_langfuse(ws, located or dataset, run_name, None, max_age_s, held_out=held_out)
+        return found[0] if found else await _refuse_unknown(ws, located or dataset, run_name)
     if running:
         return journal.with_warning("The run is running: this is its journal on this machine.")
     due = until - ANSWER_RESERVE_S - journal.total_items * DESCRIBING_S_PER_RESULT
     try:
         with anyio.fail_after(due - anyio.current_time()):
-            found = await _read_langfuse(ws, dataset, run_name, journal, max_age_s, due, held_out=held_out)
+            found = await _read_langfuse(ws, located or dataset, run_name, journal, max_age_s, due, held_out=held_out)
     except (UnreachableError, TimeoutError) as error:
         reason = str(error) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
         return journal.with_warning(f"This is the run's journal on this machine, without human scores. {reason}")
@@ -127,7 +128,7 @@ async def read_recorded_run(
 
 async def _read_langfuse(
     ws: Workspace,
-    dataset: str,
+    dataset: Dataset | str,
     run_name: str,
     journal: RunRecord | None,
     max_age_s: float,
@@ -139,12 +140,12 @@ async def _read_langfuse(
 
     Without a journal on this machine, what the run is to have is read from Langfuse too.
     """
-    found = await ws.gateway.datasets.get(dataset)
+    found = await ws.gateway.datasets.get(dataset) if isinstance(dataset, str) else dataset
     head = await ws.gateway.experiments.find(found.id, run_name)
     if head is None:
         return None
     provenance = Provenance.of(head.metadata)
-    check_confirmation(dataset, run_name, provenance.confirmation if provenance else None, held_out=held_out)
+    check_confirmation(found.name, run_name, provenance.confirmation if provenance else None, held_out=held_out)
     check_plan(found, provenance.plan if provenance else None)
 
     async def read() -> RunRecord:
@@ -157,7 +158,7 @@ async def _read_langfuse(
         plan = completeness.plan
         if plan is not None and not held_out:
             plan = await open_plan(ws, found, record, plan, left_out)
-        return await add_missing(ws, record, completeness, plan)
+        return await add_missing(ws, found, record, completeness, plan)
 
     takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
     return await ws.run_cache.get(head, read, holdout=found.holdout, max_age_s=max_age_s, until=until, takes_s=takes_s)
@@ -187,14 +188,14 @@ def _commented(score: Score, full: Score | None) -> Score:
     return replace(full, name=score.name, value=score.value, data_type=score.data_type, maker=score.maker)
 
 
-async def _refuse_unknown(ws: Workspace, dataset: str, run_name: str) -> NoReturn:
-    found = await ws.gateway.datasets.get(dataset)
+async def _refuse_unknown(ws: Workspace, dataset: Dataset | str, run_name: str) -> NoReturn:
+    found = await ws.gateway.datasets.get(dataset) if isinstance(dataset, str) else dataset
     experiments, _ = await ws.gateway.experiments.page(found.id)
     raise NotFoundError.of(
-        f"run of dataset {dataset!r}",
+        f"run of dataset {found.name!r}",
         run_name,
         [experiment.name for experiment in experiments],
-        next=[list_runs_step(dataset)],
+        next=[list_runs_step(found.name)],
     )
 
 
