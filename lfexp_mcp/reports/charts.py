@@ -108,7 +108,8 @@ def axis_over(values: Iterable[float | None], within: Axis | None = None) -> Axi
         values: Those that have no place on an axis count for nothing.
         within: The axis to take if all values lie on it.
     """
-    known = list(filter(is_drawable, values))
+    # What is too small to divide lies at zero.
+    known = [value if abs(value) > 1 / TOO_LARGE else 0.0 for value in filter(is_drawable, values)]
     low, high = min(known, default=0.0), max(known, default=0.0)
     if within is not None and within.ticks[0] <= low and high <= within.ticks[-1]:
         return within

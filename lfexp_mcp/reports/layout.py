@@ -17,6 +17,8 @@ ROWS = (50, 20, 10, 5, 2)
 LEFT_OUT = "The text is cut here; the structured content goes on."
 CELL_WIDTH = 60
 """Characters shown of free text in a cell."""
+LARGE = 1e9
+"""From here on, a number is shown by its digits that matter and its size."""
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#@!~&$])")
 _AT_START = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([-+=/.)])(?!\d)")
 """What makes a list, a heading or a rule of a line, and a command of some bots."""
@@ -179,6 +181,8 @@ def _places(value: float, digits: int, sign: str) -> str:
     """Round to places, but never to a zero with a sign, or to one on the other side of which the value lies."""
     if not value:
         return f"{0:.{digits}f}"
+    if abs(value) >= LARGE:
+        return f"{value:{sign}.4g}"
     return f"{value:{sign}.{digits}f}" if round(value, digits) else f"{value:{sign}.1g}"
 
 

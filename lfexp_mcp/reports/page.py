@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.reports.charts import TONES, Chart, Strip, Tone
-from lfexp_mcp.reports.layout import UNKNOWN, Cell, MarkedLine, Report, Table, TextBlock, line, number, step_call
-from lfexp_mcp.reports.untrusted import one_line, quote_mark, replace_surrogates, safe_lines
+from lfexp_mcp.reports.layout import UNKNOWN, Block, Cell, MarkedLine, Report, Table, TextBlock, line, number, step_call
+from lfexp_mcp.reports.untrusted import Mark, one_line, quote_mark, replace_surrogates, safe_lines
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,6 +30,7 @@ LONG_WORD = 16
 """Characters from which a word may be broken, so that no name makes a table wider than its page."""
 _FIGURE = re.compile(r"[-+<>\[\]()\d.,/%e ]*(inf|nan)?|unknown( -> .*)?|.* -> unknown")
 """What is aligned as a number."""
+_FIRST: tuple[Mark, ...] = ("Gate", "Warning", "Note")
 _SAID = {"verdict", "check", "status"}
 """Columns whose texts are ours, and have a colour."""
 
@@ -78,15 +79,18 @@ class _Grid:
 
 def page(report: Report) -> str:
     """Write a report as an HTML document."""
-    # What limits a result, or decides it, is read before its figures.
-    head = 1 + next((place for place, block in enumerate(report.blocks) if isinstance(block, Table)), 0)
-    first, rest = report.blocks[: head - 1], report.blocks[head - 1 :]
-    marked = [block for block in rest if isinstance(block, MarkedLine)]
-    ordered = [*first, *marked, *(block for block in rest if not isinstance(block, MarkedLine))]
-    blocks = [_grid(block) if isinstance(block, Table) else block for block in ordered]
+    blocks = [_grid(block) if isinstance(block, Table) else block for block in _ordered(report.blocks)]
     made = f"lfexp-mcp {__version__}, {CLOCK.now():%Y-%m-%d %H:%M} UTC"
     html = _document(report.title or TITLE, blocks=blocks, report=report, made=made)
     return str(replace_surrogates(html))
+
+
+def _ordered(blocks: Sequence[Block]) -> Sequence[Block]:
+    """Put what decides or limits a result before its figures."""
+    start = next((place for place, block in enumerate(blocks) if isinstance(block, Table)), len(blocks))
+    marked = [block for block in blocks[start:] if isinstance(block, MarkedLine)]
+    others = [block for block in blocks[start:] if not isinstance(block, MarkedLine)]
+    return [*blocks[:start], *sorted(marked, key=lambda block: _FIRST.index(block.mark)), *others]
 
 
 def view() -> str:

@@ -67,9 +67,9 @@ const faint = () => {
     const contrast = ratio(element instanceof SVGElement ? style.fill : style.color, element);
     if (contrast < 4.5) found.push([walker.currentNode.textContent.trim(), contrast]);
   }
-  for (const mark of document.querySelectorAll("svg .value, svg .interval, svg .bar, svg .reference, svg .before")) {
+  for (const mark of document.querySelectorAll("svg .value, svg .interval, svg .bar, svg .count, svg .reference, svg .before")) {
     const style = getComputedStyle(mark);
-    const contrast = ratio(mark.matches(".value, .bar") ? style.fill : style.stroke, mark);
+    const contrast = ratio(mark.matches(".value, .bar, .count") ? style.fill : style.stroke, mark);
     if (contrast < 3) found.push([mark.getAttribute("class"), contrast]);
   }
   return found;

@@ -3,9 +3,10 @@
 import re
 from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lfexp_mcp.answers.analysis import Analysis
@@ -14,14 +15,23 @@ from lfexp_mcp.answers.comparison import Comparison, ScoreComparison
 from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.charts import SHARES, axes_of_differences, axis_over
-from lfexp_mcp.reports.layout import UNKNOWN, Cell, Report, Table, change, interval, number, probability, signed, spoken
+from lfexp_mcp.reports.layout import (
+    UNKNOWN,
+    Cell,
+    MarkedLine,
+    Report,
+    Table,
+    change,
+    interval,
+    number,
+    probability,
+    signed,
+    spoken,
+)
 from lfexp_mcp.reports.page import page, view
 from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
 from lfexp_mcp.tools.pages import PageRequest, page_address, page_request
 from tests.reports.models import HOSTILE, answers
-
-SIZE_LIMIT = 200_000
-"""Bytes of a page of an ordinary answer."""
 
 
 class _Elements(HTMLParser):
@@ -76,6 +86,8 @@ def test_the_policy_stands_before_any_text_and_allows_the_one_style_alone() -> N
         (signed(0.00004), "+4e-05"),
         (signed(0.05), "+0.0500"),
         (signed(float("nan")), ""),
+        (signed(123456.78), "+123456.7800"),
+        (signed(-2e9), "-2e+09"),
         (signed(None), ""),
         (number(-0.0), "0"),
         (number(float("inf")), ""),
@@ -102,6 +114,35 @@ def test_what_is_unknown_is_said_on_a_page() -> None:
     assert UNKNOWN == ""
 
 
+@pytest.mark.parametrize(
+    ("odd", "shown"),
+    [(None, "unknown"), (float("nan"), "unknown"), (float("inf"), "unknown"), (-0.0, "0.0000"), (1e308, "+1e+308")],
+)
+def test_an_odd_number_breaks_no_page_and_is_not_drawn(odd: float | None, shown: str) -> None:
+    ends = Interval(odd, odd) if odd is not None else None
+    known: dict[str, Any] = {"score": "s", "run": "r", "verdict": "inconclusive", "reason": "", "pairs": 0}
+    score = ScoreComparison(**known, margin=odd or 0.0, delta=odd, interval=ends, mean=odd, p_adjusted=0.5)
+    answer = Comparison(backend="b", dataset="d", baseline="r", runs=[], scores=[score], pass_mark=0.5, min_delta=0.05)
+    main = page(report_of(answer)).partition("<main>")[2]
+    assert re.search(f'data-column="delta">(<span class="unknown">)?{re.escape(shown)}<', main)
+    assert not re.search(r"\b(nan|inf|infinity|none|null|undefined)\b", main, re.IGNORECASE)
+    assert ('class="value"' in main) is (odd == 0)
+
+
+def test_the_same_report_is_the_same_page_but_for_its_time(ranked: Comparison) -> None:
+    once, twice = (re.sub(r"[\d-]+ \d\d:\d\d UTC", "", page(report_of(ranked))) for _ in range(2))
+    assert once == twice
+
+
+def test_what_decides_or_limits_a_result_is_read_before_its_figures() -> None:
+    marks = [MarkedLine("Note", "n"), MarkedLine("Warning", "w"), MarkedLine("Gate", "g")]
+    html = page(Report(("first", Table(("a",), [("b",)], "t"), *marks), title="t"))
+    places = [
+        html.index(text) for text in ("first</p>", "Gate</strong>", "Warning</strong>", "Note</strong>", "<table")
+    ]
+    assert places == sorted(places)
+
+
 def test_a_drawing_is_told_in_words_without_signs_and_brackets() -> None:
     assert spoken("Delta", -0.25, Interval(-0.3, 0.02), of_difference=True) == (
         "Delta minus 0.2500, from minus 0.300 to plus 0.020."
@@ -110,6 +151,9 @@ def test_a_drawing_is_told_in_words_without_signs_and_brackets() -> None:
 
 
 @given(st.lists(st.floats() | st.none(), max_size=6))
+@example([5e-324])
+@example([0.0, 0.0])
+@example([1.0, *[0.0] * 5])
 def test_an_axis_holds_all_that_is_drawn_on_a_few_ticks(values: list[float | None]) -> None:
     axis = axis_over(values)
     assert 2 <= len(axis.ticks) <= 8

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ pytestmark = [needs_chromium, pytest.mark.anyio]
 HERE = Path(__file__).parent
 PROBES = (HERE / "page_probes.js").read_text(encoding="utf-8")
 HOST = (HERE / "apps_host.html").read_text(encoding="utf-8")
+URLS = ["https://langfuse.example/run", *(row["text"] for row in HOSTILE_TEXTS if row["kind"] == "url")]
 TEXTS = [row["text"] for row in HOSTILE_TEXTS]
 WIDTHS = (320, 400, 800, 1280)
 LONG = "n" * 300
+SIZE_LIMIT = 200_000
+"""Bytes of a page of an ordinary answer."""
 
 
 def _results(run: str, shift: float, items: int = 24) -> list[Recorded]:
@@ -127,6 +131,7 @@ async def test_every_figure_of_a_comparison_is_that_of_the_answer_and_stands_in_
     result = await _called(client, "compare_runs", dataset=dataset, runs=["base", "up", "down"])
     answer = Comparison.model_validate(result.structured_content)
     assert result.meta is not None
+    assert len(result.meta[PAGE_META].encode()) < SIZE_LIMIT
     tab = _open(browser, tmp_path, result.meta[PAGE_META])
     tables = _tables(tab)
     _check_scores(tables["Scores"], answer.scores)
@@ -185,7 +190,10 @@ def _hostile_answer(texts: list[str]) -> Comparison:
     """A comparison in which every text that a stranger chooses is one of these."""
     given = iter([*texts, *texts])
     score = {"verdict": "worse", "pairs": 9, "margin": 0.05, "delta": -0.1, "interval": Interval(-0.2, 0.0), "wins": 1}
-    runs = [{"run": text, "status": "completed", "items": 9, "succeeded": 9, "url": text} for text in texts[:60]]
+    runs = [
+        {"run": text, "status": "completed", "items": 9, "succeeded": 9, "url": url}
+        for text, url in zip(texts[:60], cycle(URLS), strict=False)
+    ]
     items = [
         dict.fromkeys(("item_id", "input", "baseline_output", "output", "reason"), text)
         | {"baseline_value": 1.0, "value": 0.0}
@@ -321,6 +329,8 @@ async def test_the_view_of_mcp_apps_shows_the_answer_of_a_call_whatever_the_host
     assert tab.run("document.documentElement.dataset.theme", in_frame=True) == "dark"
     said = tab.run("received.map((message) => message.method)")
     assert said[:2] == ["ui/initialize", "ui/notifications/initialized"]
+    height = tab.run("document.documentElement.scrollHeight", in_frame=True)
+    wait_until(lambda: tab.run("sizes().at(-1)?.height") or 0, lambda size: abs(size - height) <= 40)
     assert tab.requests() == [(tmp_path / "page.html").as_uri()]
 
 
@@ -345,5 +355,8 @@ async def test_the_view_follows_its_host_and_nobody_else(browser: Browser, clien
     hostile = {"content": [], "_meta": {PAGE_META: page(report_of(_hostile_answer(TEXTS)))}}
     tab.run(f"give({json.dumps(hostile)})")
     _until(tab, "document.querySelector('table')")
+    tab.run("document.querySelector('a[href]').click()", in_frame=True)
+    opened = wait_until(lambda: tab.run("received.filter((message) => message.method === 'ui/open-link')"))
+    assert [message["params"] for message in opened] == [{"url": URLS[0]}]
     assert tab.run("typeof window.PWNED") == tab.run("typeof window.PWNED", in_frame=True) == "undefined"
     assert tab.requests() == [(tmp_path / "page.html").as_uri()]
