@@ -24,6 +24,7 @@ error result, the shell into lines and an exit code.
     ├── WorkerError                the process of a run could not start or died
     ├── StateError                 the runs' folder on disk cannot be used
     ├── UnreadError                a run is too long to be read within the time of the call
+    ├── BusyError                  the server has no room for another caller
     └── StoreError                 the embedded store cannot be opened or started
 """
 
@@ -198,6 +199,10 @@ class WorkerError(LfexpError):
 
 class StateError(LfexpError):
     """The folder that keeps the runs cannot be written or read."""
+
+
+class BusyError(LfexpError):
+    """The server has no room for another caller with keys of its own."""
 
 
 class UnreadError(LfexpError):

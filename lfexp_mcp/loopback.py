@@ -9,11 +9,11 @@ _BACKLOG = 128
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached only from this machine; of a name, only `localhost` is taken to be."""
+    """Tell whether an address is reached only from this machine; a name may be resolved to any."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False
 
 
 def listen_on(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """The settings, from environment variables."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,6 +50,10 @@ def _trusted_url(url: str) -> str:
     return url
 
 
+def _split_folders(folders: object) -> object:
+    return [each for each in folders.split(os.pathsep) if each.strip()] if isinstance(folders, str) else folders
+
+
 def _split_words(words: object) -> object:
     return words.split() if isinstance(words, str) else words
 
@@ -83,6 +88,13 @@ class Settings(BaseSettings):
     """What tokens must name as their audience; by default the server's URL."""
     oauth_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)] = ()
     """Scopes that a token must have, all of them."""
+    script_folders: Annotated[
+        tuple[Annotated[Path, AfterValidator(_whole_path)], ...] | None, NoDecode, BeforeValidator(_split_folders)
+    ] = None
+    """Folders from which callers of the HTTP server may name files; by default none."""
+    caller_keys: Literal["server", "headers"] | Annotated[Path, AfterValidator(_whole_path)] = "server"
+    """Whose Langfuse keys a request over HTTP works with: the server's, those in its headers, or those that a JSON file
+    has for the subject of its access token."""
 
     judge_provider: Literal["openai", "anthropic"] | None = None
     """Provider of judges whose prompt config names none; by default the one whose key is set."""
@@ -182,6 +194,7 @@ def replay_settings(
 
 
 _UNUSED_OVER_STDIO = {
+    "LFEXP_CALLER_KEYS",
     "LFEXP_EMBEDDED_STORE",
     "LFEXP_HTTP_TOKEN",
     "LFEXP_HTTP_URL",
@@ -189,6 +202,7 @@ _UNUSED_OVER_STDIO = {
     "LFEXP_OAUTH_ISSUER",
     "LFEXP_OAUTH_JWKS_URL",
     "LFEXP_OAUTH_SCOPES",
+    "LFEXP_SCRIPT_FOLDERS",
 }
 
 

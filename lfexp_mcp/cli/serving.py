@@ -9,6 +9,7 @@ import typer
 from lfexp_mcp.cli.flags import AsJson
 from lfexp_mcp.cli.output import print_answer, print_note, write_line
 from lfexp_mcp.errors import UsageError
+from lfexp_mcp.loopback import LOOPBACK
 from lfexp_mcp.settings import load_settings
 
 
@@ -42,11 +43,14 @@ def serve(
         ]
         everyone = "every program on this machine, which can run code as you"
         print_note(f"Serving MCP at {url} to {' and '.join(callers) or everyone}; Ctrl-C stops it.")
+        if issuer is not None:
+            print_note(f"Access tokens must name the audience {settings.oauth_audience or url}")
         if made is not None:
             print_note(f"Header: Authorization: Bearer {made.get_secret_value()}")
             print_note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
 
-    serve_http(settings, host, port, known or made, listening=announce)
+    # A name could be resolved to any address.
+    serve_http(settings, LOOPBACK if host == "localhost" else host, port, known or made, listening=announce)
 
 
 def store(

@@ -65,6 +65,11 @@ class Background:
         self._jobs.pop(request, None)
         return task.result()
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether any of it goes on."""
+        return any(job.task is not None and not job.task.done() for job in self._jobs.values())
+
     async def close(self) -> None:
         """Cancel what goes on."""
         tasks = [job.task for job in self._jobs.values() if job.task is not None]

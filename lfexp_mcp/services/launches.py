@@ -175,6 +175,11 @@ class Launches:
             return None
         return launch if launch.is_pending or launch.has_unreported_failure else None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether any launch goes on."""
+        return any(launch.is_pending for launch in self._launches.values())
+
     def variants_of(self, dataset: str, sweep: str) -> list[str]:
         """Return the names of the runs of a sweep that no worker has yet."""
         return [

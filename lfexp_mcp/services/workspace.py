@@ -4,7 +4,10 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from lfexp_mcp.errors import UsageError, name_some
+from lfexp_mcp.files import locate
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.process import Workers
@@ -21,21 +24,50 @@ them takes as long as reading them."""
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One per process: the server's lifespan state and the shell hold it."""
+    """One per process, or per caller with keys of its own: the server's lifespan state and the shell hold it."""
 
     settings: Settings
     gateway: Gateway
     runs: RunsFolder
     workers: Workers
+    allowed_folders: tuple[Path, ...] | None = None
+    """Where files lie that calls may name; None for anywhere."""
     background: Background = field(default_factory=Background)
     launches: Launches = field(default_factory=Launches)
     run_cache: RunCache = field(default_factory=RunCache)
     replays: Replays = field(default_factory=Replays)
 
+    def locate(self, path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
+        """Make the path of a file that a call names absolute, as `files.locate`, and refuse one that it may not name.
+
+        Raises:
+            UsageError: It lies, links resolved, outside of the allowed folders; whether it exists is not told.
+        """
+        folders = self.allowed_folders
+        located = locate(path, what, error) if folders is None or path.is_absolute() else None
+        if located is None or (folders is not None and not any(located.is_relative_to(folder) for folder in folders)):
+            allowed = f"only files in {name_some([str(folder) for folder in folders])}" if folders else "no files"
+            raise error(
+                f"Over HTTP, calls may name {allowed}, by absolute paths; the {what} {str(path)[:300]!r} is none. "
+                "LFEXP_SCRIPT_FOLDERS of the server says which folders these are."
+            )
+        return located
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it does what no call waits for any longer; workers go on without it."""
+        return self.launches.is_pending or self.background.is_pending
+
 
 @asynccontextmanager
-async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
+async def open_workspace(
+    settings: Settings, allowed_folders: tuple[Path, ...] | None = None
+) -> AsyncIterator[Workspace]:
     """Open the workspace of this process, starting the embedded store where no keys are set.
+
+    Args:
+        settings: Where to work.
+        allowed_folders: Where files lie that calls may name; None for anywhere.
 
     Raises:
         CredentialsError: Only one of the two keys of Langfuse is set.
@@ -45,7 +77,11 @@ async def open_workspace(settings: Settings) -> AsyncIterator[Workspace]:
     gc.set_threshold(*GC_THRESHOLDS)
     async with connect(settings) as gateway:
         workspace = Workspace(
-            settings=settings, gateway=gateway, runs=RunsFolder(settings.runs_folder), workers=Workers()
+            settings=settings,
+            gateway=gateway,
+            runs=RunsFolder(settings.runs_folder),
+            workers=Workers(),
+            allowed_folders=allowed_folders,
         )
         try:
             yield workspace

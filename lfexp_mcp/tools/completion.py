@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from mcp import MCPError
-from mcp.server import ServerRequestContext
 from mcp.types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -19,7 +18,7 @@ from mcp.types import (
 
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.tools.resources import TEMPLATES
-from lfexp_mcp.tools.state import ServerState
+from lfexp_mcp.tools.state import RequestContext, workspace_for
 from lfexp_mcp.tools.workflows import find_workflow
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _DATASET_ARGUMENTS = ("dataset", "name")
 """Where the dataset of a run stands among the arguments that are filled in already."""
 
 
-async def complete(ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams) -> CompleteResult:
+async def complete(ctx: RequestContext, params: CompleteRequestParams) -> CompleteResult:
     """Answer `completion/complete`: at most 100 names, none for an argument that is not a name.
 
     Raises:
@@ -53,7 +52,7 @@ async def complete(ctx: ServerRequestContext[ServerState, Any], params: Complete
     dataset = next((filled_in[name] for name in _DATASET_ARGUMENTS if name in filled_in), None)
     try:
         with anyio.move_on_after(LIMIT_S):
-            names = await complete_name(await ctx.lifespan_context.workspace(), kind, params.argument.value, dataset)
+            names = await complete_name(await workspace_for(ctx), kind, params.argument.value, dataset)
             has_more = names.total is None or names.total > len(names.values)
             return CompleteResult(completion=Completion(values=names.values, total=names.total, has_more=has_more))
     except LfexpError as error:

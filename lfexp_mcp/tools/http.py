@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.loopback import is_loopback, listen_on
+from lfexp_mcp.loopback import listen_on
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.http_app import build_app, server_url
 from lfexp_mcp.tools.server import log_to_stderr
@@ -51,11 +51,6 @@ def serve_http(
     log_to_stderr()
     if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
         raise UsageError("LFEXP_HTTP_TOKEN cannot be a bearer token: use letters, digits and `-._~+/` only.")
-    if token is None and settings.oauth_issuer is None and not is_loopback(host):
-        raise UsageError(
-            f"Without authentication, everyone who reaches {host} could run code as you. Set LFEXP_HTTP_TOKEN or "
-            "LFEXP_OAUTH_ISSUER, or serve on 127.0.0.1."
-        )
     app = build_app(settings, host, port, token)
     with _listener(host, port) as listener:
         listening(server_url(settings, host, port))

@@ -1,27 +1,33 @@
 """The ASGI app behind `serve --http`: who is let in, from which pages, and with how much."""
 
-from collections.abc import AsyncIterator, Iterator
+import logging
+import stat
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
-from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.transport_security import TransportSecuritySettings
-from pydantic import AnyHttpUrl, SecretStr, TypeAdapter
+from pydantic import AnyHttpUrl, ConfigDict, SecretStr, TypeAdapter
 from starlette.applications import Starlette
 from starlette.authentication import AuthenticationError
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.loopback import LOOPBACK
+from lfexp_mcp.loopback import LOOPBACK, is_loopback
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.tools.oauth import MIN_FETCH_INTERVAL_S, AccessTokens, IssuerKeys, Tokens
+from lfexp_mcp.tools.callers import Caller, CallerKeys, read_callers
+from lfexp_mcp.tools.oauth import MIN_FETCH_INTERVAL_S, AccessTokens, IssuerKeys, OneToken, Tokens
 from lfexp_mcp.tools.server import build_server
+
+_logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S = 30.0
 """Time for a request to send its body."""
@@ -33,7 +39,8 @@ _STANDARD_PORTS = {"http": 80, "https": 443}
 """The ports that a URL, and so a Host header, leaves out."""
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
-_url = TypeAdapter(AnyHttpUrl).validate_python
+_EXACT_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
+"""An issuer is compared to the letter, so that it must get no slash more."""
 
 
 def server_url(settings: Settings, host: str, port: int) -> str:
@@ -53,20 +60,28 @@ def build_app(settings: Settings, host: str, port: int, token: SecretStr | None)
     Raises:
         UsageError: The settings of OAuth do not fit together.
     """
+    if token is None and settings.oauth_issuer is None and not is_loopback(host):
+        raise UsageError(
+            f"Without authentication, everyone who reaches {host!r} could run code as you. Set LFEXP_HTTP_TOKEN or "
+            "LFEXP_OAUTH_ISSUER, or serve on 127.0.0.1."
+        )
+    _check_folders(settings.script_folders or ())
     url = server_url(settings, host, port)
     issued = _access_tokens(settings, url)
-    served = build_server(settings).streamable_http_app(
+    served = build_server(settings, remote=True).streamable_http_app(
         transport_security=own_pages(url, host, port), max_sessions=MAX_SESSIONS
     )
     app: ASGIApp = BodyLimits(served)
+    if settings.caller_keys != "server":
+        app = CallerKeys(app, settings.langfuse_url, _known_callers(settings, token))
     routes: list[BaseRoute] = [Route("/healthz", _health)]
     if token is not None or issued is not None:
         metadata_url = None
         if issued is not None:
-            resource, issuer = AnyHttpUrl(url), AnyHttpUrl(settings.oauth_issuer or "")
+            resource, issuer = (_EXACT_URL.validate_python(each) for each in (url, settings.oauth_issuer))
             metadata_url = build_resource_metadata_url(resource)
             routes += create_protected_resource_routes(resource, [issuer], list(settings.oauth_scopes) or None)
-        backend = BearerAuthBackend(Tokens(token, settings.oauth_scopes, issued))
+        backend = OneToken(Tokens(token, settings.oauth_scopes, issued))
         app = RequireAuthMiddleware(app, list(settings.oauth_scopes), metadata_url)
         app = AuthenticationMiddleware(app, backend, on_error=_unavailable)
 
@@ -75,7 +90,29 @@ def build_app(settings: Settings, host: str, port: int, token: SecretStr | None)
         async with served.router.lifespan_context(served):
             yield
 
-    return Starlette(routes=[*routes, Mount("/", app)], lifespan=lifespan)
+    outer = Starlette(routes=[*routes, Route("/mcp", app)], lifespan=lifespan)
+    # It would repeat the Host header of a stranger.
+    outer.router.redirect_slashes = False
+    return outer
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir() or folder.parent == folder:
+            raise UsageError(f"LFEXP_SCRIPT_FOLDERS: {folder} is no folder, or the whole disk. Correct it.")
+        if folder.stat().st_mode & stat.S_IWOTH:
+            _logger.warning("LFEXP_SCRIPT_FOLDERS: every user of this machine can put scripts into %s", folder)
+
+
+def _known_callers(settings: Settings, token: SecretStr | None) -> Mapping[str, Caller] | None:
+    if not isinstance(settings.caller_keys, Path):
+        return None
+    if settings.oauth_issuer is None or token is not None:
+        raise UsageError(
+            "LFEXP_CALLER_KEYS names a file, which tells callers apart by their access tokens: set LFEXP_OAUTH_ISSUER, "
+            "and no LFEXP_HTTP_TOKEN."
+        )
+    return read_callers(settings.caller_keys)
 
 
 def _access_tokens(settings: Settings, url: str) -> AccessTokens | None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import anyio
 import httpx
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, BearerAuthBackend
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from pydantic import SecretStr
-from starlette.authentication import AuthenticationError
+from starlette.authentication import AuthCredentials, AuthenticationError
+from starlette.requests import HTTPConnection
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ MAX_KEYS = 100
 MAX_TOKEN_CHARS = 16_384
 CLOCK_SKEW_S = 5.0
 """How far ahead the issuer's clock may be; a token is refused once it has expired by ours."""
+MAX_TIME = 1e12
+"""A time beyond is none (in seconds since 1970)."""
 STATIC_CALLER = "static-token"
 """Client of callers with the static token, who are all the same caller."""
 
@@ -137,15 +141,20 @@ def _public_keys(content: bytes) -> tuple[Key, ...]:
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise ValueError(f"no JSON object with `keys`, a list of at most {MAX_KEYS}")
-    kinds = {kty for kty, _curve in _ALGORITHMS.values()}
     keys = tuple(
-        {name: value for name, value in key.items() if name in _PUBLIC_MEMBERS}
-        for key in listed
-        if isinstance(key, dict) and key.get("kty") in kinds
+        {name: value for name, value in key.items() if name in _PUBLIC_MEMBERS} for key in listed if _is_public_key(key)
     )
     if not keys:
         raise ValueError("no key for an algorithm with a public key")
     return keys
+
+
+def _is_public_key(key: object) -> bool:
+    """Tell whether a member of a key set is a key that can be used; one that is odd does not make the others so."""
+    if not isinstance(key, dict) or not isinstance(key.get("key_ops", []), list):
+        return False
+    texts = [key.get("kty"), *(key[name] for name in ("kid", "use", "alg", "crv") if name in key)]
+    return all(isinstance(text, str) for text in texts) and key["kty"] in {kty for kty, _ in _ALGORITHMS.values()}
 
 
 class Tokens(TokenVerifier):
@@ -171,6 +180,17 @@ class Tokens(TokenVerifier):
         if self._static is not None and secrets.compare_digest(token.strip().encode(), self._static):
             return AccessToken(token="", client_id=STATIC_CALLER, scopes=list(self._scopes))
         return None if self._issued is None else await self._issued.verify(token.strip())
+
+
+class OneToken(BearerAuthBackend):
+    """Takes no request that has several tokens: a proxy and this server could see different callers in it."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, AuthenticatedUser] | None:
+        """Return who calls; None for nobody."""
+        if len(conn.headers.getlist("Authorization")) != 1:
+            return None
+        found: tuple[AuthCredentials, AuthenticatedUser] | None = await super().authenticate(conn)
+        return found
 
 
 class AccessTokens:
@@ -223,14 +243,17 @@ class AccessTokens:
             leeway=CLOCK_SKEW_S,
             options={"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True},
         )
-        subject, client = claims["sub"], claims.get("client_id") or claims.get("azp") or ""
+        subject, client, expires = claims["sub"], claims.get("client_id") or claims.get("azp") or "", claims["exp"]
         if not isinstance(subject, str) or not subject or not isinstance(client, str):
             raise jwt.InvalidTokenError("no subject")
+        # PyJWT takes texts and booleans for numbers.
+        if type(expires) not in (int, float) or expires > MAX_TIME:
+            raise jwt.InvalidTokenError("no time of expiry")
         return AccessToken(
             token="",
             client_id=client,
             scopes=_scopes(claims.get("scope")) + _scopes(claims.get("scp")),
-            expires_at=int(claims["exp"]),
+            expires_at=int(expires),
             resource=self._audience,
             subject=subject,
             claims={"iss": self._issuer},

@@ -20,7 +20,7 @@ from lfexp_mcp.reports.untrusted import paragraph
 from lfexp_mcp.tools.completion import complete
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.resources import RESOURCES, TEMPLATES, read_resource
-from lfexp_mcp.tools.state import ServerState, ToolContext, serving
+from lfexp_mcp.tools.state import ServerState, ToolContext, keep_workspace, serving
 from lfexp_mcp.tools.stdio import answered
 from lfexp_mcp.tools.workflows import WORKFLOWS, workflow_messages
 
@@ -116,18 +116,19 @@ class ExperimentServer(MCPServer[ServerState]):
 
 
 def build_server(
-    settings: Settings | None = None, kind: type[ExperimentServer] = ExperimentServer
+    settings: Settings | None = None, kind: type[ExperimentServer] = ExperimentServer, *, remote: bool = False
 ) -> MCPServer[ServerState]:
     """Build a server.
 
     Args:
         settings: Where to work; None reads the environment at the first call.
         kind: Its class; one that derives from it may serve more.
+        remote: Whether calls come over HTTP; see `ServerState`.
     """
 
     @asynccontextmanager
     async def lifespan(_server: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
-        async with serving(settings) as state:
+        async with serving(settings, remote=remote) as state:
             yield state
 
     return kind(
@@ -140,4 +141,5 @@ def build_server(
         log_level="WARNING",
         subscriptions=False,
         extensions=[Apps()],
+        middleware=[keep_workspace],
     )

@@ -13,6 +13,7 @@ import anyio
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import JsonValue
 
 from lfexp_mcp.settings import Settings
@@ -61,7 +62,7 @@ def server(issuer: Issuer, tmp_path: Path) -> Iterator[HttpServer]:
 def by_hmac(issuer: Issuer, algorithm: str = "HS256") -> str:
     """Sign with the public key as if it were a shared secret."""
     pem = jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).prepare_key(issuer.keys["rsa"])  # type: ignore[arg-type]
-    secret = str(pem.public_key().public_numbers().n).encode()  # type: ignore[union-attr]
+    secret = pem.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[union-attr]
     head, body, _ = unsigned({"alg": algorithm, "kid": "rsa"}, issuer.claims()).split(".")
     signature = hmac.new(secret, f"{head}.{body}".encode(), hashlib.sha256).digest()
     return f"{head}.{body}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -71,6 +72,11 @@ def tampered(token: str) -> str:
     head, _, signature = token.split(".")
     body = unsigned({}, {"iss": "x", "aud": AUDIENCE, "sub": "root", "exp": int(time.time()) + 600}).split(".")[1]
     return f"{head}.{body}.{signature}"
+
+
+ODD_TIMES: tuple[JsonValue, ...] = ("tomorrow", "1999999999", True, -1, 10**30, [1999999999])
+ODD_ALGORITHMS: tuple[JsonValue, ...] = ("nOnE", "", None, ["RS256"], 256)
+ODD_KEY_IDS: tuple[JsonValue, ...] = (1, None, ["rsa"], "../../etc/passwd", "k" * 8_000, "a\nb", "")
 
 
 def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
@@ -96,11 +102,24 @@ def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
         "expired": (401, sign(exp=now - 1)),
         "expiring at the end of numbers": (401, sign(exp=float("inf"))),
         "expiring never": (401, sign(exp=None)),
-        "expiring by words": (401, sign(exp="tomorrow")),
+        **{f"expiring at {time!r}": (401, sign(exp=time)) for time in ODD_TIMES},
+        "valid, expiring at a fraction of a second": (200, sign(exp=now + 600.5)),
         "not yet valid": (401, sign(nbf=now + 300)),
         "issued in the future": (401, sign(iat=now + 300)),
         "another audience": (401, sign(aud="https://other.test/mcp")),
-        "a longer audience": (401, sign(aud=f"{AUDIENCE}/evil")),
+        **{
+            f"the audience {like}": (401, sign(aud=like))
+            for like in (
+                f"{AUDIENCE}/",
+                f"{AUDIENCE}/evil",
+                f"{AUDIENCE}-admin",
+                AUDIENCE.removesuffix("/mcp"),
+                AUDIENCE.replace(".com", ".com.evil.test"),
+                AUDIENCE.replace(".com", ".com:443"),
+                AUDIENCE.upper(),
+            )
+        },
+        "audiences within a list": (401, sign(aud=[[AUDIENCE]])),
         "no audience": (401, sign(aud=None)),
         "an empty list of audiences": (401, sign(aud=[])),
         "an audience in an object": (401, sign(aud={AUDIENCE: True})),
@@ -111,8 +130,22 @@ def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
         "an empty subject": (401, sign(sub="")),
         "no scope": (403, sign(scope=None)),
         "a scope that only begins so": (403, sign(scope="experiments:read")),
+        "a scope in an object": (403, sign(scope={"experiments": True})),
         "an unsigned token": (401, unsigned({"alg": "none", "kid": "rsa"}, issuer.claims())),
-        "an unsigned token, spelt otherwise": (401, unsigned({"alg": "NONE", "kid": "rsa"}, issuer.claims())),
+        **{
+            f"the algorithm {written}": (401, unsigned({"alg": written, "kid": "rsa"}, issuer.claims()))
+            for written in ODD_ALGORITHMS
+        },
+        "no algorithm": (401, unsigned({"kid": "rsa"}, issuer.claims())),
+        **{
+            f"the key id {str(kid)[:20]!r}": (401, unsigned({"alg": "RS256", "kid": kid}, issuer.claims(), b"x"))
+            for kid in ODD_KEY_IDS
+        },
+        "a shared secret in the key set": (401, jwt.encode(issuer.claims(), "s" * 32, "HS256", headers={"kid": "oct"})),
+        "a key for another algorithm": (401, sign("for-pss")),
+        "a key for encryption": (401, sign("for-encryption")),
+        "a key that verifies nothing": (401, sign("for-wrapping")),
+        "an encrypted token": (401, "a.b.c.d.e"),
         "a shared secret": (401, by_hmac(issuer)),
         "another key under the name of one": (401, foreign),
         "a key of its own": (401, jwt.encode(issuer.claims(), issuer.keys["next"], "RS256", headers=own_key)),
@@ -126,17 +159,50 @@ def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
     }
 
 
+def publish_odd_keys(issuer: Issuer) -> None:
+    """Publish keys that are for something else, and what is no key, among the good ones."""
+    odd: dict[str, dict[str, JsonValue]] = {
+        "for-pss": {"alg": "PS256"},
+        "for-encryption": {"use": "enc"},
+        "for-wrapping": {"key_ops": ["wrapKey"]},
+    }
+    for kid in odd:
+        issuer.keys[kid] = issuer.keys["next"]
+    keys = issuer.published["keys"]
+    assert isinstance(keys, list)
+    keys += [public_jwk(issuer.keys[kid], kid) | changes for kid, changes in odd.items()]
+    shared = urlsafe_b64encode(b"s" * 32).decode()
+    keys += [{"kty": "oct", "k": shared, "kid": "oct", "alg": "HS256"}, {"kty": "new"}, {"kty": ["RSA"]}, "rsa", None]
+    keys += [{"kty": "RSA", "kid": "no-number", "n": "?", "e": "AQAB"}, {"kty": "RSA", "key_ops": 5}]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_only_valid_tokens_let_in(server: HttpServer, issuer: Issuer) -> None:
+    publish_odd_keys(issuer)
     given = cases(issuer)
     statuses = {name: server.post(token).status_code for name, (_, token) in given.items()}
     assert statuses == {name: status for name, (status, _) in given.items()}
+    both = [("Authorization", f"Bearer {token}") for token in (STATIC, issuer.token())]
+    for several in (both, both[::-1], [both[0], ("Authorization", "Basic x")]):
+        answer = server.http.post(server.url, json=INITIALIZE, headers=[*HEADERS.items(), *several])
+        assert answer.status_code == 401
+    for elsewhere in (f"{server.url}?access_token={STATIC}", server.url):
+        sent = HEADERS | {"X-Authorization": f"Bearer {STATIC}", "Cookie": f"access_token={STATIC}"}
+        assert server.http.post(elsewhere, json=INITIALIZE, headers=sent).status_code == 401
+    for method in ("GET", "DELETE", "PUT", "OPTIONS"):
+        assert server.http.request(method, server.url, headers=HEADERS).status_code == 401
+    paths = ("//mcp", "/mcp/", "/MCP", "/mcp%2f", "/healthz/../mcp", "/healthz/mcp", "/healthz;/mcp", "/")
+    for path in paths:
+        url = server.url.replace("/mcp", path)
+        assert server.http.post(url, json=INITIALIZE, headers=HEADERS).status_code in (401, 404, 405), path
+    health = server.http.get(server.url.replace("/mcp", "/healthz"))
+    assert (health.status_code, health.text) == (200, "ok\n")
     refusal = server.post(None)
     metadata_url = AUDIENCE.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")
     assert f'resource_metadata="{metadata_url}"' in refusal.headers["WWW-Authenticate"]
     metadata = server.http.get(server.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")).json()
-    assert (metadata["resource"], metadata["authorization_servers"]) == (AUDIENCE, [f"{issuer.url}/"])
+    assert (metadata["resource"], metadata["authorization_servers"]) == (AUDIENCE, [issuer.url])
     assert metadata["scopes_supported"] == ["experiments"]
     log = server.log.read_text()
     assert not any(token and token in log for _, token in given.values())
@@ -219,6 +285,7 @@ def assert_closed(issuer: Issuer) -> None:
 async def test_invented_key_ids_cost_the_issuer_one_request_and_a_new_key_is_found_in_time(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(oauth, "MIN_FETCH_INTERVAL_S", 1e6)
     async with app_client(issuer) as client:
         assert await status_of(client, issuer.token()) == 200
         assert await status_of(client, issuer.token("next")) == 401

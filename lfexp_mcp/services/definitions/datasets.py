@@ -8,7 +8,7 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
-from lfexp_mcp.errors import UsageError, name_some
+from lfexp_mcp.errors import DataFileError, UsageError, name_some
 from lfexp_mcp.gateway import Dataset, check_dataset_name
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.services.definitions.dataset_files import read_items
@@ -60,8 +60,10 @@ async def create_dataset(
     except ValueError as error:
         raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {error}. Change it.") from None
 
+    file = ws.locate(items_file, "file of items", DataFileError) if items_file is not None else None
+
     def given() -> Iterator[NewItem]:
-        return chain(items or (), read_items(items_file, fields) if items_file is not None else ())
+        return chain(items or (), read_items(file, fields) if file is not None else ())
 
     asked = declare(holdout) if holdout is not None else None
     survey = await anyio.to_thread.run_sync(survey_items, name, given)

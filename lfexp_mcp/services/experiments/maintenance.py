@@ -15,12 +15,18 @@ WARM_UP_DELAY_S = 2.0
 """During this time the call that opened the workspace has the machine to itself."""
 
 
-async def warm_up(ws: Workspace) -> None:
-    """Deliver what earlier runs left and keep a spare worker; failures are left to the calls that need them."""
+async def warm_up(ws: Workspace, spare: bool = True) -> None:
+    """Deliver what earlier runs left and keep a spare worker; failures are left to the calls that need them.
+
+    Args:
+        ws: The workspace.
+        spare: Whether to keep one; not where a process has many workspaces.
+    """
     await anyio.sleep(WARM_UP_DELAY_S)
     await try_deliver_pending(ws)
-    with suppress(WorkerError):
-        await keep_spare(ws)
+    if spare:
+        with suppress(WorkerError):
+            await keep_spare(ws)
 
 
 async def tidy_up(ws: Workspace) -> None:

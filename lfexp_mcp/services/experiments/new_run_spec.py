@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError, UsageError
-from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
+from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import FAMILY_KEY, ExperimentHead, RunRecord, RunSpec, Sweep, param_changes
 from lfexp_mcp.runs.identity import repeat_name
@@ -98,7 +98,9 @@ async def with_request(
         metadata |= {key: value for key, value in begun_with.items() if key == FAMILY_KEY}
     run_spec = run_spec.model_copy(
         update={
-            "task_script": check_script(request.task_script, "task") if request.names_task else run_spec.task_script,
+            "task_script": check_script(ws, request.task_script, "task")
+            if request.names_task
+            else run_spec.task_script,
             "description": run_spec.description if request.description is None else request.description,
             "metadata": metadata,
         }
@@ -108,7 +110,7 @@ async def with_request(
 
 async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec) -> RunSpec:
     """Take over the evaluator script and the limits that a request names."""
-    evaluator_script = check_script(request.evaluator_script, "evaluator") or run_spec.evaluator_script
+    evaluator_script = check_script(ws, request.evaluator_script, "evaluator") or run_spec.evaluator_script
     return run_spec.model_copy(
         update={
             "evaluator_script": evaluator_script,
@@ -133,12 +135,12 @@ async def heads_of(ws: Workspace, dataset: Dataset, request: RunRequest) -> list
     return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
 
 
-def check_script(path: Path | None, kind: str) -> Path | None:
-    """Return the absolute path of a script; refuse what no worker could load."""
+def check_script(ws: Workspace, path: Path | None, kind: str) -> Path | None:
+    """Return the absolute path of a script; refuse what the call may not name, and what no worker could load."""
     if path is None:
         return None
-    open_regular(path, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
-    script = locate(path, f"{kind} script", ScriptError)
+    script = ws.locate(path, f"{kind} script", ScriptError)
+    open_regular(script, f"{kind} script", MAX_SCRIPT_BYTES, ScriptError).close()
     if script.suffix != ".py":
         raise ScriptError(f"The {kind} script {path} is not a Python file: its name must end in .py.")
     return script

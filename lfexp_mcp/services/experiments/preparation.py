@@ -102,8 +102,8 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         LfexpError: As `run_experiment`.
     """
     # Checked first, since it needs neither Langfuse nor a worker.
-    check_script(request.task_script, "task")
-    check_script(request.evaluator_script, "evaluator")
+    check_script(ws, request.task_script, "task")
+    check_script(ws, request.evaluator_script, "evaluator")
     _ = request.built_in_evaluators
     ws.runs.prepare()
     if request.dry_run:

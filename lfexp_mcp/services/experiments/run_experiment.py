@@ -13,7 +13,7 @@ from lfexp_mcp.answers.run import RunAnswer, RunEstimate
 from lfexp_mcp.errors import LfexpError, RunExistsError, UsageError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.prices import PriceTable, open_prices
-from lfexp_mcp.model import ModelUsage, NextStep, RunRecord
+from lfexp_mcp.model import ModelUsage, NextStep, RunRecord, RunSpec
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.runs.process import WorkerProcess
@@ -220,6 +220,7 @@ async def launch_prepared(
         LfexpError: It could not be launched.
     """
     asked = prepared.scoring or prepared.run_spec
+    _check_files(ws, asked)
     launch.run_spec = asked
     replays = prepared.scoring is None and prepared.run_spec.is_replay
     worker = worker or await start_worker(ws, asked.python, is_replay=replays)
@@ -228,6 +229,15 @@ async def launch_prepared(
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.dismiss)
+
+
+def _check_files(ws: Workspace, run_spec: RunSpec) -> None:
+    """Refuse files that the call may not name, also those that a run has from an earlier call."""
+    recording = run_spec.recording.file if run_spec.recording is not None else None
+    files = {"task script": run_spec.task_script, "evaluator script": run_spec.evaluator_script, "recording": recording}
+    for what, path in files.items():
+        if path is not None:
+            ws.locate(path, what)
 
 
 async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch, together: Together | None) -> None:

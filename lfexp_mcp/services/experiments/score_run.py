@@ -71,7 +71,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     Raises:
         LfexpError: As `score_run`.
     """
-    check_script(request.evaluator_script, "evaluator")
+    check_script(ws, request.evaluator_script, "evaluator")
     _ = request.built_in_evaluators
     ws.runs.prepare()
     dataset = await ws.gateway.datasets.get(request.dataset)

@@ -11,6 +11,8 @@ from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 
 REMOVED_VARIABLES = (
+    "LFEXP_HTTP_TOKEN",
+    "LFEXP_CALLER_KEYS",
     "LANGFUSE_TRACING_ENABLED",
     "LANGFUSE_SAMPLE_RATE",
     "LANGFUSE_FLUSH_AT",
@@ -22,7 +24,7 @@ REMOVED_VARIABLES = (
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
-"""Variables of the user's environment that would make a run lose spans; an experiment records all."""
+"""Variables that are no run's business, and those that would make it lose spans; an experiment records all."""
 SPAN_QUEUE_SIZE = "1000000"
 """The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 
@@ -39,8 +41,12 @@ async def start_worker(ws: Workspace, python: Path | None, *, is_replay: bool = 
         is_replay: Whether its code is to run without the keys of providers.
 
     Raises:
+        UsageError: The call may name no interpreter.
         WorkerError: The interpreter cannot be started.
     """
+    if ws.allowed_folders is not None and python not in (None, ws.settings.python):
+        # Whatever program it names would be executed.
+        raise UsageError("Over HTTP, `python` is that of LFEXP_PYTHON of the server. Leave it out.")
     interpreter = _interpreter(ws, python, PROVIDER_KEYS if is_replay else ())
     return await anyio.to_thread.run_sync(ws.workers.start, interpreter)
 
