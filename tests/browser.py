@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,6 @@ class Tab:
 
     browser: Browser
     session: str
-    _requests: list[str] = field(default_factory=list)
 
     def send(self, method: str, **params: object) -> dict[str, Any]:
         return self.browser.send(method, self.session, **params)

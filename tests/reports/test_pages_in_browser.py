@@ -29,7 +29,7 @@ from tests.services.recording import Recorded, make_dataset, record_run
 from tests.waiting import wait_until
 
 __all__ = ["browser"]
-pytestmark = [needs_chromium, pytest.mark.anyio]
+pytestmark = [needs_chromium, pytest.mark.slow, pytest.mark.anyio]
 
 HERE = Path(__file__).parent
 PROBES = (HERE / "page_probes.js").read_text(encoding="utf-8")
