@@ -17,7 +17,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.reports.charts import TONES, Chart, Strip, Tone
 from lfexp_mcp.reports.layout import UNKNOWN, Block, Cell, MarkedLine, Report, Table, TextBlock, line, number, step_call
-from lfexp_mcp.reports.untrusted import Mark, one_line, quote_mark, replace_surrogates, safe_lines
+from lfexp_mcp.reports.untrusted import Mark, json_text, one_line, quote_mark, replace_surrogates, safe_lines
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -33,6 +33,8 @@ _FIGURE = re.compile(r"[-+<>\[\]()\d.,/%e ]*(inf|nan)?|unknown( -> .*)?|.* -> un
 _FIRST: tuple[Mark, ...] = ("Gate", "Warning", "Note")
 _SAID = {"verdict", "check", "status"}
 """Columns whose texts are ours, and have a colour."""
+_NAMES = {"run", "score", "item"}
+"""Columns of names, which differ by blanks and invisible characters, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,9 @@ def _are_figures(texts: Sequence[str]) -> bool:
 
 def _cells(columns: Sequence[_Column], row: Sequence[str]) -> Iterator[_Cell]:
     for column, text in zip(columns, row, strict=True):
-        shown = quote_mark(text.whole if isinstance(text, Cell) else text)
+        whole = text.whole if isinstance(text, Cell) else text
+        is_plain = column.name not in _NAMES or whole == one_line(whole)
+        shown = quote_mark(whole) if is_plain else json_text(whole)
         tone = TONES.get(text, "neutral") if column.name in _SAID and text else None
         link = text.link if isinstance(text, Cell) and re.match(r"https?://", text.link or "") else None
         yield _Cell(shown, column.is_figure or text is UNKNOWN, tone, link)

@@ -129,6 +129,13 @@ def test_an_odd_number_breaks_no_page_and_is_not_drawn(odd: float | None, shown:
     assert ('class="value"' in main) is (odd == 0)
 
 
+def test_names_that_differ_by_what_is_not_seen_are_told_apart() -> None:
+    names = ("a", "a ", "a  b", "a b", "a\u202eb", "a\u200bb")
+    html = page(Report((Table(("run", "output"), [(name, name) for name in names]),)))
+    shown = re.findall(r'data-column="run">(.*?)</th>', html)
+    assert list(map(unescape, shown)) == ["a", '"a "', '"a  b"', "a b", '"a\\u202eb"', '"a\\u200bb"']
+
+
 def test_the_same_report_is_the_same_page_but_for_its_time(ranked: Comparison) -> None:
     once, twice = (re.sub(r"[\d-]+ \d\d:\d\d UTC", "", page(report_of(ranked))) for _ in range(2))
     assert once == twice
