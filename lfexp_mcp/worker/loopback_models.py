@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from asyncio import Runner
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
-from threading import Thread
+from threading import Lock, Thread
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -145,6 +146,9 @@ class ModelRecorder(LoopbackModels):
         # The caller has a time-out.
         self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits())  # noqa: S113
         self._uncovered: Counter[str] = Counter()
+        self._open: dict[int, Callable[..., None]] = {}
+        """What records a reply, by its place, until it has ended."""
+        self._ending = Lock()
 
     async def _answer(self, provider: ProviderName, path: str, request: Request) -> Response:
         place, content = next(self._places), await request.body()
@@ -161,8 +165,10 @@ class ModelRecorder(LoopbackModels):
         except httpx.HTTPError as error:
             return _failure(provider, 502, f"The provider could not be reached: {type(error).__name__} {error}", {})
 
+        parts: list[bytes] = []
+        self._open[place] = partial(self._record, place, provider, request.method, path, content, reply, parts)
+
         async def passed_on() -> AsyncIterator[bytes]:
-            parts: list[bytes] = []
             is_whole = False
             try:
                 async for part in reply.aiter_bytes():
@@ -171,7 +177,7 @@ class ModelRecorder(LoopbackModels):
                 is_whole = True
             finally:
                 # It broke off, or the task waited no longer.
-                self._record(place, provider, request.method, path, content, reply, b"".join(parts), cut=not is_whole)
+                self._end(place, cut=not is_whole)
                 await reply.aclose()
 
         returned = {
@@ -181,6 +187,12 @@ class ModelRecorder(LoopbackModels):
         }
         return StreamingResponse(passed_on(), reply.status_code, returned)
 
+    def _end(self, place: int, *, cut: bool) -> None:
+        with self._ending:
+            record = self._open.pop(place, None)
+            if record is not None:
+                record(cut=cut)
+
     def _record(
         self,
         place: int,
@@ -189,12 +201,12 @@ class ModelRecorder(LoopbackModels):
         path: str,
         content: bytes,
         reply: httpx.Response,
-        body: bytes,
+        parts: Sequence[bytes],
         *,
         cut: bool,
     ) -> None:
         try:
-            text = self._masked(body.decode())
+            text = self._masked(b"".join(parts).decode())
             call = RecordedCall(
                 place=place,
                 provider=provider,
@@ -219,6 +231,10 @@ class ModelRecorder(LoopbackModels):
 
     def finish(self, *, ended: bool) -> tuple[list[str], str | None]:
         """See `LoopbackModels`."""
+        # A reply that the last task stopped reading may not be known to have ended.
+        with self._ending:
+            for place in sorted(self._open):
+                self._open.pop(place)(cut=True)
         warnings = [
             f"{calls} calls of {what} were not recorded, since they are no JSON or text: a replay fails there."
             for what, calls in self._uncovered.items()
