@@ -29,7 +29,8 @@ ITEMS_SHOWN = 20
 """Ids of changed items in one list."""
 FOUND_WIDTH = 240
 MARKER = "<!-- lfexp-mcp:{} -->"
-_PLAIN_ADDRESS = re.compile(r"https?://[\w.~:/?#%&=+,;-]+")
+_PLAIN_ADDRESS = re.compile(r"https?://(?!127\.0\.0\.1\b|localhost\b)[\w.~:/?#%&=+,;-]+")
+"""One that can be opened from elsewhere, and closes no link."""
 Rows = list[tuple[str, ...]]
 
 
