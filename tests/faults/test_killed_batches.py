@@ -21,7 +21,7 @@ from tests.worker.scene import Scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-ITEMS = {"openai": 1000, "anthropic": 200}
+ITEMS = {"openai": 400, "anthropic": 200}
 UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 SOME: Literal["some verdicts"] = "some verdicts"
 Moment = Step | Literal["some verdicts"]
