@@ -56,7 +56,9 @@ def npm_programs(name: str, source: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for pin in pins:
         shutil.copy(pin, folder)
-    install(folder, [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"])
+    # `npm ci` refuses a lock file without an optional dependency that the registry does not have.
+    flags = ["--no-save", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
+    install(folder, [npm, "install", *flags])
     return folder
 
 
