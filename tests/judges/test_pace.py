@@ -81,6 +81,7 @@ class FailsAtFirst:
         return outcome
 
 
+@pytest.mark.slow
 async def test_many_items_and_three_judges_end_fully_scored_though_one_answer_in_five_fails(
     openai_server: ProviderServer, anthropic_server: ProviderServer
 ) -> None:

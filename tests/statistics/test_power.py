@@ -33,6 +33,7 @@ def test_so_many_items_show_a_difference_of_pass_rates_as_often_as_said(delta: f
     assert shown / REPEATS == pytest.approx(POWER, abs=TOLERANCE + 0.01)
 
 
+@pytest.mark.slow
 def test_so_many_items_show_a_difference_of_means_as_often_as_said() -> None:
     n = items_for_mean(0.1, 0.2)
     rng = np.random.default_rng(22)

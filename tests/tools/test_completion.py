@@ -104,6 +104,7 @@ async def test_a_langfuse_that_does_not_answer_is_an_error_soon_and_no_empty_lis
         assert failed.value.error.code == INTERNAL_ERROR
 
 
+@pytest.mark.slow
 async def test_names_are_completed_over_stdio(stdio: Caller) -> None:
     await stdio.answer("create_dataset", name="completed over stdio")
     assert (await _complete(stdio.client, DATASET, "name", "Completed o")).values == ["completed over stdio"]

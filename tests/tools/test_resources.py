@@ -230,6 +230,7 @@ async def test_a_langfuse_that_does_not_answer_is_an_error_within_the_time_of_a_
         assert failed.value.error.code == INTERNAL_ERROR
 
 
+@pytest.mark.slow
 async def test_resources_are_read_over_stdio(stdio: Caller) -> None:
     await stdio.answer("create_dataset", name="over/stdio", items=[{"input": "ä"}])
     shown = await _read(stdio.client, "langfuse://datasets/over%2Fstdio")

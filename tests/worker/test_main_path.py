@@ -252,6 +252,7 @@ async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_
     assert (await scene.run_folder()).status() == "completed"
 
 
+@pytest.mark.slow
 async def test_twenty_runs_of_different_names_work_at_once(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script(UPPER)

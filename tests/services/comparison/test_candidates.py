@@ -79,6 +79,7 @@ def test_of_loops_over_fifty_equal_variants_hardly_any_is_told_that_one_is_bette
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_the_seventh_candidate_needs_more_than_the_first_and_is_told_so(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "candidates-seventh")
     await record_run(workspace, dataset, "base", _results(20, 60, begun=0))
