@@ -51,7 +51,6 @@ PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "coverage": simulation.coverage,
     "slices": simulation.slices,
     "power": simulation.power,
-    "stopping": stopping.stopping,
     "correction": correction.correction,
 }
 LONG_PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
@@ -59,6 +58,7 @@ LONG_PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "answers": schedules.answers,
     "large": large.large,
     "selection": selection.selection,
+    "stopping": stopping.stopping,
     "confirmation": confirmation.confirmation,
     "drift": drift.drift,
 }

@@ -13,8 +13,8 @@ from lfexp_mcp.runs.events import BatchRecorded
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.runs.held_out import may_have_held_out
 from lfexp_mcp.services.runs.local_runs import catch_up, find_run_folder
-from lfexp_mcp.services.runs.open_results import may_have_held_out
 from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]

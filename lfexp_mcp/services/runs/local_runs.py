@@ -12,7 +12,7 @@ from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
-from lfexp_mcp.services.runs.open_results import LOOKUP_PATIENCE_S, holdout_of_run, without_held_out
+from lfexp_mcp.services.runs.held_out import LOOKUP_PATIENCE_S, holdout_of_run, without_held_out
 from lfexp_mcp.services.workspace import Workspace
 
 SLICE_S = 0.2

@@ -24,9 +24,8 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
-from lfexp_mcp.services.runs.held_out import check_confirmation
+from lfexp_mcp.services.runs.held_out import check_confirmation, check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.local_runs import locate_run, read_journal
-from lfexp_mcp.services.runs.open_results import check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
 from lfexp_mcp.services.workspace import Workspace
 

@@ -20,8 +20,8 @@ from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
 from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.follower import Follower
+from lfexp_mcp.services.runs.held_out import may_have_held_out
 from lfexp_mcp.services.runs.local_runs import read_journal
-from lfexp_mcp.services.runs.open_results import may_have_held_out
 from lfexp_mcp.services.runs.outdated_judges import OutdatedJudge, outdated_judges_of
 from lfexp_mcp.services.runs.read_run import named
 from lfexp_mcp.services.runs.run_summary import summarise_in_time

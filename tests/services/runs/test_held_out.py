@@ -10,8 +10,8 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import Holdout, Progress
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.runs.get_run import get_run
+from lfexp_mcp.services.runs.held_out import LEFT_OUT
 from lfexp_mcp.services.runs.list_runs import list_runs
-from lfexp_mcp.services.runs.open_results import LEFT_OUT
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
