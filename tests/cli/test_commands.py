@@ -1,10 +1,12 @@
 """Each command of the shell, against a real store."""
 
 import json
+import os
 import re
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -18,6 +20,7 @@ from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
+from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.reports.untrusted import is_safe
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.store.process import stop_store
@@ -230,6 +233,19 @@ def test_what_a_gate_cannot_be_is_wrong_usage_and_not_a_gate_that_failed(
 ) -> None:
     ran = _compare(shell, compared, *arguments)
     assert (ran.code, said in ran.err) == (code, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe of POSIX breaks at once")
+def test_a_reader_that_has_gone_makes_no_gate_pass(
+    shell: Shell, compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell("compare", "--dataset", compared.dataset, "--runs", *compared.runs).code == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), os.fdopen(writer, "w", encoding="utf-8") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        gate = ["--fail-if", "right<0.8"]
+        assert run_command(["compare", "--dataset", compared.dataset, "--runs", *compared.runs, *gate]) == 141
 
 
 class _Strict(BaseModel):
