@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
@@ -44,6 +45,8 @@ class RawServer:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
+        self.opened: dict[str, Any] = {}
+        """The answer to the handshake."""
         self._id = 0
 
     def request(self, method: str, params: JsonValue) -> dict[str, JsonValue]:
@@ -82,7 +85,8 @@ class RawServer:
 
 
 @contextmanager
-def raw_server(log: Path, **variables: str) -> Iterator[RawServer]:
+def raw_server(log: Path, handshake: JsonValue = INITIALIZE, /, **variables: str) -> Iterator[RawServer]:
+    """Start a server, and shake hands with it unless `handshake` is None."""
     with (
         log.open("w", encoding="utf-8") as stderr,
         subprocess.Popen(
@@ -95,8 +99,9 @@ def raw_server(log: Path, **variables: str) -> Iterator[RawServer]:
         ) as process,
     ):
         server = RawServer(process)
-        server.request("initialize", INITIALIZE)
-        server.notify("notifications/initialized")
+        if handshake is not None:
+            server.opened = server.request("initialize", handshake)
+            server.notify("notifications/initialized")
         yield server
         assert process.stdin is not None
         process.stdin.close()
