@@ -28,6 +28,7 @@ ROWS = (50, 20, 10, 5, 2, 1)
 ITEMS_SHOWN = 20
 """Ids of changed items in one list."""
 FOUND_WIDTH = 240
+MAX_ADDRESS = 1_000
 MARKER = "<!-- lfexp-mcp:{} -->"
 _PLAIN_ADDRESS = re.compile(r"https?://(?!127\.0\.0\.1\b|localhost\b)[\w.~:/?#%&=+,;-]+")
 """One that can be opened from elsewhere, and closes no link."""
@@ -150,7 +151,7 @@ def _cut(table: Table, rows: int) -> tuple[tuple[str, ...], Rows]:
 
 def _link(comparison: Comparison, run: RunMetrics) -> str | None:
     """Link a run's page in Langfuse, where its address is a plain one."""
-    if run.url is None or not _PLAIN_ADDRESS.fullmatch(run.url):
+    if run.url is None or len(run.url) > MAX_ADDRESS or not _PLAIN_ADDRESS.fullmatch(run.url):
         return None
     of = "baseline" if run.run == comparison.baseline else "run"
     return f"[Open the {of} in Langfuse](<{run.url}>)"

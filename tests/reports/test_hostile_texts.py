@@ -24,10 +24,14 @@ from tests.reports.test_untrusted import MARKED, MODELS
 
 TEXTS = [str(replace_surrogates(row["text"])) for row in HOSTILE_TEXTS]
 """As they come out of Langfuse, the journal and the model of an answer, which hold no half surrogate pairs."""
-ANSWERS = list(answers_of(TEXTS, *MODELS))
+ANSWERS = list(answers_of([text[:300] for text in TEXTS], *MODELS))
+VARIED = [answer for answer in ANSWERS if isinstance(answer, Analysis | Comparison | RunDetail)]
+"""Those with all kinds of blocks, which have all texts as well, for what takes its time."""
 COMPARISONS = [answer for answer in ANSWERS if isinstance(answer, Comparison)]
 RUNNER_COMMAND = re.compile(r"^\s*::|##[A-Za-z]*\[", re.MULTILINE)
 """What the runners of GitHub, Azure and TeamCity carry out."""
+MARKDOWN_CHARS = 4_000
+"""Of a report that are parsed here; the parser takes its time as well."""
 GFM = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -69,8 +73,7 @@ def test_what_the_shell_prints(
     monkeypatch.setenv("TERM", "dumb" if terminal else "")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    # Rich takes its time: the answers with all kinds of blocks have all texts as well.
-    for answer in (each for each in ANSWERS if not terminal or isinstance(each, Analysis | Comparison | RunDetail)):
+    for answer in VARIED if terminal else ANSWERS:
         print_answer(answer, as_json=False)
         hold(re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out), ours(answer))
 
@@ -104,7 +107,7 @@ def hold_markdown(text: str) -> None:
 
 
 def test_markdown() -> None:
-    for answer in ANSWERS:
+    for answer in VARIED:
         text = markdown(report_of(answer))
         hold_markdown(text)
         assert not re.search(r"^/", text, re.MULTILINE)
@@ -114,7 +117,7 @@ def test_a_text_alone_in_each_place_of_a_report() -> None:
     for text in TEXTS:
         report = Report((TextBlock(f"Output of {text}", text), MarkedLine("Warning", text), text))
         hold(plain(report), 1)
-        hold_markdown(markdown(report))
+        hold_markdown(markdown(report)[:MARKDOWN_CHARS])
         hold(f"Error: {paragraph(text)}", 1)
         shown = quote_mark(text)
         assert quote_mark(shown) == shown
