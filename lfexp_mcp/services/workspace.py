@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
+
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.files import locate
 from lfexp_mcp.gateway import Gateway, connect
@@ -36,6 +38,8 @@ class Workspace:
     launches: Launches = field(default_factory=Launches)
     run_cache: RunCache = field(default_factory=RunCache)
     replays: Replays = field(default_factory=Replays)
+    labelling: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held while a queue of labels is filled."""
 
     def locate(self, path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
         """Make the path of a file that a call names absolute, as `files.locate`, and refuse one that it may not name.

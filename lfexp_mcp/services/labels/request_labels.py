@@ -65,6 +65,17 @@ async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
     results = labellable(record)
     if not results:
         raise UsageError(f"Run {record.run_name!r} has no good result to label.")
+    # Of two calls at once, each would find what the other is about to put into the queue missing there.
+    async with ws.labelling:
+        wanted, is_new = await _draw(ws, request, run, scale, results)
+    labels = (await read_labels(ws, run, [request.score_name]))[request.score_name]
+    return await _describe(ws, request, labels, wanted, is_new=is_new)
+
+
+async def _draw(
+    ws: Workspace, request: LabelsRequest, run: ScoredRun, scale: Scale, results: Sequence[ItemResult]
+) -> tuple[int, bool]:
+    """Draw results and put them into a queue; return how many are drawn, and whether the draw is new."""
     values = judge_values(run, request.score_name, results)
     queues = await ws.gateway.queues.all()
     known = _draws(queues, run, request.score_name)
@@ -80,8 +91,7 @@ async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
     strata = put_in_order(results, values, draw.seed, draw.split)
     wanted = drawn_first(strata, allocate(n, [len(stratum) for stratum in strata]))
     await _fill(ws, queue, wanted)
-    labels = (await read_labels(ws, run, [request.score_name]))[request.score_name]
-    return await _describe(ws, request, labels, len(wanted), is_new=is_new)
+    return len(wanted), is_new
 
 
 def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:

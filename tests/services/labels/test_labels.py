@@ -92,7 +92,8 @@ async def test_two_calls_at_once_make_one_draw(workspace: Workspace) -> None:
             tasks.start_soon(call)
     first, second = answers
     assert first.queue == second.queue
-    assert len({entry.object_id for entry in await queued(workspace, first.queue)}) == 5
+    entries = [entry.object_id for entry in await queued(workspace, first.queue)]
+    assert len(entries) == len(set(entries)) == 5
 
 
 async def test_the_record_of_the_draw_is_in_langfuse_alone(workspace: Workspace) -> None:
