@@ -20,13 +20,13 @@ from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools import oauth
 from lfexp_mcp.tools.http_app import build_app
 from lfexp_mcp.tools.oauth import IssuerKeys, KeysUnavailableError
+from tests.serving import free_port
 from tests.tools.remote import (
     HEADERS,
     INITIALIZE,
     HttpServer,
     Issuer,
     answer_with,
-    free_port,
     public_jwk,
     serving_http,
     serving_issuer,
