@@ -75,8 +75,9 @@ class ItemEnded(_Event):
     """Span `experiment-item-task`, which the scores attach to."""
     started: datetime
     """When the last call of the task began."""
-    seconds: float
-    """How long it took, without waiting for a thread, the runner, or a rate-limited provider."""
+    seconds: float | None
+    """How long it took, without waiting for a thread, the runner, or a rate-limited provider; None where Langfuse, from
+    which a result of another machine is read, does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

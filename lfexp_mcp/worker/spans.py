@@ -112,7 +112,7 @@ class ItemSpans:
                 resource=resource,
                 attributes=attributes if parent else {**attributes, NAMES.IS_APP_ROOT: True},
                 start_time=start,
-                end_time=start + round(ended.seconds * 1e9),
+                end_time=start + round((ended.seconds or 0.0) * 1e9),
                 instrumentation_scope=InstrumentationScope(SCOPE, sdk_version, attributes={"public_key": public_key}),
             )
             for name, span_id, parent in spans

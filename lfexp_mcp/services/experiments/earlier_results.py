@@ -41,7 +41,7 @@ def _events(result: ItemResult, state: RunState) -> Iterator[Event]:
             root_id=result.observation_id,
             observation_id=result.observation_id,
             started=result.started,
-            seconds=result.seconds or 0.0,
+            seconds=result.seconds,
         )
     journaled = {score.id for score in scored.scores} if scored else set()
     new = tuple(score for score in result.scores if score.maker.origin == "run" and score.id not in journaled)
