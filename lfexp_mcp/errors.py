@@ -5,6 +5,7 @@ error result, the shell into lines and an exit code.
 
     LfexpError
     ├── UsageError                 the call cannot be carried out as asked
+    │   ├── ConfirmationError      the user has to agree first, or did not
     │   ├── NotFoundError          no such dataset, run, item or judge
     │   ├── CursorError            a cursor is not one of the list asked for
     │   ├── RunExistsError         the run name has items already, or is at work
@@ -63,6 +64,22 @@ class LfexpError(Exception):
 
 class UsageError(LfexpError):
     """The call cannot be carried out as asked: its arguments have to change."""
+
+
+class ConfirmationError(UsageError):
+    """The user has to agree to something first, or did not; nothing was done.
+
+    Attributes:
+        question: What the user is asked.
+        notice: What a caller is told who may go ahead although the user cannot be asked; None if nobody may.
+    """
+
+    def __init__(
+        self, message: str, question: str = "", *, notice: str | None = None, next: Sequence[NextStep] = ()
+    ) -> None:
+        super().__init__(message, next=next)
+        self.question = question
+        self.notice = notice
 
 
 class NotFoundError(UsageError):

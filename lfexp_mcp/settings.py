@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     judge_concurrency: int = Field(default=10, ge=1)
     """Maximum concurrent calls to one provider."""
 
+    confirm_cost_above: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD; a call that may spend more on models needs the user's consent. By default none does."""
+    confirm_patience: float = Field(default=300.0, gt=0)
+    """Seconds that a question waits for the user's answer, where the call waits with it."""
+
     home: Annotated[Path, AfterValidator(_whole_path)] = Field(
         default_factory=lambda: user_data_path("lfexp-mcp", appauthor=False)
     )

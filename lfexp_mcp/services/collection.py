@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -35,6 +35,7 @@ async def fill_dataset(
     metadata: dict[str, JsonValue] | None = None,
     holdout: float | str | None = None,
     on_progress: OnStored | None = None,
+    agreed: Collection[str] | None = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name, from what is given, a run, or production traces.
 
@@ -52,6 +53,7 @@ async def fill_dataset(
         metadata: The dataset's; None leaves it.
         holdout: Items to set aside, as in `create_dataset`.
         on_progress: Called as items are stored.
+        agreed: As in `create_dataset`; what is collected replaces nothing.
 
     Raises:
         NotFoundError: There is no such dataset, run, score, item or key of metadata.
@@ -69,6 +71,7 @@ async def fill_dataset(
             metadata=metadata,
             holdout=holdout,
             on_progress=on_progress,
+            agreed=agreed,
         )
     if items or items_file is not None:
         raise UsageError(

@@ -10,6 +10,7 @@ from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnsw
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, NewItem, PromptMessage
+from lfexp_mcp.tools.questions import agreed, can_ask
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 PromptLabels = Annotated[
@@ -64,6 +65,7 @@ async def create_dataset(
             metadata=metadata,
             holdout=holdout,
             on_progress=report,
+            agreed=agreed() if can_ask(ctx) else None,
         )
     raise UnreachableError(
         f"Langfuse has stored no item of dataset {name!r} for {STALL_S:.0f} s. What it stored before is kept; repeat "

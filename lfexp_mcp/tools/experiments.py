@@ -23,6 +23,7 @@ from lfexp_mcp.services.requests import (
 from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.pages import page_address
+from lfexp_mcp.tools.questions import agreed
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 ANSWER_AFTER_S = 3.0
@@ -46,7 +47,13 @@ async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: Wa
     """
     from lfexp_mcp.services.sweeps import run
 
-    return await run(await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx))
+    return await run(
+        await workspace_of(ctx),
+        request,
+        wait_seconds=wait_seconds,
+        on_progress=progress_reporter(ctx),
+        agreed=agreed(),
+    )
 
 
 async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: WaitSeconds = 45) -> RunAnswer:
@@ -59,7 +66,11 @@ async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: Wa
     from lfexp_mcp.services.experiments.score_run import score_run
 
     return await score_run(
-        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+        await workspace_of(ctx),
+        request,
+        wait_seconds=wait_seconds,
+        on_progress=progress_reporter(ctx),
+        agreed=agreed(),
     )
 
 
@@ -73,7 +84,11 @@ async def judge_pairs(ctx: ToolContext, request: PairsRequest, wait_seconds: Wai
     from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 
     return await judge_pairs(
-        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+        await workspace_of(ctx),
+        request,
+        wait_seconds=wait_seconds,
+        on_progress=progress_reporter(ctx),
+        agreed=agreed(),
     )
 
 
@@ -85,7 +100,11 @@ async def confirm_run(ctx: ToolContext, request: ConfirmRequest, wait_seconds: W
     from lfexp_mcp.services.confirmation import confirm_run
 
     return await confirm_run(
-        await workspace_of(ctx), request, wait_seconds=wait_seconds, on_progress=progress_reporter(ctx)
+        await workspace_of(ctx),
+        request,
+        wait_seconds=wait_seconds,
+        on_progress=progress_reporter(ctx),
+        agreed=agreed(),
     )
 
 

@@ -25,8 +25,9 @@ from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools import pages
 from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run
+from lfexp_mcp.tools.results import answer_result, error_text
 from lfexp_mcp.tools.state import ToolContext, workspace_of
-from lfexp_mcp.tools.tool import answer_result, error_text, limit_s, not_in_time
+from lfexp_mcp.tools.tool import limit_s, not_in_time
 
 JSON = "application/json"
 DATASETS, JUDGES = "langfuse://datasets", "langfuse://judges"

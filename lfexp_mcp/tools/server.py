@@ -22,6 +22,7 @@ from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.resources import RESOURCES, TEMPLATES, read_resource
 from lfexp_mcp.tools.state import ServerState, ToolContext, keep_workspace, serving
 from lfexp_mcp.tools.stdio import answered
+from lfexp_mcp.tools.tasks import Tasks
 from lfexp_mcp.tools.workflows import WORKFLOWS, workflow_messages
 
 if TYPE_CHECKING:
@@ -140,6 +141,6 @@ def build_server(
         lifespan=lifespan,
         log_level="WARNING",
         subscriptions=False,
-        extensions=[Apps()],
+        extensions=[Apps(), Tasks()],
         middleware=[keep_workspace],
     )

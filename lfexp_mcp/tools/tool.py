@@ -13,21 +13,29 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp.types import CallToolResult, TextContent
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
-from lfexp_mcp.answers.base import Answer, ChartedAnswer, ErrorAnswer, ErrorDetail
-from lfexp_mcp.errors import CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
+from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.errors import ConfirmationError, CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
-from lfexp_mcp.tools.pages import PAGE_META, page_of
+from lfexp_mcp.tools.questions import Questions
+from lfexp_mcp.tools.results import answer_result, error_result
+from lfexp_mcp.tools.tasks import create_task, wants_task
 
 MIN_LIMIT_S = 45.0
 """What a call may take that is given no longer wait."""
 GRACE_S = 5.0
 """What it may take beyond that."""
-MAX_ERROR_CHARS = 8_000
-"""Of an error's message, which may quote an argument or a server's answer of any length."""
 
 _WAIT = TypeAdapter(Annotated[float, Field(ge=0, le=3600)])
 _TEXTS = {str, Path, FilePath, NoneType}
@@ -111,27 +119,43 @@ class ExperimentTool(Tool):
     whole_by: str | None = None
     """The argument that asks for a single thing, which is then shown whole."""
 
+    _questions: Questions = PrivateAttr(default_factory=Questions)
+
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> object:
         """Run the tool.
 
         Returns:
-            The `CallToolResult`.
+            The `CallToolResult`; or a task, or a question to the user, if the client has them.
 
         Raises:
             UnexpectedToolError: The tool has a defect.
         """
+        try:
+            return await self._questions.asked(context, lambda: self._run(arguments, context, convert_result))
+        except ConfirmationError as error:
+            return error_result(error)
+
+    async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool) -> object:
         limit = limit_s(arguments) if self.bounded else math.inf
+        as_task = wants_task(context, self.name, arguments)
         try:
             with anyio.move_on_after(limit) as scope:
-                answer: Answer = await super().run(arguments, context)
+                answer: Answer = await super().run(arguments | ({"wait_seconds": 0} if as_task else {}), context)
+                if as_task and (task := await create_task(context, self.name, arguments, answer)) is not None:
+                    return task
         except ToolError as error:
             failure = self._explain(error)
+            if isinstance(failure, ConfirmationError):
+                raise failure from error
             failure.next = (*self._corrected(failure, arguments), *failure.next)
             return error_result(failure)
+        except LfexpError as error:
+            return error_result(error)
         if scope.cancelled_caught:
             again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
             return error_result(not_in_time(limit, again))
         has_room = arguments.get("detail") == "full" or arguments.get(self.whole_by or "") is not None
+        answer = self._questions.with_notices(answer)
         result = answer_result(answer, has_room=has_room, with_page=client_supports_apps(context))
         return self.fn_metadata.convert_result(result) if convert_result else result
 
@@ -167,39 +191,6 @@ def _replaced(value: JsonValue, name: str | None, right: str) -> JsonValue:
     return right if value == name else value
 
 
-def answer_result(answer: Answer, *, has_room: bool = False, with_page: bool = False) -> CallToolResult:
-    """Make the result of a call.
-
-    Args:
-        answer: What the tool returned.
-        has_room: Whether the caller asked for long texts.
-        with_page: Whether the client shows pages.
-    """
-    from lfexp_mcp.reports.answers import report_text
-    from lfexp_mcp.services.answer_size import MAX_STRUCTURED_TOKENS, truncate_answer
-
-    # Services keep to it by pages; what stands beside those can be of any size, too.
-    answer = truncate_answer(answer, MAX_STRUCTURED_TOKENS["full" if has_room else "summary"])
-    result = _result(report_text(answer), answer)
-    if with_page and isinstance(answer, ChartedAnswer):
-        result.meta = {PAGE_META: page_of(answer)}
-    return result
-
-
-def error_result(error: LfexpError) -> CallToolResult:
-    """Make the result of a call that failed."""
-    answer = ErrorAnswer(error=ErrorDetail(code=error.code, message=_cut(str(error))), next=[*error.next])
-    return _result(error_text(error), answer, is_error=True)
-
-
-def error_text(error: LfexpError) -> str:
-    """Write an error with the calls that help."""
-    from lfexp_mcp.reports.layout import step_lines
-    from lfexp_mcp.reports.untrusted import paragraph
-
-    return "\n".join([paragraph(_cut(str(error))), *step_lines(error.next)])
-
-
 def not_in_time(limit: float, *steps: NextStep) -> UnreachableError:
     """Make the error of a call that took `limit` seconds."""
     return UnreachableError(
@@ -207,21 +198,6 @@ def not_in_time(limit: float, *steps: NextStep) -> UnreachableError:
         "is read on in the background. `lfexp-mcp doctor` checks the server.",
         next=steps,
     )
-
-
-def _result(text: str, answer: Answer, *, is_error: bool = False) -> CallToolResult:
-    from lfexp_mcp.reports.untrusted import replace_surrogates
-
-    content = {name: replace_surrogates(value) for name, value in answer.model_dump(mode="json").items()}
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=content, is_error=is_error)
-
-
-def _cut(message: str) -> str:
-    """Cut the middle of a long message: its end says what to do."""
-    if len(message) <= MAX_ERROR_CHARS:
-        return message
-    half = MAX_ERROR_CHARS // 2
-    return f"{message[:half]}… [{len(message) - 2 * half:,} characters left out] …{message[-half:]}"
 
 
 def limit_s(arguments: Mapping[str, object] | None = None) -> float:

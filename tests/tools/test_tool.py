@@ -7,7 +7,8 @@ from mcp.server import MCPServer
 from lfexp_mcp.answers.doctor import Check, Diagnosis
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import NextStep
-from lfexp_mcp.tools.tool import MAX_ERROR_CHARS, ExperimentTool, ToolArguments
+from lfexp_mcp.tools.results import MAX_ERROR_CHARS
+from lfexp_mcp.tools.tool import ExperimentTool, ToolArguments
 from tests.tools.conftest import text_of
 
 

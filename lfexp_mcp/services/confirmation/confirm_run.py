@@ -1,6 +1,6 @@
 """Confirming a run: its code and its baseline's run over the held-out items, which answer once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -19,12 +19,13 @@ from lfexp_mcp.services.confirmation.looks import levels_of, read_looks
 from lfexp_mcp.services.confirmation.measured import plan_run, read_pair
 from lfexp_mcp.services.confirmation.verdict import HeldOutVerdict, decide
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state
-from lfexp_mcp.services.experiments.run_experiment import Together, launch_prepared
+from lfexp_mcp.services.experiments.run_experiment import Together, estimate_from, launch_prepared
 from lfexp_mcp.services.experiments.together import Start, begin_together, progress_of_all, wait_for_all
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import items_to_show
 
@@ -42,7 +43,12 @@ class _Asked:
 
 
 async def confirm_run(
-    ws: Workspace, request: ConfirmRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+    ws: Workspace,
+    request: ConfirmRequest,
+    *,
+    wait_seconds: float = 45,
+    on_progress: OnProgress | None = None,
+    agreed: Collection[str] | None = None,
 ) -> ConfirmAnswer:
     """Run the code of a run and of its baseline over the held-out items, and give one verdict.
 
@@ -55,8 +61,10 @@ async def confirm_run(
         request: What to confirm.
         wait_seconds: How long to wait for the end.
         on_progress: Called with how many results there are.
+        agreed: See `check_spending`.
 
     Raises:
+        ConfirmationError: The user has to agree to the cost first.
         NotFoundError: There is no such dataset, run or score.
         UsageError: Nothing is held out, too little for `min_delta`, or the runs cannot be compared or run again.
         ScriptError: The code is not what was measured.
@@ -70,6 +78,10 @@ async def confirm_run(
         return _planned(ws, case)
     if not case.is_begun:
         check_size(case)
+        if agreed is not None and ws.settings.confirm_cost_above is not None:
+            names = (request.run_name, request.baseline, request.dataset)
+            what = "Run {} and {} over the held-out items of dataset {}.".format(*map(shown_name, names))
+            check_spending(ws, agreed, what, await _cost(ws, case), None, is_estimate=True)
     begun = await _begin(ws, case)
     try:
         await wait_for_all(ws, begun, deadline, _coarse(on_progress))
@@ -78,6 +90,31 @@ async def confirm_run(
         error.next = (case.again("Try again once that is mended."),)
         raise
     return await _answer(ws, case, begun)
+
+
+async def _cost(ws: Workspace, case: Case) -> float | None:
+    """Estimate what judges and prompts will cost, by what they did over the items that are shown."""
+    total = 0.0
+    for confirmation, record in case.plans:
+        if case.looks.find(confirmation) is not None:
+            continue
+        if not record.model_usage and (record.plan is None or record.plan.judges):
+            return None
+        results = len(case.items) * len(record.experiment_ids)
+        cost = (await estimate_from(ws, record, results)).cost_usd
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+async def read_confirmation(ws: Workspace, request: ConfirmRequest) -> ConfirmAnswer:
+    """Read how a confirmation stands, as `confirm_run` answers, without going on with it.
+
+    Raises:
+        LfexpError: As `confirm_run`.
+    """
+    return await _answer(ws, await read_case(ws, request), [])
 
 
 def _planned(ws: Workspace, case: Case) -> ConfirmAnswer:

@@ -1,6 +1,6 @@
 """Creating datasets and adding items, one by one or from a file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -8,14 +8,15 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
-from lfexp_mcp.errors import DataFileError, UsageError, name_some
+from lfexp_mcp.errors import ConfirmationError, DataFileError, UsageError, name_some
 from lfexp_mcp.gateway import Dataset, check_dataset_name
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import NextStep, digest_of
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.holdouts import declare, notes_on
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
 from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
 from lfexp_mcp.services.next_steps import add_items_step
+from lfexp_mcp.services.spending import shown_name
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -30,6 +31,7 @@ async def create_dataset(
     metadata: dict[str, JsonValue] | None = None,
     holdout: float | str | None = None,
     on_progress: OnStored | None = None,
+    agreed: Collection[str] | None = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name; items with a known id are replaced, unless they are held out.
 
@@ -47,8 +49,10 @@ async def create_dataset(
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
         holdout: Items to set aside, see `declare`; None leaves the holdout of an existing dataset.
         on_progress: Called at most once a second with the number of items stored so far, and the total.
+        agreed: Questions that the user has agreed to; None where items may be replaced without one.
 
     Raises:
+        ConfirmationError: The user has to agree first that items are replaced.
         UsageError: The name cannot be used, an item has no input, the metadata is not valid JSON, an id belongs to
             another dataset, or the dataset has another holdout; nothing has been stored then.
         DataFileError: The file cannot be read; nothing has been stored then.
@@ -69,6 +73,8 @@ async def create_dataset(
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     await _check_ids(ws, name, survey)
     datasets = ws.gateway.datasets
+    if agreed is not None and survey.given_ids:
+        await _check_replaced(ws, name, survey, given, agreed)
     dataset = await datasets.upsert(name, description, metadata, asked)
     kept = await _held_out_ids(ws, dataset)
     changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
@@ -83,6 +89,33 @@ async def create_dataset(
         warnings=[*_warnings(survey, changed), *notes, *ws.gateway.backend.notes],
         next=[_next_step(name, total)],
     )
+
+
+async def _check_replaced(
+    ws: Workspace, name: str, survey: ItemSurvey, given: Callable[[], Iterator[NewItem]], agreed: Collection[str]
+) -> None:
+    """Refuse to change items that are there, unless the user has agreed to it; held-out ones are never changed."""
+    dataset = await ws.gateway.datasets.find(name)
+    shown = await ws.gateway.datasets.items(dataset) if dataset is not None else []
+    known = {item.id: (item.input, item.expected_output, item.metadata) for item in shown}
+
+    def changed() -> list[str]:
+        return [
+            item.id
+            for position, item in enumerate(given())
+            if item.id in known
+            and survey.last.get(item.id) == position
+            and known[item.id] != (item.input, item.expected_output, item.metadata or {})
+        ]
+
+    replaced = await anyio.to_thread.run_sync(changed)
+    digest = digest_of(f"{item_id}{known[item_id]!r}" for item_id in replaced)[:8]
+    question = (
+        f"Replace {len(replaced)} of the {len(known)} items of dataset {shown_name(name)}? What they hold now is lost. "
+        f"(Their state: {digest}.)"
+    )
+    if replaced and question not in agreed:
+        raise ConfirmationError("The user has to agree that items are replaced; nothing was stored.", question)
 
 
 async def _held_out_ids(ws: Workspace, dataset: Dataset) -> set[str]:

@@ -36,7 +36,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
     launch = ws.launches.find(dataset, run_name)
     folder = await find_run_folder(ws, dataset, run_name)
     is_run = (launch is not None and launch.is_pending) or (folder is not None and folder.is_running())
-    if not is_run and (variants := _variants(ws, dataset, run_name)):
+    if not is_run and (variants := runs_of(ws, dataset, run_name)):
         answers: dict[str, RunState] = {}
 
         async def cancel(name: str) -> None:
@@ -78,14 +78,14 @@ async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:
     Raises:
         NotFoundError: There is no such dataset.
     """
-    for name in _variants(ws, dataset, run_name) or [run_name]:
+    for name in runs_of(ws, dataset, run_name) or [run_name]:
         folder = await find_run_folder(ws, dataset, name)
         if folder is not None:
             await _kill(folder)
 
 
-def _variants(ws: Workspace, dataset: str, sweep: str) -> list[str]:
-    """The names of the runs of a sweep on this machine, those that are being launched included."""
+def runs_of(ws: Workspace, dataset: str, sweep: str) -> list[str]:
+    """Return the names of a sweep's or a confirmation's runs on this machine, also of those that are being launched."""
     started = [run_spec.run_name for run_spec in _runs_here(ws, dataset) if run_spec.variant_of == sweep]
     return list(dict.fromkeys([*ws.launches.variants_of(dataset, sweep), *started]))
 

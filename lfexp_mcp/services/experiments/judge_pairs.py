@@ -1,6 +1,7 @@
 """Letting a pairwise judge compare the outputs of two runs."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from lfexp_mcp.services.run_requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.read_run import read_run
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.preference import Preference
 
@@ -28,7 +30,12 @@ READING_S = 10.0
 
 
 async def judge_pairs(
-    ws: Workspace, request: PairsRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+    ws: Workspace,
+    request: PairsRequest,
+    *,
+    wait_seconds: float = 45,
+    on_progress: OnProgress | None = None,
+    agreed: Collection[str] | None = None,
 ) -> PairsAnswer:
     """Let a pairwise judge compare the outputs of two runs, each pair in both orders.
 
@@ -40,8 +47,10 @@ async def judge_pairs(
         request: The runs, the judge, and how far the judging may go.
         wait_seconds: How long to wait for the end.
         on_progress: Called with the progress, at most once a second and at least every ten.
+        agreed: See `check_spending`.
 
     Raises:
+        ConfirmationError: The user has to agree to the cost first.
         NotFoundError: There is no such dataset, run or judge.
         RunExistsError: The run is running.
         UsageError: The run has no good result.
@@ -51,6 +60,10 @@ async def judge_pairs(
         BackendError: Langfuse did not answer.
     """
     until = anyio.current_time() + wait_seconds + READING_S
+    names = (request.run_a, request.run_b, request.dataset)
+    what = "Let a judge compare runs {} and {} of dataset {}.".format(*map(shown_name, names))
+    again = request.cheaper("judge_pairs", ws.settings.confirm_cost_above)
+    check_spending(ws, agreed, what, request.max_cost, again)
     against = await read_run(ws, request.dataset, request.run_a)
     judges: list[ResolvedJudge] = []
     work = partial(_launch, ws, request, against, judges)

@@ -139,7 +139,7 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
             why="Run all of it.",
         )
         results = follower.run_spec.dry_run_of or 0
-        estimate = await _estimate(ws, record, results)
+        estimate = await estimate_from(ws, record, results)
         part = replace(record.plan, items=results // request.repeats).part_shown if record.plan else None
         changes = {"experiment_url": None, "undelivered": 0, "log": None, "estimate": estimate, "next": [step]}
         return answer.model_copy(update={**changes, "part": part})
@@ -151,13 +151,13 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
                 await anyio.to_thread.run_sync(launch.folder.delete)
 
 
-async def _estimate(ws: Workspace, dry_run: RunRecord, results: int) -> RunEstimate:
-    """Estimate what the judges and the prompt task of a whole run would use of models."""
+async def estimate_from(ws: Workspace, sample: RunRecord, results: int) -> RunEstimate:
+    """Estimate what the judges and the prompt task of a run of so many results would use of models, by another run."""
     by_model: dict[str, ModelUsage] = {}
-    for user, usage in dry_run.model_usage.items():
+    for user, usage in sample.model_usage.items():
         by_model[user.model] = by_model.get(user.model, ModelUsage()) + usage
     prices = await open_prices(await ws.gateway.model_prices() if by_model else [], by_model)
-    return estimate_run(by_model, dry_run.total_items, results, prices)
+    return estimate_run(by_model, sample.total_items, results, prices)
 
 
 def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, prices: PriceTable) -> RunEstimate:

@@ -1,5 +1,6 @@
 """Scoring a run again: its stored results are read, judged and scored, and no task is called."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,17 @@ from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 
 
 async def score_run(
-    ws: Workspace, request: ScoreRunRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+    ws: Workspace,
+    request: ScoreRunRequest,
+    *,
+    wait_seconds: float = 45,
+    on_progress: OnProgress | None = None,
+    agreed: Collection[str] | None = None,
 ) -> RunAnswer:
     """Score the stored results of a run with judges, an evaluator script, or both; no task is called.
 
@@ -39,11 +46,13 @@ async def score_run(
         request: What to score, and with what.
         wait_seconds: How long to wait for the end.
         on_progress: Called with the progress, at most once a second and at least every ten.
+        agreed: See `check_spending`.
 
     Returns:
         The run as it stands when the scoring ends or the wait is over.
 
     Raises:
+        ConfirmationError: The user has to agree to the cost first.
         NotFoundError: There is no such dataset, run or judge.
         RunExistsError: The run is running.
         UsageError: The run has no good result.
@@ -53,6 +62,10 @@ async def score_run(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
+    if request.names_judges:
+        what = f"Score run {shown_name(request.run_name)} of dataset {shown_name(request.dataset)} with judges."
+        again = request.cheaper("score_run", ws.settings.confirm_cost_above)
+        check_spending(ws, agreed, what, request.max_cost, again)
     return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
 
 

@@ -1,5 +1,5 @@
 """Sweeps: several runs in one call, side by side, ranked against the first."""
 
-from lfexp_mcp.services.sweeps.run_sweep import run
+from lfexp_mcp.services.sweeps.run_sweep import describe_sweep, run
 
-__all__ = ["run"]
+__all__ = ["describe_sweep", "run"]

@@ -1,6 +1,7 @@
 """Running the variants of a sweep side by side."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import anyio
@@ -8,16 +9,20 @@ import anyio
 from lfexp_mcp.answers.run import SweepAnswer
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import NextStep
+from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments import run_experiment as single
 from lfexp_mcp.services.experiments.maintenance import tidy_up
+from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.together import Start, begin_together, wait_for_all
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import running_steps
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
 from lfexp_mcp.services.runs.follower import OnProgress
+from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.sweeps.ranking import rank_runs
 from lfexp_mcp.services.workspace import Workspace
 
@@ -27,7 +32,12 @@ NOT_RANKED = "The runs were not compared within the time of this call; compare_r
 
 
 async def run(
-    ws: Workspace, request: RunRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+    ws: Workspace,
+    request: RunRequest,
+    *,
+    wait_seconds: float = 45,
+    on_progress: OnProgress | None = None,
+    agreed: Collection[str] | None = None,
 ) -> SweepAnswer:
     """Run an experiment, or one for each of its variants; see `run_experiment`.
 
@@ -35,18 +45,42 @@ async def run(
     alike. Otherwise each is a run like any other, with a process, a folder and an experiment of its own. The answer is
     about all of them, with a ranking once all have ended.
 
+    Args:
+        ws: The workspace.
+        request: What to run.
+        wait_seconds: See `run_experiment`.
+        on_progress: See `run_experiment`.
+        agreed: See `check_spending`.
+
     Raises:
+        ConfirmationError: The user has to agree to the cost first.
         LfexpError: As `run_experiment`; of a sweep, the text names the run.
     """
+    if await _may_spend(ws, request):
+        variants = f", {len(request.variants)} variants" if request.variants else ""
+        what = f"Run {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
+        again = request.cheaper("run_experiment", ws.settings.confirm_cost_above)
+        check_spending(ws, agreed, what, request.max_cost, again)
     if request.variants is None:
         answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
         return SweepAnswer(**dict(answer))
     deadline = anyio.current_time() + wait_seconds
     launches = await _begin(ws, request)
     await wait_for_all(ws, launches, deadline, on_progress)
-    sweep = await _describe(ws, request, launches, deadline + single.START_GRACE_S)
+    sweep = await describe_sweep(ws, request.run_name, launches, deadline + single.START_GRACE_S)
     await tidy_up(ws)
     return sweep
+
+
+async def _may_spend(ws: Workspace, request: RunRequest) -> bool:
+    """Whether a run asks judges, or a model for its task; a dry run, by which the cost is estimated, does not count."""
+    if request.dry_run or is_replay(request):
+        return False
+    prompts = [request.task_prompt, *(variant.task_prompt for variant in request.variants or ())]
+    if request.names_judges or any(prompts):
+        return True
+    folder = await find_run_folder(ws, request.dataset_name, request.run_name) if request.resume else None
+    return request.resume and (folder is None or bool(folder.run_spec().models))
 
 
 async def _begin(ws: Workspace, request: RunRequest) -> list[Launch]:
@@ -67,15 +101,30 @@ async def _launch(ws: Workspace, request: VariantRequest, together: single.Toget
         await single.launch_one(ws, request.model_copy(update={"resume": False}), launch, together)
 
 
-async def _describe(ws: Workspace, request: RunRequest, launches: Sequence[Launch], until: float) -> SweepAnswer:
-    """Describe all runs of a sweep, and rank them if they have ended."""
-    runs = [
-        await describe_journal(ws, launch.folder, until) if launch.folder else describe_launch(ws, launch)
-        for launch in launches
-    ]
-    names = [launch.run_name for launch in launches]
+async def describe_sweep(
+    ws: Workspace, name: str, launched: Sequence[Launch | RunFolder], until: float = math.inf
+) -> SweepAnswer:
+    """Describe all runs of a sweep, and rank them if they have ended.
+
+    Args:
+        ws: The workspace.
+        name: The sweep's.
+        launched: Its runs.
+        until: When the answer is due, on anyio's clock.
+
+    Raises:
+        LfexpError: A run cannot be read.
+    """
+    runs = []
+    for one in launched:
+        folder = one.folder if isinstance(one, Launch) else one
+        if folder is not None:
+            runs.append(await describe_journal(ws, folder, until))
+        elif isinstance(one, Launch):
+            runs.append(describe_launch(ws, one))
+    names = [run.run_name for run in runs]
     shown = {run.run_name: f"{run.status}: {run.succeeded} of {run.total_items} succeeded" for run in runs}
-    answer = combine_states(SweepAnswer, request.run_name, runs)
+    answer = combine_states(SweepAnswer, name, runs)
     answer.variants = shown
     compare = NextStep("compare_runs", {"dataset": answer.dataset, "runs": [*names]}, "See what changed, item by item.")
     running = next((run for run in runs if run.status == "running"), None)

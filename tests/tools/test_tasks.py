@@ -1,0 +1,279 @@
+"""Runs as MCP tasks: clients that declare the extension, real workers, and servers that come and go."""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp import Client, MCPError
+from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
+from mcp.types import CallToolResult, Request, Result
+from pydantic import ConfigDict, JsonValue
+
+from lfexp_mcp.services.handles import LIFETIME, Handle
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection
+from lfexp_mcp.tools.server import build_server
+from lfexp_mcp.tools.tasks import EXTENSION, TaskParams
+from tests.tools.conftest import WriteScript, stdio_server, text_of
+from tests.waiting import PATIENCE_S
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY = -32602, -32601, -32021
+UNKNOWN_IDS = ("", "0" * 40, "../x", "__proto__", "x" * 100_000, "0" * 39 + "\n")
+
+
+class TaskHandle(Result):
+    model_config = ConfigDict(extra="allow")
+
+    result_type: Literal["task"] = "task"
+
+
+class Reply(Result):
+    """Any result, as it was sent."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _Params(TaskParams):
+    input_responses: dict[str, Any] | None = None
+
+
+class TaskRequest(Request[_Params, str]):
+    name_param = "taskId"
+
+
+class DeclaredTasks(ClientExtension):
+    """Declares tasks; they are followed by hand."""
+
+    identifier = EXTENSION
+
+    def claims(self) -> tuple[ResultClaim[Any], ...]:
+        return (ResultClaim(result_type="task", model=TaskHandle, resolve=_unused),)
+
+
+async def _unused(task: TaskHandle, _: ClaimContext) -> CallToolResult:
+    raise AssertionError(task)
+
+
+class TaskClient:
+    """A client that declares tasks."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def call(self, tool: str, **arguments: JsonValue) -> dict[str, Any]:
+        result = await self.client.session.call_tool(tool, arguments, allow_claimed=True)
+        if isinstance(result, TaskHandle):
+            return dict(result.model_extra or {})
+        assert isinstance(result, CallToolResult)
+        assert not result.is_error, text_of(result)
+        return dict(result.structured_content or {})
+
+    async def send(self, method: str, task_id: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+        params = _Params(task_id=task_id, **more)
+        reply = await self.client.session.send_request(TaskRequest(method=method, params=params), Reply)
+        return dict(reply.model_extra or {})
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        """Poll until the task has ended."""
+        with anyio.fail_after(PATIENCE_S):
+            while (task := await self.send("tasks/get", task_id))["status"] == "working":
+                assert "result" not in task
+                await anyio.sleep(0.02)
+        return task
+
+    async def refused(self, method: str, task_id: str, **more: Any) -> MCPError:  # noqa: ANN401
+        with pytest.raises(MCPError) as raised:
+            await self.send(method, task_id, **more)
+        return raised.value
+
+
+class Scenery:
+    """A dataset, and a task that waits for a file."""
+
+    def __init__(self, folder: Path, write_script: WriteScript) -> None:
+        self.dataset = f"tasks-{uuid.uuid4().hex[:12]}"
+        self.gate = folder / f"gate-{self.dataset}"
+        self.script = write_script(
+            "task.py",
+            "import time\nfrom pathlib import Path\n\ndef task(*, item, **kwargs):\n"
+            f"    while not Path({str(self.gate)!r}).exists():\n        time.sleep(0.01)\n    return item.input\n",
+        )
+
+    async def fill(self, client: TaskClient, count: int = 2) -> None:
+        items: list[JsonValue] = [{"input": f"in {n}", "expected_output": f"in {n}"} for n in range(count)]
+        await client.call("create_dataset", name=self.dataset, items=items)
+
+    def arguments(self, run_name: str = "run", **more: JsonValue) -> dict[str, JsonValue]:
+        scored: dict[str, JsonValue] = {"dataset": self.dataset, "run_name": run_name, "evaluators": ["exact_match"]}
+        return {**scored, "task_script": str(self.script), "wait_seconds": 3600, **more}
+
+
+@pytest.fixture
+async def tasks(settings: Settings) -> AsyncIterator[TaskClient]:
+    async with Client(build_server(settings), extensions=[DeclaredTasks()]) as client:
+        yield TaskClient(client)
+
+
+@pytest.fixture
+def scenery(tmp_path: Path, write_script: WriteScript) -> Scenery:
+    return Scenery(tmp_path, write_script)
+
+
+async def test_a_run_is_a_task_whose_result_is_the_answer_of_the_call(
+    tasks: TaskClient, scenery: Scenery, settings: Settings
+) -> None:
+    await scenery.fill(tasks)
+    created = await tasks.call("run_experiment", **scenery.arguments())
+    assert (created["status"], created["ttlMs"]) == ("working", LIFETIME.total_seconds() * 1000)
+    assert not {"result", "error", "inputRequests"} & created.keys()
+    task_id = created["taskId"]
+    assert len(task_id) == 40
+    async with Client(build_server(settings), extensions=[DeclaredTasks()]) as other:
+        working = await TaskClient(other).send("tasks/get", task_id)
+    assert (working["resultType"], working["status"], working["statusMessage"]) == ("complete", "working", "0/2 items")
+    scenery.gate.touch()
+    ended = await tasks.ended(task_id)
+    assert (ended["status"], ended["createdAt"]) == ("completed", created["createdAt"])
+    result = CallToolResult.model_validate(ended["result"])
+    await tasks.client.session.validate_tool_result("run_experiment", result)
+    assert result.structured_content is not None
+    assert not result.is_error
+    read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run")
+    for name in ("status", "succeeded", "scores", "experiment_id"):
+        assert result.structured_content[name] == read[name]
+    scored = await tasks.call(
+        "score_run", dataset=scenery.dataset, run_name="run", evaluators=["contains"], wait_seconds=3600
+    )
+    if "taskId" in scored:
+        done = await tasks.ended(scored["taskId"])
+        scored = done["result"]["structuredContent"]
+    assert {score["name"] for score in scored["scores"]} == {"exact_match", "contains"}
+    assert await tasks.send("tasks/get", task_id) == ended, "it is the answer of the call, whatever came after"
+    assert await tasks.send("tasks/cancel", task_id) == {"resultType": "complete"}
+    assert await tasks.send("tasks/get", task_id) == ended
+
+
+async def test_a_sweep_is_one_task_and_a_cancel_ends_all_of_it(tasks: TaskClient, scenery: Scenery) -> None:
+    await scenery.fill(tasks)
+    variants: list[JsonValue] = [{"name": "a", "params": {}}, {"name": "b", "params": {}}]
+    script = scenery.script.read_text(encoding="utf-8").replace("**kwargs", "params=None, **kwargs")
+    scenery.script.write_text(script, encoding="utf-8")
+    created = await tasks.call("run_experiment", **scenery.arguments("sweep", variants=variants))
+    assert (await tasks.send("tasks/get", created["taskId"]))["statusMessage"] == "0/4 items"
+    # The tool and the task are two doors to one state.
+    scenery.gate.touch()
+    ended = await tasks.ended(created["taskId"])
+    assert ended["result"]["structuredContent"]["variants"].keys() == {"sweep-a", "sweep-b"}
+    assert len(ended["result"]["structuredContent"]["ranking"]) == 2
+
+
+@pytest.mark.parametrize("by", ["tasks/cancel", "cancel_run"])
+async def test_a_cancelled_run_is_a_cancelled_task_by_either_door(
+    tasks: TaskClient, scenery: Scenery, settings: Settings, by: str
+) -> None:
+    await scenery.fill(tasks)
+    script = scenery.script.read_text(encoding="utf-8").replace("def task", "async def task")
+    scenery.script.write_text(script.replace("time.sleep(0.01)", "await __import__('asyncio').sleep(0.01)"), "utf-8")
+    quick = settings.model_copy(update={"cancel_grace": 0.1})
+    async with Client(build_server(quick), extensions=[DeclaredTasks()]) as client:
+        quick_tasks = TaskClient(client)
+        created = await quick_tasks.call("run_experiment", **scenery.arguments())
+        if by == "cancel_run":
+            await quick_tasks.call("cancel_run", dataset=scenery.dataset, run_name="run")
+        else:
+            assert await quick_tasks.send(by, created["taskId"]) == {"resultType": "complete"}
+        ended = await quick_tasks.ended(created["taskId"])
+        assert (ended["status"], ended.get("result")) == ("cancelled", None)
+        assert "get_run" in ended["statusMessage"]
+        read = await quick_tasks.call("get_run", dataset=scenery.dataset, run_name="run")
+        assert read["status"] == "cancelled"
+
+
+async def test_a_task_is_found_by_a_server_that_was_started_after_the_one_that_made_it(
+    home: Path, store: StoreConnection, scenery: Scenery
+) -> None:
+    async with Client(stdio_server(home, store), extensions=[DeclaredTasks()]) as client:
+        first = TaskClient(client)
+        await scenery.fill(first)
+        created = await first.call("run_experiment", **scenery.arguments())
+    scenery.gate.touch()
+    async with Client(stdio_server(home, store), extensions=[DeclaredTasks()]) as client:
+        ended = await TaskClient(client).ended(created["taskId"])
+    assert ended["result"]["structuredContent"]["succeeded"] == 2
+
+
+async def test_only_who_declares_tasks_with_the_call_gets_one_or_may_ask_for_one(
+    tasks: TaskClient, scenery: Scenery, settings: Settings
+) -> None:
+    await scenery.fill(tasks)
+    created = await tasks.call("run_experiment", **scenery.arguments())
+    async with Client(build_server(settings)) as client:
+        plain = TaskClient(client)
+        answer = await plain.call("run_experiment", **scenery.arguments("other", wait_seconds=0))
+        assert (answer["status"], "taskId" in answer) == ("running", False)
+        for method, more in (("tasks/get", {}), ("tasks/update", {"input_responses": {}}), ("tasks/cancel", {})):
+            error = await plain.refused(method, created["taskId"], **more)
+            assert error.code == MISSING_CAPABILITY
+            assert error.data["requiredCapabilities"] == {"extensions": {EXTENSION: {}}}
+    async with Client(build_server(settings), mode="legacy", extensions=[DeclaredTasks()]) as client:
+        legacy = TaskClient(client)
+        answer = await legacy.call("run_experiment", **scenery.arguments("third", wait_seconds=0))
+        assert (answer["status"], "taskId" in answer) == ("running", False)
+        assert (await legacy.refused("tasks/get", created["taskId"])).code == METHOD_NOT_FOUND
+    assert (await tasks.send("tasks/get", created["taskId"]))["status"] == "working"
+    for method in ("tasks/list", "tasks/result"):
+        assert (await tasks.refused(method, created["taskId"])).code == METHOD_NOT_FOUND
+    assert await tasks.send("tasks/update", created["taskId"], input_responses={"x": {"action": "accept"}}) == {
+        "resultType": "complete"
+    }
+    scenery.gate.touch()
+    for run_name in ("run", "other", "third"):
+        read = await tasks.call("get_run", dataset=scenery.dataset, run_name=run_name, wait_seconds=3600)
+        assert read["status"] == "completed"
+
+
+async def test_what_a_call_refuses_or_ends_by_itself_is_answered_at_once(tasks: TaskClient, scenery: Scenery) -> None:
+    await scenery.fill(tasks)
+    missing = await tasks.client.call_tool("run_experiment", scenery.arguments() | {"dataset": "no-such-dataset"})
+    assert missing.is_error
+    assert (missing.structured_content or {})["error"]["code"] == "not_found"
+    scenery.gate.touch()
+    dry = await tasks.call("run_experiment", **scenery.arguments(dry_run=True))
+    assert (dry["status"], dry["estimate"]["results"]) == ("completed", 2)
+
+
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
+async def test_an_unknown_task_is_an_invalid_parameter(tasks: TaskClient, method: str) -> None:
+    for task_id in UNKNOWN_IDS:
+        error = await tasks.refused(method, task_id, input_responses={})
+        assert error.code == INVALID_PARAMS
+
+
+async def test_a_task_of_somebody_else_is_as_unknown_as_one_that_never_was_and_expires_without_its_run(
+    tasks: TaskClient, scenery: Scenery, settings: Settings
+) -> None:
+    await scenery.fill(tasks)
+    created = await tasks.call("run_experiment", **scenery.arguments())
+    file = settings.home / "handles" / f"{created['taskId']}.json"
+    handle = Handle.model_validate_json(file.read_bytes())
+    unknown = await tasks.refused("tasks/get", "0" * 40)
+    file.write_text(handle.model_copy(update={"owner": "somebody else"}).model_dump_json(), encoding="utf-8")
+    for method in ("tasks/get", "tasks/cancel"):
+        refused = await tasks.refused(method, created["taskId"])
+        assert (refused.code, refused.message) == (INVALID_PARAMS, unknown.message)
+    expired = handle.model_copy(update={"created": handle.created - LIFETIME})
+    file.write_text(expired.model_dump_json(), encoding="utf-8")
+    for method in ("tasks/get", "tasks/cancel"):
+        assert (await tasks.refused(method, created["taskId"])).code == INVALID_PARAMS
+    read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run")
+    assert read["status"] == "running", "the run goes on"
+    scenery.gate.touch()
+    second = await tasks.call("run_experiment", **scenery.arguments("second"))
+    assert not file.exists() or "taskId" not in second, "the next task makes room"
+    read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run", wait_seconds=3600)
+    assert read["status"] == "completed"
