@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.provider import AccessToken, principal_components
+from mcp.server.context import ServerRequestContext
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -130,3 +131,9 @@ def caller_of(request: Any) -> Caller | None:  # noqa: ANN401 - of any transport
     """Return the caller of a request; None over stdio, and where all callers work with the server's keys."""
     caller = None if request is None else request.scope.get(_SCOPE_KEY)
     return caller if isinstance(caller, Caller) else None
+
+
+def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    """Tell who sends a request, across sessions and tokens; None where all callers are one."""
+    user = None if ctx.request is None else ctx.request.scope.get("user")
+    return json.dumps(principal_components(user.access_token)) if isinstance(user, AuthenticatedUser) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,15 @@ from mcp.server import MCPServer
 from mcp.server.apps import Apps
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.types import CompleteRequestParams, GetPromptResult, Prompt, Resource, ResourceTemplate
 
 from lfexp_mcp import __version__
 from lfexp_mcp.reports.untrusted import paragraph
+from lfexp_mcp.tools.callers import principal_of
 from lfexp_mcp.tools.completion import complete
+from lfexp_mcp.tools.questions import STATE_LIFETIME_S
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.resources import RESOURCES, TEMPLATES, read_resource
 from lfexp_mcp.tools.state import ServerState, ToolContext, keep_workspace, serving
@@ -143,4 +146,8 @@ def build_server(
         subscriptions=False,
         extensions=[Apps(), Tasks()],
         middleware=[keep_workspace],
+        # An answer to a question serves only the caller who was asked, and no server started later.
+        request_state_security=RequestStateSecurity(
+            keys=[secrets.token_bytes(32)], ttl=STATE_LIFETIME_S, bind_principal=principal_of
+        ),
     )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from mcp.server.context import HandlerResult
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver.server import require_client_extension
-from mcp.server.request_state import authenticated_principal
 from mcp.shared.exceptions import MCPError
 from mcp.types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, RequestParams, Result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -27,6 +26,7 @@ from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.errors import LfexpError, NotFoundError
 from lfexp_mcp.model import ToolName
 from lfexp_mcp.reports.untrusted import one_line
+from lfexp_mcp.tools.callers import principal_of
 from lfexp_mcp.tools.questions import notices
 from lfexp_mcp.tools.results import answer_result, error_result, error_text
 from lfexp_mcp.tools.state import RequestContext, ToolContext, workspace_for, workspace_of
@@ -157,9 +157,8 @@ async def _found(ctx: RequestContext, params: TaskParams) -> "AsyncIterator[tupl
 
 
 def _owner(ctx: RequestContext) -> str | None:
-    """Tell who calls, across sessions and tokens; None where all callers are one."""
-    principal = authenticated_principal(ctx)
-    return None if principal is None else hashlib.sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()
+    principal = principal_of(ctx)
+    return None if principal is None else hashlib.sha256(principal.encode()).hexdigest()
 
 
 def _task(

@@ -50,7 +50,7 @@ class User:
         self.answers = [*answers]
         self.asked: list[str] = []
 
-    async def __call__(self, _: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         assert isinstance(params, ElicitRequestFormParams)
         assert "default" not in str(params.requested_schema)
         self.asked.append(params.message)
@@ -230,9 +230,9 @@ async def test_items_are_replaced_only_when_the_user_agrees(settings: Settings, 
     async with Client(build_server(settings), mode=mode, elicitation_callback=user) as client:
         caller = Caller(client)
 
-        async def inputs() -> list[JsonValue]:
+        async def inputs() -> list[str]:
             shown = await caller.answer("get_dataset", dataset=dataset)
-            return sorted(item["input"] for item in shown["items"])  # type: ignore[index,union-attr,call-overload]
+            return sorted(str(item["input"]) for item in shown["items"])  # type: ignore[index,union-attr,call-overload]
 
         await caller.answer("create_dataset", name=dataset, items=items("a", "b"))
         await caller.answer("create_dataset", name=dataset, items=items("a", "b", "c"))

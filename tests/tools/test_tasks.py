@@ -1,15 +1,19 @@
 """Runs as MCP tasks: clients that declare the extension, real workers, and servers that come and go."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import ANY
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
-from mcp.types import CallToolResult, Request, Result
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import HEADER_MISMATCH, CallToolResult, Request, Result
 from pydantic import ConfigDict, JsonValue
 
 from lfexp_mcp.services.handles import LIFETIME, Handle
@@ -18,6 +22,7 @@ from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools.server import build_server
 from lfexp_mcp.tools.tasks import EXTENSION, TaskParams
 from tests.tools.conftest import WriteScript, stdio_server, text_of
+from tests.tools.remote import Issuer, serving_http, serving_issuer
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -216,8 +221,8 @@ async def test_only_who_declares_tasks_with_the_call_gets_one_or_may_ask_for_one
         plain = TaskClient(client)
         answer = await plain.call("run_experiment", **scenery.arguments("other", wait_seconds=0))
         assert (answer["status"], "taskId" in answer) == ("running", False)
-        for method, more in (("tasks/get", {}), ("tasks/update", {"input_responses": {}}), ("tasks/cancel", {})):
-            error = await plain.refused(method, created["taskId"], **more)
+        for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+            error = await plain.refused(method, created["taskId"], input_responses={})
             assert error.code == MISSING_CAPABILITY
             assert error.data["requiredCapabilities"] == {"extensions": {EXTENSION: {}}}
     async with Client(build_server(settings), mode="legacy", extensions=[DeclaredTasks()]) as client:
@@ -277,3 +282,60 @@ async def test_a_task_of_somebody_else_is_as_unknown_as_one_that_never_was_and_e
     assert not file.exists() or "taskId" not in second, "the next task makes room"
     read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run", wait_seconds=3600)
     assert read["status"] == "completed"
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with serving_issuer() as served:
+        yield served
+
+
+async def test_over_http_a_task_is_its_callers_across_sessions_and_tokens_and_nobody_elses(
+    issuer: Issuer, store: StoreConnection, scenery: Scenery, tmp_path: Path
+) -> None:
+    issuer.audience = "https://lfexp.example.com/mcp"
+    variables = {
+        "LANGFUSE_PUBLIC_KEY": store.public_key,
+        "LANGFUSE_SECRET_KEY": store.secret_key,
+        "LANGFUSE_HOST": store.base_url,
+        "LFEXP_HTTP_URL": issuer.audience,
+        "LFEXP_OAUTH_ISSUER": issuer.url,
+        "LFEXP_OAUTH_JWKS_URL": issuer.jwks_url,
+        "LFEXP_SCRIPT_FOLDERS": str(scenery.script.parent),
+    }
+    with serving_http(tmp_path, **variables) as server:
+
+        @asynccontextmanager
+        async def calling(sub: str, jti: str) -> AsyncIterator[TaskClient]:
+            given = {"Authorization": f"Bearer {issuer.token(sub=sub, jti=jti)}"}
+            async with (
+                httpx2.AsyncClient(headers=given, timeout=PATIENCE_S) as http,
+                Client(streamable_http_client(server.url, http_client=http), extensions=[DeclaredTasks()]) as client,
+            ):
+                yield TaskClient(client)
+
+        async with calling("alice", "1") as alice:
+            await scenery.fill(alice)
+            task_id = (await alice.call("run_experiment", **scenery.arguments()))["taskId"]
+        async with calling("alice", "2") as alice, calling("bob", "3") as bob:
+            for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+                refused = await bob.refused(method, task_id, input_responses={})
+                unknown = await bob.refused(method, "0" * 40, input_responses={})
+                assert (refused.code, refused.message) == (unknown.code, unknown.message) == (INVALID_PARAMS, ANY)
+            assert (await alice.send("tasks/get", task_id))["status"] == "working"
+            meta = "io.modelcontextprotocol/"
+            declared: JsonValue = {"extensions": {EXTENSION: {}}}
+            message: dict[str, JsonValue] = {
+                "jsonrpc": "2.0",
+                "id": 1,
+                "method": "tasks/cancel",
+                "params": {
+                    "taskId": task_id,
+                    "_meta": {f"{meta}protocolVersion": "2026-07-28", f"{meta}clientCapabilities": declared},
+                },
+            }
+            headers = {"Mcp-Method": "tasks/cancel", "Mcp-Name": "0" * 40, "Mcp-Protocol-Version": "2026-07-28"}
+            crossed = server.post(issuer.token(sub="alice"), message, **headers).json()
+            assert crossed["error"]["code"] == HEADER_MISMATCH
+            scenery.gate.touch()
+            assert (await alice.ended(task_id))["status"] == "completed"
