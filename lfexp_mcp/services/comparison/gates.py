@@ -143,8 +143,8 @@ def _own_value(condition: Threshold, canonical: float, scale: Scale) -> str:
     if not (condition.limit.is_canonical and scale.lower_is_better):
         return ""
     own = Limit(condition.limit.value, scale.high)
-    value = (own.measure_difference if condition.delta else own.measure)(canonical, scale) + 0.0
-    return f", where 1 is best; {value:.4g} on {scale.name}"
+    value = (own.measure_difference if condition.delta else own.measure)(canonical, scale)
+    return f", where 1 is best; {round(value, COMPARED_DECIMALS) + 0.0:.4g} on {scale.name}"
 
 
 def _check_worse(condition: NotWorse, run: GateInput) -> GateCheck:
