@@ -78,26 +78,23 @@ async def scored_run(settings: Settings, tmp_path: Path, write_script: WriteScri
     return dataset, {"dataset": dataset, "run_name": "run", "task_script": str(script), "judges": [judge]}
 
 
-async def runs_of(settings: Settings, dataset: str) -> int:
-    async with Client(build_server(settings)) as client:
-        return len((await Caller(client).answer("list_runs", dataset=dataset)).get("runs") or ())  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_only_a_plain_yes_lets_a_run_begin_whose_cost_is_unknown(
     costly: Settings, tmp_path: Path, write_script: WriteScript, mode: Mode
 ) -> None:
     dataset, call = await scored_run(costly, tmp_path, write_script)
     no_form: list[tuple[Answer, str]] = [(ErrorData(code=INTERNAL_ERROR, message="no"), "did not answer")]
-    for answer, words in NOT_A_YES + (no_form if mode == "legacy" else []):
-        user = User(answer)
-        async with Client(build_server(costly), mode=mode, elicitation_callback=user) as client:
-            refusal = await Caller(client).refusal("run_experiment", **call)
-        assert refusal.error.code == "confirmation"
-        assert words in refusal.error.message
-        assert len(user.asked) == 1
-        assert user.asked[0].startswith("Spend an unknown amount on models?")
-    assert await runs_of(costly, dataset) == 0
+    cases = NOT_A_YES + (no_form if mode == "legacy" else [])
+    user = User(*(answer for answer, _ in cases))
+    async with Client(build_server(costly), mode=mode, elicitation_callback=user) as client:
+        caller = Caller(client)
+        for _, words in cases:
+            refusal = await caller.refusal("run_experiment", **call)
+            assert refusal.error.code == "confirmation"
+            assert words in refusal.error.message
+        assert not (await caller.answer("list_runs", dataset=dataset)).get("runs")
+    assert len(user.asked) == len(cases)
+    assert all(question.startswith("Spend an unknown amount on models?") for question in user.asked)
     assert not list((costly.home / "runs").glob("*/manifest.json"))
 
 
@@ -182,7 +179,7 @@ async def test_a_user_who_never_answers_holds_nobody_up(
             await asked.wait()
             assert not (await caller.answer("list_runs", dataset=dataset)).get("runs")
             assert not closed.is_set(), "the question is still open"
-    assert await runs_of(costly, dataset) == 0
+        assert not (await caller.answer("list_runs", dataset=dataset)).get("runs")
 
 
 async def test_an_answer_serves_the_very_call_that_it_was_given_for_once(

@@ -252,11 +252,10 @@ async def test_what_a_call_refuses_or_ends_by_itself_is_answered_at_once(tasks: 
     assert (dry["status"], dry["estimate"]["results"]) == ("completed", 2)
 
 
-@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
-async def test_an_unknown_task_is_an_invalid_parameter(tasks: TaskClient, method: str) -> None:
-    for task_id in UNKNOWN_IDS:
-        error = await tasks.refused(method, task_id, input_responses={})
-        assert error.code == INVALID_PARAMS
+async def test_an_unknown_task_is_an_invalid_parameter(tasks: TaskClient) -> None:
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+        for task_id in UNKNOWN_IDS:
+            assert (await tasks.refused(method, task_id, input_responses={})).code == INVALID_PARAMS
 
 
 async def test_a_task_of_somebody_else_is_as_unknown_as_one_that_never_was_and_expires_without_its_run(

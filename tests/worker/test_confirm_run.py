@@ -11,8 +11,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
+from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway import confirmations_of
@@ -22,6 +23,7 @@ from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
+from lfexp_mcp.services.handles import create_handle, find_handle, follow_handle
 from lfexp_mcp.services.requests import CancelRunRequest, CompareRequest, build
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.get_run import get_run
@@ -379,3 +381,28 @@ async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
         texts = [call.text for call in openai_server.calls[asked:]]
         assert len(texts) == 2 * HELD_OUT
         assert not any("Newer" in text for text in texts)
+
+
+async def test_a_handle_of_a_confirmation_keeps_its_verdict_though_its_folders_are_deleted(held: Scene) -> None:
+    await measure(held, "a", "False")
+    gate = await gated(held)
+    await confirm(held, wait_seconds=0)
+    asked: dict[str, JsonValue] = {"dataset": held.dataset, "run_name": "b", "baseline": "a", "min_delta": 0.6}
+    handle = await create_handle(held.ws, None, "confirm_run", asked, held.dataset, "confirm-b")
+    assert handle is not None
+    found, progress = await follow_handle(held.ws, handle, _shown)
+    assert (found.end, (progress or "").endswith(f"/{2 * HELD_OUT} items")) == (None, True)
+    gate.unlink()
+    with anyio.fail_after(PATIENCE_S):
+        while found.end is None:
+            await anyio.sleep(0.05)
+            found, _ = await follow_handle(held.ws, find_handle(held.ws, handle.id, None), _shown)
+    assert (found.end.status, found.end.result["verdict"]) == ("completed", "better")
+    assert not any(held.ws.runs.folder(each).has_started() for each in handle.experiment_ids)
+    again, _ = await follow_handle(held.ws, find_handle(held.ws, handle.id, None), _shown)
+    assert again == found
+
+
+def _shown(answer: Answer | LfexpError) -> dict[str, JsonValue]:
+    assert isinstance(answer, Answer)
+    return answer.model_dump(mode="json")
