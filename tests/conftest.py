@@ -24,6 +24,12 @@ pytest_plugins = ["tests.providers.fixtures"]
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for servers and workers about a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_")
 
 
