@@ -58,6 +58,9 @@ def _split_words(words: object) -> object:
     return words.split() if isinstance(words, str) else words
 
 
+LogFormat = Literal["text", "json"]
+
+
 class Settings(BaseSettings):
     """The settings of this process, from environment variables; an empty variable counts as unset."""
 
@@ -88,6 +91,8 @@ class Settings(BaseSettings):
     """What tokens must name as their audience; by default the server's URL."""
     oauth_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)] = ()
     """Scopes that a token must have, all of them."""
+    log_format: LogFormat = "text"
+    """Of the HTTP server's log on stderr."""
     script_folders: Annotated[
         tuple[Annotated[Path, AfterValidator(_whole_path)], ...] | None, NoDecode, BeforeValidator(_split_folders)
     ] = None

@@ -1,4 +1,4 @@
-"""What registries and bundles read: `server.json`, `manifest.json` and `.mcpbignore`.
+"""What registries, bundles and containers read: `server.json`, `manifest.json`, `.mcpbignore` and `Dockerfile`.
 
 Their published schemas are checked where `LFEXP_TEST_SCHEMAS` names a folder that has them as `server.json` and
 `manifest.json`, as in CI; what they require of these files is checked everywhere.
@@ -15,8 +15,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from lfexp_mcp import __version__
+from lfexp_mcp.cli.app import app
 from lfexp_mcp.clients.setup import is_secret
 from lfexp_mcp.settings import Settings, server_variables
 from tests.waiting import PATIENCE_S
@@ -131,3 +134,21 @@ def test_the_entry_point_run_as_a_file_hides_no_module_of_python(tmp_path: Path)
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_container_copies_what_the_package_needs_and_serves_where_it_says() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [source for line in re.findall(r"^COPY (.*) \S+$", text, flags=re.MULTILINE) for source in line.split()]
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+    assert {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "lfexp_mcp"} <= set(copied)
+    (command,) = re.findall(r"^CMD (.*)$", text, flags=re.MULTILINE)
+    program, name, *arguments = json.loads(command)
+    assert program in PROJECT["scripts"]
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, TyperGroup)
+    options = commands.commands[name].make_context(name, arguments).params
+    (port,) = re.findall(r"^EXPOSE (.*)$", text, flags=re.MULTILINE)
+    assert (options["http"], options["host"], options["port"]) == (True, "0.0.0.0", int(port))
+    assert f"http://127.0.0.1:{port}/healthz" in text
+    (variables,) = re.findall(r"^ENV (.*)$", text, flags=re.MULTILINE)
+    assert {each.split("=")[0] for each in variables.split()} <= set(re.findall(r"`([A-Z_]+)`", VARIABLE_TABLE))

@@ -14,14 +14,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.loopback import listen_on
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.tools.http_app import build_app, server_url
-from lfexp_mcp.tools.server import log_to_stderr
+from lfexp_mcp.tools.http_app import RequestLog, build_app, server_url
+from lfexp_mcp.tools.server_log import log_to_stderr
 
 TOKEN_BYTES = 32
 HEADERS_TIMEOUT_S = 10.0
 """Time for a connection to send the headers of a request."""
 MAX_CONNECTIONS = 500
 """Connections held at once; further ones are answered 503."""
+SHUTDOWN_S = 10
+"""Time for calls that wait to be answered when the server is stopped. Runs go on in their own processes."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """What a bearer token may consist of (https://www.rfc-editor.org/rfc/rfc6750#section-2.1)."""
@@ -48,14 +50,20 @@ def serve_http(
     Raises:
         UsageError: The address cannot be listened on, would be open to everyone, or the settings do not fit together.
     """
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
         raise UsageError("LFEXP_HTTP_TOKEN cannot be a bearer token: use letters, digits and `-._~+/` only.")
-    app = build_app(settings, host, port, token)
+    app = RequestLog(build_app(settings, host, port, token))
     with _listener(host, port) as listener:
         listening(server_url(settings, host, port))
         config = uvicorn.Config(
-            app, http=TimedProtocol, ws="none", limit_concurrency=MAX_CONNECTIONS, log_level="warning"
+            app,
+            http=TimedProtocol,
+            ws="none",
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            log_config=None,
+            access_log=False,
         )
         anyio.run(uvicorn.Server(config).serve, [listener])
 

@@ -2,13 +2,14 @@
 
 import logging
 import stat
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
-from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl, ConfigDict, SecretStr, TypeAdapter
@@ -28,6 +29,7 @@ from lfexp_mcp.tools.oauth import MIN_FETCH_INTERVAL_S, AccessTokens, IssuerKeys
 from lfexp_mcp.tools.server import build_server
 
 _logger = logging.getLogger(__name__)
+_requests = logging.getLogger("lfexp_mcp.request")
 
 BODY_TIMEOUT_S = 30.0
 """Time for a request to send its body."""
@@ -35,6 +37,7 @@ BODIES_BYTES = 64 * 1024**2
 """Of the bodies of all requests that are being served; the SDK limits each to 4 MiB."""
 MAX_SESSIONS = 1_000
 """Sessions held at once; further ones are answered 503. One that is idle for 30 minutes is closed."""
+MAX_LOGGED_PATH_CHARS = 200
 _STANDARD_PORTS = {"http": 80, "https": 443}
 """The ports that a URL, and so a Host header, leaves out."""
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
@@ -205,3 +208,37 @@ class BodyLimits:
             await self._app(scope, receive_in_time, send_unless_refused)
         finally:
             self._room += taken
+
+
+class RequestLog:
+    """Logs each HTTP request when it has ended: who sent it, its method and path, the status of the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), None
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            user = scope.get("user")
+            token = user.access_token if isinstance(user, AuthenticatedUser) else None
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"][:MAX_LOGGED_PATH_CHARS],
+                "status": status,
+                "seconds": round(time.monotonic() - started, 3),
+                "caller": None if token is None else token.subject or token.client_id,
+            }
+            _requests.info("%s %s", scope["method"], status, extra={"fields": fields})

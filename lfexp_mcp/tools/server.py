@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -17,12 +16,12 @@ from mcp.server.stdio import stdio_server
 from mcp.types import CompleteRequestParams, GetPromptResult, Prompt, Resource, ResourceTemplate
 
 from lfexp_mcp import __version__
-from lfexp_mcp.reports.untrusted import paragraph
 from lfexp_mcp.tools.callers import principal_of
 from lfexp_mcp.tools.completion import complete
 from lfexp_mcp.tools.questions import STATE_LIFETIME_S
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.resources import RESOURCES, TEMPLATES, read_resource
+from lfexp_mcp.tools.server_log import log_to_stderr
 from lfexp_mcp.tools.state import ServerState, ToolContext, keep_workspace, serving
 from lfexp_mcp.tools.stdio import answered
 from lfexp_mcp.tools.tasks import Tasks
@@ -63,20 +62,6 @@ def serve_stdio() -> None:
     """Serve over stdio until the client disconnects."""
     log_to_stderr()
     build_server().run()
-
-
-def log_to_stderr() -> None:
-    """Log plain lines to stderr, which clients keep as the server's log; the SDK would draw boxes."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_FitFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-class _FitFormatter(logging.Formatter):
-    """Removes terminal escapes from records, which may quote a client."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return paragraph(super().format(record))
 
 
 class ExperimentServer(MCPServer[ServerState]):

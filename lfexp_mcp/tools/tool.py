@@ -30,6 +30,7 @@ from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
 from lfexp_mcp.tools.questions import Questions
 from lfexp_mcp.tools.results import answer_result, error_result
+from lfexp_mcp.tools.server_log import logged_call
 from lfexp_mcp.tools.tasks import create_task, wants_task
 
 MIN_LIMIT_S = 45.0
@@ -130,10 +131,13 @@ class ExperimentTool(Tool):
         Raises:
             UnexpectedToolError: The tool has a defect.
         """
-        try:
-            return await self._questions.asked(context, lambda: self._run(arguments, context, convert_result))
-        except ConfirmationError as error:
-            return error_result(error)
+        with logged_call(self.name) as returned:
+            try:
+                result = await self._questions.asked(context, lambda: self._run(arguments, context, convert_result))
+            except ConfirmationError as error:
+                result = error_result(error)
+            returned.append(result)
+            return result
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool) -> object:
         limit = limit_s(arguments) if self.bounded else math.inf
