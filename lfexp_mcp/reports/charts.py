@@ -22,7 +22,7 @@ TOO_LARGE = 1e100
 """From here on, a number has no place on an axis."""
 STEPS = (1, 2, 5, 10)
 """Multiples of a power of ten by which the ticks of an axis may go on."""
-MOST_STEPS = 5
+MAX_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def axis_over(values: Iterable[float | None], within: Axis | None = None) -> Axi
         return within
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
-    least = (high - low) / MOST_STEPS
+    least = (high - low) / MAX_STEPS
     power = 10.0 ** math.floor(math.log10(least))
     step = next(step * power for step in STEPS if step * power >= least * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -18,11 +18,12 @@ from mcp.types import (
     ErrorData,
     InputRequiredResult,
 )
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, SecretStr, ValidationError
 
 from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.server import build_server
+from tests.providers.server import ProviderServer, Reply
 from tests.tools.conftest import Caller, WriteScript
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +65,19 @@ def costly(settings: Settings) -> Settings:
     return settings.model_copy(update={"confirm_cost_above": 5.0, "confirm_patience": 0.05})
 
 
-async def scored_run(settings: Settings, tmp_path: Path, write_script: WriteScript) -> tuple[str, dict[str, JsonValue]]:
+@pytest.fixture
+def judged(costly: Settings, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The same settings, by which judges are answered; workers read theirs from the environment."""
+    openai_server.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    keys = {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_server.base_url}
+    return costly.model_copy(update=keys)
+
+
+async def scored_run(
+    settings: Settings, tmp_path: Path, write_script: WriteScript, *, model: str = "no-such-model"
+) -> tuple[str, dict[str, JsonValue]]:
     """Make a dataset with a judge, and return it with a call that asks the judge."""
     dataset = f"asked-{uuid.uuid4().hex[:12]}"
     judge = f"judge-{dataset}"
@@ -72,7 +85,7 @@ async def scored_run(settings: Settings, tmp_path: Path, write_script: WriteScri
         caller = Caller(client)
         await caller.answer("create_dataset", name=dataset, items=[{"id": f"{dataset}-1", "input": "a"}])
         prompt = "Score {{output}} from 0 to 10."
-        config: JsonValue = {"scale": "0-10", "model": "no-such-model", "provider": "openai"}
+        config: JsonValue = {"scale": "0-10", "model": model, "provider": "openai"}
         await caller.answer("create_judge", name=judge, prompt=prompt, config=config)
     script = write_script("task.py", "def task(*, item, **kwargs):\n    return item.input\n")
     return dataset, {"dataset": dataset, "run_name": "run", "task_script": str(script), "judges": [judge]}
@@ -101,16 +114,28 @@ async def test_only_a_plain_yes_lets_a_run_begin_whose_cost_is_unknown(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_yes_lets_the_run_begin_and_is_asked_for_once(
-    costly: Settings, tmp_path: Path, write_script: WriteScript, mode: Mode
+    costly: Settings, judged: Settings, tmp_path: Path, write_script: WriteScript, mode: Mode
 ) -> None:
-    _, call = await scored_run(costly, tmp_path, write_script)
+    dataset, call = await scored_run(costly, tmp_path, write_script)
     user = User(YES)
-    async with Client(build_server(costly), mode=mode, elicitation_callback=user) as client:
-        # Its judge has no key here, which the run's scoring says.
-        result = await client.call_tool("run_experiment", call)
-        content = result.structured_content or {}
-        assert content.get("status") == "completed" or content["error"]["code"] == "judge"
+    async with Client(build_server(judged), mode=mode, elicitation_callback=user) as client:
+        answer = await Caller(client).answer("run_experiment", **call)
+    assert answer["status"] == "completed"
+    assert [(score["name"], score["mean"]) for score in answer["scores"]] == [(dataset, 0.5)]
+    assert "warnings" not in answer
     assert len(user.asked) == 1
+
+
+@pytest.mark.slow
+async def test_what_goes_ahead_unasked_below_its_limit_is_told(
+    costly: Settings, judged: Settings, tmp_path: Path, write_script: WriteScript
+) -> None:
+    _, call = await scored_run(costly, tmp_path, write_script, model="gpt-4o-mini")
+    async with Client(build_server(judged)) as client:
+        answer = await Caller(client).answer("run_experiment", **call, max_cost=20)
+    assert answer["status"] == "completed"
+    assert "20.00 USD" in answer["warnings"][0]
+    assert "LFEXP_CONFIRM_COST_ABOVE" in answer["warnings"][0]
 
 
 async def test_a_limit_that_is_kept_is_what_counts_and_the_amount_stands_first(

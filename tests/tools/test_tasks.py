@@ -98,7 +98,7 @@ class TaskClient:
 
 
 class Scenery:
-    """A dataset, and a task that waits for a file."""
+    """A dataset, and a task and an evaluator that each wait for a file."""
 
     def __init__(self, folder: Path, write_script: WriteScript) -> None:
         self.dataset = f"tasks-{uuid.uuid4().hex[:12]}"
@@ -107,6 +107,13 @@ class Scenery:
             "task.py",
             "import time\nfrom pathlib import Path\n\ndef task(*, item, **kwargs):\n"
             f"    while not Path({str(self.gate)!r}).exists():\n        time.sleep(0.01)\n    return item.input\n",
+        )
+        self.checks_gate = folder / f"checks-{self.dataset}"
+        self.checks = write_script(
+            "checks.py",
+            "import time\nfrom pathlib import Path\n\ndef seen(*, output, **kwargs):\n"
+            f"    while not Path({str(self.checks_gate)!r}).exists():\n        time.sleep(0.01)\n"
+            '    return {"name": "seen", "value": 1.0}\n\nEVALUATORS = [seen]\n',
         )
 
     async def fill(self, client: TaskClient, count: int = 2) -> None:
@@ -151,13 +158,13 @@ async def test_a_run_is_a_task_whose_result_is_the_answer_of_the_call(
     read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run")
     for name in ("status", "succeeded", "scores", "experiment_id"):
         assert result.structured_content[name] == read[name]
-    scored = await tasks.call(
-        "score_run", dataset=scenery.dataset, run_name="run", evaluators=["contains"], wait_seconds=3600
+    scoring = await tasks.call(
+        "score_run", dataset=scenery.dataset, run_name="run", evaluator_script=str(scenery.checks), wait_seconds=3600
     )
-    if "taskId" in scored:
-        done = await tasks.ended(scored["taskId"])
-        scored = done["result"]["structuredContent"]
-    assert {score["name"] for score in scored["scores"]} == {"exact_match", "contains"}
+    assert (await tasks.send("tasks/get", scoring["taskId"]))["status"] == "working"
+    scenery.checks_gate.touch()
+    scored = (await tasks.ended(scoring["taskId"]))["result"]["structuredContent"]
+    assert {score["name"]: score["count"] for score in scored["scores"]} == {"exact_match": 2, "seen": 2}
     assert await tasks.send("tasks/get", task_id) == ended, "it is the answer of the call, whatever came after"
     assert await tasks.send("tasks/cancel", task_id) == {"resultType": "complete"}
     assert await tasks.send("tasks/get", task_id) == ended
