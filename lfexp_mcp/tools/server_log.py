@@ -6,17 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from mcp.types import CallToolResult
 
 from lfexp_mcp.reports.untrusted import paragraph
-from lfexp_mcp.settings import LogFormat
+
+if TYPE_CHECKING:
+    from lfexp_mcp.settings import LogFormat
 
 _OURS = logging.getLogger("lfexp_mcp")
 _calls = logging.getLogger("lfexp_mcp.call")
 
 
-def log_to_stderr(log_format: LogFormat = "text") -> None:
+def log_to_stderr(log_format: "LogFormat" = "text") -> None:
     """Log to stderr, which clients keep as the server's log; the SDK would draw boxes.
 
     Lines for people hold warnings and errors, JSON each request and each call of a tool as well. Neither holds

@@ -119,7 +119,7 @@ async def test_a_yes_lets_the_run_begin_and_is_asked_for_once(
     dataset, call = await scored_run(costly, tmp_path, write_script)
     user = User(YES)
     async with Client(build_server(judged), mode=mode, elicitation_callback=user) as client:
-        answer = await Caller(client).answer("run_experiment", **call)
+        answer: dict[str, Any] = await Caller(client).answer("run_experiment", **call)
     assert answer["status"] == "completed"
     assert [(score["name"], score["mean"]) for score in answer["scores"]] == [(dataset, 0.5)]
     assert "warnings" not in answer
@@ -132,7 +132,7 @@ async def test_what_goes_ahead_unasked_below_its_limit_is_told(
 ) -> None:
     _, call = await scored_run(costly, tmp_path, write_script, model="gpt-4o-mini")
     async with Client(build_server(judged)) as client:
-        answer = await Caller(client).answer("run_experiment", **call, max_cost=20)
+        answer: dict[str, Any] = await Caller(client).answer("run_experiment", **call, max_cost=20)
     assert answer["status"] == "completed"
     assert "20.00 USD" in answer["warnings"][0]
     assert "LFEXP_CONFIRM_COST_ABOVE" in answer["warnings"][0]
