@@ -4,11 +4,9 @@ from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, ScoreDistribution,
 from lfexp_mcp.answers.run import ItemAnswer
 from lfexp_mcp.reports.charts import (
     SHARES,
-    TONES,
     Axis,
     Chart,
     Strip,
-    axes_of_differences,
     axis_over,
     drawable,
     drawable_interval,
@@ -28,6 +26,7 @@ from lfexp_mcp.reports.layout import (
     results,
     score_value,
     spoken,
+    strips_of_differences,
     table,
     warnings,
 )
@@ -179,18 +178,7 @@ def _slices(answer: Analysis) -> tuple[Block, ...]:
 
 
 def _slice_deltas(slices: list[SliceResult]) -> Chart:
-    axes = axes_of_differences((part.score, (part.delta, *(part.interval or ()))) for part in slices)
-    strips = [
-        Strip(
-            axes[part.score],
-            spoken("Difference to the rest", part.delta, part.interval, of_difference=True),
-            TONES.get(part.verdict, "neutral"),
-            value=drawable(part.delta),
-            interval=drawable_interval(part.interval),
-            reference=0.0,
-        )
-        for part in slices
-    ]
+    strips = strips_of_differences(slices, "Difference to the rest")
     note = "The point is the mean minus that of the rest, the line its interval, and the mark behind them zero."
     return Chart("difference to the rest", strips, place=3, note=note)
 

@@ -1,6 +1,7 @@
 """Report on compared runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
 from lfexp_mcp.model import Interval
@@ -9,7 +10,6 @@ from lfexp_mcp.reports.charts import (
     TONES,
     Chart,
     Strip,
-    axes_of_differences,
     axis_over,
     drawable,
     drawable_interval,
@@ -28,7 +28,7 @@ from lfexp_mcp.reports.layout import (
     number,
     probability,
     signed,
-    spoken,
+    strips_of_differences,
     table,
     warnings,
 )
@@ -102,18 +102,9 @@ def _ranked(scores: Sequence[ScoreComparison]) -> list[ScoreComparison]:
 
 
 def _deltas(scores: Sequence[ScoreComparison]) -> Chart:
-    axes = axes_of_differences((score.score, (score.delta, *(score.interval or ()))) for score in scores)
     strips = [
-        Strip(
-            axes[score.score],
-            spoken("Delta", score.delta, score.interval, of_difference=True),
-            TONES.get(score.verdict, "neutral"),
-            value=drawable(score.delta),
-            interval=drawable_interval(score.interval),
-            band=drawable_interval(Interval(-score.margin, score.margin)),
-            reference=0.0,
-        )
-        for score in scores
+        replace(strip, band=drawable_interval(Interval(-score.margin, score.margin)))
+        for strip, score in zip(strips_of_differences(scores, "Delta"), scores, strict=True)
     ]
     note = (
         "The point is the delta, the line its interval at the level of the verdict, and the mark behind them zero. "

@@ -8,8 +8,10 @@ from typing import Self, TypeGuard
 
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.analysis import SliceResult
+from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.model import Interval, NextStep
-from lfexp_mcp.reports.charts import Chart
+from lfexp_mcp.reports.charts import TONES, Chart, Strip, axes_of_differences, drawable, drawable_interval
 from lfexp_mcp.reports.untrusted import Mark, json_text, one_line, quote_mark, safe_lines
 
 ROWS = (50, 20, 10, 5, 2)
@@ -202,6 +204,27 @@ def spoken(what: str, value: float | None, around: Interval | None = None, *, of
     ends = interval(around, of_difference=of_difference).strip("[]").replace(", ", " to ")
     words = f"{what} {shown or 'unknown'}, {f'from {ends}' if ends else 'interval unknown'}."
     return re.sub(r"(?<![\w.])[+-](?=\d)", lambda sign: "plus " if sign[0] == "+" else "minus ", words)
+
+
+def strips_of_differences(differences: Sequence[ScoreComparison | SliceResult], what: str) -> list[Strip]:
+    """Draw differences with their intervals about a marked zero; see `axes_of_differences`.
+
+    Args:
+        differences: One per row.
+        what: What they are, for those who hear it.
+    """
+    axes = axes_of_differences((each.score, (each.delta, *(each.interval or ()))) for each in differences)
+    return [
+        Strip(
+            axes[each.score],
+            spoken(what, each.delta, each.interval, of_difference=True),
+            TONES.get(each.verdict, "neutral"),
+            value=drawable(each.delta),
+            interval=drawable_interval(each.interval),
+            reference=0.0,
+        )
+        for each in differences
+    ]
 
 
 def score_value(value: float | bool | str | None, width: int = CELL_WIDTH) -> str:
