@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model.provenance import Provenance, RunPlan
+from lfexp_mcp.model.provenance import Provenance, ReplayedFrom, RunPlan
 from lfexp_mcp.model.score import EvaluatorFailure, Score
 from lfexp_mcp.model.stopping import Look
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
@@ -82,9 +82,14 @@ class RunRecord:
     """Those that its stopping rule has taken, as far as they are known; only the last may have a verdict."""
 
     @property
+    def replayed(self) -> ReplayedFrom | None:
+        """The recording from which its models were answered; None for a run that was measured."""
+        return self.provenance.replayed if self.provenance is not None else None
+
+    @property
     def is_replayed(self) -> bool:
         """Whether its models were answered from a recording."""
-        return self.provenance is not None and self.provenance.replayed is not None
+        return self.replayed is not None
 
     def without_measures(self) -> "RunRecord":
         """Return a replayed run without its times and what its models used, which are those of the replay."""

@@ -73,9 +73,8 @@ def recording_of(
         return use
     begun = before.recording if before is not None else None
     if record is not None:
-        replayed = record.provenance.replayed if record.provenance else None
-        is_same = use is not None and replayed is not None and use.sha256 == replayed.sha256
-        if is_same or (use is None and replayed is None):
+        is_same = use is not None and record.replayed is not None and use.sha256 == record.replayed.sha256
+        if is_same or (use is None and not record.is_replayed):
             return use
     elif use is None or use == begun:
         if begun is not None and not begun.file.exists():
@@ -89,8 +88,8 @@ def recording_of(
 
 
 def _named(begun: RecordingUse | None, record: RunRecord | None) -> str:
-    if record is not None and record.provenance is not None and record.provenance.replayed is not None:
-        return f"replay of {record.provenance.replayed.file!r}"
+    if record is not None and record.replayed is not None:
+        return f"replay of {record.replayed.file!r}"
     return f"{begun.mode} of {begun.file.name!r}" if begun is not None else "neither record nor replay"
 
 

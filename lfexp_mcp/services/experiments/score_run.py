@@ -158,5 +158,5 @@ async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset,
 
 
 def _recording_of(record: RunRecord) -> RecordingUse | None:
-    replayed = record.provenance.replayed if record.provenance else None
+    replayed = record.replayed
     return RecordingUse("replay", Path(replayed.file), replayed.sha256) if replayed is not None else None
