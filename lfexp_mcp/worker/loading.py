@@ -5,7 +5,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lfexp_mcp.environment import set_variables
 from lfexp_mcp.errors import ScriptError
@@ -35,8 +35,10 @@ from lfexp_mcp.scripts.modules import import_from_source, loaded_sources
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.item_evaluators import ScriptMakers
-from lfexp_mcp.worker.loopback_models import LoopbackModels, open_loopback_models
 from lfexp_mcp.worker.provenance import collect_provenance, git_state
+
+if TYPE_CHECKING:
+    from lfexp_mcp.worker.loopback_models import LoopbackModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class LoadedRun:
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
-    models: LoopbackModels | None = None
+    models: "LoopbackModels | None" = None
     """Stands before the models of a run that is recorded or replayed."""
 
     @property
@@ -90,8 +92,12 @@ def load_run(
     os.chdir(run_spec.working_folder)
     import_from_source(run_spec.kept_sources)
     git = git_state(run_spec)
-    models = None if scores_only else open_loopback_models(settings, run_spec)
-    if models is not None:
+    models = None
+    if run_spec.recording is not None and not scores_only:
+        # Most runs need none of the server that this imports.
+        from lfexp_mcp.worker.loopback_models import open_loopback_models
+
+        models = open_loopback_models(settings, run_spec, run_spec.recording)
         set_variables(models.variables)
     task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)

@@ -309,17 +309,14 @@ _FINAL = {"x-should-retry": "false"}
 """Asks the providers' SDKs to make no call again, since that would get the same reply."""
 
 
-def open_loopback_models(settings: Settings, run_spec: RunSpec) -> ModelRecorder | ModelReplayer | None:
-    """Open what stands before the models of a run; None if nothing does.
+def open_loopback_models(settings: Settings, run_spec: RunSpec, use: RecordingUse) -> ModelRecorder | ModelReplayer:
+    """Open what stands before the models of a run that is recorded or replayed.
 
     Raises:
         LfexpError: The recording cannot be used.
         OSError: No port can be listened on.
     """
-    use = run_spec.recording
-    if use is None:
-        return None
-    return ModelReplayer(settings, use) if run_spec.is_replay else ModelRecorder(settings, run_spec, use)
+    return ModelReplayer(settings, use) if use.mode == "replay" else ModelRecorder(settings, run_spec, use)
 
 
 def _forms(secret: str) -> tuple[str, ...]:
