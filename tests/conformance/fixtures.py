@@ -211,6 +211,10 @@ async def any_arguments() -> str:
     return "ok"
 
 
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
 TOOLS: dict[str, Callable[..., Any]] = {
     **{name: _returning(contents) for name, contents in CONTENTS.items()},
     **{name: _filling_in(fields) for name, fields in FORMS.items()},
@@ -226,6 +230,7 @@ TOOLS: dict[str, Callable[..., Any]] = {
     "test_x_mcp_header": with_header,
     "test_missing_capability": sample_only_if_declared,
     "json_schema_2020_12_tool": any_arguments,
+    "greet": greet,
 }
 
 

@@ -39,6 +39,7 @@ from lfexp_mcp.tools.completion import complete
 from lfexp_mcp.tools.http import serve_http
 from lfexp_mcp.tools.server import ExperimentServer, build_server
 from tests.conformance.fixtures import JSON_SCHEMA_2020_12, PNG, PROMPTS, TOOLS, AnyContext
+from tests.conformance.runs import SlowCompute
 
 
 class Events(EventStore):
@@ -90,6 +91,7 @@ class FixtureServer(ExperimentServer):
         for name, call in TOOLS.items():
             self.add_tool(call, name=name, description="A fixture.", structured_output=False)
         self._tool_manager._tools["json_schema_2020_12_tool"].parameters = JSON_SCHEMA_2020_12
+        self._tool_manager._tools["slow_compute"] = SlowCompute.build()
         for name, call in PROMPTS.items():
             self.add_prompt(FunctionPrompt.from_function(call, name=name, description="A fixture."))
         self.resource("test://static-text", description="A fixture.")(static_text)

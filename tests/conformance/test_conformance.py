@@ -1,10 +1,14 @@
 """The official conformance suite, against the server over HTTP, and against its copy that has the suite's fixtures."""
 
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.runs import SCRIPTS
 from tests.npm import node, npm_programs
 from tests.serving import command, free_port
 from tests.waiting import PATIENCE_S
@@ -15,6 +19,18 @@ HERE = Path(__file__).parent
 REVISIONS = ("2025-11-25", "2026-07-28")
 """The wire forms: with sessions, and without. A scenario of both runs in both."""
 NO_FAILURES = "server: []\n"
+TASK_SCENARIOS = (
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-request-headers",
+    "tasks-dispatch-and-envelope",
+    "tasks-required-task-error",
+    "tasks-mrtr-input",
+    "tasks-mrtr-composition",
+)
+"""Those of the extension, which no revision selects; `tasks-status-notifications` checks nothing yet."""
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +40,37 @@ def suite() -> list[str]:
     return [node(programs), str(programs / "node_modules/@modelcontextprotocol/conformance/dist/index.js")]
 
 
-def run_suite(suite: list[str], port: int, expected_failures: Path) -> None:
-    """Run all scenarios of each revision, and fail unless they go as expected."""
+def run_suite(suite: list[str], port: int, expected_failures: Path, *selection: str) -> None:
+    """Run scenarios of the suite, and fail unless they go as expected."""
+    ran = subprocess.run(
+        [
+            *(*suite, "server", "--url", f"http://127.0.0.1:{port}/mcp", *selection),
+            *("--expected-failures", str(expected_failures)),
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    if ran.returncode != 0:
+        pytest.fail(f"{selection}: {ran.stdout[-10_000:]}{ran.stderr}")
+
+
+def run_revisions(suite: list[str], port: int, expected_failures: Path) -> None:
+    """Run all scenarios of each revision."""
     for revision in REVISIONS:
-        selection = ["--url", f"http://127.0.0.1:{port}/mcp", "--suite", "all", "--spec-version", revision]
-        ran = subprocess.run(
-            [*suite, "server", *selection, "--expected-failures", str(expected_failures)],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        if ran.returncode != 0:
-            pytest.fail(f"{revision}: {ran.stdout[-10_000:]}{ran.stderr}")
+        run_suite(suite, port, expected_failures, "--suite", "all", "--spec-version", revision)
+
+
+@contextmanager
+def fixture_server(home: Path) -> Iterator[int]:
+    """Serve the server with the suite's fixtures, and return its port."""
+    port = free_port()
+    variables = {"LFEXP_HOME": str(home), "LFEXP_SCRIPT_FOLDERS": str(SCRIPTS)}
+    with command(variables, str(port), module="tests.conformance.server") as process:
+        assert process.stderr is not None
+        assert str(port) in process.stderr.readline()
+        yield port
 
 
 def test_the_server_passes_what_it_has_something_for(suite: list[str], home: Path) -> None:
@@ -44,14 +78,21 @@ def test_the_server_passes_what_it_has_something_for(suite: list[str], home: Pat
     with command({"LFEXP_HOME": str(home)}, "serve", "--http", "--port", str(port), "--no-auth") as process:
         assert process.stderr is not None
         assert str(port) in process.stderr.readline()
-        run_suite(suite, port, HERE / "expected-failures.yml")
+        run_revisions(suite, port, HERE / "expected-failures.yml")
 
 
 def test_the_server_with_the_fixtures_of_the_suite_passes_all(suite: list[str], home: Path, tmp_path: Path) -> None:
-    port = free_port()
     none = tmp_path / "none.yml"
     none.write_text(NO_FAILURES, encoding="utf-8")
-    with command({"LFEXP_HOME": str(home)}, str(port), module="tests.conformance.server") as process:
-        assert process.stderr is not None
-        assert str(port) in process.stderr.readline()
-        run_suite(suite, port, none)
+    with fixture_server(home) as port:
+        run_revisions(suite, port, none)
+
+
+def test_runs_as_tasks_pass_what_the_suite_asks_of_tasks(suite: list[str], home: Path) -> None:
+    def run(scenario: str) -> None:
+        selection = ("--scenario", scenario, "--spec-version", REVISIONS[-1], "--force")
+        run_suite(suite, port, HERE / "expected-failures-of-tasks.yml", *selection)
+
+    # They mostly wait.
+    with fixture_server(home) as port, ThreadPoolExecutor(len(TASK_SCENARIOS)) as pool:
+        list(pool.map(run, TASK_SCENARIOS))
