@@ -1,7 +1,7 @@
 """What every answer is made of."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, ClassVar, get_args
@@ -85,6 +85,13 @@ class ToolAnswer(Answer):
     backend: StoredIn
     warnings: list[str] = Field(default_factory=list)
     next: list[NextStep] = Field(default_factory=list)
+
+
+def with_notices(answer: Answer, notices: Sequence[str]) -> Answer:
+    """Return an answer with notices before its warnings."""
+    if not notices or not isinstance(answer, ToolAnswer):
+        return answer
+    return answer.model_copy(update={"warnings": [*notices, *answer.warnings]})
 
 
 class ChartedAnswer(ToolAnswer):

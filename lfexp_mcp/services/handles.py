@@ -17,7 +17,7 @@ from typing import Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.base import Answer, with_notices
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
 from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.disk import make_folder_durably, write_durably
@@ -79,6 +79,8 @@ class Handle(BaseModel):
     experiment_ids: tuple[str, ...]
     """Of its runs, whose folders these name."""
     created: datetime
+    notices: tuple[str, ...] = ()
+    """What went ahead because the user could not be asked."""
     end: HandleEnd | None = None
 
     @property
@@ -95,6 +97,7 @@ async def create_handle(
     dataset: str,
     run_name: str,
     variants: Sequence[str] = (),
+    notices: Sequence[str] = (),
 ) -> Handle | None:
     """Make a handle of runs that a call has launched, as soon as workers have them.
 
@@ -106,6 +109,7 @@ async def create_handle(
         dataset: The dataset's name.
         run_name: By which cancel_run stops the runs.
         variants: Their names, if they are those of a sweep.
+        notices: What went ahead because the user could not be asked, which the answer is to tell.
 
     Returns:
         The handle; None if no worker has them in time, or there is no room for another one.
@@ -133,6 +137,7 @@ async def create_handle(
         run_name=run_name,
         experiment_ids=tuple(ids),
         created=datetime.now(UTC),
+        notices=tuple(notices),
     )
     _write(ws, handle)
     return handle
@@ -205,7 +210,7 @@ async def _conclude(ws: Workspace, handle: Handle, render: Render, _job: Job) ->
         status, answer = await _describe(ws, handle)
         if status == "running":
             return handle
-        result = render(answer)
+        result = render(with_notices(answer, handle.notices))
     except (BackendError, UnreadError, StateError):
         raise
     except LfexpError as error:

@@ -20,7 +20,6 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from lfexp_mcp.answers.base import Answer, ToolAnswer
 from lfexp_mcp.errors import ConfirmationError
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
@@ -100,13 +99,6 @@ class Questions:
                 _agreed.reset(tokens[0])
                 _notices.reset(tokens[1])
         raise ConfirmationError("What is to be agreed to changes with every try: nothing was done. Call again later.")
-
-    @staticmethod
-    def with_notices(answer: Answer) -> Answer:
-        """Add to an answer what went ahead because the user could not be asked."""
-        if isinstance(answer, ToolAnswer) and (said := notices()):
-            return answer.model_copy(update={"warnings": [*said, *answer.warnings]})
-        return answer
 
     def _answered(self, ctx: ToolContext) -> frozenset[str]:
         """Return the question that comes back with a yes.

@@ -110,9 +110,15 @@ async def create_task(
         dataset, run_name = answer.dataset, answer.run_name
     variants = [*answer.variants] if isinstance(answer, SweepAnswer) else []
     ws = await workspace_of(ctx)
-    given = dict(arguments)
     handle = await create_handle(
-        ws, _owner(ctx.request_context), cast("HandledTool", tool), given, dataset, run_name, variants
+        ws,
+        _owner(ctx.request_context),
+        cast("HandledTool", tool),
+        dict(arguments),
+        dataset,
+        run_name,
+        variants,
+        notices(),
     )
     return None if handle is None else _task(ws, handle, " ".join([*notices(), "It runs."]), "task")
 

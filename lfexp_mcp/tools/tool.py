@@ -24,11 +24,11 @@ from pydantic import (
     create_model,
 )
 
-from lfexp_mcp.answers.base import Answer
+from lfexp_mcp.answers.base import Answer, with_notices
 from lfexp_mcp.errors import ConfirmationError, CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
-from lfexp_mcp.tools.questions import Questions
+from lfexp_mcp.tools.questions import Questions, notices
 from lfexp_mcp.tools.results import answer_result, error_result
 from lfexp_mcp.tools.server_log import logged_call
 from lfexp_mcp.tools.tasks import create_task, wants_task
@@ -159,8 +159,9 @@ class ExperimentTool(Tool):
             again = NextStep(cast("ToolName", self.name), arguments, "Repeat the call in a minute.")
             return error_result(not_in_time(limit, again))
         has_room = arguments.get("detail") == "full" or arguments.get(self.whole_by or "") is not None
-        answer = self._questions.with_notices(answer)
-        result = answer_result(answer, has_room=has_room, with_page=client_supports_apps(context))
+        result = answer_result(
+            with_notices(answer, notices()), has_room=has_room, with_page=client_supports_apps(context)
+        )
         return self.fn_metadata.convert_result(result) if convert_result else result
 
     def _corrected(self, error: LfexpError, arguments: Mapping[str, JsonValue]) -> Iterator[NextStep]:

@@ -25,6 +25,7 @@ from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.server import build_server
 from tests.providers.server import ProviderServer, Reply
 from tests.tools.conftest import Caller, WriteScript
+from tests.tools.task_client import DeclaredTasks, TaskClient
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +137,12 @@ async def test_what_goes_ahead_unasked_below_its_limit_is_told(
     assert answer["status"] == "completed"
     assert "20.00 USD" in answer["warnings"][0]
     assert "LFEXP_CONFIRM_COST_ABOVE" in answer["warnings"][0]
+    async with Client(build_server(judged), extensions=[DeclaredTasks()]) as client:
+        tasks = TaskClient(client)
+        created = await tasks.call("run_experiment", **call | {"run_name": "as-task"}, max_cost=20)
+        ended = await tasks.ended(created["taskId"])
+    assert created["statusMessage"] == f"{answer['warnings'][0]} It runs."
+    assert ended["result"]["structuredContent"]["warnings"] == answer["warnings"]
 
 
 async def test_a_limit_that_is_kept_is_what_counts_and_the_amount_stands_first(

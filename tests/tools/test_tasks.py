@@ -4,97 +4,29 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
 from unittest.mock import ANY
 
-import anyio
 import httpx2
 import pytest
-from mcp import Client, MCPError
-from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import HEADER_MISMATCH, CallToolResult, Request, Result
-from pydantic import ConfigDict, JsonValue
+from mcp.types import HEADER_MISMATCH, CallToolResult
+from pydantic import JsonValue
 
 from lfexp_mcp.services.handles import LIFETIME, Handle
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools.server import build_server
-from lfexp_mcp.tools.tasks import EXTENSION, TaskParams
-from tests.tools.conftest import WriteScript, stdio_server, text_of
+from lfexp_mcp.tools.tasks import EXTENSION
+from tests.tools.conftest import WriteScript, stdio_server
 from tests.tools.remote import Issuer, serving_http, serving_issuer
+from tests.tools.task_client import DeclaredTasks, TaskClient
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY = -32602, -32601, -32021
 UNKNOWN_IDS = ("", "0" * 40, "../x", "__proto__", "x" * 100_000, "0" * 39 + "\n")
-
-
-class TaskHandle(Result):
-    model_config = ConfigDict(extra="allow")
-
-    result_type: Literal["task"] = "task"
-
-
-class Reply(Result):
-    """Any result, as it was sent."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class _Params(TaskParams):
-    input_responses: dict[str, Any] | None = None
-
-
-class TaskRequest(Request[_Params, str]):
-    name_param = "taskId"
-
-
-class DeclaredTasks(ClientExtension):
-    """Declares tasks; they are followed by hand."""
-
-    identifier = EXTENSION
-
-    def claims(self) -> tuple[ResultClaim[Any], ...]:
-        return (ResultClaim(result_type="task", model=TaskHandle, resolve=_unused),)
-
-
-async def _unused(task: TaskHandle, _: ClaimContext) -> CallToolResult:
-    raise AssertionError(task)
-
-
-class TaskClient:
-    """A client that declares tasks."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    async def call(self, tool: str, **arguments: JsonValue) -> dict[str, Any]:
-        result = await self.client.session.call_tool(tool, arguments, allow_claimed=True)
-        if isinstance(result, TaskHandle):
-            return dict(result.model_extra or {})
-        assert isinstance(result, CallToolResult)
-        assert not result.is_error, text_of(result)
-        return dict(result.structured_content or {})
-
-    async def send(self, method: str, task_id: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-        params = _Params(task_id=task_id, **more)
-        reply = await self.client.session.send_request(TaskRequest(method=method, params=params), Reply)
-        return dict(reply.model_extra or {})
-
-    async def ended(self, task_id: str) -> dict[str, Any]:
-        """Poll until the task has ended."""
-        with anyio.fail_after(PATIENCE_S):
-            while (task := await self.send("tasks/get", task_id))["status"] == "working":
-                assert "result" not in task
-                await anyio.sleep(0.02)
-        return task
-
-    async def refused(self, method: str, task_id: str, **more: Any) -> MCPError:  # noqa: ANN401
-        with pytest.raises(MCPError) as raised:
-            await self.send(method, task_id, **more)
-        return raised.value
 
 
 class Scenery:
