@@ -65,6 +65,10 @@ class Background:
         self._jobs.pop(request, None)
         return task.result()
 
+    def has(self, request: Hashable) -> bool:
+        """Whether the work of a request goes on, or its result waits to be taken."""
+        return request in self._jobs
+
     @property
     def is_pending(self) -> bool:
         """Whether any of it goes on."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, Sweep, ToolName, check_params
+from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, Sweep, check_params
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
 from lfexp_mcp.services.trace_filter import TracesArgument
@@ -30,11 +30,6 @@ class ScoringLimits(Request):
     max_cost: float | None = Field(
         default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
     )
-
-    def cheaper(self, tool: ToolName, max_cost: float | None) -> NextStep:
-        """Propose this very call, with a limit of cost that needs no consent."""
-        asked = self.model_copy(update={"max_cost": max_cost}).model_dump(mode="json", exclude_defaults=True)
-        return NextStep(tool, asked, "Go on within what needs no consent.")
 
     def limits(self, **waits: float) -> Limits:
         """Return the limits of the run, with the waits that the settings define; see `Limits`."""

@@ -4,7 +4,8 @@ import json
 from collections.abc import Collection
 
 from lfexp_mcp.errors import ConfirmationError
-from lfexp_mcp.model import NextStep
+from lfexp_mcp.model import NextStep, ToolName
+from lfexp_mcp.services.requests import Request
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_NAME_CHARS = 80
@@ -13,6 +14,19 @@ MAX_NAME_CHARS = 80
 def shown_name(name: str) -> str:
     """Quote a name in a question: it may be of any length, and hold any character."""
     return json.dumps(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
+
+
+def needs_consent(ws: Workspace, agreed: Collection[str] | None, at_most: float | None) -> bool:
+    """Tell whether a call may spend only what its user has agreed to; see `check_spending`."""
+    limit = ws.settings.confirm_cost_above
+    return agreed is not None and limit is not None and (at_most is None or at_most > limit)
+
+
+def cheaper(ws: Workspace, tool: ToolName, request: Request) -> NextStep:
+    """Propose a call again, with a `max_cost` that needs no consent."""
+    asked = request.model_copy(update={"max_cost": ws.settings.confirm_cost_above})
+    arguments = asked.model_dump(mode="json", exclude_defaults=True)
+    return NextStep(tool, arguments, "Go on within what needs no consent.")
 
 
 def check_spending(
@@ -28,7 +42,8 @@ def check_spending(
 
     What is counted is what `max_cost` limits: judges and prompts as tasks, not what a task script spends by itself.
     A limit is kept by the run, so that it stays true whatever changes after the question. Without one, and without an
-    estimate, the cost is unknown, and an unknown cost is above any amount.
+    estimate, the cost is unknown, and an unknown cost is above any amount. Called when everything else is checked that
+    can be checked before: nobody is asked about what would be refused then.
 
     Args:
         ws: The workspace.
@@ -42,7 +57,7 @@ def check_spending(
         ConfirmationError: The user has to agree first.
     """
     limit = ws.settings.confirm_cost_above
-    if agreed is None or limit is None or (at_most is not None and at_most <= limit):
+    if agreed is None or limit is None or not needs_consent(ws, agreed, at_most):
         return
     amount = "an unknown amount" if at_most is None else f"{'about' if is_estimate else 'up to'} {_usd(at_most)}"
     question = f"Spend {amount} on models? {what} A task script's own calls are not counted."

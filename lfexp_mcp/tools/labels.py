@@ -3,6 +3,7 @@
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
 from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.tools.experiments import progress_reporter
+from lfexp_mcp.tools.questions import agreed
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 
@@ -23,4 +24,4 @@ async def check_judge(ctx: ToolContext, request: JudgeCheckRequest) -> JudgeChec
     """
     from lfexp_mcp.services.labels.check_judge import check_judge
 
-    return await check_judge(await workspace_of(ctx), request, on_progress=progress_reporter(ctx))
+    return await check_judge(await workspace_of(ctx), request, on_progress=progress_reporter(ctx), agreed=agreed())

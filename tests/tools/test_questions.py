@@ -21,9 +21,10 @@ from mcp.types import (
 from pydantic import JsonValue, SecretStr, ValidationError
 
 from lfexp_mcp.answers.base import ErrorAnswer
+from lfexp_mcp.model import ToolName
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.server import build_server
-from tests.providers.server import ProviderServer, Reply
+from tests.providers.server import Call, ProviderServer, Reply
 from tests.tools.conftest import Caller, WriteScript
 from tests.tools.task_client import DeclaredTasks, TaskClient
 
@@ -177,13 +178,14 @@ async def test_who_cannot_ask_has_to_say_what_it_may_cost_and_is_told_that_nobod
         assert refusal.error.code == "confirmation"
         assert [step.arguments.get("max_cost") for step in refusal.next] == [5.0]
         score = {"dataset": dataset, "run_name": "run", "judges": call["judges"]}
-        refusal = await caller.refusal("score_run", **score)
-        assert [(step.tool, step.arguments.get("max_cost")) for step in refusal.next] == [("score_run", 5.0)]
+        assert (await caller.refusal("score_run", **score)).error.code == "not_found"
         assert (await caller.refusal("run_experiment", **call, max_cost=20)).error.code == "judge", "it was let through"
     free = {name: value for name, value in call.items() if name != "judges"}
     async with Client(build_server(costly)) as client:
         answer = await Caller(client).answer("run_experiment", **free, evaluators=["exact_match"])
         assert answer["status"] == "completed", "what asks no model costs nothing"
+        refusal = await Caller(client).refusal("score_run", **score)
+        assert [(step.tool, step.arguments.get("max_cost")) for step in refusal.next] == [("score_run", 5.0)]
 
 
 async def test_a_user_who_never_answers_holds_nobody_up(
@@ -246,6 +248,64 @@ async def test_an_answer_serves_the_very_call_that_it_was_given_for_once(
     async with Client(build_server(costly), elicitation_callback=User(YES)) as client:
         with pytest.raises(MCPError):
             await send(asked, state)
+
+
+@pytest.mark.slow
+async def test_each_tool_that_asks_a_model_waits_for_a_yes_and_leaves_nothing_behind_without_it(
+    settings: Settings, judged: Settings, openai_server: ProviderServer, tmp_path: Path, write_script: WriteScript
+) -> None:
+    """confirm_run, judge_pairs and check_judge: the others are above."""
+    dataset = f"asking-{uuid.uuid4().hex[:12]}"
+    script = write_script(
+        "task.py", "def task(*, item, params, **kwargs):\n    return f'{params[\"word\"]} {item.input}'\n"
+    )
+
+    def reply(call: Call) -> Reply:
+        if "A: " in call.text:
+            return Reply('{"reasoning": "So.", "score": "B"}' if "B: good" in call.text else '{"score": "A"}')
+        return Reply(f'{{"reasoning": "So.", "score": {9 if "good" in call.text else 1}}}')
+
+    openai_server.respond = reply
+    free = judged.model_copy(update={"confirm_cost_above": None})
+    async with Client(build_server(free)) as client:
+        caller = Caller(client)
+        items: list[JsonValue] = [
+            {"id": f"{dataset}-{number}", "input": str(number), "metadata": {"part": "kept" if number % 2 else "shown"}}
+            for number in range(80)
+        ]
+        await caller.answer("create_dataset", name=dataset, items=items, holdout="part=kept")
+        config: JsonValue = {"scale": "0-10", "model": "gpt-4o-mini", "provider": "openai"}
+        await caller.answer("create_judge", name=f"judge-{dataset}", prompt="Score {{output}}, 0 to 10.", config=config)
+        pairs: JsonValue = {"model": "gpt-4o-mini", "provider": "openai"}
+        prompt = "A: {{output_a}}\nB: {{output_b}}\nAnswer with A, B or tie."
+        await caller.answer("create_judge", name=f"judge-{dataset}-pair", prompt=prompt, config=pairs)
+        for run_name, word in (("a", "bad"), ("b", "good")):
+            run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name, "task_script": str(script)}
+            scored: dict[str, JsonValue] = {"judges": [f"judge-{dataset}"], "params": {"word": word}}
+            assert (await caller.answer("run_experiment", **run, **scored))["status"] == "completed"
+    asked: list[tuple[ToolName, dict[str, JsonValue], str]] = [
+        ("confirm_run", {"dataset": dataset, "run_name": "b", "baseline": "a", "min_delta": 0.6}, "about"),
+        ("judge_pairs", {"dataset": dataset, "run_a": "a", "run_b": "b", "judge": f"judge-{dataset}-pair"}, "unknown"),
+        ("check_judge", {"dataset": dataset, "run_name": "b", "score_name": f"{dataset}-pair-vs-a"}, "unknown"),
+    ]
+    strict = judged.model_copy(update={"confirm_cost_above": 0.0})
+    for tool, arguments, amount in asked:
+        before = len(openai_server.calls)
+        user = User(ElicitResult(action="decline"), YES)
+        async with Client(build_server(strict), elicitation_callback=user) as client:
+            caller = Caller(client)
+            wrong = await caller.refusal(tool, **arguments | {"dataset": f"{dataset}-none"})
+            assert (wrong.error.code, user.asked) == ("not_found", []), "nobody is asked about what cannot be"
+            refusal = await caller.refusal(tool, **arguments)
+            assert refusal.error.code == "confirmation", refusal
+            assert len(openai_server.calls) == before, "nothing was asked of a model"
+            answer: dict[str, Any] = await caller.answer(tool, **arguments)
+        assert [amount in question for question in user.asked] == [True, True]
+        assert answer["status"] == "completed"
+        assert len(openai_server.calls) > before
+        assert not any("LFEXP_CONFIRM" in warning for warning in answer.get("warnings", []))
+        if tool == "confirm_run":
+            assert (answer["look"], answer["verdict"]) == (1, "better"), "a look that was declined is none"
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -25,7 +25,7 @@ from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.spending import check_spending, shown_name
+from lfexp_mcp.services.spending import check_spending, needs_consent, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import items_to_show
 
@@ -78,7 +78,7 @@ async def confirm_run(
         return _planned(ws, case)
     if not case.is_begun:
         check_size(case)
-        if agreed is not None and ws.settings.confirm_cost_above is not None:
+        if needs_consent(ws, agreed, None):
             names = (request.run_name, request.baseline, request.dataset)
             what = "Run {} and {} over the held-out items of dataset {}.".format(*map(shown_name, names))
             check_spending(ws, agreed, what, await _cost(ws, case), None, is_estimate=True)

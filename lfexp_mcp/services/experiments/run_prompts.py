@@ -62,6 +62,21 @@ async def resolve_prompts(
     return run_spec
 
 
+async def check_judge_names(ws: Workspace, request: ScoringRequest) -> None:
+    """Check that there are the judges that a request names.
+
+    Raises:
+        NotFoundError: There is no such prompt or version.
+    """
+    if not request.judges:
+        return
+    from lfexp_mcp.judges.prompts import read_prompt, resolve_reference
+
+    known = {info.name: info for info in await ws.gateway.prompts.all()}
+    for name in request.judges:
+        await read_prompt(ws.gateway, resolve_reference(name, known), known)
+
+
 async def resolve_judges(
     ws: Workspace,
     request: ScoringRequest,

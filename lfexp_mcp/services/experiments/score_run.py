@@ -13,7 +13,7 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
 from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
-from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
+from lfexp_mcp.services.experiments.preparation import PreparedRun, check_request, released_state, with_holdout
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
 from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_judges
 from lfexp_mcp.services.experiments.workers import working_folder
@@ -22,7 +22,7 @@ from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.spending import check_spending, shown_name
+from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -62,10 +62,10 @@ async def score_run(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
-    if request.names_judges:
+    if request.names_judges and needs_consent(ws, agreed, request.max_cost):
+        await check_request(ws, request)
         what = f"Score run {shown_name(request.run_name)} of dataset {shown_name(request.dataset)} with judges."
-        again = request.cheaper("score_run", ws.settings.confirm_cost_above)
-        check_spending(ws, agreed, what, request.max_cost, again)
+        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "score_run", request))
     return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
 
 

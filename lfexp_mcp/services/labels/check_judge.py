@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from statistics import mean
 
@@ -21,6 +21,7 @@ from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepa
 from lfexp_mcp.services.labels.reading import DrawnResult
 from lfexp_mcp.services.labels.rejudging import Rejudged, rejudge
 from lfexp_mcp.services.runs.follower import OnProgress
+from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.drift import (
     Anchor,
@@ -39,7 +40,12 @@ UNCHANGED = 0.05
 
 
 async def check_judge(
-    ws: Workspace, request: JudgeCheckRequest, *, wait_seconds: float = 45, on_progress: OnProgress | None = None
+    ws: Workspace,
+    request: JudgeCheckRequest,
+    *,
+    wait_seconds: float = 45,
+    on_progress: OnProgress | None = None,
+    agreed: Collection[str] | None = None,
 ) -> JudgeCheck:
     """Ask a judge again about stored outputs that people have labelled, and say how far it has moved.
 
@@ -52,8 +58,10 @@ async def check_judge(
         request: What to check.
         wait_seconds: How long to wait for its end.
         on_progress: Called with how far it is.
+        agreed: See `check_spending`.
 
     Raises:
+        ConfirmationError: The user has to agree to the cost first.
         NotFoundError: There is no such dataset, run, score or judge.
         UsageError: There are no labelled results, or too few.
         JudgeError: The score is not a judge's, or the judge cannot be asked.
@@ -63,6 +71,10 @@ async def check_judge(
     check = await prepare_check(ws, request)
     keys = tuple((result.item_id, result.repeat) for result in check.results)
     identity = (request, check.judge.model_dump_json(), keys)
+    if not ws.background.has(identity) and needs_consent(ws, agreed, request.max_cost):
+        names = (check.judge.name, request.run_name, request.dataset)
+        what = "Ask judge {} again about results of run {} of dataset {}.".format(*map(shown_name, names))
+        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "check_judge", request))
     found = await ws.background.do(identity, partial(_ask, ws, request, check), wait_seconds, on_progress)
     answer = _begin(ws, check)
     if isinstance(found, Job):

@@ -13,6 +13,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments import run_experiment as single
 from lfexp_mcp.services.experiments.maintenance import tidy_up
+from lfexp_mcp.services.experiments.preparation import check_request
 from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.together import Start, begin_together, wait_for_all
 from lfexp_mcp.services.launches import Launch
@@ -22,7 +23,7 @@ from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
-from lfexp_mcp.services.spending import check_spending, shown_name
+from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
 from lfexp_mcp.services.sweeps.ranking import rank_runs
 from lfexp_mcp.services.workspace import Workspace
 
@@ -56,11 +57,11 @@ async def run(
         ConfirmationError: The user has to agree to the cost first.
         LfexpError: As `run_experiment`; of a sweep, the text names the run.
     """
-    if await _may_spend(ws, request):
+    if needs_consent(ws, agreed, request.max_cost) and await _may_spend(ws, request):
+        await check_request(ws, request)
         variants = f", {len(request.variants)} variants" if request.variants else ""
         what = f"Run {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
-        again = request.cheaper("run_experiment", ws.settings.confirm_cost_above)
-        check_spending(ws, agreed, what, request.max_cost, again)
+        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "run_experiment", request))
     if request.variants is None:
         answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
         return SweepAnswer(**dict(answer))
