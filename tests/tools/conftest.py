@@ -18,6 +18,7 @@ from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools import completion, tool
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.server import build_server
+from tests.tools.remote import Issuer, serving_issuer
 from tests.waiting import PATIENCE_S
 
 SPECIFICATION = Path(__file__).parent / "specification"
@@ -105,6 +106,13 @@ def write_script(tmp_path: Path) -> WriteScript:
         return path
 
     return write
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """An authorization server on loopback."""
+    with serving_issuer() as served:
+        yield served
 
 
 @pytest.fixture

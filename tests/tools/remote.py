@@ -6,22 +6,29 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
 import httpx
+import httpx2
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from mcp import Client
+from mcp.client.extension import ClientExtension
+from mcp.client.session import ElicitationFnT
+from mcp.client.streamable_http import streamable_http_client
 from pydantic import JsonValue
 
+from lfexp_mcp.store.process import StoreConnection
 from tests.serving import free_port
 from tests.waiting import PATIENCE_S, wait_until
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+AUDIENCE = "https://lfexp.example.com/mcp"
 HEADERS = {"Accept": "application/json, text/event-stream"}
 INITIALIZE: dict[str, JsonValue] = {
     "jsonrpc": "2.0",
@@ -38,7 +45,7 @@ class Issuer:
     url: str
     keys: dict[str, PrivateKey]
     published: dict[str, JsonValue]
-    audience: str = ""
+    audience: str = AUDIENCE
     asked: int = 0
     answer: Callable[[BaseHTTPRequestHandler], None] | None = None
     """Answers in place of the key set."""
@@ -139,10 +146,39 @@ class HttpServer:
     log: Path
     http: httpx.Client
 
+    @asynccontextmanager
+    async def calling(
+        self, token: str, *extensions: ClientExtension, asks: ElicitationFnT | None = None
+    ) -> AsyncIterator[Client]:
+        """Connect a client with a token, whose user answers questions by `asks`."""
+        given = {"Authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=given, timeout=PATIENCE_S) as http,
+            Client(
+                streamable_http_client(self.url, http_client=http), extensions=extensions, elicitation_callback=asks
+            ) as client,
+        ):
+            yield client
+
     def post(self, token: str | None = None, message: JsonValue = None, **headers: str) -> httpx.Response:
         """Send a message, by default one that begins a session."""
         sent = HEADERS | headers | ({} if token is None else {"Authorization": f"Bearer {token}"})
         return self.http.post(self.url, json=message or INITIALIZE, headers=sent)
+
+
+@contextmanager
+def serving_tokens(issuer: Issuer, folder: Path, store: StoreConnection, **variables: str) -> Iterator[HttpServer]:
+    """Run the server for callers with tokens of an issuer."""
+    given = {
+        "LANGFUSE_PUBLIC_KEY": store.public_key,
+        "LANGFUSE_SECRET_KEY": store.secret_key,
+        "LANGFUSE_HOST": store.base_url,
+        "LFEXP_HTTP_URL": issuer.audience,
+        "LFEXP_OAUTH_ISSUER": issuer.url,
+        "LFEXP_OAUTH_JWKS_URL": issuer.jwks_url,
+    }
+    with serving_http(folder, **given, **variables) as server:
+        yield server
 
 
 @contextmanager

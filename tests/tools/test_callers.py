@@ -24,7 +24,7 @@ from lfexp_mcp.tools import state as state_module
 from lfexp_mcp.tools.callers import HOST, PUBLIC_KEY, SECRET_KEY, Caller
 from lfexp_mcp.tools.state import ServerState, serving
 from tests.tools.conftest import Caller as ToolCaller
-from tests.tools.remote import HttpServer, Issuer, serving_http, serving_issuer
+from tests.tools.remote import HttpServer, Issuer, serving_http
 from tests.waiting import PATIENCE_S, until
 
 TOKEN = "a-static-token"
@@ -208,18 +208,11 @@ INITIALIZE_PARAMS: JsonValue = {
 }
 
 
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    with serving_issuer() as served:
-        yield served
-
-
 @pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_file_gives_each_subject_its_keys_and_no_other_subject_any(
     projects: tuple[StoreConnection, StoreConnection], langfuse: str, issuer: Issuer, tmp_path: Path
 ) -> None:
-    issuer.audience = "https://lfexp.example.com/mcp"
     known = {
         name: {"public_key": project.public_key, "secret_key": project.secret_key}
         for name, project in zip(("alice", "bob"), projects, strict=True)

@@ -22,6 +22,7 @@ from lfexp_mcp.tools.http_app import build_app
 from lfexp_mcp.tools.oauth import IssuerKeys, KeysUnavailableError
 from tests.serving import free_port
 from tests.tools.remote import (
+    AUDIENCE,
     HEADERS,
     INITIALIZE,
     HttpServer,
@@ -29,19 +30,10 @@ from tests.tools.remote import (
     answer_with,
     public_jwk,
     serving_http,
-    serving_issuer,
     unsigned,
 )
 
-AUDIENCE = "https://lfexp.example.com/mcp"
 STATIC = "a-static-token"
-
-
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    with serving_issuer() as served:
-        served.audience = AUDIENCE
-        yield served
 
 
 def variables(issuer: Issuer) -> dict[str, str]:

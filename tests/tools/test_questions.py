@@ -23,9 +23,11 @@ from pydantic import JsonValue, SecretStr, ValidationError
 from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.model import ToolName
 from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools.server import build_server
 from tests.providers.server import Call, ProviderServer, Reply
 from tests.tools.conftest import Caller, WriteScript
+from tests.tools.remote import Issuer, serving_tokens
 from tests.tools.task_client import DeclaredTasks, TaskClient
 
 pytestmark = pytest.mark.anyio
@@ -248,6 +250,41 @@ async def test_an_answer_serves_the_very_call_that_it_was_given_for_once(
     async with Client(build_server(costly), elicitation_callback=User(YES)) as client:
         with pytest.raises(MCPError):
             await send(asked, state)
+
+
+@pytest.mark.slow
+async def test_over_http_an_answer_is_its_callers_and_nobody_elses(
+    issuer: Issuer, costly: Settings, store: StoreConnection, tmp_path: Path, write_script: WriteScript
+) -> None:
+    _, call = await scored_run(costly, tmp_path, write_script)
+    variables = {
+        "LFEXP_CONFIRM_COST_ABOVE": "5",
+        "LFEXP_SCRIPT_FOLDERS": str(tmp_path),
+        "OPENAI_API_KEY": "sk-loopback",
+    }
+    arguments = call | {"max_cost": 20}
+
+    async def send(client: Client, state: str | None = None) -> Any:  # noqa: ANN401
+        return await client.session.call_tool(
+            "run_experiment",
+            arguments,
+            input_responses={"confirm": YES} if state else None,
+            request_state=state,
+            allow_input_required=True,
+        )
+
+    with serving_tokens(issuer, tmp_path, store, **variables) as server:
+        async with server.calling(issuer.token(sub="alice", jti="1"), asks=User(YES)) as alice:
+            question = await send(alice)
+            assert isinstance(question, InputRequiredResult)
+        async with (
+            server.calling(issuer.token(sub="bob", jti="2"), asks=User(YES)) as bob,
+            server.calling(issuer.token(sub="alice", jti="3"), asks=User(YES)) as alice,
+        ):
+            with pytest.raises(MCPError):
+                await send(bob, question.request_state)
+            answered = await send(alice, question.request_state)
+            assert ErrorAnswer.model_validate(answered.structured_content).error.code == "judge", "it was let through"
 
 
 @pytest.mark.slow

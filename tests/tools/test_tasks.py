@@ -1,15 +1,13 @@
 """Runs as MCP tasks: clients that declare the extension, real workers, and servers that come and go."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest.mock import ANY
 
-import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.types import HEADER_MISMATCH, CallToolResult
 from pydantic import JsonValue
 
@@ -19,9 +17,8 @@ from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools.server import build_server
 from lfexp_mcp.tools.tasks import EXTENSION
 from tests.tools.conftest import WriteScript, stdio_server
-from tests.tools.remote import Issuer, serving_http, serving_issuer
+from tests.tools.remote import Issuer, serving_tokens
 from tests.tools.task_client import DeclaredTasks, TaskClient
-from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -222,34 +219,14 @@ async def test_a_task_of_somebody_else_is_as_unknown_as_one_that_never_was_and_e
     assert read["status"] == "completed"
 
 
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    with serving_issuer() as served:
-        yield served
-
-
 async def test_over_http_a_task_is_its_callers_across_sessions_and_tokens_and_nobody_elses(
     issuer: Issuer, store: StoreConnection, scenery: Scenery, tmp_path: Path
 ) -> None:
-    issuer.audience = "https://lfexp.example.com/mcp"
-    variables = {
-        "LANGFUSE_PUBLIC_KEY": store.public_key,
-        "LANGFUSE_SECRET_KEY": store.secret_key,
-        "LANGFUSE_HOST": store.base_url,
-        "LFEXP_HTTP_URL": issuer.audience,
-        "LFEXP_OAUTH_ISSUER": issuer.url,
-        "LFEXP_OAUTH_JWKS_URL": issuer.jwks_url,
-        "LFEXP_SCRIPT_FOLDERS": str(scenery.script.parent),
-    }
-    with serving_http(tmp_path, **variables) as server:
+    with serving_tokens(issuer, tmp_path, store, LFEXP_SCRIPT_FOLDERS=str(scenery.script.parent)) as server:
 
         @asynccontextmanager
         async def calling(sub: str, jti: str) -> AsyncIterator[TaskClient]:
-            given = {"Authorization": f"Bearer {issuer.token(sub=sub, jti=jti)}"}
-            async with (
-                httpx2.AsyncClient(headers=given, timeout=PATIENCE_S) as http,
-                Client(streamable_http_client(server.url, http_client=http), extensions=[DeclaredTasks()]) as client,
-            ):
+            async with server.calling(issuer.token(sub=sub, jti=jti), DeclaredTasks()) as client:
                 yield TaskClient(client)
 
         async with calling("alice", "1") as alice:
