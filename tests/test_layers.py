@@ -70,7 +70,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "run_cache": set(),
     "background": set(),
     "workspace": {"background", "launches", "run_cache"},
-    "spending": {"workspace"},
+    "spending": {"workspace", "requests"},
     "answer_size": set(),
     "metadata_conditions": set(),
     "item_choice": {"metadata_conditions"},
@@ -119,7 +119,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "runs",
     },
     "label_requests": {"requests"},
-    "labels": {"workspace", "requests", "label_requests", "next_steps", "runs", "background"},
+    "labels": {"workspace", "spending", "requests", "label_requests", "next_steps", "runs", "background"},
     "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "labels"},
     "sweeps": {
         "workspace",
