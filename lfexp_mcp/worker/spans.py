@@ -20,11 +20,10 @@ from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.span_batches import SCORED_ITEM
+from lfexp_mcp.worker.own_spans import Attributes
 
 ROOT_SPAN = "experiment-item-run"
 TASK_SPAN = "experiment-item-task"
-SCOPE = "langfuse-sdk"
-"""Instrumentation scope of the SDK; Langfuse reads the attributes of its spans according to its version."""
 NAMES = LangfuseOtelSpanAttributes
 ROOT_OBSERVATION = NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 
@@ -43,56 +42,62 @@ class ItemSpans:
         self, run_spec: RunSpec, metadata: Sequence[Mapping[str, JsonValue]], *, scores_only: bool = False
     ) -> None:
         self._run_spec = run_spec
-        self._metadata = [json.dumps(each, ensure_ascii=False) for each in metadata]
         self._scores_only = scores_only
+        self._run = [
+            Attributes(
+                {
+                    NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT,
+                    NAMES.EXPERIMENT_ID: experiment.id,
+                    NAMES.EXPERIMENT_NAME: experiment.name,
+                    NAMES.EXPERIMENT_DATASET_ID: run_spec.dataset_id,
+                    NAMES.EXPERIMENT_METADATA: json.dumps(of_experiment, ensure_ascii=False),
+                }
+            )
+            for experiment, of_experiment in zip(run_spec.experiments, metadata, strict=True)
+        ]
+        of_run = {**run_spec.metadata, "experiment_name": run_spec.run_name, "dataset_id": run_spec.dataset_id}
+        self._set_by_run = {*of_run, "experiment_run_name"}
+        of_run.pop("dataset_item_id", None)
+        described = {NAMES.EXPERIMENT_DESCRIPTION: run_spec.description} if run_spec.description else {}
+        self._run_task = [
+            Attributes(
+                {
+                    NAMES.OBSERVATION_TYPE: "span",
+                    **described,
+                    **metadata_attributes({**of_run, "experiment_run_name": experiment.name}),
+                }
+            )
+            for experiment in run_spec.experiments
+        ]
 
-    def shared_attributes(self, item: DatasetItem, repeat: int) -> dict[str, str]:
+    def shared(self, item: DatasetItem, repeat: int, observation_id: str) -> tuple[Attributes, ...]:
         """Return the attributes of all spans of an item, those of the user's code included."""
-        experiment = self._run_spec.experiments[repeat]
-        attributes = {
-            NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT,
-            NAMES.EXPERIMENT_ID: experiment.id,
-            NAMES.EXPERIMENT_NAME: experiment.name,
-            NAMES.EXPERIMENT_DATASET_ID: self._run_spec.dataset_id,
-            NAMES.EXPERIMENT_ITEM_ID: item.id,
-            NAMES.EXPERIMENT_METADATA: self._metadata[repeat],
-        }
+        attributes = {NAMES.EXPERIMENT_ITEM_ID: item.id, ROOT_OBSERVATION: observation_id}
         if item.metadata:
             attributes[NAMES.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
-        return attributes
+        return self._run[repeat], Attributes(attributes)
 
-    def evaluation_attributes(self, item: DatasetItem, repeat: int, observation_id: str) -> dict[str, str]:
+    def of_evaluation(self, item: DatasetItem, repeat: int, observation_id: str) -> tuple[Attributes, ...]:
         """Return the attributes of all spans of an evaluation."""
         if not self._scores_only:
-            return {**self.shared_attributes(item, repeat), ROOT_OBSERVATION: observation_id}
+            return self.shared(item, repeat, observation_id)
         of = dict(zip(SCORED_ITEM, (self._run_spec.experiments[repeat].id, item.id), strict=True))
-        return {NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT, **of}
+        return (Attributes({NAMES.ENVIRONMENT: EXPERIMENT_ENVIRONMENT, **of}),)
 
-    def task_attributes(self, item: DatasetItem, repeat: int, observation_id: str) -> dict[str, str]:
-        """Return the attributes of the two spans around the task, the shared ones included."""
-        metadata = {
-            **item.metadata,
-            **self._run_spec.metadata,
-            "experiment_name": self._run_spec.run_name,
-            "experiment_run_name": self._run_spec.experiments[repeat].name,
-            "dataset_id": self._run_spec.dataset_id,
-            "dataset_item_id": item.id,
-        }
-        attributes = metadata_attributes(metadata)
-        if self._run_spec.description:
-            attributes[NAMES.EXPERIMENT_DESCRIPTION] = self._run_spec.description
+    def of_task(self, item: DatasetItem, repeat: int) -> tuple[Attributes, ...]:
+        """Return what the two spans around the task have beside that: their type, metadata, input and expectation."""
+        own = {name: value for name, value in item.metadata.items() if name not in self._set_by_run}
+        attributes = metadata_attributes({**own, "dataset_item_id": item.id})
         if item.expected_output is not None:
             attributes[NAMES.EXPERIMENT_ITEM_EXPECTED_OUTPUT] = attribute_text(item.expected_output)
-        return {**attributes, **self.shared_attributes(item, repeat), ROOT_OBSERVATION: observation_id}
+        if item.input is not None:
+            attributes[NAMES.OBSERVATION_INPUT] = attribute_text(item.input)
+        return self._run_task[repeat], Attributes(attributes)
 
     def rebuild(self, item: DatasetItem, ended: ItemEnded, resource: Resource, public_key: str) -> list[ReadableSpan]:
         """Rebuild the spans around a task with the ids that they had, with the resource of the run's other spans."""
-        attributes: dict[str, str | bool] = {
-            NAMES.OBSERVATION_TYPE: "span",
-            **self.task_attributes(item, ended.repeat, ended.observation_id),
-        }
-        if item.input is not None:
-            attributes[NAMES.OBSERVATION_INPUT] = attribute_text(item.input)
+        parts = (*self.of_task(item, ended.repeat), *self.shared(item, ended.repeat, ended.observation_id))
+        attributes = {name: value for part in parts for name, value in part.values.items()}
         if ended.status == "failed":
             error = ended.error or ""
             attributes |= failure_attributes(f"Error: {error}", error)
@@ -113,10 +118,15 @@ class ItemSpans:
                 attributes=attributes if parent else {**attributes, NAMES.IS_APP_ROOT: True},
                 start_time=start,
                 end_time=start + round((ended.seconds or 0.0) * 1e9),
-                instrumentation_scope=InstrumentationScope(SCOPE, sdk_version, attributes={"public_key": public_key}),
+                instrumentation_scope=sdk_scope(public_key),
             )
             for name, span_id, parent in spans
         ]
+
+
+def sdk_scope(public_key: str) -> InstrumentationScope:
+    """Return the instrumentation scope of the SDK's spans; Langfuse reads their attributes according to its version."""
+    return InstrumentationScope("langfuse-sdk", sdk_version, attributes={"public_key": public_key})
 
 
 def failure_attributes(output: JsonValue, message: str) -> dict[str, str]:

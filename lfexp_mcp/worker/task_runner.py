@@ -113,9 +113,9 @@ class TaskRunner:
             error=result.error if isinstance(result, Raised) else None,
             attempts=attempts,
             task_version=self._version,
-            trace_id=span.task.trace_id,
-            root_id=span.root.id,
-            observation_id=span.task.id,
+            trace_id=span.ids.trace_id,
+            root_id=span.ids.root_id,
+            observation_id=span.ids.observation_id,
             started=started,
             seconds=timing.seconds,
         )

@@ -3,36 +3,28 @@
 Unlike in the SDK's own experiments, an item's root span ends with its task, and the evaluation is a child of it even
 if a resumed run makes it later. Spans reach the outbox together with the journal record of the result or scores that
 they belong to, so that nothing is sent that a killed process did not record.
-
-The worker's own spans, four per item, are made with OpenTelemetry directly: the SDK's wrapper searches every value for
-media and sets each attribute separately, which takes a third of the time of an empty item. Spans of models and of the
-user's code are the SDK's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
-from langfuse import __version__ as sdk_version
 from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.trace import Span as SdkSpan
-from opentelemetry.trace import NonRecordingSpan, Span, format_span_id, format_trace_id, use_span
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import EVALUATION_SPAN, DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded
-from lfexp_mcp.runs.identity import evaluation_id, item_ids
+from lfexp_mcp.runs.identity import ItemIds, evaluation_id, item_ids
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.worker.sdk import BATCH, ITEM_ATTRIBUTES, PLANNED_IDS, Sdk, SpanBatch
+from lfexp_mcp.worker.own_spans import Attributes, OwnSpan
+from lfexp_mcp.worker.sdk import APP_ROOT_CLAIM, BATCH, Sdk, SpanBatch
 from lfexp_mcp.worker.spans import (
     NAMES,
-    ROOT_OBSERVATION,
     ROOT_SPAN,
-    SCOPE,
     TASK_SPAN,
     ItemSpans,
     attribute_text,
@@ -42,60 +34,57 @@ from lfexp_mcp.worker.spans import (
     span_context,
 )
 
-T = TypeVar("T")
+_APP_ROOT = Attributes({NAMES.IS_APP_ROOT: True})
+_SPAN = Attributes({NAMES.OBSERVATION_TYPE: "span"})
 
-APP_ROOT_CLAIM = "langfuse_trace_id"
-"""Baggage that tells the SDK that a trace already has its root."""
+
+def output_attributes(output: JsonValue) -> Attributes:
+    """Return the output of a span as attributes."""
+    return Attributes({} if output is None else {NAMES.OBSERVATION_OUTPUT: attribute_text(output)})
 
 
 class Observation:
-    """A span that has started.
+    """A span of an evaluation or evaluator that has started."""
 
-    Attributes:
-        ended_ns: When it ended; None for when its context is left.
-    """
-
-    def __init__(self, span: Span) -> None:
-        self.span = span
-        self.ended_ns: int | None = None
-        context = span.get_span_context()
-        self.id = format_span_id(context.span_id)
-        self.trace_id = format_trace_id(context.trace_id)
+    def __init__(self, span: OwnSpan) -> None:
+        self._span = span
 
     def succeed(self, output: JsonValue) -> None:
         """Set the output."""
-        if output is not None:
-            self.span.set_attribute(NAMES.OBSERVATION_OUTPUT, attribute_text(output))
+        self._span.add(output_attributes(output))
 
     def fail(self, output: JsonValue, message: str) -> None:
         """Set what to show as the output, and why it failed."""
-        self.span.set_attributes(failure_attributes(output, message))
+        self._span.add(Attributes(failure_attributes(output, message)))
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpan:
     """The two spans around a task."""
 
-    root: Observation
-    task: Observation
+    ids: ItemIds
+    root: OwnSpan
+    task: OwnSpan
     batch: SpanBatch
 
     def set_times(self, started: datetime, ended_ns: int) -> None:
         """Set when the task itself ran: it may have waited for a thread, and ended before the worker learned of it."""
         self.batch.started_ns = nanoseconds(started)
-        self.task.ended_ns = self.root.ended_ns = ended_ns
+        self.batch.ended_ns = ended_ns
 
     def succeed(self, output: JsonValue) -> None:
         """Set the task's output."""
-        self.task.succeed(output)
-        self.root.succeed(output)
+        self._add(output_attributes(output))
 
     def fail(self, error: str, exception: Mapping[str, str] | None = None) -> None:
         """Set why the task failed; `exception` holds the attributes of an exception event."""
-        for observation in (self.task, self.root):
-            observation.fail(f"Error: {error}", error)
+        self._add(Attributes(failure_attributes(f"Error: {error}", error)))
         if exception is not None:
-            self.task.span.add_event("exception", exception)
+            self.task.add_event("exception", exception)
+
+    def _add(self, attributes: Attributes) -> None:
+        self.task.add(attributes)
+        self.root.add(attributes)
 
 
 class RunTracer:
@@ -113,8 +102,7 @@ class RunTracer:
         self._spans = spans
         self._exporter, self._provider = sdk.exporter, sdk.provider
         self._exporter.outbox = outbox
-        public_key = sdk.settings.langfuse_public_key or ""
-        self._tracer = sdk.provider.get_tracer(SCOPE, sdk_version, attributes={"public_key": public_key})
+        self._own, self._new_id = sdk.provider.own, sdk.provider.id_generator.generate_span_id
 
     def flush(self) -> None:
         """Write to the outbox the spans of all closed batches, and those that ended outside of any.
@@ -123,7 +111,7 @@ class RunTracer:
             StateError: The outbox cannot be written.
         """
         self._provider.force_flush()
-        self._exporter.write()
+        self._exporter.write(self._own)
         if self._exporter.failure is not None:
             raise self._exporter.failure
 
@@ -131,105 +119,71 @@ class RunTracer:
     def task(self, item: DatasetItem, repeat: int, attempt: int) -> Iterator[TaskSpan]:
         """Open the spans around the task of one item, for its attempt that follows `attempt` results."""
         ids = item_ids(self._run_spec.experiments[repeat].id, self._run_spec.created, item.id, attempt)
-        task_attributes = self._spans.task_attributes(item, repeat, ids.observation_id)
-        root_attributes = task_attributes | {NAMES.IS_APP_ROOT: True}
+        shared = self._spans.shared(item, repeat, ids.observation_id)
+        attributes = (*shared, *self._spans.of_task(item, repeat))
+        batch = SpanBatch(shared, kept=[] if self.keeps_spans else None)
         start_ns = nanoseconds(CLOCK.now())
-        root_ids = (int(ids.root_id, 16), int(ids.trace_id, 16))
-        task_ids = (int(ids.observation_id, 16),)
-        no_parent = context.Context()
-        with (
-            self._record(SpanBatch(kept=[] if self.keeps_spans else None)) as batch,
-            self._own(batch, root_ids, ROOT_SPAN, item.input, root_attributes, start_ns, no_parent) as root,
-            self._own(batch, task_ids, TASK_SPAN, item.input, task_attributes, start_ns) as task,
-            _set(ITEM_ATTRIBUTES, {**self._spans.shared_attributes(item, repeat), ROOT_OBSERVATION: task.id}),
-        ):
-            yield TaskSpan(root, task, batch)
+        root_ids, task_ids = (span_context(ids.trace_id, each) for each in (ids.root_id, ids.observation_id))
+        root = OwnSpan(
+            self._own, ROOT_SPAN, root_ids, None, *attributes, _APP_ROOT, start_ns=start_ns, within=Context()
+        )
+        around = trace.set_span_in_context(root)
+        task = OwnSpan(self._own, TASK_SPAN, task_ids, root_ids, *attributes, start_ns=start_ns, within=around)
+        with self._record(batch, around, root, task):
+            yield TaskSpan(ids, root, task, batch)
 
     @contextmanager
     def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
         """Open the span around the evaluators of one result, a child of its root, after `round` earlier evaluations."""
-        shared = self._spans.evaluation_attributes(item, ended.repeat, ended.observation_id)
-        root = NonRecordingSpan(span_context(ended.trace_id, ended.root_id))
-        parent = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, trace.set_span_in_context(root, context.Context()))
-        ids = (int(evaluation_id(ended.observation_id, round), 16),)
-        with (
-            self._record(SpanBatch()) as batch,
-            _attached(parent),
-            self._own(batch, ids, EVALUATION_SPAN, None, shared) as span,
-            _set(ITEM_ATTRIBUTES, shared),
-        ):
-            yield span
-
-    def evaluator(self, name: str, index: int, input: JsonValue) -> AbstractContextManager[Observation]:
-        """Open the span of one evaluator, within that of the evaluation."""
-        attributes = metadata_attributes({"evaluator_kind": "item", "evaluator_index": index})
-        return _current(self._start(name, input, {NAMES.OBSERVATION_TYPE: "evaluator", **attributes}))
+        shared = self._spans.of_evaluation(item, ended.repeat, ended.observation_id)
+        ids = span_context(ended.trace_id, evaluation_id(ended.observation_id, round))
+        root_ids = span_context(ended.trace_id, ended.root_id)
+        around = trace.set_span_in_context(NonRecordingSpan(root_ids), Context())
+        around = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, around)
+        span = OwnSpan(self._own, EVALUATION_SPAN, ids, root_ids, *shared, _SPAN, within=around)
+        with self._record(SpanBatch(shared), around, span):
+            yield Observation(span)
 
     @contextmanager
-    def _record(self, batch: SpanBatch) -> Iterator[SpanBatch]:
-        """Hold the spans within until the journal record that follows is written; drop them on an error."""
+    def evaluator(self, name: str, index: int, input: JsonValue) -> Iterator[Observation]:
+        """Open the span of one evaluator, within that of the evaluation."""
+        batch, parent = BATCH.get(), trace.get_current_span().get_span_context()
+        ids = SpanContext(parent.trace_id, self._new_id(), is_remote=False, trace_flags=parent.trace_flags)
+        attributes = {
+            NAMES.OBSERVATION_TYPE: "evaluator",
+            NAMES.OBSERVATION_INPUT: attribute_text(input),
+            **metadata_attributes({"evaluator_kind": "item", "evaluator_index": index}),
+        }
+        span = OwnSpan(self._own, name, ids, parent, *batch.shared, Attributes(attributes))
+        self._add(span, batch)
+        token = context.attach(trace.set_span_in_context(span))
         try:
-            with _set(BATCH, batch):
-                yield batch
+            yield Observation(span)
+        finally:
+            context.detach(token)
+            span.finish()
+
+    @contextmanager
+    def _record(self, batch: SpanBatch, around: Context, *own: OwnSpan) -> Iterator[None]:
+        """Make the last of these spans the parent of those within, and end them.
+
+        All are held until the journal record that follows is written, and dropped on an error.
+        """
+        for span in own:
+            self._add(span, batch)
+        token, batch_token = context.attach(trace.set_span_in_context(own[-1], around)), BATCH.set(batch)
+        try:
+            yield
         except BaseException:
             batch.state = "dropped"
             raise
+        finally:
+            BATCH.reset(batch_token)
+            context.detach(token)
+            for span in reversed(own):
+                span.finish(batch.ended_ns)
         self._exporter.close(batch)
 
-    @contextmanager
-    def _own(
-        self,
-        batch: SpanBatch,
-        ids: Sequence[int],
-        name: str,
-        input: JsonValue,
-        attributes: Mapping[str, str | bool],
-        start_ns: int | None = None,
-        parent: context.Context | None = None,
-    ) -> Iterator[Observation]:
-        with _set(PLANNED_IDS, ids):
-            observation = self._start(name, input, {NAMES.OBSERVATION_TYPE: "span", **attributes}, start_ns, parent)
-        if isinstance(observation.span, SdkSpan):
-            batch.own.append(observation.span)
-        with _current(observation):
-            yield observation
-
-    def _start(
-        self,
-        name: str,
-        input: JsonValue,
-        attributes: dict[str, str | bool],
-        start_ns: int | None = None,
-        parent: context.Context | None = None,
-    ) -> Observation:
-        if input is not None:
-            attributes[NAMES.OBSERVATION_INPUT] = attribute_text(input)
-        return Observation(self._tracer.start_span(name, parent, attributes=attributes, start_time=start_ns))
-
-
-@contextmanager
-def _current(observation: Observation) -> Iterator[Observation]:
-    """Make an observation the parent of those within, and end it."""
-    try:
-        with use_span(observation.span):
-            yield observation
-    finally:
-        observation.span.end(observation.ended_ns)
-
-
-@contextmanager
-def _attached(parent: context.Context) -> Iterator[None]:
-    token = context.attach(parent)
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
-@contextmanager
-def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)
+    def _add(self, span: OwnSpan, batch: SpanBatch) -> None:
+        batch.own.append(span)
+        self._exporter.assign(span, batch)

@@ -115,6 +115,31 @@ async def test_a_span_whose_texts_are_no_text_costs_no_other_span(scene: Scene) 
     assert len(await scene.ws.gateway.experiments.results(str(answer.experiment_id))) == 5
 
 
+async def test_a_span_with_impossible_times_name_and_kind_costs_no_other_span(scene: Scene) -> None:
+    await scene.fill(6)
+    task = scene.script("""
+        from opentelemetry import trace
+
+        def task(*, item, **kwargs):
+            span = trace.get_current_span()
+            match item.metadata["number"]:
+                case 0:
+                    span.update_name(5)
+                case 1:
+                    span.add_event(6, {"kept": True}, timestamp=-1)
+                case 2:
+                    span.set_status(trace.StatusCode.ERROR, 7)
+                case 3:
+                    span.end(end_time="never")
+                case 4:
+                    trace.get_tracer("langfuse-sdk").start_span("an odd kind", kind="odd").end()
+            return 1
+    """)
+    answer = await scene.run(task)
+    assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", 6, 0)
+    assert len(await scene.ws.gateway.experiments.results(str(answer.experiment_id))) == 6
+
+
 async def test_a_script_that_fails_on_import_with_what_is_no_text_is_refused(scene: Scene) -> None:
     await scene.fill(1)
     with pytest.raises(ScriptError, match="ValueError: \ufffd"):
