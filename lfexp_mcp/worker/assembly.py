@@ -9,9 +9,11 @@ from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.runs.events import Warned
+from lfexp_mcp.scripts import Task
 from lfexp_mcp.worker.batches import batch_secret
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.early_stopping import EarlyStopping
+from lfexp_mcp.worker.engine import LocalEngine
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, PairEvaluator, ScriptItemEvaluator
@@ -20,7 +22,7 @@ from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
-from lfexp_mcp.worker.task_runner import CallTask, TaskRunner, script_task
+from lfexp_mcp.worker.task_runner import CallTask, TaskRunner
 from lfexp_mcp.worker.traces import TaskTraces
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import UserCode, UserLoop
@@ -45,13 +47,17 @@ def assemble(
     """Return what executes a run's items."""
     run_spec, limits = run.run_spec, run.run_spec.limits
     loop = UserLoop()
-    call: CallTask | None = None
-    if isinstance(run.task, ResolvedTaskPrompt):
-        call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
-    elif run.task is not None:
-        call = script_task(run.task, UserCode(limits.max_concurrency, loop), run_spec)
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
+    call: CallTask | None = None
+    task: Task | None = None
+    if isinstance(run.task, ResolvedTaskPrompt):
+        call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
+    else:
+        task = run.task
+    engine = LocalEngine(run_spec, task, UserCode(limits.max_concurrency, loop), user_code)
+    if task is not None:
+        call = engine.run_task
     recorded = run.models.nonce_key if run.models is not None else None
     secret = batch_secret(run.folder) if run_spec.batch else recorded
     runner = JudgeRunner(models, trace_judges(tracer.client, prices), ledger.add_judge, secret)
@@ -61,7 +67,7 @@ def assemble(
     evaluators: list[ItemEvaluator] = [
         *(_judge_evaluator(judge, runner, stop, traces, run) for judge in run_spec.judges),
         *(
-            ScriptItemEvaluator(evaluator, makers, user_code, run_spec, traces, again=run.scores_only)
+            ScriptItemEvaluator(evaluator, makers, engine, traces, is_replay=run_spec.is_replay, again=run.scores_only)
             for evaluator, makers in run.evaluators
         ),
     ]

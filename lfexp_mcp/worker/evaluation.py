@@ -23,7 +23,7 @@ from lfexp_mcp.model import (
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.run_state import ItemKey, RunState
-from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult
+from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, JudgeEvaluator, ScriptMakers
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
@@ -287,7 +287,9 @@ class RunEvaluation:
             for evaluator, makers in self._evaluators:
                 outcome: list[Evaluated] | EvaluatorFailure
                 try:
-                    outcome = await makers.call(self._user_code, partial(evaluator.call, results))
+                    read = partial(read_evaluations, evaluator.name)
+                    call = partial(evaluator.call, results)
+                    outcome = makers.read(await self._user_code.call(call, read, is_async=evaluator.is_async))
                 except LfexpError as error:
                     outcome = EvaluatorFailure(evaluator.name, str(error), makers.default, CLOCK.now())
                 collector.add(evaluator.name, makers.default, outcome)

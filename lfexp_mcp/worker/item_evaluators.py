@@ -1,9 +1,8 @@
 """What scores a run's items: functions of the user's script, and judges."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 from pydantic import JsonValue
 
@@ -18,19 +17,18 @@ from lfexp_mcp.model import (
     ProviderName,
     ResolvedJudge,
     RunMaker,
-    RunSpec,
     Scale,
     ScriptMaker,
 )
 from lfexp_mcp.runs.events import ItemScored
 from lfexp_mcp.runs.run_state import ItemKey
 from lfexp_mcp.scores.declared_scale import read_declaration, with_direction
-from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator, read_evaluations
+from lfexp_mcp.scripts import RunEvaluator, ScriptEvaluator
+from lfexp_mcp.worker.engine import Engine, ToEvaluate
 from lfexp_mcp.worker.pending import TaskResult
 from lfexp_mcp.worker.stopping import Stop
-from lfexp_mcp.worker.task_runner import script_item
 from lfexp_mcp.worker.traces import TaskTraces
-from lfexp_mcp.worker.user_code import Raised, UserCode
+from lfexp_mcp.worker.user_code import CallResult, Raised
 
 Evaluated = tuple[Evaluation, RunMaker]
 Maker = ScriptMaker | BuiltInMaker
@@ -55,10 +53,10 @@ class ScriptItemEvaluator:
         self,
         evaluator: ScriptEvaluator,
         makers: "ScriptMakers",
-        user_code: UserCode,
-        run_spec: RunSpec,
+        engine: Engine,
         traces: TaskTraces,
         *,
+        is_replay: bool = False,
         again: bool = False,
     ) -> None:
         self.name = self.score_name = evaluator.name
@@ -68,8 +66,8 @@ class ScriptItemEvaluator:
         self.key = f"{self.name}@{maker.sha256 if isinstance(maker, ScriptMaker) else maker.label}"
         self._evaluator = evaluator
         self._makers = makers
-        self._user_code = user_code
-        self._run_spec = run_spec
+        self._engine = engine
+        self._is_replay = is_replay
         self._traces = traces
 
     def has_scored(self, scored: ItemScored) -> bool:
@@ -89,19 +87,14 @@ class ScriptItemEvaluator:
         Raises:
             LfexpError: There is no score; the text says why.
         """
-        item = script_item(result.item, self._run_spec)
-        call = partial(
-            self._evaluator.call,
-            input=item.input,
-            # What is stored is what a resume, or a later evaluation, finds.
-            output=result.ended.output if self._evaluator.built_in else result.output,
-            expected_output=item.expected_output,
-            metadata=item.metadata,
-            item=item,
-            seconds=None if self._run_spec.is_replay else result.ended.seconds,
+        to_evaluate = ToEvaluate(
+            item=result.item,
+            output=result.output,
+            stored=result.ended.output,
+            seconds=None if self._is_replay else result.ended.seconds,
             trace=await self._traces.read(result) if self._evaluator.takes_trace else None,
         )
-        return await self._makers.call(self._user_code, call, self._run_spec.limits.item_timeout)
+        return self._makers.read(await self._engine.evaluate(self._evaluator, to_evaluate))
 
 
 class _AskingEvaluator:
@@ -248,18 +241,13 @@ class ScriptMakers:
         except ValueError as error:
             raise ScriptError(f"The evaluator `{evaluator.name}` declares {error}") from None
 
-    async def call(
-        self, user_code: UserCode, call: Callable[[], object], timeout: float | None = None
-    ) -> list[Evaluated]:
-        """Call the evaluator, and return its evaluations with their makers.
+    def read(self, returned: CallResult[list[Evaluation]]) -> list[Evaluated]:
+        """Return what a call of the evaluator returned, with the makers.
 
         Raises:
-            EvaluatorError: It raised, took longer than `timeout` seconds or returned something else.
+            EvaluatorError: It raised, took too long or returned something else.
             ScriptError: The declaration in an evaluation's metadata cannot be read.
         """
-        returned = await user_code.call(
-            call, partial(read_evaluations, self.evaluator.name), is_async=self.evaluator.is_async, timeout=timeout
-        )
         if isinstance(returned, Raised):
             raise EvaluatorError(returned.error)
         return [(evaluation, self._maker_of(evaluation)) for evaluation in returned.value]

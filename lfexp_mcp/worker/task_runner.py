@@ -10,12 +10,12 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ItemEnded, ItemStarted, Warned
-from lfexp_mcp.scripts import ScriptItem, Task
+from lfexp_mcp.scripts import ScriptItem
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
-from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, UserCode
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +40,24 @@ CallTask = Callable[[DatasetItem], Awaitable[CallResult[TaskOutput]]]
 """Calls the task on an item once, within its time-out; raises nothing that the task raises."""
 
 
-def script_task(task: Task, user_code: UserCode, run_spec: RunSpec) -> CallTask:
-    """Return what calls the task of the user's script."""
-
-    async def call(item: DatasetItem) -> CallResult[TaskOutput]:
-        given, params = script_item(item, run_spec), {key: _copy(value) for key, value in run_spec.params.items()}
-        limit = run_spec.limits.item_timeout
-        return await user_code.call(
-            lambda: task.call(given, params), TaskOutput.read, is_async=task.is_async, timeout=limit
-        )
-
-    return call
-
-
 def script_item(item: DatasetItem, run_spec: RunSpec) -> ScriptItem:
     """Return a copy of an item for one call of a script, which may change what it gets."""
     return ScriptItem(
         id=item.id,
-        input=_copy(item.input),
-        expected_output=_copy(item.expected_output),
-        metadata={key: _copy(value) for key, value in item.metadata.items()},
+        input=copied(item.input),
+        expected_output=copied(item.expected_output),
+        metadata={key: copied(value) for key, value in item.metadata.items()},
         dataset_id=run_spec.dataset_id,
         dataset_name=run_spec.dataset_name,
     )
 
 
-def _copy(value: JsonValue) -> JsonValue:
+def copied(value: JsonValue) -> JsonValue:
+    """Copy a value that the user's code may change."""
     if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
+        return {key: copied(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_copy(member) for member in value]
+        return [copied(member) for member in value]
     return value
 
 

@@ -1,0 +1,91 @@
+"""What calls the task and the evaluators of the user's scripts: this process, or others in its place."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from lfexp_mcp.model import DatasetItem, Evaluation, RunSpec, Trace
+from lfexp_mcp.scripts import ScriptEvaluator, Task, read_evaluations
+from lfexp_mcp.worker.task_runner import TaskOutput, copied, script_item
+from lfexp_mcp.worker.user_code import CallResult, UserCode
+
+
+@dataclass(frozen=True, slots=True)
+class ToEvaluate:
+    """A good result for an evaluator."""
+
+    item: DatasetItem
+    output: object
+    """As the task returned it, or as JSON if it comes from the journal."""
+    stored: JsonValue
+    """The output as JSON."""
+    seconds: float | None = None
+    """What the task took; None where nothing was measured."""
+    trace: Trace | None = None
+    """What the task did, for an evaluator that looks at it."""
+
+
+class Engine(Protocol):
+    """Calls the user's code once per call, within the time-out of an item; raises nothing that the code raises.
+
+    Spans that the code starts are children of the current span, and belong to the current batch.
+    """
+
+    async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
+        """Call the task on an item."""
+        ...
+
+    async def evaluate(self, evaluator: ScriptEvaluator, result: ToEvaluate) -> CallResult[list[Evaluation]]:
+        """Call an evaluator on a result."""
+        ...
+
+
+class LocalEngine:
+    """Calls the user's code in this process.
+
+    Args:
+        run_spec: The run spec.
+        task: The task; None where none is called.
+        for_task: Calls the task.
+        for_evaluators: Calls the evaluators.
+    """
+
+    def __init__(self, run_spec: RunSpec, task: Task | None, for_task: UserCode, for_evaluators: UserCode) -> None:
+        self._run_spec = run_spec
+        self._task = task
+        self._for_task = for_task
+        self._for_evaluators = for_evaluators
+        self._timeout = run_spec.limits.item_timeout
+
+    async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
+        """See `Engine.run_task`.
+
+        Raises:
+            TypeError: There is no task.
+        """
+        if self._task is None:
+            raise TypeError("this engine has no task")
+        given = script_item(item, self._run_spec)
+        params = {key: copied(value) for key, value in self._run_spec.params.items()}
+        call = partial(self._task.call, given, params)
+        is_async = self._task.is_async
+        return await self._for_task.call(call, TaskOutput.read, is_async=is_async, timeout=self._timeout)
+
+    async def evaluate(self, evaluator: ScriptEvaluator, result: ToEvaluate) -> CallResult[list[Evaluation]]:
+        """See `Engine.evaluate`."""
+        item = script_item(result.item, self._run_spec)
+        call = partial(
+            evaluator.call,
+            input=item.input,
+            # What is stored is what a resume, or a later evaluation, finds.
+            output=result.stored if evaluator.built_in else result.output,
+            expected_output=item.expected_output,
+            metadata=item.metadata,
+            item=item,
+            seconds=result.seconds,
+            trace=result.trace,
+        )
+        read = partial(read_evaluations, evaluator.name)
+        return await self._for_evaluators.call(call, read, is_async=evaluator.is_async, timeout=self._timeout)
