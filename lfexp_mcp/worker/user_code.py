@@ -22,9 +22,10 @@ from asyncio import (
     wrap_future,
 )
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -34,6 +35,7 @@ import anyio
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.scripts.texts import clean, cut, describe, show
+from lfexp_mcp.worker.threads import Threads
 
 T = TypeVar("T")
 
@@ -97,8 +99,7 @@ class UserCode:
     """
 
     def __init__(self, threads: int, loop: "UserLoop") -> None:
-        self._max_threads = threads
-        self._threads = self._open_threads()
+        self._threads = Threads()
         self._free_thread = Semaphore(threads)
         self._loop = loop
 
@@ -127,8 +128,8 @@ class UserCode:
                 return await self._run(function, read, loop, is_async=is_async)
             # The abandoned call may never end, and must not take up a thread of later ones.
             if not is_async:
-                self._threads.shutdown(wait=False)
-                self._threads = self._open_threads()
+                self._threads.close()
+                self._threads = Threads()
             is_blocked = await self._loop.replace_if_blocked(loop)
             late = f"TimeoutError: no result within {timeout:g} s"
             return Raised(f"{late}: {BLOCKED}" if is_blocked and is_async else late)
@@ -140,15 +141,12 @@ class UserCode:
             return await loop.run(_invoke_async(function, read))
         # `anyio.to_thread` yields to the event loop before the call starts, so that the next item would wait for all
         # items that have just ended.
-        run = contextvars.copy_context().run
-        result = await get_running_loop().run_in_executor(self._threads, run, _invoke, function, read)
+        in_context = partial(contextvars.copy_context().run, _invoke, function, read)
+        result: CallResult[T] | _Unawaited = await self._threads.run(in_context)
         if not isinstance(result, _Unawaited):
             return result
         unawaited = result.value
         return await loop.run(_invoke_async(lambda: unawaited, read, result.started_ns))
-
-    def _open_threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._max_threads, thread_name_prefix="user-code")
 
 
 class UserLoop:
