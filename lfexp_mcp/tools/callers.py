@@ -32,6 +32,8 @@ NOBODY = AccessToken(token="", client_id="", scopes=[])
 """Whoever calls a server without authentication."""
 
 _SCOPE_KEY = "lfexp_mcp.caller"
+REQUEST_KEY = "lfexp_mcp.request"
+"""Where a request has its id for the log."""
 
 
 class Caller(BaseModel):
@@ -107,7 +109,9 @@ class CallerKeys:
             return
         # The SDK keeps a session to the caller who began it, as which it takes token, issuer and subject.
         owner = token.model_copy(update={"subject": json.dumps([token.subject, caller.id])})
-        await self.app({**scope, "user": AuthenticatedUser(owner), _SCOPE_KEY: caller}, receive, send)
+        # In place, so that the log tells callers apart, too.
+        scope.update({"user": AuthenticatedUser(owner), _SCOPE_KEY: caller})
+        await self.app(scope, receive, send)
 
     def _by_subject(self, subject: str | None) -> Caller:
         caller = None if subject is None or self.known is None else self.known.get(subject)
@@ -135,5 +139,28 @@ def caller_of(request: Any) -> Caller | None:  # noqa: ANN401 - of any transport
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
     """Tell who sends a request, across sessions and tokens; None where all callers are one."""
-    user = None if ctx.request is None else ctx.request.scope.get("user")
+    return None if ctx.request is None else _principal(ctx.request.scope.get("user"))
+
+
+def holder_of(user: object) -> str:
+    """Tell whose token a request has, whatever keys it brings and whichever client sends it."""
+    token = user.access_token if isinstance(user, AuthenticatedUser) else NOBODY
+    claims = token.claims or {"client_id": token.client_id}
+    return json.dumps([claims.get("client_id"), claims.get("iss"), claims.get("sub")])
+
+
+def log_fields(scope: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """Return what the log says of a request: its id, and its caller.
+
+    A caller is the start of a SHA-256 of `["<client>", "<issuer>", "<subject>"]`: it finds the lines of a caller who is
+    known, and does not tell who one is. Of callers with keys of their own, these are part of the subject.
+    """
+    if scope is None:
+        return {}
+    principal = _principal(scope.get("user"))
+    caller = None if principal is None else hashlib.sha256(principal.encode()).hexdigest()[:16]
+    return {"caller": caller, "request": scope.get(REQUEST_KEY)}
+
+
+def _principal(user: object) -> str | None:
     return json.dumps(principal_components(user.access_token)) if isinstance(user, AuthenticatedUser) else None

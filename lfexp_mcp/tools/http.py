@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.loopback import listen_on
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.tools.http_app import RequestLog, build_app, server_url
+from lfexp_mcp.tools.http_app import build_app, server_url
+from lfexp_mcp.tools.http_middleware import RequestLog
 from lfexp_mcp.tools.server_log import log_to_stderr
 
 TOKEN_BYTES = 32

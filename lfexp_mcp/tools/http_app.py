@@ -2,14 +2,11 @@
 
 import logging
 import stat
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import anyio
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl, ConfigDict, SecretStr, TypeAdapter
@@ -19,25 +16,20 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.loopback import LOOPBACK, is_loopback
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.callers import Caller, CallerKeys, read_callers
+from lfexp_mcp.tools.http_middleware import BodyLimits, RequireToken, Shares
 from lfexp_mcp.tools.oauth import MIN_FETCH_INTERVAL_S, AccessTokens, IssuerKeys, OneToken, Tokens
 from lfexp_mcp.tools.server import build_server
 
 _logger = logging.getLogger(__name__)
-_requests = logging.getLogger("lfexp_mcp.request")
 
-BODY_TIMEOUT_S = 30.0
-"""Time for a request to send its body."""
-BODIES_BYTES = 64 * 1024**2
-"""Of the bodies of all requests that are being served; the SDK limits each to 4 MiB."""
 MAX_SESSIONS = 1_000
 """Sessions held at once; further ones are answered 503. One that is idle for 30 minutes is closed."""
-MAX_LOGGED_PATH_CHARS = 200
 _STANDARD_PORTS = {"http": 80, "https": 443}
 """The ports that a URL, and so a Host header, leaves out."""
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
@@ -74,7 +66,7 @@ def build_app(settings: Settings, host: str, port: int, token: SecretStr | None)
     served = build_server(settings, remote=True).streamable_http_app(
         transport_security=own_pages(url, host, port), max_sessions=MAX_SESSIONS
     )
-    app: ASGIApp = BodyLimits(served)
+    app: ASGIApp = Shares(BodyLimits(served))
     if settings.caller_keys != "server":
         app = CallerKeys(app, settings.langfuse_url, _known_callers(settings, token))
     routes: list[BaseRoute] = [Route("/healthz", _health)]
@@ -85,7 +77,7 @@ def build_app(settings: Settings, host: str, port: int, token: SecretStr | None)
             metadata_url = build_resource_metadata_url(resource)
             routes += create_protected_resource_routes(resource, [issuer], list(settings.oauth_scopes) or None)
         backend = OneToken(Tokens(token, settings.oauth_scopes, issued))
-        app = RequireAuthMiddleware(app, list(settings.oauth_scopes), metadata_url)
+        app = RequireToken(app, settings.oauth_scopes, None if metadata_url is None else str(metadata_url))
         app = AuthenticationMiddleware(app, backend, on_error=_unavailable)
 
     @asynccontextmanager
@@ -164,81 +156,3 @@ def _unavailable(_request: HTTPConnection, error: AuthenticationError) -> Respon
     """Answer that it cannot be told whose token it is."""
     body = {"error": "temporarily_unavailable", "error_description": str(error)}
     return JSONResponse(body, 503, {"Retry-After": f"{MIN_FETCH_INTERVAL_S:.0f}"})
-
-
-class BodyLimits:
-    """Answers 408 if the body of a request does not arrive in time, and 503 if there is no room for it."""
-
-    def __init__(self, app: ASGIApp, seconds: float = BODY_TIMEOUT_S, room: int = BODIES_BYTES) -> None:
-        self._app = app
-        self._seconds = seconds
-        self._room = room
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and end it if its body is too slow or the bodies of all are too large."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        deadline = anyio.current_time() + self._seconds
-        waiting, refused, taken = True, False, 0
-
-        async def refuse(status: int, text: str) -> Message:
-            nonlocal waiting, refused
-            waiting, refused = False, True
-            await PlainTextResponse(text, status, {"Connection": "close"})(scope, receive, send)
-            return {"type": "http.disconnect"}
-
-        async def receive_in_time() -> Message:
-            nonlocal waiting, taken
-            if not waiting:
-                return await receive()
-            with anyio.move_on_after(max(deadline - anyio.current_time(), 0)):
-                message = await receive()
-                waiting = bool(message.get("more_body", False))
-                taken += (size := len(message.get("body", b"")))
-                self._room -= size
-                return message if self._room >= 0 else await refuse(503, "Too many large requests; try again.\n")
-            return await refuse(408, f"The body took longer than {self._seconds:g} s.\n")
-
-        async def send_unless_refused(message: Message) -> None:
-            if not refused:
-                await send(message)
-
-        try:
-            await self._app(scope, receive_in_time, send_unless_refused)
-        finally:
-            self._room += taken
-
-
-class RequestLog:
-    """Logs each HTTP request when it has ended: who sent it, its method and path, the status of the answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started, status = time.monotonic(), None
-
-        async def send_noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noted)
-        finally:
-            user = scope.get("user")
-            token = user.access_token if isinstance(user, AuthenticatedUser) else None
-            fields = {
-                "method": scope["method"],
-                "path": scope["path"][:MAX_LOGGED_PATH_CHARS],
-                "status": status,
-                "seconds": round(time.monotonic() - started, 3),
-                "caller": None if token is None else token.subject or token.client_id,
-            }
-            _requests.info("%s %s", scope["method"], status, extra={"fields": fields})

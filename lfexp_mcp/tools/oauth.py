@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -249,6 +250,9 @@ class AccessTokens:
         # PyJWT takes texts and booleans for numbers.
         if type(expires) not in (int, float) or expires > MAX_TIME:
             raise jwt.InvalidTokenError("no time of expiry")
+        # The SDK would accept it for the rest of that second, PyJWT for the skew.
+        if expires <= time.time():
+            raise jwt.ExpiredSignatureError("it has expired")
         return AccessToken(
             token="",
             client_id=client,
@@ -256,7 +260,7 @@ class AccessTokens:
             expires_at=int(expires),
             resource=self._audience,
             subject=subject,
-            claims={"iss": self._issuer},
+            claims={"iss": self._issuer, "sub": subject},
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -59,8 +59,8 @@ class _JsonFormatter(logging.Formatter):
 
 
 @contextmanager
-def logged_call(tool: str) -> Iterator[list[object]]:
-    """Log a call of a tool when it has ended; what it returned is put into the list."""
+def logged_call(tool: str, request: Mapping[str, str | None]) -> Iterator[list[object]]:
+    """Log a call of a tool, with fields of its request, when it has ended; what it returned is put into the list."""
     started, returned = time.monotonic(), list[object]()
     outcome = "raised"
     try:
@@ -72,4 +72,5 @@ def logged_call(tool: str) -> Iterator[list[object]]:
             outcome = type(result).__name__
     finally:
         seconds = round(time.monotonic() - started, 3)
-        _calls.info("%s: %s", tool, outcome, extra={"fields": {"tool": tool, "outcome": outcome, "seconds": seconds}})
+        fields = {"tool": tool, "outcome": outcome, "seconds": seconds, **request}
+        _calls.info("%s: %s", tool, outcome, extra={"fields": fields})

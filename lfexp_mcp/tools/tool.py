@@ -28,6 +28,7 @@ from lfexp_mcp.answers.base import Answer, with_notices
 from lfexp_mcp.errors import ConfirmationError, CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
+from lfexp_mcp.tools.callers import log_fields
 from lfexp_mcp.tools.questions import Questions, notices
 from lfexp_mcp.tools.results import answer_result, error_result
 from lfexp_mcp.tools.server_log import logged_call
@@ -131,7 +132,8 @@ class ExperimentTool(Tool):
         Raises:
             UnexpectedToolError: The tool has a defect.
         """
-        with logged_call(self.name) as returned:
+        request = context.request_context.request
+        with logged_call(self.name, log_fields(None if request is None else request.scope)) as returned:
             try:
                 result = await self._questions.asked(context, lambda: self._run(arguments, context, convert_result))
             except ConfirmationError as error:

@@ -10,13 +10,17 @@ import httpx
 import pytest
 import uvicorn
 from anyio.to_thread import run_sync
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from pydantic import SecretStr
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools.http import TimedProtocol
-from lfexp_mcp.tools.http_app import BodyLimits, build_app, own_pages
+from lfexp_mcp.tools.http_app import build_app, own_pages
+from lfexp_mcp.tools.http_middleware import BodyLimits, Shares
 from lfexp_mcp.tools.server import build_server
 from tests.waiting import PATIENCE_S
 
@@ -80,7 +84,9 @@ async def test_a_request_without_the_token_is_refused_before_anything_else(given
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.post(f"http://localhost:{PORT}/mcp", json=REQUEST, headers=headers)
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="lfexp-mcp"')
+    assert "resource_metadata" not in answer.headers["WWW-Authenticate"]
+    assert ("error=" in answer.headers["WWW-Authenticate"]) == (given is not None)
 
 
 @pytest.mark.parametrize("token", ["two words", "tökén", "a\ttab"])
@@ -100,6 +106,66 @@ def test_a_token_and_no_auth_contradict_each_other(
     monkeypatch.setenv("LFEXP_HTTP_TOKEN", "a-token")
     assert run_command(["serve", "--http", "--no-auth"]) == 2
     assert "--no-auth" in capsys.readouterr().err
+
+
+OPEN_TO_OTHERS = ("0.0.0.0", "::", "*", "0", "192.0.2.5", "::ffff:0.0.0.0", "a-name.test", "")
+
+
+@pytest.mark.parametrize("host", OPEN_TO_OTHERS)
+@pytest.mark.parametrize("arguments", [["--no-auth"], []])
+def test_without_authentication_only_this_machine_is_served(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, arguments: list[str]
+) -> None:
+    if not arguments:
+        monkeypatch.setenv("LFEXP_HTTP_TOKEN", " ")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    assert run_command(["serve", "--http", "--host", host, "--port", port, *arguments]) == 2
+    assert "LFEXP_" in capsys.readouterr().err
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)))
+
+
+@pytest.mark.anyio
+async def test_a_caller_has_a_share_of_what_is_served_at_once() -> None:
+    begun, done = anyio.Event(), anyio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await done.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    def user(name: str) -> AuthenticatedUser:
+        token = AccessToken(token="", client_id="agent", scopes=[], expires_at=1, claims={"iss": "i", "sub": name})
+        return AuthenticatedUser(token)
+
+    statuses: dict[str, list[int]] = {"alice": [], "bob": []}
+    shares = Shares(slow, most=1)
+
+    async def call(name: str) -> None:
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses[name].append(message["status"])
+
+        scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": [], "user": user(name)}
+        await shares(scope, receive_nothing, note)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call, "alice")
+        await begun.wait()
+        await call("alice")
+        tasks.start_soon(call, "bob")
+        assert statuses["alice"] == [429]
+        # A call goes on when its token expires, as both have: what it began is paid for.
+        done.set()
+    assert statuses == {"alice": [429, 200], "bob": [200]}
+    await call("alice")
+    assert statuses["alice"] == [429, 200, 200]
+
+
+async def receive_nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class ImpatientProtocol(TimedProtocol):
@@ -136,6 +202,22 @@ def _exchange(address: tuple[str, int], *chunks: bytes) -> str:
 async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
     async with listening(build_app(Settings(), HOST, PORT, None)) as exchange:
         assert await run_sync(exchange, sent) == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"POST /mcp HTTP/1.1\r\nHost: localhost:{PORT}\r\nHost: evil.com\r\n\r\n",
+        f"POST http://evil.com/mcp HTTP/1.1\r\nHost: localhost:{PORT}\r\n\r\n",
+        f"POST //evil.com/mcp HTTP/1.1\r\nHost: localhost:{PORT}\r\n\r\n",
+        "POST /mcp HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_a_request_that_names_several_hosts_or_none_reaches_nothing(head: str) -> None:
+    async with listening(build_app(Settings(), HOST, PORT, None)) as exchange:
+        answer = await run_sync(exchange, head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode())
+    assert answer.split(" ")[1] in ("400", "404", "421")
 
 
 @pytest.mark.anyio

@@ -2,10 +2,11 @@
 
 import hashlib
 import hmac
+import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from tests.tools.remote import (
 )
 
 STATIC = "a-static-token"
+ISSUER = {"LFEXP_OAUTH_ISSUER": "https://issuer.test"}
 
 
 def variables(issuer: Issuer) -> dict[str, str]:
@@ -58,6 +60,13 @@ def by_hmac(issuer: Issuer, algorithm: str = "HS256") -> str:
     head, body, _ = unsigned({"alg": algorithm, "kid": "rsa"}, issuer.claims()).split(".")
     signature = hmac.new(secret, f"{head}.{body}".encode(), hashlib.sha256).digest()
     return f"{head}.{body}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def twice(issuer: Issuer, *audiences: str) -> str:
+    """Sign claims that name the audience several times."""
+    claims = json.dumps(issuer.claims(aud=None))[:-1]
+    written = claims + "".join(f', "aud": "{each}"' for each in audiences) + "}"
+    return jwt.api_jws.encode(written.encode(), issuer.keys["rsa"], "RS256", {"kid": "rsa"})
 
 
 def tampered(token: str) -> str:
@@ -87,11 +96,20 @@ def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
         "valid, one scope of several": (200, sign(scope="profile experiments")),
         "valid, scopes as a list": (200, sign(scope=None, scp=["experiments"])),
         "static": (200, STATIC),
+        "valid, the last audience of two members": (
+            200,
+            twice(issuer, "https://other.test", AUDIENCE),
+        ),
+        "another last audience": (401, twice(issuer, AUDIENCE, "https://other.test")),
+        "valid, of a clock that is a little ahead": (200, sign(nbf=now + 3, iat=now + 3)),
+        "valid, for longer than anyone needs": (200, sign(exp=now + 10 * 365 * 86_400)),
         "none": (401, None),
+        "several tokens in one header": (401, f"{sign()}, {sign()}"),
+        "a token and a word": (401, f"{sign()} x"),
         "words": (401, "two words"),
         "no token": (401, "a.b.c"),
         "part of the static token": (401, STATIC[:-1]),
-        "expired": (401, sign(exp=now - 1)),
+        "expired": (401, sign(exp=now)),
         "expiring at the end of numbers": (401, sign(exp=float("inf"))),
         "expiring never": (401, sign(exp=None)),
         **{f"expiring at {time!r}": (401, sign(exp=time)) for time in ODD_TIMES},
@@ -118,6 +136,10 @@ def cases(issuer: Issuer) -> dict[str, tuple[int, str | None]]:
         "another issuer": (401, sign(iss="https://issuer.test")),
         "the issuer with a slash more": (401, sign(iss=f"{issuer.url}/")),
         "no issuer": (401, sign(iss=None)),
+        "another realm of the issuer": (401, sign(iss=f"{issuer.url}/realms/other")),
+        "a host that begins like the issuer": (401, sign(iss=f"{issuer.url}.evil.test")),
+        "an identity token, for the client": (401, sign(aud="agent", nonce="n")),
+        "a key id that two keys have": (401, sign("twin")),
         "no subject": (401, sign(sub=None)),
         "an empty subject": (401, sign(sub="")),
         "no scope": (403, sign(scope=None)),
@@ -163,6 +185,8 @@ def publish_odd_keys(issuer: Issuer) -> None:
     keys = issuer.published["keys"]
     assert isinstance(keys, list)
     keys += [public_jwk(issuer.keys[kid], kid) | changes for kid, changes in odd.items()]
+    issuer.keys["twin"] = issuer.keys["rsa"]
+    keys += [public_jwk(issuer.keys[kid], "twin") for kid in ("rsa", "next")]
     shared = urlsafe_b64encode(b"s" * 32).decode()
     keys += [{"kty": "oct", "k": shared, "kid": "oct", "alg": "HS256"}, {"kty": "new"}, {"kty": ["RSA"]}, "rsa", None]
     keys += [{"kty": "RSA", "kid": "no-number", "n": "?", "e": "AQAB"}, {"kty": "RSA", "key_ops": 5}]
@@ -182,6 +206,11 @@ def test_only_valid_tokens_let_in(server: HttpServer, issuer: Issuer) -> None:
     for elsewhere in (f"{server.url}?access_token={STATIC}", server.url):
         sent = HEADERS | {"X-Authorization": f"Bearer {STATIC}", "Cookie": f"access_token={STATIC}"}
         assert server.http.post(elsewhere, json=INITIALIZE, headers=sent).status_code == 401
+    for scheme in ("bearer ", "BEARER ", "Bearer  "):
+        sent = HEADERS | {"Authorization": f"{scheme}{issuer.token()}"}
+        assert server.http.post(server.url, json=INITIALIZE, headers=sent).status_code == 200
+    evil = issuer.token(aud="http://evil.test/mcp")
+    assert server.post(evil, Host="evil.test").status_code == 401, "the audience is no matter of the request"
     for method in ("GET", "DELETE", "PUT", "OPTIONS"):
         assert server.http.request(method, server.url, headers=HEADERS).status_code == 401
     paths = ("//mcp", "/mcp/", "/MCP", "/mcp%2f", "/healthz/../mcp", "/healthz/mcp", "/healthz;/mcp", "/")
@@ -262,15 +291,22 @@ async def test_without_the_issuers_keys_nobody_is_let_in_and_the_log_says_why(
 
 
 @pytest.mark.anyio
-async def test_an_issuer_that_does_not_answer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("every", [None, 0.01])
+async def test_an_issuer_that_does_not_answer_in_time_is_given_up(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, every: float | None
+) -> None:
+    def dribble(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        # Each byte comes in time, and the whole never does.
+        with suppress(OSError):
+            while not issuer.closing.wait(every):
+                handler.wfile.write(b" ")
+
     monkeypatch.setattr(oauth, "FETCH_TIMEOUT_S", 0.05)
-    issuer.answer = lambda _handler: assert_closed(issuer)
+    issuer.answer = dribble
     with pytest.raises(KeysUnavailableError):
         await IssuerKeys(issuer.jwks_url).find("rsa", "RS256")
-
-
-def assert_closed(issuer: Issuer) -> None:
-    issuer.closing.wait()
 
 
 @pytest.mark.anyio
@@ -282,6 +318,12 @@ async def test_invented_key_ids_cost_the_issuer_one_request_and_a_new_key_is_fou
         assert await status_of(client, issuer.token()) == 200
         assert await status_of(client, issuer.token("next")) == 401
         statuses = [await status_of(client, unsigned({"alg": "RS256", "kid": f"k{n}"}, {})) for n in range(50)]
+        own_keys: dict[str, JsonValue] = {
+            "alg": "RS256",
+            "kid": "rsa",
+            **dict.fromkeys(("jku", "x5u"), f"{issuer.url}/own"),
+        }
+        statuses.append(await status_of(client, unsigned(own_keys, issuer.claims(), b"x")))
         assert set(statuses) == {401}
         assert issuer.asked == 1
         monkeypatch.setattr(oauth, "MIN_FETCH_INTERVAL_S", 0.0)
@@ -315,8 +357,18 @@ async def test_keys_outlive_an_issuer_for_a_while_and_no_longer(
         assert await status_of(client, issuer.token()) == 503
 
 
-def test_a_withdrawn_key_is_trusted_no_longer_than_keys_are_kept() -> None:
+@pytest.mark.anyio
+async def test_a_withdrawn_key_is_trusted_no_longer_than_keys_are_fresh_though_nobody_names_another(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert oauth.KEYS_FRESH_S < oauth.KEYS_USABLE_S <= 3600
+    monkeypatch.setattr(oauth, "MIN_FETCH_INTERVAL_S", 0.0)
+    async with app_client(issuer) as client:
+        assert await status_of(client, issuer.token()) == 200
+        issuer.publish("next")
+        assert await status_of(client, issuer.token()) == 200
+        monkeypatch.setattr(oauth, "KEYS_FRESH_S", 0.0)
+        assert await status_of(client, issuer.token()) == 401
 
 
 @pytest.mark.parametrize(
@@ -324,7 +376,11 @@ def test_a_withdrawn_key_is_trusted_no_longer_than_keys_are_kept() -> None:
     [
         ({"LFEXP_OAUTH_ISSUER": "http://issuer.test"}, "LFEXP_OAUTH_ISSUER"),
         ({"LFEXP_OAUTH_ISSUER": "issuer.test"}, "LFEXP_OAUTH_ISSUER"),
-        ({"LFEXP_OAUTH_ISSUER": "https://issuer.test"}, "LFEXP_OAUTH_JWKS_URL"),
+        (ISSUER, "LFEXP_OAUTH_JWKS_URL"),
+        (ISSUER | {"LFEXP_OAUTH_JWKS_URL": "http://issuer.test/jwks"}, "LFEXP_OAUTH_JWKS_URL"),
+        (ISSUER | {"LFEXP_OAUTH_JWKS_URL": "file:///etc/jwks"}, "LFEXP_OAUTH_JWKS_URL"),
+        ({"LFEXP_OAUTH_JWKS_URL": "https://issuer.test/jwks"}, "LFEXP_OAUTH_ISSUER"),
+        ({"LFEXP_OAUTH_AUDIENCE": "lfexp"}, "LFEXP_OAUTH_ISSUER"),
         ({"LFEXP_OAUTH_SCOPES": "experiments"}, "LFEXP_OAUTH_ISSUER"),
         ({"LFEXP_HTTP_URL": "https://user:word@x.test/mcp"}, "LFEXP_HTTP_URL"),
         ({"LFEXP_HTTP_URL": "https://x.test/mcp?a=1"}, "LFEXP_HTTP_URL"),
