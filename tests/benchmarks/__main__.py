@@ -12,6 +12,7 @@ import anyio.to_thread
 from tests.benchmarks import (
     confirmation,
     correction,
+    cost,
     drift,
     execution,
     faults,
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "evaluated": execution.evaluated,
     "sweep": execution.sweep,
     "overhead": execution.overhead,
+    "cost": cost.cost,
     "arrivals": faults.arrivals,
     "kills": faults.kills,
     "reading": reading.reading,
