@@ -1,17 +1,16 @@
-"""Worker processes: starting one, sending it a command, and keeping a spare one ready."""
+"""Worker processes: starting one, sending it a command, and keeping spare ones ready."""
 
 import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import IO, TypeVar, cast
 
 import anyio.to_thread
@@ -29,6 +28,8 @@ Message = TypeVar("Message", Hello, Reply)
 OUTPUT_TAIL_BYTES = 400
 ERROR_TAIL_CHARS = 1500
 """How much of a dead worker's standard error an error repeats."""
+CONFIRM_PATIENCE_S = 2.0
+"""How long a spare worker may take to say that it is current; starting another takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,15 @@ class WorkerProcess:
             WorkerError: The interpreter cannot be started.
         """
         self.interpreter = interpreter
-        self.started = time.monotonic()
         self._command: WorkerCommand | None = None
+        self._is_asked = self._is_dismissed = False
+        self._taken, self._begun = _answer(), _answer()
+        self._start()
+
+    def _start(self) -> None:
+        interpreter = self.interpreter
         # A file, not a pipe: nobody reads it while the worker starts, and a full pipe would block the worker.
         self._stderr = TemporaryFile()  # noqa: SIM115 - closed with the pipes
-        self._taken, self._begun = _answer(), _answer()
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(interpreter.python), "-P", "-m", "lfexp_mcp.worker"],
@@ -102,8 +107,18 @@ class WorkerProcess:
         """Return the code that the process ended with, None while it lives."""
         return self._process.poll()
 
+    def ask_if_current(self) -> None:
+        """Ask a spare worker whether what it has imported is what a new one would import; `give` hears the answer."""
+        self._is_asked = True
+        # One that has died gives no answer.
+        with suppress(OSError):
+            self._stdin.write(b"\n")
+            self._stdin.flush()
+
     async def give(self, command: WorkerCommand) -> None:
         """Send the worker its command; from then on it goes on whatever becomes of this call and this process.
+
+        A spare worker that is not current, or does not say so in time, is replaced by a new one before.
 
         Raises:
             LfexpError: The error that the worker refused with, as when another one has the run folder.
@@ -134,13 +149,32 @@ class WorkerProcess:
             if self._command.together:
                 self._stdin.close()
             return
+        self._is_dismissed = True
+        self._end()
+
+    def _end(self) -> None:
         if self._process.poll() is None:
             kill_process_tree(self._process.pid)
             self._process.wait()
         self._close_pipes()
 
+    def _read_hello(self) -> Hello:
+        if self._is_asked:
+            with suppress(WorkerError):
+                self._read(Hello)
+                impatience = Timer(CONFIRM_PATIENCE_S, kill_process_tree, args=[self._process.pid])
+                impatience.start()
+                try:
+                    return self._read(Hello)
+                finally:
+                    impatience.cancel()
+            if not self._is_dismissed:
+                self._end()
+                self._start()
+        return self._read(Hello)
+
     def _give(self, command: WorkerCommand) -> None:
-        hello = self._read(Hello)
+        hello = self._read_hello()
         if hello.version != __version__:
             raise WorkerError(
                 f"{self.interpreter.python} has lfexp-mcp {hello.version}, but this is {__version__}. "
@@ -244,51 +278,96 @@ def _creation_flags() -> int:
 
 
 class Workers:
-    """Starts workers, and keeps a spare one that has done its imports and seen no user code. Thread-safe."""
+    """Starts workers, and keeps spare ones that have done their imports and seen no user code. Thread-safe.
 
-    MAX_SPARE_AGE_S = 600.0
-    """Packages may have changed since an older spare imported them."""
+    Spares are processes of their own rather than forks of one: forked ones would share the state of random numbers and
+    of hashes, and neither Windows nor macOS forks a process that has loaded such libraries.
+    """
+
+    SPARES = 2
+    """So that a run that follows at once finds one too. Each takes some 65 MB, and ends after a while without use."""
+    REPLACEMENT_DELAY_S = 2.0
+    """How long the run that took a spare has the machine to itself, unless none is left for the next run."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._spare: WorkerProcess | None = None
-        self.wants_spare = False
-        """Whether a spare that was used is to be replaced."""
+        self._spares: list[WorkerProcess] = []
+        self._wanted: Interpreter | None = None
+        self._next: Timer | None = None
+        """Starts the next spare."""
 
     def start(self, interpreter: Interpreter) -> WorkerProcess:
-        """Return the spare if it fits, else a new process.
+        """Return the oldest spare that fits, else a new process.
 
         Raises:
             WorkerError: The interpreter cannot be started.
         """
         with self._lock:
-            spare = self._spare
-            if spare is not None and self._fits(spare, interpreter):
-                self._spare = None
-                return spare
-        return WorkerProcess(interpreter)
+            spare = next((each for each in self._spares if _fits(each, interpreter)), None)
+            if spare is not None:
+                self._spares.remove(spare)
+        if spare is None:
+            return WorkerProcess(interpreter)
+        spare.ask_if_current()
+        return spare
 
-    def keep_spare(self, interpreter: Interpreter) -> None:
-        """Start a spare for later, unless a fitting one waits.
+    def keep_spares(self, interpreter: Interpreter) -> None:
+        """Start spares of this interpreter, one after the other, and end all others.
 
         Raises:
             WorkerError: The interpreter cannot be started.
         """
         with self._lock:
-            spare = self._spare
-            if spare is not None and self._fits(spare, interpreter):
-                return
-            self._spare = WorkerProcess(interpreter)
-        if spare is not None:
+            self._wanted = interpreter
+            unfit = [each for each in self._spares if not _fits(each, interpreter)]
+            self._spares = [each for each in self._spares if each not in unfit]
+            is_short = len(self._spares) < self.SPARES
+            if is_short:
+                self._spares.append(WorkerProcess(interpreter))
+            if is_short and len(self._spares) < self.SPARES:
+                self._start_next_later()
+        for spare in unfit:
             spare.dismiss()
+
+    def replace_spares(self, interpreter: Interpreter) -> None:
+        """Have spares that were taken replaced, if any are kept: at once where none is left, else in a moment.
+
+        Raises:
+            WorkerError: The interpreter cannot be started.
+        """
+        with self._lock:
+            if self._wanted is None:
+                return
+            self._wanted = interpreter
+            has_spare = any(_fits(each, interpreter) for each in self._spares)
+            if has_spare and len(self._spares) < self.SPARES:
+                self._start_next_later()
+        if not has_spare:
+            self.keep_spares(interpreter)
+
+    def _start_next_later(self) -> None:
+        if self._next is None:
+            self._next = Timer(self.REPLACEMENT_DELAY_S, self._start_next)
+            self._next.daemon = True
+            self._next.start()
+
+    def _start_next(self) -> None:
+        with self._lock:
+            wanted, self._next = self._wanted, None
+        # The call that needs a worker reports why it cannot be started.
+        with suppress(WorkerError):
+            if wanted is not None:
+                self.keep_spares(wanted)
 
     def close(self) -> None:
-        """Kill the spare."""
+        """Kill the spares, and start no more."""
         with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None:
+            self._wanted, (spares, self._spares) = None, (self._spares, [])
+            if self._next is not None:
+                self._next.cancel()
+        for spare in spares:
             spare.dismiss()
 
-    def _fits(self, spare: WorkerProcess, interpreter: Interpreter) -> bool:
-        young = time.monotonic() - spare.started < self.MAX_SPARE_AGE_S
-        return young and spare.interpreter == interpreter and spare.exit_code() is None
+
+def _fits(spare: WorkerProcess, interpreter: Interpreter) -> bool:
+    return spare.interpreter == interpreter and spare.exit_code() is None

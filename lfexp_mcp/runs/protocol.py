@@ -1,6 +1,7 @@
 """The messages between a worker and the process that started it, each a line of JSON.
 
-The worker writes a `Hello` to its standard output and reads its command from its standard input. It replies twice: when
+The worker writes a `Hello` to its standard output and reads its command from its standard input. To an empty line there
+it says `Hello` again if what it has imported is what a new worker would import, and ends if not. It replies twice: when
 it has locked the run folder, and when it has loaded the user's code and begins (or waits, see
 `WorkerCommand.together`). After that, only the folder tells.
 """

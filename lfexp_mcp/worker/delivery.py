@@ -82,11 +82,15 @@ class Delivery:
         self._span_requests = 0
         self._score_requests = 0
         self._finishing = False
+        self._changed = anyio.Event()
+        """Set, and made anew, where waiting for the next tick would delay the end."""
 
     def add_scores(self, scores: Iterable[Score]) -> None:
         """Send scores that are in the journal."""
         now = CLOCK.monotonic()
         self._scores.extend((now, score) for score in scores)
+        if self._finishing:
+            self._wake()
 
     async def run(self) -> None:
         """Send spans and scores until cancelled.
@@ -98,17 +102,26 @@ class Delivery:
             while True:
                 self._send_spans(group)
                 self._send_scores(group)
-                await anyio.sleep(TICK_S)
+                await self._rest()
 
     async def finish(self) -> bool:
         """Send what is left, and return whether everything is acknowledged."""
         self._finishing = True
         self._progressed = CLOCK.monotonic()
+        self._wake()
         while self._span_requests or self._score_requests or self._scores or not self._outbox.is_empty():
             if CLOCK.monotonic() - self._progressed > self._current_patience_s():
                 return False
-            await anyio.sleep(TICK_S / 2)
+            await self._rest()
         return True
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _rest(self) -> None:
+        with anyio.move_on_after(TICK_S):
+            await self._changed.wait()
 
     def _current_patience_s(self) -> float:
         if self._is_cancelled():
@@ -135,6 +148,7 @@ class Delivery:
             await self._send_batch(b"".join(found.contents))
         self._outbox.remove(path)
         self._span_requests -= 1
+        self._wake()
 
     async def _send_batch(self, batch: bytes) -> None:
         """Send a batch; if it is refused, find the span that is to blame and send the others."""
@@ -171,6 +185,7 @@ class Delivery:
             )
         )
         self._score_requests -= 1
+        self._wake()
 
     def _record_refusals(self, *refusals: WriteRefused) -> None:
         self._journal.append(*refusals)

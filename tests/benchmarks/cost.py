@@ -28,7 +28,7 @@ async def cost(bench: Bench) -> AsyncIterator[Row]:
     task, evaluators = bench.script("empty", EMPTY_TASK), bench.script("nothing", EMPTY_EVALUATOR)
 
     async def stored(runner: str, items: int) -> float:
-        return (await bench.run(runner, await bench.dataset(items), task, evaluators, spare=False)).cpu
+        return (await bench.run(runner, await bench.dataset(items), task, evaluators, spares=False)).cpu
 
     ours, sdk = await _each(lambda items: stored("our_run", items)), await _each(lambda items: stored("sdk_run", items))
     yield Row(

@@ -12,22 +12,32 @@ import anyio
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
-from lfexp_mcp.services.experiments.workers import keep_spare
+from lfexp_mcp.services.experiments.workers import keep_spares
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.variants import Variant
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
 
+SPARES_PATIENCE_S = 6.0
+"""The second one starts two seconds after the first."""
+
 
 async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
-    """Run and measure."""
-    if order["spare"]:
-        await keep_spare(ws)
-        # What the spare imports is meant to be done before the call comes.
-        await anyio.sleep(3)
+    """Run as often as ordered, and measure the last run."""
+    if order["spares"]:
+        await keep_spares(ws)
+        # What the spares import is meant to be done before the call comes.
+        await anyio.sleep(SPARES_PATIENCE_S)
+    for number in range(order["calls"] - 1):
+        await call(ws, order, f"{order['run_name']} before {number}")
+    return await call(ws, order, order["run_name"])
+
+
+async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str, Any]:
+    """Run once and measure."""
     request = RunRequest(
         dataset=order["dataset"],
-        run_name=order["run_name"],
+        run_name=run_name,
         task_script=Path(order["task"]),
         evaluator_script=Path(order["evaluators"]) if order["evaluators"] else None,
         max_concurrency=order["max_concurrency"],

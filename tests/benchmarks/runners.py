@@ -83,7 +83,8 @@ class Bench:
         evaluators: Path | None = None,
         *,
         max_concurrency: int = 20,
-        spare: bool = True,
+        spares: bool = True,
+        calls: int = 1,
         variants: int = 0,
         url: str | None = None,
     ) -> Figures:
@@ -95,7 +96,8 @@ class Bench:
             task: The task script.
             evaluators: The evaluator script.
             max_concurrency: Items at work at once.
-            spare: Whether ours has a spare worker at hand.
+            spares: Whether ours has spare workers at hand.
+            calls: Of so many in a row, the last one of ours is measured.
             variants: How many variants ours has side by side; 0 for a single run.
             url: Where the run finds the store, unless directly.
         """
@@ -105,7 +107,8 @@ class Bench:
             "task": str(task),
             "evaluators": str(evaluators) if evaluators else None,
             "max_concurrency": max_concurrency,
-            "spare": spare,
+            "spares": spares,
+            "calls": calls,
             "variants": variants,
         }
         return Figures(**await self.in_process(runner, json.dumps(order), url=url))

@@ -12,7 +12,6 @@ from lfexp_mcp.runs.outbox import count_waiting_spans
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.maintenance import deliver_pending
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.experiments.workers import keep_spare
 from lfexp_mcp.services.requests import build
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.follower import wait_for_run
@@ -269,18 +268,6 @@ async def test_resume_of_a_complete_run_runs_nothing(scene: Scene) -> None:
     answer = await scene.run(task, resume=True)
     assert (answer.status, answer.succeeded) == ("completed", 2)
     assert len(scene.folder.joinpath("task.py.calls").read_text().split()) == 2
-
-
-async def test_a_spare_worker_has_seen_no_user_code_and_is_used_once(scene: Scene) -> None:
-    await scene.fill(1)
-    task = scene.script("import os\n\ndef task(*, item, **kwargs):\n    return os.getpid()\n")
-    await keep_spare(scene.ws)
-    pids = set()
-    for name in ("first", "second"):
-        scene.run_name = name
-        await scene.run(task)
-        pids.add((await scene.record()).items[0].output)
-    assert len(pids) == 2
 
 
 async def test_nothing_pending_means_no_process(scene: Scene) -> None:

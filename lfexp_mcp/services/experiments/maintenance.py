@@ -1,14 +1,14 @@
-"""Work that helps later calls: delivering what earlier runs left, keeping a spare worker, pruning old runs."""
+"""Work that helps later calls: delivering what earlier runs left, keeping spare workers, pruning old runs."""
 
 from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.errors import BackendError, StateError, WorkerError
+from lfexp_mcp.errors import BackendError, StateError, UsageError, WorkerError
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.protocol import WorkerCommand
-from lfexp_mcp.services.experiments.workers import keep_spare, start_worker
+from lfexp_mcp.services.experiments.workers import keep_spares, start_worker
 from lfexp_mcp.services.workspace import Workspace
 
 WARM_UP_DELAY_S = 2.0
@@ -16,25 +16,23 @@ WARM_UP_DELAY_S = 2.0
 
 
 async def warm_up(ws: Workspace, spare: bool = True) -> None:
-    """Deliver what earlier runs left and keep a spare worker; failures are left to the calls that need them.
+    """Deliver what earlier runs left and keep spare workers; failures are left to the calls that need them.
 
     Args:
         ws: The workspace.
-        spare: Whether to keep one; not where a process has many workspaces.
+        spare: Whether to keep some; not where a process has many workspaces.
     """
     await anyio.sleep(WARM_UP_DELAY_S)
     await try_deliver_pending(ws)
     if spare:
-        with suppress(WorkerError):
-            await keep_spare(ws)
+        with suppress(UsageError, WorkerError):
+            await keep_spares(ws)
 
 
 async def tidy_up(ws: Workspace) -> None:
-    """Prune old runs and renew the spare worker; failures are left to the calls that need them."""
-    with suppress(StateError, WorkerError):
+    """Prune old runs; failures are left to the calls that need them."""
+    with suppress(StateError):
         await anyio.to_thread.run_sync(ws.runs.prune, ws.settings.keep_runs)
-        if ws.workers.wants_spare:
-            await keep_spare(ws)
 
 
 async def try_deliver_pending(ws: Workspace) -> None:

@@ -21,7 +21,7 @@ from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEASE_POLL_S, PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.recordings import is_replay
-from lfexp_mcp.services.experiments.workers import start_worker
+from lfexp_mcp.services.experiments.workers import replace_spares, start_worker
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
@@ -226,6 +226,7 @@ async def launch_prepared(
     worker = worker or await start_worker(ws, asked.python, is_replay=replays)
     try:
         await _hand_over(prepared, worker, launch, together)
+        await replace_spares(ws)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.dismiss)

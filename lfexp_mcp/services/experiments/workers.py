@@ -1,12 +1,13 @@
 """Workers of this workspace: with which interpreter, environment and working folder they start."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
 
 from lfexp_mcp.environment import process_environment
-from lfexp_mcp.errors import UsageError
+from lfexp_mcp.errors import UsageError, WorkerError
 from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 
@@ -33,7 +34,7 @@ PROVIDER_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 
 
 async def start_worker(ws: Workspace, python: Path | None, *, is_replay: bool = False) -> WorkerProcess:
-    """Start a worker, or take the spare one.
+    """Start a worker, or take a spare one.
 
     Args:
         ws: The workspace.
@@ -51,14 +52,20 @@ async def start_worker(ws: Workspace, python: Path | None, *, is_replay: bool = 
     return await anyio.to_thread.run_sync(ws.workers.start, interpreter)
 
 
-async def keep_spare(ws: Workspace) -> None:
-    """Keep a spare worker from now on, so that runs begin sooner; for processes that live on after a call.
+async def keep_spares(ws: Workspace) -> None:
+    """Keep spare workers from now on, so that runs begin sooner; for processes that live on after a call.
 
     Raises:
+        UsageError: The working folder has been deleted.
         WorkerError: The interpreter cannot be started.
     """
-    ws.workers.wants_spare = True
-    await anyio.to_thread.run_sync(ws.workers.keep_spare, _interpreter(ws, None))
+    await anyio.to_thread.run_sync(ws.workers.keep_spares, _interpreter(ws, None))
+
+
+async def replace_spares(ws: Workspace) -> None:
+    """Replace the spare worker that a run has taken; failures are left to the calls that need them."""
+    with suppress(UsageError, WorkerError):
+        await anyio.to_thread.run_sync(ws.workers.replace_spares, _interpreter(ws, None))
 
 
 def _interpreter(ws: Workspace, python: Path | None, withheld: Sequence[str] = ()) -> Interpreter:

@@ -19,9 +19,11 @@ from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
-MIN_POLL_S = 0.02
+MIN_POLL_S = 0.01
 """Between two looks at the journal, at the beginning: many runs are short."""
 MAX_POLL_S = 0.2
+POLL_FACTOR = 50
+"""Looks come rarer as time goes on: what a run lasts longer because of them is a small part of it."""
 LIVENESS_POLL_S = 0.5
 """Between two checks that the worker is alive."""
 DEATH_NOTE_PATIENCE_S = 2.0
@@ -117,7 +119,9 @@ class Follower:
                     await catch_up(self._replay)
                     await self._wait_for_death_note()
                     return True
-            await anyio.sleep(min(MIN_POLL_S + (now - begun) / 20, MAX_POLL_S, max(begun + seconds - now, 0.001)))
+            await anyio.sleep(
+                min(MIN_POLL_S + (now - begun) / POLL_FACTOR, MAX_POLL_S, max(begun + seconds - now, 0.001))
+            )
             await catch_up(self._replay)
         return True
 
