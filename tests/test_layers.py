@@ -70,7 +70,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "run_cache": set(),
     "background": set(),
     "workspace": {"background", "launches", "run_cache"},
-    "spending": {"workspace", "requests"},
+    "spending": {"workspace", "label_requests", "run_requests"},
     "answer_size": set(),
     "metadata_conditions": set(),
     "item_choice": {"metadata_conditions"},

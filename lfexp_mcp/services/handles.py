@@ -7,6 +7,7 @@ the folders of a confirmation are deleted once it has answered.
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.disk import make_folder_durably, write_durably
 from lfexp_mcp.errors import BackendError, LfexpError, NotFoundError, StateError, UnreadError
 from lfexp_mcp.model import Progress
+from lfexp_mcp.runs.sources import changed_sources
 from lfexp_mcp.services.background import Job
 from lfexp_mcp.services.confirmation import read_confirmation
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, runs_of
@@ -38,6 +40,7 @@ from lfexp_mcp.services.workspace import Workspace
 LIFETIME = timedelta(days=7)
 """From its creation; a batch of a provider takes up to a day. The run itself stays."""
 MAX_HANDLES = 1_000
+"""Of one owner."""
 LAUNCH_PATIENCE_S = 40.0
 READ_PATIENCE_S = 20.0
 CANCEL_PATIENCE_S = 2.0
@@ -126,7 +129,7 @@ async def create_handle(
             return None
     found = await ws.gateway.datasets.get(dataset)
     ids = [await ws.gateway.experiments.id_of(found.id, name) for name in names]
-    if not ids or not all(ws.runs.folder(each).has_started() for each in ids) or not _has_room(ws):
+    if not ids or not all(ws.runs.folder(each).has_started() for each in ids) or not _has_room(_folder(ws, owner)):
         return None
     handle = Handle(
         id=secrets.token_hex(20),
@@ -143,13 +146,29 @@ async def create_handle(
     return handle
 
 
+def find_equal_run(ws: Workspace, owner: str | None, arguments: JsonObject) -> Handle | None:
+    """Return the owner's handle of an equal `run_experiment` whose runs go on, with the code that is on disk now."""
+    for handle in _handles(_folder(ws, owner)):
+        if (handle.tool, handle.arguments) != ("run_experiment", arguments) or handle.end is not None or handle.is_over:
+            continue
+        folders = [ws.runs.folder(each) for each in handle.experiment_ids]
+        # Code that cannot be compared is not taken for the same.
+        with suppress(StateError):
+            if any(folder.is_running() for folder in folders) and not any(map(changed_sources, folders)):
+                return handle
+    return None
+
+
 def find_handle(ws: Workspace, handle_id: str, owner: str | None) -> Handle:
     """Return a handle of its owner.
 
     Raises:
         NotFoundError: There is none of this id, it is somebody else's, or its lifetime is over.
     """
-    handle = _read(_folder(ws) / f"{handle_id}.json") if _ID.fullmatch(handle_id) else None
+    # Those of an earlier version lie together, whoever owns them.
+    folders = dict.fromkeys([_folder(ws, owner), _folder(ws, None)]) if _ID.fullmatch(handle_id) else ()
+    found = (_read(folder / f"{handle_id}.json") for folder in folders)
+    handle = next((each for each in found if each is not None), None)
     if handle is None or handle.owner != owner:
         raise NotFoundError("There is no task of this id. list_runs finds the run, and get_run reads it.")
     if handle.is_over:
@@ -247,24 +266,32 @@ def _status(ended: str | None) -> HandleStatus:
     return "cancelled" if ended == "cancelled" else "running" if ended == "running" else "completed"
 
 
-def _folder(ws: Workspace) -> Path:
-    return ws.settings.home / "handles"
+def _folder(ws: Workspace, owner: str | None) -> Path:
+    """Return the folder of an owner's handles, so that nobody takes up the room of another."""
+    folder = ws.settings.home / "handles"
+    return folder if owner is None else folder / owner
 
 
-def _has_room(ws: Workspace) -> bool:
-    """Whether there is room for a handle once those whose lifetime is over are deleted."""
-    kept = 0
-    for path, handle in _handles(ws):
-        if handle is None or handle.is_over:
-            path.unlink(missing_ok=True)
-        else:
-            kept += 1
+def _has_room(folder: Path) -> bool:
+    """Whether there is room for a handle, once files that were last written a lifetime ago are deleted.
+
+    None is read: one whose run has ended keeps its place for as long after its lifetime as the run took.
+    """
+    kept, now = 0, time.time()
+    for path in folder.glob("*.json"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime <= now - LIFETIME.total_seconds():
+                path.unlink()
+            else:
+                kept += 1
     return kept < MAX_HANDLES
 
 
-def _handles(ws: Workspace) -> Iterator[tuple[Path, Handle | None]]:
-    for path in _folder(ws).glob("*.json"):
-        yield path, _read(path)
+def _handles(folder: Path) -> Iterator[Handle]:
+    for path in folder.glob("*.json"):
+        handle = _read(path)
+        if handle is not None:
+            yield handle
 
 
 def _read(path: Path) -> Handle | None:
@@ -275,8 +302,9 @@ def _read(path: Path) -> Handle | None:
 
 
 def _write(ws: Workspace, handle: Handle) -> None:
+    folder = _folder(ws, handle.owner)
     try:
-        make_folder_durably(_folder(ws))
-        write_durably(_folder(ws) / f"{handle.id}.json", [handle.model_dump_json().encode()])
+        make_folder_durably(folder)
+        write_durably(folder / f"{handle.id}.json", [handle.model_dump_json().encode()])
     except OSError as error:
         raise StateError(f"The task of run {handle.run_name!r} cannot be written: {error}.") from error

@@ -1,14 +1,20 @@
 """Consent to what a call may spend on models."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+
+import anyio
 
 from lfexp_mcp.errors import ConfirmationError
 from lfexp_mcp.model import NextStep, ToolName
-from lfexp_mcp.services.requests import Request
+from lfexp_mcp.services.label_requests import JudgeCheckRequest
+from lfexp_mcp.services.run_requests import ConfirmRequest, ScoringLimits
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_NAME_CHARS = 80
+CHECK_PATIENCE_S = 20.0
+"""How long a call is checked before the user is asked about it; what is left, such as a large dataset, is checked when
+it goes ahead."""
 
 
 def shown_name(name: str) -> str:
@@ -16,61 +22,77 @@ def shown_name(name: str) -> str:
     return json.dumps(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
 
 
-def needs_consent(ws: Workspace, agreed: Collection[str] | None, at_most: float | None) -> bool:
-    """Tell whether a call may spend only what its user has agreed to; see `check_spending`."""
-    limit = ws.settings.confirm_cost_above
-    return agreed is not None and limit is not None and (at_most is None or at_most > limit)
-
-
-def cheaper(ws: Workspace, tool: ToolName, request: Request) -> NextStep:
-    """Propose a call again, with a `max_cost` that needs no consent."""
-    asked = request.model_copy(update={"max_cost": ws.settings.confirm_cost_above})
-    arguments = asked.model_dump(mode="json", exclude_defaults=True)
-    return NextStep(tool, arguments, "Go on within what needs no consent.")
-
-
-def check_spending(
+async def check_spending(
     ws: Workspace,
     agreed: Collection[str] | None,
+    tool: ToolName,
+    request: ScoringLimits | JudgeCheckRequest | ConfirmRequest,
     what: str,
-    at_most: float | None,
-    again: NextStep | None,
-    *,
-    is_estimate: bool = False,
+    check: Callable[[], Awaitable[float | None]],
 ) -> None:
     """Refuse what may cost more than `confirm_cost_above`, unless the user has agreed to it.
 
-    What is counted is what `max_cost` limits: judges and prompts as tasks, not what a task script spends by itself.
-    A limit is kept by the run, so that it stays true whatever changes after the question. Without one, and without an
-    estimate, the cost is unknown, and an unknown cost is above any amount. Called when everything else is checked that
-    can be checked before: nobody is asked about what would be refused then.
+    All that spends on models asks here. What is counted is what `max_cost` limits: judges and prompts as tasks, not
+    what a task script spends by itself. A limit is kept by the run, so that it stays true whatever changes after the
+    question. Without one, and without an estimate, the cost is unknown, and an unknown cost is above any amount.
 
     Args:
         ws: The workspace.
         agreed: What the user has agreed to; None if it is the user who calls, as on the shell.
+        tool: The tool that is called.
+        request: Its request.
         what: What is to be done, for the user.
-        at_most: What it may cost, in USD; None if that is unknown.
-        again: The same call with a `max_cost` that needs no consent; None if it has no such argument.
-        is_estimate: Whether `at_most` is estimated, rather than kept.
+        check: Refuses what would fail, as far as that can be told for free, so that nobody is asked about it; returns
+            what the call may cost at most, in USD, or None if that is unknown.
 
     Raises:
         ConfirmationError: The user has to agree first.
+        LfexpError: The call would fail.
     """
-    limit = ws.settings.confirm_cost_above
-    if agreed is None or limit is None or not needs_consent(ws, agreed, at_most):
+    limit, is_limited = ws.settings.confirm_cost_above, not isinstance(request, ConfirmRequest)
+    at_most = None if isinstance(request, ConfirmRequest) else request.max_cost
+    if agreed is None or limit is None or (at_most is not None and at_most <= limit):
         return
-    amount = "an unknown amount" if at_most is None else f"{'about' if is_estimate else 'up to'} {_usd(at_most)}"
-    question = f"Spend {amount} on models? {what} A task script's own calls are not counted."
-    if question in agreed:
+
+    def amount() -> str:
+        return "an unknown amount" if at_most is None else f"{'up to' if is_limited else 'about'} {_usd(at_most)}"
+
+    def question() -> str:
+        return f"Spend {amount()} on models? {what} A task script's own calls are not counted."
+
+    if question() in agreed:
+        return
+    with anyio.move_on_after(CHECK_PATIENCE_S):
+        at_most = await check()
+    if (at_most is not None and at_most <= limit) or question() in agreed:
         return
     above = f"more than {_usd(limit)} (LFEXP_CONFIRM_COST_ABOVE) takes the user's consent"
-    may_go_on = at_most is not None or again is None
+    may_go_on = at_most is not None or not is_limited
+    again = []
+    if is_limited and limit > 0:
+        cheaper = request.model_copy(update={"max_cost": limit}).model_dump(mode="json", exclude_defaults=True)
+        again = [NextStep(tool, cheaper, "Go on within what needs no consent.")]
     raise ConfirmationError(
-        f"Nothing was started: this may cost {amount}, and {above}, whom this client cannot ask. Pass a max_cost.",
-        question,
-        notice=f"This may cost {amount}: {above}, whom this client cannot ask." if may_go_on else None,
-        next=[again] if again is not None and limit > 0 else [],
+        f"Nothing was started: this may cost {amount()}, and {above}, whom this client cannot ask."
+        + (" Pass a max_cost." if is_limited else ""),
+        question(),
+        notice=f"This may cost {amount()}: {above}, whom this client cannot ask." if may_go_on else None,
+        next=again,
     )
+
+
+async def check_budget(ws: Workspace, max_cost: float | None, models: list[str]) -> None:
+    """Check that what a run, or a check of a judge, may cost can be counted.
+
+    Raises:
+        JudgeError: The price of a model is not known.
+    """
+    if max_cost is not None and models:
+        from lfexp_mcp.judges.budget import Budget
+        from lfexp_mcp.judges.prices import open_prices
+
+        prices = await open_prices(await ws.gateway.model_prices(), models)
+        Budget(max_cost, prices).check(models)
 
 
 def _usd(amount: float) -> str:

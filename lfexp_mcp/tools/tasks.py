@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import anyio.to_thread
 from mcp.server.context import HandlerResult
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver.server import require_client_extension
@@ -109,18 +110,25 @@ async def create_task(
     else:
         dataset, run_name = answer.dataset, answer.run_name
     variants = [*answer.variants] if isinstance(answer, SweepAnswer) else []
-    ws = await workspace_of(ctx)
+    ws, owner, said = await workspace_of(ctx), _owner(ctx.request_context), notices()
     handle = await create_handle(
-        ws,
-        _owner(ctx.request_context),
-        cast("HandledTool", tool),
-        dict(arguments),
-        dataset,
-        run_name,
-        variants,
-        notices(),
+        ws, owner, cast("HandledTool", tool), _given(arguments), dataset, run_name, variants, said
     )
-    return None if handle is None else _task(ws, handle, " ".join([*notices(), "It runs."]), "task")
+    return None if handle is None else _task(ws, handle, " ".join([*said, "It runs."]), "task")
+
+
+async def find_run_task(ctx: ToolContext, arguments: Mapping[str, JsonValue]) -> TaskResult | None:
+    """Return the task that an equal `run_experiment` of this caller has begun, if it runs the code of now."""
+    from lfexp_mcp.services.handles import find_equal_run
+
+    ws, owner = await workspace_of(ctx), _owner(ctx.request_context)
+    handle = await anyio.to_thread.run_sync(find_equal_run, ws, owner, _given(arguments))
+    return None if handle is None else _task(ws, handle, "It runs: an equal call has begun it.", "task")
+
+
+def _given(arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Leave out how long the call was to wait, which a task does not."""
+    return {name: value for name, value in arguments.items() if name != "wait_seconds"}
 
 
 async def _get(ctx: RequestContext, params: TaskParams) -> HandlerResult:

@@ -25,14 +25,22 @@ from pydantic import (
 )
 
 from lfexp_mcp.answers.base import Answer, with_notices
-from lfexp_mcp.errors import ConfirmationError, CursorError, LfexpError, NotFoundError, UnreachableError, UsageError
+from lfexp_mcp.errors import (
+    ConfirmationError,
+    CursorError,
+    LfexpError,
+    NotFoundError,
+    RunExistsError,
+    UnreachableError,
+    UsageError,
+)
 from lfexp_mcp.model import NextStep, ToolName
 from lfexp_mcp.services.requests import FilePath, Request, build, refusal
 from lfexp_mcp.tools.callers import log_fields
 from lfexp_mcp.tools.questions import Questions, notices
 from lfexp_mcp.tools.results import answer_result, error_result
 from lfexp_mcp.tools.server_log import logged_call
-from lfexp_mcp.tools.tasks import create_task, wants_task
+from lfexp_mcp.tools.tasks import create_task, find_run_task, wants_task
 
 MIN_LIMIT_S = 45.0
 """What a call may take that is given no longer wait."""
@@ -153,6 +161,10 @@ class ExperimentTool(Tool):
             failure = self._explain(error)
             if isinstance(failure, ConfirmationError):
                 raise failure from error
+            if as_task and self.name == "run_experiment" and isinstance(failure, RunExistsError):
+                task = await find_run_task(context, arguments)
+                if task is not None:
+                    return task
             failure.next = (*self._corrected(failure, arguments), *failure.next)
             return error_result(failure)
         except LfexpError as error:

@@ -2,14 +2,22 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.types import CallToolResult, TextContent
+from mcp.client.context import ClientRequestContext
+from mcp.types import (
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitResult,
+    ErrorData,
+    TextContent,
+)
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import ErrorAnswer
@@ -24,6 +32,25 @@ from tests.waiting import PATIENCE_S
 SPECIFICATION = Path(__file__).parent / "specification"
 
 WriteScript = Callable[[str, str], Path]
+
+
+UserAnswer = ElicitResult | ErrorData | Callable[[], Awaitable[ElicitResult]]
+YES = ElicitResult(action="accept", content={"confirm": True})
+
+
+class User:
+    """Answers questions, and keeps them."""
+
+    def __init__(self, *answers: UserAnswer) -> None:
+        self.answers = [*answers]
+        self.asked: list[str] = []
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        assert isinstance(params, ElicitRequestFormParams)
+        assert "default" not in str(params.requested_schema)
+        self.asked.append(params.message)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer if isinstance(answer, ElicitResult | ErrorData) else await answer()
 
 
 class Caller:

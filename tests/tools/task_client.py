@@ -9,6 +9,7 @@ from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.types import CallToolResult, Request, Result
 from pydantic import ConfigDict, JsonValue
 
+from lfexp_mcp.answers.base import ErrorAnswer
 from lfexp_mcp.tools.tasks import EXTENSION, TaskParams
 from tests.tools.conftest import text_of
 from tests.waiting import PATIENCE_S
@@ -60,6 +61,11 @@ class TaskClient:
         assert isinstance(result, CallToolResult)
         assert not result.is_error, text_of(result)
         return dict(result.structured_content or {})
+
+    async def refusal(self, tool: str, **arguments: JsonValue) -> ErrorAnswer:
+        result = await self.client.session.call_tool(tool, arguments, allow_claimed=True)
+        assert isinstance(result, CallToolResult), result
+        return ErrorAnswer.model_validate(result.structured_content)
 
     async def send(self, method: str, task_id: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
         params = _Params(task_id=task_id, **more)

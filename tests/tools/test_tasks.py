@@ -1,5 +1,6 @@
 """Runs as MCP tasks: clients that declare the extension, real workers, and servers that come and go."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from mcp import Client
 from mcp.types import HEADER_MISMATCH, CallToolResult
 from pydantic import JsonValue
 
-from lfexp_mcp.services.handles import LIFETIME, Handle
+from lfexp_mcp.services.handles import LIFETIME, MAX_HANDLES, Handle
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools.server import build_server
@@ -94,6 +95,8 @@ async def test_a_run_is_a_task_whose_result_is_the_answer_of_the_call(
     scenery.checks_gate.touch()
     scored = (await tasks.ended(scoring["taskId"]))["result"]["structuredContent"]
     assert {score["name"]: score["count"] for score in scored["scores"]} == {"exact_match": 2, "seen": 2}
+    read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run")
+    assert scored == {name: value for name, value in read.items() if name not in ("items", "notice")}
     assert await tasks.send("tasks/get", task_id) == ended, "it is the answer of the call, whatever came after"
     assert await tasks.send("tasks/cancel", task_id) == {"resultType": "complete"}
     assert await tasks.send("tasks/get", task_id) == ended
@@ -188,6 +191,27 @@ async def test_what_a_call_refuses_or_ends_by_itself_is_answered_at_once(tasks: 
     assert (dry["status"], dry["estimate"]["results"]) == ("completed", 2)
 
 
+async def test_an_equal_call_while_the_run_goes_on_is_its_task_as_long_as_the_code_is_the_same(
+    tasks: TaskClient, scenery: Scenery, settings: Settings
+) -> None:
+    await scenery.fill(tasks)
+    created = await tasks.call("run_experiment", **scenery.arguments())
+    again = await tasks.call("run_experiment", **scenery.arguments(wait_seconds=1))
+    assert (again["taskId"], again["createdAt"]) == (created["taskId"], created["createdAt"])
+    async with Client(build_server(settings)) as client:
+        refusals = [await TaskClient(client).refusal("run_experiment", **scenery.arguments())]
+    refusals += [await tasks.refusal("run_experiment", **scenery.arguments(max_concurrency=2))]
+    scenery.script.write_text(f"{scenery.script.read_text('utf-8')}\n", "utf-8")
+    refusals += [await tasks.refusal("run_experiment", **scenery.arguments())]
+    for refusal in refusals:
+        assert refusal.error.code == "run_exists"
+        assert [step.tool for step in refusal.next] == ["get_run", "cancel_run"]
+    scenery.gate.touch()
+    await tasks.ended(created["taskId"])
+    [step] = (await tasks.refusal("run_experiment", **scenery.arguments())).next
+    assert (step.tool, step.arguments["resume"]) == ("run_experiment", True)
+
+
 async def test_an_unknown_task_is_an_invalid_parameter(tasks: TaskClient) -> None:
     for method in ("tasks/get", "tasks/update", "tasks/cancel"):
         for task_id in UNKNOWN_IDS:
@@ -212,9 +236,11 @@ async def test_a_task_of_somebody_else_is_as_unknown_as_one_that_never_was_and_e
         assert (await tasks.refused(method, created["taskId"])).code == INVALID_PARAMS
     read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run")
     assert read["status"] == "running", "the run goes on"
+    weeks_ago = (file.stat().st_mtime - LIFETIME.total_seconds(),) * 2
+    os.utime(file, weeks_ago)
+    await tasks.call("run_experiment", **scenery.arguments("second"))
+    assert not file.exists(), "the next task makes room"
     scenery.gate.touch()
-    second = await tasks.call("run_experiment", **scenery.arguments("second"))
-    assert not file.exists() or "taskId" not in second, "the next task makes room"
     read = await tasks.call("get_run", dataset=scenery.dataset, run_name="run", wait_seconds=3600)
     assert read["status"] == "completed"
 
@@ -252,5 +278,18 @@ async def test_over_http_a_task_is_its_callers_across_sessions_and_tokens_and_no
             headers = {"Mcp-Method": "tasks/cancel", "Mcp-Name": "0" * 40, "Mcp-Protocol-Version": "2026-07-28"}
             crossed = server.post(issuer.token(sub="alice"), message, **headers).json()
             assert crossed["error"]["code"] == HEADER_MISMATCH
+            assert (await alice.call("run_experiment", **scenery.arguments()))["taskId"] == task_id
+            assert (await bob.refusal("run_experiment", **scenery.arguments())).error.code == "run_exists"
+            [file] = (tmp_path / "home" / "handles").glob(f"*/{task_id}.json")
+            for number in range(MAX_HANDLES):
+                file.with_name(f"{number:040x}.json").touch()
+            assert "taskId" not in await alice.call("run_experiment", **scenery.arguments("second"))
+            bobs = await bob.call("run_experiment", **scenery.arguments("third"))
+            assert (await bob.send("tasks/get", bobs["taskId"]))["status"] == "working", "each has room of their own"
+            # As an earlier version wrote it.
+            handle = Handle.model_validate_json(file.read_bytes())
+            file.unlink()
+            (tmp_path / "home" / "handles" / file.name).write_text(handle.model_dump_json(exclude={"notices"}), "utf-8")
+            assert (await bob.refused("tasks/get", task_id)).code == INVALID_PARAMS
             scenery.gate.touch()
             assert (await alice.ended(task_id))["status"] == "completed"

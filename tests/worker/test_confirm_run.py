@@ -31,6 +31,7 @@ from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings, load_settings
 from tests.providers.server import ProviderServer, Reply
+from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
@@ -375,12 +376,23 @@ async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
         await create_judge(ws, judge, "Newer: " + PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
         with pytest.raises(UsageError, match="share 2 scores"):
             await confirm(scene)
-        asked = len(openai_server.calls)
-        answer = await confirm(scene, score_name="capitals", min_delta=0.3)
-        assert (answer.status, answer.verdict, answer.score_name) == ("completed", "better", "capitals")
-        texts = [call.text for call in openai_server.calls[asked:]]
+        before = len(openai_server.calls)
+        asked: dict[str, JsonValue] = {
+            "dataset": scene.dataset,
+            "baseline": "a",
+            "score_name": "capitals",
+            "min_delta": 0.3,
+        }
+        await ask_in_vain(ws.settings, openai_server, "confirm_run", run_name="b", **asked)
+        assert await confirmations(scene) == [], "no look is counted"
+        answer = await call_unasked(ws.settings, "confirm_run", run_name="b", **asked)
+        assert (answer["status"], answer["verdict"], answer["look"]) == ("completed", "better", 1)
+        texts = [call.text for call in openai_server.calls[before:]]
         assert len(texts) == 2 * HELD_OUT
         assert not any("Newer" in text for text in texts)
+        await measure(scene, "c", "len(item.input)", judges=[f"{judge}:1"])
+        answer = await call_with_a_yes(ws.settings, "confirm_run", run_name="c", **asked)
+        assert (answer["verdict"], answer["look"]) == ("better", 2)
 
 
 async def test_a_handle_of_a_confirmation_keeps_its_verdict_though_its_folders_are_deleted(held: Scene) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.errors import JudgeError, UsageError
@@ -18,6 +19,7 @@ from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings, load_settings
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply
+from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S
 from tests.worker.scene import Scene
 
@@ -105,6 +107,16 @@ async def test_pairs_are_asked_in_both_orders_and_stored_as_scores_of_the_second
     again = await ask(pairs, judge)
     assert (again.wins, again.losses, again.ties, again.unscored) == (1, 1, 4, 0)
     assert len(openai_server.calls) == asked + 2, "only the pair without a verdict is asked again"
+
+
+async def test_pairs_are_judged_only_with_the_users_consent(pairs: Scene, openai_server: ProviderServer) -> None:
+    judge = await make_runs(pairs, ["1"], ["2"])
+    await create_judge(pairs.ws, judge, PROMPT, config={"model": "gpt-4o-mini", "score_name": "preference"})
+    asked: dict[str, JsonValue] = {"dataset": pairs.dataset, "run_a": "a", "run_b": "b", "judge": judge}
+    await ask_in_vain(pairs.ws.settings, openai_server, "judge_pairs", **asked)
+    assert (await call_with_a_yes(pairs.ws.settings, "judge_pairs", **asked))["wins"] == 1
+    swapped = asked | {"run_a": "b", "run_b": "a", "max_cost": 1}
+    assert (await call_unasked(pairs.ws.settings, "judge_pairs", **swapped))["losses"] == 1
 
 
 async def test_compare_and_analyze_show_the_preference_and_a_tie_does_not_fail_at_one_half(pairs: Scene) -> None:

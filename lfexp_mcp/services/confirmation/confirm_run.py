@@ -25,7 +25,7 @@ from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.spending import check_spending, needs_consent, shown_name
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import items_to_show
 
@@ -78,10 +78,9 @@ async def confirm_run(
         return _planned(ws, case)
     if not case.is_begun:
         check_size(case)
-        if needs_consent(ws, agreed, None):
-            names = (request.run_name, request.baseline, request.dataset)
-            what = "Run {} and {} over the held-out items of dataset {}.".format(*map(shown_name, names))
-            check_spending(ws, agreed, what, await _cost(ws, case), None, is_estimate=True)
+        names = (request.run_name, request.baseline, request.dataset)
+        what = "Run {} and {} over the held-out items of dataset {}.".format(*map(shown_name, names))
+        await check_spending(ws, agreed, "confirm_run", request, what, partial(_cost, ws, case))
     begun = await _begin(ws, case)
     try:
         await wait_for_all(ws, begun, deadline, _coarse(on_progress))
@@ -93,11 +92,16 @@ async def confirm_run(
 
 
 async def _cost(ws: Workspace, case: Case) -> float | None:
-    """Estimate what judges and prompts will cost, by what they did over the items that are shown."""
+    """Estimate what judges and prompts will cost, by what they did over the items that are shown.
+
+    Raises:
+        LfexpError: One of the runs cannot be run again.
+    """
+    plans = [plan for plan in case.plans if case.looks.find(plan[0]) is None]
+    for confirmation, record in plans:
+        await plan_run(ws, case.measured, record, confirmation, case.items, case.request.cancelled_by)
     total = 0.0
-    for confirmation, record in case.plans:
-        if case.looks.find(confirmation) is not None:
-            continue
+    for _, record in plans:
         if not record.model_usage and (record.plan is None or record.plan.judges):
             return None
         results = len(case.items) * len(record.experiment_ids)

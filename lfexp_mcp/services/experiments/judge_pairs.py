@@ -12,15 +12,14 @@ from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.judges.pairs import Outcome, Place, read_outcome
 from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
-from lfexp_mcp.services.experiments.preparation import check_request
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
-from lfexp_mcp.services.experiments.score_run import prepare_scoring
+from lfexp_mcp.services.experiments.score_run import cost_of_scoring, prepare_scoring
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.run_requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.preference import Preference
 
@@ -61,12 +60,11 @@ async def judge_pairs(
         BackendError: Langfuse did not answer.
     """
     until = anyio.current_time() + wait_seconds + READING_S
+    names = (request.run_a, request.run_b, request.dataset)
+    what = "Let a judge compare runs {} and {} of dataset {}.".format(*map(shown_name, names))
     against = await read_run(ws, request.dataset, request.run_a)
-    if needs_consent(ws, agreed, request.max_cost):
-        await check_request(ws, request.scoring)
-        names = (request.run_a, request.run_b, request.dataset)
-        what = "Let a judge compare runs {} and {} of dataset {}.".format(*map(shown_name, names))
-        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "judge_pairs", request))
+    cost = partial(cost_of_scoring, ws, request.scoring, against)
+    await check_spending(ws, agreed, "judge_pairs", request, what, cost)
     judges: list[ResolvedJudge] = []
     work = partial(_launch, ws, request, against, judges)
     answer = await launch_run(ws, request, work, wait_seconds, on_progress)

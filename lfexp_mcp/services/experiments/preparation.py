@@ -26,9 +26,9 @@ from lfexp_mcp.services.experiments.new_run_spec import (
     with_request,
 )
 from lfexp_mcp.services.experiments.recordings import recording_of, with_models_of, with_recording
-from lfexp_mcp.services.experiments.run_prompts import check_judge_names, resolve_prompts
+from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.run_requests import RunRequest, ScoreRunRequest
+from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
@@ -93,26 +93,6 @@ class PreparedRun:
             journal = self.folder.open_journal()
             journal.append(*self.earlier)
             journal.close()
-
-
-async def check_request(ws: Workspace, request: RunRequest | ScoreRunRequest) -> None:
-    """Check what a request names as far as that is cheap, before its user is asked whether it may cost something.
-
-    Raises:
-        LfexpError: As the call would.
-    """
-    check_script(ws, request.evaluator_script, "evaluator")
-    _ = request.built_in_evaluators
-    await check_judge_names(ws, request)
-    if isinstance(request, ScoreRunRequest):
-        await read_recorded_run(ws, request.dataset, request.run_name)
-        return
-    check_script(ws, request.task_script, "task")
-    if request.source_type == "live":
-        return
-    dataset = await ws.gateway.datasets.get(request.dataset or "")
-    if not (request.resume or request.variants) and await ws.gateway.experiments.find(dataset.id, request.run_name):
-        raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
 
 
 async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:

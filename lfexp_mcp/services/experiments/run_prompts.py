@@ -10,6 +10,7 @@ from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunRecord, RunSpec
 from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest
 from lfexp_mcp.services.runs.outdated_judges import find_outdated
+from lfexp_mcp.services.spending import check_budget
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -58,23 +59,8 @@ async def resolve_prompts(
     elif request.names_task:
         task_prompt = None
     run_spec = run_spec.model_copy(update={"task_prompt": task_prompt})
-    await check_budget(ws, request.max_cost, run_spec)
+    await check_budget(ws, request.max_cost, run_spec.models)
     return run_spec
-
-
-async def check_judge_names(ws: Workspace, request: ScoringRequest) -> None:
-    """Check that there are the judges that a request names.
-
-    Raises:
-        NotFoundError: There is no such prompt or version.
-    """
-    if not request.judges:
-        return
-    from lfexp_mcp.judges.prompts import read_prompt, resolve_reference
-
-    known = {info.name: info for info in await ws.gateway.prompts.all()}
-    for name in request.judges:
-        await read_prompt(ws.gateway, resolve_reference(name, known), known)
 
 
 async def resolve_judges(
@@ -124,20 +110,6 @@ async def resolve_judges(
         for judge in found.judges
     )
     return run_spec.model_copy(update={"judges": judges, "warnings": found.warnings})
-
-
-async def check_budget(ws: Workspace, max_cost: float | None, run_spec: RunSpec) -> None:
-    """Check that what a run may cost can be counted.
-
-    Raises:
-        JudgeError: The price of a model is not known.
-    """
-    if max_cost is not None and run_spec.models:
-        from lfexp_mcp.judges.budget import Budget
-        from lfexp_mcp.judges.prices import open_prices
-
-        prices = await open_prices(await ws.gateway.model_prices(), run_spec.models)
-        Budget(max_cost, prices).check(run_spec.models)
 
 
 @dataclass(frozen=True, slots=True)

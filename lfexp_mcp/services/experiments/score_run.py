@@ -13,16 +13,16 @@ from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
 from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
-from lfexp_mcp.services.experiments.preparation import PreparedRun, check_request, released_state, with_holdout
+from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
-from lfexp_mcp.services.experiments.run_prompts import check_budget, resolve_judges
+from lfexp_mcp.services.experiments.run_prompts import resolve_judges
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
+from lfexp_mcp.services.spending import check_budget, check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -62,15 +62,24 @@ async def score_run(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
-    if request.names_judges and needs_consent(ws, agreed, request.max_cost):
-        await check_request(ws, request)
+    if request.names_judges:
         what = f"Score run {shown_name(request.run_name)} of dataset {shown_name(request.dataset)} with judges."
-        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "score_run", request))
+        await check_spending(ws, agreed, "score_run", request, what, partial(cost_of_scoring, ws, request))
     return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
 
 
 async def _launch(ws: Workspace, request: ScoreRunRequest, launch: Launch) -> None:
     await launch_prepared(ws, launch, await prepare_scoring(ws, request))
+
+
+async def cost_of_scoring(ws: Workspace, request: ScoreRunRequest, against: RunRecord | None = None) -> float | None:
+    """Prepare a scoring, and return what it may cost; see `check_spending`.
+
+    Raises:
+        LfexpError: As `score_run`.
+    """
+    prepared = await prepare_scoring(ws, request, against)
+    return request.max_cost if prepared.scoring is None or prepared.scoring.models else 0.0
 
 
 async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunRecord | None = None) -> PreparedRun:
@@ -118,7 +127,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     )
     other = against.run_name if against else None
     scoring = await resolve_judges(ws, request, bare, dataset, bare.open_items(items), against=other)
-    await check_budget(ws, request.max_cost, scoring)
+    await check_budget(ws, request.max_cost, scoring.models)
     return PreparedRun(
         folder,
         run_spec,

@@ -21,7 +21,7 @@ from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepa
 from lfexp_mcp.services.labels.reading import DrawnResult
 from lfexp_mcp.services.labels.rejudging import Rejudged, rejudge
 from lfexp_mcp.services.runs.follower import OnProgress
-from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
+from lfexp_mcp.services.spending import check_budget, check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.drift import (
     Anchor,
@@ -71,10 +71,10 @@ async def check_judge(
     check = await prepare_check(ws, request)
     keys = tuple((result.item_id, result.repeat) for result in check.results)
     identity = (request, check.judge.model_dump_json(), keys)
-    if not ws.background.has(identity) and needs_consent(ws, agreed, request.max_cost):
-        names = (check.judge.name, request.run_name, request.dataset)
-        what = "Ask judge {} again about results of run {} of dataset {}.".format(*map(shown_name, names))
-        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "check_judge", request))
+    if not ws.background.has(identity):
+        named = map(shown_name, (check.judge.name, check.run.name, request.dataset))
+        what = "Ask judge {} again about labelled results of run {} of dataset {}.".format(*named)
+        await check_spending(ws, agreed, "check_judge", request, what, partial(_cost, ws, request, check))
     found = await ws.background.do(identity, partial(_ask, ws, request, check), wait_seconds, on_progress)
     answer = _begin(ws, check)
     if isinstance(found, Job):
@@ -88,6 +88,11 @@ async def check_judge(
         )
     answer = _describe(answer, request, check, found)
     return answer if answer.shift is None else await _recorded(ws, check, answer, answer.shift)
+
+
+async def _cost(ws: Workspace, request: JudgeCheckRequest, check: JudgeCheckPlan) -> float | None:
+    await check_budget(ws, request.max_cost, [check.judge.model])
+    return request.max_cost
 
 
 async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, shift: Estimate) -> JudgeCheck:

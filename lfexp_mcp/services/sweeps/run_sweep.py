@@ -13,7 +13,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments import run_experiment as single
 from lfexp_mcp.services.experiments.maintenance import tidy_up
-from lfexp_mcp.services.experiments.preparation import check_request
+from lfexp_mcp.services.experiments.preparation import prepare_run
 from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.together import Start, begin_together, wait_for_all
 from lfexp_mcp.services.launches import Launch
@@ -23,7 +23,7 @@ from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
-from lfexp_mcp.services.spending import cheaper, check_spending, needs_consent, shown_name
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.sweeps.ranking import rank_runs
 from lfexp_mcp.services.workspace import Workspace
 
@@ -57,11 +57,10 @@ async def run(
         ConfirmationError: The user has to agree to the cost first.
         LfexpError: As `run_experiment`; of a sweep, the text names the run.
     """
-    if needs_consent(ws, agreed, request.max_cost) and await _may_spend(ws, request):
-        await check_request(ws, request)
+    if await _may_spend(ws, request):
         variants = f", {len(request.variants)} variants" if request.variants else ""
         what = f"Run {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
-        check_spending(ws, agreed, what, request.max_cost, cheaper(ws, "run_experiment", request))
+        await check_spending(ws, agreed, "run_experiment", request, what, partial(_cost, ws, request))
     if request.variants is None:
         answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
         return SweepAnswer(**dict(answer))
@@ -82,6 +81,23 @@ async def _may_spend(ws: Workspace, request: RunRequest) -> bool:
         return True
     folder = await find_run_folder(ws, request.dataset_name, request.run_name) if request.resume else None
     return request.resume and (folder is None or bool(folder.run_spec().models))
+
+
+async def _cost(ws: Workspace, request: RunRequest) -> float | None:
+    """Prepare what is to run, as far as that stores nothing, and return what it may cost; see `check_spending`."""
+    models: list[str] = []
+    for each in request.variant_requests() if request.variants is not None else [request]:
+        if each.source_type == "live":
+            # The traces are copied when the run begins.
+            each = each.model_copy(update={"dry_run": True})
+        try:
+            prepared = await prepare_run(ws, each)
+        except NotFoundError:
+            if request.variants is None or not request.resume:
+                raise
+            prepared = await prepare_run(ws, each.model_copy(update={"resume": False}))
+        models += prepared.run_spec.models
+    return request.max_cost if models else 0.0
 
 
 async def _begin(ws: Workspace, request: RunRequest) -> list[Launch]:

@@ -22,6 +22,7 @@ from tests.providers.server import Call, Failure, Outcome, ProviderServer, Raw, 
 from tests.services.humans import Humans
 from tests.services.labels.people import TONE, Annotators, queued, score_again
 from tests.services.recording import Recorded, RecordedRun, make_dataset, record_run
+from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +100,19 @@ def _scores(count: int, seed: int = 1) -> list[float]:
     """Scores of outputs, two decimals on 0-1 and none at the ends."""
     drawn = random.Random(seed)
     return [round(drawn.uniform(0.2, 0.8), 2) for _ in range(count)]
+
+
+async def test_a_judge_is_checked_only_with_the_users_consent(scene: Scene) -> None:
+    then = _scores(20)
+    run = await scene.record(then, await scene.new_version())
+    await scene.label(run, 20, lambda n: 10 * then[n])
+    await scene.new_version(f"{PROMPT} Be kind.", model="gpt-4o-mini")
+    scene.answers(lambda n: 10 * then[n])
+    settings, asked = scene.ws.settings, {"dataset": scene.dataset, "run_name": "run", "score_name": "tone"}
+    await ask_in_vain(settings, scene.server, "check_judge", **asked)
+    assert (await call_with_a_yes(settings, "check_judge", **asked))["status"] == "completed"
+    assert len(scene.server.calls) == 20
+    assert (await call_unasked(settings, "check_judge", **asked, max_cost=1))["status"] == "completed"
 
 
 async def test_a_shift_of_the_judge_is_told_with_forty_anchors(scene: Scene) -> None:
