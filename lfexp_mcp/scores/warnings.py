@@ -9,6 +9,9 @@ from lfexp_mcp.scores.interpretation import OBSERVED, ScoreInterpretation
 MIN_CONTRADICTING = 3
 """Values that are enough to doubt a declared scale."""
 MAX_REASON_CHARS = 200
+NOTHING_SCORES = "Nothing scores this run: it has neither judges nor an evaluator script."
+SCORED_BY_RESUME = " A resume with `judges` or `evaluator_script` scores these results without running the task."
+"""What that says of a run that is stored."""
 MAX_NAMES = 5
 """Scores whose failures are listed one by one."""
 
@@ -131,8 +134,7 @@ def nothing_scores(record: RunRecord) -> bool:
 def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
     """Warn about missing scores, and about zeros that mean nothing."""
     if nothing_scores(record):
-        found = "Nothing scores this run: it has neither judges nor an evaluator script."
-        return [f"{found} A resume with `judges` or `evaluator_script` scores these results without running the task."]
+        return [NOTHING_SCORES + SCORED_BY_RESUME]
     return [*_failure_warnings(record), *_zero_warnings(record, interpretations)]
 
 

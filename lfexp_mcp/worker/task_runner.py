@@ -137,6 +137,6 @@ class TaskRunner:
             self._warned |= new
             text = (
                 f"The output of item {item.id!r} has values that JSON cannot hold ({', '.join(sorted(new))}): they are "
-                "stored as text or lists. Evaluators got the original; after a resume they get what is stored."
+                "stored as text or lists. Evaluators got the original; those that score it later get what is stored."
             )
             self._recorder.note(Warned(text=text))

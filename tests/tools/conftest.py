@@ -20,12 +20,13 @@ from mcp.types import (
 )
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.base import ErrorAnswer
+from lfexp_mcp.answers.base import ErrorAnswer, ToolAnswer
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
 from lfexp_mcp.tools import completion, tool
 from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.server import build_server
+from tests.advice import check_advice
 from tests.tools.remote import Issuer, serving_issuer
 from tests.waiting import PATIENCE_S
 
@@ -71,7 +72,10 @@ class Caller:
         assert isinstance(result.structured_content, dict)
         await self.client.session.validate_tool_result(tool, result)
         model = next(definition.answer for definition in TOOLS if definition.name == tool)
-        assert model.model_validate(result.structured_content).model_dump(mode="json") == result.structured_content
+        answer = model.model_validate(result.structured_content)
+        assert answer.model_dump(mode="json") == result.structured_content
+        if isinstance(answer, ToolAnswer):
+            check_advice(answer)
         return result.structured_content
 
     async def refusal(self, tool: str, **arguments: JsonValue) -> ErrorAnswer:

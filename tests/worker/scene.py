@@ -16,6 +16,7 @@ from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace
+from tests.advice import check_advice
 from tests.runs.records import read_record
 from tests.waiting import PATIENCE_S, until
 
@@ -72,9 +73,11 @@ class Scene:
         **arguments: Any,  # noqa: ANN401
     ) -> RunAnswer:
         """Run a script over the dataset."""
-        return await run_experiment(
+        answer = await run_experiment(
             self.ws, self.request(task_script, **arguments), wait_seconds=wait_seconds, on_progress=on_progress
         )
+        check_advice(answer)
+        return answer
 
     async def begin(self, task_script: Path | None, **arguments: Any) -> RunFolder:  # noqa: ANN401
         """Begin a run, and return its folder when a worker has taken it, however long the machine takes."""

@@ -16,6 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import JsonValue
 
+import lfexp_mcp
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection
@@ -26,6 +27,7 @@ from tests.worker.scene import Scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
+PACKAGE = Path(lfexp_mcp.__file__).parent
 RECORDED = Path(__file__).with_name("stored_spans.jsonl")
 SCRIPT = Path(busy_task.__file__).read_text(encoding="utf-8")
 INPUTS: Mapping[str, JsonValue] = {"with_media": busy_task.PIXEL, "plain": {"question": ["ü", None, 1.5, True]}}
@@ -113,6 +115,10 @@ class Normalizer:
         return {name.removeprefix("langfuse."): self._value(name, value) for name, value in values.items()}
 
     def _value(self, name: str, value: JsonValue) -> JsonValue:
+        if name == "exception.stacktrace":
+            # Without the frames of the package, and without the marks below code, which differ between Pythons.
+            frames = re.split(r"\n(?=  File )", re.sub(r"\n *[\^~]+(?=\n)", "", str(value)))
+            return "\n".join(frame for frame in frames if str(PACKAGE) not in frame.partition("\n")[0])
         if name.endswith("root_observation_id"):
             return self._names[bytes.fromhex(str(value))]
         return "…" if name in OWN_TO_A_RUN else value

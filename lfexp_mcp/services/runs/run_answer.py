@@ -266,11 +266,16 @@ def _next_steps(
         steps += _score_steps(record, follower.folder.scoring())
     bare = nothing_scores(record)
     # A run that may be running on another machine is not to be resumed here.
+    has_failed = any(item.status == "failed" for item in record.items)
     if record.status != "unknown" and (
-        record.status != "completed" or undelivered or bare or len(failures) > len(of_scoring)
+        record.status != "completed" or undelivered or bare or has_failed or len(failures) > len(of_scoring)
     ):
         steps.append(_resume_step(record, run_spec, _judges_to_name(record, outdated), bare=bare))
-    if any(item.status == "failed" or item.scores or item.unscored for item in record.items):
+    if outdated:
+        newer: dict[str, JsonValue] = {"judges": [judge.reference for judge in outdated]}
+        scored: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
+        steps.append(NextStep("score_run", scored | newer, "Score all results with the latest versions."))
+    if has_failed or any(item.scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
         steps.append(NextStep("analyze_run", {**run, "show_failures": True}, why))
