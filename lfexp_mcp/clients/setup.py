@@ -63,7 +63,6 @@ def plan_setup(
     """Work out how to add our server to a client's configuration, or to bring its entry up to date.
 
     Args:
-        client: The client.
         name: Of the server, in the client.
         variables: The environment variables that the server is to have.
         machine: Where the client keeps its files.

@@ -47,8 +47,6 @@ class AnnotationQueues:
         """Ask people to look at an observation. Langfuse adds one that is there already once more.
 
         Args:
-            queue_id: The queue.
-            observation_id: The observation.
             done: Whether it counts as looked at already.
         """
         body: dict[str, JsonValue] = {

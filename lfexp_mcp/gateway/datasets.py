@@ -85,7 +85,6 @@ class Datasets:
         """Create a dataset, or change the description and metadata of the one that has the name.
 
         Args:
-            name: The dataset's name.
             description: None keeps the one that it has.
             metadata: Replaces all that it has but the holdout; None keeps it.
             holdout: To declare; None keeps the one that it has.

@@ -78,7 +78,6 @@ class Observations:
         """Read what the task of a stored result did, for its evaluators and judges.
 
         Args:
-            trace_id: The result's trace.
             task_id: Its observation, which is the task's span.
 
         Returns:

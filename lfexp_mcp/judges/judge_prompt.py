@@ -27,7 +27,6 @@ class Fence:
         """Create a fence whose nonce occurs in none of the texts.
 
         Args:
-            texts: The data.
             secret: The key of the nonce, which the same texts always get again then; None for a random one.
         """
         known = list(texts)
@@ -71,7 +70,6 @@ def judge_question(judge: ResolvedJudge, values: Mapping[str, object], secret: b
     the judge. The system message begins, and the last message ends, with what the fence means.
 
     Args:
-        judge: The judge.
         values: The values of the placeholders, see `templates.item_values`.
         secret: See `Fence.around_texts`.
     """

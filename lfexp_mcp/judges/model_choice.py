@@ -43,7 +43,6 @@ def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
 
     Args:
         prompt: Name of the prompt, for errors.
-        config: The prompt's config.
         settings: Keys and defaults.
 
     Returns:

@@ -86,7 +86,6 @@ class ModelClient:
 
         Args:
             provider: The provider of the model.
-            request: The question.
             meter: Counts all calls made, failed ones included.
 
         Raises:

@@ -83,10 +83,6 @@ def is_pairwise(judge: ResolvedJudge) -> bool:
 def pair_judge(judge: ResolvedJudge, against: str) -> ResolvedJudge:
     """Return a judge as one that compares the outputs of a run with those of another one.
 
-    Args:
-        judge: The judge.
-        against: The other run.
-
     Raises:
         JudgeError: Its prompt does not show both outputs.
     """
@@ -148,7 +144,6 @@ class PairVerdict:
         """Return the verdict as an evaluator's result.
 
         Args:
-            judge: The judge.
             against: The output of the other run.
         """
         metadata: dict[str, JsonValue] = {"outcome": self.outcome, "against": output_key(against), "fenced": True}
@@ -182,11 +177,8 @@ async def judge_pair(
     Args:
         runner: Asks it.
         judge: The judge, see `pair_judge`.
-        input: The item's.
         output: That of the scored run.
         against: That of the other run.
-        expected_output: The item's.
-        metadata: The item's.
 
     Raises:
         LfexpError: One of the two orders has no verdict; see `JudgeRunner.judge`.

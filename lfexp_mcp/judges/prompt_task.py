@@ -105,8 +105,6 @@ def variables(
     and `{{input}}` with all of it. Anything else fills `{{input}}`, `{{question}}`, or the only other variable.
 
     Args:
-        task: The prompt.
-        given: The item's input.
         params: The parameters of the run.
 
     Raises:

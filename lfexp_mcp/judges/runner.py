@@ -63,7 +63,6 @@ class JudgeRunner:
         """Create a runner.
 
         Args:
-            models: Calls the models.
             on_generation: Traces each question to a model.
             on_usage: Called once per item with what judging it used, failed calls and unreadable replies included.
             secret: Identifies the requests of a batch, so that they are the same ones in another process; None without
@@ -93,11 +92,6 @@ class JudgeRunner:
         is asked for again by a call.
 
         Args:
-            judge: The judge.
-            input: The item's.
-            output: What is judged.
-            expected_output: The item's.
-            metadata: The item's.
             result_id: Tells the output from others that say the same.
             trace: What the task did, for a judge that looks at it.
             further: Values of placeholders that not every judge has.
@@ -167,11 +161,6 @@ class JudgeRunner:
         There is none of a judge that looks at the trace, if it is not given: such a judge is asked by calls.
 
         Args:
-            judge: The judge.
-            input: The item's.
-            output: What is judged.
-            expected_output: The item's.
-            metadata: The item's.
             result_id: Tells the output from others that say the same.
             trace: What the task did, for a judge that looks at it.
         """

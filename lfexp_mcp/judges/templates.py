@@ -22,7 +22,6 @@ def fill(text: str, values: Mapping[str, object], enclose: Callable[[str], str] 
     """Replace the placeholders of a text in one pass, so that a value is never read as a template.
 
     Args:
-        text: The template.
         values: The values by name. Strings are inserted as they are, None and missing names as nothing, anything else
             as JSON.
         enclose: Wraps each value.
@@ -84,7 +83,6 @@ def unknown_placeholders(names: Sequence[str], keys: Sequence[str]) -> str:
     """Describe placeholders without a value, with similar names and what can be used instead.
 
     Args:
-        names: The placeholders.
         keys: The keys of the items' metadata.
     """
     listed = ", ".join(f"{{{{{name}}}}}" for name in names)

@@ -35,7 +35,6 @@ class Verdict:
         """Combine the votes on one item.
 
         Args:
-            judge: The judge.
             votes: Its replies, at least one.
             usage: What asking for them used.
         """

@@ -81,8 +81,6 @@ class Trace:
         The spans around task and evaluators are left out.
 
         Args:
-            trace_id: The trace.
-            task_id: The task's span.
             recorded: The observations of the trace; one that is listed twice counts once, as it ended last.
             seconds: How long the task took; as its span says if not given.
         """

@@ -131,7 +131,6 @@ def interpret_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict
     If a number lies outside a declared scale, no number of that name has a canonical value.
 
     Args:
-        record: The run.
         configured: The scales of score configs, by name.
 
     Returns:

@@ -20,7 +20,6 @@ def score_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
     """Return all warnings that a reader of a run's scores needs, beside those of its record.
 
     Args:
-        record: The run.
         interpretations: How its scores are read, see `interpret_scores`.
     """
     return [

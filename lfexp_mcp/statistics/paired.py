@@ -163,7 +163,6 @@ def conclude(result: PairedResult, min_delta: float, levels: Levels = UNADJUSTED
     Otherwise inconclusive.
 
     Args:
-        result: The difference.
         min_delta: Smallest difference of interest, above zero, in the score's units.
         levels: Those that the difference is tested at, after adjusting for other tests.
     """

@@ -141,7 +141,6 @@ def count_named(comments: Sequence[str], themes: Mapping[str, Sequence[str]]) ->
     """Count themes that the caller names, by the stems of their words and phrases.
 
     Args:
-        comments: The texts.
         themes: Terms by theme name; the name itself counts only if it is one of them.
 
     Returns:

@@ -75,7 +75,6 @@ class Provider(ABC):
         """Make one HTTP call.
 
         Args:
-            request: The question.
             refused: What its model has refused before, as `CallFailure.parameter` named it.
         """
         outcome = await self.attempt(lambda: self._create(self.body(request, refused)), request, refused)

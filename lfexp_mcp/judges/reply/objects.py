@@ -48,7 +48,6 @@ def scores_in_object(found: JsonValue, scale: Scale, score_name: str, statement:
 
     Args:
         found: The object or array.
-        scale: The judge's scale.
         score_name: Name of the score, by which the judge may call it.
         statement: Where the object is in the reply; the result has its position and standing.
     """

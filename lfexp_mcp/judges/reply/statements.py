@@ -107,7 +107,6 @@ def statements_in(text: str, scale: Scale, score_name: str, context: Context) ->
 
     Args:
         text: The reply, its objects blanked out.
-        scale: The judge's scale.
         score_name: Name of the score, by which the judge may call it.
         context: The context of the same text.
     """

@@ -115,8 +115,6 @@ def read_value(stated: JsonValue, scale: Scale, own: OwnScale | None = None) -> 
     """Read a value that is nothing but the score; None if the scale has no such value.
 
     Args:
-        stated: The value.
-        scale: The judge's scale.
         own: The scale that the reply names for it elsewhere; a scale within `stated` wins.
     """
     if isinstance(stated, str):
@@ -158,7 +156,6 @@ def leading_label(text: str, scale: Scale, *, own_only: bool = False) -> bool | 
 
     Args:
         text: What was stated.
-        scale: The judge's scale.
         own_only: Accept only the scale's own labels, spelled exactly unless a colon or dash sets them apart: without a
             word such as "Verdict" before it, "No. The answer ..." is not a verdict.
     """

@@ -25,8 +25,6 @@ def describe_distribution(
     """Describe the distribution of one score.
 
     Args:
-        summary: Of the score.
-        values: The run.
         threshold: On 0-1.
         labels: Those that people gave to drawn results, if any were drawn.
     """

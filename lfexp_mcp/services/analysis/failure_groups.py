@@ -58,7 +58,6 @@ def find_groups(
     """Group the errors and the failing results of a run.
 
     Args:
-        values: The run.
         scores: The scores that results fail by.
         commented: The failing results whose scores have their comments.
         others: Further ones, whose comments were not read.

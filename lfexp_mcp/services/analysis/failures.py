@@ -30,7 +30,6 @@ def find_failures(values: ScoredRun, scores: Sequence[str], threshold: float) ->
     """Find the results with a score below the threshold, the lowest first.
 
     Args:
-        values: The run.
         scores: The scores to check; those without a scale never fail.
         threshold: On 0-1.
     """

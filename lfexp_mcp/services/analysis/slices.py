@@ -40,7 +40,6 @@ def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
     """Compare the items of each metadata value with the rest.
 
     Args:
-        values: The run.
         scores: The scores to compare.
 
     Returns:

@@ -56,7 +56,6 @@ def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) ->
     These are those that share its name (`human-accuracy` and `accuracy`), or all judges' scores if none does.
 
     Args:
-        values: The run.
         humans: How the human scores are read, by name; those without a scale are ignored.
     """
     judges = [
@@ -101,7 +100,6 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
     ratings are evenly spaced; else by Spearman's rank correlation. In any case by Gwet's AC1 on pass/fail.
 
     Args:
-        pair: The two scores.
         rows: Differing items to list.
     """
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]

@@ -120,8 +120,6 @@ async def get_dataset(
     """Show a dataset: a page of its items, and with the first page all else: metadata keys, runs, description.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
         limit: Items per page; fewer are shown if their texts are long.
         cursor: Where the page begins.
         detail: `full` cuts texts only if a single item is too long for an answer.

@@ -28,7 +28,6 @@ async def list_judges(ws: Workspace, judge: str | None = None, limit: int = 20, 
     """List the prompts named `judge-*`, which are the project's judges, or show one judge whole.
 
     Args:
-        ws: The workspace.
         judge: Only this one, named as a run names it: `judge-tone`, `judge-tone@production`, `judge-tone:3`. It may be
             any prompt.
         limit: Judges per page.

@@ -28,8 +28,6 @@ async def complete_name(ws: Workspace, kind: NamedKind, typed: str, dataset: str
     """Complete the name of a dataset, a run or a judge, upper and lower case alike.
 
     Args:
-        ws: The workspace.
-        kind: What is named.
         typed: What has been typed of the name.
         dataset: The run's dataset; without one no run can be found.
 

@@ -30,7 +30,6 @@ def with_correction(
 
     Args:
         compared: The comparison of one score.
-        pair: The runs.
         issues: What makes the comparison unfair.
         first: The baseline's labels, by score.
         second: The run's.

@@ -38,8 +38,6 @@ def describe_metrics(
     """Sum up one run.
 
     Args:
-        record: The run.
-        summaries: Of its scores.
         usage: By item id; of its tasks' model calls.
         url: Its page in Langfuse.
     """

@@ -84,7 +84,6 @@ def verdict_of_stop(
     """Return the comparison that stopped a run, which later results do not change.
 
     Args:
-        stopping: The run's rule.
         look: The look that stopped it.
         pairs: (baseline, run) of all items that both runs have now.
         place: The run's among the candidates.

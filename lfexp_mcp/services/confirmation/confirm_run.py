@@ -57,8 +57,6 @@ async def confirm_run(
     for another run. The verdict accounts for all looks at these items that Langfuse knows of.
 
     Args:
-        ws: The workspace.
-        request: What to confirm.
         wait_seconds: How long to wait for the end.
         on_progress: Called with how many results there are.
         agreed: See `check_spending`.

@@ -38,10 +38,7 @@ async def create_dataset(
     Everything is checked before anything is stored. A file is read twice rather than held in memory.
 
     Args:
-        ws: The workspace.
-        name: The dataset's name.
         description: Its description; None leaves an existing one.
-        items: Items to store.
         items_file: A file of items to store: JSONL (an object per line) or CSV (a header line, then a row per item).
             Keys and columns are those of `NewItem`; all others go into the item's metadata. CSV cells that hold a JSON
             object or list are decoded.

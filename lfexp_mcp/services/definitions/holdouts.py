@@ -50,7 +50,6 @@ async def notes_on(
     """Say what the caller should know of a dataset's holdout.
 
     Args:
-        ws: The workspace.
         dataset: The dataset, with its items.
         asked: The holdout that the call declared, if any.
         held_out: How many items are held out.

@@ -88,9 +88,6 @@ async def store_items(
     """Store the items that were surveyed.
 
     Args:
-        ws: The workspace.
-        dataset_name: The dataset's name.
-        items: The items.
         survey: Of these.
         on_progress: Called at most once a second.
         kept: Ids of items that stay as they are.

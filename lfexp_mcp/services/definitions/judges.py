@@ -28,7 +28,6 @@ async def create_judge(
     """Create a judge, or a new version of one.
 
     Args:
-        ws: The workspace.
         name: Must begin with `judge-`, by which judges are found.
         prompt: Text, or the messages of a chat.
         config: Stored with the prompt; see `judges.discovery.resolve_judge` for the keys.

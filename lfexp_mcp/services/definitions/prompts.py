@@ -36,7 +36,6 @@ async def create_prompt(
     """Create a prompt that is a task, or a new version of one.
 
     Args:
-        ws: The workspace.
         name: Its name, which must not begin with `judge-`.
         prompt: Text, or the messages of a chat.
         config: Stored with the prompt: provider, model and parameters of the calls.

@@ -54,8 +54,6 @@ async def check_judge(
     takes its result.
 
     Args:
-        ws: The workspace.
-        request: What to check.
         wait_seconds: How long to wait for its end.
         on_progress: Called with how far it is.
         agreed: See `check_spending`.

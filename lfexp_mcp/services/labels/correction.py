@@ -57,7 +57,6 @@ def describe_corrected_delta(
 
     Args:
         labels: Of a score of both runs.
-        names: Of the runs.
         item_ids: The items that both runs have.
         half_width: As for a mean.
     """

@@ -97,9 +97,7 @@ def put_in_order(
     """Return the results of each stratum in the random order of the draw.
 
     Args:
-        results: Of the run.
         values: The judge's, by result; results without one are in the first stratum.
-        seed: Of the draw.
         split: Where the strata are divided; None for a single one.
     """
     key = bytes.fromhex(seed)

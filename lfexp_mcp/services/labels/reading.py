@@ -113,7 +113,6 @@ async def read_labels(
     """Read the labels of a run's scores.
 
     Args:
-        ws: The workspace.
         run: The run, read from Langfuse.
         scores: The scores to read labels of; None for all.
         queues: All queues, where they have been read.

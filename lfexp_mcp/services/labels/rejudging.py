@@ -79,8 +79,6 @@ async def rejudge(
     """Ask a judge about stored outputs, as a run with a single vote per item does.
 
     Args:
-        ws: The workspace.
-        judge: The judge.
         results: In the order in which it is asked about them.
         job: Counts how far it is.
         votes: How often it is asked about each.
