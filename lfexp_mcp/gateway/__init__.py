@@ -5,7 +5,7 @@ Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what 
 """
 
 from lfexp_mcp.gateway.client import Gateway, connect, host_of
-from lfexp_mcp.gateway.datasets import check_dataset_name
+from lfexp_mcp.gateway.datasets import check_dataset_name, is_path_safe
 from lfexp_mcp.gateway.experiments import confirmations_of
 from lfexp_mcp.gateway.prompts import unknown_prompt
 from lfexp_mcp.gateway.records import (
@@ -56,6 +56,7 @@ __all__ = [
     "connect",
     "find_status_score",
     "host_of",
+    "is_path_safe",
     "read_recorded_status",
     "scoring_score_id",
     "status_score",

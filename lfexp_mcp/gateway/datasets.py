@@ -213,17 +213,17 @@ class Datasets:
         page = await self._transport.get("count the dataset items", _ITEMS, NumberedPage[DatasetItemRow], query)
         return page.meta.total_items
 
-    async def owners(self, item_ids: Collection[str]) -> dict[str, str]:
-        """Return the ids of the datasets that items belong to, by item id; ids that do not exist are left out.
+    async def find_items(self, item_ids: Collection[str]) -> dict[str, DatasetItem]:
+        """Return items of any dataset by their ids, held-out ones included; ids that do not exist are left out.
 
         The items of the whole project are listed if that takes fewer requests than to ask for each by its id. The list
         leaves out archived items. Ids that hold a percent sign are never asked for one by one, since it is not known
         whether servers decode the path of an item once or twice.
         """
-        found: dict[str, str] = {}
+        found: dict[str, DatasetItem] = {}
         if await self._count() // PAGE_SIZE + 1 < len(item_ids):
             rows = await self._transport.all_pages("list all dataset items", _ITEMS, DatasetItemRow)
-            return {row.id: row.dataset_id for row in rows if row.id in item_ids}
+            return {row.id: row.item() for row in rows if row.id in item_ids}
 
         async def look_up(item_id: str) -> None:
             path = f"{_ITEMS}/{quote(item_id, safe='')}"
@@ -233,10 +233,9 @@ class Datasets:
                 if refused.status != 404:
                     raise
             else:
-                found[item_id] = row.dataset_id
+                found[item_id] = row.item()
 
-        reachable = [item_id for item_id in item_ids if "%" not in item_id and item_id not in (".", "..")]
-        await for_each(reachable, look_up, MAX_CONCURRENT_PAGES)
+        await for_each(filter(is_path_safe, item_ids), look_up, MAX_CONCURRENT_PAGES)
         return found
 
     async def upsert_item(
@@ -311,6 +310,11 @@ def check_dataset_name(name: str) -> None:
         )
     if len(_encode_twice(name)) > MAX_PATH_CHARS:
         raise UsageError(f"The dataset name {name[:40]!r}… is too long for an address. Choose a shorter name.")
+
+
+def is_path_safe(item_id: str) -> bool:
+    """Whether every server understands a path that names the item."""
+    return "%" not in item_id and item_id not in (".", "..")
 
 
 def _encode_twice(name: str) -> str:

@@ -107,5 +107,8 @@ async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspac
         await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
     few = [f"{name}-0", f"{name}-none", f"{name}-%", ".", ".."]
     many = {f"{name}-{number}" for number in range(2000)}
-    assert await workspace.gateway.datasets.owners(few) == {f"{name}-0": dataset.id}
-    assert await workspace.gateway.datasets.owners(many) == {f"{name}-0": dataset.id, f"{name}-1": dataset.id}
+    for asked, numbers in ((few, [0]), (many, [0, 1])):
+        found = await workspace.gateway.datasets.find_items(asked)
+        assert {item_id: (item.dataset_id, item.input) for item_id, item in found.items()} == {
+            f"{name}-{number}": (dataset.id, number) for number in numbers
+        }

@@ -356,7 +356,11 @@ async def test_items_are_replaced_only_when_the_user_agrees(settings: Settings, 
         assert await inputs() == ["a", "b", "c"]
         await caller.answer("create_dataset", name=dataset, items=items("x", "b"))
         assert await inputs() == ["b", "c", "x"]
-    assert [question.startswith("Replace 1 of the 3 items") for question in user.asked] == [True, True]
+        assert len(user.asked) == 2
+        odd = f"{dataset}-%41"
+        await caller.answer("create_dataset", name=dataset, items=[{"id": odd, "input": "a"}])
+        await caller.answer("create_dataset", name=dataset, items=[{"id": odd, "input": "b"}])
+    assert [question.startswith("Replace 1 item of dataset") for question in user.asked] == [True, True, True]
     async with Client(build_server(settings), mode=mode) as client:
         await Caller(client).answer("create_dataset", name=dataset, items=items("y"))
 

@@ -1,6 +1,6 @@
 """Creating datasets and adding items, one by one or from a file."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import ConfirmationError, DataFileError, UsageError, name_some
-from lfexp_mcp.gateway import Dataset, check_dataset_name
-from lfexp_mcp.model import NextStep, digest_of
+from lfexp_mcp.gateway import Dataset, check_dataset_name, is_path_safe
+from lfexp_mcp.model import DatasetItem, NextStep, digest_of
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.holdouts import declare, notes_on
 from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
@@ -68,10 +68,11 @@ async def create_dataset(
 
     asked = declare(holdout) if holdout is not None else None
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
-    await _check_ids(ws, name, survey)
     datasets = ws.gateway.datasets
-    if agreed is not None and survey.given_ids:
-        await _check_replaced(ws, name, survey, given, agreed)
+    known = await datasets.find_items(survey.given_ids) if survey.given_ids else {}
+    await _check_ids(ws, name, known)
+    if agreed is not None:
+        await _check_replaced(ws, name, survey, given, known, agreed)
     dataset = await datasets.upsert(name, description, metadata, asked)
     kept = await _held_out_ids(ws, dataset)
     changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
@@ -89,28 +90,40 @@ async def create_dataset(
 
 
 async def _check_replaced(
-    ws: Workspace, name: str, survey: ItemSurvey, given: Callable[[], Iterator[NewItem]], agreed: Collection[str]
+    ws: Workspace,
+    name: str,
+    survey: ItemSurvey,
+    given: Callable[[], Iterator[NewItem]],
+    known: Mapping[str, DatasetItem],
+    agreed: Collection[str],
 ) -> None:
     """Refuse to change items that are there, unless the user has agreed to it; held-out ones are never changed."""
     dataset = await ws.gateway.datasets.find(name)
-    shown = await ws.gateway.datasets.items(dataset) if dataset is not None else []
-    known = {item.id: (item.input, item.expected_output, item.metadata) for item in shown}
+    if dataset is None:
+        return
+    if not all(map(is_path_safe, survey.given_ids)):
+        # Not each of them was looked for by its id.
+        known = {item.id: item for item in await ws.gateway.datasets.items(dataset)}
+    holdout = dataset.holdout
+    kept = {
+        item.id: (item.input, item.expected_output, item.metadata)
+        for item in known.values()
+        if holdout is None or not holdout.holds(item.id, item.metadata)
+    }
 
     def changed() -> list[str]:
         return [
             item.id
             for position, item in enumerate(given())
-            if item.id in known
+            if item.id in kept
             and survey.last.get(item.id) == position
-            and known[item.id] != (item.input, item.expected_output, item.metadata or {})
+            and kept[item.id] != (item.input, item.expected_output, item.metadata or {})
         ]
 
     replaced = await anyio.to_thread.run_sync(changed)
-    digest = digest_of(f"{item_id}{known[item_id]!r}" for item_id in replaced)[:8]
-    question = (
-        f"Replace {len(replaced)} of the {len(known)} items of dataset {shown_name(name)}? What they hold now is lost. "
-        f"(Their state: {digest}.)"
-    )
+    digest = digest_of(f"{item_id}{kept[item_id]!r}" for item_id in replaced)[:8]
+    items = f"{len(replaced)} item{'s' if len(replaced) > 1 else ''}"
+    question = f"Replace {items} of dataset {shown_name(name)}? What is there now is lost. (Its state: {digest}.)"
     if replaced and question not in agreed:
         raise ConfirmationError("The user has to agree that items are replaced; nothing was stored.", question)
 
@@ -121,13 +134,12 @@ async def _held_out_ids(ws: Workspace, dataset: Dataset) -> set[str]:
     return {item.id for item in await ws.gateway.datasets.items(dataset, held_out=True)}
 
 
-async def _check_ids(ws: Workspace, name: str, survey: ItemSurvey) -> None:
+async def _check_ids(ws: Workspace, name: str, known: Mapping[str, DatasetItem]) -> None:
     """Refuse ids that belong to items of other datasets before anything is stored: datasets cannot be deleted."""
-    found = await ws.gateway.datasets.owners(survey.given_ids) if survey.given_ids else {}
-    if not found:
+    if not known:
         return
     own = {dataset.id for dataset in await ws.gateway.datasets.all() if dataset.name == name}
-    taken = [item_id for item_id in found if found[item_id] not in own]
+    taken = [item_id for item_id, item in known.items() if item.dataset_id not in own]
     if taken:
         raise UsageError(
             f"Items of other datasets of this project have these ids: {name_some(sorted(taken))}. Nothing was stored. "

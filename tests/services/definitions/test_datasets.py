@@ -5,12 +5,13 @@ from uuid import uuid4
 import pytest
 from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.errors import BackendError, DataFileError, JudgeError, UsageError
+from lfexp_mcp.errors import BackendError, ConfirmationError, DataFileError, JudgeError, UsageError
 from lfexp_mcp.services.definitions import NewItem, item_store
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
+from tests.faults.proxy import FaultProxy
 from tests.gateway.scripted_server import Reply, scripted_server
 from tests.gateway.test_datasets import LIKE_JSON
 from tests.worker.scene import Scene
@@ -90,9 +91,30 @@ async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(wor
     with pytest.raises(UsageError, match=rf"Items of other datasets.*{taken}.*Nothing was stored"):
         await create_dataset(workspace, f"two {taken}", items=items)
     assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
-    assert await workspace.gateway.datasets.owners([f"free {taken}"]) == {}
+    assert await workspace.gateway.datasets.find_items([f"free {taken}"]) == {}
     again = await create_dataset(workspace, f"one {taken}", items=items)
     assert (again.stored, again.total_items) == (2, 2)
+
+
+async def test_what_would_be_replaced_is_counted_without_reading_the_dataset_and_what_is_held_out_never_is(
+    settings: Settings,
+) -> None:
+    name = f"replaced {uuid4().hex}"
+
+    def items(value: str) -> list[NewItem]:
+        return [NewItem(id=f"{name} {n}", input=value, metadata={"part": "ab"[n % 2]}) for n in range(6)]
+
+    with FaultProxy(settings.langfuse_url) as proxy:
+        async with open_workspace(settings.model_copy(update={"langfuse_url": proxy.url})) as ws:
+            await create_dataset(ws, name, items=items("old"), holdout="part=b", agreed=())
+            proxy.requests.clear()
+            with pytest.raises(ConfirmationError) as refused:
+                await create_dataset(ws, name, items=items("new"), agreed=())
+            assert refused.value.question.startswith("Replace 3 items")
+            assert not any("datasetName=" in request.path for request in proxy.requests)
+            await create_dataset(ws, name, items=items("new"), agreed={refused.value.question})
+            inputs = [[item.input for item in part] for part in await ws.gateway.datasets.split_items(name)]
+            assert inputs == [["new"] * 3, ["old"] * 3]
 
 
 async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Workspace) -> None:
