@@ -59,7 +59,8 @@ async def run(
     """
     if await _may_spend(ws, request):
         variants = f", {len(request.variants)} variants" if request.variants else ""
-        what = f"Run {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
+        work = "Try two items of run" if request.dry_run else "Run"
+        what = f"{work} {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
         await check_spending(ws, agreed, "run_experiment", request, what, partial(_cost, ws, request))
     if request.variants is None:
         answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
@@ -73,8 +74,8 @@ async def run(
 
 
 async def _may_spend(ws: Workspace, request: RunRequest) -> bool:
-    """Whether a run asks judges, or a model for its task; a dry run, by which the cost is estimated, does not count."""
-    if request.dry_run or is_replay(request):
+    """Whether a run asks judges, or a model for its task."""
+    if is_replay(request):
         return False
     prompts = [request.task_prompt, *(variant.task_prompt for variant in request.variants or ())]
     if request.names_judges or any(prompts):
