@@ -4,13 +4,16 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.records import Dataset, Experiment
 from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import PAGE_SIZE, CursorPage, Query, Transport
-from lfexp_mcp.gateway.wire import ExperimentItemRow
+from lfexp_mcp.gateway.wire import ExperimentItemRow, ShownItemRow
 from lfexp_mcp.model import Confirmation, Holdout, ItemResult, Provenance, Score
+
+ItemRow = TypeVar("ItemRow", ExperimentItemRow, ShownItemRow)
 
 MAX_EMBEDDED_SCORES = 50
 """Langfuse sends at most so many scores with a result."""
@@ -115,7 +118,7 @@ class Experiments:
         self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
     ) -> RunResults:
         """Return the results of a run as `results` does, with what is known of the run by them."""
-        rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS)
+        rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow)
         description = next((row.experiment_description for row in rows if row.experiment_description), None)
         ids = {row.experiment_dataset_id for row in rows} - {None}
         datasets = [dataset] if dataset is not None else [each for each in await self._datasets.all() if each.id in ids]
@@ -133,11 +136,11 @@ class Experiments:
 
         Held-out items are among them, since a worker confirms by it that Langfuse has all that it sent.
         """
-        rows = await self._item_rows("count the results of the run", experiment_id, "core,scores")
+        rows = await self._item_rows("count the results of the run", experiment_id, "core,scores", ShownItemRow)
         more = await self._scores_left_out(rows)
         return {row.id: frozenset(score.id for score in (*row.scores, *more.get(row.id, ()))) for row in rows}
 
-    async def _scores_left_out(self, rows: Sequence[ExperimentItemRow]) -> dict[str, list[Score]]:
+    async def _scores_left_out(self, rows: Sequence[ExperimentItemRow | ShownItemRow]) -> dict[str, list[Score]]:
         """Read all scores of the results that may have more than Langfuse sends with them, by the result's id."""
         cut = {row.trace_id: row.id for row in rows if len(row.scores) >= MAX_EMBEDDED_SCORES}
         found: dict[str, list[Score]] = {}
@@ -147,9 +150,9 @@ class Experiments:
                 found.setdefault(observation_id, []).append(score)
         return found
 
-    async def _item_rows(self, what: str, experiment_id: str, fields: str) -> list[ExperimentItemRow]:
+    async def _item_rows(self, what: str, experiment_id: str, fields: str, row: type[ItemRow]) -> list[ItemRow]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
-        return await self._transport.follow(what, "/experiment-items", ExperimentItemRow, query)
+        return await self._transport.follow(what, "/experiment-items", row, query)
 
 
 def confirmations_of(experiments: Iterable[Experiment]) -> list[tuple[Experiment, Confirmation]]:

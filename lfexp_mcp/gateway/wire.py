@@ -157,6 +157,18 @@ class DatasetItemRow(_Row):
         )
 
 
+class _ShownScore(_Row):
+    id: str
+
+
+class ShownItemRow(_Row):
+    """That one result of a run is there, with which scores."""
+
+    id: str
+    trace_id: str
+    scores: tuple[_ShownScore, ...] = ()
+
+
 class ExperimentItemRow(_Row):
     """One result of a run."""
 

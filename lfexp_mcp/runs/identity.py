@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from lfexp_mcp.model import RunMaker
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 _MAKER: TypeAdapter[RunMaker] = TypeAdapter(RunMaker)
 
 
@@ -33,7 +34,7 @@ def score_id(
     parts = ["lfexp-score-v1", experiment_id, item_id, observation_id, name]
     if maker is not None:
         parts = ["lfexp-score-v2", *parts[1:], _maker_text(maker)]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+    return hashlib.sha256(_to_json(parts).encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=256)
@@ -79,4 +80,4 @@ def evaluation_id(observation_id: str, round: int) -> str:
 
 
 def _digest(*parts: str | int) -> str:
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(_to_json(parts).encode()).hexdigest()

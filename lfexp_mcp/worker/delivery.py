@@ -18,7 +18,7 @@ from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.span_batches import name_spans, split_batch
+from lfexp_mcp.runs.span_batches import count_spans, name_spans, split_batch
 
 T = TypeVar("T")
 
@@ -152,10 +152,12 @@ class Delivery:
 
     async def _send_batch(self, batch: bytes) -> None:
         """Send a batch; if it is refused, find the span that is to blame and send the others."""
-        spans = name_spans(batch)
         try:
-            await self._repeat(lambda: self._gateway.observations.send(batch), is_divisible=len(spans) > 1)
+            await self._repeat(
+                lambda: self._gateway.observations.send(batch), is_divisible=lambda: count_spans(batch) > 1
+            )
         except (RejectedError, SizeError) as refused:
+            spans = name_spans(batch)
             if len(spans) > 1:
                 for half in split_batch(batch):
                     await self._send_batch(half)
@@ -191,7 +193,7 @@ class Delivery:
         self._journal.append(*refusals)
         self.refusals += refusals
 
-    async def _repeat(self, send: Callable[[], Awaitable[T]], *, is_divisible: bool = False) -> T:
+    async def _repeat(self, send: Callable[[], Awaitable[T]], *, is_divisible: Callable[[], bool] = lambda: False) -> T:
         """Repeat a request until the server has answered it.
 
         Raises:
@@ -206,7 +208,7 @@ class Delivery:
             except RejectedError:
                 raise
             except SizeError as error:
-                if is_divisible:
+                if is_divisible():
                     raise
                 self.last_error = str(error)
             except BackendError as error:

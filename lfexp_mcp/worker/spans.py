@@ -25,6 +25,8 @@ from lfexp_mcp.worker.own_spans import Attributes
 ROOT_SPAN = "experiment-item-run"
 TASK_SPAN = "experiment-item-task"
 NAMES = LangfuseOtelSpanAttributes
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_to_compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 ROOT_OBSERVATION = NAMES.EXPERIMENT_ITEM_ROOT_OBSERVATION_ID
 
 
@@ -50,7 +52,7 @@ class ItemSpans:
                     NAMES.EXPERIMENT_ID: experiment.id,
                     NAMES.EXPERIMENT_NAME: experiment.name,
                     NAMES.EXPERIMENT_DATASET_ID: run_spec.dataset_id,
-                    NAMES.EXPERIMENT_METADATA: json.dumps(of_experiment, ensure_ascii=False),
+                    NAMES.EXPERIMENT_METADATA: _to_json(of_experiment),
                 }
             )
             for experiment, of_experiment in zip(run_spec.experiments, metadata, strict=True)
@@ -74,7 +76,7 @@ class ItemSpans:
         """Return the attributes of all spans of an item, those of the user's code included."""
         attributes = {NAMES.EXPERIMENT_ITEM_ID: item.id, ROOT_OBSERVATION: observation_id}
         if item.metadata:
-            attributes[NAMES.EXPERIMENT_ITEM_METADATA] = json.dumps(item.metadata, ensure_ascii=False)
+            attributes[NAMES.EXPERIMENT_ITEM_METADATA] = _to_json(item.metadata)
         return self._run[repeat], Attributes(attributes)
 
     def of_evaluation(self, item: DatasetItem, repeat: int, observation_id: str) -> tuple[Attributes, ...]:
@@ -141,7 +143,7 @@ def failure_attributes(output: JsonValue, message: str) -> dict[str, str]:
 def metadata_attributes(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
     """Return metadata as the SDK writes it: one attribute per key, each value as JSON, without None."""
     return {
-        f"{NAMES.OBSERVATION_METADATA}.{key}": json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        f"{NAMES.OBSERVATION_METADATA}.{key}": _to_compact_json(value)
         for key, value in metadata.items()
         if value is not None
     }
@@ -149,7 +151,7 @@ def metadata_attributes(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
 
 def attribute_text(value: JsonValue) -> str:
     """Return a value as the SDK writes inputs and outputs: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _to_json(value)
 
 
 def span_context(trace_id: str, span_id: str) -> SpanContext:
