@@ -5,9 +5,10 @@ What is held out (`lfexp_mcp.model.Holdout`) is left out of all reads, unless `h
 
 import json
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -19,6 +20,8 @@ from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, Numbere
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import HOLDOUT_KEY, DatasetItem, Holdout, NextStep
+
+T = TypeVar("T")
 
 MAX_PATH_CHARS = 6000
 """Of a name encoded for a path: servers and proxies refuse addresses of 8 KB."""
@@ -213,17 +216,25 @@ class Datasets:
         page = await self._transport.get("count the dataset items", _ITEMS, NumberedPage[DatasetItemRow], query)
         return page.meta.total_items
 
-    async def find_items(self, item_ids: Collection[str]) -> dict[str, DatasetItem]:
-        """Return items of any dataset by their ids, held-out ones included; ids that do not exist are left out.
+    async def find_items(self, item_ids: Collection[str], read: Callable[[DatasetItem], T]) -> dict[str, T]:
+        """Return what is to be known of items of any dataset, by their ids; ids that do not exist are left out.
+
+        Args:
+            item_ids: Of held-out items too.
+            read: Takes of an item what to return; what is left of 100,000 items should be small.
 
         The items of the whole project are listed if that takes fewer requests than to ask for each by its id. The list
         leaves out archived items. Ids that hold a percent sign are never asked for one by one, since it is not known
         whether servers decode the path of an item once or twice.
         """
-        found: dict[str, DatasetItem] = {}
+        found: dict[str, T] = {}
+
+        def take(rows: list[DatasetItemRow]) -> None:
+            found.update((row.id, read(row.item())) for row in rows if row.id in item_ids)
+
         if await self._count() // PAGE_SIZE + 1 < len(item_ids):
-            rows = await self._transport.all_pages("list all dataset items", _ITEMS, DatasetItemRow)
-            return {row.id: row.item() for row in rows if row.id in item_ids}
+            await self._transport.take_pages("list all dataset items", _ITEMS, DatasetItemRow, take)
+            return found
 
         async def look_up(item_id: str) -> None:
             path = f"{_ITEMS}/{quote(item_id, safe='')}"
@@ -233,7 +244,7 @@ class Datasets:
                 if refused.status != 404:
                     raise
             else:
-                found[item_id] = row.item()
+                take([row])
 
         await for_each(filter(is_path_safe, item_ids), look_up, MAX_CONCURRENT_PAGES)
         return found

@@ -108,7 +108,7 @@ async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspac
     few = [f"{name}-0", f"{name}-none", f"{name}-%", ".", ".."]
     many = {f"{name}-{number}" for number in range(2000)}
     for asked, numbers in ((few, [0]), (many, [0, 1])):
-        found = await workspace.gateway.datasets.find_items(asked)
+        found = await workspace.gateway.datasets.find_items(asked, lambda item: item)
         assert {item_id: (item.dataset_id, item.input) for item_id, item in found.items()} == {
             f"{name}-{number}": (dataset.id, number) for number in numbers
         }

@@ -1,6 +1,7 @@
 """Creating datasets and adding items, one by one or from a file."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from lfexp_mcp.gateway import Dataset, check_dataset_name, is_path_safe
 from lfexp_mcp.model import DatasetItem, NextStep, digest_of
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.holdouts import declare, notes_on
-from lfexp_mcp.services.definitions.item_store import ItemSurvey, OnStored, store_items, survey_items
+from lfexp_mcp.services.definitions.item_store import (
+    ItemSurvey,
+    OnStored,
+    content_digest,
+    store_items,
+    survey_items,
+)
 from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
 from lfexp_mcp.services.next_steps import add_items_step
 from lfexp_mcp.services.spending import shown_name
@@ -69,10 +76,10 @@ async def create_dataset(
     asked = declare(holdout) if holdout is not None else None
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     datasets = ws.gateway.datasets
-    known = await datasets.find_items(survey.given_ids) if survey.given_ids else {}
+    known = await _find_known(ws, name, survey)
     await _check_ids(ws, name, known)
     if agreed is not None:
-        await _check_replaced(ws, name, survey, given, known, agreed)
+        await _check_replaced(name, survey, given, known, agreed)
     dataset = await datasets.upsert(name, description, metadata, asked)
     kept = await _held_out_ids(ws, dataset)
     changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
@@ -89,39 +96,56 @@ async def create_dataset(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of an item that is there."""
+
+    dataset_id: str | None
+    content: bytes
+    """Its digest."""
+    is_held_out: bool
+
+
+async def _find_known(ws: Workspace, name: str, survey: ItemSurvey) -> dict[str, _Known]:
+    """Look for the items of the ids that were given, in whatever dataset they are."""
+    if not survey.given_ids:
+        return {}
+    dataset = await ws.gateway.datasets.find(name)
+    holdout = dataset.holdout if dataset is not None else None
+
+    def read(item: DatasetItem) -> _Known:
+        is_held_out = holdout is not None and holdout.holds(item.id, item.metadata)
+        return _Known(item.dataset_id, content_digest(item), is_held_out)
+
+    known = await ws.gateway.datasets.find_items(survey.given_ids, read)
+    if dataset is not None and not all(map(is_path_safe, survey.given_ids)):
+        # Not each of them was looked for by its id.
+        known |= {item.id: read(item) for item in await ws.gateway.datasets.items(dataset)}
+    return known
+
+
 async def _check_replaced(
-    ws: Workspace,
     name: str,
     survey: ItemSurvey,
     given: Callable[[], Iterator[NewItem]],
-    known: Mapping[str, DatasetItem],
+    known: Mapping[str, _Known],
     agreed: Collection[str],
 ) -> None:
     """Refuse to change items that are there, unless the user has agreed to it; held-out ones are never changed."""
-    dataset = await ws.gateway.datasets.find(name)
-    if dataset is None:
-        return
-    if not all(map(is_path_safe, survey.given_ids)):
-        # Not each of them was looked for by its id.
-        known = {item.id: item for item in await ws.gateway.datasets.items(dataset)}
-    holdout = dataset.holdout
-    kept = {
-        item.id: (item.input, item.expected_output, item.metadata)
-        for item in known.values()
-        if holdout is None or not holdout.holds(item.id, item.metadata)
-    }
 
     def changed() -> list[str]:
         return [
             item.id
-            for position, item in enumerate(given())
-            if item.id in kept
+            for position, item in enumerate(given() if known else ())
+            if item.id is not None
+            and item.id in known
             and survey.last.get(item.id) == position
-            and kept[item.id] != (item.input, item.expected_output, item.metadata or {})
+            and not known[item.id].is_held_out
+            and known[item.id].content != content_digest(item)
         ]
 
     replaced = await anyio.to_thread.run_sync(changed)
-    digest = digest_of(f"{item_id}{kept[item_id]!r}" for item_id in replaced)[:8]
+    digest = digest_of(f"{item_id}{known[item_id].content.hex()}" for item_id in replaced)[:8]
     items = f"{len(replaced)} item{'s' if len(replaced) > 1 else ''}"
     question = f"Replace {items} of dataset {shown_name(name)}? What is there now is lost. (Its state: {digest}.)"
     if replaced and question not in agreed:
@@ -134,7 +158,7 @@ async def _held_out_ids(ws: Workspace, dataset: Dataset) -> set[str]:
     return {item.id for item in await ws.gateway.datasets.items(dataset, held_out=True)}
 
 
-async def _check_ids(ws: Workspace, name: str, known: Mapping[str, DatasetItem]) -> None:
+async def _check_ids(ws: Workspace, name: str, known: Mapping[str, _Known]) -> None:
     """Refuse ids that belong to items of other datasets before anything is stored: datasets cannot be deleted."""
     if not known:
         return

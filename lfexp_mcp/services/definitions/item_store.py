@@ -6,14 +6,18 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from lfexp_mcp.errors import BackendError, UsageError
 from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.definitions.new_items import CollectedItem, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_CONCURRENT_REQUESTS = 8
 """Langfuse takes one item per request."""
 REPORT_INTERVAL_S = 1.0
+CHANGED_FILE = "The file of items was changed while it was read."
 
 OnStored = Callable[[int, int], Awaitable[None]]
 """Called with the number of items stored so far, and the total."""
@@ -67,6 +71,25 @@ def derived_id(dataset_name: str, item: NewItem) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
+def content_digest(item: NewItem | DatasetItem) -> bytes:
+    """Digest what an item holds; numbers count as equal where JSON has one notation for them."""
+    content = [_plain(item.input), _plain(item.expected_output), _plain(item.metadata or {})]
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    """Write whole numbers without a fraction, as JavaScript does."""
+    match value:
+        case float():
+            return int(value) if value.is_integer() else value
+        case list():
+            return [_plain(each) for each in value]
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case _:
+            return value
+
+
 def collected_id(dataset_name: str, *origin: str) -> str:
     """Return the id of an item collected into a dataset, for which its origin's own cannot be used again.
 
@@ -104,10 +127,16 @@ async def store_items(
     reported = time.monotonic()
 
     def to_store() -> Iterator[tuple[str, NewItem]]:
+        found = 0
         for position, item in enumerate(items):
             id_ = item_id(dataset_name, item)
-            if survey.last.get(id_) == position:
+            if id_ not in survey.last:
+                raise UsageError(CHANGED_FILE)
+            if survey.last[id_] == position:
+                found += 1
                 yield id_, item
+        if found < survey.distinct:
+            raise UsageError(CHANGED_FILE)
 
     async def store(pair: tuple[str, NewItem]) -> None:
         nonlocal stored, reported

@@ -91,7 +91,7 @@ async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(wor
     with pytest.raises(UsageError, match=rf"Items of other datasets.*{taken}.*Nothing was stored"):
         await create_dataset(workspace, f"two {taken}", items=items)
     assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
-    assert await workspace.gateway.datasets.find_items([f"free {taken}"]) == {}
+    assert await workspace.gateway.datasets.find_items([f"free {taken}"], str) == {}
     again = await create_dataset(workspace, f"one {taken}", items=items)
     assert (again.stored, again.total_items) == (2, 2)
 
@@ -135,6 +135,32 @@ async def test_progress_is_told_while_items_are_stored(workspace: Workspace, mon
     name = f"progress {uuid4().hex}"
     await create_dataset(workspace, name, items=[NewItem(input=number) for number in range(40)], on_progress=tell)
     assert told == [(stored, 40) for stored in range(1, 41)]
+
+
+@pytest.mark.parametrize("inputs", [[], [1, 2], [1, 2, 4], [1, 2, 3, 4]])
+async def test_items_that_are_others_than_those_checked_are_said_to_be(workspace: Workspace, inputs: list[int]) -> None:
+    name = f"file {uuid4().hex}"
+    await create_dataset(workspace, name)
+    survey = item_store.survey_items(name, lambda: [NewItem(input=number) for number in (1, 2, 3)])
+    with pytest.raises(UsageError, match="changed while it was read"):
+        await item_store.store_items(workspace, name, [NewItem(input=number) for number in inputs], survey)
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "is_same"),
+    [
+        (1, 1.0, True),
+        ({"a": [1, 2.5], "b": 1}, {"b": 1, "a": [1, 2.5]}, True),
+        (1, True, False),
+        (0, None, False),
+        ("1", 1, False),
+        ([1, 2], [2, 1], False),
+        ("é", "e\u0301", False),
+    ],
+)
+def test_what_an_item_holds_is_compared_as_json_has_it(there: JsonValue, given: JsonValue, is_same: bool) -> None:
+    one, other = (item_store.content_digest(NewItem(input="q", metadata={"x": each})) for each in (there, given))
+    assert (one == other) is is_same
 
 
 async def test_an_item_that_comes_back_changed_is_named(workspace: Workspace) -> None:
