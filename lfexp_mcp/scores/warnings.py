@@ -133,7 +133,7 @@ def nothing_scores(record: RunRecord) -> bool:
 def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
     """Warn about missing scores, and about zeros that mean nothing."""
     if nothing_scores(record):
-        return [NOTHING_SCORES + SCORED_BY_RESUME]
+        return [NOTHING_SCORES if record.status == "running" else NOTHING_SCORES + SCORED_BY_RESUME]
     return [*_failure_warnings(record), *_zero_warnings(record, interpretations)]
 
 

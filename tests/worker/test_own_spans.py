@@ -1,15 +1,19 @@
 """The worker's own spans beside the SDK's."""
 
 import copy
+import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import SpanLimits, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from lfexp_mcp.worker.own_spans import Attributes, OwnSpan, SpanSource
 from lfexp_mcp.worker.spans import sdk_scope, span_context
@@ -146,6 +150,67 @@ def test_threads_that_change_a_span_at_once_lose_nothing(source: SpanSource, exp
 def test_what_a_span_does_not_have_it_still_does_not_have(source: SpanSource) -> None:
     assert not hasattr(start(source), "nothing")
     assert not hasattr(object.__new__(OwnSpan), "name")
+
+
+class _Silent:
+    __slots__ = ()
+
+
+def end_and_go_on(span: trace.Span) -> None:
+    span.end()
+    span.set_attribute("late", 1)
+    span.add_event("late")
+    span.update_name("late")
+    span.end()
+
+
+def add_links(span: trace.Span) -> None:
+    for number in range(2):
+        span.add_link(SpanContext(number, number, is_remote=False))
+
+
+ODD_VALUES: dict[Any, Any] = {
+    "none": None, "bytes": b"\xff", "mixed": [1, "a", None], "set": {1}, "nested": {"a": [{}]}, "nan": math.nan,
+    "large": 2**63, "enum": StatusCode.ERROR, "silent": _Silent(), "bool": True, "": "no name", 5: "no text",
+    "surrogate": "\ud800", "nul": "a\0\ufffe",
+}  # fmt: skip
+OPERATIONS: dict[str, Callable[[trace.Span], object]] = {
+    "odd values": lambda span: span.set_attributes(ODD_VALUES),
+    "many attributes": lambda span: [span.set_attribute(f"a{number}", number) for number in range(30)],
+    "many events": lambda span: [span.add_event(f"e{number}", {"n": number}) for number in range(200)],
+    "ours again": lambda span: span.set_attributes({"first": "theirs", "langfuse.observation.output": "theirs"}),
+    "links": add_links,
+    "ok stays": lambda span: [span.set_status(code) for code in (StatusCode.OK, StatusCode.ERROR)],
+    "error stays": lambda span: [span.set_status(code) for code in (StatusCode.ERROR, StatusCode.UNSET)],
+    "both descriptions": lambda span: span.set_status(Status(StatusCode.ERROR, "mine"), "no place for it"),
+    "exception": lambda span: span.record_exception(KeyError("gone"), {"more": 1}, escaped=True),
+    "renamed": lambda span: span.update_name("another"),
+    "ended": end_and_go_on,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_what_the_users_code_does_to_it_ends_as_on_a_span_of_the_sdk(
+    source: SpanSource, exporter: InMemorySpanExporter, operation: Callable[[trace.Span], object]
+) -> None:
+    theirs, ours = source.tracer.start_span("a span", attributes={"first": "1"}), start(source)
+    for span in (theirs, ours):
+        operation(span)
+    theirs.set_attribute("later", "2")
+    theirs.end()
+    ours.add(Attributes({"later": "2"}))
+    ours.finish()
+    one, other = exporter.get_finished_spans()
+    for compared in ("name", "kind", "events", "links", "status", "dropped_attributes", "dropped_events"):
+        expected, found = getattr(one, compared), getattr(other, compared)
+        if compared == "events":
+            expected, found = ([(each.name, dict(each.attributes or {})) for each in of] for of in (expected, found))
+        if compared == "links":
+            expected, found = len(expected), len(found)
+        if compared == "status":
+            expected, found = ((each.status_code, each.description) for each in (expected, found))
+        assert found == expected, compared
+    assert str(dict(other.attributes or {})) == str(dict(one.attributes or {}))
 
 
 def test_it_is_copied_and_left_as_a_span_of_the_sdk_is(source: SpanSource, exporter: InMemorySpanExporter) -> None:
