@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Folder of the embedded store and of the runs on disk, private to the user."""
     python: Annotated[Path, AfterValidator(_interpreter)] | None = None
     """Interpreter that runs task scripts, as a path or a command; by default the one that runs lfexp-mcp."""
+    ray_address: str | None = None
+    """Ray cluster of runs with engine `ray` that name none; over HTTP the only one."""
     keep_runs: int = Field(default=200, ge=1)
     """How many finished runs keep their folder on disk; the oldest are deleted first."""
 

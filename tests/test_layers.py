@@ -167,6 +167,7 @@ HEAVY = {
     "openai",
     "opentelemetry",
     "rapidfuzz",
+    "ray",
     "regex",
     "rich",
     "scipy",

@@ -2,6 +2,7 @@
 
 from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.confirmation import Confirmation, changed_code, digest_of_code, module_versions
+from lfexp_mcp.model.engine import EngineName, EngineOptions
 from lfexp_mcp.model.holdout import HOLDOUT_KEY, Holdout
 from lfexp_mcp.model.interval import Estimate, Interval
 from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
@@ -37,6 +38,7 @@ from lfexp_mcp.model.provenance import (
     FAMILY_KEY,
     PROVENANCE_KEY,
     SOURCE_KEY,
+    EngineUse,
     EvaluatorInfo,
     GitState,
     LegacyScale,
@@ -102,6 +104,9 @@ __all__ = [
     "DatasetItem",
     "DatasetPart",
     "EndStatus",
+    "EngineName",
+    "EngineOptions",
+    "EngineUse",
     "Estimate",
     "Evaluation",
     "EvaluatorChoice",

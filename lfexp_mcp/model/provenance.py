@@ -173,6 +173,16 @@ class ReplayedFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineUse:
+    """Where a run's scripts were called, if not in its worker's process."""
+
+    name: str
+    version: str | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    """What each item took; empty where items shared processes."""
+
+
+@dataclass(frozen=True, slots=True)
 class GitState:
     """The work tree that the task's script lies in."""
 
@@ -274,6 +284,8 @@ class Provenance:
     """None for runs of version 0.1."""
     repeats: Annotated[Repeats | None, _Lenient] = None
     sweep: Annotated[Sweep | None, _Lenient] = None
+    engine: Annotated[EngineUse | None, _Lenient] = None
+    """None for a run whose scripts were called by its worker."""
     replayed: Annotated[ReplayedFrom | None, _Lenient] = None
     """Set for a run whose models were answered from a recording: it measured code, and neither models nor times."""
     scales: Annotated[dict[str, LegacyScale] | None, BeforeValidator(_known_scales)] = None

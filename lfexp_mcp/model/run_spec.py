@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lfexp_mcp.model.confirmation import Confirmation
+from lfexp_mcp.model.engine import EngineName, EngineOptions
 from lfexp_mcp.model.holdout import Holdout
 from lfexp_mcp.model.item_choice import DatasetPart
 from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
@@ -153,6 +154,9 @@ class RunSpec(BaseModel):
     working_folder: Path
     """Where the task runs: the folder that its caller works in."""
     limits: Limits = Field(default_factory=Limits)
+    engine: EngineName = "local"
+    """Where the scripts' functions are called."""
+    engine_options: EngineOptions = Field(default_factory=EngineOptions)
     stopping: StoppingRule | None = None
     """None for a run that does not stop early."""
     batch: bool = False

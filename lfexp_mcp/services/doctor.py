@@ -19,6 +19,9 @@ from lfexp_mcp.settings import Settings
 
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
+MAX_NODES = 20
+"""Of a Ray cluster, listed by name."""
+MAX_ERROR_CHARS = 400
 MIN_FREE_BYTES = 10_000_000
 """Below this a run cannot be expected to work; below `LOW_FREE_BYTES` the user is warned."""
 LOW_FREE_BYTES = 200_000_000
@@ -37,6 +40,8 @@ async def diagnose(settings: Settings) -> Diagnosis:
         checks += await _server(settings)
     checks += [await _provider(settings, name) for name in PROVIDER_TITLES]
     checks.append(await anyio.to_thread.run_sync(_interpreter, settings))
+    if settings.ray_address is not None:
+        checks.append(await anyio.to_thread.run_sync(_ray, settings))
     return Diagnosis(healthy=all(check.status != "broken" for check in checks), checks=checks)
 
 
@@ -119,17 +124,11 @@ async def _provider(settings: Settings, name: ProviderName) -> Check:
 
 
 def _interpreter(settings: Settings) -> Check:
-    python = settings.python or Path(sys.executable)
+    python = _python(settings)
     check = Check(name="interpreter of scripts", status="broken", found="")
     check.advice = "Install lfexp-mcp there, or set LFEXP_PYTHON to an interpreter that has it."
     try:
-        ran = subprocess.run(  # noqa: S603
-            [python, "-c", "import lfexp_mcp; print(lfexp_mcp.__version__)"],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=INTERPRETER_TIMEOUT_S,
-            check=False,
-        )
+        ran = _run(python, "-c", "import lfexp_mcp; print(lfexp_mcp.__version__)")
     except (OSError, subprocess.TimeoutExpired) as error:
         check.found = f"{python} does not run: {error}"
         return check
@@ -143,3 +142,31 @@ def _interpreter(settings: Settings) -> Check:
         check.status, check.advice = "ok", None
         check.found = f"{python} has lfexp-mcp {version}"
     return check
+
+
+def _ray(settings: Settings) -> Check:
+    """Check the cluster of the settings, as a worker sees it."""
+    check = Check(name="Ray cluster", status="broken", found=f"{settings.ray_address}: ")
+    check.advice = "Start it, and have nodes with the Python, Ray and lfexp-mcp of here; or unset LFEXP_RAY_ADDRESS."
+    try:
+        ran = _run(_python(settings), "-m", "lfexp_mcp.worker.on_ray.check", str(settings.ray_address))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        check.found += f"it cannot be checked: {error}"
+        return check
+    lines = ran.stdout.splitlines()[:MAX_NODES]
+    if ran.returncode == 0:
+        check.status, check.advice = "ok", None
+    elif "No module named 'ray'" in ran.stderr:
+        lines, check.advice = ["Ray is not installed"], "pip install 'lfexp-mcp[ray]' for the interpreter of scripts."
+    check.found += "; ".join(lines) or ran.stderr.strip()[-MAX_ERROR_CHARS:]
+    return check
+
+
+def _python(settings: Settings) -> Path:
+    return settings.python or Path(sys.executable)
+
+
+def _run(python: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603
+        [python, *arguments], capture_output=True, encoding="utf-8", timeout=INTERPRETER_TIMEOUT_S, check=False
+    )

@@ -2,20 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import EvaluatorChoice, Limits, NextStep, ProviderName, Sweep, check_params
+from lfexp_mcp.model import (
+    EngineName,
+    EngineOptions,
+    EvaluatorChoice,
+    Limits,
+    NextStep,
+    ProviderName,
+    Sweep,
+    check_params,
+)
 from lfexp_mcp.services.item_choice import ItemsArgument
 from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
 from lfexp_mcp.services.trace_filter import TracesArgument
-from lfexp_mcp.services.variants import Variants
+from lfexp_mcp.services.variants import Variants, from_json
 
 DEFAULT_SAMPLE_SIZE = 10
 MAX_SAMPLE_SIZE = 1000
 
-ScriptPath = Annotated[
-    FilePath | None, Field(description="Path of a .py file, absolute or relative to the working directory.")
+ScriptPath = Annotated[FilePath | None, Field(description="Path of a .py file.")]
+
+
+EngineArgument = Annotated[
+    EngineOptions | None,
+    BeforeValidator(from_json),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
 
 
@@ -225,6 +239,8 @@ class RunRequest(ScoringRequest):
     )
     model: str | None = Field(default=None, description="Model for task_prompt.")
     provider: ProviderName | None = Field(default=None, description="Provider of that model.")
+    engine: EngineName | None = Field(default=None, description="`ray`: scripts run on a cluster.")
+    engine_options: EngineArgument = Field(default=None, description="`address`, per item `num_cpus`, `num_gpus`, ...")
 
     def step(self, why: str, **changes: object) -> NextStep:
         """Propose this very call, with some arguments changed."""
@@ -255,6 +271,8 @@ class RunRequest(ScoringRequest):
     def _is_complete(self) -> "RunRequest":
         if self.task_script is not None and self.task_prompt is not None:
             raise ValueError("pass either task_script (a Python file with a `task` function) or task_prompt, not both")
+        if self.engine_options is not None and self.engine != "ray":
+            raise ValueError("engine_options are those of engine `ray`: pass engine too")
         if self.variants is not None:
             return self._checked_sweep(len(self.variants))
         if not self.names_task and not self.resume:
@@ -263,6 +281,8 @@ class RunRequest(ScoringRequest):
             raise ValueError("pass the dataset to run over, or source_type `live`")
         if self.task_script is not None and (self.model or self.provider):
             raise ValueError("model and provider apply to a task_prompt; a task_script calls its model itself")
+        if self.engine == "ray" and self.task_prompt is not None:
+            raise ValueError("engine `ray` runs a task_script; a task_prompt's model is called from here: omit engine")
         if self.source_type == "dataset" and self.sample_size != DEFAULT_SAMPLE_SIZE:
             raise ValueError("sample_size needs source_type `live`; choose a part of a dataset by `items`")
         if self.source_type == "dataset" and self.traces is not None:

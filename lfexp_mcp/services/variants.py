@@ -25,14 +25,18 @@ class Variant(BaseModel):
     provider: ProviderName | None = None
 
 
-def _parse(given: object) -> object:
-    """Read the list from JSON text, as the shell and some clients give it."""
+def from_json(given: object) -> object:
+    """Read a list or object from JSON text, as the shell and some clients give it.
+
+    Raises:
+        ValueError: The text is not JSON.
+    """
     if not isinstance(given, str):
         return given
     try:
         parsed: object = json.loads(given)
     except ValueError:
-        raise ValueError('pass a JSON list such as [{"name": "short", "params": {"k": 3}}]') from None
+        raise ValueError('pass JSON such as [{"name": "short", "params": {"k": 3}}] or {"num_cpus": 2}') from None
     return parsed
 
 
@@ -52,7 +56,7 @@ def _check_names(variants: list[Variant] | None) -> list[Variant] | None:
 
 Variants = Annotated[
     list[Variant] | None,
-    BeforeValidator(_parse),
+    BeforeValidator(from_json),
     AfterValidator(_check_names),
     WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "object"}}, {"type": "null"}]}),
 ]

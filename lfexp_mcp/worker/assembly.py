@@ -13,12 +13,13 @@ from lfexp_mcp.scripts import Task
 from lfexp_mcp.worker.batches import batch_secret
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.early_stopping import EarlyStopping
-from lfexp_mcp.worker.engine import LocalEngine
+from lfexp_mcp.worker.engine import Engine, LocalEngine
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, PairEvaluator, ScriptItemEvaluator
 from lfexp_mcp.worker.loading import LoadedRun
 from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
+from lfexp_mcp.worker.provenance import digests
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
@@ -46,6 +47,10 @@ def assemble(
 ) -> Execution:
     """Return what executes a run's items."""
     run_spec, limits = run.run_spec, run.run_spec.limits
+
+    def warn(text: str) -> None:
+        recorder.note(Warned(text=text))
+
     loop = UserLoop()
     calls = max(len(run.evaluators), 1) * limits.max_concurrency
     user_code = UserCode(min(calls, MAX_THREADS), loop)
@@ -55,15 +60,28 @@ def assemble(
         call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
     else:
         task = run.task
-    engine = LocalEngine(run_spec, task, UserCode(limits.max_concurrency, loop), user_code)
+    local = LocalEngine(run_spec, task, UserCode(limits.max_concurrency, loop), user_code)
+    looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
+    tracer.keeps_spans = any(looking)
+    engine: Engine = local
+    if run.cluster is not None:
+        # Only runs on a cluster import Ray.
+        from lfexp_mcp.worker.on_ray.engine import open_engine
+
+        engine = open_engine(
+            run.cluster,
+            local,
+            digests(),
+            warn,
+            evaluates=any(each.built_in is None for each, _ in run.evaluators),
+            keeps_spans=tracer.keeps_spans,
+        )
     if task is not None:
         call = engine.run_task
     recorded = run.models.nonce_key if run.models is not None else None
     secret = batch_secret(run.folder) if run_spec.batch else recorded
     runner = JudgeRunner(models, trace_judges(tracer.client, prices), ledger.add_judge, secret)
     traces = TaskTraces(gateway, recorder, limits.visibility_delay, measured=not run_spec.is_replay)
-    looking = (*(judge.takes_trace for judge in run_spec.judges), *(each.takes_trace for each, _ in run.evaluators))
-    tracer.keeps_spans = any(looking)
     evaluators: list[ItemEvaluator] = [
         *(_judge_evaluator(judge, runner, stop, traces, run) for judge in run_spec.judges),
         *(
@@ -84,9 +102,8 @@ def assemble(
         run_evaluation=run_evaluation,
         recorder=recorder,
         stop=stop,
-        policy=ErrorPolicy(
-            limits.fail_on_error, run_spec.total_items, stop, lambda text: recorder.note(Warned(text=text))
-        ),
+        policy=ErrorPolicy(limits.fail_on_error, run_spec.total_items, stop, warn),
+        engine=engine,
         early=EarlyStopping(run, recorder, stop),
         shared=SharedPlaces(run.folder, together, limits.max_concurrency) if together else None,
     )

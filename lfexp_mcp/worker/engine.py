@@ -41,6 +41,10 @@ class Engine(Protocol):
         """Call an evaluator on a result."""
         ...
 
+    async def finish(self) -> None:
+        """Take what the calls have left behind, before the run ends."""
+        ...
+
 
 class LocalEngine:
     """Calls the user's code in this process.
@@ -89,3 +93,6 @@ class LocalEngine:
         )
         read = partial(read_evaluations, evaluator.name)
         return await self._for_evaluators.call(call, read, is_async=evaluator.is_async, timeout=self._timeout)
+
+    async def finish(self) -> None:
+        """See `Engine.finish`: there is nothing elsewhere."""

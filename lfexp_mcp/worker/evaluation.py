@@ -268,7 +268,7 @@ class RunEvaluation:
         if self._evaluators:
             self._results[result.ended.repeat, result.item.id] = ScriptItemResult(
                 item=script_item(result.item, self._run_spec),
-                output=result.output,
+                output=result.output_here,
                 evaluations=[_evaluation(score) for score in self._current(scored.scores).values()],
                 trace_id=result.ended.trace_id,
             )

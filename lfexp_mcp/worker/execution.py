@@ -11,6 +11,7 @@ from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Limits
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.worker.early_stopping import EarlyStopping
+from lfexp_mcp.worker.engine import Engine
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.pending import PendingItem
@@ -39,6 +40,7 @@ class Execution:
     stop: Stop
     policy: ErrorPolicy
     early: EarlyStopping
+    engine: Engine
     shared: SharedPlaces | None = None
     """Set for a run that shares `max_concurrency` with others."""
 
@@ -68,6 +70,7 @@ class Execution:
                     self.folder.mark_executed()
                 if self.stop.status is None:
                     await self.run_evaluation.run()
+                await self.engine.finish()
             keepers.cancel_scope.cancel()
 
     async def _run_next(self, items: Iterator[PendingItem]) -> None:

@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lfexp_mcp.environment import set_variables
-from lfexp_mcp.errors import ScriptError
+from lfexp_mcp.errors import ScriptError, UsageError
 from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.model import (
     BuiltInMaker,
@@ -39,6 +40,7 @@ from lfexp_mcp.worker.provenance import collect_provenance, git_state
 
 if TYPE_CHECKING:
     from lfexp_mcp.worker.loopback_models import LoopbackModels
+    from lfexp_mcp.worker.on_ray.cluster import RayCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class LoadedRun:
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
+    cluster: "RayCluster | None" = None
+    """Where the user's code is called, if not in this process."""
     models: "LoopbackModels | None" = None
     """Stands before the models of a run that is recorded or replayed."""
 
@@ -99,6 +103,7 @@ def load_run(
 
         models = open_loopback_models(settings, run_spec, run_spec.recording)
         set_variables(models.variables)
+    cluster = None if scores_only else _connect(run_spec)
     task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)
     if run_spec.confirmation is not None:
@@ -150,7 +155,26 @@ def load_run(
         outbox=outbox,
         log=log,
         models=models,
+        cluster=cluster,
     )
+
+
+def _connect(run_spec: RunSpec) -> "RayCluster | None":
+    """Connect to the cluster of a run that has one.
+
+    Raises:
+        LfexpError: The cluster cannot be used.
+    """
+    if run_spec.engine == "local":
+        return None
+    if find_spec("ray") is None:
+        raise UsageError(
+            f"Engine `ray` needs Ray, which {sys.executable} has not: pip install 'lfexp-mcp[ray]' there, or run "
+            "without `engine`."
+        )
+    from lfexp_mcp.worker.on_ray.cluster import RayCluster
+
+    return RayCluster.connect(run_spec)
 
 
 def _check_code(run_spec: RunSpec, provenance: Provenance) -> None:

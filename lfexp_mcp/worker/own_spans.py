@@ -222,6 +222,11 @@ class OwnSpan(SdkSpan):
         """Whether it ended without the SDK, so that `write` has to write it."""
         return self._plain.end_ns is not None
 
+    @property
+    def is_sdk_span(self) -> bool:
+        """Whether other code has looked at it, and may have changed it."""
+        return self._plain.has_become
+
     def become_sdk_span(self) -> None:
         """Become a whole span of the SDK, with what it has now."""
         plain = self._plain

@@ -9,6 +9,10 @@ from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.worker.sdk import SpanBatch
 
 
+class OutputElsewhere:
+    """Stands for an output that stays where the task ran."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskResult:
     """What the task made of one item."""
@@ -19,6 +23,11 @@ class TaskResult:
     """As the task returned it, or as JSON if it comes from the journal; None for a failed task."""
     batch: SpanBatch | None = None
     """Holds the task's spans, if they are kept; None for a result from the journal."""
+
+    @property
+    def output_here(self) -> object:
+        """The output, as JSON if it stays elsewhere."""
+        return self.ended.output if isinstance(self.output, OutputElsewhere) else self.output
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lfexp_mcp.model import (
+    EngineUse,
     GitState,
     Provenance,
     RecordedLimits,
@@ -55,8 +56,15 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
         confirmation=run_spec.confirmation,
         sweep=run_spec.sweep,
         git=git,
+        engine=_engine(run_spec),
         replayed=_replayed(run_spec),
     )
+
+
+def _engine(run_spec: RunSpec) -> EngineUse | None:
+    if run_spec.engine == "local":
+        return None
+    return EngineUse(run_spec.engine, _version(run_spec.engine), run_spec.engine_options.asked_resources)
 
 
 def _replayed(run_spec: RunSpec) -> ReplayedFrom | None:
@@ -75,12 +83,17 @@ def _script_file(path: Path | None) -> ScriptFile | None:
 def _modules(run_spec: RunSpec) -> dict[str, str]:
     """The user's own modules that the scripts imported."""
     scripts = {run_spec.task_script, run_spec.evaluator_script}
-    own = {
-        name: hashlib.sha256(source).hexdigest()
-        for name, (file, source) in loaded_sources.items()
-        if file not in scripts and name.partition(".")[0] != "lfexp_mcp"
-    }
+    own = {name: digest for name, digest in digests().items() if loaded_sources[name][0] not in scripts}
     return module_versions(own, MAX_MODULES)
+
+
+def digests() -> dict[str, str]:
+    """Return the digests of the user's modules that are loaded, scripts included, by name."""
+    return {
+        name: hashlib.sha256(source).hexdigest()
+        for name, (_, source) in loaded_sources.items()
+        if name.partition(".")[0] != "lfexp_mcp"
+    }
 
 
 def _packages(imported: Iterable[str]) -> dict[str, str]:

@@ -146,6 +146,8 @@ class Run:
             await self._execute_by_batches(execution, list(pending), models, budget)
         else:
             await execution.run(pending)
+        if run.cluster is not None:
+            await anyio.to_thread.run_sync(run.cluster.close, abandon_on_cancel=True)
         run.log.trim()
         # The SDK's flush has no time-out of its own.
         with anyio.move_on_after(SDK_FLUSH_TIMEOUT_S):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from threading import Lock
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import opentelemetry.sdk.trace
 from langfuse import Langfuse
@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, Status, format_trace_id
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
-from lfexp_mcp.runs.outbox import Outbox
+from lfexp_mcp.model import Observation
 from lfexp_mcp.scripts.texts import describe
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.worker.own_spans import Attributes, OwnSpan, SpanSource
@@ -51,12 +51,30 @@ class SpanBatch:
     ended_ns: int | None = None
     """When it ended; None for when the worker learns of it."""
     state: Literal["open", "written", "dropped"] = "open"
+    is_used: bool = False
+    """Whether a span has started in it."""
+    encoded: list[bytes] = field(default_factory=list)
+    """Those that other processes have made and encoded."""
     kept: list[ReadableSpan] | None = None
     """Its spans after they were written, for evaluators that look at them; None if none does."""
+    observations: list[Observation] = field(default_factory=list)
+    """What evaluators see of those that are encoded."""
 
 
 BATCH: ContextVar[SpanBatch] = ContextVar("span_batch")
 """The batch of the spans that start now."""
+
+
+class SpanSink(Protocol):
+    """Takes encoded spans."""
+
+    def append(self, batch: bytes, /) -> None:
+        """Take some."""
+        ...
+
+    def start_fork(self) -> None:
+        """Be told that this process is a fork."""
+        ...
 
 
 class _OutboxExporter(SpanExporter):
@@ -67,7 +85,7 @@ class _OutboxExporter(SpanExporter):
     """
 
     def __init__(self) -> None:
-        self.outbox: Outbox | None = None
+        self.outbox: SpanSink | None = None
         self.failure: StateError | None = None
         self._lock = Lock()
         self._batches: dict[int, SpanBatch] = {}
@@ -86,6 +104,7 @@ class _OutboxExporter(SpanExporter):
 
     def assign(self, span: Span, batch: SpanBatch) -> None:
         """Hold a span that has started until its batch is written."""
+        batch.is_used = True
         if not self._is_fork:
             self._batches[span.get_span_context().span_id] = batch
 
@@ -111,6 +130,7 @@ class _OutboxExporter(SpanExporter):
             source: Encodes the worker's own spans.
         """
         spans: list[ReadableSpan] = []
+        encoded: list[bytes] = []
         alone: list[tuple[OwnSpan, int | None]] = []
         with self._lock:
             closed, self._closed = self._closed, []
@@ -125,8 +145,16 @@ class _OutboxExporter(SpanExporter):
                     batch.kept += [_started_at(span, batch.started_ns) for span in (*batch.ended, *own)]
                 for span in own:
                     self._batches.pop(span.get_span_context().span_id, None)
-                batch.ended, batch.own = [], []
-        self._append(spans, source.encode(alone) if alone else b"")
+                encoded += batch.encoded
+                batch.ended, batch.own, batch.encoded = [], [], []
+        self._append(spans, b"".join([*([source.encode(alone)] if alone else ()), *encoded]))
+
+    def take(self, batch: SpanBatch) -> list[ReadableSpan]:
+        """Take the spans of a batch that have ended, instead of writing them; those that end later are in none."""
+        with self._lock:
+            batch.state = "written"
+            ended, batch.ended = batch.ended, []
+        return ended
 
     def _append(self, spans: Sequence[ReadableSpan], encoded: bytes = b"") -> SpanExportResult:
         if self.outbox is None:

@@ -74,7 +74,7 @@ class TaskTraces:
         else:
             # Its spans are collected when the result is recorded.
             await self._recorder.settle()
-            observations = map(read_span, batch.kept)
+            observations = [*map(read_span, batch.kept), *batch.observations]
             own = (each for each in observations if each.trace_id == ended.trace_id)
             trace = Trace.of_task(ended.trace_id, ended.observation_id, own, ended.seconds)
         if not self._measured:

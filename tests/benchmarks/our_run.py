@@ -4,11 +4,13 @@ import json
 import resource
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from lfexp_mcp.model import EngineOptions
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
@@ -41,6 +43,8 @@ async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str,
         task_script=Path(order["task"]),
         evaluator_script=Path(order["evaluators"]) if order["evaluators"] else None,
         max_concurrency=order["max_concurrency"],
+        engine="ray" if order["ray"] else None,
+        engine_options=EngineOptions(address=order["ray"]) if order["ray"] else None,
         variants=[Variant(name=str(number), params={"k": number}) for number in range(order["variants"])] or None,
     )
     begun = time.perf_counter()
@@ -51,8 +55,11 @@ async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str,
     events = [event for each in ids for event in JournalReader(ws.runs.folder(each).journal_path).read()]
     started = [event.at for event in events if isinstance(event, ItemStarted)]
     ended = [event.at for event in events if isinstance(event, ItemEnded | ItemScored)]
+    tasks = [event for event in events if isinstance(event, ItemEnded)]
+    ends = [event.started + timedelta(seconds=event.seconds or 0) for event in tasks]
     return {
         "seconds": seconds,
+        "tasks": (max(ends) - min(event.started for event in tasks)).total_seconds(),
         "execution": (max(ended) - min(started)).total_seconds(),
         "experiment_id": ids[0],
         "status": answer.status,

@@ -36,6 +36,8 @@ class Figures:
     """Seconds of the process that ran the items; of ours, its start included."""
     memory: float
     """Its peak, MB."""
+    tasks: float = 0.0
+    """Of ours: from the begin of the first call of the task to the end of the last one."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Bench:
         calls: int = 1,
         variants: int = 0,
         url: str | None = None,
+        ray: str | None = None,
     ) -> Figures:
         """Run a dataset.
 
@@ -100,6 +103,7 @@ class Bench:
             calls: Of so many in a row, the last one of ours is measured.
             variants: How many variants ours has side by side; 0 for a single run.
             url: Where the run finds the store, unless directly.
+            ray: Address of the Ray cluster that ours runs on; None for this machine.
         """
         order: dict[str, Any] = {
             "dataset": dataset,
@@ -110,6 +114,7 @@ class Bench:
             "spares": spares,
             "calls": calls,
             "variants": variants,
+            "ray": ray,
         }
         return Figures(**await self.in_process(runner, json.dumps(order), url=url))
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import FAMILY_KEY, ExperimentHead, RunRecord, RunSpec, Sweep, param_changes
+from lfexp_mcp.model import FAMILY_KEY, EngineOptions, ExperimentHead, RunRecord, RunSpec, Sweep, param_changes
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.experiments.choosing import ChosenItems
 from lfexp_mcp.services.experiments.early_stopping import check_rule
@@ -105,7 +105,28 @@ async def with_request(
             "metadata": metadata,
         }
     )
-    return await with_scoring(ws, request, run_spec)
+    return await with_scoring(ws, request, with_engine(ws, request, run_spec))
+
+
+def with_engine(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpec:
+    """Take over the engine that a request names, with the cluster of the settings where it names none.
+
+    Raises:
+        UsageError: The run cannot use it.
+    """
+    if request.engine is None:
+        return run_spec
+    if request.engine == "ray" and (run_spec.recording is not None or run_spec.task_prompt is not None):
+        raise UsageError("Engine `ray` runs task scripts, neither prompts nor recordings: leave out `engine`.")
+    options = request.engine_options or EngineOptions()
+    folder = options.working_dir
+    if folder is not None:
+        folder = ws.locate(folder, "working_dir")
+        if not folder.is_dir():
+            raise UsageError(f"working_dir: {folder} is not a folder. Name one that holds the scripts.")
+    changes = {"address": options.address or ws.settings.ray_address, "working_dir": folder}
+    options = options.model_copy(update=changes)
+    return run_spec.model_copy(update={"engine": request.engine, "engine_options": options})
 
 
 async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec) -> RunSpec:

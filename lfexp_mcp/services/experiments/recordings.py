@@ -31,6 +31,8 @@ class RecordedRunRequest(RunRequest):
             return self
         if self.record is not None and self.replay is not None:
             raise ValueError("pass record or replay, not both")
+        if self.engine == "ray":
+            raise ValueError("record and replay are of calls that this machine makes: leave out engine")
         if self.variants is not None or self.dry_run or self.stop_when is not None:
             raise ValueError("record and replay are about one whole run: leave out variants, dry_run and stop_when")
         return self

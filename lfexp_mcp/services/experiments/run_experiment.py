@@ -235,9 +235,18 @@ async def launch_prepared(
 
 
 def _check_files(ws: Workspace, run_spec: RunSpec) -> None:
-    """Refuse files that the call may not name, also those that a run has from an earlier call."""
+    """Refuse files and clusters that the call may not name, also those that a run has from an earlier call."""
+    options = run_spec.engine_options
+    is_known = options.address in (None, ws.settings.ray_address)
+    if ws.allowed_folders is not None and not (is_known and not options.runtime_env and not options.env_vars):
+        # They would be reached from here, and execute what is named.
+        raise UsageError(
+            "Over HTTP, engine_options may name resources and a working_dir. The cluster is that of LFEXP_RAY_ADDRESS "
+            "of the server, and its nodes have what scripts need."
+        )
     recording = run_spec.recording.file if run_spec.recording is not None else None
-    files = {"task script": run_spec.task_script, "evaluator script": run_spec.evaluator_script, "recording": recording}
+    scripts = {"task script": run_spec.task_script, "evaluator script": run_spec.evaluator_script}
+    files = {**scripts, "recording": recording, "working_dir": options.working_dir}
     for what, path in files.items():
         if path is not None:
             ws.locate(path, what)

@@ -123,6 +123,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
             "evaluators": (),
             "task_script": None,
             "task_prompt": None,
+            "engine": "local",
         }
     )
     other = against.run_name if against else None

@@ -1,0 +1,325 @@
+"""The user's code in a process on a node of a cluster: calls it, and returns what a local run would have recorded.
+
+Nothing leaves the node but what a call returns: the outcome, the spans of the call, and what was printed. The process
+journals nothing and sends nothing.
+"""
+
+import contextvars
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+from opentelemetry import context, trace
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from lfexp_mcp import __version__
+from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.environment import set_variables
+from lfexp_mcp.errors import LfexpError, ScriptError
+from lfexp_mcp.model import DatasetItem, Evaluation, Observation, RunSpec
+from lfexp_mcp.scripts import ScriptEvaluator, Task, load_evaluators, load_task
+from lfexp_mcp.scripts.modules import import_from_source
+from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
+from lfexp_mcp.worker.isolation import RunLog
+from lfexp_mcp.worker.own_spans import Attributes, OwnSpan
+from lfexp_mcp.worker.provenance import digests
+from lfexp_mcp.worker.sdk import BATCH, Sdk, SpanBatch, encode
+from lfexp_mcp.worker.task_runner import TaskOutput
+from lfexp_mcp.worker.traces import read_span
+from lfexp_mcp.worker.user_code import CallResult, Returned, UserCode, UserLoop, describe_error
+
+T = TypeVar("T")
+
+MAX_SKEW_NS = 1_000_000_000
+"""Less may be the time that a message takes."""
+MAX_PRINTED_BYTES = 200_000
+"""Of what was printed during one call."""
+PRINTS_CUT = b"\n[lfexp-mcp: what was printed here is left out]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class TravellingScript:
+    """A script in what the nodes get: in the working folder, or in a folder that travels beside it."""
+
+    path: str
+    """Relative to that folder, with forward slashes."""
+    folder: str | None = None
+    """The name of a folder on the module path; None for the working folder."""
+
+    def locate(self) -> Path:
+        """Find it on this node.
+
+        Raises:
+            ScriptError: It did not travel.
+        """
+        places = [Path.cwd()] if self.folder is None else [Path(entry) / self.folder for entry in sys.path]
+        found = next((place / self.path for place in places if (place / self.path).is_file()), None)
+        if found is None:
+            raise ScriptError(
+                f"Script {self.path} did not reach the node: .gitignore or `excludes` in runtime_env leaves it out."
+            )
+        return found.resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJob:
+    """What a process on a node is given."""
+
+    run_spec: RunSpec
+    task: TravellingScript | None
+    evaluators: TravellingScript | None
+    sources: Mapping[str, str]
+    """The digests of the user's modules that the run's worker has loaded, by name."""
+    kept: Sequence[tuple[TravellingScript, bytes]]
+    """Modules that are to be loaded as they were, with their source then."""
+    variables: Mapping[str, str] = field(repr=False)
+    keeps_spans: bool
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A process on a node, which is ready unless it has a failure."""
+
+    version: str
+    host: str
+    pid: int
+    failure: str | None = None
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a run's traces the spans of a call belong."""
+
+    trace_id: int
+    span_id: int
+    shared: Mapping[str, str | bool]
+    """Attributes of all spans of the call."""
+
+    @classmethod
+    def current(cls) -> "Place":
+        """Return the place of the call that is made now."""
+        span = trace.get_current_span().get_span_context()
+        shared = {name: value for attributes in BATCH.get().shared for name, value in attributes.values.items()}
+        return cls(span.trace_id, span.span_id, shared)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanChanges:
+    """What the user's code has changed in the span that was current when it was called."""
+
+    name: str | None
+    attributes: Mapping[str, Any]
+    events: Sequence[tuple[str, Mapping[str, Any], int]]
+
+    def apply(self) -> None:
+        """Make the changes in the span that is current here."""
+        span = trace.get_current_span()
+        if self.name is not None:
+            span.update_name(self.name)
+        span.set_attributes(self.attributes)
+        for name, attributes, moment in self.events:
+            span.add_event(name, attributes, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult(Generic[T]):
+    """What a call on a node comes back with."""
+
+    outcome: CallResult[T]
+    spans: bytes = b""
+    """Those of the call, encoded."""
+    observations: Sequence[Observation] = ()
+    """The same, if the run has evaluators that look at them."""
+    other_spans: bytes = b""
+    """Those that ended since the last call, and belong to none that still runs."""
+    printed: bytes = b""
+    changes: SpanChanges | None = None
+    output_id: int | None = None
+    """Of a task's output, which stays on the node."""
+
+
+class _OtherSpans:
+    """Takes the place of the outbox."""
+
+    def __init__(self) -> None:
+        self._batches: list[bytes] = []
+
+    def append(self, batch: bytes) -> None:
+        self._batches.append(batch)
+
+    def start_fork(self) -> None:
+        """Do nothing: nobody asks a forked process for its spans."""
+
+    def take(self) -> bytes:
+        batches, self._batches = self._batches, []
+        return b"".join(batches)
+
+
+class NodeWorker:
+    """Calls the task and the evaluators of one run in this process. Its constructor loads the scripts."""
+
+    def __init__(self, job: NodeJob) -> None:
+        self._job = job
+        self._failure: str | None = None
+        self._evaluators: dict[str, ScriptEvaluator] = {}
+        self._outputs: dict[int, TaskOutput] = {}
+        self._output_ids = count()
+        self._other_spans = _OtherSpans()
+        self._print_path = Path(tempfile.mkdtemp(prefix="lfexp-")) / "prints"
+        self._log = RunLog(self._print_path)
+        self._print_file = self._print_path.open("rb")
+        set_variables(job.variables)
+        self._sdk = Sdk()
+        self._sdk.exporter.outbox = self._other_spans
+        # Scripts may run an event loop while they are imported, and set context variables that their functions see.
+        self._context = contextvars.copy_context()
+        loading = Thread(target=self._context.run, args=[self._load], name="lfexp-load")
+        loading.start()
+        loading.join()
+
+    async def hello(self) -> Hello:
+        """Tell about this process."""
+        return Hello(__version__, socket.gethostname(), os.getpid(), self._failure)
+
+    async def set_clock(self, time_ns: int) -> None:
+        """Go by the clock of the run's worker, if that of this node is more than a moment off."""
+        if abs(CLOCK.time_ns() - time_ns) > MAX_SKEW_NS:
+            CLOCK.set(time_ns)
+
+    async def run_task(self, place: Place, item: DatasetItem, forget: Iterable[int]) -> NodeResult[TaskOutput]:
+        """Call the task; its output stays here until the number `output_id` of the result is to be forgotten."""
+        self._forget(forget)
+        with self._within(place) as within:
+            outcome = await self._engine.run_task(item)
+        if not isinstance(outcome, Returned):
+            return self._result(outcome, within)
+        output_id = next(self._output_ids)
+        if self._evaluators:
+            self._outputs[output_id] = outcome.value
+        travelling = Returned(replace(outcome.value, value=None), outcome.timing)
+        return replace(self._result(travelling, within), output_id=output_id)
+
+    async def evaluate(
+        self, place: Place, evaluator: str, result: ToEvaluate, output_id: int | None, forget: Iterable[int]
+    ) -> NodeResult[list[Evaluation]]:
+        """Call an evaluator on the output with this number, or on the one that comes with `result`."""
+        self._forget(forget)
+        kept = self._outputs.get(output_id) if output_id is not None else None
+        if kept is not None:
+            result = replace(result, output=kept.value, stored=kept.stored)
+        with self._within(place) as within:
+            outcome = await self._engine.evaluate(self._evaluators[evaluator], result)
+        return self._result(outcome, within)
+
+    async def rest(self) -> NodeResult[None]:
+        """Return what no call has returned: spans that ended late, and prints."""
+        return self._result(Returned(None))
+
+    def _load(self) -> None:
+        try:
+            self._load_scripts()
+        except LfexpError as error:
+            self._failure = str(error)
+        except BaseException as error:  # noqa: BLE001 - whatever the node raises is told where the run is
+            self._failure = describe_error(error)
+
+    def _load_scripts(self) -> None:
+        job, run_spec = self._job, self._job.run_spec
+        scripts = [script.locate() for script in (job.evaluators, job.task) if script is not None]
+        import_from_source(self._kept())
+        for path in scripts:
+            if str(path.parent) not in sys.path:
+                sys.path.insert(0, str(path.parent))
+        task: Task | None = None
+        if job.task is not None:
+            task = load_task(job.task.locate(), with_params=bool(run_spec.params))
+        if job.evaluators is not None:
+            self._evaluators = {each.name: each for each in load_evaluators(job.evaluators.locate()).evaluators}
+        for name, digest in digests().items():
+            if job.sources.get(name, digest) != digest:
+                raise ScriptError(f"Module {name!r} is not what the run's worker has loaded. Run it again.")
+        loop = UserLoop()
+        evaluators = max(len(self._evaluators), 1)
+        self._engine = LocalEngine(
+            run_spec, task, UserCode(job.threads, loop), UserCode(job.threads * evaluators, loop)
+        )
+
+    def _kept(self) -> dict[Path, Path]:
+        """Write the modules that are to be loaded as they were."""
+        kept: dict[Path, Path] = {}
+        for number, (script, source) in enumerate(self._job.kept):
+            path = kept[script.locate()] = self._print_path.with_name(f"{number}.py")
+            path.write_bytes(source)
+        return kept
+
+    def _forget(self, output_ids: Iterable[int]) -> None:
+        for output_id in output_ids:
+            self._outputs.pop(output_id, None)
+
+    def _result(self, outcome: CallResult[T], within: "_Within | None" = None) -> NodeResult[T]:
+        if within is None or within.batch.is_used:
+            self._sdk.provider.force_flush()
+        spans = self._sdk.exporter.take(within.batch) if within is not None else []
+        return NodeResult(
+            outcome,
+            encode(spans) if spans else b"",
+            tuple(map(read_span, spans)) if self._job.keeps_spans else (),
+            self._other_spans.take(),
+            self._printed(),
+            within.changes() if within is not None else None,
+        )
+
+    @contextmanager
+    def _within(self, place: Place) -> "Iterator[_Within]":
+        """Let spans that start within be children of the span that stands for the one of the run's worker."""
+        within = _Within(self._sdk, place)
+        token = context.attach(trace.set_span_in_context(within.span, context.Context()))
+        batch_token = BATCH.set(within.batch)
+        try:
+            yield within
+        finally:
+            BATCH.reset(batch_token)
+            context.detach(token)
+            within.close()
+
+    def _printed(self) -> bytes:
+        sys.stdout.flush()
+        printed = self._print_file.read(MAX_PRINTED_BYTES)
+        if len(printed) == MAX_PRINTED_BYTES:
+            self._print_file.seek(0, os.SEEK_END)
+            printed += PRINTS_CUT
+        self._log.trim()
+        return printed
+
+
+class _Within:
+    """The spans of one call, and the one that is current in it, which the run's worker records."""
+
+    def __init__(self, sdk: Sdk, place: Place) -> None:
+        self._own = sdk.provider.own
+        self.batch = SpanBatch((Attributes(place.shared),))
+        ids = SpanContext(place.trace_id, place.span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+        self.span = OwnSpan(self._own, "", ids, None, within=context.Context())
+        # If the user's code ends it, it is not to be sent from here.
+        sdk.exporter.assign(self.span, SpanBatch(state="dropped"))
+
+    def changes(self) -> SpanChanges | None:
+        """Return what was changed in the current span; None for nothing."""
+        if not self.span.is_sdk_span:
+            return None
+        events = [(each.name, dict(each.attributes or {}), each.timestamp) for each in self.span.events]
+        return SpanChanges(self.span.name or None, dict(self.span.attributes or {}), events)
+
+    def close(self) -> None:
+        """Let later spans in its trace be none of this call's."""
+        self._own.open_ids.discard(self.span.get_span_context().span_id)

@@ -1,0 +1,137 @@
+"""The Ray cluster that a run is connected to."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lfexp_mcp.environment import process_environment, set_variables
+from lfexp_mcp.errors import UsageError, WorkerError
+from lfexp_mcp.model import RunSpec
+from lfexp_mcp.worker.node import Hello, NodeWorker
+from lfexp_mcp.worker.on_ray.package import Package
+
+MAX_CAUSE_CHARS = 400
+
+
+class NodeActor(NodeWorker):
+    """Knows its node."""
+
+    async def hello(self) -> Hello:
+        """See `NodeWorker.hello`."""
+        return replace(await super().hello(), node_id=ray.get_runtime_context().get_node_id())
+
+
+class RayCluster:
+    """The cluster that a run is connected to.
+
+    Args:
+        run_spec: The run spec.
+        package: What travels to the nodes.
+    """
+
+    def __init__(self, run_spec: RunSpec, package: Package) -> None:
+        self.run_spec = run_spec
+        self._options = run_spec.engine_options
+        self.package = package
+        self.asked = self._options.asked_resources
+
+    @classmethod
+    def connect(cls, run_spec: RunSpec) -> "RayCluster":
+        """Connect to the cluster of a run, or start one on this machine.
+
+        Raises:
+            WorkerError: There is no such cluster, or it is of another version.
+            UsageError: None of its nodes has what an item takes.
+        """
+        cluster = cls(run_spec, package := Package.of(run_spec))
+        options = run_spec.engine_options
+        missing = sorted(set(options.env_vars) - process_environment({}).keys())
+        if missing:
+            raise UsageError(f"engine_options.env_vars: {', '.join(missing)} is not set here.")
+        # Ray would otherwise tell its makers about a cluster that it starts.
+        set_variables({"RAY_USAGE_STATS_ENABLED": "0"})
+        try:
+            ray.init(
+                address=options.address or "local",
+                runtime_env=package.runtime_env(options),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=None if options.address else False,
+            )
+        except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+            where = f"Ray cluster {options.address}" if options.address else "A Ray cluster on this machine"
+            raise WorkerError(f"{where} cannot be used: {cause_of(error)}") from None
+        cluster.check()
+        return cluster
+
+    def check(self) -> None:
+        """Refuse resources that no node has.
+
+        Raises:
+            UsageError: An item could wait for ever.
+        """
+        if self.places():
+            return
+        asked = self.asked or {"CPU": 1}
+        named = " and ".join(f"{amount:g} {name}" for name, amount in asked.items())
+        has = "; ".join(
+            ", ".join(f"{name} {amount:g}" for name, amount in node["Resources"].items() if ":" not in name)
+            for node in nodes()
+            if node["Alive"]
+        )
+        raise UsageError(
+            f"No node of the Ray cluster has {named} for an item. Its nodes have: {has or 'none is alive'}."
+        )
+
+    def places(self) -> dict[str, int]:
+        """Return how many items the resources of each node allow at once, without those that allow none."""
+        asked = {name: amount for name, amount in (self.asked or {"CPU": 1}).items() if amount}
+        found: dict[str, int] = {}
+        for node in nodes():
+            has = node["Resources"]
+            counts = [int(has.get(name, 0) / amount + 1e-9) for name, amount in asked.items()]
+            if node["Alive"] and min(counts, default=1):
+                found[node["NodeID"]] = min(counts, default=self.run_spec.limits.max_concurrency)
+        return found
+
+    def start(self, job: object, node_id: str | None) -> Any:  # noqa: ANN401 - Ray's handles are untyped
+        """Start a process with the resources of one item, on this node or, for None, where Ray finds them free.
+
+        Args:
+            job: Reference to the `NodeJob`.
+            node_id: The node.
+        """
+        actor_class: Any = ray.remote(NodeActor)
+        resources = {name: amount for name, amount in self.asked.items() if name not in ("CPU", "GPU")}
+        strategy = NodeAffinitySchedulingStrategy(node_id, soft=False) if node_id is not None else "SPREAD"
+        return actor_class.options(
+            num_cpus=self.asked.get("CPU", 0),
+            num_gpus=self.asked.get("GPU", 0),
+            resources=resources,
+            scheduling_strategy=strategy,
+            max_concurrency=10_000,
+        ).remote(job)
+
+    def close(self) -> None:
+        """End all processes of the run, and a cluster that was started for it."""
+        ray.shutdown()
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Return the nodes of the cluster, as Ray describes them."""
+    found: list[dict[str, Any]] = ray.nodes()
+    return found
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what Ray says of an error, without its frames."""
+    lines: Sequence[str] = [line.strip() for line in str(error).splitlines()]
+    told = next((line for line in lines if "because" in line), next(filter(None, lines), ""))
+    # Where it quotes another exception, that comes last.
+    last = next((line for line in reversed(lines) if "Error" in line), "")
+    return " ".join(dict.fromkeys([f"{type(error).__name__}: {told}", last]))[:MAX_CAUSE_CHARS].strip()

@@ -1,0 +1,190 @@
+"""Calls the user's code on the nodes of a Ray cluster.
+
+Items run in actors, which load the user's scripts from Ray's working folder. The run's worker stays the driver: it
+sends an item only when there is a place for it, and records what comes back as that of a local run.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+
+from lfexp_mcp.environment import process_environment
+from lfexp_mcp.model import DatasetItem, Evaluation
+from lfexp_mcp.scripts import ScriptEvaluator
+from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
+from lfexp_mcp.worker.node import NodeJob, NodeResult, Place
+from lfexp_mcp.worker.on_ray.cluster import RayCluster, cause_of
+from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Actor, Placed, Pool
+from lfexp_mcp.worker.pending import OutputElsewhere
+from lfexp_mcp.worker.sdk import BATCH
+from lfexp_mcp.worker.task_runner import TaskOutput
+from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, error_text
+
+SHARED_LOSSES = 1
+"""After more of them an item shares its process with no other."""
+NO_ANSWER_S = 15.0
+"""How long after an item's time-out its process may take to say so."""
+SENT_VARIABLES = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "OTEL_BSP_")
+"""Beginnings of the names of variables that each node gets as an actor's argument, where Ray shows them to nobody."""
+
+
+class LostError(Exception):
+    """A process died with what it was doing; the text says how."""
+
+
+class _Kept(OutputElsewhere):
+    """An output that stays in the process which made it, until this is forgotten."""
+
+    def __init__(self, actor: Actor, output_id: int) -> None:
+        self.actor = actor
+        self.output_id = output_id
+
+    def __del__(self) -> None:
+        self.actor.forgotten.append(self.output_id)
+
+
+def open_engine(
+    cluster: RayCluster,
+    local: LocalEngine,
+    sources: Mapping[str, str],
+    warn: Callable[[str], None],
+    *,
+    evaluates: bool,
+    keeps_spans: bool,
+) -> "RayEngine":
+    """Return the engine that calls the user's code on the nodes.
+
+    Args:
+        cluster: The cluster.
+        local: Calls built-in evaluators.
+        sources: Digests of the modules that the worker has loaded, by name.
+        warn: Called with a warning.
+        evaluates: Whether the evaluator script has evaluators of items.
+        keeps_spans: Whether evaluators look at spans.
+    """
+    run_spec, package, named = cluster.run_spec, cluster.package, cluster.run_spec.engine_options.env_vars
+    kept = [(package.travelling(file), path) for file, path in run_spec.kept_sources.items()]
+    job = NodeJob(
+        run_spec=run_spec,
+        task=package.travelling(run_spec.task_script),
+        evaluators=package.travelling(run_spec.evaluator_script) if evaluates else None,
+        sources=sources,
+        kept=[(script, path.read_bytes()) for script, path in kept if script is not None],
+        variables={
+            name: value
+            for name, value in process_environment({}).items()
+            if name in named or name.startswith(SENT_VARIABLES)
+        },
+        keeps_spans=keeps_spans,
+        threads=run_spec.limits.max_concurrency,
+    )
+
+    return RayEngine(cluster, ray.put(job), local, warn)
+
+
+class RayEngine:
+    """Calls the user's code on the nodes of a cluster; see `Engine`.
+
+    Args:
+        cluster: The cluster.
+        job: Reference to what processes on the nodes are given.
+        local: Calls built-in evaluators, which need no node.
+        warn: Called with a warning.
+    """
+
+    def __init__(self, cluster: RayCluster, job: object, local: LocalEngine, warn: Callable[[str], None]) -> None:
+        limits = cluster.run_spec.limits
+        self._local = local
+        self._timeout = limits.item_timeout
+        self._pool = Pool(cluster, job, limits.max_concurrency, warn)
+
+    async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
+        """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and is no failed attempt."""
+        causes: list[str] = []
+        while len(causes) < MAX_LOSSES:
+            with _noting(causes):
+                async with Placed(self._pool, alone=len(causes) > SHARED_LOSSES) as actor:
+                    found = await self._call(actor, "run_task", Place.current(), item)
+                    return self._take_output(actor, found)
+        return Raised(error_text(f"The process that ran the item died {MAX_LOSSES} times. {causes[-1]}"))
+
+    async def evaluate(self, evaluator: ScriptEvaluator, result: ToEvaluate) -> CallResult[list[Evaluation]]:
+        """See `Engine.evaluate`. Once the process that has the output is lost, evaluators get what is stored."""
+        if evaluator.built_in:
+            return await self._local.evaluate(evaluator, result)
+        kept = result.output if isinstance(result.output, _Kept) else None
+        stored = replace(result, output=result.stored)
+        sent = replace(stored, output=None, stored=None) if kept is not None else stored
+        causes: list[str] = []
+        while len(causes) < MAX_LOSSES:
+            with _noting(causes):
+                if kept is not None and not kept.actor.is_dead:
+                    on_node = (Place.current(), evaluator.name, sent, kept.output_id)
+                    return (await self._call(kept.actor, "evaluate", *on_node)).outcome
+                async with Placed(self._pool, alone=len(causes) > SHARED_LOSSES) as actor:
+                    arguments = (Place.current(), evaluator.name, stored, None)
+                    return (await self._call(actor, "evaluate", *arguments)).outcome
+        return Raised(error_text(f"The process that ran the evaluator died {MAX_LOSSES} times. {causes[-1]}"))
+
+    async def finish(self) -> None:
+        """Take what the processes have left: spans that ended late, and prints."""
+        await self._pool.finish(self._record)
+
+    def _take_output(self, actor: Actor, found: NodeResult[TaskOutput]) -> CallResult[TaskOutput]:
+        outcome = found.outcome
+        if not isinstance(outcome, Returned) or found.output_id is None:
+            return outcome
+        return replace(outcome, value=replace(outcome.value, value=_Kept(actor, found.output_id)))
+
+    async def _call(self, actor: Actor, method: str, *arguments: object) -> NodeResult[Any]:
+        """Call a method of an actor, and record the spans and prints that come with its result.
+
+        Raises:
+            LostError: The process died.
+        """
+        limit = None if self._timeout is None else self._timeout + NO_ANSWER_S
+        reference = actor.call(method, *arguments)
+        try:
+            with anyio.move_on_after(limit):
+                found: NodeResult[Any] = await asyncio.wrap_future(reference.future())
+                self._record(actor, found)
+                return found
+        except (RayActorError, ActorUnavailableError) as error:
+            self._pool.lose(actor)
+            raise LostError(f"Node {actor.node}: {cause_of(error)}") from None
+        except RayError as error:
+            return NodeResult(Raised(error_text(f"Node {actor.node} cannot return the result: {cause_of(error)}")))
+        except BaseException:
+            with suppress(RayError):
+                ray.cancel(reference)
+            raise
+        self._pool.lose(actor)
+        late = f"TimeoutError: no result within {self._timeout:g} s, and node {actor.node} does not answer"
+        return NodeResult(Raised(late))
+
+    def _record(self, actor: Actor, found: NodeResult[Any]) -> None:
+        batch = BATCH.get(None)
+        if batch is not None:
+            batch.encoded += [spans for spans in (found.spans, found.other_spans) if spans]
+            batch.observations += found.observations
+        if found.changes is not None:
+            found.changes.apply()
+        if found.printed:
+            prefix = f"[{actor.node}] ".encode()
+            os.write(1, b"".join(prefix + line + b"\n" for line in found.printed.splitlines()))
+
+
+@contextmanager
+def _noting(causes: list[str]) -> Iterator[None]:
+    """Note why a process was lost, rather than raise it."""
+    try:
+        yield
+    except LostError as error:
+        causes.append(str(error))

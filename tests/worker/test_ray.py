@@ -1,0 +1,199 @@
+"""Runs on a Ray cluster of three nodes on this machine, which are processes that share its two cores."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.model import EngineUse
+from tests.waiting import until
+from tests.worker.scene import Scene
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'lfexp-mcp[ray]'")
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster of three nodes of 8 CPUs, as far as Ray knows; the second has a kind of its own."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "include_dashboard": False})
+        cluster.add_node(num_cpus=8, resources={"kind0": 1}, wait=False)
+        cluster.add_node(num_cpus=8)
+        yield str(cluster.address)
+        cluster.shutdown()
+
+
+TASK = """
+    from langfuse import get_client, observe
+    from letters import upper
+
+    @observe
+    def inner(text):
+        return upper(text)
+
+    def task(*, item, params, **kwargs):
+        print("seen", item.input)
+        get_client().update_current_span(metadata={"by": "the task"})
+        return (inner(item.input), params["end"])
+"""
+EVALUATORS = """
+    from langfuse import get_client
+
+    def kept(*, output, trace, **kwargs):
+        assert [each.name for each in trace.observations] == ["inner"]
+        return float(isinstance(output, tuple))
+
+    async def exact(*, output, expected_output, **kwargs):
+        with get_client().start_as_current_observation(name="look", as_type="tool"):
+            return {"name": "exact", "value": float(output[0] == expected_output)}
+
+    EVALUATORS = [kept, exact]
+
+    def lists(*, item_results, **kwargs):
+        return sum(isinstance(result.output, list) for result in item_results)
+
+    RUN_EVALUATORS = [lists]
+"""
+
+
+async def test_a_run_on_a_cluster_stores_what_a_local_one_does(scene: Scene, address: str) -> None:
+    await scene.fill(6)
+    scene.script("def upper(text):\n    return text.upper()\n", "letters.py")
+    (scene.folder / "apart").mkdir()
+    answer = await scene.run(
+        scene.script(TASK),
+        evaluator_script=scene.script(EVALUATORS, "apart/evaluators.py"),
+        evaluators=["exact_match"],
+        params={"end": "!"},
+        engine="ray",
+        engine_options={"address": address},
+        max_concurrency=3,
+    )
+    assert (answer.status, answer.succeeded, answer.undelivered, answer.warnings[1:]) == ("completed", 6, 0, [])
+    assert {score.name: (score.mean, score.count) for score in answer.scores} == {
+        "kept": (1.0, 6),
+        "exact": (1.0, 6),
+        "exact_match": (0.0, 6),
+    }
+    assert answer.run_scores == {"lists": 6.0}
+    record = await scene.record()
+    assert record.provenance is not None
+    assert isinstance(record.provenance.engine, EngineUse)
+    assert record.provenance.engine.name == "ray"
+    assert "letters" in (record.provenance.modules or {})
+    log = (await scene.run_folder()).log_path.read_text().splitlines()
+    assert sorted(line.partition("] ")[2] for line in log) == [f"seen input {number}" for number in range(6)]
+    assert all(line.startswith("[") for line in log)
+
+    result = record.items[0]
+    spans = await scene.ws.gateway.observations.find(trace_id=result.trace_id)
+    names = {span.id: span.name for span in spans}
+    assert {span.name: names.get(span.parent_id or "") for span in spans} == {
+        "experiment-item-run": None,
+        "experiment-item-task": "experiment-item-run",
+        "inner": "experiment-item-task",
+        "experiment-item-evaluation": "experiment-item-run",
+        "kept": "experiment-item-evaluation",
+        "exact": "experiment-item-evaluation",
+        "look": "exact",
+        "exact_match": "experiment-item-evaluation",
+    }
+    assert {span.environment for span in spans} == {"sdk-experiment"}
+    own = next(span for span in spans if span.id == result.observation_id)
+    assert own.metadata["by"] == "the task"
+
+
+async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_only_its_item(
+    scene: Scene, address: str
+) -> None:
+    await scene.fill(8)
+    counts = scene.folder / "counts"
+    task = scene.script(f"""
+        import asyncio, os, sys
+        COUNTS = {str(counts)!r}
+
+        async def task(*, item, **kwargs):
+            with open(COUNTS, "a") as file:
+                file.write(item.input + "\\n")
+            number = item.metadata["number"]
+            if number == 1:
+                os._exit(7)
+            if number == 2:
+                sys.exit(3)
+            if number == 3:
+                await asyncio.sleep(1000)
+            if number == 4:
+                raise ConnectionError("its own")
+            return item.input
+    """)
+    answer = await scene.run(
+        task, engine="ray", engine_options={"address": address}, max_concurrency=4, item_timeout=2.0
+    )
+    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 4, 4)
+    errors = {item.item_id: item.error or "" for item in (await scene.record()).items}
+    assert "died 3 times" in errors[scene.item_id(1)]
+    assert "SystemExit" in errors[scene.item_id(2)]
+    assert "TimeoutError: no result within 2 s" in errors[scene.item_id(3)]
+    assert "ConnectionError: its own (task.py, line 16)" in errors[scene.item_id(4)]
+    ran = Counter(counts.read_text().splitlines())
+    assert ran["input 1"] == 3
+    assert all(1 <= ran[f"input {number}"] <= 3 for number in range(8))
+
+
+async def test_items_run_only_where_the_resources_are_that_they_take(scene: Scene, address: str) -> None:
+    await scene.fill(3)
+    task = scene.script("import os\n\ndef task(*, item, **kwargs):\n    print('here')\n    return os.getcwd()\n")
+    options = {"address": address, "resources": {"kind0": 0.5}, "num_cpus": 1}
+    answer = await scene.run(task, engine="ray", engine_options=options, max_concurrency=3)
+    assert (answer.status, answer.succeeded) == ("completed", 3)
+    assert any("places for 2 items" in warning for warning in answer.warnings)
+    log = (await scene.run_folder()).log_path.read_text().splitlines()
+    assert len({line.partition("]")[0] for line in log}) == 1
+
+    with pytest.raises(LfexpError, match="1 GPU"):
+        await scene.run(
+            task, run_name="gpu", engine="ray", engine_options={"address": address, "num_gpus": 1}, max_concurrency=3
+        )
+
+
+async def test_a_script_that_nodes_cannot_load_ends_the_run_with_the_node_and_the_cause(
+    scene: Scene, address: str
+) -> None:
+    await scene.fill(2)
+    scene.script("x = 1\n", "left_out.py")
+    (scene.folder / ".gitignore").write_text("left_out.py\n")
+    task = scene.script("import left_out\n\ndef task(*, item, **kwargs):\n    return 1\n")
+    answer = await scene.run(task, engine="ray", engine_options={"address": address}, max_concurrency=1)
+    assert (answer.status, answer.failed) == ("failed", 0)
+    ended = (await scene.run_folder()).read_state().run_ended
+    assert ended is not None
+    assert ended.reason is not None
+    assert "No module named 'left_out'" in ended.reason
+
+
+async def test_a_cancelled_run_ends_after_its_grace_whatever_its_items_do(scene: Scene, address: str) -> None:
+    await scene.fill(4)
+    started = scene.folder / "started"
+    task = scene.script(f"""
+        import pathlib, time
+
+        def task(*, item, **kwargs):
+            if item.metadata["number"] > 0:
+                pathlib.Path({str(started)!r}).touch()
+                time.sleep(1000)
+            return 1
+    """)
+    folder = await scene.begin(task, engine="ray", engine_options={"address": address}, max_concurrency=2)
+    await until(started.exists)
+    folder.request_cancel()
+    await until(lambda: folder.read_state().run_ended is not None)
+    state = folder.read_state()
+    assert state.run_ended is not None
+    assert state.run_ended.status == "cancelled"
+    assert len(state.ended) == 1
