@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 
 from pydantic import JsonValue
 
@@ -26,6 +27,15 @@ def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
     if "\\ud" in text or "\\uD" in text:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
+
+
+def json_or_text(text: str) -> JsonValue:
+    """Read an object or list as JSON, and anything else, a number too, as text."""
+    if text.lstrip().startswith(("{", "[")):
+        with suppress(ValueError):
+            value: JsonValue = json.loads(text)
+            return value
+    return text
 
 
 def _refuse_constant(name: str) -> None:

@@ -84,7 +84,7 @@ def run_command(arguments: Sequence[str]) -> int:
         sys.stdout = None
         return READER_GONE
     except Exception as error:  # noqa: BLE001
-        return _complain(f"A defect of lfexp-mcp, please report it: {type(error).__name__}: {error}")
+        return _complain(f"A bug in lfexp-mcp, please report it: {type(error).__name__}: {error}")
     return code if isinstance(code, int) else DONE
 
 

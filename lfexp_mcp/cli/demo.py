@@ -113,7 +113,7 @@ def _show_next_steps(workspace: Workspace, first: str, second: str, has_account:
         "\nThe new version reads 7,40 as 740: decimal commas, hidden by the gain elsewhere. Try next:",
         f"  {shell_line('analyze', *dataset, '--run-name', second, '--show-failures')}",
         f"  {shell_line('compare', *dataset, '--runs', first, second, '--fail-if', 'correct<0.95')}",
-        f"Copy {LABELLED_TOTAL.name} and {EVALUATORS.name} from {FOLDER}, mend amount(), and run it:",
+        f"Copy {LABELLED_TOTAL.name} and {EVALUATORS.name} from {FOLDER}, fix amount(), and run it:",
         f"  {shell_line('run', *dataset, '--run-name', 'mine', *scripts)}",
         "Or let an agent do all this: the README shows how to add lfexp-mcp to an MCP client.",
         f"Everything is in the embedded store in {workspace.settings.store_folder}.",

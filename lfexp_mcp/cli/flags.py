@@ -116,14 +116,3 @@ def json_object(flag: str, text: str | None) -> dict[str, JsonValue] | None:
     if not isinstance(value, dict):
         raise UsageError(f'{flag} is not a JSON object. Pass one such as \'{{"key": "value"}}\'.')
     return value
-
-
-def json_or_text(text: str) -> JsonValue:
-    """Read an object or list as JSON, and anything else as text."""
-    if text.lstrip().startswith(("{", "[")):
-        try:
-            value: JsonValue = json.loads(text)
-        except ValueError:
-            return text
-        return value
-    return text

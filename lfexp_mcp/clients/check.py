@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mcp import StdioServerParameters
 
 START_TIMEOUT_S = 60.0
-"""Within which the server has to list its tools; several clients wait no longer."""
+"""Time in which the server has to list its tools; several clients wait no longer."""
 STDERR_CHARS = 2_000
 MAX_STDERR_BYTES = 64 * 1024
 """Read of it; more than is shown, so that no part of a secret is left where it begins."""

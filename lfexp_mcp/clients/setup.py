@@ -69,7 +69,7 @@ def plan_setup(
         project: Whether to change the project's file, which gets no secret, instead of the user's.
 
     Raises:
-        UsageError: The name is none that all clients take, or the client has no configuration of projects.
+        UsageError: Not all clients accept the name, or the client has no configuration of projects.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a server's name: use letters, digits, - and _ (at most 64).")
@@ -101,6 +101,7 @@ def plan_setup(
     if current == entry:
         return Setup(answer.model_copy(update={"status": "unchanged"}))
     answer.notes += _replaced(current, entry, file, project)
+    # The standard library reads TOML and does not write it.
     if known.toml:
         return left("Comments of a TOML file would be lost: add the lines to it yourself.")
     text = with_member(file.text, (known.servers, name), entry)

@@ -14,6 +14,7 @@ from lfexp_mcp.evaluators.numbers import Numeric
 from lfexp_mcp.evaluators.texts import Contains, EditSimilarity, ExactMatch, Regex
 from lfexp_mcp.evaluators.tool_calls import ToolCalls
 from lfexp_mcp.model import EvaluatorChoice
+from lfexp_mcp.strict_json import json_or_text
 
 _KINDS = (ExactMatch, Contains, Regex, JsonSchema, JsonFields, Numeric, EditSimilarity, Latency, Cost, ToolCalls)
 BUILT_INS: dict[str, type[BuiltIn]] = {kind.evaluator: kind for kind in _KINDS}
@@ -121,9 +122,5 @@ def _value(kind: type[BuiltIn], option: str, text: str) -> JsonValue:
     field = next(field for name, field in kind.model_fields.items() if (field.alias or name) == option)
     annotation = str(field.annotation)
     if ("list" in annotation and text.startswith("[")) or ("dict" in annotation and text.startswith("{")):
-        try:
-            value: JsonValue = json.loads(text)
-        except ValueError:
-            return text
-        return value
+        return json_or_text(text)
     return text

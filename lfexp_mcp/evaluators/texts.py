@@ -30,7 +30,7 @@ class ExactMatch(BuiltIn):
         """Score one item; see `BuiltIn`."""
         expected = require(expected_output)
         if self.any_of and (not isinstance(expected, list) or not expected):
-            raise UnscoredError(f"With any_of, the expected_output has to be a list, and is {show(expected)}.")
+            raise UnscoredError(f"With any_of, the expected_output must be a list, not {show(expected)}.")
         allowed = expected if self.any_of and isinstance(expected, list) else [expected]
         if output is not None and any(same(output, one, ignore_case=self.ignore_case) for one in allowed):
             return self.evaluation(True)
@@ -104,7 +104,7 @@ class Regex(BuiltIn):
         if pattern is None:
             given = require(expected_output)
             if not isinstance(given, str):
-                raise UnscoredError(f"The expected_output is to be a pattern, and is {kind_of(given)}.")
+                raise UnscoredError(f"The expected_output must be a pattern, not {kind_of(given)}.")
             try:
                 pattern = checked_pattern(given)
             except ValueError as error:

@@ -93,7 +93,7 @@ def read_trajectory(given: JsonValue, what: str = "expected_output") -> list[Ste
     if isinstance(value, dict):
         value = value.get("messages", value.get("tool_calls"))
     if not isinstance(value, list):
-        raise UnscoredError(f"The {what} is {show(given)}, and has to be {_FORMS}.")
+        raise UnscoredError(f"The {what} must be {_FORMS}, not {show(given)}.")
     steps = [_read_step(entry) for entry in value]
     if any(step.role for step in steps):
         # A bare call among messages is one of the assistant's.

@@ -24,7 +24,7 @@ from lfexp_mcp.model import HOLDOUT_KEY, DatasetItem, Holdout, NextStep
 T = TypeVar("T")
 
 MAX_PATH_CHARS = 6000
-"""Of a name encoded for a path: servers and proxies refuse addresses of 8 KB."""
+"""Of an encoded name in a path: servers and proxies refuse URLs of 8 KB."""
 _ITEMS = "/dataset-items"
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters (tabs and line breaks among them), halves of surrogate pairs, line and paragraph separators."""
@@ -313,10 +313,10 @@ def check_dataset_name(name: str) -> None:
     if not name.strip():
         raise UsageError("The dataset needs a name. Pass one, such as 'support-questions'.")
     if name in (".", ".."):
-        raise UsageError(f"A dataset cannot be named {name!r}: its address would be another one. Choose another name.")
+        raise UsageError(f"A dataset cannot be named {name!r}: its URL would lead elsewhere. Choose another name.")
     if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in name):
         raise UsageError(
-            f"A dataset cannot be named {name[:100]!r}: it holds a line break or another control character. "
+            f"A dataset cannot be named {name[:100]!r}: it contains a line break or another control character. "
             "Choose a name on one line."
         )
     if len(_encode_twice(name)) > MAX_PATH_CHARS:

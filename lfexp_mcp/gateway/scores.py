@@ -20,9 +20,9 @@ from lfexp_mcp.model import Score, ScoreSource
 
 SCORES_PATH = "/api/public/scores"
 MAX_TRACE_IDS = 50
-"""Of one request: keeps its address well below 8 KB."""
+"""Traces that one request names, so that its URL stays well below 8 KB."""
 MAX_CONCURRENT_WRITES = 8
-"""To a server that takes one score per request."""
+"""Sent at once to a server that takes one score per request."""
 
 
 class Scores:

@@ -246,7 +246,7 @@ class Transport:
             return _Failure(
                 UnreachableError(
                     f"Langfuse at {url} answered {status} while trying to {what}: {message} "
-                    "Try again; if it goes on, look at the server."
+                    "Try again; if it persists, check the server."
                 ),
                 "failed",
             )

@@ -38,7 +38,7 @@ NOT_FOUND = (
     "deleted, judge without batch=true."
 )
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""No batch is as new."""
+"""Later than the creation of any batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Batches:
 
     Args:
         provider: The provider.
-        policy: How often a call is made, and how long to wait in between.
+        policy: How calls are retried.
         looks: How often a batch is looked for that may have been created; None for the usual `LOOKS`.
     """
 
@@ -234,7 +234,7 @@ class Batches:
 
 
 def json_lines(content: bytes) -> list[dict[str, JsonValue] | None]:
-    """Read JSON lines, which a line feed alone ends; None for one that is no JSON object, such as one that is cut."""
+    """Parse JSON lines, separated by line feeds alone; None for a line that is not an object, as one cut off."""
     found: list[dict[str, JsonValue] | None] = []
     for line in content.removeprefix(BOM).split(b"\n"):
         if not line.strip():

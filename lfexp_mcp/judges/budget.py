@@ -95,11 +95,11 @@ class Budget:
         return admitted
 
     def charge(self, request: ModelRequest, answer: ModelAnswer) -> None:
-        """Add what a request of a batch did cost."""
+        """Add the cost of a batched request."""
         self._charge(Reservation(request.model, self._cost_of(request)), answer)
 
     def settle(self, reservation: Reservation, answer: ModelAnswer | None) -> None:
-        """Replace a reservation by what the call did cost.
+        """Replace a reservation with the actual cost of the call.
 
         Args:
             reservation: The result of `reserve`.

@@ -49,9 +49,7 @@ async def find_judges(
     """Find and resolve the judges of a run.
 
     Args:
-        gateway: The connection to Langfuse.
-        settings: Keys and default models.
-        dataset: The dataset; its metadata may name judges under `judge_prompts`.
+        dataset: Its metadata may name judges under `judge_prompts`.
         items: Its items, which have to provide the values of the prompts' placeholders.
         names: Prompts as `name`, `name@label` or `name:version`; they replace discovery.
         use_langfuse_judges: Whether to look for judges if none are named.
@@ -139,7 +137,7 @@ def resolve_judge(
     scale, scale_source = resolve_judge_scale(config, score_scales.get(score_name), "\n".join(texts))
     missing = config.get("missing_expected_output", "")
     if not isinstance(missing, str):
-        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a text.")
+        raise JudgeError(f"`missing_expected_output` in the config of prompt {prompt.name!r} must be a string.")
     budget = config.get("trace_budget", DEFAULT_BUDGET)
     if not isinstance(budget, int) or isinstance(budget, bool) or not MIN_BUDGET <= budget <= MAX_BUDGET:
         raise JudgeError(

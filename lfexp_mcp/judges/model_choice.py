@@ -12,7 +12,7 @@ from lfexp_mcp.model import ProviderName
 from lfexp_mcp.settings import Settings
 
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}
-"""Where neither the prompt's config nor LFEXP_JUDGE_MODEL names a model."""
+"""Used where neither the prompt's config nor LFEXP_JUDGE_MODEL names a model."""
 
 _OPENAI_MODEL = re.compile(r"gpt|chatgpt|o[134]", re.IGNORECASE)
 _PROVIDERS: tuple[ProviderName, ...] = ("openai", "anthropic")

@@ -38,7 +38,7 @@ class Meter:
 
 
 class OnRetry(Protocol):
-    """Called for each call that failed and is made again."""
+    """Called for each failed call that is retried."""
 
     def __call__(self, provider: ProviderName, *, rate_limited: bool) -> None:
         """Record a retry.
@@ -165,10 +165,10 @@ async def open_model_client(
 
     Args:
         settings: Keys, base URLs and `judge_concurrency`.
-        policy: How often a call is made, and how long to wait in between.
+        policy: How calls are retried.
         timeout_s: Seconds that one call may take.
         budget: Limits what all calls together may cost.
-        on_retry: Called for each call that failed and is made again.
+        on_retry: Called for each failed call that is retried.
 
     Example:
         async with open_model_client(settings) as models:

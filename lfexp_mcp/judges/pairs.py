@@ -56,7 +56,7 @@ PLACES = _Places(0, 1, kind="CATEGORICAL", categories=(Category("A"), Category("
 
 
 def read_place(label: str) -> Place | None:
-    """Read which of the two outputs a label prefers; None if it is no such label.
+    """Read which of the two outputs a label prefers; None if it is not such a label.
 
     Example:
         >>> read_place("Answer B is better")

@@ -16,7 +16,7 @@ from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.model import ModelUsage
 
 BATCH_SHARE = 0.5
-"""What a request of a batch costs of the usual price, at OpenAI (https://platform.openai.com/docs/guides/batch) and
+"""Price of a batched request as a share of the usual one, at OpenAI (https://platform.openai.com/docs/guides/batch) and
 Anthropic (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing) alike."""
 MAX_PATTERN_CHARS = 1000
 MAX_NAME_CHARS = 100

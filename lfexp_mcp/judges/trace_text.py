@@ -22,9 +22,9 @@ DEFAULT_BUDGET = 20_000
 MAX_BUDGET = 1_000_000
 MAX_NAME_CHARS = 100
 RESERVED_CHARS = 300
-"""For the statement at the beginning of a text, and that of observations which are left out."""
+"""Reserved for the statement at the beginning of a text, and the one about observations left out."""
 CUT_CHARS = 95
-"""For the statement of one cut."""
+"""Reserved for the statement about one cut."""
 MIN_SHOWN_CHARS = 30
 
 _UNSEEN = re.compile("[\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\x7f-\x9f]")

@@ -67,7 +67,7 @@ class Holdout:
             case {"metadata": dict() as where, **others} if len(where) == 1:
                 ((key, value),) = where.items()
                 return cls(key=key, value=metadata_text(value), declared=_time(others.get("declared")))
-        return cls(problem=f"What its metadata has under {HOLDOUT_KEY!r} is no holdout. {_ADVICE}")
+        return cls(problem=f"{HOLDOUT_KEY!r} in its metadata is not a valid holdout. {_ADVICE}")
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return what the dataset's metadata is to have under `HOLDOUT_KEY`."""

@@ -14,15 +14,15 @@ def check_params(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Check that parameters can be stored with a run, and return them.
 
     Raises:
-        ValueError: They are no JSON, or too long; the message is a clause that says so.
+        ValueError: They are not JSON, or too long; the message is a clause that says so.
     """
     for name, value in params.items():
         try:
             json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{name!r} has a lone surrogate, which is no text") from None
+            raise ValueError(f"{name!r} has a lone surrogate, which is not valid text") from None
         except ValueError:
-            raise ValueError(f"{name!r} is no JSON, which has neither NaN nor infinity") from None
+            raise ValueError(f"{name!r} is not JSON, which has neither NaN nor infinity") from None
     length = len(json.dumps(params, ensure_ascii=False))
     if length > MAX_CHARS:
         raise ValueError(f"they have {length:,} characters, and at most {MAX_CHARS:,} are stored: pass a file's path")
@@ -30,7 +30,7 @@ def check_params(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def param_changes(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:
-    """List the parameters that differ, such as `k: 3 -> 4`; 1 and 1.0 are the same number, and true is none."""
+    """List the parameters that differ, such as `k: 3 -> 4`; 1 and 1.0 are the same number; true is not 1."""
     names = sorted(before.keys() | after.keys())
     texts = {name: [_text(each[name]) if name in each else "not set" for each in (before, after)] for name in names}
     return [f"{name}: {_cut(first)} -> {_cut(second)}" for name, (first, second) in texts.items() if first != second]

@@ -18,7 +18,7 @@ class Anchor:
     """One output that a judge scored then and now, all values on 0-1."""
 
     item: str
-    """The dataset item: outputs of the same item are no independent ones."""
+    """The dataset item: outputs of the same item are not independent."""
     then: float
     votes: tuple[float, ...]
     """What the judge gives it now, at least one."""

@@ -111,7 +111,7 @@ class AnthropicProvider(Provider):
         return BatchStatus("ended" if batch.processing_status == "ended" else None, done)
 
     async def batch_results(self, batch_id: str) -> bytes:
-        """Download the results, whole, so that a connection that breaks off is no result."""
+        """Download all results before reading any, so that a broken connection does not pass for missing results."""
         path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
         return await self._sdk.get(path, cast_to=bytes)
 

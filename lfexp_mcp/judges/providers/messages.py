@@ -101,7 +101,7 @@ class FoundBatch:
 
     id: str
     is_certain: bool
-    """Whether it carries our tag, rather than to hold as many requests and to be as old."""
+    """Whether it carries our tag; otherwise only its age and its number of requests match."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ from lfexp_mcp.masking import mask
 MAX_COMPLETION_TOKENS = "max_completion_tokens"
 """OpenAI's newer name for `max_tokens`, which is used at servers that do not know this one."""
 JSON_SCHEMA = "response_format.json_schema"
-"""Among the refused, a `response_format` with a schema; a plain JSON object is asked for instead."""
+"""Stands among the refused for a `response_format` with a schema; a plain JSON object is asked for instead."""
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 TAG = "lfexp"
 """The key of our tag in a batch's metadata."""
 MAX_ERRORS = 3
-"""Quoted of a batch that was not taken."""
+"""Errors quoted of a batch that was rejected."""
 
 
 class OpenAIProvider(Provider):

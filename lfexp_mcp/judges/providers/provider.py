@@ -44,7 +44,7 @@ _TRANSIENT = {408, 409, 425}
 
 @dataclass(frozen=True, slots=True)
 class SDKErrors:
-    """The exceptions of an SDK, which OpenAI's and Anthropic's name alike."""
+    """The exceptions of an SDK; OpenAI's and Anthropic's have the same names."""
 
     api: type[Exception]
     status: "StatusErrorType"
@@ -149,7 +149,7 @@ class Provider(ABC):
         """Submit a batch.
 
         Args:
-            tag: A name of its own.
+            tag: A unique name.
             content: Its requests, as JSON lines of `batch_line`.
 
         Returns:

@@ -109,7 +109,7 @@ def _named(field: str | None, cells: Sequence[Cell]) -> Iterator[Cell]:
 
 
 def _part(value: JsonValue, field: str | None) -> str | None:
-    """The label of a whole value that is no object, or of one field of an object; None if there is none."""
+    """The label of a value that is not an object, or of one field of an object; None if there is none."""
     if field is not None:
         return label_of(value[field]) if isinstance(value, dict) and field in value else None
     return None if value is None or isinstance(value, dict) else label_of(value)

@@ -96,7 +96,7 @@ def _verdict(difference: SubgroupDifference, p: float | None, *, has_scale: bool
 def _slices(values: ScoredRun) -> Iterator[_Slice]:
     by_key: dict[str, dict[str, set[str]]] = {}
     for item_id, item in first_results(values.record).items():
-        # What an item was collected from, and what was answered then, is no kind of item.
+        # Where an item came from, and what was answered there, says nothing about the kind of item.
         for key, value in _labels({key: value for key, value in item.metadata.items() if key != SOURCE_KEY}):
             by_key.setdefault(key, {}).setdefault(value, set()).add(item_id)
     for key, members in sorted(by_key.items()):

@@ -32,7 +32,7 @@ MAX_NAMES = 20
 MAX_DIFFERING = 5
 """Items listed per judge and human that differ."""
 SCORE_DELAY = timedelta(seconds=15)
-"""Within which Langfuse shows a new score: 3 to 10 s were seen."""
+"""Time until Langfuse shows a new score: 3 to 10 s were seen."""
 
 
 async def fetch_annotation_comments(ws: Workspace, request: CommentsRequest) -> AnnotationComments:

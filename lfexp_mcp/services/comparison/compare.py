@@ -85,7 +85,7 @@ class _Found:
     start: int
     gate: Gate | None
     steps: list[NextStep]
-    """To know more surely."""
+    """Those that make a verdict surer: a confirmation, and labels by people."""
     warnings: list[str]
 
 
@@ -128,29 +128,15 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         listed, start = find_page(changes, request.cursor)
         changes = [listed]
     changes = await read_details(ws, changes, start, request.limit)
-    gate = None
-    if conditions:
-        inputs = [gate_input(one.pair, one.scores, mine) for one, mine in zip(comparisons, metrics[1:], strict=True)]
-        gate = check_gate(conditions, inputs, _known_scores(runs))
-    found = _Found(
-        metrics=metrics,
-        comparisons=comparisons,
-        changes=changes,
-        start=start,
-        gate=gate,
-        steps=[
-            *await _confirm_steps(ws, request, baseline, comparisons),
-            *label_steps(request.dataset, runs, labels),
-        ],
-        warnings=[
-            *unread,
-            *(
-                f"{record.run_name}: {warning}"
-                for record, summary, usage in zip(records, summaries, usages, strict=True)
-                for warning in (*record.warnings, *summary.warnings, *usage.warnings)
-            ),
-        ],
-    )
+    inputs = [gate_input(one.pair, one.scores, mine) for one, mine in zip(comparisons, metrics[1:], strict=True)]
+    gate = check_gate(conditions, inputs, _known_scores(runs)) if conditions else None
+    steps = [*await _confirm_steps(ws, request, baseline, comparisons), *label_steps(request.dataset, runs, labels)]
+    warnings = [
+        f"{record.run_name}: {warning}"
+        for record, summary, usage in zip(records, summaries, usages, strict=True)
+        for warning in (*record.warnings, *summary.warnings, *usage.warnings)
+    ]
+    found = _Found(metrics, comparisons, changes, start, gate, steps, [*unread, *warnings])
     return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)
 
 

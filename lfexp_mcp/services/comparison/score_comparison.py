@@ -1,10 +1,11 @@
 """The scores of runs against the baseline's, each test adjusted for the others."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
+from lfexp_mcp.model import Interval
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.comparison.candidates import Candidates, Place
@@ -156,15 +157,14 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
         conclusion, p = Conclusion("inconclusive", ""), None
     elif stopping is not None and p is not None:
         p = min(1.0, p * ALPHA / stopping.level(ALPHA))
-    reasons = [conclusion.reason, *([stopping.note] if stopping else ()), *_candidacy(place, conclusion.verdict)]
     worst_case = worst_case_delta(pair, score) if has_scale else None
-    if worst_case is not None:
-        reasons.append(
-            "Not every shared item has a value: if all missing ones were at their worst or all at their best, the "
-            f"delta would be {worst_case.low:+.3f} or {worst_case.high:+.3f}."
-        )
-    if (changed := script_change(pair, score)) is not None:
-        reasons.append(changed)
+    reasons = (
+        conclusion.reason,
+        stopping.note if stopping else None,
+        _candidacy(place, conclusion.verdict),
+        worst_case and _if_none_were_missing(worst_case),
+        script_change(pair, score),
+    )
     return ScoreComparison(
         score=score,
         run=pair.run.name,
@@ -192,15 +192,22 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
     )
 
 
-def _candidacy(place: Place, verdict: PairedVerdict) -> Iterator[str]:
+def _if_none_were_missing(worst_case: Interval) -> str:
+    return (
+        "Not every shared item has a value: if all missing ones were at their worst or all at their best, the delta "
+        f"would be {worst_case.low:+.3f} or {worst_case.high:+.3f}."
+    )
+
+
+def _candidacy(place: Place, verdict: PairedVerdict) -> str | None:
     """Say which candidate a run is, unless it is the first, and what that costs where nothing is shown."""
     if place.factor == 1:
-        return
+        return None
     text = place.shown
     if verdict == "inconclusive":
         ratio = items_ratio(ALPHA / place.factor)
         text += f": to show that it is better takes {ratio:.2g} times the items of a first one"
-    yield f"{text}."
+    return f"{text}."
 
 
 def _levels(measured: ScoreInterpretation | None, factor: float, place: Place, stopping: Stopping | None) -> Levels:

@@ -84,7 +84,7 @@ async def confirm_run(
         await wait_for_all(ws, begun, deadline, _coarse(on_progress))
     except LfexpError as error:
         # The runs are resumed by this call, not as others are.
-        error.next = (case.again("Try again once that is mended."),)
+        error.next = (case.again("Try again once that is fixed."),)
         raise
     return await _answer(ws, case, begun)
 
@@ -209,10 +209,10 @@ def _unfinished(records: Sequence[RunRecord]) -> tuple[RunStatus, str] | None:
     """Why there is no verdict yet: what failed of a run is not said, since it may quote an item."""
     for record in records:
         if record.status != "completed":
-            return record.status, "The runs over the held-out items did not come to their end: there is no verdict."
+            return record.status, "The runs over the held-out items did not finish: there is no verdict."
         if all(item.status != "succeeded" for item in record.items):
             name = record.provenance.confirmation.of if record.provenance and record.provenance.confirmation else ""
-            return "failed", f"No task of run {name!r} succeeded there. Mend what it needs here: there is no verdict."
+            return "failed", f"No task of run {name!r} succeeded there. Fix what it needs here: there is no verdict."
     return None
 
 

@@ -185,7 +185,7 @@ async def plan_run(
             "again with that script."
         )
     names = [repeat_name(confirmation.run_name, repeat) for repeat in range(run_spec.repeats)]
-    ids = [await ws.gateway.experiments.id_of(record.dataset_id, name) for name in names]
+    id_of = ws.gateway.experiments.id_of
     return run_spec.model_copy(
         update={
             "created": datetime.now(UTC),
@@ -193,7 +193,7 @@ async def plan_run(
             "item_count": len(items),
             "part": None,
             "experiments": tuple(
-                ExperimentHead(id=identity, name=name) for identity, name in zip(ids, names, strict=True)
+                [ExperimentHead(id=await id_of(record.dataset_id, name), name=name) for name in names]
             ),
             "description": f"Run {record.run_name!r} over held-out items, for confirm_run. Do not read it.",
             "metadata": {},

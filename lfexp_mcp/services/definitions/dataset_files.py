@@ -21,7 +21,10 @@ Row = dict[str, JsonValue]
 
 
 def read_items(path: Path, fields: FieldNames | None = None) -> Iterator[NewItem]:
-    """Read a JSONL or CSV file of dataset items, one by one.
+    """Read a JSONL file (an object per line) or a CSV file (a header line, then a row per item), item by item.
+
+    Keys and columns are those of `NewItem`; all others go into the item's metadata. CSV cells that hold a JSON object
+    or list are decoded.
 
     Args:
         path: The file: `.jsonl`, `.ndjson` or `.csv`, in UTF-8.

@@ -144,7 +144,7 @@ def _sufficient(request: JudgeCheckRequest, run_name: str, labels: Labels | None
             f"Only {usable.total()} results of run {run_name!r} are labelled in the order of the draw "
             f"({labels.given} of {labels.drawn} in all): {missing} more are needed at least, at least two of each "
             f"stratum. {GOOD_ANCHORS} tell a shift of about 0.05 from none.",
-            next=[step if labels.drawn < MIN_ANCHORS else NextStep("request_labels", ask, "See how far they are.")],
+            next=[step if labels.drawn < MIN_ANCHORS else NextStep("request_labels", ask, "See their progress.")],
         )
     return labels
 
@@ -176,7 +176,7 @@ async def _judge_now(
     warnings = [*found.warnings]
     if then.scale is not None and judge.scale != then.scale:
         warnings.append(
-            f"The judge scored on {then.scale.name} and now scores on {judge.scale.name}; compared are values on 0-1."
+            f"The judge scored on {then.scale.name} and now scores on {judge.scale.name}; values are compared on 0-1."
         )
     return judge, warnings
 

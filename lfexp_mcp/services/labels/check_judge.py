@@ -34,7 +34,7 @@ from lfexp_mcp.statistics.drift import (
 )
 
 MAX_UNREADABLE_SHARE = 0.1
-"""Of the anchors, beyond which those that have a verdict are not taken for all."""
+"""Share of anchors without a verdict up to which the others may stand for all."""
 UNCHANGED = 0.05
 """A judge whose shift lies within this is shown to be unchanged."""
 
@@ -113,7 +113,7 @@ async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, sh
     if earlier:
         notes.append(
             f"Check number {earlier + 1} of this score by this run's anchors: of many checks, one shows a shift by "
-            "chance, and all share the verdicts of then."
+            "chance, and all share the earlier verdicts."
         )
     return answer.model_copy(update={"warnings": [*answer.warnings, *notes]})
 

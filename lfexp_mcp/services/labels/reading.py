@@ -21,7 +21,7 @@ from lfexp_mcp.services.workspace import Workspace
 MAX_SKIPPED_SHARE = 0.05
 """Of the results that people looked at, beyond which those that they labelled are not taken for a random part."""
 LABEL_DELAY = timedelta(seconds=30)
-"""Within which Langfuse shows a label: 3 to 25 s were seen."""
+"""Time until Langfuse shows a label: 3 to 25 s were seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
             "for it. Let a judge score single outputs."
         )
     if reading.origin == "human":
-        raise UsageError(f"Score {reading.name!r} is people's own: there is nothing to hold against them.")
+        raise UsageError(f"Score {reading.name!r} is people's own: there is no judge to check.")
     if reading.mixed:
         raise UsageError(
             f"Score {reading.name!r} is by several makers ({', '.join(maker.label for maker in reading.makers)}). "
@@ -120,7 +120,7 @@ def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
     if reading.scale is None or not reading.is_canonical:
         raise UsageError(
             f"Score {reading.name!r} has no values on 0-1 ({reading.problem or 'it has no scale'}), so that labels "
-            "cannot be held against it. Declare its scale."
+            "cannot be compared with it. Declare its scale."
         )
     return reading.scale
 
@@ -223,7 +223,7 @@ async def _describe(
 ) -> LabelsAnswer:
     warnings = []
     if request.stratify and labels.draw.split is None:
-        why = "all results are alike" if is_new else "it was begun without strata, and goes on so"
+        why = "all results are alike" if is_new else "it began without strata and keeps that"
         warnings.append(f"The draw is not stratified: {why}.")
     if labels.drawn < wanted:
         warnings.append(f"{labels.drawn} of {wanted} results are in the queue so far: call again to go on.")
@@ -261,7 +261,7 @@ def _next_steps(request: LabelsRequest, labels: Labels) -> list[NextStep]:
     score: dict[str, JsonValue] = {"score_name": request.score_name}
     step = partial(NextStep, arguments=run | score)
     if labels.given < labels.drawn:
-        return [step("request_labels", why="See how far the labels are, when people have labelled.")]
+        return [step("request_labels", why="See the progress once people have labelled.")]
     return [
         NextStep("analyze_run", run | score, "See the mean that the labels correct."),
         step("check_judge", why="See whether the judge still scores as it did."),
