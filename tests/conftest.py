@@ -16,7 +16,9 @@ from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.prepared_workers import CAN_FORK, PreparedWorkers
+from tests.services.humans import Humans
 from tests.waiting import PATIENCE_S
+from tests.worker.scene import Scene
 
 pytest_plugins = ["tests.providers.fixtures"]
 
@@ -106,6 +108,27 @@ async def workspace(settings: Settings) -> AsyncIterator[Workspace]:
     """A workspace on the store."""
     async with open_workspace(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def scene(workspace: Workspace, tmp_path: Path) -> Scene:
+    """A dataset and scripts of the test's own."""
+    return Scene(workspace, tmp_path / "scripts")
+
+
+@pytest.fixture
+async def elsewhere(settings: Settings, tmp_path: Path) -> AsyncIterator[Workspace]:
+    """A workspace on another machine, which has no folder of the runs."""
+    async with open_workspace(settings.model_copy(update={"home": tmp_path / "elsewhere"})) as opened:
+        yield opened
+
+
+@pytest.fixture
+def humans(settings: Settings) -> Iterator[Humans]:
+    """People who annotate on the store."""
+    people = Humans(settings)
+    yield people
+    people.close()
 
 
 @pytest.fixture

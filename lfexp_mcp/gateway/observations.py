@@ -16,7 +16,9 @@ from lfexp_mcp.gateway.transport import ONCE, Query, Transport, format_time
 from lfexp_mcp.model import Trace
 
 MAX_PAGE_SIZE = 1000
+"""Langfuse's own limit."""
 MAX_TRACE_ROWS = 50_000
+"""All observations of a trace are held in memory."""
 ROOTS_ONLY: dict[str, JsonValue] = {
     "type": "boolean",
     "column": "isRootObservation",

@@ -30,6 +30,7 @@ Row = TypeVar("Row")
 Query = Mapping[str, str | int | None]
 
 PAGE_SIZE = 100
+"""Langfuse's own limit for pages with numbers."""
 MAX_CONCURRENT_PAGES = 4
 MAX_MESSAGE_CHARS = 500
 MAX_QUOTED_CHARS = 120

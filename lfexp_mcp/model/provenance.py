@@ -31,6 +31,7 @@ FAMILY_KEY = "lfexp_family"
 SOURCE_KEY = "lfexp_source"
 """Where in the metadata of a dataset item it is said what it was collected from."""
 MAX_REPEATS = 1000
+"""Anybody can write a run's metadata: a larger number is not believed."""
 
 
 @dataclass(frozen=True, slots=True)

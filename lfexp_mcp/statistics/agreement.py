@@ -12,6 +12,7 @@ from lfexp_mcp.statistics.significance import Z95
 Category = TypeVar("Category", bound=Hashable)
 Weights = Literal["none", "quadratic"]
 MIN_CORRELATED_PAIRS = 5
+"""The standard error divides by n - 3, so that the interval of fewer pairs says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from lfexp_mcp.statistics.significance import Z95
 MIN_LABELS = 10
 """Fewer labels correct nothing."""
 MIN_STRATUM_LABELS = 2
+"""A single label of a stratum shows no variance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SEED = 20_240_607
+"""Fixed, so that the same results always get the same interval and p."""
 RESAMPLES = 9_999
 """Draws of each bootstrap and of each Monte Carlo permutation test."""
 MAX_EXACT_DIFFERENCES = 16

@@ -17,6 +17,7 @@ MIN_OVERLAP = 0.6
 """A term joins a theme when this share of its comments has the theme already."""
 MAX_PHRASE_WORDS = 3
 MAX_PHRASE_CHARS_UNSPACED = 4
+"""In scripts without spaces, where each character is a word."""
 
 Stems = tuple[str, ...]
 

@@ -69,19 +69,15 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(
-    settings: Settings, tmp_path: Path, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Scene]:
+async def scene(settings: Settings, tmp_path: Path, openai_for_workers: ProviderServer) -> AsyncIterator[Scene]:
     """A server that reaches a judge's model, and a dataset that is not there yet."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    openai_server.script(Reply('{"score": 8, "reasoning": "A number."}'))
+    openai_for_workers.script(Reply('{"score": 8, "reasoning": "A number."}'))
     for name, source in SCRIPTS.items():
         (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
     (tmp_path / "items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in ITEMS), encoding="utf-8")
     changes = {
         "openai_api_key": SecretStr("sk-loopback"),
-        "openai_base_url": openai_server.base_url,
+        "openai_base_url": openai_for_workers.base_url,
         "cancel_grace": 0.1,
     }
     async with Client(build_server(settings.model_copy(update=changes))) as client:

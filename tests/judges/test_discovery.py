@@ -161,8 +161,9 @@ async def test_no_judges_are_looked_for_where_none_were_asked_for(ws: Workspace)
 
 async def test_a_judge_that_does_not_exist_is_named_with_those_near_it(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, TEXT)
-    with pytest.raises(NotFoundError, match=f"Did you mean '{name}'"):
+    with pytest.raises(NotFoundError) as refused:
         await discover(ws, f"{name}x")
+    assert name in refused.value.near
     with pytest.raises(NotFoundError, match="version 7"):
         await discover(ws, f"{name}:7")
 

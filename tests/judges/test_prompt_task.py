@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import JsonValue, SecretStr
 
-from lfexp_mcp.errors import JudgeError, LfexpError, NotFoundError, ProviderError
+from lfexp_mcp.errors import JudgeError, NotFoundError, ProviderError
 from lfexp_mcp.judges.model_client import open_model_client
 from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import fill, placeholders
@@ -175,6 +175,6 @@ async def test_a_prompt_that_no_item_fills_is_refused_before_the_run(ws: Workspa
 
 
 async def test_a_prompt_that_does_not_exist_is_named(ws: Workspace) -> None:
-    with pytest.raises(NotFoundError, match="no prompt named 'answer-missing'") as caught:
+    with pytest.raises(NotFoundError) as refused:
         await resolve_task_prompt(ws.gateway, ws.settings, "answer-missing@production", items("q"))
-    assert isinstance(caught.value, LfexpError)
+    assert refused.value.name == "answer-missing"

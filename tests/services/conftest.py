@@ -9,15 +9,6 @@ from pydantic import SecretStr
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
-from tests.services.humans import Humans
-
-
-@pytest.fixture
-def humans(settings: Settings) -> Iterator[Humans]:
-    """People who annotate on the store."""
-    people = Humans(settings)
-    yield people
-    people.close()
 
 
 @pytest.fixture

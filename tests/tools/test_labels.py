@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,20 +28,10 @@ ITEMS = 24
 
 
 @pytest.fixture
-def humans(settings: Settings) -> Iterator[Humans]:
-    """People who annotate on the store."""
-    people = Humans(settings)
-    yield people
-    people.close()
-
-
-@pytest.fixture
-def judged(settings: Settings, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def judged(settings: Settings, openai_for_workers: ProviderServer) -> Settings:
     """Settings whose judges, in this process and in workers, are asked on loopback; each gives 5 of 10."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    openai_server.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
-    keys = {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_server.base_url}
+    openai_for_workers.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
+    keys = {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_for_workers.base_url}
     return settings.model_copy(update=keys)
 
 

@@ -38,11 +38,9 @@ langfuse.flush()
 
 
 @pytest.fixture
-def model_keys(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, SecretStr | str]:
+def model_keys(openai_for_workers: ProviderServer) -> dict[str, SecretStr | str]:
     """The environment and the settings by which runs and judges reach a model."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    return {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_server.base_url}
+    return {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_for_workers.base_url}
 
 
 @pytest.fixture

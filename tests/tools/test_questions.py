@@ -44,15 +44,13 @@ NOT_A_YES: list[tuple[UserAnswer, str]] = [
 
 
 @pytest.fixture
-def costly(settings: Settings, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def costly(settings: Settings, openai_for_workers: ProviderServer) -> Settings:
     """Settings by which more than 5 USD takes the user's consent, and judges are answered.
 
     Workers read the keys from the environment.
     """
-    openai_server.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    keys = {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_server.base_url}
+    openai_for_workers.respond = lambda _: Reply('{"reasoning": "So.", "score": 5}')
+    keys = {"openai_api_key": SecretStr("sk-loopback"), "openai_base_url": openai_for_workers.base_url}
     return settings.model_copy(update={"confirm_cost_above": 5.0, **keys})
 
 

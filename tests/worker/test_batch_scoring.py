@@ -27,10 +27,8 @@ ITEMS = 4
 
 
 @pytest.fixture
-def server(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> ProviderServer:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    return openai_server
+def server(openai_for_workers: ProviderServer) -> ProviderServer:
+    return openai_for_workers
 
 
 @pytest.fixture

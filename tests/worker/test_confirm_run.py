@@ -360,11 +360,9 @@ async def test_held_out_items_that_are_shown_as_well_are_not_asked_and_a_late_ho
 
 
 async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
-    held: Scene, settings: Settings, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+    held: Scene, settings: Settings, openai_for_workers: ProviderServer
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    openai_server.respond = lambda call: Reply(f'{{"reasoning": "", "score": {9 if "INPUT" in call.text else 2}}}')
+    openai_for_workers.respond = lambda call: Reply(f'{{"reasoning": "", "score": {9 if "INPUT" in call.text else 2}}}')
     found = load_settings()
     keys = {"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
     async with open_workspace(settings.model_copy(update=keys)) as ws:
@@ -376,18 +374,18 @@ async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
         await create_judge(ws, judge, "Newer: " + PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
         with pytest.raises(UsageError, match="share 2 scores"):
             await confirm(scene)
-        before = len(openai_server.calls)
+        before = len(openai_for_workers.calls)
         asked: dict[str, JsonValue] = {
             "dataset": scene.dataset,
             "baseline": "a",
             "score_name": "capitals",
             "min_delta": 0.3,
         }
-        await ask_in_vain(ws.settings, openai_server, "confirm_run", run_name="b", **asked)
+        await ask_in_vain(ws.settings, openai_for_workers, "confirm_run", run_name="b", **asked)
         assert await confirmations(scene) == [], "no look is counted"
         answer = await call_unasked(ws.settings, "confirm_run", run_name="b", **asked)
         assert (answer["status"], answer["verdict"], answer["look"]) == ("completed", "better", 1)
-        texts = [call.text for call in openai_server.calls[before:]]
+        texts = [call.text for call in openai_for_workers.calls[before:]]
         assert len(texts) == 2 * HELD_OUT
         assert not any("Newer" in text for text in texts)
         await measure(scene, "c", "len(item.input)", judges=[f"{judge}:1"])

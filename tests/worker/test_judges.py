@@ -23,20 +23,13 @@ UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 PROMPT = "Score from 0 to 10.\nInput: {{input}}\nOutput: {{output}}\nExpected: {{expected_output}}"
 
 
-@pytest.fixture
-def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A worker takes the provider's key and address from the environment it inherits, as any user's does.
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-
-
 async def make_judge(scene: Scene) -> str:
     name = f"judge-{scene.dataset}"
     await create_judge(scene.ws, name, PROMPT, config={"scale": "0-10", "model": "gpt-test", "provider": "openai"})
     return name
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_prompt(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -65,7 +58,7 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
     assert len(openai_server.calls) == 4
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -94,7 +87,7 @@ def scene_settings(settings: Settings) -> Settings:
     )
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(settings: Settings, scene: Scene) -> None:
     task = scene.script("""
         import threading, time
@@ -131,7 +124,7 @@ async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(set
             assert stored.seconds == pytest.approx(float(str(stored.output)), abs=0.5)
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queue(
     settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +146,7 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
             assert all(span.started >= stored.started for span in spans)
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai_server: ProviderServer) -> None:
     await scene.fill(3)
     openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
@@ -170,7 +163,7 @@ async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai
     assert generation.parent_id == record.items[0].observation_id
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -195,7 +188,7 @@ async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
     assert len(openai_server.calls) == 6
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_published_price_bounds_a_run_on_a_store_without_prices(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -219,7 +212,7 @@ async def test_a_published_price_bounds_a_run_on_a_store_without_prices(
     assert [use.price_source for use in answer.models] == [published_source()]
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_it_does(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -243,7 +236,7 @@ async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_i
     assert retries.retries == retries.rate_limited > 0
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -256,7 +249,7 @@ async def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(
     assert openai_server.calls == []
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_the_votes_of_a_judge_that_disagrees_with_itself_are_listed(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
@@ -274,7 +267,7 @@ async def test_the_votes_of_a_judge_that_disagrees_with_itself_are_listed(
     assert (split.item_id, sorted(split.votes, key=str), split.spread) == (scene.item_id(1), [2, 5, 9], 0.7)
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settings, scene: Scene) -> None:
     await scene.fill(6)
     async with open_workspace(scene_settings(settings)) as ws:
@@ -293,7 +286,7 @@ async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settin
         assert (answer.status, answer.succeeded) == ("completed", 6)
 
 
-@pytest.mark.usefixtures("_with_openai")
+@pytest.mark.usefixtures("openai_for_workers")
 async def test_a_provider_that_refuses_the_key_stops_the_run_and_a_resume_scores_the_rest(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:

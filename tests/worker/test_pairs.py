@@ -51,13 +51,9 @@ def prefer(call: Call) -> Outcome:
 
 
 @pytest.fixture
-async def pairs(
-    settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Scene]:
+async def pairs(settings: Settings, scene: Scene, openai_for_workers: ProviderServer) -> AsyncIterator[Scene]:
     """A scene whose workers ask the loopback model, which prefers the greater number."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    openai_server.respond = prefer
+    openai_for_workers.respond = prefer
     found = load_settings()
     keys = {"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
     async with open_workspace(settings.model_copy(update=keys)) as ws:

@@ -40,16 +40,19 @@ async def test_a_script_that_cannot_be_used_is_refused_and_leaves_the_name_free(
 async def test_what_does_not_exist_is_named(scene: Scene) -> None:
     await scene.fill(1)
     task = scene.script(GOOD)
-    with pytest.raises(NotFoundError, match=scene.dataset):
+    with pytest.raises(NotFoundError) as unknown:
         await scene.run(task, dataset=scene.dataset[:-1])
+    assert scene.dataset in unknown.value.near
     with pytest.raises(ScriptError, match=r"no task script .*missing\.py"):
         await scene.run(scene.folder / "missing.py")
     with pytest.raises(ScriptError, match=r"end in \.py"):
         await scene.run(scene.script(GOOD, "task.txt"))
-    with pytest.raises(NotFoundError, match="to resume"):
+    with pytest.raises(NotFoundError) as unknown:
         await scene.run(task, resume=True)
-    with pytest.raises(NotFoundError, match="on this machine named"):
+    assert [step.tool for step in unknown.value.next] == ["run_experiment", "list_runs"]
+    with pytest.raises(NotFoundError) as unknown:
         await cancel_run(scene.ws, scene.dataset, "never")
+    assert unknown.value.name == "never"
 
 
 async def test_an_empty_dataset_is_refused(scene: Scene) -> None:
@@ -116,7 +119,7 @@ async def test_a_name_with_results_in_langfuse_is_refused_without_a_folder_too(s
     task = scene.script(GOOD)
     await scene.run(task)
     (await scene.run_folder()).delete()
-    with pytest.raises(RunExistsError, match="another run name"):
+    with pytest.raises(RunExistsError):
         await scene.run(task)
 
 

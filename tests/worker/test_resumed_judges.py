@@ -15,17 +15,11 @@ from tests.providers.server import ProviderServer, Reply
 from tests.worker.scene import Scene
 from tests.worker.test_judges import PROMPT, UPPER, scene_settings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.usefixtures("openai_for_workers")]
 
 FIRST = {"scale": "0-10", "model": "gpt-one", "provider": "openai"}
 SECOND = {"scale": "1-5", "model": "gpt-two", "provider": "openai"}
 UNREADABLE = Reply(text="I would rather not say.")
-
-
-@pytest.fixture(autouse=True)
-def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
 
 
 async def versions_of(scene: Scene) -> list[int | None]:

@@ -41,10 +41,8 @@ SECOND = {**FIRST, "scale": "1-5", "model": "gpt-two"}
 
 
 @pytest.fixture
-def _with_openai(openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    openai_server.respond = lambda _call: Reply(text='{"score": 3}')
+def _with_openai(openai_for_workers: ProviderServer) -> None:
+    openai_for_workers.respond = lambda _call: Reply(text='{"score": 3}')
 
 
 def counted_task(scene: Scene) -> tuple[Path, Path]:

@@ -139,12 +139,9 @@ class Normalizer:
 async def test_the_spans_of_a_busy_run_are_what_they_were(
     settings: Settings,
     store: StoreConnection,
-    openai_server: ProviderServer,
-    monkeypatch: pytest.MonkeyPatch,
+    openai_for_workers: ProviderServer,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
     with FaultProxy(store.base_url) as proxy:
         dataset = await run_busy_script(settings.model_copy(update={"langfuse_url": proxy.url}), tmp_path)
         sent = [ExportTraceServiceRequest.FromString(each.body) for each in proxy.requests if SPANS in each.path]

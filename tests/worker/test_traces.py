@@ -144,10 +144,8 @@ async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_model
 
 
 async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
-    settings: Settings, scene: Scene, openai_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, scene: Scene, openai_for_workers: ProviderServer
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
     await scene.fill(2)
     long = TASK.replace('"no funds"', "item.input * 2000").format(more="")
     prompt = "Did it search first? {{tool_calls}} All: {{trace}} Output: {{output}}"
@@ -163,7 +161,7 @@ async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
         record = await judged.record()
         with pytest.raises(JudgeError, match="trace_budget"):
             await create_judge(ws, "judge-none", prompt, config={"model": "gpt-test", "trace_budget": 0})
-    asked = [text for call in openai_server.calls for role, text in call.messages if role == "user"]
+    asked = [text for call in openai_for_workers.calls for role, text in call.messages if role == "user"]
     whole = [text for text in asked if '"again"' in text and "Shown are" not in text]
     assert len(asked) == 4
     assert len(whole) == 2

@@ -58,6 +58,7 @@ class AnthropicProvider(Provider):
     batch_limits = BatchLimits(100_000, 256_000_000)
 
     def __init__(self, api_key: str, base_url: str | None, timeout_s: float) -> None:
+        # We retry ourselves, since all calls share one pace, one budget and one count.
         self._sdk = anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=0)
         super().__init__(self._sdk, api_key, timeout_s)
 

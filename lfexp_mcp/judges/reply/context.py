@@ -10,6 +10,7 @@ from lfexp_mcp.judges.reply.vocabulary import FINAL, OVERALL
 _BEFORE_CHARS = 300
 """How far before a score the words are looked at."""
 _AFTER_CHARS = 120
+"""The same for the words after it."""
 _MARKS = " \t\r*_#>-+|`~([{\"'\u201c\u2022\ufe0f"
 """Characters of markup, lists and brackets, which may stand before a score without introducing it."""
 

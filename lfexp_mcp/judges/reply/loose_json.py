@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 _MAX_DEPTH = 40
+"""Deeper nesting is not read: the reader calls itself for each level."""
 _MAX_WASTED_CHARS = 100_000
 """Characters read without finding an object after which a text is given up, so that none takes long."""
 _CLOSING = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u2018": "\u2019"}

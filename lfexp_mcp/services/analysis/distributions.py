@@ -14,6 +14,7 @@ from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantile
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 
 MIN_CORRELATION = 0.3
+"""Weaker ones are not worth a line, even where they are more than chance."""
 MIN_PAIRS = 10
 """Correlations of fewer pairs say next to nothing."""
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}

@@ -223,8 +223,9 @@ def test_only_the_newest_of_the_last_seconds_tells_of_more_to_come(
 
 
 async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:
-    with pytest.raises(NotFoundError, match="annotation queue"):
+    with pytest.raises(NotFoundError) as refused:
         await fetch_annotation_comments(workspace, CommentsRequest(queue="no-such-queue"))
+    assert refused.value.name == "no-such-queue"
     with pytest.raises(UsageError, match="dataset"):
         build(CommentsRequest, run_name="run")
     with pytest.raises(UsageError, match="'tone'"):

@@ -1,19 +1,11 @@
 """What the tests of the catalog share."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
-from tests.worker.scene import Scene
-
-
-@pytest.fixture
-def scene(workspace: Workspace, tmp_path: Path) -> Scene:
-    """A dataset of the test's own."""
-    return Scene(workspace, tmp_path / "scripts")
 
 
 @pytest.fixture

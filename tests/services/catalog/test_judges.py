@@ -6,7 +6,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.answers.catalog import JudgeEntry
-from lfexp_mcp.errors import JudgeError, NotFoundError, UsageError
+from lfexp_mcp.errors import CursorError, JudgeError, NotFoundError
 from lfexp_mcp.judges.discovery import find_judges
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, estimate_tokens
@@ -48,7 +48,7 @@ async def test_the_judges_listed_are_those_that_a_run_discovers(alone: Workspace
     pages = [await list_judges(alone, limit=2)]
     pages.append(await list_judges(alone, limit=2, cursor=pages[0].next_cursor))
     assert [[entry.judge for entry in page.judges] for page in pages] == [["judge-a", "judge-b"], ["judge-c/d"]]
-    with pytest.raises(UsageError, match="ursor"):
+    with pytest.raises(CursorError):
         await list_judges(alone, cursor="from-3")
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.errors import CursorError, NotFoundError, UsageError
 from lfexp_mcp.model import TEN, ItemResult, ItemStatus, JudgeMaker, RunRecord, Scale, Score, ScriptMaker
 from lfexp_mcp.reports.answers import report_of, report_text
 from lfexp_mcp.reports.comparison_formats import junit, result_json
@@ -260,7 +260,7 @@ async def test_a_cursor_of_no_list_of_changes_is_refused(workspace: Workspace, c
     dataset = await make_dataset(workspace, f"compare-cursor-{len(cursor)}")
     await record_run(workspace, dataset, "old", _results([0.0] * 12))
     await record_run(workspace, dataset, "new", _results([1.0] * 12))
-    with pytest.raises(UsageError, match="start over"):
+    with pytest.raises(CursorError):
         await compare_runs(workspace, CompareRequest(dataset=dataset.name, runs=["old", "new"], cursor=cursor))
 
 
@@ -420,8 +420,9 @@ async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone
     lowest = min((line for line in answer.scores if line.score != "accuracy"), key=lambda line: line.p or 0.0)
     assert lowest.p is not None
     assert lowest.p_adjusted == pytest.approx(min(1.0, 4 * lowest.p))
-    with pytest.raises(NotFoundError, match="'accuracy'"):
+    with pytest.raises(NotFoundError) as refused:
         await compare_runs(workspace, request.model_copy(update={"primary_score": "acuracy"}))
+    assert "accuracy" in refused.value.near
 
 
 async def test_items_without_a_value_bound_the_delta_at_their_worst_and_best(workspace: Workspace) -> None:
@@ -539,12 +540,14 @@ async def test_unknown_runs_and_scores_are_named_with_what_is_near(workspace: Wo
     dataset = await make_dataset(workspace, "compare-unknown")
     await record_run(workspace, dataset, "baseline", _results([1.0] * 5))
     await record_run(workspace, dataset, "candidate", _results([1.0] * 5))
-    with pytest.raises(NotFoundError, match="'baseline'") as refused:
+    with pytest.raises(NotFoundError) as refused:
         await compare_runs(workspace, CompareRequest(dataset="compare-unknown", runs=["baselin", "candidate"]))
+    assert refused.value.near == ("baseline",)
     assert [step.tool for step in refused.value.next] == ["list_runs"]
     request = CompareRequest(dataset="compare-unknown", runs=["baseline", "candidate"], score_name="acuracy")
-    with pytest.raises(NotFoundError, match="'accuracy'"):
+    with pytest.raises(NotFoundError) as refused:
         await compare_runs(workspace, request)
+    assert "accuracy" in refused.value.near
     gated = CompareRequest(dataset="compare-unknown", runs=["baseline", "candidate"], fail_if=["speed<1"])
     with pytest.raises(UsageError, match="speed<1"):
         await compare_runs(workspace, gated)

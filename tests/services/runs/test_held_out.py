@@ -1,6 +1,5 @@
 """Runs that went over items which are held out now: read from the journal, from Langfuse, and gone on with."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +58,6 @@ async def make(scene: Scene, fails: str = "False") -> Seen:
     await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=HOLDOUT)
     ids = {scene.item_id(number) for number in range(ITEMS)}
     return Seen(scene, {item_id for item_id in ids if not HOLDOUT.holds(item_id)}, log)
-
-
-@pytest.fixture
-def scene(workspace: Workspace, tmp_path: Path) -> Scene:
-    return Scene(workspace, tmp_path / "scripts")
-
-
-@pytest.fixture
-async def elsewhere(settings: Settings, tmp_path: Path) -> AsyncIterator[Workspace]:
-    """Another machine."""
-    async with open_workspace(settings.model_copy(update={"home": tmp_path / "elsewhere"})) as opened:
-        yield opened
 
 
 async def test_a_run_from_before_the_holdout_is_a_whole_run_of_the_open_items_on_every_machine(

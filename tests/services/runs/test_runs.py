@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.errors import CursorError, NotFoundError, UsageError
 from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
@@ -215,7 +215,7 @@ async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspac
         await fetch_annotation_comments(
             workspace, CommentsRequest(dataset="get-stale", run_name="run", cursor="from-99")
         )
-    with pytest.raises(UsageError, match="Invalid cursor 'nonsense'"):
+    with pytest.raises(CursorError):
         await list_runs(workspace, "get-stale", cursor="nonsense")
 
 
@@ -254,11 +254,13 @@ async def test_a_run_is_found_whatever_its_name(workspace: Workspace, name: str)
 async def test_what_does_not_exist_is_named_with_what_is_near(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-unknown")
     await record_run(workspace, dataset, "prompt-a", [Recorded("item-1", output="o")])
-    with pytest.raises(NotFoundError, match="'get-unknown'"):
-        await get_run(workspace, "get-unknwon", "prompt-a")
-    with pytest.raises(NotFoundError, match="'prompt-a'"):
-        await get_run(workspace, "get-unknown", "prompt-b")
-    with pytest.raises(NotFoundError, match="'item-1'"):
-        await get_run(workspace, "get-unknown", "prompt-a", item_id="item-2")
-    with pytest.raises(UsageError, match="cursor"):
+    for names, near in (
+        (("get-unknwon", "prompt-a"), "get-unknown"),
+        (("get-unknown", "prompt-b"), "prompt-a"),
+        (("get-unknown", "prompt-a", "item-2"), "item-1"),
+    ):
+        with pytest.raises(NotFoundError) as refused:
+            await get_run(workspace, *names[:2], item_id=names[2] if len(names) > 2 else None)
+        assert near in refused.value.near
+    with pytest.raises(CursorError):
         await get_run(workspace, "get-unknown", "prompt-a", cursor="nonsense")
