@@ -162,7 +162,7 @@ async def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did(
 @pytest.mark.anyio
 async def test_a_call_that_the_budget_does_not_cover_is_not_made() -> None:
     budget = Budget(0.001, TABLE, spent=0.0006)
-    with pytest.raises(BudgetError, match="Resume the run with a higher max_cost"):
+    with pytest.raises(BudgetError):
         await budget.reserve(request())
     assert budget.left == pytest.approx(0.0004)
 

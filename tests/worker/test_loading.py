@@ -67,8 +67,9 @@ async def test_a_call_does_not_wait_longer_for_the_loading_than_it_was_told_to(s
     assert (answer.status, answer.succeeded) == ("running", 0)
     await until_loading(scene)
     assert "still being loaded" in (await scene.record()).warnings[0]
-    with pytest.raises(RunExistsError, match="is running"):
+    with pytest.raises(RunExistsError) as refused:
         await scene.run(scene.script(GOOD))
+    assert [step.tool for step in refused.value.next] == ["get_run", "cancel_run"]
     go.touch()
     await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
     record = await scene.record()

@@ -92,8 +92,9 @@ async def test_any_run_name_works(scene: Scene, name: str) -> None:
     scene.run_name = name
     answer = await scene.run(scene.script(GOOD))
     assert (answer.status, answer.run_name) == ("completed", name)
-    with pytest.raises(RunExistsError, match="resume"):
+    with pytest.raises(RunExistsError) as refused:
         await scene.run(scene.script(GOOD))
+    assert refused.value.next[0].arguments["resume"] is True
 
 
 async def test_of_two_calls_with_one_name_the_second_is_refused(scene: Scene) -> None:
@@ -119,8 +120,9 @@ async def test_a_name_with_results_in_langfuse_is_refused_without_a_folder_too(s
     task = scene.script(GOOD)
     await scene.run(task)
     (await scene.run_folder()).delete()
-    with pytest.raises(RunExistsError):
+    with pytest.raises(RunExistsError) as refused:
         await scene.run(task)
+    assert refused.value.next[0].arguments["resume"] is True
 
 
 async def test_an_unwritable_state_folder_is_said(scene: Scene) -> None:
