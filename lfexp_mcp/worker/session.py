@@ -1,5 +1,6 @@
 """Carry out a worker command: run a run, or deliver what runs have left behind."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +19,15 @@ from lfexp_mcp.worker.run import Run
 from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import deliver
 
+LATE_MODULES = ("encodings.idna", "google.protobuf.json_format")
+"""Otherwise imported by the first connection and the first delivery, while a run waits."""
 NOT_BEGUN = "It was to begin together with other runs, which did not all load."
 
 
 def prepare() -> None:
-    """Build the schemas that a run needs; a spare worker has them when its command comes."""
+    """Build the schemas and import the modules that a run needs; a spare worker has them when its command comes."""
+    for name in LATE_MODULES:
+        importlib.import_module(name)
     RunSpec.model_rebuild()
     prepare_encoding()
 
