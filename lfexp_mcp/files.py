@@ -4,9 +4,11 @@ The path may come from a model: it may name a pipe without an end, a device, a f
 hold.
 """
 
+import errno
 import os
 import stat
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +18,9 @@ MAX_SCRIPT_BYTES = 10 * 1024**2
 MAX_PROMPT_BYTES = 1024**2
 MAX_DATA_BYTES = 1024**3
 """Of a file of items. It is read as a stream, but may be a single line."""
+
+# Opening a pipe without a writer would block for ever.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
@@ -37,7 +42,13 @@ def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
         ) from None
 
 
-def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] = UsageError) -> BinaryIO:
+def open_regular(
+    path: Path,
+    what: str,
+    max_bytes: int,
+    error: type[UsageError] = UsageError,
+    within: Sequence[Path] | None = None,
+) -> BinaryIO:
     """Open a regular file for reading.
 
     Args:
@@ -45,14 +56,14 @@ def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] 
         what: What the file is, for the error, such as `task script`.
         max_bytes: The largest size allowed.
         error: The error to raise.
+        within: Folders, links resolved, in one of which the file has to lie, as has its path, which `locate` made.
 
     Raises:
         UsageError: The file does not exist, is not a regular file, is too large, or cannot be opened.
     """
-    where = locate(path, what, error)
+    where = locate(path, what, error) if within is None else path
     try:
-        # Opening a pipe without a writer would block for ever.
-        descriptor = os.open(where, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(where, _FLAGS) if within is None else _open_within(where, within)
     except FileNotFoundError:
         raise error(f"There is no {what} {_short(where)}. Pass the absolute path of a file.") from None
     except (OSError, ValueError) as refused:
@@ -70,6 +81,27 @@ def open_regular(path: Path, what: str, max_bytes: int, error: type[UsageError] 
         os.close(descriptor)
         raise error(f"The {what} {_short(where)} {problem}. Pass another file.")
     return os.fdopen(descriptor, "rb")
+
+
+def _open_within(path: Path, folders: Sequence[Path]) -> int:
+    """Open a file by its folders, one after the other, without following a link.
+
+    A path that was checked may lead elsewhere by now: whoever can write into its folders could exchange one of them, or
+    the file, for a link.
+    """
+    folder = next((each for each in folders if path.is_relative_to(each)), None)
+    if folder is None or ".." in path.parts:
+        raise PermissionError(errno.EACCES, "it lies outside of the allowed folders")
+    if os.open not in os.supports_dir_fd:
+        return os.open(path, _FLAGS)
+    descriptor = os.open(folder, _FLAGS)
+    for part in path.relative_to(folder).parts:
+        parent = descriptor
+        try:
+            descriptor = os.open(part, _FLAGS | os.O_NOFOLLOW, dir_fd=parent)
+        finally:
+            os.close(parent)
+    return descriptor
 
 
 def new_file(given: str, what: str, *, overwrite: bool) -> Path:

@@ -41,6 +41,24 @@ def test_a_pipe_a_device_and_a_folder_are_no_files_and_none_of_them_is_read(tmp_
             list(read_items(path))
 
 
+@posix_only
+def test_within_folders_no_link_is_followed(tmp_path: Path) -> None:
+    allowed, outside = tmp_path / "allowed", tmp_path / "allowed-not"
+    for folder in (allowed / "sub", outside):
+        folder.mkdir(parents=True)
+        (folder / "x.py").write_bytes(b"x")
+    (allowed / "x.py").symlink_to(outside / "x.py")
+    (allowed / "way-out").symlink_to(outside)
+    (allowed / "inside").symlink_to(allowed / "sub")
+    os.mkfifo(allowed / "pipe.py")
+    with open_regular(allowed / "sub" / "x.py", "script", 10, within=[outside / "none", allowed]) as file:
+        assert file.read() == b"x"
+    refused = ["x.py", "way-out/x.py", "inside/x.py", "sub", "pipe.py", "absent.py", "../allowed-not/x.py"]
+    for path in (*(allowed / each for each in refused), outside / "x.py", Path("x.py")):
+        with pytest.raises(UsageError):
+            open_regular(path, "script", 10, within=[allowed])
+
+
 def test_a_file_is_opened_up_to_the_stated_size(tmp_path: Path) -> None:
     path = tmp_path / "task.py"
     path.write_bytes(b"x = 1")

@@ -29,6 +29,8 @@ _SCRIPTS = Path(__file__).parent
 loaded_sources: dict[str, tuple[Path, bytes]] = {}
 """File and source of each module of the user's that was imported, as it was compiled."""
 _kept: dict[Path, Path] = {}
+_read: list[Callable[[Path], bytes]] = []
+"""Reads scripts; by default they are read like other modules."""
 _scripts: dict[Path, ModuleType] = {}
 """By their files."""
 
@@ -39,19 +41,29 @@ class _SourceLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         file = Path(path).resolve()
-        source = self.get_data(str(_kept.get(file, path)))
+        source = _kept[file].read_bytes() if file in _kept else self.get_data(path)
         loaded_sources[fullname] = file, source
         code: CodeType = self.source_to_code(source, path)
         return code
 
 
-def import_from_source(kept: Mapping[Path, Path] | None = None) -> None:
+class _ScriptLoader(_SourceLoader):
+    """Reads a script in the way that it may be read."""
+
+    def get_data(self, path: str) -> bytes:
+        return _read[-1](Path(path)) if _read else super().get_data(path)
+
+
+def import_from_source(kept: Mapping[Path, Path] | None = None, read: Callable[[Path], bytes] | None = None) -> None:
     """Import all modules from source from now on, except those of Python and of installed packages.
 
     Args:
         kept: Files that are to be imported as they were, and where they are kept so.
+        read: Reads a script by its path, links in which are then not resolved; what scripts import is read as ever.
     """
     _kept.update(kept or {})
+    if read is not None:
+        _read.append(read)
     library = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
     find: Callable[[str], PathEntryFinder] = FileFinder.path_hook(
         (ExtensionFileLoader, EXTENSION_SUFFIXES), (_SourceLoader, SOURCE_SUFFIXES)
@@ -76,7 +88,7 @@ def load_module(path: Path, kind: ScriptKind) -> ModuleType:
     Raises:
         ScriptError: There is no such `.py` file, or its import failed.
     """
-    file = path.expanduser().resolve()
+    file = path if _read else path.expanduser().resolve()
     if file.suffix != ".py":
         raise ScriptError(f"The {kind} script {str(path)!r} is not a Python file: its name has to end in .py.")
     if not file.is_file() and file not in _kept:
@@ -105,13 +117,16 @@ def _is_ours(filename: str) -> bool:
 
 def _import(path: Path, kind: ScriptKind) -> ModuleType:
     name = _free_name(path.stem.replace(".", "_"))
-    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
+    spec = importlib.util.spec_from_file_location(name, path, loader=_ScriptLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ScriptError(f"The {kind} script {str(path)!r} cannot be imported as Python code.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except ScriptError:
+        del sys.modules[name]
+        raise
     except BaseException as failure:  # noqa: BLE001 - the user's script may raise anything, `SystemExit` included
         del sys.modules[name]
         raise ScriptError(f"The {kind} script {path} failed on import:\n{describe_failure(failure)}") from None

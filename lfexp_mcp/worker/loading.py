@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lfexp_mcp.environment import set_variables
 from lfexp_mcp.errors import ScriptError, UsageError
 from lfexp_mcp.evaluators import build_evaluator
+from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.model import (
     BuiltInMaker,
     DatasetItem,
@@ -94,7 +96,8 @@ def load_run(
     # What the code of a confirmation prints may be of held-out items, which nobody is shown.
     log = RunLog(Path(os.devnull) if run_spec.confirmation else folder.log_path)
     os.chdir(run_spec.working_folder)
-    import_from_source(run_spec.kept_sources)
+    folders = settings.script_folders
+    import_from_source(run_spec.kept_sources, partial(_read_within, folders) if folders else None)
     git = git_state(run_spec)
     models = None
     if run_spec.recording is not None and not scores_only:
@@ -175,6 +178,12 @@ def _connect(run_spec: RunSpec) -> "RayCluster | None":
     from lfexp_mcp.worker.on_ray.cluster import RayCluster
 
     return RayCluster.connect(run_spec)
+
+
+def _read_within(folders: Sequence[Path], path: Path) -> bytes:
+    """Read a script of the folders that it has to lie in: the server checked its path, which may be another by now."""
+    with open_regular(path, "script", MAX_SCRIPT_BYTES, ScriptError, folders) as file:
+        return file.read()
 
 
 def _check_code(run_spec: RunSpec, provenance: Provenance) -> None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.settings import Settings, load_settings
+from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.server import build_server
 from tests.tools.conftest import Caller
 from tests.waiting import PATIENCE_S
@@ -146,6 +147,51 @@ async def test_a_run_of_another_way_in_is_not_gone_on_with_its_files(settings: S
         own["evaluator_script"] = str(folder / "evaluator.py")
         gone_on = await caller.answer("run_experiment", **run | own, resume=True, wait_seconds=PATIENCE_S)
         assert gone_on["status"] == "completed"
+
+
+EXCHANGES = {
+    "file": "evaluator.unlink(); evaluator.symlink_to(outside / 'evaluator.py')",
+    "folder": "evaluator.parent.rename(evaluator.parent.with_name('old')); evaluator.parent.symlink_to(outside)",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+@pytest.mark.parametrize("exchanged", EXCHANGES)
+async def test_a_script_that_became_a_link_since_it_was_checked_is_not_run(
+    settings: Settings, folder: Path, exchanged: str
+) -> None:
+    outside, evaluator = folder.parent / "outside", folder / "sub" / "evaluator.py"
+    trace = folder.parent / "was-run"
+    (outside / "evaluator.py").write_text(f"open({str(trace)!r}, 'w').close()\n{EVALUATOR}")
+    # The worker imports the task before the evaluators.
+    names = f"import pathlib\nevaluator, outside = pathlib.Path({str(evaluator)!r}), pathlib.Path({str(outside)!r})\n"
+    (folder / "task.py").write_text(f"{names}{EXCHANGES[exchanged]}\n{TASK}")
+    dataset = f"allowed-exchanged-{exchanged}"
+    async with over_http(settings, folder) as caller:
+        await caller.answer("create_dataset", name=dataset, items=[{"input": "a"}])
+        call: dict[str, JsonValue] = {"dataset": dataset, "run_name": "r", "task_script": str(folder / "task.py")}
+        refused = await caller.refusal("run_experiment", **call, evaluator_script=str(evaluator))
+    assert refused.error.code == "script"
+    assert not trace.exists()
+
+
+PATHS = {"task_script", "evaluator_script", "items_file", "python"}
+"""Arguments that name a file, each of which the tests above refuse outside of the folders."""
+FILE_WORDS = {"dir", "file", "folder", "module", "path", "python", "record", "replay", "script", "template", "url"}
+
+
+def test_no_tool_takes_the_path_of_another_file() -> None:
+    def names(schema: object) -> set[str]:
+        if not isinstance(schema, dict):
+            return set().union(*map(names, schema)) if isinstance(schema, list) else set()
+        properties = schema.get("properties")
+        own = set(properties) if isinstance(properties, dict) else set()
+        return own.union(*map(names, schema.values()))
+
+    found = names([definition.build().parameters for definition in TOOLS])
+    assert "max_cost" in found
+    assert {name for name in found if FILE_WORDS.intersection(name.split("_"))} == PATHS
 
 
 @pytest.mark.parametrize("given", ["", " ", os.pathsep, f" {os.pathsep} "])

@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -20,7 +20,7 @@ MAX_CELL_CHARS = 2**31 - 1
 Row = dict[str, JsonValue]
 
 
-def read_items(path: Path, fields: FieldNames | None = None) -> Iterator[NewItem]:
+def read_items(path: Path, fields: FieldNames | None = None, within: Sequence[Path] | None = None) -> Iterator[NewItem]:
     """Read a JSONL file (an object per line) or a CSV file (a header line, then a row per item), item by item.
 
     Keys and columns are those of `NewItem`; all others go into the item's metadata. CSV cells that hold a JSON object
@@ -29,29 +29,30 @@ def read_items(path: Path, fields: FieldNames | None = None) -> Iterator[NewItem
     Args:
         path: The file: `.jsonl`, `.ndjson` or `.csv`, in UTF-8.
         fields: Which keys or columns hold the fields, where they have other names.
+        within: Where it has to lie; see `open_regular`.
 
     Raises:
         DataFileError: The file is missing, of another kind, not UTF-8, or has an invalid line, which the text names;
             or `fields` names a key or column that it does not have.
     """
     if fields:
-        _check_names(path, fields)
+        _check_names(path, fields, within)
     empty = True
-    for line, row in _rows(path):
+    for line, row in _rows(path, within):
         empty = False
         yield _item(path, line, _renamed(row, fields or {}))
     if empty:
         raise DataFileError(f"{path} contains no items. Write one JSON object per line, each with an `input`.")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, within: Sequence[Path] | None) -> Iterator[tuple[int, Row]]:
     readers = {".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataFileError(f"{path} is neither .jsonl nor .csv. Save the items in one of these formats.")
     try:
         with (
-            open_regular(path, "file of items", MAX_DATA_BYTES, DataFileError) as content,
+            open_regular(path, "file of items", MAX_DATA_BYTES, DataFileError, within) as content,
             TextIOWrapper(content, encoding="utf-8-sig", newline="") as file,
         ):
             yield from reader(path, file)
@@ -103,8 +104,8 @@ def _cell(cell: str) -> JsonValue:
     return cell
 
 
-def _check_names(path: Path, fields: FieldNames) -> None:
-    known = list(dict.fromkeys(key for _, row in _rows(path) for key in row))
+def _check_names(path: Path, fields: FieldNames, within: Sequence[Path] | None) -> None:
+    known = list(dict.fromkeys(key for _, row in _rows(path, within) for key in row))
     for field, name in fields.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

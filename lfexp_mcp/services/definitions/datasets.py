@@ -71,7 +71,7 @@ async def create_dataset(
     file = ws.locate(items_file, "file of items", DataFileError) if items_file is not None else None
 
     def given() -> Iterator[NewItem]:
-        return chain(items or (), read_items(file, fields) if file is not None else ())
+        return chain(items or (), read_items(file, fields, ws.allowed_folders) if file is not None else ())
 
     asked = declare(holdout) if holdout is not None else None
     survey = await anyio.to_thread.run_sync(survey_items, name, given)

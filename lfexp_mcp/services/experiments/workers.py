@@ -1,5 +1,6 @@
 """Workers of this workspace: with which interpreter, environment and working folder they start."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from lfexp_mcp.services.workspace import Workspace
 REMOVED_VARIABLES = (
     "LFEXP_HTTP_TOKEN",
     "LFEXP_CALLER_KEYS",
+    "LFEXP_SCRIPT_FOLDERS",
     "LANGFUSE_TRACING_ENABLED",
     "LANGFUSE_SAMPLE_RATE",
     "LANGFUSE_FLUSH_AT",
@@ -82,6 +84,9 @@ def _interpreter(ws: Workspace, python: Path | None, withheld: Sequence[str] = (
         }
     )
     kept = {name: value for name, value in environment.items() if name not in (*REMOVED_VARIABLES, *withheld)}
+    if ws.allowed_folders:
+        # Of these calls, the worker opens scripts only there; over stdio, anywhere.
+        kept["LFEXP_SCRIPT_FOLDERS"] = os.pathsep.join(map(str, ws.allowed_folders))
     return Interpreter.of(python or ws.settings.python, kept, working_folder())
 
 
