@@ -22,7 +22,7 @@ from lfexp_mcp.tools.server import build_server
 from tests.providers.server import ProviderServer, Reply
 from tests.tools.conftest import YES, Caller, User, UserAnswer, WriteScript
 from tests.tools.remote import Issuer, serving_tokens
-from tests.tools.task_client import DeclaredTasks, TaskClient
+from tests.tools.task_client import DeclaredTasks, TaskClient, TaskHandle
 
 pytestmark = pytest.mark.anyio
 
@@ -126,7 +126,22 @@ async def test_the_answer_of_a_task_says_in_the_end_what_went_ahead_unasked(
     async with Client(build_server(costly), extensions=[DeclaredTasks()]) as client:
         tasks = TaskClient(client)
         created = await tasks.call("run_experiment", **call, max_cost=20)
+    async with Client(build_server(costly), extensions=[DeclaredTasks()], elicitation_callback=User(YES)) as client:
+        tasks = TaskClient(client)
+        other = call | {"run_name": "agreed"}
+        question = await client.session.call_tool("run_experiment", other, allow_input_required=True)
+        assert isinstance(question, InputRequiredResult), "a question comes before the task"
+        agreed = await client.session.call_tool(
+            "run_experiment",
+            other,
+            input_responses={"confirm": YES},
+            request_state=question.request_state,
+            allow_claimed=True,
+        )
         gate.touch()
+        assert isinstance(agreed, TaskHandle)
+        unnoticed = await tasks.ended((agreed.model_extra or {})["taskId"])
+        assert "warnings" not in unnoticed["result"]["structuredContent"]
         ended = await tasks.ended(created["taskId"])
     [notice] = ended["result"]["structuredContent"]["warnings"]
     assert "LFEXP_CONFIRM_COST_ABOVE" in notice
