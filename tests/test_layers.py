@@ -70,7 +70,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "run_cache": set(),
     "background": set(),
     "workspace": {"background", "launches", "run_cache"},
-    "spending": {"workspace", "label_requests", "run_requests"},
+    "spending": {"workspace", "requests", "run_requests"},
     "answer_size": set(),
     "metadata_conditions": set(),
     "item_choice": {"metadata_conditions"},
@@ -118,8 +118,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
         "production_traces",
         "runs",
     },
-    "label_requests": {"requests"},
-    "labels": {"workspace", "spending", "requests", "label_requests", "next_steps", "runs", "background"},
+    "labels": {"workspace", "spending", "requests", "next_steps", "runs", "background"},
     "comparison": {"workspace", "requests", "answer_size", "cursors", "intervals", "runs", "labels"},
     "sweeps": {
         "workspace",

@@ -3,7 +3,7 @@
 from lfexp_mcp.cli.experiments import in_workspace
 from lfexp_mcp.cli.flags import AsJson, command
 from lfexp_mcp.cli.output import print_answer
-from lfexp_mcp.services.catalog.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
+from lfexp_mcp.services.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
 
 
 @command

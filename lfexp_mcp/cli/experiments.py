@@ -20,12 +20,13 @@ from lfexp_mcp.reports.comparison_formats import github_commands, junit, result_
 from lfexp_mcp.reports.layout import plain
 from lfexp_mcp.reports.untrusted import escaped_json
 from lfexp_mcp.services.experiments.recordings import RecordedRunRequest
-from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
     CancelRunRequest,
     CommentsRequest,
     CompareRequest,
+    JudgeCheckRequest,
+    LabelsRequest,
     ListRunsRequest,
     build,
 )

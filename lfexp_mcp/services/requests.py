@@ -50,6 +50,32 @@ class ListRunsRequest(Request):
     cursor: Cursor = None
 
 
+class ListDatasetsRequest(Request):
+    """A page of the project's datasets."""
+
+    limit: PageSize = 20
+    cursor: Cursor = None
+
+
+class GetDatasetRequest(Request):
+    """A dataset with a page of its items."""
+
+    dataset: DatasetName
+    limit: PageSize = 10
+    cursor: Cursor = None
+    detail: ShownDetail = "summary"
+
+
+class ListJudgesRequest(Request):
+    """A page of the project's judges, or one of them."""
+
+    judge: str | None = Field(
+        default=None, min_length=1, description="Only this one, whole: named as in `judges` of run_experiment."
+    )
+    limit: PageSize = 20
+    cursor: Cursor = None
+
+
 class CancelRunRequest(Request):
     """A run to cancel."""
 
@@ -155,6 +181,28 @@ class CommentsRequest(Request):
         if empty is not None:
             raise ValueError(f"themes: theme {empty!r} has no words; give some, such as ['rude', 'curt']")
         return self
+
+
+class LabelsRequest(Request):
+    """Which results people are to label."""
+
+    dataset: DatasetName
+    run_name: RunName
+    score_name: str = Field(description="The judge's score.")
+    n: int | None = Field(default=None, ge=1, le=1000, description="Draw so many in all; at first 50.")
+    stratify: bool = Field(default=False, description="Half of them failed, half passed.")
+
+
+class JudgeCheckRequest(Request):
+    """Which judge to ask again, and about what."""
+
+    dataset: DatasetName
+    run_name: RunName
+    score_name: str = Field(description="The judge's score.")
+    judge: str | None = Field(default=None, description="Such as `judge-tone:4`; else as it is now.")
+    baseline: str | None = Field(default=None, description="Earlier run whose labels are the anchors.")
+    votes: int = Field(default=1, ge=1, le=20, description="Per anchor.")
+    max_cost: float | None = Field(default=None, gt=0, description="USD.")
 
 
 R = TypeVar("R", bound=BaseModel)

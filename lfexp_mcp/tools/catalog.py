@@ -1,7 +1,7 @@
 """Tools that show what there is to run experiments with."""
 
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
-from lfexp_mcp.services.catalog.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
+from lfexp_mcp.services.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
 

@@ -1,7 +1,7 @@
 """Tools that hold judges against people."""
 
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
-from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
+from lfexp_mcp.services.requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.tools.experiments import progress_reporter
 from lfexp_mcp.tools.questions import agreed
 from lfexp_mcp.tools.state import ToolContext, workspace_of

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 from lfexp_mcp.answers.labels import JudgeCheck
 from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.labels.check_judge import check_judge
 from lfexp_mcp.services.labels.request_labels import request_labels
+from lfexp_mcp.services.requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.table import Row

@@ -11,9 +11,9 @@ from lfexp_mcp.judges.discovery import find_judges
 from lfexp_mcp.judges.templates import as_text
 from lfexp_mcp.model import DatasetItem, ItemResult, JudgeMaker, NextStep, ResolvedJudge, RunRecord
 from lfexp_mcp.scores.score_names import name_scores
-from lfexp_mcp.services.label_requests import JudgeCheckRequest
 from lfexp_mcp.services.labels.draw import Key, drawn_first, judge_values, labellable, put_in_order, seed_of
 from lfexp_mcp.services.labels.reading import DrawnResult, Labels, read_labels
+from lfexp_mcp.services.requests import JudgeCheckRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import named, read_recorded_run, read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run

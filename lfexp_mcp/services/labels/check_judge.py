@@ -16,10 +16,10 @@ from lfexp_mcp.gateway import CHECK_SCORE_NAME, METADATA_KEY
 from lfexp_mcp.model import Estimate, NextStep, Score
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.background import Job
-from lfexp_mcp.services.label_requests import JudgeCheckRequest
 from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepare_check
 from lfexp_mcp.services.labels.reading import DrawnResult
 from lfexp_mcp.services.labels.rejudging import Rejudged, rejudge
+from lfexp_mcp.services.requests import JudgeCheckRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.spending import check_budget, check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace

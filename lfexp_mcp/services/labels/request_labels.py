@@ -11,7 +11,6 @@ from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway import Queue, ScoreConfig
 from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, Scale
-from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels.draw import (
     Draw,
     allocate,
@@ -25,6 +24,7 @@ from lfexp_mcp.services.labels.draw import (
 )
 from lfexp_mcp.services.labels.reading import Labels, is_made_by, read_labels
 from lfexp_mcp.services.next_steps import running_steps
+from lfexp_mcp.services.requests import LabelsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace

@@ -7,9 +7,9 @@ from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.gateway import Queue, QueueItem, scoring_score_id, status_score
 from lfexp_mcp.model import TEN, JudgeMaker, RecordedStatus, RunMaker, RunPlan, Score
 from lfexp_mcp.runs.identity import score_id
-from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels.reading import Labels, read_labels
 from lfexp_mcp.services.labels.request_labels import request_labels
+from lfexp_mcp.services.requests import LabelsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace

@@ -13,9 +13,9 @@ from lfexp_mcp.errors import BudgetError, JudgeError, UsageError
 from lfexp_mcp.gateway import CHECK_SCORE_NAME
 from lfexp_mcp.model import TEN, UNIT, Holdout, JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.services.definitions.judges import create_judge
-from lfexp_mcp.services.label_requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.labels.check_judge import check_judge
 from lfexp_mcp.services.labels.request_labels import request_labels
+from lfexp_mcp.services.requests import JudgeCheckRequest, LabelsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Raw, Reply

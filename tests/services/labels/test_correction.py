@@ -11,9 +11,8 @@ from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.comparison import compare_runs
-from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels.request_labels import request_labels
-from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, LabelsRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.statistics.corrected import correct_mean
 from lfexp_mcp.store.process import StoreConnection

@@ -21,11 +21,11 @@ from lfexp_mcp.model import (
     Scale,
     ScriptMaker,
 )
-from lfexp_mcp.services.label_requests import LabelsRequest
 from lfexp_mcp.services.labels import reading
 from lfexp_mcp.services.labels import request_labels as request_labels_module
 from lfexp_mcp.services.labels.draw import allocate, put_in_order, read_draw, seed_of
 from lfexp_mcp.services.labels.request_labels import request_labels
+from lfexp_mcp.services.requests import LabelsRequest
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.humans import Humans
 from tests.services.labels.people import TONE, Annotators, ask, judged_run, labels_of, queue_named, queued, score_again
