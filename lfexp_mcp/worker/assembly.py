@@ -72,7 +72,8 @@ def assemble(
             run.cluster,
             local,
             digests(),
-            warn,
+            warn=warn,
+            take_spans=run.outbox.append,
             evaluates=any(each.built_in is None for each, _ in run.evaluators),
             keeps_spans=tracer.keeps_spans,
         )

@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -175,9 +175,12 @@ class NodeWorker:
         self._outputs: dict[int, TaskOutput] = {}
         self._output_ids = count()
         self._other_spans = _OtherSpans()
-        self._print_path = Path(tempfile.mkdtemp(prefix="lfexp-")) / "prints"
-        self._log = RunLog(self._print_path)
-        self._print_file = self._print_path.open("rb")
+        self._folder = Path(tempfile.mkdtemp(prefix="lfexp-"))
+        self._log = RunLog(self._folder / "prints")
+        self._print_file = (self._folder / "prints").open("rb")
+        # Nothing of what is printed is to stay on the node.
+        with suppress(OSError):
+            (self._folder / "prints").unlink()
         set_variables(job.variables)
         self._sdk = Sdk()
         self._sdk.exporter.outbox = self._other_spans
@@ -186,6 +189,9 @@ class NodeWorker:
         loading = Thread(target=self._context.run, args=[self._load], name="lfexp-load")
         loading.start()
         loading.join()
+        if not job.kept:
+            with suppress(OSError):
+                self._folder.rmdir()
 
     async def hello(self) -> Hello:
         """Tell about this process."""
@@ -258,7 +264,7 @@ class NodeWorker:
         """Write the modules that are to be loaded as they were."""
         kept: dict[Path, Path] = {}
         for number, (script, source) in enumerate(self._job.kept):
-            path = kept[script.locate()] = self._print_path.with_name(f"{number}.py")
+            path = kept[script.locate()] = self._folder / f"{number}.py"
             path.write_bytes(source)
         return kept
 

@@ -54,8 +54,9 @@ def open_engine(
     cluster: RayCluster,
     local: LocalEngine,
     sources: Mapping[str, str],
-    warn: Callable[[str], None],
     *,
+    warn: Callable[[str], None],
+    take_spans: Callable[[bytes], None],
     evaluates: bool,
     keeps_spans: bool,
 ) -> "RayEngine":
@@ -66,6 +67,7 @@ def open_engine(
         local: Calls built-in evaluators.
         sources: Digests of the modules that the worker has loaded, by name.
         warn: Called with a warning.
+        take_spans: Called with encoded spans that belong to no result.
         evaluates: Whether the evaluator script has evaluators of items.
         keeps_spans: Whether evaluators look at spans.
     """
@@ -86,7 +88,7 @@ def open_engine(
         threads=run_spec.limits.max_concurrency,
     )
 
-    return RayEngine(cluster, ray.put(job), local, warn)
+    return RayEngine(cluster, ray.put(job), local, warn, take_spans)
 
 
 class RayEngine:
@@ -97,11 +99,20 @@ class RayEngine:
         job: Reference to what processes on the nodes are given.
         local: Calls built-in evaluators, which need no node.
         warn: Called with a warning.
+        take_spans: Called with encoded spans that belong to no result.
     """
 
-    def __init__(self, cluster: RayCluster, job: object, local: LocalEngine, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        cluster: RayCluster,
+        job: object,
+        local: LocalEngine,
+        warn: Callable[[str], None],
+        take_spans: Callable[[bytes], None],
+    ) -> None:
         limits = cluster.run_spec.limits
         self._local = local
+        self._take_spans = take_spans
         self._timeout = limits.item_timeout
         self._pool = Pool(cluster, job, limits.max_concurrency, warn)
 
@@ -172,8 +183,10 @@ class RayEngine:
     def _record(self, actor: Actor, found: NodeResult[Any]) -> None:
         batch = BATCH.get(None)
         if batch is not None:
-            batch.encoded += [spans for spans in (found.spans, found.other_spans) if spans]
+            batch.encoded.append(found.spans)
             batch.observations += found.observations
+        if found.other_spans:
+            self._take_spans(found.other_spans)
         if found.changes is not None:
             found.changes.apply()
         if found.printed:

@@ -76,6 +76,7 @@ class Pool:
         """Why a node cannot load the scripts, by its name."""
         self._unusable: set[str] = set()
         self._failed_starts = 0
+        """Since a process has started."""
         places = sum(self._places.values())
         if not self._is_shared and places < max_concurrency:
             warn(
@@ -152,19 +153,20 @@ class Pool:
             if self._failures:
                 raise ScriptError("\n".join(f"Node {node}: {why}" for node, why in self._failures.items()))
             raise WorkerError("No node of the Ray cluster is left. Resume the run when it is back.")
+        starting = sum(not actor.is_ready for actor in (self._alone if alone else self._actors))
+        waiting = 1 + sum(is_alone is alone for is_alone, _ in self._waiting)
         if alone:
-            if len(self._alone) < MAX_ALONE:
+            if len(self._alone) < MAX_ALONE and starting < waiting:
                 self._start(self._alone, None, 1)
         elif self._is_shared:
             share = -(-self._max_concurrency // len(usable))
             started = {actor.node_id for actor in self._actors}
             for actor in self._actors:
                 actor.slots = share
-            starting = sum(not actor.is_ready for actor in self._actors)
-            wanted = -(-(len(self._waiting) + 1) // share) - starting
+            wanted = -(-waiting // share) - starting
             for node in [node for node in usable if node not in started][: max(wanted, 0)]:
                 self._start(self._actors, node, share)
-        elif len(self._actors) < min(self._max_concurrency, sum(usable.values())):
+        elif starting < waiting and len(self._actors) < min(self._max_concurrency, sum(usable.values())):
             # Ray finds the node with free resources, unless some are not to be used.
             used = Counter(actor.node_id for actor in self._actors)
             chosen = min(usable, key=lambda each: used[each] / usable[each]) if self._unusable else None
@@ -197,6 +199,7 @@ class Pool:
             self._set_aside(actor, f"It has lfexp-mcp {hello.version}, and this is {__version__}.")
         elif not actor.is_dead:
             actor.is_ready = True
+            self._failed_starts = 0
             self._wake(actor.slots, alone=actors is self._alone)
 
     def _set_aside(self, actor: Actor, failure: str) -> None:
