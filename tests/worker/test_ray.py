@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -73,7 +74,7 @@ async def test_a_run_on_a_cluster_stores_what_a_local_one_does(scene: Scene, add
         params={"end": "!"},
         engine="ray",
         engine_options={"address": address},
-        max_concurrency=3,
+        max_concurrency=2,
     )
     assert (answer.status, answer.succeeded, answer.undelivered, answer.warnings[1:]) == ("completed", 6, 0, [])
     assert {score.name: (score.mean, score.count) for score in answer.scores} == {
@@ -133,7 +134,7 @@ async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_onl
             return item.input
     """)
     answer = await scene.run(
-        task, engine="ray", engine_options={"address": address}, max_concurrency=4, item_timeout=2.0
+        task, engine="ray", engine_options={"address": address}, max_concurrency=2, item_timeout=2.0
     )
     assert (answer.status, answer.succeeded, answer.failed) == ("completed", 4, 4)
     errors = {item.item_id: item.error or "" for item in (await scene.record()).items}
@@ -146,20 +147,11 @@ async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_onl
     assert all(1 <= ran[f"input {number}"] <= 3 for number in range(8))
 
 
-async def test_items_run_only_where_the_resources_are_that_they_take(scene: Scene, address: str) -> None:
-    await scene.fill(3)
-    task = scene.script("import os\n\ndef task(*, item, **kwargs):\n    print('here')\n    return os.getcwd()\n")
-    options = {"address": address, "resources": {"kind0": 0.5}, "num_cpus": 1}
-    answer = await scene.run(task, engine="ray", engine_options=options, max_concurrency=3)
-    assert (answer.status, answer.succeeded) == ("completed", 3)
-    assert any("places for 2 items" in warning for warning in answer.warnings)
-    log = (await scene.run_folder()).log_path.read_text().splitlines()
-    assert len({line.partition("]")[0] for line in log}) == 1
-
-    with pytest.raises(LfexpError, match="1 GPU"):
-        await scene.run(
-            task, run_name="gpu", engine="ray", engine_options={"address": address, "num_gpus": 1}, max_concurrency=3
-        )
+async def test_resources_that_no_node_has_are_refused_with_what_there_is(scene: Scene, address: str) -> None:
+    await scene.fill(1)
+    task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
+    with pytest.raises(LfexpError, match=r"1 GPU.*CPU 8"):
+        await scene.run(task, engine="ray", engine_options={"address": address, "num_gpus": 1})
 
 
 async def test_a_script_that_nodes_cannot_load_ends_the_run_with_the_node_and_the_cause(
@@ -169,7 +161,8 @@ async def test_a_script_that_nodes_cannot_load_ends_the_run_with_the_node_and_th
     scene.script("x = 1\n", "left_out.py")
     (scene.folder / ".gitignore").write_text("left_out.py\n")
     task = scene.script("import left_out\n\ndef task(*, item, **kwargs):\n    return 1\n")
-    answer = await scene.run(task, engine="ray", engine_options={"address": address}, max_concurrency=1)
+    options = {"address": address, "resources": {"kind0": 1}}
+    answer = await scene.run(task, engine="ray", engine_options=options, max_concurrency=1)
     assert (answer.status, answer.failed) == ("failed", 0)
     ended = (await scene.run_folder()).read_state().run_ended
     assert ended is not None
@@ -177,19 +170,24 @@ async def test_a_script_that_nodes_cannot_load_ends_the_run_with_the_node_and_th
     assert "No module named 'left_out'" in ended.reason
 
 
-async def test_a_cancelled_run_ends_after_its_grace_whatever_its_items_do(scene: Scene, address: str) -> None:
+async def test_items_have_the_resources_that_they_take_and_a_cancelled_run_ends_after_its_grace_whatever_they_do(
+    scene: Scene, address: str
+) -> None:
     await scene.fill(4)
     started = scene.folder / "started"
     task = scene.script(f"""
         import pathlib, time
 
         def task(*, item, **kwargs):
+            print("here")
             if item.metadata["number"] > 0:
                 pathlib.Path({str(started)!r}).touch()
                 time.sleep(1000)
             return 1
     """)
-    folder = await scene.begin(task, engine="ray", engine_options={"address": address}, max_concurrency=2)
+    scene.ws = replace(scene.ws, settings=scene.ws.settings.model_copy(update={"cancel_grace": 0.5}))
+    options = {"address": address, "resources": {"kind0": 1}, "num_cpus": 1}
+    folder = await scene.begin(task, engine="ray", engine_options=options, max_concurrency=3)
     await until(started.exists)
     folder.request_cancel()
     await until(lambda: folder.read_state().run_ended is not None)
@@ -197,3 +195,5 @@ async def test_a_cancelled_run_ends_after_its_grace_whatever_its_items_do(scene:
     assert state.run_ended is not None
     assert state.run_ended.status == "cancelled"
     assert len(state.ended) == 1
+    assert any("places for 1 items" in warning for warning in state.warnings)
+    assert folder.log_path.read_text().rstrip().endswith("here")
