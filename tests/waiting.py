@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from io import BufferedReader
+from typing import TypeVar, cast
 
 import anyio
+import anyio.to_thread
+
+from lfexp_mcp.services.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -36,3 +40,11 @@ def wait_until(read: Callable[[], T], enough: Callable[[T], bool] = bool, *, int
         assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s; the last value: {found!r}"
         time.sleep(interval_s)
     return found
+
+
+async def until_spares_wait(ws: Workspace) -> list[int]:
+    """Wait until the spare workers of a workspace have imported all that they can; return their process ids."""
+    await until(lambda: len(ws.workers._spares) == ws.workers.SPARES)
+    for spare in ws.workers._spares:
+        assert await anyio.to_thread.run_sync(cast("BufferedReader", spare._stdout).peek)
+    return [spare.pid for spare in ws.workers._spares]

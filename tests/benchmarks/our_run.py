@@ -19,9 +19,7 @@ from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.variants import Variant
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
-
-SPARES_PATIENCE_S = 6.0
-"""The second one starts two seconds after the first."""
+from tests.waiting import until_spares_wait
 
 
 async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +27,7 @@ async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
     if order["spares"]:
         await keep_spares(ws)
         # What the spares import is meant to be done before the call comes.
-        await anyio.sleep(SPARES_PATIENCE_S)
+        await until_spares_wait(ws)
     for number in range(order["calls"] - 1):
         await call(ws, order, f"{order['run_name']} before {number}")
     return await call(ws, order, order["run_name"])

@@ -7,17 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from io import BufferedReader
 from pathlib import Path
-from typing import cast
 
-import anyio.to_thread
 import pytest
 
 from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.services.experiments.workers import keep_spares
 from lfexp_mcp.worker.loaded_code import LoadedCode
-from tests.waiting import until
+from tests.waiting import until, until_spares_wait
 from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +45,7 @@ async def keep(scene: Scene) -> list[int]:
     """Keep spare workers, wait until they have imported all, and return their ids."""
     # Not in a fixture, since pytest sets a variable for each phase of a test.
     await keep_spares(scene.ws)
-    await until(lambda: len(spares_of(scene)) == scene.ws.workers.SPARES)
-    for spare in spares_of(scene):
-        assert await anyio.to_thread.run_sync(cast("BufferedReader", spare._stdout).peek)
-    return [spare.pid for spare in spares_of(scene)]
+    return await until_spares_wait(scene.ws)
 
 
 async def run_in(scene: Scene, name: str) -> dict[str, object]:
