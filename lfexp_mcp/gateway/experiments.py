@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -118,27 +118,32 @@ class Experiments:
         self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
     ) -> RunResults:
         """Return the results of a run as `results` does, with what is known of the run by them."""
-        rows = await self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow)
-        description = next((row.experiment_description for row in rows if row.experiment_description), None)
-        ids = {row.experiment_dataset_id for row in rows} - {None}
+        results: list[ItemResult] = []
+        description: str | None = None
+        ids: set[str | None] = set()
+        # A page has some thousand bytes a result, so that of many results only one page is in memory.
+        async for rows in self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow):
+            description = description or next(filter(None, (row.experiment_description for row in rows)), None)
+            ids |= {row.experiment_dataset_id for row in rows}
+            more = await self._scores_left_out(rows)
+            results += [row.result(repeat, more.get(row.id)) for row in rows]
         datasets = [dataset] if dataset is not None else [each for each in await self._datasets.all() if each.id in ids]
         holdouts = [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
         set_aside: set[str] = set()
         if holdouts or held_out:
-            set_aside = {row.experiment_item_id for row in rows if _is_held_out(row, holdouts)}
-            rows = [row for row in rows if (row.experiment_item_id in set_aside) is held_out]
-        more = await self._scores_left_out(rows)
-        results = [row.result(repeat, more.get(row.id)) for row in rows]
+            set_aside = {result.item_id for result in results if _is_held_out(result, holdouts)}
+            results = [result for result in results if (result.item_id in set_aside) is held_out]
         return RunResults(results, description, frozenset(set_aside))
 
-    async def shown_scores(self, experiment_id: str) -> dict[str, frozenset[str]]:
-        """Return the ids of the scores that Langfuse shows with each result of a run, by the result's observation.
+    async def shown_scores(self, experiment_id: str) -> AsyncIterator[tuple[str, frozenset[str]]]:
+        """Yield the observation of each result that Langfuse shows of a run, with the ids of its scores.
 
         Held-out items are among them, since a worker confirms by it that Langfuse has all that it sent.
         """
-        rows = await self._item_rows("count the results of the run", experiment_id, "core,scores", ShownItemRow)
-        more = await self._scores_left_out(rows)
-        return {row.id: frozenset(score.id for score in (*row.scores, *more.get(row.id, ()))) for row in rows}
+        async for rows in self._item_rows("count the results of the run", experiment_id, "core,scores", ShownItemRow):
+            more = await self._scores_left_out(rows)
+            for row in rows:
+                yield row.id, frozenset(score.id for score in (*row.scores, *more.get(row.id, ())))
 
     async def _scores_left_out(self, rows: Sequence[ExperimentItemRow | ShownItemRow]) -> dict[str, list[Score]]:
         """Read all scores of the results that may have more than Langfuse sends with them, by the result's id."""
@@ -150,9 +155,9 @@ class Experiments:
                 found.setdefault(observation_id, []).append(score)
         return found
 
-    async def _item_rows(self, what: str, experiment_id: str, fields: str, row: type[ItemRow]) -> list[ItemRow]:
+    def _item_rows(self, what: str, experiment_id: str, fields: str, row: type[ItemRow]) -> AsyncIterator[list[ItemRow]]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
-        return await self._transport.follow(what, "/experiment-items", row, query)
+        return self._transport.cursor_pages(what, "/experiment-items", row, query)
 
 
 def confirmations_of(experiments: Iterable[Experiment]) -> list[tuple[Experiment, Confirmation]]:
@@ -170,8 +175,8 @@ def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment
     return [each for each, head in heads if head is None or head.confirmation is None]
 
 
-def _is_held_out(row: ExperimentItemRow, holdouts: Sequence[Holdout]) -> bool:
-    return any(holdout.holds(row.experiment_item_id, row.experiment_item_metadata) for holdout in holdouts)
+def _is_held_out(result: ItemResult, holdouts: Sequence[Holdout]) -> bool:
+    return any(holdout.holds(result.item_id, result.metadata) for holdout in holdouts)
 
 
 def _conditions(dataset_id: str, operator: str, name: str) -> str:

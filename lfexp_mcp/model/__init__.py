@@ -52,7 +52,7 @@ from lfexp_mcp.model.provenance import (
     ScriptFile,
     TaskPromptVersion,
 )
-from lfexp_mcp.model.run import EndStatus, ItemResult, ItemStatus, RunRecord, RunStatus
+from lfexp_mcp.model.run import Content, ContentSource, EndStatus, ItemResult, ItemStatus, RunRecord, RunStatus
 from lfexp_mcp.model.run_spec import (
     RUN_SPEC_FORMAT,
     DatasetItem,
@@ -101,6 +101,8 @@ __all__ = [
     "BuiltInMaker",
     "Category",
     "Confirmation",
+    "Content",
+    "ContentSource",
     "DatasetItem",
     "DatasetPart",
     "EndStatus",

@@ -6,7 +6,7 @@ Made by `runs` from the journal on disk and by `gateway` from Langfuse, and read
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -22,17 +22,39 @@ RunStatus = Literal["running", "completed", "stopped", "failed", "cancelled", "u
 """`unknown`: a run of another machine may be running or have died, or a run made by others may be incomplete."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemResult:
-    """The result of one dataset item in one run."""
+class ContentSource(Protocol):
+    """Where the content of a result is: a `Content`, or what reads it from a disk."""
 
-    item_id: str
-    status: ItemStatus
+    def load(self) -> "Content":
+        """Return the content."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What may be large of a result."""
+
     input: JsonValue = None
     output: JsonValue = None
     expected_output: JsonValue = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
-    """The dataset item's metadata."""
+
+    def load(self) -> "Content":
+        """Return the content."""
+        return self
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class ItemResult:
+    """The result of one dataset item in one run.
+
+    Its content may lie on disk, from which each look at `input`, `output`, `expected_output` and `metadata` reads it;
+    it raises a StateError if the content is not there any more.
+    """
+
+    item_id: str
+    status: ItemStatus
+    content: ContentSource
     error: str | None = None
     """Why the task failed; None for an item that succeeded."""
     trace_id: str | None = None
@@ -45,6 +67,58 @@ class ItemResult:
     unscored: tuple[EvaluatorFailure, ...] = ()
     repeat: int = 0
     """Which repetition of the run it belongs to, from 0."""
+
+    def __init__(
+        self,
+        item_id: str,
+        status: ItemStatus,
+        input: JsonValue = None,
+        output: JsonValue = None,
+        expected_output: JsonValue = None,
+        metadata: dict[str, JsonValue] | None = None,
+        error: str | None = None,
+        trace_id: str | None = None,
+        observation_id: str | None = None,
+        started: datetime | None = None,
+        seconds: float | None = None,
+        scores: tuple[Score, ...] = (),
+        unscored: tuple[EvaluatorFailure, ...] = (),
+        repeat: int = 0,
+        content: ContentSource | None = None,
+    ) -> None:
+        """Create a result with a content, or with one of an input, an output and so on."""
+        keep = object.__setattr__
+        keep(self, "item_id", item_id)
+        keep(self, "status", status)
+        keep(self, "content", content or Content(input, output, expected_output, metadata or {}))
+        keep(self, "error", error)
+        keep(self, "trace_id", trace_id)
+        keep(self, "observation_id", observation_id)
+        keep(self, "started", started)
+        keep(self, "seconds", seconds)
+        keep(self, "scores", scores)
+        keep(self, "unscored", unscored)
+        keep(self, "repeat", repeat)
+
+    @property
+    def input(self) -> JsonValue:
+        """What the task got."""
+        return self.content.load().input
+
+    @property
+    def output(self) -> JsonValue:
+        """What it returned."""
+        return self.content.load().output
+
+    @property
+    def expected_output(self) -> JsonValue:
+        """The dataset item's."""
+        return self.content.load().expected_output
+
+    @property
+    def metadata(self) -> dict[str, JsonValue]:
+        """The dataset item's metadata."""
+        return self.content.load().metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What a run was asked to do: its dataset items, and all else that its worker needs to know, without any secret."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -169,9 +169,9 @@ class RunSpec(BaseModel):
         """Whether the run's models are answered from a recording."""
         return self.recording is not None and self.recording.mode == "replay"
 
-    def open_items(self, items: Iterable[DatasetItem]) -> list[DatasetItem]:
-        """Return those of the run's items that are not set aside."""
-        return [item for item in items if self.set_aside is None or not self.set_aside.holds(item.id, item.metadata)]
+    def open_items(self, items: Iterable[DatasetItem]) -> Iterator[DatasetItem]:
+        """Yield those of the run's items that are not set aside."""
+        return (item for item in items if self.set_aside is None or not self.set_aside.holds(item.id, item.metadata))
 
     @property
     def run_name(self) -> str:

@@ -15,9 +15,9 @@ from lfexp_mcp.disk import make_folder_durably, move_durably, write_durably
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import DatasetItem, RunSpec, RunStatus
 from lfexp_mcp.runs.events import RunEnded
-from lfexp_mcp.runs.journal import JournalReader, JournalWriter, read_run_end
+from lfexp_mcp.runs.journal import JournalWriter, read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
-from lfexp_mcp.runs.run_spec import decode_run_spec, encode_items, encode_run_spec, read_items
+from lfexp_mcp.runs.run_spec import StoredItems, decode_run_spec, encode_items, encode_run_spec, read_items
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.runs.worker_lock import WorkerLock, writing
 
@@ -55,7 +55,7 @@ class RunFolder:
         Raises:
             StateError: The folder cannot be read.
         """
-        with self._reading():
+        with self.reading():
             return self.journal_path.exists() and self.journal_path.stat().st_size > 0
 
     def write_run_spec(self, run_spec: RunSpec, items: Iterable[DatasetItem] | None, *, is_new: bool = True) -> None:
@@ -115,7 +115,7 @@ class RunFolder:
         Raises:
             StateError: They are missing or damaged.
         """
-        with self._reading(), self.against_path.open("rb") as file:
+        with self.reading(), self.against_path.open("rb") as file:
             return {(repeat, item_id): output for repeat, item_id, output in map(json.loads, file)}
 
     def next_run_spec(self) -> RunSpec:
@@ -145,7 +145,7 @@ class RunFolder:
         return self._read_run_spec(self.run_spec_path)
 
     def _read_run_spec(self, path: Path) -> RunSpec:
-        with self._reading():
+        with self.reading():
             return decode_run_spec(path.read_bytes())
 
     def items(self, run_spec: RunSpec) -> Iterator[DatasetItem]:
@@ -154,11 +154,21 @@ class RunFolder:
         Raises:
             StateError: They are missing or damaged.
         """
-        with self._reading():
+        with self.reading():
             yield from islice(read_items(self.items_path), run_spec.item_count)
 
+    def stored_items(self, run_spec: RunSpec) -> StoredItems:
+        """Return the dataset items of a run spec, to be read one by one by their ids; see `reading`.
+
+        Raises:
+            StateError: They are missing or damaged.
+        """
+        with self.reading():
+            return StoredItems(self.items_path, run_spec.item_count)
+
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Raise a StateError if what is read of the folder is missing or damaged."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -174,9 +184,7 @@ class RunFolder:
 
     def read_state(self) -> RunState:
         """Read the whole journal."""
-        state = RunState()
-        state.apply(JournalReader(self.journal_path).read())
-        return state
+        return RunState.of(self.journal_path)
 
     def status(self) -> RunStatus:
         """Return the status of the run, by the end of its journal."""
@@ -217,7 +225,7 @@ class RunFolder:
 
     def undelivered(self, state: RunState) -> int:
         """Count the scores and spans that Langfuse has not acknowledged, refused ones left out."""
-        return sum(1 for _ in state.unstored_scores()) + count_waiting_spans(self.outbox_path)
+        return state.unstored_count() + count_waiting_spans(self.outbox_path)
 
     def has_undelivered(self) -> bool:
         """Tell whether anything waits to be sent; quick for a run that ended well."""
@@ -226,7 +234,7 @@ class RunFolder:
         ended = read_run_end(self.journal_path)
         if ended is not None and ended.status == "completed":
             return False
-        return any(True for _ in self.read_state().unstored_scores())
+        return self.read_state().unstored_count() > 0
 
     def request_cancel(self) -> None:
         """Ask the worker to stop; it looks for this mark."""

@@ -9,7 +9,7 @@ cuts off. A damaged line anywhere else is left out and reported.
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -55,6 +55,8 @@ _LATER_EVENT = re.compile(rb'\{"at":"')
 """The start of a line of version 0.1 that follows half a line."""
 TAIL_BYTES = 16_384
 """Read at first from a journal's end, to find how its run ended."""
+HEAD_BYTES = 512
+"""Enough for the first events of a journal, which have their times."""
 
 
 class JournalWriter:
@@ -136,10 +138,12 @@ class JournalReader:
     """Reads events; each call of `read` goes on where the last one stopped."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._line = 0
+        self._head = b""
+        """How the journal begins, by which one that replaced it under the same name is told apart."""
         self.offset = 0
-        """Bytes of the lines whose events have been read."""
+        """Bytes of the lines whose events have been read; while an event is yielded, where its line begins."""
 
     def read(self, max_lines: int | None = None) -> Iterator[Event]:
         """Yield the events added since the last call, with `Damaged` in the place of a damaged record.
@@ -150,9 +154,13 @@ class JournalReader:
         Raises:
             StateError: The file cannot be read, or a newer version wrote it.
         """
-        if not self._path.exists():
+        if not self.path.exists():
             return
-        with _reading(self._path) as file:
+        with _reading(self.path) as file:
+            if len(self._head) < HEAD_BYTES:
+                begin = file.read(HEAD_BYTES)
+                # What follows the last line feed may be cut off.
+                self._head = begin[: max(begin.rfind(b"\n") + 1, min(self.offset, HEAD_BYTES))]
             file.seek(self.offset)
             for line in islice(file, max_lines):
                 if not line.endswith(b"\n"):
@@ -167,6 +175,38 @@ class JournalReader:
                 self.offset += len(line)
                 self._line += 1
 
+    def is_replaced(self) -> bool:
+        """Tell whether the journal is another one than that which was read, or was cut.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        if not self.path.exists():
+            return self.offset > 0
+        with _reading(self.path) as file:
+            return os.fstat(file.fileno()).st_size < self.offset or file.read(len(self._head)) != self._head
+
+    def read_again(self, offsets: Iterable[int]) -> Iterator[list[Event]]:
+        """Yield the events of lines that were read: one of each, or several of a damaged line.
+
+        Args:
+            offsets: Where the lines begin, as `offset` said while `read` yielded their events; ascending is fastest.
+
+        Raises:
+            StateError: The file cannot be read, or it was replaced since.
+        """
+        with _reading(self.path) as file:
+            if file.read(len(self._head)) != self._head:
+                raise StateError(
+                    f"The journal {self.path} was replaced while it was read. Call again to read the new one."
+                )
+            for offset in offsets:
+                file.seek(offset)
+                line = file.readline()[:-1]
+                content = unframe(line)
+                event = self._parse(content) if content is not None else None
+                yield [event] if event is not None else _unframed(line) or _salvage(line)
+
     def _parse(self, content: bytes) -> Event | None:
         """Parse a record whose checksum holds; None for a writer's first line."""
         try:
@@ -177,7 +217,7 @@ class JournalReader:
                 return None
             of = f"lfexp-mcp {opened.version} (format {opened.format})" if opened else "a newer lfexp-mcp"
             raise StateError(
-                f"The journal {self._path} was written by {of}; this is {__version__} (format {FORMAT}), which cannot "
+                f"The journal {self.path} was written by {of}; this is {__version__} (format {FORMAT}), which cannot "
                 "read it. Use that version for this run: what it has not sent is kept."
             ) from error
 

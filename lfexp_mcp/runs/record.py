@@ -1,9 +1,9 @@
 """A run as it is read, from its spec, dataset items and journal."""
 
-from collections import Counter
 from collections.abc import Iterator
 
-from lfexp_mcp.model import DatasetItem, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
+from lfexp_mcp.model import ContentSource, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
+from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_state import RunState
 
 MAX_RUNNING_SHOWN = 10
@@ -62,19 +62,12 @@ def _scoring(state: RunState, status: RunStatus) -> RunStatus | None:
     return status if status == "running" else state.run_ended.status if state.run_ended else "failed"
 
 
-def build_result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
-    """Build the result of an item in one repetition."""
-    key = (repeat, item.id)
-    ended, scored = state.ended.get(key), state.scored.get(key)
-    if ended is None:
-        return ItemResult(item.id, "pending", item.input, None, item.expected_output, item.metadata, repeat=repeat)
+def build_result(ended: ItemEnded, scored: ItemScored | None, content: ContentSource) -> ItemResult:
+    """Build the result of an item that has ended."""
     return ItemResult(
-        item_id=item.id,
+        item_id=ended.item_id,
         status=ended.status,
-        input=item.input,
-        output=ended.output,
-        expected_output=item.expected_output,
-        metadata=item.metadata,
+        content=content,
         error=ended.error,
         trace_id=ended.trace_id,
         observation_id=ended.observation_id,
@@ -82,7 +75,7 @@ def build_result(item: DatasetItem, repeat: int, state: RunState) -> ItemResult:
         seconds=ended.seconds,
         scores=scored.scores if scored else (),
         unscored=scored.unscored if scored else (),
-        repeat=repeat,
+        repeat=ended.repeat,
     )
 
 
@@ -105,7 +98,7 @@ def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> It
         running = ", ".join(repr(item_id) for _, item_id in sorted(state.running)[:MAX_RUNNING_SHOWN])
         if running and not state.loading:
             yield f"Running were items {running}."
-    versions = Counter(ended.task_version for ended in state.ended.values() if ended.task_version is not None)
+    versions = {version: count for version, count in state.task_versions.items() if version and count}
     if len(versions) > 1:
         shares = ", ".join(f"{count} of {version}" for version, count in versions.items())
         yield (

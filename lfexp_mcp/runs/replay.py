@@ -3,10 +3,11 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from threading import Lock
 
-from lfexp_mcp.model import DatasetItem, ItemResult, RunRecord, RunSpec
+from lfexp_mcp.model import ItemResult, RunRecord, RunSpec, Score, ScoreMaker
+from lfexp_mcp.runs.contents import RunContents, StoredContent
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
@@ -32,14 +33,13 @@ class Replay:
         self._begin()
 
     def _begin(self) -> None:
-        self.state = RunState()
-        self._reader = JournalReader(self.folder.journal_path)
-        self._items: dict[str, DatasetItem] = {}
-        """A run keeps the items that it has; a resume may add some."""
+        self.state = RunState(JournalReader(self.folder.journal_path))
+        self._contents = RunContents(self.folder, self.state.journal)
         self._results: dict[ItemKey, ItemResult] = {}
-        """By repetition and item, as a record lists them."""
-        self._changed: set[ItemKey] = set()
-        """Results that events have changed since the last record."""
+        """Without their contents."""
+        self._makers: dict[ScoreMaker, ScoreMaker] = {}
+        self._has_changed = True
+        """Whether events have changed results since the last record."""
         self._record: tuple[object, RunRecord] | None = None
         """The last record, after what it was made of."""
 
@@ -51,7 +51,7 @@ class Replay:
     @property
     def share_read(self) -> float:
         """The part of the journal that has been read, from 0 to 1."""
-        return min(self._reader.offset / self._seen[1], 1.0) if self._seen and self._seen[1] else 0.0
+        return min(self.state.journal.offset / self._seen[1], 1.0) if self._seen and self._seen[1] else 0.0
 
     def refresh(self, seconds: float = math.inf) -> bool:
         """Apply what was added to the journal.
@@ -68,23 +68,35 @@ class Replay:
         until = time.monotonic() + seconds
         with self._lock:
             seen = self._look()
-            if self._seen is not None and (seen is None or seen[0] != self._seen[0] or seen[1] < self._seen[1]):
+            has_moved = self._seen is not None and (seen is None or seen[0] != self._seen[0])
+            if has_moved or self.state.journal.is_replaced():
                 # The folder was deleted, and perhaps created anew under the same name.
                 self._begin()
             self._seen, self.is_current = seen, False
             while not self.is_current:
-                before = self._reader.offset
-                self.state.apply(self._noted(self._reader.read(LINES_PER_LOOK)))
-                self.is_current = self._reader.offset == before or self._reader.offset >= (seen[1] if seen else 0)
+                journal, before = self.state.journal, self.state.journal.offset
+                for event in self.state.read(LINES_PER_LOOK):
+                    self._note(event)
+                self.is_current = journal.offset == before or journal.offset >= (seen[1] if seen else 0)
                 if time.monotonic() >= until:
                     break
             return self.is_current
 
-    def _noted(self, events: Iterable[Event]) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, ItemEnded | ItemScored):
-                self._changed.add((event.repeat, event.item_id))
-            yield event
+    def _note(self, event: Event) -> None:
+        """Keep what an event says of an item's result, which has been applied to the state."""
+        if not isinstance(event, ItemEnded | ItemScored):
+            return
+        key, offset = (event.repeat, event.item_id), self.state.journal.offset
+        if isinstance(event, ItemEnded):
+            self._results[key] = build_result(event, None, StoredContent(self._contents, event.item_id, offset))
+        elif key in self.state.scored:
+            scores = tuple(map(self._shared, event.scores))
+            self._results[key] = replace(self._results[key], scores=scores, unscored=event.unscored)
+        self._has_changed = True
+
+    def _shared(self, score: Score) -> Score:
+        """Return a score whose maker is one object with that of other scores, which would be most of its size."""
+        return replace(score, maker=self._makers.setdefault(score.maker, score.maker))
 
     def record(self) -> RunRecord:
         """Return the run as of the last `refresh`; the same object as long as nothing has changed.
@@ -95,7 +107,7 @@ class Replay:
         with self._lock:
             run_spec, status = self.folder.run_spec(), self.folder.status_of(self.state)
             exit_reason = self.folder.worker.exit_reason
-            made_of = (self._reader.offset, run_spec, status, exit_reason)
+            made_of = (self.state.journal.offset, run_spec, status, exit_reason)
             if self._record is None or self._record[0] != made_of:
                 results = self._update_results(run_spec)
                 self._record = made_of, build_record(run_spec, results, self.state, status, exit_reason)
@@ -108,18 +120,17 @@ class Replay:
             return 0 if ended is not None and ended.status == "completed" else self.folder.undelivered(self.state)
 
     def _update_results(self, run_spec: RunSpec) -> tuple[ItemResult, ...]:
-        if len(self._items) != run_spec.item_count:
-            self._items = {item.id: item for item in self.folder.items(run_spec)}
-            self._results.clear()
-            changed = {(repeat, item_id): None for repeat in range(run_spec.repeats) for item_id in self._items}
-        elif not self._changed and self._record is not None:
+        items = self._contents.items
+        if items is None or len(items) != run_spec.item_count:
+            items = self._contents.items = self.folder.stored_items(run_spec)
+        elif not self._has_changed and self._record is not None:
             return self._record[1].items
-        else:
-            changed = dict.fromkeys(self._changed & self._results.keys())
-        for repeat, item_id in changed:
-            self._results[repeat, item_id] = build_result(self._items[item_id], repeat, self.state)
-        self._changed.clear()
-        return tuple(self._results.values())
+        for key in ((repeat, item_id) for repeat in range(run_spec.repeats) for item_id in items):
+            if key not in self._results:
+                content = StoredContent(self._contents, key[1])
+                self._results[key] = ItemResult(key[1], "pending", repeat=key[0], content=content)
+        self._has_changed = False
+        return tuple(self._results[repeat, item_id] for repeat in range(run_spec.repeats) for item_id in items)
 
     def _look(self) -> tuple[int, int] | None:
         """Inode and size of the journal; None where there is none."""

@@ -1,7 +1,10 @@
 """Run specs and dataset items as a run folder holds them."""
 
+import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -63,8 +66,66 @@ def read_items(path: Path) -> Iterator[DatasetItem]:
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            stored = line.removesuffix(b"\n")
-            try:
-                yield _ITEM.validate_json(unframe(stored) or (stored if stored.startswith(b"{") else b""))
-            except ValidationError as error:
-                raise ValueError(f"its item {number} is damaged") from error
+            yield _decode_item(line, number)
+
+
+def _decode_item(line: bytes, name: object) -> DatasetItem:
+    stored = line.removesuffix(b"\n")
+    try:
+        return _ITEM.validate_json(unframe(stored) or (stored if stored.startswith(b"{") else b""))
+    except ValidationError as error:
+        raise ValueError(f"its item {name} is damaged") from error
+
+
+class StoredItems:
+    """The first items of a file, of which only the places are in memory."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        """Read through the file once.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: An item is damaged.
+        """
+        self._path = path
+        self._count = count
+        self._offsets: dict[str, int] = {}
+        self._version = (0, 0, 0)
+        self._look_up()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids, in the items' order."""
+        return iter(self._offsets)
+
+    def __getitem__(self, item_id: str) -> DatasetItem:
+        """Read an item.
+
+        Raises:
+            KeyError: It is not among them.
+            OSError: The file cannot be read.
+            ValueError: The item is damaged.
+        """
+        with self._path.open("rb") as file:
+            if _version_of(file) != self._version:
+                # A resume or a scoring has written the file anew, with these items first.
+                self._look_up()
+                return self[item_id]
+            file.seek(self._offsets[item_id])
+            return _decode_item(file.readline(), item_id)
+
+    def _look_up(self) -> None:
+        offsets, offset = {}, 0
+        with self._path.open("rb") as file:
+            self._version = _version_of(file)
+            for number, line in enumerate(islice(file, self._count), 1):
+                offsets[_decode_item(line, number).id] = offset
+                offset += len(line)
+        self._offsets = offsets
+
+
+def _version_of(file: IO[bytes]) -> tuple[int, int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns

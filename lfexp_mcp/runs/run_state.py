@@ -1,9 +1,10 @@
 """Replaying a journal: from its events to the state of the run."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from lfexp_mcp.model import Look, ModelCaller, ModelUsage, Score
 from lfexp_mcp.runs.events import (
@@ -27,17 +28,21 @@ from lfexp_mcp.runs.events import (
     WorkerLoading,
     WriteRefused,
 )
-
-ItemKey = tuple[int, str]
-"""Repetition and item id."""
+from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.newest_events import ItemKey as ItemKey
+from lfexp_mcp.runs.newest_events import NewestEvents
 
 
 @dataclass(slots=True)
 class RunState:
-    """The state of a run by its journal; feed it with `apply`."""
+    """The state of a run by its journal; `read` brings it up to date.
 
-    ended: dict[ItemKey, ItemEnded] = field(default_factory=dict)
-    scored: dict[ItemKey, ItemScored] = field(default_factory=dict)
+    Of each item, in memory is what counts and where the rest lies: some hundred bytes, whatever the size of its output.
+    """
+
+    journal: JournalReader
+    ended: NewestEvents[ItemEnded] = field(init=False)
+    scored: NewestEvents[ItemScored] = field(init=False)
     run_scored: dict[int, RunScored] = field(default_factory=dict)
     running: dict[ItemKey, datetime] = field(default_factory=dict)
     """Items that the newest worker has started and not ended, now or when it died; since when."""
@@ -45,10 +50,12 @@ class RunState:
     """Items that succeeded under the newest worker and are not scored; since when."""
     retried: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Calls that the newest worker retried, and how many of them for a rate limit, by provider."""
-    attempts: Counter[ItemKey] = field(default_factory=Counter)
-    """Results that each item has had."""
-    evaluations: Counter[ItemKey] = field(default_factory=Counter)
-    """How often each item's newest result was evaluated."""
+    failed: set[ItemKey] = field(default_factory=set)
+    """Items whose newest result is a failure."""
+    task_versions: Counter[str | None] = field(default_factory=Counter)
+    """How many of the newest results are of each version of the task; None where it is not known."""
+    unstored: dict[str, ItemKey] = field(default_factory=dict)
+    """Scores of items that Langfuse has not acknowledged, and whose they are, by id."""
     interrupted: set[ItemKey] = field(default_factory=set)
     """Running when an earlier worker died, and not ended since."""
     looks: list[Look] = field(default_factory=list)
@@ -56,6 +63,7 @@ class RunState:
     has_stopped: bool = False
     """Whether a worker has ended the run by the verdict of a look; a resume goes on then."""
     stored: set[str] = field(default_factory=set)
+    """Scores that Langfuse has acknowledged, but for those of items whose scores are in the journal."""
     refused: list[WriteRefused] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     model_usage: dict[ModelCaller, ModelUsage] = field(default_factory=dict)
@@ -80,7 +88,6 @@ class RunState:
     """The end of what the newest worker does; None while it runs, and for good if it died."""
     damaged_lines: list[int] = field(default_factory=list)
     """Lines of the journal that are damaged."""
-    failed_count: int = 0
     ended_since_accepted: int = 0
     failed_anew: int = 0
     scored_anew: int = 0
@@ -88,10 +95,36 @@ class RunState:
     kept: int = 0
     """Results that had succeeded when the newest worker began."""
 
-    def apply(self, events: Iterable[Event]) -> None:
-        """Apply further events, in their order."""
-        for event in events:
+    _further_attempts: Counter[ItemKey] = field(default_factory=Counter)
+    """Results of an item beyond its first."""
+    _further_evaluations: Counter[ItemKey] = field(default_factory=Counter)
+    """Evaluations of an item's newest result beyond the first."""
+
+    def __post_init__(self) -> None:
+        self.ended = NewestEvents(ItemEnded, self.journal)
+        self.scored = NewestEvents(ItemScored, self.journal)
+
+    @classmethod
+    def of(cls, path: Path) -> "RunState":
+        """Return the state by a journal, read to its end.
+
+        Raises:
+            StateError: It cannot be read.
+        """
+        state = cls(JournalReader(path))
+        state.read_to_end()
+        return state
+
+    def read(self, max_lines: int | None = None) -> Iterator[Event]:
+        """Apply what was added to the journal, each event before it is yielded; see `JournalReader.read`."""
+        for event in self.journal.read(max_lines):
             self._apply(event)
+            yield event
+
+    def read_to_end(self) -> None:
+        """Apply all that was added to the journal."""
+        for _ in self.read():
+            pass
 
     def _apply(self, event: Event) -> None:
         match event:
@@ -108,16 +141,7 @@ class RunState:
             case ItemEnded():
                 self._apply_ended(event)
             case ItemScored():
-                self.scoring.pop((event.repeat, event.item_id), None)
-                # A damaged line may have held the result; its scores belong to nothing then.
-                if (key := (event.repeat, event.item_id)) in self.ended:
-                    if before := self.scored.get(key):
-                        known = {score.id: score.timestamp for score in before.scores}
-                        replaced = (score.id for score in event.scores if score.timestamp != known.get(score.id))
-                        self.stored.difference_update(replaced)
-                    self.scored[key] = event
-                    self.evaluations[event.repeat, event.item_id] += 1
-                    self.scored_anew += 1
+                self._apply_scored(event)
             case RunScored():
                 self.run_scored[event.repeat] = event
                 self.stored.difference_update(score.id for score in event.scores)
@@ -127,9 +151,9 @@ class RunState:
                 self.status_scores[event.score.id] = event.score
                 self.stored.discard(event.score.id)
             case ScoresStored():
-                self.stored.update(event.ids)
+                self.stored.update(name for name in event.ids if self.unstored.pop(name, None) is None)
             case ScoresMissing():
-                self.stored.difference_update(event.ids)
+                self._apply_missing(set(event.ids))
             case WriteRefused():
                 self.refused.append(event)
             case Warned():
@@ -174,18 +198,51 @@ class RunState:
 
     def _apply_ended(self, event: ItemEnded) -> None:
         key = (event.repeat, event.item_id)
-        before = self.ended.get(key)
-        self.failed_count += (event.status == "failed") - (before is not None and before.status == "failed")
-        self.ended[key] = event
-        self.attempts[key] += 1
-        self.evaluations.pop(key, None)
-        self.scored.pop(key, None)
+        if key in self.ended:
+            self._further_attempts[key] += 1
+            self.task_versions[self.ended[key].task_version] -= 1
+        for score in self.scored[key].scores if key in self.scored else ():
+            self.unstored.pop(score.id, None)
+        self.ended.note(key)
+        self.scored.discard(key)
+        self._further_evaluations.pop(key, None)
         self.running.pop(key, None)
         self.interrupted.discard(key)
         self.ended_since_accepted += 1
-        self.failed_anew += event.status == "failed"
+        self.task_versions[event.task_version] += 1
         if event.status == "succeeded":
+            self.failed.discard(key)
             self.scoring[key] = event.at
+        else:
+            self.failed.add(key)
+            self.failed_anew += 1
+
+    def _apply_scored(self, event: ItemScored) -> None:
+        key = (event.repeat, event.item_id)
+        self.scoring.pop(key, None)
+        # A damaged line may have held the result; its scores belong to nothing then.
+        if key not in self.ended:
+            return
+        known = {}
+        if key in self.scored:
+            self._further_evaluations[key] += 1
+            known = {score.id: score.timestamp for score in self.scored[key].scores}
+            for name in known.keys() - {score.id for score in event.scores}:
+                self.unstored.pop(name, None)
+        for score in event.scores:
+            if score.id in known and score.timestamp == known[score.id]:
+                continue
+            if score.id in known or score.id not in self.stored:
+                self.unstored[score.id] = key
+            self.stored.discard(score.id)
+        self.scored.note(key)
+        self.scored_anew += 1
+
+    def _apply_missing(self, ids: set[str]) -> None:
+        self.stored -= ids
+        sought = ids - self.unstored.keys()
+        for key, scored in self.scored.in_order() if sought else ():
+            self.unstored |= {score.id: key for score in scored.scores if score.id in sought}
 
     @property
     def is_recorded(self) -> bool:
@@ -203,24 +260,49 @@ class RunState:
 
     def succeeded(self, key: ItemKey) -> bool:
         """Tell whether the item's newest result succeeded."""
-        ended = self.ended.get(key)
-        return ended is not None and ended.status == "succeeded"
+        return key in self.ended and key not in self.failed
+
+    @property
+    def failed_count(self) -> int:
+        """Items whose newest result is a failure."""
+        return len(self.failed)
+
+    def attempts(self, key: ItemKey) -> int:
+        """Count the results that an item has had."""
+        return (key in self.ended) + self._further_attempts[key]
+
+    def evaluations(self, key: ItemKey) -> int:
+        """Count how often an item's newest result was evaluated."""
+        return (key in self.scored) + self._further_evaluations[key]
+
+    def unstored_count(self) -> int:
+        """Count the scores that Langfuse neither acknowledged nor refused."""
+        refused = self._refused_scores()
+        of_items = len(self.unstored) - sum(name in self.unstored for name in refused)
+        return of_items + sum(1 for _ in self._unstored_of_run(refused))
 
     def unstored_scores(self) -> Iterator[tuple[Score, ItemEnded | None, int]]:
         """Yield the scores that Langfuse neither acknowledged nor refused.
 
         Yields:
             The score; the item's result that it is of, None for a score of the whole run; the repetition.
+
+        Raises:
+            StateError: The journal cannot be read.
         """
-        settled = self.stored | {refusal.id for refusal in self.refused if refusal.kind == "score"}
-        for key, scored in self.scored.items():
-            for score in scored.scores:
-                if score.id not in settled:
+        refused = self._refused_scores()
+        for key in dict.fromkeys(self.unstored.values()):
+            for score in self.scored[key].scores:
+                if score.id in self.unstored and score.id not in refused:
                     yield score, self.ended[key], key[0]
-        for repeat, run_scored in self.run_scored.items():
-            for score in run_scored.scores:
-                if score.id not in settled:
-                    yield score, None, repeat
-        for score in self.status_scores.values():
-            if score.id not in settled:
-                yield score, None, 0
+        for score, repeat in self._unstored_of_run(refused):
+            yield score, None, repeat
+
+    def _unstored_of_run(self, refused: set[str]) -> Iterator[tuple[Score, int]]:
+        of_run = [(score, repeat) for repeat, scored in self.run_scored.items() for score in scored.scores]
+        for score, repeat in (*of_run, *((score, 0) for score in self.status_scores.values())):
+            if score.id not in self.stored and score.id not in refused:
+                yield score, repeat
+
+    def _refused_scores(self) -> set[str]:
+        return {refusal.id for refusal in self.refused if refusal.kind == "score"}

@@ -123,8 +123,8 @@ def drop_unrecorded(outbox: Path, run_spec: RunSpec, state: RunState) -> None:
         """The trace of the item's next result, and the span of the next evaluation of its newest one."""
         key = (repeats.get(experiment_id, -1), item_id)
         ended = state.ended.get(key)
-        trace_id = item_ids(experiment_id, run_spec.created, item_id, state.attempts[key]).trace_id
-        evaluation = evaluation_id(ended.observation_id, state.evaluations[key]) if ended else ""
+        trace_id = item_ids(experiment_id, run_spec.created, item_id, state.attempts(key)).trace_id
+        evaluation = evaluation_id(ended.observation_id, state.evaluations(key)) if ended else ""
         return trace_id, evaluation
 
     try:

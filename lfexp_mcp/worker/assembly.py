@@ -93,7 +93,7 @@ def assemble(
     run_evaluation = RunEvaluation(
         run_spec, run.run_evaluators, user_code, recorder, delivery, run.state.run_scored if run.scores_only else None
     )
-    run_evaluation.add_earlier(run.run_spec.open_items(run.items), run.state)
+    run_evaluation.add_earlier(run.run_spec.open_items(run.items()), run.state)
     return Execution(
         folder=run.folder,
         limits=limits,

@@ -1,11 +1,11 @@
 """What of a run Langfuse has to show before the run is called completed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.model import RunSpec
-from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, RunScored, WriteRefused
+from lfexp_mcp.runs.events import ItemEnded, ItemScored
+from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 
 
@@ -30,36 +30,42 @@ class MissingRecords:
 class ExpectedRecords:
     """What Langfuse has to show in the end: each item's newest result, and the scores that it did not refuse.
 
+    It is read from the journal when it is needed, with the state of the run, since a run may have many items.
+
     Args:
         run_spec: What the run was asked to do.
-        state: What earlier workers recorded.
+        before: What earlier workers recorded.
     """
 
-    def __init__(self, run_spec: RunSpec, state: RunState) -> None:
+    def __init__(self, run_spec: RunSpec, before: RunState) -> None:
         self.experiments = tuple(experiment.id for experiment in run_spec.experiments)
-        self._results: dict[ItemKey, str] = {}
-        self._scores: dict[ItemKey, tuple[str, ...]] = {}
-        self._run_scores: dict[int, tuple[str, ...]] = {}
-        self._refused: set[str] = set()
+        self.state = RunState(JournalReader(before.journal.path))
+        """The run as of the last `update`."""
+        self._ids: dict[ItemKey, str] = {}
+        """The observation of each item's newest result, and the scores, as lines of a text."""
         # Results that no worker of this machine made come from Langfuse, and could not be sent anyway.
-        self._read = {ended.observation_id for ended in state.ended.values()} if state.accepted is None else set()
-        self.add(*state.ended.values(), *state.scored.values(), *state.run_scored.values(), *state.refused)
+        self._read_until = before.journal.offset if before.accepted is None else 0
+        self._read: set[ItemKey] = set()
 
-    def add(self, *events: Event) -> None:
-        """Add what was recorded or refused."""
-        for event in events:
+    def update(self) -> RunState:
+        """Read what was added to the journal, and return the state of the run.
+
+        Raises:
+            StateError: It cannot be read.
+        """
+        for event in self.state.read():
             match event:
                 case ItemEnded():
-                    self._results[event.repeat, event.item_id] = event.observation_id
-                    self._scores.pop((event.repeat, event.item_id), None)
-                case ItemScored():
-                    self._scores[event.repeat, event.item_id] = tuple(score.id for score in event.scores)
-                case RunScored():
-                    self._run_scores[event.repeat] = tuple(score.id for score in event.scores)
-                case WriteRefused():
-                    self._refused.add(event.id)
+                    key = (event.repeat, event.item_id)
+                    self._ids[key] = event.observation_id
+                    is_read = self.state.journal.offset < self._read_until
+                    (self._read.add if is_read else self._read.discard)(key)
+                case ItemScored() if (ids := self._ids.get((event.repeat, event.item_id))) is not None:
+                    scores = (score.id for score in event.scores)
+                    self._ids[event.repeat, event.item_id] = "\n".join((ids.partition("\n")[0], *scores))
                 case _:
-                    continue
+                    pass
+        return self.state
 
     async def find_missing(self, gateway: Gateway) -> MissingRecords:
         """Read what Langfuse shows, and return what it does not.
@@ -67,29 +73,25 @@ class ExpectedRecords:
         Raises:
             BackendError: It cannot be read.
         """
-        missing = MissingRecords()
-        for repeat, experiment_id in enumerate(self.experiments):
-            results = await gateway.experiments.shown_scores(experiment_id)
-            run_scores: frozenset[str] = frozenset()
-            if self._run_scores.get(repeat):
-                scores = await gateway.scores.find(experiment_id=experiment_id)
-                run_scores = frozenset(score.id for score in scores)
-            missing |= self._compare(repeat, results, run_scores)
-        return missing
-
-    def _compare(
-        self, repeat: int, shown: dict[str, frozenset[str]], shown_run_scores: frozenset[str]
-    ) -> MissingRecords:
-        """Compare one repetition with the scores that Langfuse shows, by result, and those of the run."""
         results: set[ItemKey] = set()
-        missing_scores = set(self._not_in(shown_run_scores, self._run_scores.get(repeat, ())))
-        for key, observation_id in self._results.items():
-            if key[0] != repeat or observation_id in self._refused:
-                continue
-            if observation_id not in shown and observation_id not in self._read:
-                results.add(key)
-            missing_scores.update(self._not_in(shown.get(observation_id, frozenset()), self._scores.get(key, ())))
-        return MissingRecords(frozenset(results), frozenset(missing_scores))
+        missing_scores: set[str] = set()
+        refused = {refusal.id for refusal in self.state.refused}
+        for repeat, experiment_id in enumerate(self.experiments):
+            run_scored = self.state.run_scored.get(repeat)
+            if run_scored is not None and run_scored.scores:
+                shown_run_scores = {score.id for score in await gateway.scores.find(experiment_id=experiment_id)}
+                missing_scores |= {score.id for score in run_scored.scores} - shown_run_scores
+            left = {ids.partition("\n")[0]: key for key, ids in self._ids.items() if key[0] == repeat}
+            async for observation_id, shown in gateway.experiments.shown_scores(experiment_id):
+                if (found := left.pop(observation_id, None)) is not None:
+                    missing_scores |= self._scores_of(found) - shown
+            for observation_id, key in left.items():
+                if observation_id in refused:
+                    continue
+                missing_scores |= self._scores_of(key)
+                if key not in self._read:
+                    results.add(key)
+        return MissingRecords(frozenset(results), frozenset(missing_scores - refused))
 
-    def _not_in(self, shown: frozenset[str], scores: tuple[str, ...]) -> Iterator[str]:
-        return (score for score in scores if score not in shown and score not in self._refused)
+    def _scores_of(self, key: ItemKey) -> set[str]:
+        return set(self._ids[key].split("\n")[1:])

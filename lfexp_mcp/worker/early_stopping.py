@@ -7,10 +7,11 @@ from statistics import fmean
 
 import anyio.to_thread
 
-from lfexp_mcp.model import RUN_MAKERS, Look
+from lfexp_mcp.model import RUN_MAKERS, Content, ItemResult, Look
 from lfexp_mcp.runs.baseline import read_baseline
 from lfexp_mcp.runs.events import LookTaken, Warned
 from lfexp_mcp.runs.record import build_record, build_result
+from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 from lfexp_mcp.statistics.sequential import take_look
@@ -41,7 +42,7 @@ class EarlyStopping:
         self._recorder = recorder
         self._stop = stop
         self._baseline = read_baseline(run.folder) if self._rule is not None and not run.scores_only else {}
-        self._order = [item.id for item in run.items if item.id in self._baseline]
+        self._order = [item.id for item in run.items() if item.id in self._baseline] if self._baseline else []
         self._left: Counter[str] = Counter()
         """Results that each item still lacks."""
         self._done = 0
@@ -111,8 +112,8 @@ class EarlyStopping:
         if rule is None:
             raise ValueError("the run has no stopping rule")
         item_ids, state = self._order[: rule.sizes[self._taken]], self._run.folder.read_state()
-        items, repeats = {item.id: item for item in self._run.items}, range(run_spec.repeats)
-        results = tuple(build_result(items[item_id], repeat, state) for item_id in item_ids for repeat in repeats)
+        repeats = range(run_spec.repeats)
+        results = tuple(_result(state, (repeat, item_id)) for item_id in item_ids for repeat in repeats)
         record = build_record(run_spec, results, state, "running")
         how = interpret_scores(record, run_spec.score_scales).get(rule.score)
         if how is None or not how.is_canonical or how.mixed or how.scale_source == OBSERVED:
@@ -133,3 +134,11 @@ class EarlyStopping:
     def _request_stop(self, look: Look) -> None:
         if self._rule is not None:
             self._stop.request("stopped", STOPPED.format(number=look.number, score=self._rule.score))
+
+
+def _result(state: RunState, key: ItemKey) -> ItemResult:
+    """Return a result with its scores, which are all that a look is at."""
+    ended = state.ended.get(key)
+    if ended is None:
+        return ItemResult(key[1], "pending", repeat=key[0])
+    return build_result(ended, state.scored.get(key), Content(output=ended.output))

@@ -261,7 +261,8 @@ class RunEvaluation:
             for repeat in range(self._run_spec.repeats):
                 key = (repeat, item.id)
                 if state.succeeded(key) and key in state.scored:
-                    self.add(TaskResult(item, state.ended[key], state.ended[key].output), state.scored[key])
+                    ended = state.ended[key]
+                    self.add(TaskResult(item, ended, ended.output), state.scored[key])
 
     def add(self, result: TaskResult, scored: ItemScored) -> None:
         """Add a good result."""

@@ -51,7 +51,6 @@ class LoadedRun:
 
     folder: RunFolder
     run_spec: RunSpec
-    items: Sequence[DatasetItem]
     state: RunState
     """As earlier workers left it."""
     task: Task | ResolvedTaskPrompt | None
@@ -67,6 +66,14 @@ class LoadedRun:
     """Where the user's code is called, if not in this process."""
     models: "LoopbackModels | None" = None
     """Stands before the models of a run that is recorded or replayed."""
+
+    def items(self) -> Iterator[DatasetItem]:
+        """Read the run's dataset items, one at a time.
+
+        Raises:
+            StateError: They cannot be read.
+        """
+        return self.folder.items(self.run_spec)
 
     @property
     def scores_only(self) -> bool:
@@ -92,7 +99,9 @@ def load_run(
         OSError: A file of it cannot be read.
     """
     run_spec = (folder.scoring() if scores_only else None) or folder.next_run_spec()
-    items = list(folder.items(run_spec))
+    for _ in folder.items(run_spec):
+        # All are read, so that a damaged one is noticed before the first is run.
+        pass
     # What the code of a confirmation prints may be of held-out items, which nobody is shown.
     log = RunLog(Path(os.devnull) if run_spec.confirmation else folder.log_path)
     os.chdir(run_spec.working_folder)
@@ -119,8 +128,8 @@ def load_run(
     judges = [judge.maker for judge in run_spec.judges]
     known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
     plan = RunPlan.of(run_spec, known)
-    ids = {item.id for item in run_spec.open_items(items)} if scores_only else set()
-    results = sum(item_id in ids and state.succeeded((repeat, item_id)) for repeat, item_id in state.ended)
+    scored = run_spec.open_items(folder.items(run_spec)) if scores_only else ()
+    results = sum(state.succeeded((repeat, item.id)) for item in scored for repeat in range(run_spec.repeats))
     described = (
         *(EvaluatorInfo.of_judge(judge) for judge in judges),
         *(
@@ -147,7 +156,6 @@ def load_run(
     return LoadedRun(
         folder=folder,
         run_spec=run_spec,
-        items=items,
         state=state,
         task=task,
         evaluators=evaluators,

@@ -50,7 +50,7 @@ class PendingItem:
 
 def pending_items(
     run_spec: RunSpec,
-    items: Iterable[DatasetItem],
+    items: Callable[[], Iterable[DatasetItem]],
     state: RunState,
     needed: Callable[[ItemScored], frozenset[str]],
     *,
@@ -64,16 +64,16 @@ def pending_items(
 
     Args:
         run_spec: What the run was asked to do.
-        items: The dataset items.
+        items: Reads the dataset items, which are many: only those that are at work are in memory.
         state: What has been done.
         needed: Returns the keys of the evaluators and judges of now that have not scored a result.
         scores_only: Leave out what the task would have to run for.
     """
-    known, repeats = run_spec.open_items(items), range(run_spec.repeats)
-    places = ((repeat, item) for repeat in repeats for item in known)
+    repeats = range(run_spec.repeats)
+    places = ((repeat, item) for repeat in repeats for item in run_spec.open_items(items()))
     if run_spec.stopping is not None:
         # Its looks are at whole items, in their order.
-        places = ((repeat, item) for item in known for repeat in repeats)
+        places = ((repeat, item) for item in run_spec.open_items(items()) for repeat in repeats)
     is_final = run_spec.confirmation is not None and any(map(state.succeeded, state.ended))
     interrupted = state.interrupted | state.running.keys()
     if run_spec.stopping is not None and state.run_ended is not None:
@@ -97,12 +97,13 @@ def _pending(
     item: DatasetItem, repeat: int, state: RunState, needed: Callable[[ItemScored], frozenset[str]]
 ) -> PendingItem | None:
     key = (repeat, item.id)
-    attempt = state.attempts[key]
+    attempt = state.attempts(key)
     if not state.succeeded(key):
         return PendingItem(item, repeat, attempt)
-    result = TaskResult(item, state.ended[key], state.ended[key].output)
     scored = state.scored.get(key)
-    if scored is None:
-        return PendingItem(item, repeat, attempt, result)
-    missing = needed(scored)
-    return PendingItem(item, repeat, attempt, result, missing, scored, state.evaluations[key]) if missing else None
+    missing = needed(scored) if scored is not None else None
+    if scored is not None and not missing:
+        return None
+    ended = state.ended[key]
+    evaluation = state.evaluations(key)
+    return PendingItem(item, repeat, attempt, TaskResult(item, ended, ended.output), missing, scored, evaluation)

@@ -7,7 +7,6 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.runs.events import Event
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.worker.confirmation import ExpectedRecords
 from lfexp_mcp.worker.tracing import RunTracer
 
 NOT_RECORDED = (
@@ -23,11 +22,10 @@ class Recorder:
     StateError if the disk is full or the run's folder cannot be written.
     """
 
-    def __init__(self, journal: JournalWriter, outbox: Outbox, tracer: RunTracer, expected: ExpectedRecords) -> None:
+    def __init__(self, journal: JournalWriter, outbox: Outbox, tracer: RunTracer) -> None:
         self._journal = journal
         self._outbox = outbox
         self._tracer = tracer
-        self._expected = expected
         self._submitted: list[Event] = []
         self._written = Signal()
         self._failure: StateError | None = None
@@ -66,7 +64,6 @@ class Recorder:
         try:
             self._tracer.flush()
             self._journal.append(*submitted)
-            self._expected.add(*submitted)
             failure = None
         except StateError as error:
             failure = error

@@ -125,7 +125,7 @@ class Run:
         metadata = [run.provenance.experiment_metadata(run_spec, repeat) for repeat in range(run_spec.repeats)]
         spans = ItemSpans(run_spec, metadata, scores_only=run.scores_only)
         tracer = RunTracer(self._sdk, run_spec, spans, run.outbox)
-        recorder = Recorder(run.journal, run.outbox, tracer, settlement.expected)
+        recorder = Recorder(run.journal, run.outbox, tracer)
         execution = assemble(
             run,
             tracer=tracer,
@@ -187,8 +187,7 @@ class Run:
             undelivered = await settlement.settle()
             if undelivered is not None and self._stop.status is None:
                 return undelivered
-        state = await anyio.to_thread.run_sync(self._run.folder.read_state)
-        is_recorded = await settlement.record_end(self._run.plan, state, self._end(None))
+        is_recorded = await settlement.record_end(self._run.plan, self._end(None))
         return None if is_recorded or self._stop.status else UNDELIVERED
 
     async def _beat(self, gateway: Gateway) -> None:

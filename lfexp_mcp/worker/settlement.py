@@ -93,8 +93,8 @@ class Settlement:
         if not await self.delivery.finish():
             error = self.delivery.last_error
             return f"{UNDELIVERED} The last answer was: {error}" if error else UNDELIVERED
-        self.expected.add(*self.delivery.refusals)
         try:
+            await anyio.to_thread.run_sync(self.expected.update)
             missing = await self._confirm()
         except BackendError as error:
             self.journal.append(Warned(text=NOT_COUNTED.format(why=error)))
@@ -106,28 +106,32 @@ class Settlement:
         recorded = RecordedStatus("running", CLOCK.now(), plan, makers=plan.makers, looks=tuple(looks))
         self._record(recorded, self._status_id(plan, scores_only=scores_only))
 
-    async def record_end(self, plan: RunPlan, state: RunState, end: RunEnded) -> bool:
+    async def record_end(self, plan: RunPlan, end: RunEnded) -> bool:
         """Record how the run, or the scoring of it, ended, unless that is recorded already.
 
         Args:
             plan: What it was to do.
-            state: What it has done.
             end: How it ended.
 
         Returns:
             Whether everything is acknowledged.
+
+        Raises:
+            StateError: The journal cannot be read or written.
         """
+        state = await anyio.to_thread.run_sync(self.expected.update)
         identity = self._status_id(plan, scores_only=state.scores_only)
         known = state.status_scores.get(identity)
         if known is None or known.value != end.status:
+            makers, unscored = await anyio.to_thread.run_sync(_scored, state, plan if state.scores_only else None)
             recorded = RecordedStatus(
                 status=end.status,
                 at=CLOCK.now(),
                 plan=plan,
                 succeeded=len(state.ended) - state.failed_count,
                 failed=state.failed_count,
-                unscored=_missing_scores(state, plan if state.scores_only else None),
-                makers=_makers(state),
+                unscored=unscored,
+                makers=makers,
                 reason=end.reason,
                 looks=tuple(state.looks),
             )
@@ -181,18 +185,16 @@ class Settlement:
         state = await anyio.to_thread.run_sync(self._requeue, missing)
         self.delivery.add_scores(_unstored_scores(self.run_spec, state, missing.scores))
         await self.delivery.finish()
-        self.expected.add(*self.delivery.refusals)
+        await anyio.to_thread.run_sync(self.expected.update)
 
     def _requeue(self, missing: MissingRecords) -> RunState:
         """Undo the acknowledgement of what is missing, so that it is sent again; return the journal's new state."""
-        state = self.folder.read_state()
+        state = self.expected.update()
         if missing.results:
             self.outbox.append(self._rebuild(missing, state))
         if missing.scores:
-            event = ScoresMissing(ids=tuple(sorted(missing.scores)))
-            self.journal.append(event)
-            state.apply([event])
-        return state
+            self.journal.append(ScoresMissing(ids=tuple(sorted(missing.scores))))
+        return self.expected.update()
 
     def _rebuild(self, missing: MissingRecords, state: RunState) -> bytes:
         provenance = state.accepted.provenance if state.accepted else Provenance()
@@ -243,7 +245,7 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
             plan = accepted.provenance.plan if accepted else None
             plan = plan or RunPlan.of(run_spec)
             end = RunEnded(status="completed") if is_done else state.run_ended or DIED
-            undelivered = None if await settlement.record_end(plan, state, end) else UNDELIVERED
+            undelivered = None if await settlement.record_end(plan, end) else UNDELIVERED
         group.cancel_scope.cancel()
     if is_done:
         journal.append(end_of(undelivered))
@@ -272,17 +274,13 @@ def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | 
     ]
 
 
-def _makers(state: RunState) -> tuple[RunMaker, ...]:
-    scores = (score for scored in state.scored.values() for score in scored.scores)
-    return tuple({score.maker: None for score in scores if isinstance(score.maker, RUN_MAKERS)})
-
-
-def _missing_scores(state: RunState, of: RunPlan | None) -> dict[str, MissingScores]:
-    """The failures, or those of the makers of a plan."""
+def _scored(state: RunState, of: RunPlan | None) -> tuple[tuple[RunMaker, ...], dict[str, MissingScores]]:
+    """Return who made the scores, and the failures, or those of the makers of a plan."""
+    makers: dict[RunMaker, None] = {}
     failed: dict[str, list[ItemKey]] = {}
-    for key, scored in state.scored.items():
+    for key, scored in state.scored.in_order():
+        makers |= dict.fromkeys(score.maker for score in scored.scores if isinstance(score.maker, RUN_MAKERS))
         for failure in scored.unscored:
-            if of is not None and not any(maker.is_same(failure.maker) for maker in of.makers):
-                continue
-            failed.setdefault(failure.name, []).append(key)
-    return {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}
+            if of is None or any(maker.is_same(failure.maker) for maker in of.makers):
+                failed.setdefault(failure.name, []).append(key)
+    return tuple(makers), {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}

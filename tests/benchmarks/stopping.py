@@ -187,7 +187,7 @@ class _SimulatedRun:
         assert run_spec.task_script is not None
         task = load_task(run_spec.task_script)
         loaded = LoadedRun(
-            self.folder, run_spec, self.prepared.items, state, task, [], [], self.plan, provenance, journal, outbox,
+            self.folder, run_spec, state, task, [], [], self.plan, provenance, journal, outbox,
             _NoLog(),
         )  # fmt: skip
         return EarlyStopping(loaded, _JournalRecorder(journal, outbox), stop), journal

@@ -75,7 +75,7 @@ def test_usage_warnings_and_what_langfuse_has_are_read(folder: RunFolder) -> Non
     state = folder.read_state()
     usage = ModelUsage(calls=1, input_tokens=10, output_tokens=5, seconds=1.0)
     assert state.model_usage == {ModelCaller("tone", "gpt-4o-mini"): usage}
-    assert (state.stored, state.warnings) == ({"s-tone"}, ["Look."])
+    assert ([*state.unstored], state.warnings) == (["s-exact"], ["Look."])
     assert [(refusal.id, refusal.message) for refusal in state.refused] == [("s-exact", "HTTP 400")]
     assert state.damaged_lines == []
 

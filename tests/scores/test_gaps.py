@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from lfexp_mcp.model import EvaluatorFailure, EvaluatorInfo, ItemResult, Provenance, RunRecord, Score, ScoreDataType
+from lfexp_mcp.model import (
+    Content,
+    EvaluatorFailure,
+    EvaluatorInfo,
+    ItemResult,
+    Provenance,
+    RunRecord,
+    Score,
+    ScoreDataType,
+)
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.warnings import gap_warnings
 
@@ -51,7 +60,7 @@ def test_zeros_without_expected_outputs_are_said_to_mean_nothing() -> None:
 
 
 def test_a_live_runs_warning_names_where_productions_answer_is() -> None:
-    item = replace(scored(0.0), metadata={"production_output": "Paris"})
+    item = replace(scored(0.0), content=Content(metadata={"production_output": "Paris"}))
     assert "`production_output`" in warnings(run(item))[0]
 
 

@@ -224,6 +224,6 @@ def _scorers(folder: RunFolder, run_spec: RunSpec, maker: RunMaker) -> dict[str,
 
 
 def _check_one_version(folder: RunFolder, name: str) -> None:
-    versions = {ended.task_version for ended in folder.read_state().ended.values()}
+    versions = +folder.read_state().task_versions
     if len(versions) > 1:
         raise UsageError(f"Run {name!r} was resumed with an edited task: its results are of {len(versions)} versions.")

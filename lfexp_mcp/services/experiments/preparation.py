@@ -116,7 +116,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
     heads = await heads_of(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
-    state = RunState()
+    state = folder.read_state()
     if folder.has_started():
         check_confirmation(dataset.name, request.run_name, folder.run_spec().confirmation, held_out=False)
         if not request.resume and not folder.is_running():
@@ -238,7 +238,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     check_params(request, before.params)
     check_rule(request, before.stopping)
     use = recording_of(request, before)
-    open_items, record = before.open_items(items), await read_journal(ws, folder)
+    open_items, record = list(before.open_items(items)), await read_journal(ws, folder)
     run_spec = await resolve_prompts(with_models_of(ws, use), request, before, dataset, open_items, record)
     run_spec = with_recording(await with_request(ws, request, run_spec, before.metadata), use)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)

@@ -10,7 +10,6 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import DatasetItem, ExperimentHead, RecordingUse, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
 from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
@@ -98,7 +97,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     ws.runs.prepare()
     dataset = await ws.gateway.datasets.get(request.dataset)
     folder = ws.runs.folder(await ws.gateway.experiments.id_of(dataset.id, request.run_name))
-    is_new, state = not folder.has_started(), RunState()
+    is_new, state = not folder.has_started(), folder.read_state()
     if not is_new:
         state = await released_state(ws, folder, request.run_name, dataset.name)
     record = await read_recorded_run(ws, dataset.name, request.run_name)
@@ -127,7 +126,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         }
     )
     other = against.run_name if against else None
-    scoring = await resolve_judges(ws, request, bare, dataset, bare.open_items(items), against=other)
+    scoring = await resolve_judges(ws, request, bare, dataset, list(bare.open_items(items)), against=other)
     await check_budget(ws, request.max_cost, scoring.models)
     return PreparedRun(
         folder,
