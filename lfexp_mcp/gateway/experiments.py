@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeVar
 
 from lfexp_mcp.gateway.datasets import Datasets
@@ -115,25 +116,45 @@ class Experiments:
         return (await self.described_results(experiment_id, repeat, dataset=dataset, held_out=held_out)).results
 
     async def described_results(
-        self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
+        self,
+        experiment_id: str,
+        repeat: int = 0,
+        *,
+        dataset: Dataset | None = None,
+        held_out: bool = False,
+        known: Mapping[str, ItemResult] = MappingProxyType({}),
     ) -> RunResults:
-        """Return the results of a run as `results` does, with what is known of the run by them."""
+        """Return the results of a run as `results` does, with what is known of the run by them.
+
+        Args:
+            experiment_id: The run's.
+            repeat: Which repetition the results are of, from 0.
+            dataset: The run's, as it was just read; None looks it up.
+            held_out: Those of held-out items instead of all others.
+            known: Results that the caller has, by observation. Their contents and scores are not held twice.
+        """
         results: list[ItemResult] = []
         description: str | None = None
         ids: set[str | None] = set()
+        holdouts = await self._holdouts([dataset] if dataset is not None else [])
+        set_aside: set[str] = set()
         # A page has some thousand bytes a result, so that of many results only one page is in memory.
         async for rows in self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow):
             description = description or next(filter(None, (row.experiment_description for row in rows)), None)
             ids |= {row.experiment_dataset_id for row in rows}
             more = await self._scores_left_out(rows)
-            results += [row.result(repeat, more.get(row.id)) for row in rows]
-        datasets = [dataset] if dataset is not None else [each for each in await self._datasets.all() if each.id in ids]
-        holdouts = [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
-        set_aside: set[str] = set()
-        if holdouts or held_out:
-            set_aside = {result.item_id for result in results if _is_held_out(result, holdouts)}
+            read = [row.result(repeat, more.get(row.id)) for row in rows]
+            set_aside |= _held_out(read, holdouts)
+            results += [_shared(result, known.get(result.observation_id or "")) for result in read]
+        if dataset is None:
+            of = [each for each in await self._datasets.all() if each.id in ids]
+            set_aside |= _held_out(results, await self._holdouts(of))
+        if set_aside or held_out:
             results = [result for result in results if (result.item_id in set_aside) is held_out]
         return RunResults(results, description, frozenset(set_aside))
+
+    async def _holdouts(self, datasets: Iterable[Dataset]) -> list[Holdout]:
+        return [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
 
     async def shown_scores(self, experiment_id: str) -> AsyncIterator[tuple[str, frozenset[str]]]:
         """Yield the observation of each result that Langfuse shows of a run, with the ids of its scores.
@@ -175,8 +196,18 @@ def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment
     return [each for each, head in heads if head is None or head.confirmation is None]
 
 
-def _is_held_out(result: ItemResult, holdouts: Sequence[Holdout]) -> bool:
-    return any(holdout.holds(result.item_id, result.metadata) for holdout in holdouts)
+def _held_out(results: Iterable[ItemResult], holdouts: Sequence[Holdout]) -> set[str]:
+    """Return which items are held out."""
+    return {each.item_id for each in results for holdout in holdouts if holdout.holds(each.item_id, each.metadata)}
+
+
+def _shared(result: ItemResult, known: ItemResult | None) -> ItemResult:
+    """Return a result with what it has in common with a known one in the place of its own."""
+    if known is None:
+        return result
+    own = {(score.id, score.data_type, score.value): score for score in known.scores}
+    scores = tuple(own.get((score.id, score.data_type, score.value), score) for score in result.scores)
+    return known if scores == known.scores else replace(result, content=known.content, scores=scores)
 
 
 def _conditions(dataset_id: str, operator: str, name: str) -> str:

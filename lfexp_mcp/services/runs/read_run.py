@@ -13,12 +13,9 @@ from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
 from lfexp_mcp.model import (
     PROVENANCE_KEY,
     RUN_MAKERS,
-    EvaluatorFailure,
     ItemResult,
     Provenance,
-    RunPlan,
     RunRecord,
-    Score,
 )
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
@@ -26,7 +23,8 @@ from lfexp_mcp.services.next_steps import list_runs_step
 from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
 from lfexp_mcp.services.runs.held_out import check_confirmation, check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.local_runs import locate_run, read_journal
-from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores, newest_scores
+from lfexp_mcp.services.runs.merged_run import commented, merge_journal
+from lfexp_mcp.services.runs.score_attribution import RunMakers, attribute_scores
 from lfexp_mcp.services.workspace import Workspace
 
 READING_PATIENCE_S = 60.0
@@ -150,7 +148,7 @@ async def _read_langfuse(
     async def read() -> RunRecord:
         known = _makers(head, journal) if journal is not None else RunMakers()
         if journal is not None and journal.status != "unknown":
-            return (await _read_results(ws, found, head, known, held_out=held_out))[0]
+            return (await _read_results(ws, found, head, known, held_out=held_out, journal=journal))[0]
         completeness = await read_completeness(ws, head)
         makers = completeness.run_makers(known.ids)
         record, left_out = await _read_results(ws, found, head, makers, held_out=held_out)
@@ -177,14 +175,8 @@ async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[Item
         return list(items)
     known = {score.id: score for score in await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)))}
     return [
-        replace(item, scores=tuple(_commented(score, known.get(score.id)) for score in item.scores)) for item in items
+        replace(item, scores=tuple(commented(score, known.get(score.id)) for score in item.scores)) for item in items
     ]
-
-
-def _commented(score: Score, full: Score | None) -> Score:
-    if full is None or score.comment is not None:
-        return score
-    return replace(full, name=score.name, value=score.value, data_type=score.data_type, maker=score.maker)
 
 
 async def _refuse_unknown(ws: Workspace, dataset: Dataset | str, run_name: str) -> NoReturn:
@@ -199,7 +191,13 @@ async def _refuse_unknown(ws: Workspace, dataset: Dataset | str, run_name: str) 
 
 
 async def _read_results(
-    ws: Workspace, dataset: Dataset, head: Experiment, known: RunMakers, *, held_out: bool
+    ws: Workspace,
+    dataset: Dataset,
+    head: Experiment,
+    known: RunMakers,
+    *,
+    held_out: bool,
+    journal: RunRecord | None = None,
 ) -> tuple[RunRecord, frozenset[str]]:
     """Read the results of a run from Langfuse, with its further repetitions; also return which items are left out."""
     provenance = Provenance.of(head.metadata)
@@ -212,9 +210,10 @@ async def _read_results(
     superseded = 0
     left_out: frozenset[str] = frozenset()
     description = head.description
+    own = {item.observation_id: item for item in journal.items if item.observation_id} if journal else {}
     for repeat, experiment in experiments.items():
         found = await ws.gateway.experiments.described_results(
-            experiment.id, repeat, dataset=dataset, held_out=held_out
+            experiment.id, repeat, dataset=dataset, held_out=held_out, known=own
         )
         newest = await anyio.to_thread.run_sync(newest_good, found.results)
         kept = await attribute_scores(ws, experiment.id, newest, known)
@@ -260,90 +259,3 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
 
 def _started(result: ItemResult) -> float:
     return result.started.timestamp() if result.started else 0.0
-
-
-def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
-    """Add to a run as Langfuse shows it what only its journal on this machine has.
-
-    Args:
-        record: The run as read from Langfuse.
-        journal: The run as read from its journal.
-    """
-    shown = {(item.repeat, item.item_id): item for item in record.items}
-    items: list[ItemResult] = []
-    results = scores = 0
-    for kept in journal.items:
-        seen = shown.pop((kept.repeat, kept.item_id), None)
-        if kept.status == "pending":
-            items.append(seen or kept)
-        elif seen is not None and seen.observation_id == kept.observation_id:
-            item, added = _merge_scores(seen, kept)
-            items.append(item)
-            scores += added
-        elif seen is None or _supersedes(kept, seen):
-            items.append(kept)
-            results += 1
-            scores += len(kept.scores)
-        else:
-            items.append(seen)
-    items += shown.values()
-    stored = {score.id for score in record.run_scores}
-    unstored = (score for score in journal.run_scores if score.id not in stored)
-    leaves_out = record.leaves_out or journal.leaves_out
-    # This machine may have only scored the results of others: their run is as Langfuse has it.
-    is_own = journal.status != "unknown"
-    merged = replace(
-        record,
-        status=journal.status if is_own else record.status,
-        items=tuple(items),
-        total_items=max(journal.total_items if is_own else record.total_items, len(items)),
-        experiment_ids=journal.experiment_ids,
-        description=record.description or journal.description,
-        created=(journal.created if is_own else None) or record.created,
-        metadata=record.metadata or journal.metadata,
-        provenance=record.provenance or journal.provenance,
-        run_scores=() if leaves_out else (*record.run_scores, *unstored),
-        model_usage=journal.model_usage,
-        warnings=tuple(dict.fromkeys((*record.warnings, *journal.warnings))),
-        leaves_out=leaves_out,
-        plan=_plan(journal, items) if is_own else record.plan,
-        scoring=journal.scoring,
-        looks=journal.looks if is_own else record.looks,
-    )
-    additions = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((results, "result"), (scores, "score")) if n]
-    if not additions:
-        return merged
-    return merged.with_warning(
-        f"Langfuse does not show all yet: {' and '.join(additions)} come from the journal on this machine."
-    )
-
-
-def _plan(journal: RunRecord, items: Sequence[ItemResult]) -> RunPlan | None:
-    """The plan of the journal, unless a resume on another machine has gone on to further items."""
-    plan, known = journal.plan, len({item.item_id for item in items})
-    if plan is None or plan.part is None or known <= plan.items:
-        return plan
-    return replace(plan, items=known, part=plan.part if known < plan.part.of else None)
-
-
-def _merge_scores(shown: ItemResult, kept: ItemResult) -> tuple[ItemResult, int]:
-    """Merge one result as Langfuse shows it and as the journal has it; return it with the count of added scores."""
-    own = {score.id: score for score in kept.scores}
-    visible = {score.id for score in shown.scores}
-    missing = [score for score in kept.scores if score.id not in visible]
-    scores = newest_scores((*(_commented(score, own.get(score.id)) for score in shown.scores), *missing))
-    # A resume on another machine may have scored what was missing here.
-    since = [score for score in shown.scores if score.id not in own and score.maker.origin == "run"]
-    unscored = tuple(failure for failure in kept.unscored if not any(_mends(score, failure) for score in since))
-    # The journal has values as the task returned them; Langfuse may have only their text.
-    return replace(kept, scores=scores, unscored=unscored), len(missing)
-
-
-def _mends(score: Score, failure: EvaluatorFailure) -> bool:
-    return score.name == failure.name and (failure.maker is None or failure.maker.is_same(score.maker))
-
-
-def _supersedes(kept: ItemResult, shown: ItemResult) -> bool:
-    if kept.status != shown.status:
-        return kept.status == "succeeded"
-    return kept.started is not None and (shown.started is None or kept.started > shown.started)

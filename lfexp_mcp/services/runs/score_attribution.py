@@ -99,12 +99,16 @@ def _change_all(results: Iterable[ItemResult], change: Callable[[Score, ItemResu
 
 
 def _with_newest_scores(results: Iterable[ItemResult]) -> list[ItemResult]:
-    return [replace(result, scores=newest_scores(result.scores)) for result in results]
+    return [_with_scores(result, newest_scores(result.scores)) for result in results]
 
 
 def _changed(result: ItemResult, change: Callable[[Score, ItemResult], Score]) -> ItemResult:
     scores = tuple(change(score, result) if _is_open(score) else score for score in result.scores)
-    return replace(result, scores=scores)
+    return _with_scores(result, scores)
+
+
+def _with_scores(result: ItemResult, scores: tuple[Score, ...]) -> ItemResult:
+    return result if scores == result.scores else replace(result, scores=scores)
 
 
 def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:

@@ -13,7 +13,7 @@ from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
-from lfexp_mcp.services.runs.read_run import merge_journal
+from lfexp_mcp.services.runs.merged_run import merge_journal
 from lfexp_mcp.services.workspace import Workspace
 from tests.waiting import PATIENCE_S
 
