@@ -139,7 +139,9 @@ class Experiments:
         holdouts = await self._holdouts([dataset] if dataset is not None else [])
         set_aside: set[str] = set()
         # A page has some thousand bytes a result, so that of many results only one page is in memory.
-        async for rows in self._item_rows("read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow):
+        async for rows in self._item_rows(
+            "read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow
+        ):
             description = description or next(filter(None, (row.experiment_description for row in rows)), None)
             ids |= {row.experiment_dataset_id for row in rows}
             more = await self._scores_left_out(rows)
@@ -176,7 +178,9 @@ class Experiments:
                 found.setdefault(observation_id, []).append(score)
         return found
 
-    def _item_rows(self, what: str, experiment_id: str, fields: str, row: type[ItemRow]) -> AsyncIterator[list[ItemRow]]:
+    def _item_rows(
+        self, what: str, experiment_id: str, fields: str, row: type[ItemRow]
+    ) -> AsyncIterator[list[ItemRow]]:
         query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
         return self._transport.cursor_pages(what, "/experiment-items", row, query)
 
