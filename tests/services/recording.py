@@ -186,6 +186,7 @@ def _spans(result: Recorded, trace_id: str, task_id: str, started: datetime, sha
         Names.OBSERVATION_INPUT: _text(result.input),
         Names.OBSERVATION_OUTPUT: _text(result.output),
         Names.OBSERVATION_LEVEL: "ERROR" if result.failed else "DEFAULT",
+        f"{Names.OBSERVATION_METADATA}.dataset_id": shared[Names.EXPERIMENT_DATASET_ID],
         f"{Names.OBSERVATION_METADATA}.dataset_item_id": result.item_id,
         f"{Names.OBSERVATION_METADATA}.experiment_run_name": shared[Names.EXPERIMENT_NAME],
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
-from lfexp_mcp.errors import UsageError
+from lfexp_mcp.errors import CursorError
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.answer_size import AnswerSize
@@ -83,7 +83,7 @@ def find_page(lists: Sequence[ChangedItems], cursor: str) -> tuple[ChangedItems,
     """Find the list that a cursor continues, and where in it the page starts.
 
     Raises:
-        UsageError: The cursor is of no list, or past its end.
+        CursorError: The cursor is of no list, or past its end.
     """
     for listed in lists:
         name, _, place = cursor.rpartition("/")
@@ -91,7 +91,7 @@ def find_page(lists: Sequence[ChangedItems], cursor: str) -> tuple[ChangedItems,
             start = read_cursor(place)
             check_cursor(start, len(listed.changes), f"items {listed.kind}")
             return listed, start
-    raise UsageError(
+    raise CursorError(
         f"Invalid cursor {cursor!r}: pass `next_cursor` of one of the `changes`, with the same runs, or omit cursor to "
         "start over."
     )

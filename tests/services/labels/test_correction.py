@@ -129,8 +129,8 @@ async def test_a_delta_that_is_the_judges_alone_decides_nothing(workspace: Works
     baseline = await judged_run(workspace, "correct-biased", _judged(5))
     run = await judged_run(workspace, "correct-biased", _judged(9), "other")
     assert (await _compare(workspace, "correct-biased"))[1].verdict == "better"
-    await _label(workspace, humans, baseline, "correct-biased", 30, 5)
-    await _label(workspace, humans, run, "correct-biased", 30, 5, "other")
+    await _label(workspace, humans, baseline, "correct-biased", 50, 5)
+    await _label(workspace, humans, run, "correct-biased", 50, 5, "other")
     answer, compared = await _compare(workspace, "correct-biased")
     assert compared.delta == pytest.approx(0.4)
     found = compared.corrected
@@ -139,7 +139,7 @@ async def test_a_delta_that_is_the_judges_alone_decides_nothing(workspace: Works
     assert found.estimate.value == pytest.approx(0, abs=0.2)
     assert found.estimate.low < 0 < found.estimate.high < 0.4
     assert compared.verdict == "inconclusive"
-    assert found.labels == 30
+    assert found.labels == 50
     assert found.specificity is not None
     assert found.specificity.value == pytest.approx(0.2, abs=0.2)
     assert any(found.summary in str(block) for block in comparison_report(answer).blocks)
