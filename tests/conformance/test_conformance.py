@@ -1,5 +1,6 @@
 """The official conformance suite, against the server over HTTP, and against its copy that has the suite's fixtures."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,7 @@ def test_the_server_with_the_fixtures_of_the_suite_passes_all(suite: list[str], 
         run_revisions(suite, port, none)
 
 
+@pytest.mark.skipif(not os.environ.get("LFEXP_TEST_CLIENTS"), reason="LFEXP_TEST_CLIENTS=1 takes half a minute more")
 def test_runs_as_tasks_pass_what_the_suite_asks_of_tasks(suite: list[str], home: Path) -> None:
     def run(scenario: str) -> None:
         selection = ("--scenario", scenario, "--spec-version", REVISIONS[-1], "--force")

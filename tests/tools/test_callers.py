@@ -12,16 +12,18 @@ import anyio
 import httpx
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import PromptReference
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import BusyError, CredentialsError
+from lfexp_mcp.model import ToolName
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from lfexp_mcp.tools import state as state_module
 from lfexp_mcp.tools.callers import HOST, PUBLIC_KEY, SECRET_KEY, Caller
+from lfexp_mcp.tools.registry import TOOLS
 from lfexp_mcp.tools.state import ServerState, serving
 from tests.tools.conftest import Caller as ToolCaller
 from tests.tools.remote import HttpServer, Issuer, serving_http
@@ -156,6 +158,103 @@ async def test_a_caller_sees_and_controls_only_the_runs_of_its_own_keys(
     for secret in (alices[SECRET_KEY], bobs[SECRET_KEY], TOKEN):
         assert secret not in log
         assert not any(secret in str(path) for path in (tmp_path / "home").rglob("*"))
+
+
+CONTENT = ("zq-input", "zq-metadata", "zq-about", "zq-instruction")
+"""Words of what one caller keeps; no call of the other holds them."""
+NAMES = ("zq-dataset", "zq-run", "judge-zq", "zq-task")
+
+
+def asked_of(dataset: str, run: str, judge: str) -> dict[ToolName, dict[str, JsonValue]]:
+    """Calls that ask each tool about these names; those that write are last."""
+    about: dict[str, JsonValue] = {"dataset": dataset, "run_name": run}
+    two: dict[str, JsonValue] = {"dataset": dataset, "runs": [run, f"{run}-2"]}
+    return {
+        "list_datasets": {},
+        "list_judges": {},
+        "get_dataset": {"dataset": dataset},
+        "list_runs": {"dataset": dataset},
+        "get_run": about,
+        "analyze_run": about,
+        "compare_runs": two,
+        "fetch_annotation_comments": about,
+        "request_labels": about | {"score_name": "exact_match"},
+        "check_judge": about | {"score_name": "exact_match"},
+        "judge_pairs": {"dataset": dataset, "run_a": run, "run_b": f"{run}-2", "judge": judge},
+        "confirm_run": about | {"baseline": f"{run}-2", "min_delta": 0.5},
+        "cancel_run": about,
+        "score_run": about | {"evaluators": ["exact_match"]},
+        "run_experiment": about | {"resume": True},
+        "create_dataset": {"name": dataset, "items": [{"input": "of bob"}]},
+        "create_judge": {"name": judge, "prompt": "Of bob: score {{output}} from 0 to 10."},
+        "create_prompt": {"name": "zq-task", "prompt": "Of bob: {{input}}"},
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_no_tool_or_resource_shows_a_caller_what_another_callers_keys_hold_or_changes_it(
+    projects: tuple[StoreConnection, StoreConnection], langfuse: str, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "task.py").write_text("def task(*, item, **kwargs):\n    print(item.input)\n    return item.input\n")
+    variables = {"LANGFUSE_HOST": langfuse, "LFEXP_CALLER_KEYS": "headers", "LFEXP_SCRIPT_FOLDERS": str(scripts)}
+    item: dict[str, JsonValue] = {"id": "zq-item", "input": "zq-input", "expected_output": "zq-input"}
+    kept: list[JsonValue] = [{**item, "metadata": {"zq-metadata": "zq-metadata"}}]
+    with serving_http(tmp_path, LFEXP_HTTP_TOKEN=TOKEN, **variables) as server:
+        async with (
+            calling(server, TOKEN, keys(projects[0])) as alice,
+            calling(server, TOKEN, keys(projects[1])) as bob,
+        ):
+            await alice.answer("create_dataset", name="zq-dataset", items=kept, description="zq-about")
+            await alice.answer("create_judge", name="judge-zq", prompt="zq-instruction: 0 to 10 for {{output}}.")
+            await alice.answer("create_prompt", name="zq-task", prompt="zq-instruction: {{input}}")
+            for run_name in ("zq-run", "zq-run-2"):
+                ran = await alice.answer(
+                    "run_experiment",
+                    dataset="zq-dataset",
+                    run_name=run_name,
+                    task_script=str(scripts / "task.py"),
+                    evaluators=["exact_match"],
+                    wait_seconds=PATIENCE_S,
+                )
+                assert ran["status"] == "completed"
+            looks: list[tuple[str, dict[str, JsonValue]]] = [
+                ("get_dataset", {"dataset": "zq-dataset"}),
+                ("get_run", {"dataset": "zq-dataset", "run_name": "zq-run"}),
+                ("list_judges", {"judge": "judge-zq"}),
+                ("list_runs", {"dataset": "zq-dataset"}),
+            ]
+            before = [await alice.answer(tool, **arguments) for tool, arguments in looks]
+            assert all(word in str(before) for word in CONTENT), "alice sees it"
+
+            # Names a letter away from hers are answered with the nearest that there are: none of hers.
+            near = asked_of("zq-datasetx", "zq-runx", "judge-zqx")
+            exact = asked_of("zq-dataset", "zq-run", "judge-zq")
+            assert near.keys() == {tool.name for tool in TOOLS}
+            for asked, hidden in ((near, (*CONTENT, *NAMES)), (exact, CONTENT)):
+                for tool, arguments in asked.items():
+                    shown = str(await bob.result(tool, **arguments))
+                    for given in ("zq-datasetx", "zq-runx", "judge-zqx") if asked is near else ():
+                        shown = shown.replace(given, "")
+                    if tool == "create_prompt":
+                        shown = shown.replace("zq-task", "")
+                    assert not [word for word in hidden if word in shown], (tool, shown)
+            addresses = [str(resource.uri) for resource in (await bob.client.list_resources()).resources]
+            for template in (await bob.client.list_resource_templates()).resource_templates:
+                filled = template.uri_template.replace("{run}", "zq-run").replace("{runs}", "zq-run,zq-run-2")
+                addresses.append(filled.replace("{name}", "judge-zq" if "judges" in filled else "zq-dataset"))
+            for address in addresses:
+                try:
+                    shown = str(await bob.client.read_resource(address))
+                except MCPError as error:
+                    shown = str(error)
+                assert not [word for word in CONTENT if word in shown], (address, shown)
+
+            after = [await alice.answer(tool, **arguments) for tool, arguments in looks]
+            assert after == before, "what bob did under her names is in his project alone"
+            assert "of bob" in str(await bob.answer("get_dataset", dataset="zq-dataset"))
 
 
 def caller_of(project: StoreConnection) -> Caller:

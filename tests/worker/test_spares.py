@@ -111,7 +111,8 @@ async def test_a_spare_worker_that_died_or_hangs_is_no_concern_of_the_run(
 
 
 def edit(place: Path) -> None:
-    (place / "part_of_it.py").write_text("VALUE = 2\n", encoding="utf-8")
+    # Of another length, since it may be within the same tick of the clock of files.
+    (place / "part_of_it.py").write_text("VALUE = 22\n", encoding="utf-8")
 
 
 def replace(place: Path) -> None:
