@@ -55,7 +55,7 @@ async def _compare(ws: Workspace, dataset: str) -> tuple[Comparison, ScoreCompar
 
 async def test_a_lenient_judge_is_corrected(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "correct-lenient", _judged(9))
-    await _label(workspace, humans, run, "correct-lenient", 30, 6)
+    await _label(workspace, humans, run, "correct-lenient", 50, 6)
     request = AnalyzeRequest(dataset="correct-lenient", run_name="run", score_name="tone")
     answer = await analyze_run(workspace, request)
     score = answer.scores[0]
@@ -64,7 +64,7 @@ async def test_a_lenient_judge_is_corrected(workspace: Workspace, humans: Humans
     assert expected is not None
     found = score.corrected
     assert found is not None
-    assert (found.estimate, found.labels) == (Estimate(expected.mean, *expected.interval), 30)
+    assert (found.estimate, found.labels) == (Estimate(expected.mean, *expected.interval), 50)
     assert found.estimate is not None
     assert found.estimate.low < 0.6 < found.estimate.high < 0.9
     assert found.sensitivity is not None
