@@ -23,9 +23,10 @@ from lfexp_mcp.model import (
 )
 from lfexp_mcp.services.labels import reading
 from lfexp_mcp.services.labels import request_labels as request_labels_module
-from lfexp_mcp.services.labels.draw import allocate, put_in_order, read_draw, seed_of
+from lfexp_mcp.services.labels.draw import allocate, labellable, put_in_order, read_draw, seed_of
 from lfexp_mcp.services.labels.request_labels import request_labels
 from lfexp_mcp.services.requests import LabelsRequest
+from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.humans import Humans
 from tests.services.labels.people import TONE, Annotators, ask, judged_run, labels_of, queue_named, queued, score_again
@@ -174,7 +175,12 @@ async def test_labels_that_nobody_drew_correct_nothing(workspace: Workspace, hum
     asked = await ask(workspace, "labels-volunteers", 10)
     queue, drawn = await queue_named(workspace, asked.queue), await queued(workspace, asked.queue)
     ids = {entry.object_id for entry in drawn}
-    others = [item for item, observation in run.observations.items() if observation not in ids]
+    draw = read_draw(queue.description)
+    assert draw is not None
+    results = labellable(await read_run(workspace, "labels-volunteers", "run"))
+    # From the last of the draw's order to the first: what is added to the queue at the next place counts as drawn.
+    others = [each.item_id for each in put_in_order(results, {}, draw.seed, None)[0] if each.observation_id not in ids]
+    others.reverse()
     config = queue.score_config_ids[0]
     for item in others[:8]:
         humans.annotate("human-tone", 9, config, run.traces[item], run.observations[item])
