@@ -154,6 +154,8 @@ class RunRecord:
     """Names of scores that are named with their makers, since newer ones have the plain name."""
     looks: tuple[Look, ...] = ()
     """Those that its stopping rule has taken, as far as they are known; only the last may have a verdict."""
+    is_dry: bool = False
+    """Whether nothing of it is stored, so that it cannot be resumed."""
 
     @property
     def replayed(self) -> ReplayedFrom | None:

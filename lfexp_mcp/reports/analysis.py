@@ -157,7 +157,7 @@ def _groups(answer: Analysis) -> tuple[Block, ...]:
     ]
     chart = Chart("share", strips, place=1)
     columns = ("count", "by", "where", "what they share", "such as")
-    return table(columns, rows, "Failures and errors by what they share:", chart)
+    return table(columns, rows, "Failures and errors by what they share", chart)
 
 
 def _slices(answer: Analysis) -> tuple[Block, ...]:
@@ -174,7 +174,7 @@ def _slices(answer: Analysis) -> tuple[Block, ...]:
         for part in answer.slices
     ]
     columns = ("slice", "score", "verdict", "items", "mean", "rest", "p")
-    return table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested):", _slice_deltas(answer.slices))
+    return table(columns, rows, f"Slices by metadata ({answer.slices_tested} tested)", _slice_deltas(answer.slices))
 
 
 def _slice_deltas(slices: list[SliceResult]) -> Chart:
@@ -207,7 +207,7 @@ def _oddities(answer: Analysis) -> tuple[Block, ...]:
     return (
         *([f"Slowest: {', '.join(slowest)}"] if slowest else []),
         *([f"Most expensive: {', '.join(most_expensive)}"] if most_expensive else []),
-        *table(columns, rows, "Judge and human disagree:"),
+        *table(columns, rows, "Judge and human disagree"),
         *_split_votes(answer),
     )
 
@@ -221,7 +221,7 @@ def _split_votes(answer: Analysis) -> tuple[Block, ...]:
         (split.item_id, split.score, ", ".join(map(score_value, split.votes)), number(split.spread))
         for split in answer.split_votes
     ]
-    title = f"Judges disagree with themselves on {answer.split_votes_total} items:"
+    title = f"Judges disagree with themselves on {answer.split_votes_total} items"
     return table(("item", "score", "votes", "spread"), rows, title)
 
 

@@ -30,7 +30,7 @@ def _themes(answer: AnnotationComments) -> tuple[Block, ...]:
         )
         for theme in answer.themes
     ]
-    return table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes:")
+    return table(("theme", "in", "mean score", "others", "quotes"), rows, "Themes")
 
 
 def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
@@ -44,4 +44,4 @@ def _comments(answer: AnnotationComments) -> tuple[Block, ...]:
         )
         for comment in answer.comments
     ]
-    return (*table(("day", "author", "score", "on", "comment"), rows, "Comments:"), *more(answer.next_cursor))
+    return (*table(("day", "author", "score", "on", "comment"), rows, "Comments"), *more(answer.next_cursor))

@@ -20,7 +20,7 @@ def dataset_list_report(answer: DatasetList) -> Report:
         for entry in answer.datasets
     ]
     columns = ("dataset", "items", "last run", "at", "description")
-    listed = table(columns, rows, f"{len(rows)} of {answer.total} datasets in {answer.backend}:")
+    listed = table(columns, rows, f"{len(rows)} of {answer.total} datasets in {answer.backend}")
     none = f"No datasets in {answer.backend}."
     return Report((*(listed or (none,)), *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
 
@@ -45,7 +45,7 @@ def dataset_detail_report(answer: DatasetDetail) -> Report:
         *metadata,
         *_metadata_keys(answer),
         *((f"Runs, newest first: {runs}.",) if runs else ()),
-        *table(("item", "input", "expected", "metadata"), items, f"Items ({len(items)} of {answer.total_items}):"),
+        *table(("item", "input", "expected", "metadata"), items, f"Items ({len(items)} of {answer.total_items})"),
         *more(answer.next_cursor),
         *warnings(answer.warnings),
         *((answer.notice,) if items else ()),
@@ -63,7 +63,7 @@ def _metadata_keys(answer: DatasetDetail) -> tuple[Block, ...]:
         )
         for key in answer.metadata_keys or ()
     ]
-    return table(("key", "items", "different", "values (items)"), rows, "Metadata of the items:")
+    return table(("key", "items", "different", "values (items)"), rows, "Metadata of the items")
 
 
 def judge_list_report(answer: JudgeList) -> Report:
@@ -82,7 +82,7 @@ def judge_list_report(answer: JudgeList) -> Report:
         for entry in answer.judges
     ]
     columns = ("judge", "version", "score", "scale", "model")
-    listed = table(columns, rows, f"{len(rows)} of {answer.total} judges in {answer.backend}:")
+    listed = table(columns, rows, f"{len(rows)} of {answer.total} judges in {answer.backend}")
     none = f"No judges in {answer.backend}."
     return Report((*(listed or (none,)), *more(answer.next_cursor), *warnings(answer.warnings)), answer.next)
 

@@ -43,23 +43,25 @@ def marker(dataset: str) -> str:
 
 def comparison_comment(comparison: Comparison) -> str:
     """Write a comparison as Markdown for a pull request."""
-    text = ""
+    parts: list[str] = []
     for rows in ROWS:
         for with_items in (True, False):
-            text = _write(comparison, rows, with_items=with_items)
+            parts = _write(comparison, rows, with_items=with_items)
+            text = "\n\n".join(parts)
             if len(text.encode()) <= MAX_BYTES:
                 return text
     # A single row of each table is that long: only names of thousands of letters are.
-    return "\n\n".join(text.split("\n\n")[:2])
+    return "\n\n".join(parts[:2])
 
 
-def _write(comparison: Comparison, rows: int, *, with_items: bool) -> str:
+def _write(comparison: Comparison, rows: int, *, with_items: bool) -> list[str]:
+    """Write its marker, its heading, and what there is beside them."""
     blocks: list[Block] = [
         f"Dataset {cell(comparison.dataset)!r}, against baseline {cell(comparison.baseline)!r}.",
         *_gate(comparison, rows),
         *_verdicts(comparison, rows),
         *_notes(comparison, rows),
-        Table(*_cut(figures(comparison), rows), title="Runs:"),
+        Table(*_cut(figures(comparison), rows), title="Runs"),
     ]
     if with_items:
         blocks += _items(comparison)
@@ -67,7 +69,7 @@ def _write(comparison: Comparison, rows: int, *, with_items: bool) -> str:
         blocks.append("Changed items are left out, since this is long: compare the runs to list them.")
     links = " ".join(link for run in comparison.runs[:rows] if (link := _link(comparison, run)))
     heading, rest = (markdown(Report(each)) for each in ((_heading(comparison),), tuple(blocks)))
-    return "\n\n".join(part for part in (marker(comparison.dataset), f"### {heading}", links, rest) if part)
+    return [part for part in (marker(comparison.dataset), f"### {heading}", links, rest) if part]
 
 
 def conditions(count: int) -> str:
@@ -138,7 +140,7 @@ def _items(comparison: Comparison) -> list[Block]:
         score = f", {cell(changes.score)}" if changes.score else ""
         if ids:
             lists.append((f"{changes.kind}{score}", cell(changes.run), str(changes.total), f"{ids}{more}"))
-    return [Table(("items", "run", "count", "ids"), lists, "Changed items:")] if lists else []
+    return [Table(("items", "run", "count", "ids"), lists, "Changed items")] if lists else []
 
 
 def _cut(table: Table, rows: int) -> tuple[tuple[str, ...], Rows]:

@@ -126,7 +126,7 @@ def figures(answer: Comparison) -> Table:
         )
         for run in answer.runs
     ]
-    return Table(("run", "status", "succeeded", "failed", "median s", "task USD"), rows, "Runs:")
+    return Table(("run", "status", "succeeded", "failed", "median s", "task USD"), rows, "Runs")
 
 
 def _changes(changes: ChangeList, pass_mark: float) -> tuple[Block, ...]:

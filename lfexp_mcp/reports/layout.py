@@ -174,9 +174,14 @@ def signed(value: float | None) -> str:
 
 def interval(value: Interval | None, *, of_difference: bool = False) -> str:
     """Show an interval, one of a difference with signs; nothing for one that is not known."""
+    ends = _ends(value, of_difference=of_difference)
+    return f"[{', '.join(ends)}]" if ends else UNKNOWN
+
+
+def _ends(value: Interval | None, *, of_difference: bool) -> list[str]:
     if value is None or not all(map(is_known, value)):
-        return UNKNOWN
-    return f"[{', '.join(_places(end, 3, '+' if of_difference else '') for end in value)}]"
+        return []
+    return [_places(end, 3, "+" if of_difference else "") for end in value]
 
 
 def _places(value: float, digits: int, sign: str) -> str:
@@ -201,8 +206,8 @@ def probability(value: float | None) -> str:
 def spoken(what: str, value: float | None, around: Interval | None = None, *, of_difference: bool = False) -> str:
     """Say what is drawn of a number and its interval, for those who hear it: a sign or bracket may be left unread."""
     shown = signed(value) if of_difference else number(value)
-    ends = interval(around, of_difference=of_difference).strip("[]").replace(", ", " to ")
-    words = f"{what} {shown or 'unknown'}, {f'from {ends}' if ends else 'interval unknown'}."
+    ends = _ends(around, of_difference=of_difference)
+    words = f"{what} {shown or 'unknown'}, {f'from {ends[0]} to {ends[1]}' if ends else 'interval unknown'}."
     return re.sub(r"(?<![\w.])[+-](?=\d)", lambda sign: "plus " if sign[0] == "+" else "minus ", words)
 
 
@@ -291,7 +296,7 @@ def _plain_table(table: Table, most: int | None) -> str:
         if most is not None and most < len(cells)
         else []
     )
-    return "\n".join([quote_mark(table.title), *lines] if table.title else lines)
+    return "\n".join([f"{quote_mark(table.title)}:", *lines] if table.title else lines)
 
 
 def markdown(report: Report) -> str:
@@ -311,7 +316,7 @@ def _markdown_block(block: Block) -> str:
 def _markdown_table(table: Table) -> str:
     rows = [table.columns, ("---",) * len(table.columns), *(tuple(map(_escaped, row)) for row in table_cells(table))]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"**{_escaped(line(table.title))}**", "", *lines] if table.title else lines)
+    return "\n".join([f"**{_escaped(line(table.title))}:**", "", *lines] if table.title else lines)
 
 
 def _escaped(text: str) -> str:

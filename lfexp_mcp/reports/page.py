@@ -150,7 +150,7 @@ def _grid(table: Table) -> _Grid:
         columns[stands_in] = [_Column(chart.name, is_chart=True)]
         for row, strip in zip(rows, chart.strips, strict=True):
             row[stands_in] = [strip]
-    return _Grid(quote_mark(table.title or table.heading).removesuffix(":"), columns, rows, chart)
+    return _Grid(quote_mark(table.title or table.heading), columns, rows, chart)
 
 
 def _are_figures(texts: Sequence[str]) -> bool:

@@ -65,8 +65,8 @@ def sweep_report(answer: SweepAnswer) -> Report:
         for row in answer.ranking
     ]
     columns = ("score", "rank", "run", "mean", "delta to first", "p", "verdict", "pairs")
-    runs = table(("run", "state"), list(answer.variants.items()), "Runs:")
-    ranks = table(columns, rows, "Ranked:")
+    runs = table(("run", "state"), list(answer.variants.items()), "Runs")
+    ranks = table(columns, rows, "Ranked")
     blocks = (_counts(answer), *part_of_dataset(answer.part), *runs, *ranks, *warnings(answer.warnings))
     return Report(blocks, answer.next)
 
@@ -168,7 +168,7 @@ def _repeats(answer: RunAnswer) -> tuple[Block, ...]:
     ]
     k = answer.repeats
     columns = ("score", "items", "pass@1", f"pass@{k}", f"pass^{k}", "spread", "flips")
-    return (Table(columns, rows, f"Over {k} repeats:"),)
+    return (Table(columns, rows, f"Over {k} repeats"),)
 
 
 def _models(answer: RunAnswer) -> tuple[Block, ...]:
@@ -212,7 +212,7 @@ def _categories(scores: list[ScoreSummary]) -> tuple[str, ...]:
 def _troubles(answer: RunAnswer) -> tuple[Block, ...]:
     rows = [(error.item_id, cell(error.error, 160)) for error in answer.errors]
     log = (f"What the code printed: {answer.log}",) if answer.log and answer.errors else ()
-    return (*table(("item", "error"), rows, "Failed or unscored:"), *warnings(answer.warnings), *log)
+    return (*table(("item", "error"), rows, "Failed or unscored"), *warnings(answer.warnings), *log)
 
 
 def _items(answer: RunDetail) -> tuple[Block, ...]:
@@ -223,7 +223,7 @@ def _items(answer: RunDetail) -> tuple[Block, ...]:
         return (*(block for item in answer.items for block in _whole_item(item)), answer.notice)
     rows = [_item_row(item) for item in answer.items]
     columns = ("item", "status", "input", "output", "expected", "scores")
-    return (*matching, *table(columns, rows, "Items:"), *more(answer.next_cursor), answer.notice)
+    return (*matching, *table(columns, rows, "Items"), *more(answer.next_cursor), answer.notice)
 
 
 def _whole_item(item: ItemAnswer) -> Iterator[Block]:

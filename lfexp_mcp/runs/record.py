@@ -53,6 +53,7 @@ def build_record(
         plan=None if state.is_recorded else RunPlan.of(run_spec, judges),
         scoring=_scoring(state, status),
         looks=tuple(state.looks),
+        is_dry=run_spec.dry_run_of is not None,
     ).without_measures()
 
 

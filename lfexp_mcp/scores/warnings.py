@@ -10,8 +10,7 @@ MIN_CONTRADICTING = 3
 """Values that are enough to doubt a declared scale."""
 MAX_REASON_CHARS = 200
 NOTHING_SCORES = "Nothing scores this run: it has neither judges nor an evaluator script."
-SCORED_BY_RESUME = " A resume with `judges` or `evaluator_script` scores these results without running the task."
-"""What that says of a run that is stored."""
+SCORED_BY_RESUME = "A resume with `judges` or `evaluator_script` scores these results without running the task."
 MAX_NAMES = 5
 """Scores whose failures are listed one by one."""
 
@@ -133,7 +132,8 @@ def nothing_scores(record: RunRecord) -> bool:
 def gap_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[str]:
     """Warn about missing scores, and about zeros that mean nothing."""
     if nothing_scores(record):
-        return [NOTHING_SCORES if record.status == "running" else NOTHING_SCORES + SCORED_BY_RESUME]
+        can_resume = record.status != "running" and not record.is_dry
+        return [f"{NOTHING_SCORES} {SCORED_BY_RESUME}" if can_resume else NOTHING_SCORES]
     return [*_failure_warnings(record), *_zero_warnings(record, interpretations)]
 
 
@@ -148,10 +148,10 @@ def _failure_warnings(record: RunRecord) -> Iterator[str]:
         shown = reason.rstrip(".") if len(reason) <= MAX_REASON_CHARS else f"{reason[:MAX_REASON_CHARS]}…"
         judged = record.plan is not None and name in record.plan.scores
         call = "the same score_run call" if record.scoring is not None and not judged else "a resume"
+        advice = "" if record.is_dry else f" Once that is fixed, {call} scores them without running the task."
         yield (
             f"{errors.total()} of {len(record.items)} results were not scored by {name!r}; they are not counted as "
-            f"zero. Most common reason ({count}): {shown}. Once that is fixed, {call} scores them without running "
-            "the task."
+            f"zero. Most common reason ({count}): {shown}.{advice}"
         )
 
 

@@ -105,10 +105,10 @@ def parse_conditions(text: str) -> list[MetadataCondition]:
     """Parse conditions that have to hold together.
 
     Raises:
-        ValueError: They cannot be read; the message is a clause that says how to write them.
+        ValueError: They cannot be read; the message says how to write them.
     """
     if len(text) > MAX_CHARS:
-        raise ValueError(f"a condition has at most {MAX_CHARS} characters, not {len(text):,}")
+        raise ValueError(f"a condition has at most {MAX_CHARS} characters, not {len(text):,}.")
     found, at = [], 0
     while True:
         condition, at = _parse_one(text, at)
@@ -135,10 +135,10 @@ def _parse_one(text: str, at: int) -> tuple[MetadataCondition, int]:
         raise ValueError(f"the value of {_shown(name)!r} cannot be read. {_FORMS}")
     value = _unquoted(match["value"])
     if not value.text and not value.quoted:
-        raise ValueError(f'{_shown(name)!r} has no value: write {_shown(name)}="" for the empty text')
+        raise ValueError(f'{_shown(name)!r} has no value: write {_shown(name)}="" for the empty text.')
     if sign in _ORDERS:
         if value.quoted or _number(value.text) is None:
-            raise ValueError(f"{_shown(value.text)!r} is no number, and only numbers have an order: use `in [...]`")
+            raise ValueError(f"{_shown(value.text)!r} is no number, and only numbers have an order: use `in [...]`.")
         return MetadataCondition(name, (value,), order=sign), match.end()
     return MetadataCondition(name, (value,), negated=sign == "!="), match.end()
 
@@ -157,7 +157,7 @@ def _parse_list(text: str, at: int) -> tuple[tuple[_Value, ...], int]:
         if match["end"] != ",":
             break
     if not values:
-        raise ValueError("an empty list matches nothing")
+        raise ValueError("an empty list matches nothing.")
     return tuple(values), at
 
 
@@ -190,7 +190,7 @@ def select(entries: Sequence[T], text: str) -> tuple[list[T], list[str]]:
     try:
         conditions = parse_conditions(text)
     except ValueError as error:
-        raise UsageError(f"The condition cannot be read: {error}.".replace("..", ".")) from None
+        raise UsageError(f"The condition cannot be read: {error}") from None
     notes = [note for condition in conditions for note in _notes(condition, entries)]
     chosen = [entry for entry in entries if all(condition.holds(entry.metadata) for condition in conditions)]
     if not chosen:

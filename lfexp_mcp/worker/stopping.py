@@ -70,13 +70,10 @@ class ErrorPolicy:
             self._stop.request(
                 "failed",
                 f"Stopped because of fail_on_error={self._limit}: {failed} of {self._ended} items failed. {which} "
-                f"failed with the same error: {error}. Finished items are kept; fix the task, then resume the run.",
+                f"failed with the same error: {error}. Finished items are kept.",
             )
         elif self._ended == min(MIN_ITEMS, self._total) > 1 and self._errors[ended.error or ""] == self._ended:
-            self._warn(
-                f"All of the first {self._ended} items failed with the same error: {ended.error}. Cancel the "
-                "run if it is still running, fix the task, then resume the run."
-            )
+            self._warn(f"All of the first {self._ended} items failed with the same error: {ended.error}.")
 
     def _is_exceeded(self, limit: float) -> bool:
         failed = self._errors.total()

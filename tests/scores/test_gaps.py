@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from lfexp_mcp.model import (
     Content,
     EvaluatorFailure,
@@ -14,6 +16,8 @@ from lfexp_mcp.model import (
 )
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.warnings import gap_warnings
+
+UNSCORED = ItemResult("i", "succeeded", unscored=(EvaluatorFailure("tone", "rate limit"),))
 
 
 def run(*items: ItemResult) -> RunRecord:
@@ -30,10 +34,12 @@ def warnings(record: RunRecord) -> list[str]:
     return gap_warnings(record, interpret_scores(record, {}))
 
 
-def test_a_run_that_nothing_scores_says_how_to_score_it() -> None:
-    (warning,) = warnings(run(ItemResult("i", "succeeded")))
-    assert "Nothing scores this run" in warning
-    assert "resume" in warning
+@pytest.mark.parametrize("result", [ItemResult("i", "succeeded"), UNSCORED], ids=["by nothing", "without success"])
+def test_only_a_run_that_is_stored_can_be_resumed_to_score_it(result: ItemResult) -> None:
+    (stored,) = warnings(run(result))
+    (dry,) = warnings(replace(run(result), is_dry=True))
+    assert stored.startswith(dry)
+    assert ("resume" in stored, "resume" in dry) == (True, False)
 
 
 def test_a_run_whose_scorers_were_not_asked_yet_is_not_said_to_have_none() -> None:

@@ -5,7 +5,7 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -38,6 +38,8 @@ class Cell:
     """Of the failing results."""
     of: int
     """Results of the run with this expected output, failing or not."""
+    labels: tuple[str, ...] = ()
+    """The label expected and the one given; empty for numbers, and for results that fail although they are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _is_judged_by_equality(results: Sequence[ItemResult], failing: Sequence[Item
 
 def _named(field: str | None, cells: Sequence[Cell]) -> Iterator[Cell]:
     for cell in cells:
-        yield cell if field is None or cell.key == OTHERS else Cell(f"{field}: {cell.key}", cell.indices, cell.of)
+        yield cell if field is None or cell.key == OTHERS else replace(cell, key=f"{field}: {cell.key}")
 
 
 def _part(value: JsonValue, field: str | None) -> str | None:
@@ -206,8 +208,8 @@ def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[st
     for pair in wrong:
         cells.setdefault((pair.expected, pair.actual), []).append(pair.index)
     found = [
-        Cell(_arrow(expected, actual), tuple(indices), known.total() if expected == ANY else known[expected])
-        for (expected, actual), indices in cells.items()
+        Cell(_arrow(*labels), tuple(indices), known.total() if labels[0] == ANY else known[labels[0]], labels)
+        for labels, indices in cells.items()
     ]
     return [*found, *([Cell(EQUAL, equal, len(pairs))] if equal else [])]
 

@@ -78,8 +78,12 @@ def find_groups(
         for confusion in confusions
     ]
     outputs = _outputs(values, scores, failures, has_labels=any(one.labels for one in confusions))
-    told = {_identities(group.items): group.key for one in expected for group in one.groups}
-    outputs = [group for group in outputs if NOT_A_LABEL in told.get(_identities(group.items), NOT_A_LABEL)]
+    told = {
+        _identities(failures[index].item for index in cell.indices): cell.labels
+        for confusion in confusions
+        for cell in confusion.cells
+    }
+    outputs = [group for group in outputs if NOT_A_LABEL in told.get(_identities(group.items), (NOT_A_LABEL,))]
     return [
         *_errors(values.record.items),
         *expected,
@@ -88,12 +92,12 @@ def find_groups(
     ]
 
 
-def _without_told(comments: Grouping, told: Mapping[frozenset[tuple[str, int]], str]) -> Grouping:
+def _without_told(comments: Grouping, told: Mapping[frozenset[tuple[str, int]], tuple[str, ...]]) -> Grouping:
     """Leave out comments that only say what was expected and what came, where these make a group already."""
     left = []
     for group in comments.groups:
-        values = told.get(_identities(group.items), NOT_A_LABEL).rpartition(": ")[2].split(" -> ")
-        if len(values) < 2 or not all(value.strip('"') in group.key for value in values):
+        labels = told.get(_identities(group.items), ())
+        if not labels or not all(label.strip('"') in group.key for label in labels):
             left.append(group)
     repeated = _identities(item for group in comments.groups if group not in left for item in group.items)
     whole = tuple(item for item in comments.whole if (item.item_id, item.repeat) not in repeated)

@@ -18,7 +18,6 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
-from lfexp_mcp.scores.warnings import SCORED_BY_RESUME
 from lfexp_mcp.services.experiments.maintenance import tidy_up
 from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEASE_POLL_S, PreparedRun, prepare_run
 from lfexp_mcp.services.experiments.recordings import is_replay
@@ -143,8 +142,7 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
         estimate = await estimate_from(ws, record, results)
         part = replace(record.plan, items=results // request.repeats).part_shown if record.plan else None
         changes = {"experiment_url": None, "undelivered": 0, "log": None, "estimate": estimate, "next": [step]}
-        warnings = [warning.removesuffix(SCORED_BY_RESUME) for warning in answer.warnings]
-        return answer.model_copy(update={**changes, "part": part, "warnings": warnings})
+        return answer.model_copy(update={**changes, "part": part})
     finally:
         with anyio.CancelScope(shield=True):
             await launch.cancel()
