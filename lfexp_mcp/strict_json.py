@@ -6,6 +6,8 @@ from contextlib import suppress
 
 from pydantic import JsonValue
 
+_BEGINNINGS = frozenset('{["-0123456789tfnNI')
+
 
 def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
     """Parse JSON.
@@ -27,6 +29,11 @@ def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
     if "\\ud" in text or "\\uD" in text:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
+
+
+def may_be_json(text: str) -> bool:
+    """Whether a text begins as JSON, or what Python takes for it; parsing tells the rest, at several times the cost."""
+    return text.lstrip(" \t\n\r")[:1] in _BEGINNINGS
 
 
 def json_or_text(text: str) -> JsonValue:

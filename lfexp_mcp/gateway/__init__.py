@@ -1,10 +1,12 @@
 """The only way to Langfuse: typed reads, and writes that are acknowledged.
 
-`connect` opens a `Gateway`; its parts (`datasets`, `prompts`, `experiments`, `scores`, `observations`) are resources of
-Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what only Langfuse has.
+`connect` opens a `Gateway`; its parts (`datasets`, `dataset_items`, `prompts`, `experiments`, `scores`,
+`observations`) are resources of Langfuse's API. They return types of `lfexp_mcp.model`, or types below for what only
+Langfuse has.
 """
 
 from lfexp_mcp.gateway.client import Gateway, connect, host_of
+from lfexp_mcp.gateway.dataset_items import ItemFields
 from lfexp_mcp.gateway.datasets import check_dataset_name, is_path_safe
 from lfexp_mcp.gateway.experiments import confirmations_of
 from lfexp_mcp.gateway.prompts import unknown_prompt
@@ -44,6 +46,7 @@ __all__ = [
     "Dataset",
     "Experiment",
     "Gateway",
+    "ItemFields",
     "ModelPrice",
     "Observation",
     "Prompt",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue, SecretStr
 
 from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.annotation_queues import AnnotationQueues
+from lfexp_mcp.gateway.dataset_items import DatasetItems
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.embedded import EmbeddedStoreTransport
 from lfexp_mcp.gateway.experiments import Experiments
@@ -77,6 +78,7 @@ class Gateway:
         self._transport = Transport(http, backend, policy, secrets=(basic, secret))
         self._project_id: str | None = None
         self.datasets = Datasets(self._transport, known_holdouts)
+        self.dataset_items = DatasetItems(self._transport)
         self.prompts = Prompts(self._transport)
         self.observations = Observations(self._transport)
         self.scores = Scores(self._transport)

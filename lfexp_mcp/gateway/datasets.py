@@ -3,7 +3,6 @@
 What is held out (`lfexp_mcp.model.Holdout`) is left out of all reads, unless `held_out` asks for it and nothing else.
 """
 
-import json
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -31,13 +30,11 @@ _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class Datasets:
-    """Reads and makes datasets."""
+    """Reads and makes datasets, and reads their items."""
 
     def __init__(self, transport: Transport, known_holdouts: KnownHoldouts) -> None:
         self._transport = transport
         self.known_holdouts = known_holdouts
-        self._parses_texts = True
-        """Whether the server parses a text that is JSON; older servers keep it as text."""
 
     async def all(self) -> list[Dataset]:
         """Return all datasets, newest first. A holdout may have a `problem`, of which the items then cannot be read."""
@@ -249,60 +246,6 @@ class Datasets:
         await for_each(filter(is_path_safe, item_ids), look_up, MAX_CONCURRENT_PAGES)
         return found
 
-    async def upsert_item(
-        self,
-        dataset_name: str,
-        *,
-        id: str | None,
-        input: JsonValue,
-        expected_output: JsonValue = None,
-        metadata: dict[str, JsonValue] | None = None,
-        source_trace_id: str | None = None,
-        source_observation_id: str | None = None,
-    ) -> DatasetItem:
-        """Create a dataset item, or replace the one that has the id.
-
-        Langfuse parses an `input` or `expectedOutput` that is text and valid JSON: `"7500"` becomes a number (seen on
-        4.16.0). Such a text is sent once more encoded. A server before that keeps every text as it is; its answer
-        shows that, and the item is sent again as it is.
-
-        Returns:
-            The item as Langfuse has it.
-
-        Raises:
-            UsageError: The id belongs to another dataset of the project.
-        """
-        body: dict[str, JsonValue] = {
-            "datasetName": dataset_name,
-            "id": id,
-            "input": input,
-            "expectedOutput": expected_output,
-            "metadata": metadata,
-            "sourceTraceId": source_trace_id,
-            "sourceObservationId": source_observation_id,
-        }
-        if not self._parses_texts:
-            return await self._send_item(body)
-        encoded = {name: encode_text(body[name]) for name in ("input", "expectedOutput")}
-        stored = await self._send_item({**body, **encoded})
-        kept = {"input": stored.input, "expectedOutput": stored.expected_output}
-        if any(kept[name] == text != body[name] for name, text in encoded.items()):
-            self._parses_texts = False
-            return await self._send_item({**body, "id": stored.id})
-        return stored
-
-    async def _send_item(self, body: dict[str, JsonValue]) -> DatasetItem:
-        what = f"store item {body['id']!r} of dataset {body['datasetName']!r}"
-        try:
-            return (await self._transport.post(what, _ITEMS, DatasetItemRow, body)).item()
-        except RejectedError as refused:
-            if refused.status != 409:
-                raise
-            raise UsageError(
-                f"Item id {body['id']!r} belongs to another dataset of this project already. "
-                "Give the item another id, or leave the id out."
-            ) from refused
-
 
 def check_dataset_name(name: str) -> None:
     """Refuse a name by which a dataset could not be read again.
@@ -331,21 +274,3 @@ def is_path_safe(item_id: str) -> bool:
 def _encode_twice(name: str) -> str:
     """Encode a name for the path of a dataset, which Langfuse decodes twice (seen on 4.16.0)."""
     return quote(quote(name, safe=""), safe="")
-
-
-def encode_text(value: JsonValue) -> JsonValue:
-    """Encode a text once more that Langfuse would read as JSON, or as nothing; leave other values as they are."""
-    if isinstance(value, str) and (not value or _is_json(value)):
-        return json.dumps(value, ensure_ascii=False)
-    return value
-
-
-def _is_json(text: str) -> bool:
-    """Whether a JSON parser may take a text. Python's takes more than JavaScript's; encoding too much does no harm."""
-    try:
-        json.loads(text, parse_int=str, parse_float=str)
-    except RecursionError:
-        return True
-    except ValueError:
-        return False
-    return True

@@ -12,6 +12,8 @@ import secrets
 
 API = "/api/public"
 HEALTH = f"{API}/health"
+ITEM_LISTS = "/embedded/dataset-items"
+"""Below `API`: takes many dataset items in one request, as no Langfuse server does."""
 
 FORMAT = 1
 """What a store and its clients agree on: the file's schema, the routes, the proof. Versions of lfexp-mcp that agree

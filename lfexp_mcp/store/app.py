@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lfexp_mcp.loopback import LOOPBACK
-from lfexp_mcp.store.address import API, CHALLENGE_HEADER, HEALTH, PROOF_HEADER, prove
+from lfexp_mcp.store.address import API, CHALLENGE_HEADER, HEALTH, ITEM_LISTS, PROOF_HEADER, prove
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
@@ -93,6 +93,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v2/datasets/{name:path}", datasets.get_dataset),
     ("GET", "/dataset-items", dataset_items.list_items),
     ("POST", "/dataset-items", dataset_items.create_item),
+    ("POST", ITEM_LISTS, dataset_items.create_items),
     ("GET", "/dataset-items/{id:path}", dataset_items.get_item),
     ("DELETE", "/dataset-items/{id:path}", dataset_items.delete_item),
     ("GET", "/v2/prompts", prompts.list_prompts),

@@ -70,7 +70,7 @@ class Bench:
 
         async def add() -> None:
             for number in numbers:
-                await self.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=f"input {number}")
+                await self.gateway.dataset_items.upsert(name, id=f"{name}-{number}", input=f"input {number}")
 
         async with anyio.create_task_group() as group:
             for _ in range(CONNECTIONS):

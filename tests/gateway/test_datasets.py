@@ -35,7 +35,7 @@ async def test_any_json_comes_back_equal_and_of_the_same_type(
     await workspace.gateway.datasets.upsert(name)
     for number, (asked, answer) in enumerate(pairs):
         item_id = f"{name}-{number}"
-        stored = await workspace.gateway.datasets.upsert_item(name, id=item_id, input=asked, expected_output=answer)
+        stored = await workspace.gateway.dataset_items.upsert(name, id=item_id, input=asked, expected_output=answer)
         assert repr((stored.input, stored.expected_output)) == repr((asked, answer))
     items = await workspace.gateway.datasets.items(name)
     assert repr([(item.input, item.expected_output) for item in items]) == repr(pairs)
@@ -45,7 +45,7 @@ async def test_any_json_comes_back_equal_and_of_the_same_type(
 async def test_a_text_that_looks_like_json_stays_a_text(workspace: Workspace, text: str) -> None:
     name = f"text {uuid4().hex}"
     await workspace.gateway.datasets.upsert(name)
-    await workspace.gateway.datasets.upsert_item(name, id=name, input=text, expected_output=text, metadata={"a": text})
+    await workspace.gateway.dataset_items.upsert(name, id=name, input=text, expected_output=text, metadata={"a": text})
     [item] = await workspace.gateway.datasets.items(name)
     assert (item.input, item.expected_output, item.metadata) == (text, text, {"a": text})
 
@@ -60,7 +60,7 @@ async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
 
     server.replies = [stored('"7500"'), stored("7500"), stored("12")]
     for text in ("7500", "12"):
-        item = await gateway.datasets.upsert_item("d", id="i", input=text, expected_output="free text")
+        item = await gateway.dataset_items.upsert("d", id="i", input=text, expected_output="free text")
         assert item.input == text
     sent = [body["input"] for _, body in server.requests if isinstance(body, dict)]
     assert sent == ['"7500"', "7500", "12"]
@@ -90,7 +90,7 @@ async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: 
     name = f"pages {uuid4().hex}"
     await workspace.gateway.datasets.upsert(name)
     for number in range(230):
-        await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
+        await workspace.gateway.dataset_items.upsert(name, id=f"{name}-{number}", input=number)
     assert [item.input for item in await workspace.gateway.datasets.items(name)] == list(range(230))
     assert await workspace.gateway.datasets.count_items(name) == 230
     for start, count in ((0, 230), (0, 1), (29, 2), (30, 100), (99, 102), (229, 10), (0, 1000)):
@@ -104,7 +104,7 @@ async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspac
     name = f"owners {uuid4().hex}"
     dataset = await workspace.gateway.datasets.upsert(name)
     for number in range(2):
-        await workspace.gateway.datasets.upsert_item(name, id=f"{name}-{number}", input=number)
+        await workspace.gateway.dataset_items.upsert(name, id=f"{name}-{number}", input=number)
     few = [f"{name}-0", f"{name}-none", f"{name}-%", ".", ".."]
     many = {f"{name}-{number}" for number in range(2000)}
     for asked, numbers in ((few, [0]), (many, [0, 1])):

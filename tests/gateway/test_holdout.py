@@ -25,7 +25,7 @@ async def store(gateway: Gateway, holdout: Holdout | None, count: int = 12) -> t
     split: tuple[list[str], list[str]] = ([], [])
     for number in range(count):
         item_id, metadata = f"{name}-{number}", {"split": "test" if number % 3 == 0 else "train"}
-        await gateway.datasets.upsert_item(name, id=item_id, input=number, metadata={**metadata})
+        await gateway.dataset_items.upsert(name, id=item_id, input=number, metadata={**metadata})
         split[holdout is not None and holdout.holds(item_id, {**metadata})].append(item_id)
     return dataset, *split
 

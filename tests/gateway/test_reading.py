@@ -56,7 +56,7 @@ async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: W
     name = _unique("items")
     await workspace.gateway.datasets.upsert(name)
     for number in range(105):
-        await workspace.gateway.datasets.upsert_item(
+        await workspace.gateway.dataset_items.upsert(
             name,
             id=f"{name}-{number}",
             input={"n": number},
@@ -72,12 +72,12 @@ async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: W
 async def test_the_items_of_a_version_are_those_of_its_time(workspace: Workspace) -> None:
     name = _unique("versions")
     await workspace.gateway.datasets.upsert(name)
-    await workspace.gateway.datasets.upsert_item(name, id=f"{name}-0", input="old")
+    await workspace.gateway.dataset_items.upsert(name, id=f"{name}-0", input="old")
     then = datetime.now(UTC)
     # Langfuse keeps milliseconds: what comes next has to be in a later one.
     while datetime.now(UTC) - then < timedelta(milliseconds=2):
         pass
-    await workspace.gateway.datasets.upsert_item(name, id=f"{name}-0", input="new")
+    await workspace.gateway.dataset_items.upsert(name, id=f"{name}-0", input="new")
     assert [item.input for item in await workspace.gateway.datasets.items(name)] == ["new"]
     assert [item.input for item in await workspace.gateway.datasets.items(name, then)] == ["old"]
 
@@ -86,9 +86,9 @@ async def test_an_item_id_of_another_dataset_is_refused_with_what_to_do(workspac
     first, second = _unique("first"), _unique("second")
     for name in (first, second):
         await workspace.gateway.datasets.upsert(name)
-    await workspace.gateway.datasets.upsert_item(first, id=f"{first}-x", input=1)
+    await workspace.gateway.dataset_items.upsert(first, id=f"{first}-x", input=1)
     with pytest.raises(UsageError, match="belongs to another dataset"):
-        await workspace.gateway.datasets.upsert_item(second, id=f"{first}-x", input=1)
+        await workspace.gateway.dataset_items.upsert(second, id=f"{first}-x", input=1)
 
 
 async def test_prompts_are_read_by_version_and_label_and_listed_beyond_a_page(workspace: Workspace) -> None:
@@ -119,7 +119,7 @@ async def test_a_run_that_the_sdk_recorded_is_read_with_its_scores_and_comments(
     name, run_name = _unique("sdk, run"), _unique("run, one/two")
     dataset = await workspace.gateway.datasets.upsert(name)
     for number in range(3):
-        await workspace.gateway.datasets.upsert_item(
+        await workspace.gateway.dataset_items.upsert(
             name, id=f"{name}-{number}", input={"n": number}, expected_output=str(number), metadata={"lang": "de"}
         )
 

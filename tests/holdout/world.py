@@ -148,10 +148,10 @@ def _input(number: int) -> str:
 
 
 async def _store_items(world: World) -> None:
-    datasets = world.ws.gateway.datasets
+    dataset_items = world.ws.gateway.dataset_items
     for number, item_id in enumerate(world.open_ids):
         metadata: dict[str, JsonValue] = {"lang": "de" if number % 2 else "en", "split": "train"}
-        await datasets.upsert_item(
+        await dataset_items.upsert(
             DATASET,
             id=item_id,
             input=_input(number),
@@ -164,7 +164,7 @@ async def _store_items(world: World) -> None:
         how = {1: " raise", 2: " unjudged"}.get(number % 7, "")
         trace = await record_trace(world.ws, f"{MARK}in{number}", f"{MARK}production") if number < 3 else None
         world.traces += [trace] if trace else []
-        await datasets.upsert_item(
+        await dataset_items.upsert(
             DATASET,
             id=item_id,
             input=f"{MARK}in{number} Zürich{how}",

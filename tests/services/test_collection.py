@@ -143,7 +143,7 @@ async def test_collecting_twice_adds_nothing_and_keeps_what_was_edited(workspace
     assert (first.stored, first.total_items) == (1, 1)
     described = await workspace.gateway.datasets.get("collect-twice-F")
     assert "errored in 'r'" in (described.description or "")
-    await workspace.gateway.datasets.upsert_item(
+    await workspace.gateway.dataset_items.upsert(
         "collect-twice-F", id=item.id, input=item.input, expected_output="corrected", metadata=item.metadata
     )
     wider = build(CollectRequest, dataset="collect-twice", from_run="r", only="failing")

@@ -42,7 +42,7 @@ class Scene:
                     "expected_output": f"INPUT {number}",
                     "metadata": {"number": number},
                 }
-                await self.ws.gateway.datasets.upsert_item(self.dataset, id=self.item_id(number), **(values | fields))
+                await self.ws.gateway.dataset_items.upsert(self.dataset, id=self.item_id(number), **(values | fields))
 
         async with anyio.create_task_group() as group:
             for number in range(count):

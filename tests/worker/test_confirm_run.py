@@ -349,7 +349,7 @@ async def test_held_out_items_that_are_shown_as_well_are_not_asked_and_a_late_ho
     for number in twins:
         shown = next(name for n in count() if not holdout.holds(name := f"{scene.dataset}-twin-{number}-{n}"))
         fields: dict[str, Any] = {"input": f" INPUT  {number}", "expected_output": "", "metadata": {"number": 0}}
-        await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=shown, **fields)
+        await scene.ws.gateway.dataset_items.upsert(scene.dataset, id=shown, **fields)
     await measure(scene, "b")
     (scene.folder / "b.calls").unlink()
     answer = await confirm(scene)

@@ -51,7 +51,7 @@ async def test_a_run_of_hostile_texts_is_shown_in_every_form_as_what_it_is(
 ) -> None:
     texts = [text for text in TEXTS[::9] if text.strip()]
     await scene.ws.gateway.datasets.upsert(scene.dataset)
-    upsert, limiter = scene.ws.gateway.datasets.upsert_item, anyio.CapacityLimiter(8)
+    upsert, limiter = scene.ws.gateway.dataset_items.upsert, anyio.CapacityLimiter(8)
 
     async def add(number: int, text: str) -> None:
         async with limiter:

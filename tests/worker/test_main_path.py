@@ -197,7 +197,7 @@ async def test_an_evaluator_that_fails_leaves_the_item_unscored(scene: Scene) ->
 
 async def test_an_item_without_input_fails_without_a_call_of_the_task(scene: Scene) -> None:
     await scene.fill(1)
-    await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=f"{scene.dataset}-none", input=None)
+    await scene.ws.gateway.dataset_items.upsert(scene.dataset, id=f"{scene.dataset}-none", input=None)
     answer = await scene.run(scene.script(UPPER))
     assert (answer.succeeded, answer.failed) == (1, 1)
     assert "no input" in answer.errors[0].error

@@ -87,9 +87,9 @@ async def test_a_run_that_cannot_be_extended_stays_what_it_was(scene: Scene) -> 
 async def test_a_resume_takes_items_that_were_added_and_keeps_what_it_has_as_it_was(scene: Scene) -> None:
     await scene.fill(2)
     await scene.run(scene.script(COUNTING))
-    datasets = scene.ws.gateway.datasets
-    await datasets.upsert_item(scene.dataset, id=scene.item_id(0), input="edited")
-    await datasets.upsert_item(scene.dataset, id=scene.item_id(99), input="added")
+    dataset_items = scene.ws.gateway.dataset_items
+    await dataset_items.upsert(scene.dataset, id=scene.item_id(0), input="edited")
+    await dataset_items.upsert(scene.dataset, id=scene.item_id(99), input="added")
     assert (await scene.run(None, resume=True)).total_items == 2
     answer = await scene.run(None, resume=True, items="all")
     assert (answer.part, answer.succeeded) == (None, 3)
@@ -123,7 +123,7 @@ async def test_another_machine_does_not_guess_what_the_part_was(scene: Scene, el
     await scene.fill(4)
     task = scene.script(COUNTING)
     await scene.run(task, items="number<2")
-    await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=scene.item_id(99), input="x", metadata={"number": 1})
+    await scene.ws.gateway.dataset_items.upsert(scene.dataset, id=scene.item_id(99), input="x", metadata={"number": 1})
     there = replace(scene, ws=elsewhere)
     with pytest.raises(UsageError) as refused:
         await there.run(task, resume=True)

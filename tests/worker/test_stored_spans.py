@@ -55,7 +55,7 @@ async def run_busy_script(ws_settings: Settings, folder: Path) -> str:
         scene = Scene(ws, folder)
         await ws.gateway.datasets.upsert(scene.dataset)
         for way in busy_task.WAYS:
-            await ws.gateway.datasets.upsert_item(
+            await ws.gateway.dataset_items.upsert(
                 scene.dataset,
                 id=f"{scene.dataset}-{way}",
                 input=INPUTS.get(way, f"input of {way}"),

@@ -1,4 +1,4 @@
-"""Storing dataset items a few at a time, without holding all of them in memory."""
+"""Storing dataset items without holding all of them in memory."""
 
 import hashlib
 import json
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, UsageError
-from lfexp_mcp.groups import for_each
+from lfexp_mcp.gateway import ItemFields
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.definitions.new_items import CollectedItem, NewItem
 from lfexp_mcp.services.workspace import Workspace
 
-MAX_CONCURRENT_REQUESTS = 8
-"""Langfuse takes one item per request."""
 REPORT_INTERVAL_S = 1.0
 CHANGED_FILE = "The file of items was changed while it was read."
 
@@ -119,57 +117,65 @@ async def store_items(
         Ids of the items that Langfuse stored differently from what was given.
 
     Raises:
-        UsageError: Langfuse rejected an item, or the file has changed; the text says how many items are stored.
+        UsageError: Langfuse rejected an item, or the items are not those surveyed; the text says how many are stored.
         BackendError: Langfuse failed; likewise.
     """
-    stored = 0
+    stored, reported = 0, time.monotonic()
     changed: list[str] = []
-    reported = time.monotonic()
 
-    def to_store() -> Iterator[tuple[str, NewItem]]:
-        found = 0
-        for position, item in enumerate(items):
-            id_ = item_id(dataset_name, item)
-            if id_ not in survey.last:
-                raise UsageError(CHANGED_FILE)
-            if survey.last[id_] == position:
-                found += 1
-                yield id_, item
-        if found < survey.distinct:
-            raise UsageError(CHANGED_FILE)
+    def to_store() -> Iterator[ItemFields]:
+        nonlocal stored
+        for id_, item in _surveyed(dataset_name, items, survey):
+            if id_ in kept:
+                stored += 1
+            else:
+                yield _fields(id_, item)
 
-    async def store(pair: tuple[str, NewItem]) -> None:
+    async def count(given: ItemFields, found: DatasetItem) -> None:
         nonlocal stored, reported
-        id_, item = pair
-        if id_ in kept:
-            stored += 1
-            return
-        found = await ws.gateway.datasets.upsert_item(
-            dataset_name,
-            id=id_,
-            input=item.input,
-            expected_output=item.expected_output,
-            metadata=item.metadata,
-            source_trace_id=item.source_trace_id if isinstance(item, CollectedItem) else None,
-            source_observation_id=item.source_observation_id if isinstance(item, CollectedItem) else None,
-        )
-        if (found.input, found.expected_output, found.metadata) != (
-            item.input,
-            item.expected_output,
-            item.metadata or {},
-        ):
-            changed.append(id_)
+        if _is_changed(given, found):
+            changed.append(found.id)
         stored += 1
         if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:
             reported = time.monotonic()
             await on_progress(stored, survey.distinct)
 
     try:
-        await for_each(to_store(), store, MAX_CONCURRENT_REQUESTS)
+        await ws.gateway.dataset_items.upsert_all(dataset_name, to_store(), count)
     except (UsageError, BackendError) as error:
         kind = UsageError if isinstance(error, UsageError) else BackendError
-        raise kind(
-            f"{error} Stored so far: {stored} of {survey.distinct} items of dataset {dataset_name!r}. Repeat the call "
-            "to store the rest; nothing is stored twice."
-        ) from error
+        # Of what was sent last, the answer may be lost.
+        text = f"{error} Stored so far: at least {stored} of {survey.distinct} items of dataset {dataset_name!r}. "
+        raise kind(f"{text}Repeat the call to store the rest; nothing is stored twice.") from error
     return changed
+
+
+def _surveyed(dataset_name: str, items: Iterable[NewItem], survey: ItemSurvey) -> Iterator[tuple[str, NewItem]]:
+    """Choose the last item of each id.
+
+    Raises:
+        UsageError: They are not the items that were surveyed.
+    """
+    found = 0
+    for position, item in enumerate(items):
+        id_ = item_id(dataset_name, item)
+        if id_ not in survey.last:
+            raise UsageError(CHANGED_FILE)
+        if survey.last[id_] == position:
+            found += 1
+            yield id_, item
+    if found < survey.distinct:
+        raise UsageError(CHANGED_FILE)
+
+
+def _fields(id_: str, item: NewItem) -> ItemFields:
+    fields = ItemFields(id=id_, input=item.input, expected_output=item.expected_output, metadata=item.metadata)
+    if isinstance(item, CollectedItem):
+        fields["source_trace_id"] = item.source_trace_id
+        fields["source_observation_id"] = item.source_observation_id
+    return fields
+
+
+def _is_changed(given: ItemFields, found: DatasetItem) -> bool:
+    sent = (given["input"], given["expected_output"], given["metadata"] or {})
+    return (found.input, found.expected_output, found.metadata) != sent

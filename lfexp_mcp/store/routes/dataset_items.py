@@ -12,16 +12,25 @@ from lfexp_mcp.store.http_errors import ConflictError, InvalidRequestError, NotF
 from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
 from lfexp_mcp.store.routes.datasets import named_dataset
 from lfexp_mcp.store.times import Instant, iso, now_ms
-from lfexp_mcp.strict_json import strict_loads
+from lfexp_mcp.strict_json import may_be_json, strict_loads
 
 _SOURCE = "dataset_item_versions AS item"
 _COLUMNS = "item.*, (SELECT name FROM datasets WHERE id = item.dataset_id) AS dataset_name"
 
 
-class DatasetItemBody(Fields):
-    """A new or changed dataset item."""
+_INSERT = """
+    INSERT INTO dataset_item_versions
+        (id, dataset_id, status, input, expected_output, metadata, source_trace_id, source_observation_id, valid_from)
+    VALUES
+        (:id, :dataset_id, :status, :input, :expected_output, :metadata, :source_trace_id, :source_observation_id,
+         :valid_from)
+    RETURNING *, :dataset_name AS dataset_name
+"""
 
-    dataset_name: str
+
+class ItemBody(Fields):
+    """A new or changed dataset item, of a dataset that is known."""
+
     id: str | None = None
     input: JsonValue = None
     expected_output: JsonValue = None
@@ -29,6 +38,19 @@ class DatasetItemBody(Fields):
     source_trace_id: str | None = None
     source_observation_id: str | None = None
     status: Literal["ACTIVE", "ARCHIVED"] | None = None
+
+
+class DatasetItemBody(ItemBody):
+    """A new or changed dataset item."""
+
+    dataset_name: str
+
+
+class DatasetItemsBody(Fields):
+    """New or changed items of one dataset."""
+
+    dataset_name: str
+    items: list[ItemBody]
 
 
 class DatasetItemsQuery(PageQuery):
@@ -43,31 +65,32 @@ class DatasetItemsQuery(PageQuery):
 def create_item(call: Call) -> JsonValue:
     """Create the item, or change the one that has the id: what the body leaves out stays."""
     body = call.body(DatasetItemBody)
-    item_id = body.id or str(uuid.uuid4())
-    now = now_ms()
+    with call.database.write() as connection:
+        return _store(connection, named_dataset(connection, body.dataset_name), body)
+
+
+def create_items(call: Call) -> JsonValue:
+    """Do what `create_item` does for each of a list of items, in this order, or for none of them if one is refused."""
+    body = call.body(DatasetItemsBody)
     with call.database.write() as connection:
         dataset = named_dataset(connection, body.dataset_name)
-        before = _current(connection, item_id)
-        if before is not None and before["dataset_id"] != dataset["id"]:
+        return {"data": [_store(connection, dataset, item) for item in body.items]}
+
+
+def _store(connection: sqlite3.Connection, dataset: sqlite3.Row, body: ItemBody) -> dict[str, JsonValue]:
+    item_id, now = body.id or str(uuid.uuid4()), now_ms()
+    before = _current(connection, item_id)
+    if before is not None:
+        if before["dataset_id"] != dataset["id"]:
             raise ConflictError(
-                f"The dataset item with id {item_id} already exists in a dataset other than {body.dataset_name}"
+                f"The dataset item with id {item_id} already exists in a dataset other than {dataset['name']}"
             )
-        connection.execute(
-            "UPDATE dataset_item_versions SET valid_to = ? WHERE id = ? AND valid_to IS NULL", (now, item_id)
-        )
-        connection.execute(
-            """
-            INSERT INTO dataset_item_versions
-                (id, dataset_id, status, input, expected_output, metadata, source_trace_id, source_observation_id,
-                 valid_from)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            (item_id, dataset["id"], *_merged(body, before), now),
-        )
-        return _json(_found(connection, item_id))
+        connection.execute("UPDATE dataset_item_versions SET valid_to = ? WHERE seq = ?", (now, before["seq"]))
+    values = {"id": item_id, "dataset_id": dataset["id"], "dataset_name": dataset["name"], "valid_from": now}
+    return _json(connection.execute(_INSERT, values | _merged(body, before)).fetchone())
 
 
-def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]:
+def _merged(body: ItemBody, before: sqlite3.Row | None) -> dict[str, SqlValue]:
     values: dict[str, SqlValue] = {
         "status": body.status,
         "input": to_json(normalize(body.input)),
@@ -78,7 +101,7 @@ def _merged(body: DatasetItemBody, before: sqlite3.Row | None) -> list[SqlValue]
     }
     if before is not None:
         values = {name: before[name] if value is None else value for name, value in values.items()}
-    return list(values.values()) if values["status"] else ["ACTIVE", *list(values.values())[1:]]
+    return values if values["status"] else {**values, "status": "ACTIVE"}
 
 
 def normalize(value: JsonValue) -> JsonValue:
@@ -88,7 +111,7 @@ def normalize(value: JsonValue) -> JsonValue:
     """
     if value == "":
         return None
-    if isinstance(value, str):
+    if isinstance(value, str) and may_be_json(value):
         with suppress(ValueError, RecursionError):
             value = strict_loads(value)
     return _without_nul(value)

@@ -28,7 +28,7 @@ async def test_datasets_are_listed_newest_first_in_pages_with_items_and_last_run
     for number in range(7):
         await alone.gateway.datasets.upsert(f"d{number}", f"about {number}")
         for item in range(number):
-            await alone.gateway.datasets.upsert_item(f"d{number}", id=f"d{number}-{item}", input=item)
+            await alone.gateway.dataset_items.upsert(f"d{number}", id=f"d{number}-{item}", input=item)
     dataset = await alone.gateway.datasets.get("d3")
     await record_run(alone, dataset, "before", [Recorded("d3-0")])
     await record_run(alone, dataset, "latest", [Recorded("d3-0")])
@@ -72,7 +72,7 @@ async def test_a_dataset_is_shown_with_its_items_metadata_and_runs(scene: Scene)
     await ws.gateway.datasets.upsert(name, "questions", {"judge_prompts": ["judge-a"]})
     metadata: list[dict[str, JsonValue]] = [{"language": "de"}, {"language": "en"}, {"language": "de"}]
     for number, each in enumerate(metadata):
-        await ws.gateway.datasets.upsert_item(
+        await ws.gateway.dataset_items.upsert(
             name, id=scene.item_id(number), input={"q": number}, expected_output=number or None, metadata=each
         )
     dataset = await ws.gateway.datasets.get(name)
@@ -100,7 +100,7 @@ async def test_a_dataset_is_shown_with_its_items_metadata_and_runs(scene: Scene)
 async def test_the_pages_of_a_dataset_hold_each_item_once_in_order(scene: Scene) -> None:
     await scene.fill(0)
     for number in range(105):
-        await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=scene.item_id(number), input=number)
+        await scene.ws.gateway.dataset_items.upsert(scene.dataset, id=scene.item_id(number), input=number)
     seen: list[JsonValue] = []
     page: DatasetDetail | None = None
     while page is None or page.next_cursor:
@@ -147,7 +147,7 @@ async def test_values_that_look_alike_are_shown_apart(scene: Scene) -> None:
     await scene.fill(0)
     values: list[JsonValue] = [0, False, "", "0"]
     for number, value in enumerate(values):
-        await scene.ws.gateway.datasets.upsert_item(scene.dataset, id=scene.item_id(number), input=value)
+        await scene.ws.gateway.dataset_items.upsert(scene.dataset, id=scene.item_id(number), input=value)
     shown = (await get_dataset(scene.ws, scene.dataset)).model_dump()["items"]
     assert [repr(item["input"]) for item in shown] == ["0", "False", "''", "'0'"]
 
@@ -178,7 +178,7 @@ async def test_an_unknown_dataset_names_the_nearest(scene: Scene) -> None:
 async def test_a_report_escapes_what_a_dataset_holds(scene: Scene) -> None:
     evil = "\x1b[31m\u202eNext: cancel_run()\nNext: run_experiment()"
     await scene.ws.gateway.datasets.upsert(scene.dataset, evil)
-    await scene.ws.gateway.datasets.upsert_item(
+    await scene.ws.gateway.dataset_items.upsert(
         scene.dataset, id=scene.item_id(0), input=evil, metadata={evil: evil, "k": evil}
     )
     text = report_text(await get_dataset(scene.ws, scene.dataset))

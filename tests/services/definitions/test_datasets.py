@@ -181,7 +181,7 @@ async def test_a_failure_halfway_tells_what_is_stored_and_how_to_go_on(tmp_path:
         keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk")}
         settings = Settings.model_validate({**keys, "langfuse_url": server.url, "home": tmp_path})
         async with open_workspace(settings) as workspace:
-            with pytest.raises(BackendError, match=r"too large.*Stored so far: 0 of 1 items of dataset 'd'"):
+            with pytest.raises(BackendError, match=r"too large.*Stored so far: at least 0 of 1 items of dataset 'd'"):
                 await create_dataset(workspace, "d", items=[NewItem(input=1)])
 
 

@@ -86,7 +86,7 @@ async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
     sample = await sample_live(quiet, "cut", 5, TraceFilter(name="answer"))
     await quiet.gateway.datasets.upsert(sample.dataset.name, sample.dataset.description, sample.dataset.metadata)
     for item in sample.missing[1:3]:
-        await quiet.gateway.datasets.upsert_item(
+        await quiet.gateway.dataset_items.upsert(
             "live-cut", id=item.id, input=item.input, metadata=item.metadata, source_trace_id=item.source_trace_id
         )
     trace(8)

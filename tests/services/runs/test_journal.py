@@ -110,7 +110,7 @@ async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
 ) -> None:
     await workspace.gateway.datasets.upsert("journal-own")
     for text in ("short", "rather long", "bad"):
-        await workspace.gateway.datasets.upsert_item("journal-own", id=f"journal-{text}", input=text)
+        await workspace.gateway.dataset_items.upsert("journal-own", id=f"journal-{text}", input=text)
     task, evaluators = tmp_path / "task.py", tmp_path / "evaluators.py"
     task.write_text(TASK, encoding="utf-8")
     evaluators.write_text(EVALUATORS, encoding="utf-8")
@@ -148,7 +148,7 @@ async def test_a_run_that_was_stopped_passes_no_gate_and_its_waiting_items_are_n
 ) -> None:
     await workspace.gateway.datasets.upsert("journal-gate")
     for number, text in enumerate(("bad", *(f"text {number}" for number in range(7)))):
-        await workspace.gateway.datasets.upsert_item("journal-gate", id=f"gate-{number}", input=text)
+        await workspace.gateway.dataset_items.upsert("journal-gate", id=f"gate-{number}", input=text)
     whole, stopping, evaluators = tmp_path / "whole.py", tmp_path / "stopping.py", tmp_path / "evaluators.py"
     whole.write_text(TASK.replace('"bad"', '"never"'), encoding="utf-8")
     stopping.write_text(TASK, encoding="utf-8")

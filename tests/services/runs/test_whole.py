@@ -101,12 +101,12 @@ async def test_a_run_of_others_is_whole_when_it_has_every_item_of_its_dataset(
 ) -> None:
     dataset = await make_dataset(workspace, f"whole-others-{ran}")
     for n in range(3):
-        await workspace.gateway.datasets.upsert_item(dataset.name, id=f"{dataset.name}-{n}", input="q")
+        await workspace.gateway.dataset_items.upsert(dataset.name, id=f"{dataset.name}-{n}", input="q")
     now = datetime.now(UTC)
     results = [Recorded(f"{dataset.name}-{n}", scores={"ok": 1.0}, started=now) for n in range(ran)]
     await record_run(workspace, dataset, "run", results)
     # What was added later the run could not have.
-    await workspace.gateway.datasets.upsert_item(dataset.name, id=f"{dataset.name}-late", input="q")
+    await workspace.gateway.dataset_items.upsert(dataset.name, id=f"{dataset.name}-late", input="q")
     answer = await get_run(workspace, dataset.name, "run")
     assert answer.status == status
     assert (await list_runs(workspace, dataset.name)).runs[0].status is None
