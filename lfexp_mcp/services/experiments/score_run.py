@@ -106,25 +106,17 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         resume = resume_step(dataset.name, request.run_name)
         raise UsageError(f"Run {request.run_name!r} has no good result to score.", next=[resume])
     is_recorded = is_new or state.is_recorded
-    known = await ws.gateway.datasets.items(dataset) if is_recorded else list(folder.items(folder.run_spec()))
-    items = items_of(results, known)
-    run_spec = await _recorded_run_spec(ws, record, dataset, items) if is_recorded else folder.run_spec()
-    run_spec = await with_holdout(ws, run_spec, dataset)
-    if not is_recorded:
-        # A resume on another machine may have gone on to further items.
+    if is_recorded:
+        items = items_of(results, await ws.gateway.datasets.items(dataset))
+        run_spec = await _recorded_run_spec(ws, record, dataset, items)
+    else:
+        run_spec = folder.run_spec()
+        known = list(folder.items(run_spec))
         ids = {item.id for item in known}
-        items = [*known, *(item for item in items if item.id not in ids)]
-    bare = run_spec.model_copy(
-        update={
-            "judges": (),
-            "warnings": (),
-            "evaluator_script": None,
-            "evaluators": (),
-            "task_script": None,
-            "task_prompt": None,
-            "engine": "local",
-        }
-    )
+        # A resume on another machine may have gone on to further items.
+        items = [*known, *(item for item in items_of(results, known) if item.id not in ids)]
+    run_spec = await with_holdout(ws, run_spec, dataset)
+    bare = _without_code(run_spec)
     other = against.run_name if against else None
     scoring = await resolve_judges(ws, request, bare, dataset, list(bare.open_items(items)), against=other)
     await check_budget(ws, request.max_cost, scoring.models)
@@ -141,6 +133,21 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         against={(item.repeat, item.item_id): item.output for item in against.items if item.status == "succeeded"}
         if against
         else None,
+    )
+
+
+def _without_code(run_spec: RunSpec) -> RunSpec:
+    """Leave out what the run itself called: a scoring calls no task, and brings its own judges and evaluators."""
+    return run_spec.model_copy(
+        update={
+            "judges": (),
+            "warnings": (),
+            "evaluator_script": None,
+            "evaluators": (),
+            "task_script": None,
+            "task_prompt": None,
+            "engine": "local",
+        }
     )
 
 

@@ -86,6 +86,12 @@ async def get_run(
         described = _how_it_stands(described, record)
     if item_id is not None:
         return await _whole_item(ws, described, run, item_id, due)
+    return await _page_of_items(ws, described, run, asked, start, limit, detail)
+
+
+async def _page_of_items(
+    ws: Workspace, described: RunAnswer, run: ScoredRun, asked: ResultFilter, start: int, limit: int, detail: Detail
+) -> RunDetail:
     chosen, notes = await filter_results(ws, run, asked)
     described = described.model_copy(update={"warnings": [*notes, *described.warnings]})
     answer = truncate_answer(described, MAX_RUN_TOKENS)

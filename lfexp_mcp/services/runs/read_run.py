@@ -104,10 +104,17 @@ async def read_recorded_run(
         return found[0] if found else await _refuse_unknown(ws, located or dataset, run_name)
     if running:
         return journal.with_warning("The run is running: this is its journal on this machine.")
+    return await _merge_langfuse(ws, located or dataset, journal, max_age_s, until, held_out=held_out)
+
+
+async def _merge_langfuse(
+    ws: Workspace, dataset: Dataset | str, journal: RunRecord, max_age_s: float, until: float, *, held_out: bool
+) -> RunRecord:
+    """Merge what Langfuse has of a run of this machine, if it sends it in time, with the run's journal."""
     due = until - ANSWER_RESERVE_S - journal.total_items * DESCRIBING_S_PER_RESULT
     try:
         with anyio.fail_after(due - anyio.current_time()):
-            found = await _read_langfuse(ws, located or dataset, run_name, journal, max_age_s, due, held_out=held_out)
+            found = await _read_langfuse(ws, dataset, journal.run_name, journal, max_age_s, due, held_out=held_out)
     except (UnreachableError, TimeoutError) as error:
         reason = str(error) or f"Langfuse at {ws.gateway.backend.url} has not sent the run in time."
         return journal.with_warning(f"This is the run's journal on this machine, without human scores. {reason}")
