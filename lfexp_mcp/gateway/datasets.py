@@ -205,7 +205,23 @@ class Datasets:
     async def count_items(self, dataset: Dataset | str) -> int:
         """Return how many items `items` has. Of a dataset with a holdout, all are read."""
         dataset = await self._readable(dataset)
-        return len(await self.items(dataset)) if dataset.holdout is not None else await self._count(dataset.name)
+        if dataset.holdout is None:
+            return await self._count(dataset.name)
+        return len((await self.item_ids(dataset))[0])
+
+    async def item_ids(self, dataset: Dataset) -> tuple[set[str], set[str]]:
+        """Return the ids of a dataset's items as `split_items` does, without holding what the items hold."""
+        holdout = (await self._readable(dataset)).holdout
+        ids: tuple[set[str], set[str]] = (set(), set())
+
+        def take(rows: list[DatasetItemRow]) -> None:
+            for row in rows:
+                if row.status == "ACTIVE":
+                    ids[holdout is not None and holdout.holds(row.id, row.metadata)].add(row.id)
+
+        what, query = f"read the items of dataset {dataset.name!r}", {"datasetName": dataset.name}
+        await self._transport.take_pages(what, _ITEMS, DatasetItemRow, take, query)
+        return ids
 
     async def _count(self, dataset_name: str | None = None) -> int:
         """Return how many active items a dataset has, or the whole project, held-out ones included."""

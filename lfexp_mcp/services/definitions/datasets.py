@@ -1,8 +1,8 @@
 """Creating datasets and adding items, one by one or from a file."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import anyio.to_thread
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import ConfirmationError, DataFileError, UsageError, name_some
 from lfexp_mcp.gateway import Dataset, check_dataset_name, is_path_safe
-from lfexp_mcp.model import DatasetItem, NextStep, digest_of
+from lfexp_mcp.model import DatasetItem, Holdout, NextStep, digest_of
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.holdouts import declare, notes_on
 from lfexp_mcp.services.definitions.item_store import (
@@ -46,9 +46,7 @@ async def create_dataset(
 
     Args:
         description: Its description; None leaves an existing one.
-        items_file: A file of items to store: JSONL (an object per line) or CSV (a header line, then a row per item).
-            Keys and columns are those of `NewItem`; all others go into the item's metadata. CSV cells that hold a JSON
-            object or list are decoded.
+        items_file: A file of items to store, after `items`; see `read_items`.
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
         holdout: Items to set aside, see `declare`; None leaves the holdout of an existing dataset.
@@ -59,40 +57,72 @@ async def create_dataset(
         ConfirmationError: The user has to agree first that items are replaced.
         UsageError: The name cannot be used, an item has no input, the metadata is not valid JSON, an id belongs to
             another dataset, or the dataset has another holdout; nothing has been stored then.
-        DataFileError: The file cannot be read; nothing has been stored then.
+        DataFileError: The file cannot be read; nothing has been stored then, unless it was changed meanwhile.
         BackendError: Langfuse failed; the text says how many items are stored.
     """
     check_dataset_name(name)
+    _check_metadata(name, metadata)
+    given = _GivenItems(ws, items or (), items_file, fields)
+    asked = declare(holdout) if holdout is not None else None
+    survey = await anyio.to_thread.run_sync(survey_items, name, given)
+    await _check_known(ws, name, survey, given, agreed)
+    dataset = await ws.gateway.datasets.upsert(name, description, metadata, asked)
+    kept = await _held_out_ids(ws, dataset)
+    changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
+    return await _answer(ws, dataset, survey, changed, asked)
+
+
+class _GivenItems:
+    """The items of a call; each call of it reads them anew."""
+
+    def __init__(self, ws: Workspace, items: Sequence[NewItem], file: Path | None, fields: FieldNames | None) -> None:
+        self._items = items
+        self._file = ws.locate(file, "file of items", DataFileError) if file is not None else None
+        self._fields = fields
+        self._within = ws.allowed_folders
+        self._state = self._file_state()
+
+    def __call__(self) -> Iterator[NewItem]:
+        """Yield them one by one.
+
+        Raises:
+            DataFileError: The file cannot be read, or is no longer what it was.
+        """
+        yield from self._items
+        if self._file is not None:
+            yield from read_items(self._file, self._fields, self._within)
+            if self._file_state() != self._state:
+                raise DataFileError(f"{self._file} was changed while it was read. Call again once it is complete.")
+
+    def _file_state(self) -> tuple[int, int] | None:
+        """Size and time of the file; None if there is none, of which reading it tells."""
+        with suppress(OSError):
+            found = self._file.stat() if self._file is not None else None
+            return (found.st_size, found.st_mtime_ns) if found is not None else None
+        return None
+
+
+def _check_metadata(name: str, metadata: dict[str, JsonValue] | None) -> None:
     try:
         check_json(metadata)
     except ValueError as error:
         raise UsageError(f"The metadata of dataset {name!r} cannot be stored: {error}. Change it.") from None
 
-    file = ws.locate(items_file, "file of items", DataFileError) if items_file is not None else None
 
-    def given() -> Iterator[NewItem]:
-        return chain(items or (), read_items(file, fields, ws.allowed_folders) if file is not None else ())
-
-    asked = declare(holdout) if holdout is not None else None
-    survey = await anyio.to_thread.run_sync(survey_items, name, given)
-    datasets = ws.gateway.datasets
-    known = await _find_known(ws, name, survey)
-    await _check_ids(ws, name, known)
-    if agreed is not None:
-        await _check_replaced(name, survey, given, known, agreed)
-    dataset = await datasets.upsert(name, description, metadata, asked)
-    kept = await _held_out_ids(ws, dataset)
-    changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
-    total, held_out = await datasets.count_items(dataset), len(await _held_out_ids(ws, dataset))
+async def _answer(
+    ws: Workspace, dataset: Dataset, survey: ItemSurvey, changed: Sequence[str], asked: Holdout | None
+) -> DatasetAnswer:
+    held_out = len(await _held_out_ids(ws, dataset))
+    total = await ws.gateway.datasets.count_items(dataset)
     notes = await notes_on(ws, dataset, asked, held_out, gave_ids=bool(survey.given_ids))
     return DatasetAnswer(
         backend=str(ws.gateway.backend),
-        dataset=name,
+        dataset=dataset.name,
         stored=survey.distinct,
         total_items=total,
         held_out=held_out,
         warnings=[*_warnings(survey, changed), *notes, *ws.gateway.backend.notes],
-        next=[_next_step(name, total)],
+        next=[_next_step(dataset.name, total)],
     )
 
 
@@ -104,6 +134,26 @@ class _Known:
     content: bytes
     """Its digest."""
     is_held_out: bool
+
+
+async def _check_known(
+    ws: Workspace,
+    name: str,
+    survey: ItemSurvey,
+    given: Callable[[], Iterator[NewItem]],
+    agreed: Collection[str] | None,
+) -> None:
+    """Look at the items that have the given ids already.
+
+    Raises:
+        ConfirmationError: Some would be replaced, to which the user has not agreed.
+        UsageError: Some are of other datasets.
+    """
+    known = await _find_known(ws, name, survey)
+    if known:
+        await _check_ids(ws, name, known)
+    if known and agreed is not None:
+        await _check_replaced(name, survey, given, known, agreed)
 
 
 async def _find_known(ws: Workspace, name: str, survey: ItemSurvey) -> dict[str, _Known]:
@@ -136,7 +186,7 @@ async def _check_replaced(
     def changed() -> list[str]:
         return [
             item.id
-            for position, item in enumerate(given() if known else ())
+            for position, item in enumerate(given())
             if item.id is not None
             and item.id in known
             and survey.last.get(item.id) == position
@@ -153,15 +203,11 @@ async def _check_replaced(
 
 
 async def _held_out_ids(ws: Workspace, dataset: Dataset) -> set[str]:
-    if dataset.holdout is None:
-        return set()
-    return {item.id for item in await ws.gateway.datasets.items(dataset, held_out=True)}
+    return set() if dataset.holdout is None else (await ws.gateway.datasets.item_ids(dataset))[1]
 
 
 async def _check_ids(ws: Workspace, name: str, known: Mapping[str, _Known]) -> None:
     """Refuse ids that belong to items of other datasets before anything is stored: datasets cannot be deleted."""
-    if not known:
-        return
     own = {dataset.id for dataset in await ws.gateway.datasets.all() if dataset.name == name}
     taken = [item_id for item_id, item in known.items() if item.dataset_id not in own]
     if taken:

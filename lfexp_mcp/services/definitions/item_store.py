@@ -122,6 +122,8 @@ async def store_items(
     """
     stored, reported = 0, time.monotonic()
     changed: list[str] = []
+    sent: dict[str, None] = {}
+    """Ids of items that are on their way, in the order of the items."""
 
     def to_store() -> Iterator[ItemFields]:
         nonlocal stored
@@ -129,10 +131,12 @@ async def store_items(
             if id_ in kept:
                 stored += 1
             else:
+                sent[id_] = None
                 yield _fields(id_, item)
 
     async def count(given: ItemFields, found: DatasetItem) -> None:
         nonlocal stored, reported
+        del sent[found.id]
         if _is_changed(given, found):
             changed.append(found.id)
         stored += 1
@@ -144,9 +148,12 @@ async def store_items(
         await ws.gateway.dataset_items.upsert_all(dataset_name, to_store(), count)
     except (UsageError, BackendError) as error:
         kind = UsageError if isinstance(error, UsageError) else BackendError
-        # Of what was sent last, the answer may be lost.
-        text = f"{error} Stored so far: at least {stored} of {survey.distinct} items of dataset {dataset_name!r}. "
-        raise kind(f"{text}Repeat the call to store the rest; nothing is stored twice.") from error
+        # Of what is on its way, the answer may be lost.
+        where = f", all before item {survey.last[next(iter(sent))] + 1} among them" if sent else ""
+        raise kind(
+            f"{error} Stored so far: at least {stored} of {survey.distinct} items of dataset {dataset_name!r}{where}. "
+            "Repeat the call to store the rest; nothing is stored twice."
+        ) from error
     return changed
 
 

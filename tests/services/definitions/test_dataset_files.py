@@ -47,6 +47,21 @@ def test_a_line_separator_inside_a_string_does_not_break_the_line(tmp_path: Path
     assert [item.input for item in read_items(path)] == ["one\u2028two\x85three"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"input": "a"}\n{"input": "b"}',
+        '\ufeff{"input": "a"}\r\n{"input": "b"}\r\n',
+        '\n{"input": "a"}\n  \n\n{"input": "b"}\n\n',
+        '\t{"input": "a"} \n {"input": "b"}\n',
+    ],
+)
+def test_lines_may_end_and_begin_as_editors_write_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(text.encode())
+    assert [item.input for item in read_items(path)] == ["a", "b"]
+
+
 def test_a_csv_file_gives_an_item_a_row_with_json_cells_decoded(tmp_path: Path) -> None:
     path = _file(
         tmp_path, "items.csv", 'input,expected_output,level\n"{""q"": 1}",yes,hard\n"two\nlines, quoted",18,\n'
