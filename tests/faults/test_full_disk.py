@@ -84,7 +84,7 @@ async def test_a_disk_that_is_full_at_the_start_is_named_and_the_run_begins_when
     await scene.fill(ITEMS)
     task = scene.script(TASK)
     disk.fill()
-    with pytest.raises(StateError, match=r"No space left on device.*Make room"):
+    with pytest.raises(StateError, match="No space left on device"):
         await scene.run(task)
     disk.make_room()
     answer = await scene.run(task)

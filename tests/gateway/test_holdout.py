@@ -1,5 +1,6 @@
 """Reads of a dataset with a holdout: what is held out comes only where it is asked for."""
 
+import re
 from dataclasses import replace
 from uuid import uuid4
 
@@ -77,7 +78,7 @@ async def test_a_holdout_is_added_to_the_metadata_that_a_dataset_has(workspace: 
 async def test_of_a_dataset_whose_holdout_cannot_be_read_nothing_is(workspace: Workspace, recorded: JsonValue) -> None:
     datasets = workspace.gateway.datasets
     dataset, _, _ = await store(workspace.gateway, None, 1)
-    with pytest.raises(UsageError, match="pass `holdout`"):
+    with pytest.raises(UsageError, match="`holdout`"):
         await datasets.upsert(dataset.name, metadata={HOLDOUT_KEY: recorded})
     await overwrite(workspace, dataset.name, {HOLDOUT_KEY: recorded})
     (listed,) = [each for each in await datasets.all() if each.name == dataset.name]
@@ -108,12 +109,10 @@ async def test_a_dataset_whose_holdout_was_overwritten_is_not_read_until_it_is_p
     datasets = workspace.gateway.datasets
     dataset, open_ids, _ = await store(workspace.gateway, holdout)
     await overwrite(workspace, dataset.name, {"owner": "x"})
-    with pytest.raises(UsageError, match="had a holdout") as refused:
-        await datasets.get(dataset.name)
-    (restore,) = refused.value.next
-    assert restore.tool == "create_dataset"
-    with pytest.raises(UsageError, match="had a holdout"):
-        await datasets.upsert(dataset.name, "another description")
+    for call in (datasets.get(dataset.name), datasets.upsert(dataset.name, "another description")):
+        with pytest.raises(UsageError) as refused:
+            await call
+        assert [step.tool for step in refused.value.next] == ["create_dataset"]
     again = await datasets.upsert(dataset.name, holdout=replace(holdout, salt="another salt" if holdout.salt else ""))
     assert (again.metadata, again.holdout) == ({"owner": "x"}, holdout)
     assert [item.id for item in await datasets.items(dataset.name)] == open_ids
@@ -126,5 +125,5 @@ async def test_a_dataset_whose_holdout_was_changed_is_not_read(
     dataset, _, _ = await store(workspace.gateway, BY_SHARE, 1)
     await overwrite(workspace, dataset.name, {HOLDOUT_KEY: changed})
     for holdout in (None, BY_SHARE):
-        with pytest.raises(UsageError, match="had a holdout"):
+        with pytest.raises(UsageError, match=re.escape(str(BY_SHARE))):
             await workspace.gateway.datasets.upsert(dataset.name, holdout=holdout)

@@ -93,7 +93,7 @@ async def test_a_login_page_in_the_servers_place_acknowledges_and_refuses_nothin
 ) -> None:
     server.replies = [reply]
     for write in (lambda: gateway.scores.write(SCORES), lambda: gateway.observations.send(b"spans")):
-        with pytest.raises(BackendError, match="login page of a proxy") as failed:
+        with pytest.raises(BackendError, match="proxy") as failed:
             await write()
         assert not isinstance(failed.value, RejectedError)
 
@@ -157,7 +157,7 @@ async def test_spans_of_which_a_part_is_rejected_are_refused_with_the_servers_re
     gateway: Gateway, server: ScriptedServer, reply: Reply
 ) -> None:
     server.replies = [reply]
-    with pytest.raises(RejectedError, match="2 spans are refused: too old"):
+    with pytest.raises(RejectedError, match=r"2 spans .*too old"):
         await gateway.observations.send(b"spans")
 
 

@@ -92,5 +92,5 @@ def test_parameters_are_taken_from_the_config_and_other_keys_are_the_users_own()
     "config", [{"temperature": "0"}, {"max_tokens": 1.5}, {"max_tokens": 0}, {"top_p": True}, {"seed": "x"}]
 )
 def test_a_parameter_of_the_wrong_kind_is_refused_before_the_run(config: dict[str, JsonValue]) -> None:
-    with pytest.raises(JudgeError, match=r"in the config of prompt 'judge-x' must be"):
+    with pytest.raises(JudgeError, match="'judge-x'"):
         call_parameters("judge-x", config)

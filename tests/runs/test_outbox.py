@@ -98,7 +98,7 @@ def test_what_was_not_acknowledged_is_there_for_the_next_worker(tmp_path: Path) 
 def test_an_outbox_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "outbox"
     folder.write_text("a file where the folder should be")
-    with pytest.raises(StateError, match="cannot be used") as raised:
+    with pytest.raises(StateError) as raised:
         Outbox(folder)
     assert str(folder) in str(raised.value)
 

@@ -110,7 +110,7 @@ def test_a_recording_of_a_killed_run_lacks_its_last_half_line_and_its_end(tmp_pa
     writer.close(ended=True)
     resumed = Recording(path)
     assert (resumed.calls, resumed.is_whole, ask(resumed, "b")) == (2, True, "reply 1")
-    with pytest.raises(UsageError, match="another run"):
+    with pytest.raises(UsageError, match=path.name):
         RecordingWriter(path, RecordingHead(dataset="d", run_name="other", providers=()))
 
 

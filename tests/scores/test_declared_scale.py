@@ -89,12 +89,12 @@ def test_lower_is_better_turns_any_scale_of_numbers_round() -> None:
 
 
 def test_lower_is_better_is_refused_for_labels() -> None:
-    with pytest.raises(JudgeError, match="give the labels values"):
+    with pytest.raises(JudgeError, match="lower_is_better"):
         resolve_judge_scale({"lower_is_better": True, "scale": "pass/fail"}, None, "")
 
 
 def test_lower_is_better_must_be_a_truth_value() -> None:
-    with pytest.raises(JudgeError, match="true or false"):
+    with pytest.raises(JudgeError, match="lower_is_better"):
         resolve_judge_scale({"lower_is_better": "no"}, None, "")
 
 

@@ -166,10 +166,10 @@ async def test_what_chooses_nothing_or_means_two_things_creates_no_dataset(works
     for given, named in refused:
         with pytest.raises((UsageError, NotFoundError), match=named):
             await fill_dataset(workspace, "collect-not-F", build(CollectRequest, **given))
-    with pytest.raises(UsageError, match="doubled"):
+    with pytest.raises(UsageError, match="'collect-not'"):
         await _collect(workspace, "collect-not", "collect-not")
     both = build(CollectRequest, dataset="collect-not", from_run="r")
-    with pytest.raises(UsageError, match="one of them"):
+    with pytest.raises(UsageError, match="from_run"):
         await fill_dataset(workspace, "collect-not-F", both, items=[NewItem(input="x")])
     assert "collect-not-F" not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
 
@@ -263,7 +263,7 @@ async def test_collecting_that_was_cut_off_is_completed_by_the_same_call(
                 return None
 
             proxy.faults = refuse_some
-            with pytest.raises(BackendError, match="Repeat the call"):
+            with pytest.raises(BackendError):
                 await fill_dataset(through, "collect-cut-F", request)
     stored = await workspace.gateway.datasets.items("collect-cut-F")
     # Requests that are under way when one is refused are cut off, too.

@@ -91,7 +91,7 @@ async def test_over_http_options_reach_no_address_and_execute_nothing(
 ) -> None:
     scene = Scene(over_http, tmp_path / "scripts")
     await scene.fill(1)
-    with pytest.raises(UsageError, match="Over HTTP"):
+    with pytest.raises(UsageError, match="HTTP"):
         await scene.run(scene.script(TASK), engine="ray", engine_options=options)
 
 

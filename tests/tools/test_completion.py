@@ -99,7 +99,7 @@ async def test_a_langfuse_that_does_not_answer_is_an_error_soon_and_no_empty_lis
 ) -> None:
     monkeypatch.setattr(completion, "LIMIT_S", 0.5)
     async with Client(build_server(silent_langfuse)) as client:
-        with pytest.raises(MCPError, match="Langfuse") as failed:
+        with pytest.raises(MCPError) as failed:
             await _complete(client, DATASET, "name", "q")
         assert failed.value.error.code == INTERNAL_ERROR
 

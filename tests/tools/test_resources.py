@@ -226,7 +226,7 @@ async def test_a_langfuse_that_does_not_answer_is_an_error_within_the_time_of_a_
     monkeypatch.setattr(tool, "MIN_LIMIT_S", 0.0)
     monkeypatch.setattr(tool, "GRACE_S", 0.5)
     async with Client(build_server(silent_langfuse)) as client:
-        with pytest.raises(MCPError, match="did not end within") as failed:
+        with pytest.raises(MCPError) as failed:
             await client.read_resource("langfuse://datasets")
         assert failed.value.error.code == INTERNAL_ERROR
 

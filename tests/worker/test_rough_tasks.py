@@ -221,9 +221,9 @@ async def test_the_interpreter_can_be_chosen_and_has_to_have_our_package(scene: 
     assert (await scene.record()).items[0].output == "yes"
     bare = scene.script(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n', "bare")
     bare.chmod(0o755)
-    with pytest.raises(WorkerError, match="not installed for"):
+    with pytest.raises(WorkerError, match=bare.name):
         await scene.run(task, python=bare, run_name="other")
-    with pytest.raises(WorkerError, match="cannot be started"):
+    with pytest.raises(WorkerError, match="missing"):
         await scene.run(task, python=scene.folder / "missing", run_name="other")
     assert (await scene.run(task, python=chosen, run_name="other")).status == "completed"
 

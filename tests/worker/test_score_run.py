@@ -186,8 +186,9 @@ async def test_a_run_without_good_results_is_refused_and_an_unknown_one_named(sc
     with pytest.raises(NotFoundError):
         await score(scene, evaluator_script=script)
     await scene.run(scene.script("def task(*, item, **kwargs):\n    raise ValueError\n"))
-    with pytest.raises(UsageError, match="no good result"):
+    with pytest.raises(UsageError) as refused:
         await score(scene, evaluator_script=script)
+    assert [(step.tool, step.arguments.get("resume")) for step in refused.value.next] == [("run_experiment", True)]
 
 
 async def test_what_a_killed_or_cancelled_run_has_is_scored_and_the_run_keeps_its_end(scene: Scene) -> None:

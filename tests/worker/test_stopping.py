@@ -147,8 +147,8 @@ async def test_a_run_folder_that_cannot_be_read_is_in_nobody_elses_way(scene: Sc
     assert await deliver_pending(scene.ws) == 0
     found = await get_run(scene.ws, scene.dataset, "run")
     assert (found.succeeded, found.items[0].output) == (1, "1")
-    assert any("run spec is damaged" in warning for warning in found.warnings)
-    with pytest.raises(StateError, match="run spec is damaged"):
+    assert any(broken.path.name in warning for warning in found.warnings)
+    with pytest.raises(StateError, match=broken.path.name):
         await scene.run(None, resume=True, run_name="run")
 
 
@@ -318,7 +318,7 @@ async def test_a_dry_run_ends_with_the_call_and_leaves_nothing(scene: Scene) -> 
         """,
         "endless.py",
     )
-    with pytest.raises(UsageError, match="did not end in time"):
+    with pytest.raises(UsageError, match="wait_seconds"):
         await scene.run(task, dry_run=True, wait_seconds=0.5)
     begun.unlink(missing_ok=True)
     async with anyio.create_task_group() as group:

@@ -41,11 +41,11 @@ async def test_metadata_that_json_has_not_is_refused_before_anything_is_stored(
     workspace: Workspace, metadata: dict[str, JsonValue]
 ) -> None:
     name = f"no json {uuid4().hex}"
-    with pytest.raises(UsageError, match="metadata of dataset"):
+    with pytest.raises(UsageError, match=name):
         await create_dataset(workspace, name, items=[NewItem(input=1)], metadata=metadata)
     assert name not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
     judge = f"judge-{uuid4().hex}"
-    with pytest.raises(JudgeError, match="config of prompt"):
+    with pytest.raises(JudgeError, match=judge):
         await create_judge(workspace, judge, "Rate {{output}} from 0 to 10.", config=metadata)
 
 
@@ -70,9 +70,9 @@ async def test_a_broken_file_leaves_no_dataset_behind(workspace: Workspace, tmp_
 
 
 async def test_an_item_without_input_or_a_dataset_without_name_is_refused(workspace: Workspace) -> None:
-    with pytest.raises(UsageError, match=r"Item 2 .* has no input"):
+    with pytest.raises(UsageError, match=r"Item 2 .*input"):
         await create_dataset(workspace, "x", items=[NewItem(input=1), NewItem(id="b", input=None)])
-    with pytest.raises(UsageError, match="needs a name"):
+    with pytest.raises(UsageError, match="name"):
         await create_dataset(workspace, " ")
 
 
@@ -88,7 +88,7 @@ async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(wor
     taken = uuid4().hex
     await create_dataset(workspace, f"one {taken}", items=[NewItem(id=taken, input=1)])
     items = [NewItem(id=f"free {taken}", input=0), NewItem(id=taken, input=1)]
-    with pytest.raises(UsageError, match=rf"Items of other datasets.*{taken}.*Nothing was stored"):
+    with pytest.raises(UsageError, match=taken):
         await create_dataset(workspace, f"two {taken}", items=items)
     assert f"two {taken}" not in {dataset.name for dataset in await workspace.gateway.datasets.all()}
     assert await workspace.gateway.datasets.find_items([f"free {taken}"], str) == {}
@@ -142,7 +142,7 @@ async def test_items_that_are_others_than_those_checked_are_said_to_be(workspace
     name = f"file {uuid4().hex}"
     await create_dataset(workspace, name)
     survey = item_store.survey_items(name, lambda: [NewItem(input=number) for number in (1, 2, 3)])
-    with pytest.raises(UsageError, match="changed while it was read"):
+    with pytest.raises(UsageError, match="items"):
         await item_store.store_items(workspace, name, [NewItem(input=number) for number in inputs], survey)
 
 
@@ -181,7 +181,7 @@ async def test_a_failure_halfway_tells_what_is_stored_and_how_to_go_on(tmp_path:
         keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk")}
         settings = Settings.model_validate({**keys, "langfuse_url": server.url, "home": tmp_path})
         async with open_workspace(settings) as workspace:
-            with pytest.raises(BackendError, match=r"too large.*Stored so far: at least 0 of 1 items of dataset 'd'"):
+            with pytest.raises(BackendError, match=r"too large.* 0 of 1 .*'d'"):
                 await create_dataset(workspace, "d", items=[NewItem(input=1)])
 
 

@@ -62,7 +62,7 @@ def test_a_share_or_a_condition_on_metadata_is_a_holdout(given: float | str) -> 
     ],
 )
 def test_what_is_no_holdout_is_refused(given: float | str) -> None:
-    with pytest.raises(UsageError, match="holdout is a share"):
+    with pytest.raises(UsageError, match="holdout"):
         declare(given)
 
 
@@ -71,7 +71,7 @@ def test_every_holdout_by_share_is_drawn_anew() -> None:
 
 
 def test_a_percentage_is_answered_with_the_share_that_it_may_mean() -> None:
-    with pytest.raises(UsageError, match=r"pass 0\.3"):
+    with pytest.raises(UsageError, match=r"0\.3"):
         declare(30)
 
 
@@ -111,7 +111,7 @@ async def test_a_holdout_is_declared_once_and_for_all(workspace: Workspace) -> N
     again = await create_dataset(workspace, name, metadata={"owner": "us"}, holdout=0.5)
     assert (again.held_out, await sides(workspace, name)) == (len(before[1]), before)
     for other in (0.4, 0.6, "split=test"):
-        with pytest.raises(UsageError, match="has a holdout already"):
+        with pytest.raises(UsageError, match=name):
             await create_dataset(workspace, name, items=items(name, 20, 1), holdout=other)
     assert (await get_dataset(workspace, name)).metadata == {"owner": "us"}
     assert await sides(workspace, name) == before
@@ -157,7 +157,7 @@ async def test_a_dataset_is_shown_as_if_its_held_out_items_were_not_there(worksp
 async def test_items_of_another_dataset_cannot_be_taken_over_by_their_ids(workspace: Workspace) -> None:
     name = f"taken {uuid4().hex}"
     await create_dataset(workspace, name, items=items(name, 0, 10), holdout=0.5)
-    with pytest.raises(UsageError, match="other datasets"):
+    with pytest.raises(UsageError, match=f"{name}-0"):
         await create_dataset(workspace, f"other {name}", items=[NewItem(id=f"{name}-0", input="mine")])
     with pytest.raises(NotFoundError):
         await get_dataset(workspace, f"other {name}")

@@ -114,5 +114,5 @@ async def test_a_score_of_two_makers_chooses_nothing(workspace: Workspace) -> No
     for item_id, maker in (("a1", JUDGE), ("a2", other)):
         result = Recorded(item_id, output="o", scores={"accuracy": 0.1})
         await record_run(workspace, dataset, "base", [result], makers={"accuracy": maker}, mark=mark)
-    with pytest.raises(LfexpError, match="several makers"):
+    with pytest.raises(LfexpError, match="'accuracy'"):
         await choose(workspace, "choose-mixed", below=0.5, score="accuracy")

@@ -31,7 +31,7 @@ async def _store(ws: Workspace, run_name: str, size: int) -> Dataset:
 async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     quiet: Workspace, quiet_store: StoreConnection, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="no production trace"):
+    with pytest.raises(UsageError, match="production trace"):
         await _store(quiet, "empty", 3)
     sdk = Langfuse(public_key=quiet_store.public_key, secret_key=quiet_store.secret_key, base_url=quiet_store.base_url)
     for number in range(5):
@@ -99,7 +99,7 @@ async def test_a_copy_that_was_interrupted_is_completed_with_the_traces_of_then(
     assert await _store(quiet, "cut", 5) == dataset
     lacking: dict[str, JsonValue] = {"copying": {"traces": 99, "until": "2026-01-01T00:00:00Z"}}
     await quiet.gateway.datasets.upsert("live-cut", None, lacking)
-    with pytest.raises(UsageError, match="interrupted at 5 of 99"):
+    with pytest.raises(UsageError, match="5 of 99"):
         await _store(quiet, "cut", 5)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from lfexp_mcp.answers.labels import JudgeCheck
-from lfexp_mcp.errors import BudgetError, JudgeError, UsageError
+from lfexp_mcp.errors import BudgetError, JudgeError, ModelRefusedError, UsageError
 from lfexp_mcp.gateway import CHECK_SCORE_NAME
 from lfexp_mcp.model import TEN, UNIT, Holdout, JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.services.definitions.judges import create_judge
@@ -295,7 +295,7 @@ async def test_a_model_that_refuses_all_calls_ends_the_check(scene: Scene) -> No
     run = await scene.record([0.5] * 30, await scene.new_version())
     await scene.label(run, 20, lambda _: 5)
     scene.server.respond = lambda _: Failure(401, "Wrong key.")
-    with pytest.raises(Exception, match="key"):
+    with pytest.raises(ModelRefusedError):
         await scene.check()
 
 

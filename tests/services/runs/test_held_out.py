@@ -150,6 +150,6 @@ async def test_a_run_that_began_with_a_holdout_which_is_gone_is_not_read(scene: 
     await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=HOLDOUT)
     await scene.run(scene.script("def task(*, item, **kwargs):\n    return item.input"))
     await overwrite(scene.ws, scene.dataset, {"owner": "x"})
-    for ws, reason in ((scene.ws, "had a holdout"), (elsewhere, "another holdout, or none")):
-        with pytest.raises(UsageError, match=reason):
+    for ws in (scene.ws, elsewhere):
+        with pytest.raises(UsageError, match=f"{scene.dataset}.* holdout"):
             await read_run(ws, scene.dataset, scene.run_name)

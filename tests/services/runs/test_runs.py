@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import CursorError, NotFoundError, UsageError
+from lfexp_mcp.errors import CursorError, NotFoundError
 from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
@@ -207,11 +207,11 @@ async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace
 async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-stale")
     await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"ok": 0.0}) for n in range(3)])
-    with pytest.raises(UsageError, match=r"there are 3 results\."):
+    with pytest.raises(CursorError, match=" 3 "):
         await get_run(workspace, "get-stale", "run", cursor="from-99")
-    with pytest.raises(UsageError, match="there are 3 failing results"):
+    with pytest.raises(CursorError, match=" 3 "):
         await analyze_run(workspace, AnalyzeRequest(dataset="get-stale", run_name="run", cursor="from-3"))
-    with pytest.raises(UsageError, match="there are 0 comments"):
+    with pytest.raises(CursorError, match=" 0 "):
         await fetch_annotation_comments(
             workspace, CommentsRequest(dataset="get-stale", run_name="run", cursor="from-99")
         )
