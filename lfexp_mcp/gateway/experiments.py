@@ -3,9 +3,8 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
 from lfexp_mcp.gateway.datasets import Datasets
 from lfexp_mcp.gateway.records import Dataset, Experiment
@@ -13,8 +12,6 @@ from lfexp_mcp.gateway.scores import Scores
 from lfexp_mcp.gateway.transport import PAGE_SIZE, CursorPage, Query, Transport
 from lfexp_mcp.gateway.wire import ExperimentItemRow, ShownItemRow
 from lfexp_mcp.model import Confirmation, Holdout, ItemResult, Provenance, Score
-
-ItemRow = TypeVar("ItemRow", ExperimentItemRow, ShownItemRow)
 
 MAX_EMBEDDED_SCORES = 50
 """Langfuse sends at most so many scores with a result."""
@@ -24,6 +21,7 @@ _COMMON: Query = {
     "limit": PAGE_SIZE,
 }
 _HEAD_FIELDS = "core,metadata,scores"
+_SHOWN_FIELDS = "core,scores"
 _ITEM_FIELDS = "core,dataset,io,itemMetadata,experimentMetadata,scores"
 
 
@@ -131,7 +129,7 @@ class Experiments:
             repeat: Which repetition the results are of, from 0.
             dataset: The run's, as it was just read; None looks it up.
             held_out: Those of held-out items instead of all others.
-            known: Results that the caller has, by observation. Their contents and scores are not held twice.
+            known: Results that the caller has, by observation. Only their scores are read.
         """
         results: list[ItemResult] = []
         description: str | None = None
@@ -139,21 +137,45 @@ class Experiments:
         holdouts = await self._holdouts([dataset] if dataset is not None else [])
         set_aside: set[str] = set()
         # A page has some thousand bytes a result, so that of many results only one page is in memory.
-        async for rows in self._item_rows(
-            "read the results of the run", experiment_id, _ITEM_FIELDS, ExperimentItemRow
-        ):
+        async for rows in self._result_pages(experiment_id, known):
             description = description or next(filter(None, (row.experiment_description for row in rows)), None)
             ids |= {row.experiment_dataset_id for row in rows}
             more = await self._scores_left_out(rows)
-            read = [row.result(repeat, more.get(row.id)) for row in rows]
+            read = [
+                row.result(repeat, more.get(row.id))
+                if row.id not in known
+                else row.result_like(known[row.id], more.get(row.id))
+                for row in rows
+            ]
             set_aside |= _held_out(read, holdouts)
-            results += [_shared(result, known.get(result.observation_id or "")) for result in read]
+            results += read
         if dataset is None:
             of = [each for each in await self._datasets.all() if each.id in ids]
             set_aside |= _held_out(results, await self._holdouts(of))
         if set_aside or held_out:
             results = [result for result in results if (result.item_id in set_aside) is held_out]
         return RunResults(results, description, frozenset(set_aside))
+
+    async def _result_pages(
+        self, experiment_id: str, known: Mapping[str, ItemResult]
+    ) -> AsyncIterator[list[ExperimentItemRow]]:
+        """Yield pages of results, with less of each where all results of a page are known."""
+        query: Query = {**_COMMON, "experimentId": experiment_id}
+        cursor: str | None = None
+        while True:
+            page = await self._result_page({**query, "cursor": cursor}, _SHOWN_FIELDS if known else _ITEM_FIELDS)
+            if known and any(row.id not in known for row in page.data):
+                page = await self._result_page({**query, "cursor": cursor}, _ITEM_FIELDS)
+            yield page.data
+            cursor = page.meta.cursor
+            if cursor is None:
+                return
+
+    async def _result_page(self, query: Query, fields: str) -> CursorPage[ExperimentItemRow]:
+        what = "read the results of the run"
+        return await self._transport.get(
+            what, "/experiment-items", CursorPage[ExperimentItemRow], {**query, "fields": fields}
+        )
 
     async def _holdouts(self, datasets: Iterable[Dataset]) -> list[Holdout]:
         return [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
@@ -163,7 +185,9 @@ class Experiments:
 
         Held-out items are among them, since a worker confirms by it that Langfuse has all that it sent.
         """
-        async for rows in self._item_rows("count the results of the run", experiment_id, "core,scores", ShownItemRow):
+        query: Query = {**_COMMON, "fields": _SHOWN_FIELDS, "experimentId": experiment_id}
+        pages = self._transport.cursor_pages("count the results of the run", "/experiment-items", ShownItemRow, query)
+        async for rows in pages:
             more = await self._scores_left_out(rows)
             for row in rows:
                 yield row.id, frozenset(score.id for score in (*row.scores, *more.get(row.id, ())))
@@ -177,12 +201,6 @@ class Experiments:
             if score.observation_id in (None, observation_id):
                 found.setdefault(observation_id, []).append(score)
         return found
-
-    def _item_rows(
-        self, what: str, experiment_id: str, fields: str, row: type[ItemRow]
-    ) -> AsyncIterator[list[ItemRow]]:
-        query: Query = {**_COMMON, "fields": fields, "experimentId": experiment_id}
-        return self._transport.cursor_pages(what, "/experiment-items", row, query)
 
 
 def confirmations_of(experiments: Iterable[Experiment]) -> list[tuple[Experiment, Confirmation]]:
@@ -203,15 +221,6 @@ def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment
 def _held_out(results: Iterable[ItemResult], holdouts: Sequence[Holdout]) -> set[str]:
     """Return which items are held out."""
     return {each.item_id for each in results for holdout in holdouts if holdout.holds(each.item_id, each.metadata)}
-
-
-def _shared(result: ItemResult, known: ItemResult | None) -> ItemResult:
-    """Return a result with what it has in common with a known one in the place of its own."""
-    if known is None:
-        return result
-    own = {(score.id, score.data_type, score.value): score for score in known.scores}
-    scores = tuple(own.get((score.id, score.data_type, score.value), score) for score in result.scores)
-    return known if scores == known.scores else replace(result, content=known.content, scores=scores)
 
 
 def _conditions(dataset_id: str, operator: str, name: str) -> str:

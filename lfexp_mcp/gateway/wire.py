@@ -9,10 +9,11 @@ Answers are parsed here rather than by the SDK's client, which takes a second to
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.gateway.score_metadata import split_maker
@@ -170,7 +171,7 @@ class ShownItemRow(_Row):
 
 
 class ExperimentItemRow(_Row):
-    """One result of a run."""
+    """One result of a run, with those of its fields that were asked for."""
 
     id: str
     trace_id: str
@@ -183,7 +184,8 @@ class ExperimentItemRow(_Row):
     input: Value = None
     output: JsonValue = None
     expected_output: JsonValue = None
-    experiment_item_metadata: Metadata = {}
+    # A default that can be changed would be copied for each row.
+    experiment_item_metadata: Metadata = Field(default_factory=dict)
     experiment_description: TextOrNone = None
     scores: tuple[ScoreRow, ...] = ()
 
@@ -216,3 +218,21 @@ class ExperimentItemRow(_Row):
             scores=read_scores(self.scores) if scores is None else tuple(scores),
             repeat=repeat,
         )
+
+    def result_like(self, known: ItemResult, scores: Sequence[Score] | None = None) -> ItemResult:
+        """Return a known result of this observation with the scores that this row has; equal ones are not held twice.
+
+        Args:
+            known: The result.
+            scores: Instead of the row's own, if Langfuse has sent only some of them.
+        """
+        own: dict[tuple[str, str, object], Score] = {
+            (score.id, score.data_type, score.value): score for score in known.scores
+        }
+        given = self.scores if scores is None else scores
+        found = (
+            own.get((one.id, one.data_type, one.value)) or (one if isinstance(one, Score) else one.score())
+            for one in given
+        )
+        kept = tuple(score for score in found if score is not None)
+        return known if kept == known.scores else replace(known, scores=kept)

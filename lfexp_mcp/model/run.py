@@ -23,25 +23,47 @@ RunStatus = Literal["running", "completed", "stopped", "failed", "cancelled", "u
 
 
 class ContentSource(Protocol):
-    """Where the content of a result is: a `Content`, or what reads it from a disk."""
+    """What may be large of a result: a `Content`, or what reads it from a disk."""
 
-    def load(self) -> "Content":
-        """Return the content."""
+    @property
+    def input(self) -> JsonValue:
+        """What the task got."""
+        ...
+
+    @property
+    def output(self) -> JsonValue:
+        """What it returned."""
+        ...
+
+    @property
+    def expected_output(self) -> JsonValue:
+        """The dataset item's."""
+        ...
+
+    @property
+    def metadata(self) -> dict[str, JsonValue]:
+        """The dataset item's."""
+        ...
+
+    @property
+    def item_digest(self) -> bytes | None:
+        """Of what is stored of the dataset item; None where only the item itself tells whether it equals another."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What may be large of a result."""
+    """The content of a result, in memory."""
 
     input: JsonValue = None
     output: JsonValue = None
     expected_output: JsonValue = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
 
-    def load(self) -> "Content":
-        """Return the content."""
-        return self
+    @property
+    def item_digest(self) -> None:
+        """See `ContentSource.item_digest`."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -103,22 +125,22 @@ class ItemResult:
     @property
     def input(self) -> JsonValue:
         """What the task got."""
-        return self.content.load().input
+        return self.content.input
 
     @property
     def output(self) -> JsonValue:
         """What it returned."""
-        return self.content.load().output
+        return self.content.output
 
     @property
     def expected_output(self) -> JsonValue:
         """The dataset item's."""
-        return self.content.load().expected_output
+        return self.content.expected_output
 
     @property
     def metadata(self) -> dict[str, JsonValue]:
         """The dataset item's metadata."""
-        return self.content.load().metadata
+        return self.content.metadata
 
 
 @dataclass(frozen=True, slots=True)

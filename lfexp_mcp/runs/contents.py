@@ -6,7 +6,7 @@ from itertools import chain
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.model import Content
+from lfexp_mcp.model import Content, ContentSource, DatasetItem
 from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
@@ -21,30 +21,46 @@ class RunContents:
         """To be set before the first content is read; a run keeps the items that it has, and a resume may add some."""
         self._folder = folder
         self._journal = journal
-        self._last: tuple[str, int | None, Content] | None = None
-        """Most who look at one part of a content look at another one next."""
+        # Most who look at one part of a content look at another one next.
+        self._last_item: DatasetItem | None = None
+        self._last_output: tuple[int, JsonValue] | None = None
 
-    def load(self, item_id: str, offset: int | None) -> Content:
-        """Read a content.
-
-        Args:
-            item_id: The item.
-            offset: Where the journal has its result; None for one that is pending.
+    def item(self, item_id: str) -> DatasetItem:
+        """Read an item.
 
         Raises:
             StateError: It cannot be read.
         """
-        last = self._last
-        if last is not None and last[:2] == (item_id, offset):
-            return last[2]
+        last = self._last_item
+        if last is None or last.id != item_id:
+            with self._folder.reading():
+                self._last_item = last = self._stored()[item_id]
+        return last
+
+    def item_digest(self, item_id: str) -> bytes | None:
+        """See `StoredItems.digest`.
+
+        Raises:
+            StateError: The items cannot be read.
+        """
+        with self._folder.reading():
+            return self._stored().digest(item_id)
+
+    def output(self, item_id: str, offset: int) -> JsonValue:
+        """Read the output of an item's result, which the journal has at an offset.
+
+        Raises:
+            StateError: It cannot be read.
+        """
+        last = self._last_output
+        if last is None or last[0] != offset:
+            self._last_output = last = offset, self._read_output(item_id, offset)
+        return last[1]
+
+    def _stored(self) -> StoredItems:
         if self.items is None:
             raise StateError(f"The items of {self._folder.path} are not read yet.")
-        with self._folder.reading():
-            item = self.items[item_id]
-        output = None if offset is None else self._read_output(item_id, offset)
-        content = Content(item.input, output, item.expected_output, item.metadata)
-        self._last = item_id, offset, content
-        return content
+        return self.items
 
     def _read_output(self, item_id: str, offset: int) -> JsonValue:
         for event in chain.from_iterable(self._journal.read_again([offset])):
@@ -55,24 +71,45 @@ class RunContents:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredContent:
-    """The content of one result in a run's folder."""
+    """The content of one result in a run's folder; a look at it raises a StateError where it cannot be read."""
 
     source: RunContents
     item_id: str
     offset: int | None = None
     """Where the journal has the result; None for one that is pending."""
 
-    def load(self) -> Content:
-        """Read the content.
+    @property
+    def input(self) -> JsonValue:
+        """See `ContentSource.input`."""
+        return self.source.item(self.item_id).input
 
-        Raises:
-            StateError: It cannot be read.
-        """
-        return self.source.load(self.item_id, self.offset)
+    @property
+    def output(self) -> JsonValue:
+        """See `ContentSource.output`."""
+        return None if self.offset is None else self.source.output(self.item_id, self.offset)
+
+    @property
+    def expected_output(self) -> JsonValue:
+        """See `ContentSource.expected_output`."""
+        return self.source.item(self.item_id).expected_output
+
+    @property
+    def metadata(self) -> dict[str, JsonValue]:
+        """See `ContentSource.metadata`."""
+        return self.source.item(self.item_id).metadata
+
+    @property
+    def item_digest(self) -> bytes | None:
+        """See `ContentSource.item_digest`."""
+        return self.source.item_digest(self.item_id)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Content | StoredContent):
             return NotImplemented
-        return self.load() == other.load()
+        return _parts(self) == _parts(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _parts(content: ContentSource) -> tuple[JsonValue, ...]:
+    return content.input, content.output, content.expected_output, content.metadata

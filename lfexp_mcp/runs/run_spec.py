@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -14,6 +15,7 @@ from lfexp_mcp.runs.framing import frame, unframe
 
 _ITEM: TypeAdapter[DatasetItem] = TypeAdapter(DatasetItem)
 _ITEM_KEYS = {"id", "input", "expected_output", "metadata"}
+DIGEST_BYTES = 16
 
 
 class _Stamp(BaseModel):
@@ -90,6 +92,7 @@ class StoredItems:
         self._path = path
         self._count = count
         self._offsets: dict[str, int] = {}
+        self._digests: dict[str, bytes] | None = None
         self._version = (0, 0, 0)
         self._look_up()
 
@@ -115,6 +118,21 @@ class StoredItems:
                 return self[item_id]
             file.seek(self._offsets[item_id])
             return _decode_item(file.readline(), item_id)
+
+    def digest(self, item_id: str) -> bytes | None:
+        """Return a digest of all that is stored of an item, without reading it; None for one that was added since.
+
+        The first call reads through the file once.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: An item is damaged.
+        """
+        if self._digests is None:
+            with self._path.open("rb") as file:
+                lines = zip(self._offsets, file, strict=False)
+                self._digests = {each: blake2b(line, digest_size=DIGEST_BYTES).digest() for each, line in lines}
+        return self._digests.get(item_id)
 
     def _look_up(self) -> None:
         offsets, offset = {}, 0

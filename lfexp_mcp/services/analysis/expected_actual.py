@@ -4,8 +4,10 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
 
 from pydantic import JsonValue
 
@@ -20,12 +22,51 @@ MIN_NUMBER_SHARE = 0.9
 MAX_FIELDS = 20
 """Fields of expected objects that are looked at."""
 MAX_LABEL_CHARS = 60
+"""Of a label that is shown."""
+MAX_KEPT_CHARS = 500
+"""Of a label that is compared."""
 MIN_ABSORBED = 4
 """Labels that one output is given for, so that it is named once instead of once for each of them."""
 NOT_A_LABEL, NO_OUTPUT, MISSING, ANY = "(not a label)", "(no output)", "(missing)", "(any)"
 EQUAL = "equal, yet failing"
 OTHERS = "(others)"
 """Key of what is in no other group."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledResult:
+    """A result by the labels of what was expected and of what came, without these themselves.
+
+    See `label_of`; each field is a label of its own, behind that of the whole value.
+    """
+
+    item_id: str
+    repeat: int
+    fields: tuple[str | None, ...]
+    """Names of the fields that are labelled, None for the whole value."""
+    output: str
+    """The label of the whole output, whatever it is."""
+    is_object: bool
+    """Whether the output is one."""
+    has_expected: bool
+    expected: tuple[str | None, ...]
+    """Of each of `fields`; None where there is none, and for an object as a whole."""
+    actual: tuple[str | None, ...]
+
+    @classmethod
+    def of(cls, result: ItemResult, fields: tuple[str | None, ...]) -> "LabelledResult":
+        """Label a result."""
+        output, expected = result.output, result.expected_output
+        return cls(
+            result.item_id,
+            result.repeat,
+            fields,
+            label_of(output),
+            isinstance(output, dict),
+            expected is not None,
+            tuple(_part(expected, field) for field in fields),
+            tuple(_part(output, field) for field in fields),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +101,57 @@ class _Pair:
     actual: str
 
 
-def group_by_expected(results: Sequence[ItemResult], failing: Sequence[ItemResult]) -> list[Confusion]:
+def expected_fields(results: Iterable[ItemResult]) -> tuple[str | None, ...]:
+    """Return what to label of the results: the whole values, which are None here, and the fields of objects."""
+    expected = (item.expected_output for item in results)
+    names = dict.fromkeys(name for value in expected if isinstance(value, dict) for name in value)
+    return (None, *islice(names, MAX_FIELDS))
+
+
+def group_by_expected(results: Sequence[LabelledResult], failing: Sequence[LabelledResult]) -> list[Confusion]:
     """Group failing results whose expected outputs are labels or numbers.
 
     Args:
         results: The run's succeeded results; they tell whether expected outputs are labels.
         failing: Those of them to group.
     """
-    fields = {name: None for item in results if isinstance(item.expected_output, dict) for name in item.expected_output}
-    found = (_confusion(results, failing, field) for field in (None, *list(fields)[:MAX_FIELDS]))
+    fields = results[0].fields if results else ()
+    found = (_confusion(results, failing, *each) for each in enumerate(fields))
     return [confusion for confusion in found if confusion is not None and confusion.cells]
 
 
-def _confusion(results: Sequence[ItemResult], failing: Sequence[ItemResult], field: str | None) -> Confusion | None:
-    by_item = {item.item_id: _part(item.expected_output, field) for item in results}
-    labels = Counter(label for label in by_item.values() if label is not None)
-    pairs = list(_pairs(failing, field))
+def _confusion(
+    results: Sequence[LabelledResult], failing: Sequence[LabelledResult], at: int, field: str | None
+) -> Confusion | None:
+    labels = Counter(
+        label for label in {item.item_id: item.expected[at] for item in results}.values() if label is not None
+    )
+    pairs = list(_pairs(failing, at))
     indices = tuple(pair.index for pair in pairs)
-    if not _is_judged_by_equality(results, failing, field):
+    if not _is_judged_by_equality(results, failing, at):
         return None
     if _are_numbers(labels) and len(labels) > MAX_NUMBER_LABELS:
         return Confusion(tuple(_named(field, _number_cells(pairs))), indices, labels=False)
     if not _are_labels(labels):
         return None
-    known = Counter(label for item in results if (label := _part(item.expected_output, field)) is not None)
-    vocabulary = known.keys() | _repeated(_part(item.output, field) for item in results)
+    known = Counter(label for item in results if (label := item.expected[at]) is not None)
+    vocabulary = known.keys() | _repeated(item.actual[at] for item in results)
     cells = _label_cells(pairs, known, vocabulary)
-    without = tuple(index for index, item in enumerate(failing) if field is None and item.expected_output is None)
+    without = tuple(index for index, item in enumerate(failing) if field is None and not item.has_expected)
     if without:
         cells.append(Cell("(no expected output)", without, len(failing)))
     return Confusion(tuple(_named(field, cells)), (*indices, *without), labels=True)
 
 
-def _is_judged_by_equality(results: Sequence[ItemResult], failing: Sequence[ItemResult], field: str | None) -> bool:
+def _is_judged_by_equality(results: Sequence[LabelledResult], failing: Sequence[LabelledResult], at: int) -> bool:
     """Whether passing outputs mostly are what was expected; texts that contain it, say, are another matter."""
     failed = {(item.item_id, item.repeat) for item in failing}
-    passing = [item for item in results if (item.item_id, item.repeat) not in failed]
     compared = [
         expected == actual or (_number(expected) is not None and _number(expected) == _number(actual))
-        for item in passing
-        if (expected := _part(item.expected_output, field)) is not None
-        and (actual := _part(item.output, field)) is not None
+        for item in results
+        if (item.item_id, item.repeat) not in failed
+        and (expected := item.expected[at]) is not None
+        and (actual := item.actual[at]) is not None
     ]
     return sum(compared) * 2 >= len(compared)
 
@@ -118,8 +169,16 @@ def _part(value: JsonValue, field: str | None) -> str | None:
 
 
 def label_of(value: JsonValue) -> str:
-    """Write a value as JSON, in which equal numbers are equal: `1` and `1.0`, but not `"1"` or `true`."""
-    return NO_OUTPUT if value is None else json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
+    """Write a value as JSON, in which equal numbers are equal: `1` and `1.0`, but not `"1"` or `true`.
+
+    A long one is cut, with a digest of the whole behind it, since the labels of all results are in memory together.
+    """
+    if value is None:
+        return NO_OUTPUT
+    label = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
+    if len(label) > MAX_KEPT_CHARS:
+        label = f"{label[:MAX_KEPT_CHARS]}… {sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return label
 
 
 def _plain(value: JsonValue) -> JsonValue:
@@ -157,14 +216,12 @@ def _number(label: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _pairs(failing: Sequence[ItemResult], field: str | None) -> Iterator[_Pair]:
+def _pairs(failing: Sequence[LabelledResult], at: int) -> Iterator[_Pair]:
     for index, item in enumerate(failing):
-        expected = _part(item.expected_output, field)
-        if field is None:
-            actual: str | None = label_of(item.output)
-        else:
-            actual = _part(item.output, field) or (MISSING if isinstance(item.output, dict) else None)
-        if expected is not None and actual is not None and (field is None or expected != actual):
+        expected = item.expected[at]
+        # The first is the whole output.
+        actual = item.output if at == 0 else item.actual[at] or (MISSING if item.is_object else None)
+        if expected is not None and actual is not None and (at == 0 or expected != actual):
             yield _Pair(index, expected, actual)
 
 

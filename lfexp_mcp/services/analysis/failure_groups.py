@@ -8,9 +8,16 @@ from typing import Literal
 from lfexp_mcp.answers.analysis import FailureGroup
 from lfexp_mcp.masking import mask
 from lfexp_mcp.model import ItemResult, RunRecord
-from lfexp_mcp.services.analysis.expected_actual import NOT_A_LABEL, OTHERS, group_by_expected, label_of
+from lfexp_mcp.services.analysis.expected_actual import (
+    NOT_A_LABEL,
+    OTHERS,
+    LabelledResult,
+    expected_fields,
+    group_by_expected,
+    label_of,
+)
 from lfexp_mcp.services.analysis.failures import Failure
-from lfexp_mcp.services.analysis.output_shapes import output_shapes
+from lfexp_mcp.services.analysis.output_shapes import OutputLook, output_shapes
 from lfexp_mcp.services.answer_size import AnswerSize, truncate_text
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.themes.templates import exception_name, first_sentence, group_texts, message_of
@@ -26,6 +33,8 @@ MIN_REPEATED_SHARE = 0.2
 MAX_GROUPS = 10
 """Of those that an answer shows."""
 MAX_KEY_CHARS = 160
+MAX_COMPARED = 100
+"""Results of a group whose outputs are read to find two examples that differ."""
 MAX_WHERE = 3
 
 
@@ -52,6 +61,21 @@ class Grouping:
     where: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """A succeeded result, and what there is to say of its output."""
+
+    result: ItemResult
+    is_scored: bool
+    labels: LabelledResult
+    look: OutputLook
+
+    @property
+    def repetition(self) -> str:
+        """The key of the results with the same output."""
+        return f"same output: {self.labels.output}"
+
+
 def find_groups(
     values: ScoredRun, scores: Sequence[str], commented: Sequence[Failure], others: Sequence[Failure] = ()
 ) -> list[Grouping]:
@@ -63,8 +87,11 @@ def find_groups(
         others: Further ones, whose comments were not read.
     """
     failures = [failure for failure in (*commented, *others) if failure.item.status == "succeeded"]
-    succeeded = [item for item in values.record.items if item.status == "succeeded"]
-    confusions = group_by_expected(succeeded, [failure.item for failure in failures])
+    outputs = _read_outputs(values, scores, failures)
+    labels = {_identity(one.result): one.labels for one in outputs}
+    confusions = group_by_expected(
+        [one.labels for one in outputs], [labels[_identity(failure.item)] for failure in failures]
+    )
     expected = [
         Grouping(
             "expected and actual",
@@ -77,18 +104,18 @@ def find_groups(
         )
         for confusion in confusions
     ]
-    outputs = _outputs(values, scores, failures, has_labels=any(one.labels for one in confusions))
+    by_output = _by_output(outputs, failures, has_labels=any(one.labels for one in confusions))
     told = {
         _identities(failures[index].item for index in cell.indices): cell.labels
         for confusion in confusions
         for cell in confusion.cells
     }
-    outputs = [group for group in outputs if NOT_A_LABEL in told.get(_identities(group.items), (NOT_A_LABEL,))]
+    by_output = [group for group in by_output if NOT_A_LABEL in told.get(_identities(group.items), (NOT_A_LABEL,))]
     return [
         *_errors(values.record.items),
         *expected,
         *(_without_told(grouping, told) for grouping in _comments(values, commented)),
-        Grouping("output", tuple(outputs)),
+        Grouping("output", tuple(by_output)),
     ]
 
 
@@ -100,12 +127,16 @@ def _without_told(comments: Grouping, told: Mapping[frozenset[tuple[str, int]], 
         if not labels or not all(label.strip('"') in group.key for label in labels):
             left.append(group)
     repeated = _identities(item for group in comments.groups if group not in left for item in group.items)
-    whole = tuple(item for item in comments.whole if (item.item_id, item.repeat) not in repeated)
+    whole = tuple(item for item in comments.whole if _identity(item) not in repeated)
     return replace(comments, groups=tuple(left), whole=whole)
 
 
 def _identities(items: Iterable[ItemResult]) -> frozenset[tuple[str, int]]:
-    return frozenset((item.item_id, item.repeat) for item in items)
+    return frozenset(map(_identity, items))
+
+
+def _identity(item: ItemResult) -> tuple[str, int]:
+    return item.item_id, item.repeat
 
 
 def show_groups(groupings: Sequence[Grouping], record: RunRecord, size: AnswerSize) -> list[FailureGroup]:
@@ -148,9 +179,9 @@ def _show(grouping: Grouping, group: Group, record: RunRecord, size: AnswerSize)
 
 
 def _examples(items: Sequence[ItemResult]) -> list[str]:
-    """Two items, with different outputs if there are."""
+    """Two items, with different outputs if there are among the first."""
     first = items[0]
-    others = [item for item in items if item.item_id != first.item_id]
+    others = [item for item in items[:MAX_COMPARED] if item.item_id != first.item_id]
     second = next((item for item in others if item.output != first.output), next(iter(others), None))
     return [first.item_id, *([second.item_id] if second is not None else [])]
 
@@ -200,44 +231,52 @@ def _by_text(by: Literal["error", "comment"], where: str, said: Sequence[tuple[s
     return Grouping(by, tuple(groups), tuple(item for _, item in said), where)
 
 
-def _outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure], *, has_labels: bool) -> list[Group]:
-    """Group failing results, and those without any score, whose outputs look wrong more often than passing ones do."""
-    items = [item for item in values.record.items if item.status == "succeeded"]
-    failing = {(failure.item.item_id, failure.item.repeat): failure.item for failure in failures}
-    scored = [any(values.score_of(item, name) is not None for name in scores) for item in items]
-    shapes = output_shapes(items)
-    found: dict[str, list[ItemResult]] = {}
-    plain, passing = list[ItemResult](), Counter[str]()
-    for item, shape, is_scored in zip(items, shapes, scored, strict=True):
-        failed = failing.get((item.item_id, item.repeat))
-        if is_scored and failed is None:
-            passing[shape or _repetition(item)] += 1
-        elif shape is not None:
-            found.setdefault(shape, []).append(failed or item)
-        else:
-            plain.append(failed or item)
-    suspects, passed = len(plain) + sum(map(len, found.values())), passing.total()
-    if not has_labels:
-        found |= _repeated(plain, suspects)
+def _read_outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure]) -> list[_Output]:
+    """Read the outputs of a run's succeeded results, each once; none if there is nothing to group."""
+    succeeded = [item for item in values.record.items if item.status == "succeeded"]
+    scored = [any(values.score_of(item, name) is not None for name in scores) for item in succeeded]
+    if not failures and all(scored):
+        return []
+    fields = expected_fields(succeeded)
     return [
-        Group(key, tuple(alike), suspects, _failing_by(failures, alike), label_of(alike[0].output))
-        for key, alike in found.items()
-        if len(alike) * passed > passing[key] * suspects or not passed
+        _Output(item, is_scored, LabelledResult.of(item, fields), OutputLook.of(item))
+        for item, is_scored in zip(succeeded, scored, strict=True)
     ]
 
 
-def _repetition(item: ItemResult) -> str:
-    return f"same output: {label_of(item.output)}"
+def _by_output(outputs: Sequence[_Output], failures: Sequence[Failure], *, has_labels: bool) -> list[Group]:
+    """Group failing results, and those without any score, whose outputs look wrong more often than passing ones do."""
+    failing = {_identity(failure.item): failure.item for failure in failures}
+    shapes = output_shapes([one.look for one in outputs])
+    found: dict[str, list[_Output]] = {}
+    plain, passing = list[_Output](), Counter[str]()
+    for one, shape in zip(outputs, shapes, strict=True):
+        failed = failing.get(_identity(one.result))
+        if one.is_scored and failed is None:
+            passing[shape or one.repetition] += 1
+            continue
+        suspect = replace(one, result=failed or one.result)
+        (plain if shape is None else found.setdefault(shape, [])).append(suspect)
+    suspects, passed = len(plain) + sum(map(len, found.values())), passing.total()
+    if not has_labels:
+        found |= _repeated(plain, suspects)
+    groups = []
+    for key, alike in found.items():
+        if len(alike) * passed > passing[key] * suspects or not passed:
+            items = tuple(one.result for one in alike)
+            groups.append(Group(key, items, suspects, _failing_by(failures, items), alike[0].labels.output))
+    return groups
 
 
-def _repeated(items: Sequence[ItemResult], suspects: int) -> dict[str, list[ItemResult]]:
+def _repeated(outputs: Iterable[_Output], suspects: int) -> dict[str, list[_Output]]:
     """Group results with the same output for different inputs."""
-    alike: dict[str, list[ItemResult]] = {}
-    for item in items:
-        alike.setdefault(_repetition(item), []).append(item)
+    alike: dict[str, list[_Output]] = {}
+    for one in outputs:
+        alike.setdefault(one.repetition, []).append(one)
     return {
         key: group
         for key, group in alike.items()
-        if len({label_of(item.input) for item in group}) > 1
-        and (len(label_of(group[0].output)) >= MIN_REPEATED_CHARS or len(group) >= MIN_REPEATED_SHARE * suspects + 1)
+        if (len(group[0].labels.output) >= MIN_REPEATED_CHARS or len(group) >= MIN_REPEATED_SHARE * suspects + 1)
+        and len(group) > 1
+        and len({label_of(one.result.input) for one in group}) > 1
     }

@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -39,17 +40,31 @@ _FENCE = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
 _TYPE_NAMES = {dict: "object", list: "list", bool: "boolean", int: "number", float: "number", str: "text"}
 
 
-def output_shapes(items: Sequence[ItemResult]) -> list[str | None]:
-    """Return what looks wrong in the output of each of a run's succeeded results; None for nothing."""
-    shapes = [output_shape(item.output, item.expected_output) for item in items]
-    texts = [item.output if isinstance(item.output, str) else "" for item in items]
-    long = [len(text) >= MIN_LONG_CHARS for text in texts]
-    proper = [_ends_properly(text) for text in texts]
-    if sum(is_long and ends for is_long, ends in zip(long, proper, strict=True)) < MIN_PROPER_SHARE * sum(long):
-        return shapes
+@dataclass(frozen=True, slots=True)
+class OutputLook:
+    """How one output looks, without the output itself."""
+
+    shape: str | None
+    """What looks wrong by itself; see `output_shape`."""
+    is_long: bool
+    """Whether it is a text of which it can be told whether it is cut off."""
+    ends_properly: bool
+
+    @classmethod
+    def of(cls, result: ItemResult) -> "OutputLook":
+        """Look at the output of a result."""
+        output = result.output
+        text = output if isinstance(output, str) else ""
+        shape = output_shape(output, result.expected_output)
+        return cls(shape, len(text) >= MIN_LONG_CHARS, _ends_properly(text))
+
+
+def output_shapes(looks: Sequence[OutputLook]) -> list[str | None]:
+    """Return what looks wrong in each of the outputs of a run's succeeded results; None for nothing."""
+    long = [look.ends_properly for look in looks if look.is_long]
+    are_proper = sum(long) >= MIN_PROPER_SHARE * len(long)
     return [
-        shape or ("cut off" if is_long and not ends else None)
-        for shape, is_long, ends in zip(shapes, long, proper, strict=True)
+        look.shape or ("cut off" if are_proper and look.is_long and not look.ends_properly else None) for look in looks
     ]
 
 

@@ -111,8 +111,10 @@ def _with_scores(result: ItemResult, scores: tuple[Score, ...]) -> ItemResult:
     return result if scores == result.scores else replace(result, scores=scores)
 
 
-def newest_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
+def newest_scores(scores: Sequence[Score]) -> tuple[Score, ...]:
     """Keep the newest score per name and maker (all functions of a script are one maker), and all of humans."""
+    if len(scores) < 2:
+        return tuple(scores)
     kept: dict[tuple[str, object], Score] = {}
     for score in sorted(
         scores, key=lambda score: score.timestamp.timestamp() if score.timestamp else 0.0, reverse=True

@@ -94,6 +94,11 @@ def first_results(record: RunRecord) -> dict[str, ItemResult]:
 
 def same_content(first: ItemResult | DatasetItem, second: ItemResult | DatasetItem) -> bool:
     """Whether input and expected output are the same."""
+    if isinstance(first, ItemResult) and isinstance(second, ItemResult):
+        # Of two large runs, the items are on disk twice.
+        digest = first.content.item_digest
+        if digest is not None and digest == second.content.item_digest:
+            return True
     return _equal(first.input, second.input) and _equal(first.expected_output, second.expected_output)
 
 

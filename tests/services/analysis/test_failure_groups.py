@@ -11,10 +11,10 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import FailureGroup
 from lfexp_mcp.model import EvaluatorFailure, ItemResult, RunRecord, Score
-from lfexp_mcp.services.analysis.expected_actual import group_by_expected
+from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected
 from lfexp_mcp.services.analysis.failure_groups import find_groups, show_groups
 from lfexp_mcp.services.analysis.failures import find_failures
-from lfexp_mcp.services.analysis.output_shapes import output_shape, output_shapes
+from lfexp_mcp.services.analysis.output_shapes import OutputLook, output_shape, output_shapes
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.scored_run import interpret_run
 from lfexp_mcp.themes.templates import group_texts
@@ -107,7 +107,8 @@ def test_values_that_repeat_are_labels_and_many_numbers_are_quantities(
         ItemResult(f"i{n}", "succeeded", output={} if isinstance(value, dict) else "wrong", expected_output=value)
         for n, value in enumerate(expected)
     ]
-    assert [one.labels for one in group_by_expected(results, results)] == ([] if labels is None else [labels])
+    labelled = [LabelledResult.of(result, expected_fields(results)) for result in results]
+    assert [one.labels for one in group_by_expected(labelled, labelled)] == ([] if labels is None else [labels])
 
 
 def test_labels_are_told_by_the_whole_run_and_not_by_what_fails() -> None:
@@ -192,9 +193,9 @@ def test_the_same_output_for_different_inputs_is_a_group_unless_it_is_a_label() 
 def test_long_texts_without_an_end_are_cut_off_where_most_have_one() -> None:
     whole = " ".join(f"Sentence {n} is whole." for n in range(12))
     texts = [*[whole] * 4, f"{whole} And th"]
-    items = [ItemResult(f"i{n}", "succeeded", output=text) for n, text in enumerate(texts)]
-    assert output_shapes(items) == [None, None, None, None, "cut off"]
-    assert output_shapes(items[3:]) == [None, None]
+    looks = [OutputLook.of(ItemResult(f"i{n}", "succeeded", output=text)) for n, text in enumerate(texts)]
+    assert output_shapes(looks) == [None, None, None, None, "cut off"]
+    assert output_shapes(looks[3:]) == [None, None]
 
 
 def test_comments_that_were_not_read_are_not_counted_as_others() -> None:
