@@ -32,7 +32,7 @@ from lfexp_mcp.runs.events import (
     WorkerAccepted,
     WorkerLoading,
 )
-from lfexp_mcp.runs.framing import AppendedFile, frame, read_frames, unframe
+from lfexp_mcp.runs.framing import AppendedFile, Block, frame, read_frames, unframe
 
 FORMAT = 2
 """Format 1 had no checksums."""
@@ -140,6 +140,8 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._line = 0
+        self._block = Block()
+        """The last one that was read again."""
         self._head = b""
         """How the journal begins, by which one that replaced it under the same name is told apart."""
         self.offset = 0
@@ -193,19 +195,24 @@ class JournalReader:
             offsets: Where the lines begin, as `offset` said while `read` yielded their events; ascending is fastest.
 
         Raises:
-            StateError: The file cannot be read, or it was replaced since.
+            StateError: The file cannot be read, or it was replaced since; lines near the last one may be in memory.
         """
+        for offset in offsets:
+            line = self._block.line(offset)
+            if line is None:
+                line = self._read_block(offset).line(offset) or b""
+            content = unframe(line)
+            event = self._parse(content) if content is not None else None
+            yield [event] if event is not None else _unframed(line) or _salvage(line)
+
+    def _read_block(self, offset: int) -> Block:
         with _reading(self.path) as file:
             if file.read(len(self._head)) != self._head:
                 raise StateError(
                     f"The journal {self.path} was replaced while it was read. Call again to read the new one."
                 )
-            for offset in offsets:
-                file.seek(offset)
-                line = file.readline()[:-1]
-                content = unframe(line)
-                event = self._parse(content) if content is not None else None
-                yield [event] if event is not None else _unframed(line) or _salvage(line)
+            self._block = block = Block.read(file, offset)
+        return block
 
     def _parse(self, content: bytes) -> Event | None:
         """Parse a record whose checksum holds; None for a writer's first line."""

@@ -15,7 +15,7 @@ E = TypeVar("E", ItemEnded, ItemScored)
 class NewestEvents(Mapping[ItemKey, E], Generic[E]):
     """The newest event of a kind of each item. In memory is only where it lies in the journal.
 
-    Reading one raises a StateError if the journal cannot be read, or was replaced.
+    Reading one raises a StateError if the journal cannot be read, or was replaced and its lines were not read before.
     """
 
     def __init__(self, kind: type[E], journal: JournalReader) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lfexp_mcp import __version__
 from lfexp_mcp.model import RUN_SPEC_FORMAT, DatasetItem, RunSpec
-from lfexp_mcp.runs.framing import frame, unframe
+from lfexp_mcp.runs.framing import Block, frame, unframe
 
 _ITEM: TypeAdapter[DatasetItem] = TypeAdapter(DatasetItem)
 _ITEM_KEYS = {"id", "input", "expected_output", "metadata"}
@@ -93,6 +93,7 @@ class StoredItems:
         self._count = count
         self._offsets: dict[str, int] = {}
         self._digests: dict[str, bytes] | None = None
+        self._block = Block()
         self._version = (0, 0, 0)
         self._look_up()
 
@@ -111,13 +112,17 @@ class StoredItems:
             OSError: The file cannot be read.
             ValueError: The item is damaged.
         """
-        with self._path.open("rb") as file:
-            if _version_of(file) != self._version:
-                # A resume or a scoring has written the file anew, with these items first.
-                self._look_up()
-                return self[item_id]
-            file.seek(self._offsets[item_id])
-            return _decode_item(file.readline(), item_id)
+        offset = self._offsets[item_id]
+        line = self._block.line(offset)
+        if line is None:
+            with self._path.open("rb") as file:
+                if _version_of(file) != self._version:
+                    # A resume or a scoring has written the file anew, with these items first.
+                    self._look_up()
+                    return self[item_id]
+                self._block = block = Block.read(file, offset)
+            line = block.line(offset)
+        return _decode_item(line or b"", item_id)
 
     def digest(self, item_id: str) -> bytes | None:
         """Return a digest of all that is stored of an item, without reading it; None for one that was added since.
@@ -129,9 +134,12 @@ class StoredItems:
             ValueError: An item is damaged.
         """
         if self._digests is None:
+            found = {}
             with self._path.open("rb") as file:
-                lines = zip(self._offsets, file, strict=False)
-                self._digests = {each: blake2b(line, digest_size=DIGEST_BYTES).digest() for each, line in lines}
+                for each, offset in self._offsets.items():
+                    file.seek(offset)
+                    found[each] = blake2b(file.readline(), digest_size=DIGEST_BYTES).digest()
+            self._digests = found
         return self._digests.get(item_id)
 
     def _look_up(self) -> None:
@@ -141,7 +149,7 @@ class StoredItems:
             for number, line in enumerate(islice(file, self._count), 1):
                 offsets[_decode_item(line, number).id] = offset
                 offset += len(line)
-        self._offsets = offsets
+        self._offsets, self._block = offsets, Block()
 
 
 def _version_of(file: IO[bytes]) -> tuple[int, int, int]:

@@ -110,12 +110,14 @@ def test_a_run_that_was_deleted_and_begun_anew_is_never_taken_for_the_one_before
     replay.refresh()
     [old, _] = replay.record().items
     assert old.output == "old"
+    unread = RunState.of(path / "journal.jsonl")
     shutil.rmtree(path)
     make_folder(path, WorkerAccepted(pid=1), replace(ended("a"), output="new"), *map(ended, further))
     replay.folder.journal_path.touch()
     other = RunState.of(path / "journal.jsonl")
+    assert replay.state.ended[0, "a"].output == "old"
     with pytest.raises(StateError):
-        _ = replay.state.ended[0, "a"]
+        _ = unread.ended[0, "a"]
     replay.refresh()
     assert [item.output for item in replay.record().items][:1] == ["new"]
     assert len(replay.state.ended) == len(other.ended) == 1 + len(further)
