@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import stop_store
+from tests.benchmarks.creating import write_items
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.scripts import CHECK, COUNTING_TASK
 from tests.benchmarks.table import Row
@@ -113,11 +114,7 @@ async def analyses(home: Path, runs: Sequence[str]) -> AsyncIterator[Row]:
 async def large(bench: Bench) -> AsyncIterator[Row]:
     """Create a dataset, run it twice, and look at the runs while they run and after."""
     home, items = bench.folder / "large", bench.folder / "large.jsonl"
-    with items.open("w", encoding="utf-8") as file:
-        for number in range(ITEMS):
-            question = {"question": f"How many apples are left in basket {number}?"}
-            item = {"id": f"item-{number:06}", "input": question, "expected_output": str(number)}
-            file.write(json.dumps(item | {"metadata": {"topic": f"topic {number % 7}"}}) + "\n")
+    write_items(items, ITEMS)
     scripts: dict[str, JsonValue] = {
         "dataset": DATASET,
         "task_script": str(bench.script("counting", COUNTING_TASK)),

@@ -14,12 +14,11 @@ from typing import Any
 import anyio
 from pydantic import SecretStr
 
-from lfexp_mcp.gateway import Gateway
+from lfexp_mcp.gateway import Gateway, ItemFields
+from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
-
-CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,12 @@ class Bench:
         if name in known:
             return name
         await self.gateway.datasets.upsert(name)
-        numbers = iter(range(count))
 
-        async def add() -> None:
-            for number in numbers:
-                await self.gateway.dataset_items.upsert(name, id=f"{name}-{number}", input=f"input {number}")
+        async def stored(_item: ItemFields, _found: DatasetItem) -> None:
+            """Nobody is told."""
 
-        async with anyio.create_task_group() as group:
-            for _ in range(CONNECTIONS):
-                group.start_soon(add)
+        items = (ItemFields(id=f"{name}-{number}", input=f"input {number}") for number in range(count))
+        await self.gateway.dataset_items.upsert_all(name, items, stored)
         return name
 
     async def run(

@@ -1,8 +1,10 @@
 import base64
+import gc
 import re
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import JsonValue, SecretStr
 
@@ -171,3 +173,19 @@ async def test_an_error_whose_details_have_another_form_is_quoted_by_its_message
     server.replies = [Reply(400, {"message": "bad", "error": [{"path": None, "message": "wrong"}, 3]})]
     with pytest.raises(RejectedError, match=r"\(400\): bad$"):
         await gateway.health()
+
+
+async def test_an_answer_is_freed_when_it_has_been_read(gateway: Gateway, server: ScriptedServer) -> None:
+    def responses() -> int:
+        return sum(isinstance(each, httpx.Response) for each in gc.get_objects())
+
+    server.replies = [HEALTHY]
+    gc.collect()
+    before = responses()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await gateway.health()
+        assert responses() == before
+    finally:
+        gc.enable()
