@@ -21,9 +21,9 @@ _OURS = {
 class EngineOptions(BaseModel):
     """Where Ray is, and what of it each item takes.
 
-    An item that asks for no resources shares one process per node with others, as items of a local run do. One that
-    asks for any has a process of its own with these resources; see
-    https://docs.ray.io/en/latest/ray-core/scheduling/resources.html.
+    An item that asks for no resources shares one process per node with others, as items of a local run do. So do those
+    of an async task that ask for CPUs alone; their process has the CPUs of all of them. Any other has a process of its
+    own with these resources; see https://docs.ray.io/en/latest/ray-core/scheduling/resources.html.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -75,6 +75,7 @@ def assemble(
             warn=warn,
             take_spans=run.outbox.append,
             evaluates=any(each.built_in is None for each, _ in run.evaluators),
+            is_async=task.is_async if task else all(each.is_async for each, _ in run.evaluators),
             keeps_spans=tracer.keeps_spans,
         )
     if task is not None:

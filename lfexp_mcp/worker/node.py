@@ -202,9 +202,8 @@ class NodeWorker:
         if abs(CLOCK.time_ns() - time_ns) > MAX_SKEW_NS:
             CLOCK.set(time_ns)
 
-    async def run_task(self, place: Place, item: DatasetItem, forget: Iterable[int]) -> NodeResult[TaskOutput]:
+    async def run_task(self, place: Place, item: DatasetItem) -> NodeResult[TaskOutput]:
         """Call the task; its output stays here until the number `output_id` of the result is to be forgotten."""
-        self._forget(forget)
         with self._within(place) as within:
             outcome = await self._engine.run_task(item)
         if not isinstance(outcome, Returned):
@@ -216,16 +215,20 @@ class NodeWorker:
         return replace(self._result(travelling, within), output_id=output_id)
 
     async def evaluate(
-        self, place: Place, evaluator: str, result: ToEvaluate, output_id: int | None, forget: Iterable[int]
+        self, place: Place, evaluator: str, result: ToEvaluate, output_id: int | None
     ) -> NodeResult[list[Evaluation]]:
         """Call an evaluator on the output with this number, or on the one that comes with `result`."""
-        self._forget(forget)
         kept = self._outputs.get(output_id) if output_id is not None else None
         if kept is not None:
             result = replace(result, output=kept.value, stored=kept.stored)
         with self._within(place) as within:
             outcome = await self._engine.evaluate(self._evaluators[evaluator], result)
         return self._result(outcome, within)
+
+    def forget(self, output_ids: Iterable[int]) -> None:
+        """Keep outputs no longer."""
+        for output_id in output_ids:
+            self._outputs.pop(output_id, None)
 
     async def rest(self) -> NodeResult[None]:
         """Return what no call has returned: spans that ended late, and prints."""
@@ -267,10 +270,6 @@ class NodeWorker:
             path = kept[script.locate()] = self._folder / f"{number}.py"
             path.write_bytes(source)
         return kept
-
-    def _forget(self, output_ids: Iterable[int]) -> None:
-        for output_id in output_ids:
-            self._outputs.pop(output_id, None)
 
     def _result(self, outcome: CallResult[T], within: "_Within | None" = None) -> NodeResult[T]:
         if within is None or within.batch.is_used:

@@ -42,7 +42,7 @@ async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str,
         evaluator_script=Path(order["evaluators"]) if order["evaluators"] else None,
         max_concurrency=order["max_concurrency"],
         engine="ray" if order["ray"] else None,
-        engine_options=EngineOptions(address=order["ray"]) if order["ray"] else None,
+        engine_options=EngineOptions(**order["ray"]) if order["ray"] else None,
         variants=[Variant(name=str(number), params={"k": number}) for number in range(order["variants"])] or None,
     )
     begun = time.perf_counter()

@@ -85,7 +85,7 @@ class Bench:
         calls: int = 1,
         variants: int = 0,
         url: str | None = None,
-        ray: str | None = None,
+        ray: dict[str, Any] | None = None,
     ) -> Figures:
         """Run a dataset.
 
@@ -99,7 +99,7 @@ class Bench:
             calls: Of so many in a row, the last one of ours is measured.
             variants: How many variants ours has side by side; 0 for a single run.
             url: Where the run finds the store, unless directly.
-            ray: Address of the Ray cluster that ours runs on; None for this machine.
+            ray: Engine options of ours on a Ray cluster; None for this machine.
         """
         order: dict[str, Any] = {
             "dataset": dataset,

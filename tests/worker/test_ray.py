@@ -12,7 +12,7 @@ from lfexp_mcp.model import EngineUse
 from tests.waiting import until
 from tests.worker.scene import Scene
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'lfexp-mcp[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'lfexp-mcp[ray]'")
 
 pytestmark = [
     pytest.mark.anyio,
@@ -182,11 +182,13 @@ async def test_items_have_the_resources_that_they_take_and_a_cancelled_run_ends_
     await scene.fill(4)
     started = scene.folder / "started"
     task = scene.script(f"""
-        import pathlib, time
+        import itertools, pathlib, time
+
+        earlier = itertools.count()
 
         def task(*, item, **kwargs):
             print("here")
-            if item.metadata["number"] > 0:
+            if next(earlier):
                 pathlib.Path({str(started)!r}).touch()
                 time.sleep(1000)
             return 1
@@ -203,3 +205,39 @@ async def test_items_have_the_resources_that_they_take_and_a_cancelled_run_ends_
     assert len(state.ended) == 1
     assert any("places for 1 items" in warning for warning in state.warnings)
     assert folder.log_path.read_text().rstrip().endswith("here")
+
+
+async def test_items_of_an_async_task_share_a_process_that_has_the_cpus_of_all_and_takes_what_a_node_has_left(
+    scene: Scene, address: str
+) -> None:
+    await scene.fill(30)
+    task = scene.script("""
+        import asyncio, os
+
+        now = most = 0
+
+        async def task(*, item, **kwargs):
+            global now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.5)
+            now -= 1
+            return {"process": os.getpid(), "at_once": most}
+    """)
+    ray.init(address=address, log_to_driver=False)
+    try:
+        from ray.util import placement_group
+
+        taken = [placement_group([{"CPU": 6}]), placement_group([{"CPU": 6}])]
+        ray.get([each.ready() for each in taken])
+        options = {"address": address, "num_cpus": 1}
+        answer = await scene.run(task, engine="ray", engine_options=options, max_concurrency=24)
+    finally:
+        ray.shutdown()
+    assert (answer.status, answer.succeeded) == ("completed", 30)
+    at_once: Counter[int] = Counter()
+    for item in (await scene.record()).items:
+        match item.output:
+            case {"process": int(process), "at_once": int(most)}:
+                at_once[process] = max(at_once[process], most)
+    assert sorted(at_once.values()) == [2, 2, 8]

@@ -12,7 +12,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lfexp_mcp import __version__
-from lfexp_mcp.worker.on_ray.cluster import cause_of, nodes
+from lfexp_mcp.worker.on_ray.actor import cause_of
+from lfexp_mcp.worker.on_ray.cluster import nodes
 
 TIMEOUT_S = 30.0
 MAX_SKEW_S = 5.0

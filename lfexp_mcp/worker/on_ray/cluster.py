@@ -1,29 +1,18 @@
 """The Ray cluster that a run is connected to."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lfexp_mcp.environment import process_environment, set_variables
 from lfexp_mcp.errors import UsageError, WorkerError
 from lfexp_mcp.model import RunSpec
-from lfexp_mcp.worker.node import Hello, NodeWorker
+from lfexp_mcp.worker.on_ray.actor import NodeActor, cause_of
 from lfexp_mcp.worker.on_ray.package import Package
-
-MAX_CAUSE_CHARS = 400
-
-
-class NodeActor(NodeWorker):
-    """Knows its node."""
-
-    async def hello(self) -> Hello:
-        """See `NodeWorker.hello`."""
-        return replace(await super().hello(), node_id=ray.get_runtime_context().get_node_id())
 
 
 class RayCluster:
@@ -89,29 +78,33 @@ class RayCluster:
         )
 
     def places(self) -> dict[str, int]:
-        """Return how many items the resources of each node allow at once, without those that allow none."""
-        asked = {name: amount for name, amount in (self.asked or {"CPU": 1}).items() if amount}
-        found: dict[str, int] = {}
-        for node in nodes():
-            has = node["Resources"]
-            counts = [int(has.get(name, 0) / amount + 1e-9) for name, amount in asked.items()]
-            if node["Alive"] and min(counts, default=1):
-                found[node["NodeID"]] = min(counts, default=self.run_spec.limits.max_concurrency)
-        return found
+        """Return how many items each node has resources for, without nodes that have them for none."""
+        found = {node["NodeID"]: self._count(node["Resources"]) for node in nodes() if node["Alive"]}
+        return {node: count for node, count in found.items() if count}
 
-    def start(self, job: object, node_id: str | None) -> Any:  # noqa: ANN401 - Ray's handles are untyped
-        """Start a process with the resources of one item, on this node or, for None, where Ray finds them free.
+    def free_places(self) -> dict[str, int]:
+        """Return for how many items each node has resources that nobody has taken, as of a moment ago."""
+        return {node: self._count(free) for node, free in available_resources_per_node().items()}
+
+    def _count(self, has: dict[str, float]) -> int:
+        asked = {name: amount for name, amount in (self.asked or {"CPU": 1}).items() if amount}
+        counts = (int(has.get(name, 0) / amount + 1e-9) for name, amount in asked.items())
+        return min(counts, default=self.run_spec.limits.max_concurrency)
+
+    def start(self, job: object, node_id: str | None, booked: int) -> Any:  # noqa: ANN401 - Ray's handles are untyped
+        """Start a process on this node or, for None, where Ray finds its resources free.
 
         Args:
             job: Reference to the `NodeJob`.
             node_id: The node.
+            booked: For how many items it gets resources.
         """
         actor_class: Any = ray.remote(NodeActor)
-        resources = {name: amount for name, amount in self.asked.items() if name not in ("CPU", "GPU")}
+        resources = {name: amount * booked for name, amount in self.asked.items()}
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=False) if node_id is not None else "SPREAD"
         return actor_class.options(
-            num_cpus=self.asked.get("CPU", 0),
-            num_gpus=self.asked.get("GPU", 0),
+            num_cpus=resources.pop("CPU", 0),
+            num_gpus=resources.pop("GPU", 0),
             resources=resources,
             scheduling_strategy=strategy,
             max_concurrency=10_000,
@@ -126,12 +119,3 @@ def nodes() -> list[dict[str, Any]]:
     """Return the nodes of the cluster, as Ray describes them."""
     found: list[dict[str, Any]] = ray.nodes()
     return found
-
-
-def cause_of(error: BaseException) -> str:
-    """Return what Ray says of an error, without its frames."""
-    lines: Sequence[str] = [line.strip() for line in str(error).splitlines()]
-    told = next((line for line in lines if "because" in line), next(filter(None, lines), ""))
-    # Where it quotes another exception, that comes last.
-    last = next((line for line in reversed(lines) if "Error" in line), "")
-    return " ".join(dict.fromkeys([f"{type(error).__name__}: {told}", last]))[:MAX_CAUSE_CHARS].strip()

@@ -4,24 +4,23 @@ Items run in actors, which load the user's scripts from Ray's working folder. Th
 sends an item only when there is a place for it, and records what comes back as that of a local run.
 """
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import anyio
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from lfexp_mcp.environment import process_environment
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
 from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
 from lfexp_mcp.worker.node import NodeJob, NodeResult, Place
-from lfexp_mcp.worker.on_ray.cluster import RayCluster, cause_of
-from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Actor, Placed, Pool
+from lfexp_mcp.worker.on_ray.actor import Actor, LostError
+from lfexp_mcp.worker.on_ray.cluster import RayCluster
+from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Placed, Pool
 from lfexp_mcp.worker.pending import OutputElsewhere
 from lfexp_mcp.worker.sdk import BATCH
 from lfexp_mcp.worker.task_runner import TaskOutput
@@ -33,10 +32,6 @@ NO_ANSWER_S = 15.0
 """How long after an item's time-out its process may take to say so."""
 SENT_VARIABLES = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "OTEL_BSP_")
 """Beginnings of the names of variables that each node gets as an actor's argument, where Ray shows them to nobody."""
-
-
-class LostError(Exception):
-    """A process died with what it was doing; the text says how."""
 
 
 class _Kept(OutputElsewhere):
@@ -58,6 +53,7 @@ def open_engine(
     warn: Callable[[str], None],
     take_spans: Callable[[bytes], None],
     evaluates: bool,
+    is_async: bool,
     keeps_spans: bool,
 ) -> "RayEngine":
     """Return the engine that calls the user's code on the nodes.
@@ -69,6 +65,7 @@ def open_engine(
         warn: Called with a warning.
         take_spans: Called with encoded spans that belong to no result.
         evaluates: Whether the evaluator script has evaluators of items.
+        is_async: Whether the task is, or what is called in its place.
         keeps_spans: Whether evaluators look at spans.
     """
     run_spec, package, named = cluster.run_spec, cluster.package, cluster.run_spec.engine_options.env_vars
@@ -87,8 +84,11 @@ def open_engine(
         keeps_spans=keeps_spans,
         threads=run_spec.limits.max_concurrency,
     )
-
-    return RayEngine(cluster, ray.put(job), local, warn, take_spans)
+    # Resources of other kinds than CPUs may be given to a process by name, as GPUs are.
+    is_shared = not cluster.asked or (
+        is_async and {name for name, amount in cluster.asked.items() if amount} <= {"CPU"}
+    )
+    return RayEngine(cluster, ray.put(job), local, warn, take_spans, is_shared=is_shared)
 
 
 class RayEngine:
@@ -100,6 +100,7 @@ class RayEngine:
         local: Calls built-in evaluators, which need no node.
         warn: Called with a warning.
         take_spans: Called with encoded spans that belong to no result.
+        is_shared: Whether several items may be in one process.
     """
 
     def __init__(
@@ -109,12 +110,13 @@ class RayEngine:
         local: LocalEngine,
         warn: Callable[[str], None],
         take_spans: Callable[[bytes], None],
+        *,
+        is_shared: bool,
     ) -> None:
-        limits = cluster.run_spec.limits
         self._local = local
         self._take_spans = take_spans
-        self._timeout = limits.item_timeout
-        self._pool = Pool(cluster, job, limits.max_concurrency, warn)
+        self._timeout = cluster.run_spec.limits.item_timeout
+        self._pool = Pool(cluster, job, warn, is_shared=is_shared)
 
     async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
         """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and is no failed attempt."""
@@ -161,22 +163,11 @@ class RayEngine:
             LostError: The process died.
         """
         limit = None if self._timeout is None else self._timeout + NO_ANSWER_S
-        reference = actor.call(method, *arguments)
-        try:
-            with anyio.move_on_after(limit):
-                found: NodeResult[Any] = await asyncio.wrap_future(reference.future())
-                self._record(actor, found)
-                return found
-        except (RayActorError, ActorUnavailableError) as error:
-            self._pool.lose(actor)
-            raise LostError(f"Node {actor.node}: {cause_of(error)}") from None
-        except RayError as error:
-            return NodeResult(Raised(error_text(f"Node {actor.node} cannot return the result: {cause_of(error)}")))
-        except BaseException:
-            with suppress(RayError):
-                ray.cancel(reference)
-            raise
-        self._pool.lose(actor)
+        with anyio.move_on_after(limit):
+            found = await actor.call(method, *arguments)
+            self._record(actor, found)
+            return found
+        actor.lose("it does not answer")
         late = f"TimeoutError: no result within {self._timeout:g} s, and node {actor.node} does not answer"
         return NodeResult(Raised(late))
 

@@ -2,72 +2,51 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import ray
 from ray.exceptions import RayError
 
 from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import ScriptError, WorkerError
-from lfexp_mcp.worker.node import Hello, NodeResult
-from lfexp_mcp.worker.on_ray.cluster import RayCluster, cause_of
+from lfexp_mcp.worker.node import NodeResult
+from lfexp_mcp.worker.on_ray.actor import Actor, LostError, cause_of
+from lfexp_mcp.worker.on_ray.cluster import RayCluster
 
 MAX_LOSSES = 3
 """Processes that may die while an item is in them, before it is taken for the cause."""
 MAX_ALONE = 4
 NODES_INTERVAL_S = 2.0
-
-
-class Actor:
-    """One process on a node."""
-
-    def __init__(self, handle: Any, slots: int, node_id: str | None = None) -> None:  # noqa: ANN401 - Ray's are untyped
-        self.handle = handle
-        self.slots = slots
-        self.node_id = node_id
-        """None where Ray chooses it, until it has started."""
-        self.node = (node_id or "")[:8] or "?"
-        self.is_ready = False
-        self.is_dead = False
-        self.running = 0
-        self.forgotten: list[int] = []
-        """Numbers of outputs that nobody needs any more."""
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it can take one more item."""
-        return self.is_ready and not self.is_dead and self.running < self.slots
-
-    def call(self, method: str, *arguments: object) -> "ray.ObjectRef[Any]":
-        """Call a method that takes, after its arguments, the numbers of outputs to forget."""
-        forgotten, self.forgotten = self.forgotten, []
-        reference: ray.ObjectRef[Any] = getattr(self.handle, method).remote(*arguments, forgotten)
-        return reference
+PLACEMENT_S = 10.0
+"""After it a process that has not started may wait for what others have taken, so that further ones are started."""
 
 
 class Pool:
     """The processes that a run has on the nodes, which are started as they are needed.
 
+    Where items share processes, a node gets one process, for as many items as there are resources free on it. Others
+    are started for one item each.
+
     Args:
         cluster: Starts them.
         job: Reference to what they are given.
-        max_concurrency: Items at once.
+        is_shared: Whether several items may be in one process.
         warn: Called with a warning.
     """
 
-    def __init__(self, cluster: RayCluster, job: object, max_concurrency: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, cluster: RayCluster, job: object, warn: Callable[[str], None], *, is_shared: bool) -> None:
         self._cluster = cluster
         self._job = job
-        self._max_concurrency = max_concurrency
+        self._max_concurrency = min(cluster.run_spec.limits.max_concurrency, cluster.run_spec.total_items)
         self._warn = warn
-        self._is_shared = not cluster.asked
+        self._is_shared = is_shared
         self._places = cluster.places()
-        self._looked_at = 0.0
+        self._free = cluster.free_places()
+        self._looked_at = CLOCK.monotonic()
         self._actors: list[Actor] = []
         self._alone: list[Actor] = []
         self._waiting: list[tuple[bool, asyncio.Future[None]]] = []
@@ -77,11 +56,9 @@ class Pool:
         self._unusable: set[str] = set()
         self._failed_starts = 0
         """Since a process has started."""
-        places = sum(self._places.values())
-        if not self._is_shared and places < max_concurrency:
-            warn(
-                f"The Ray cluster has places for {places} items at once, fewer than max_concurrency={max_concurrency}."
-            )
+        places, asked = sum(self._places.values()), self._max_concurrency
+        if cluster.asked and places < asked:
+            warn(f"The Ray cluster has places for {places} items at once, fewer than max_concurrency={asked}.")
 
     async def acquire(self, *, alone: bool) -> Actor:
         """Wait for a place.
@@ -97,6 +74,7 @@ class Pool:
                 actor = min(free, key=lambda each: each.running)
                 actor.running += 1
                 return actor
+            self._update()
             self._grow(alone=alone)
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((alone, woken))
@@ -106,24 +84,11 @@ class Pool:
             finally:
                 with suppress(ValueError):
                     self._waiting.remove((alone, woken))
-            self._update()
 
     def release(self, actor: Actor) -> None:
         """Give a place back."""
         actor.running -= 1
         self._wake(1, alone=actor in self._alone)
-
-    def lose(self, actor: Actor) -> None:
-        """Use a process no more, and end it where it still lives, so that nothing runs twice at once."""
-        if not actor.is_dead:
-            actor.is_dead = True
-            with suppress(RayError):
-                ray.kill(actor.handle)
-            for actors in (self._actors, self._alone):
-                if actor in actors:
-                    actors.remove(actor)
-            self._wake(actor.slots, alone=False)
-            self._wake(actor.slots, alone=True)
 
     async def finish(self, record: Callable[[Actor, NodeResult[Any]], None]) -> None:
         """Take what is left on the nodes."""
@@ -131,18 +96,17 @@ class Pool:
             task.cancel()
         for actor in (*self._actors, *self._alone):
             if actor.is_ready:
-                with suppress(RayError), anyio.move_on_after(NODES_INTERVAL_S):
-                    record(actor, await asyncio.wrap_future(actor.handle.rest.remote().future()))
+                with suppress(LostError), anyio.move_on_after(NODES_INTERVAL_S):
+                    record(actor, await actor.call("rest"))
 
     def _update(self) -> None:
-        """Look for nodes that have come or gone."""
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._looked_at > NODES_INTERVAL_S:
-            self._looked_at = loop.time()
-            self._places = self._cluster.places()
+        """Look for nodes that have come or gone, and for what is free on them."""
+        if CLOCK.monotonic() - self._looked_at > NODES_INTERVAL_S:
+            self._looked_at = CLOCK.monotonic()
+            self._places, self._free = self._cluster.places(), self._cluster.free_places()
 
     def _grow(self, *, alone: bool) -> None:
-        """Start processes for those who wait.
+        """Start a process if too few are starting for those who wait.
 
         Raises:
             ScriptError: The scripts cannot be loaded on any node.
@@ -153,36 +117,53 @@ class Pool:
             if self._failures:
                 raise ScriptError("\n".join(f"Node {node}: {why}" for node, why in self._failures.items()))
             raise WorkerError("No node of the Ray cluster is left. Resume the run when it is back.")
-        starting = sum(not actor.is_ready for actor in (self._alone if alone else self._actors))
-        waiting = 1 + sum(is_alone is alone for is_alone, _ in self._waiting)
-        if alone:
-            if len(self._alone) < MAX_ALONE and starting < waiting:
-                self._start(self._alone, None, 1)
-        elif self._is_shared:
-            share = -(-self._max_concurrency // len(usable))
-            started = {actor.node_id for actor in self._actors}
-            for actor in self._actors:
+        actors = self._alone if alone else self._actors
+        share = -(-self._max_concurrency // len(usable))
+        if actors is self._actors and not self._cluster.asked:
+            for actor in actors:
                 actor.slots = share
-            wanted = -(-waiting // share) - starting
-            for node in [node for node in usable if node not in started][: max(wanted, 0)]:
-                self._start(self._actors, node, share)
-        elif starting < waiting and len(self._actors) < min(self._max_concurrency, sum(usable.values())):
+        since = CLOCK.monotonic() - PLACEMENT_S if self._is_shared else 0.0
+        starting = [actor for actor in actors if not actor.is_ready and actor.begun > since]
+        if sum(actor.slots for actor in starting) > sum(is_alone is alone for is_alone, _ in self._waiting):
+            return
+        used = Counter(actor.node_id for actor in actors)
+        if alone:
+            # Beyond what is booked, since processes of this run may hold all of it.
+            if len(actors) < MAX_ALONE:
+                self._start(actors, min(usable, key=lambda node: used[node]), 1, booked=0)
+        elif self._is_shared:
+            node, slots = self._find_room(usable.keys(), starting, share)
+            if slots:
+                self._start(actors, node, slots, booked=slots)
+        elif len(actors) < min(self._max_concurrency, sum(usable.values())):
             # Ray finds the node with free resources, unless some are not to be used.
-            used = Counter(actor.node_id for actor in self._actors)
-            chosen = min(usable, key=lambda each: used[each] / usable[each]) if self._unusable else None
-            self._start(self._actors, chosen, 1)
+            chosen = min(usable, key=lambda node: used[node] / usable[node]) if self._unusable else None
+            self._start(actors, chosen, 1, booked=1)
 
-    def _start(self, actors: list[Actor], node_id: str | None, slots: int) -> None:
-        actor = Actor(self._cluster.start(self._job, node_id), slots, node_id)
+    def _find_room(self, usable: Collection[str], starting: Iterable[Actor], share: int) -> tuple[str | None, int]:
+        """Return where a further process of several items can be, and of how many; (None, 0) for nowhere now."""
+        if not self._cluster.asked:
+            started = {actor.node_id for actor in self._actors}
+            return next(((node, share) for node in usable if node not in started), (None, 0))
+        # What those that are starting take is free until they have it.
+        started = {actor.node_id for actor in starting}
+        free = {node: self._free.get(node, 0) for node in usable if node not in started}
+        node = max(free, key=lambda each: free[each], default=None)
+        if node is not None and free[node]:
+            return node, min(free[node], share)
+        # Others have taken everything: Ray finds the first place that they give back.
+        return None, int(all(actor.is_ready for actor in self._actors))
+
+    def _start(self, actors: list[Actor], node_id: str | None, slots: int, *, booked: int) -> None:
+        actor = Actor(self._cluster.start(self._job, node_id, booked), slots, node_id, self._remove)
         actors.append(actor)
-        task = asyncio.get_running_loop().create_task(self._await_start(actors, actor))
+        task = asyncio.get_running_loop().create_task(self._await_start(actor))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
 
-    async def _await_start(self, actors: list[Actor], actor: Actor) -> None:
+    async def _await_start(self, actor: Actor) -> None:
         try:
-            hello: Hello = await asyncio.wrap_future(actor.handle.hello.remote().future())
-            await asyncio.wrap_future(actor.handle.set_clock.remote(CLOCK.time_ns()).future())
+            hello = await actor.start()
         except RayError as error:
             self._places = self._cluster.places()
             self._failed_starts += 1
@@ -190,9 +171,8 @@ class Pool:
                 self._set_aside(actor, cause_of(error))
             else:
                 # The node is gone, or it is not known which it was.
-                self.lose(actor)
+                actor.lose(cause_of(error))
             return
-        actor.node_id, actor.node = hello.node_id, f"{hello.host} {hello.node_id[:8]}"
         if hello.failure is not None:
             self._set_aside(actor, hello.failure)
         elif hello.version != __version__:
@@ -200,15 +180,24 @@ class Pool:
         elif not actor.is_dead:
             actor.is_ready = True
             self._failed_starts = 0
-            self._wake(actor.slots, alone=actors is self._alone)
+            self._looked_at = 0.0
+            self._wake(actor.slots, alone=actor in self._alone)
 
     def _set_aside(self, actor: Actor, failure: str) -> None:
         """Use a node no more that cannot load the scripts; none at all if it is not known which."""
-        self.lose(actor)
+        actor.lose(failure)
         self._unusable |= {actor.node_id} if actor.node_id is not None else self._places.keys()
         if actor.node not in self._failures:
             self._failures[actor.node] = failure
             self._warn(f"Node {actor.node} is not used: {failure}")
+
+    def _remove(self, actor: Actor) -> None:
+        """Forget a process that is lost, and let those who wait start another."""
+        for actors in (self._actors, self._alone):
+            if actor in actors:
+                actors.remove(actor)
+        self._wake(actor.slots, alone=False)
+        self._wake(actor.slots, alone=True)
 
     def _wake(self, count: int, *, alone: bool) -> None:
         for is_alone, woken in self._waiting:
