@@ -1,6 +1,7 @@
 """The newest events of items, which stay in the journal until they are asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 from lfexp_mcp.errors import StateError
@@ -10,6 +11,33 @@ from lfexp_mcp.runs.journal import JournalReader
 ItemKey = tuple[int, str]
 """Repetition and item id."""
 E = TypeVar("E", ItemEnded, ItemScored)
+NOWHERE = -1
+
+
+class ItemNumbers:
+    """Numbers the items of a run from 0 on, so that what is known of each takes a place in an array."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, dict[str, int]] = {}
+        """By repetition and item id, which takes less memory than tuples of both."""
+        self._count = 0
+
+    def __iter__(self) -> Iterator[ItemKey]:
+        """Yield the items in the order of their numbers, one repetition after the other."""
+        # Copies, since another thread may read on meanwhile.
+        return ((repeat, item_id) for repeat, of_repeat in [*self._numbers.items()] for item_id in [*of_repeat])
+
+    def find(self, key: ItemKey) -> int | None:
+        """Return the number of an item, None if it has none."""
+        of_repeat = self._numbers.get(key[0])
+        return of_repeat.get(key[1]) if of_repeat is not None else None
+
+    def of(self, key: ItemKey) -> int:
+        """Return the number of an item, which gets one if it has none."""
+        of_repeat = self._numbers.setdefault(key[0], {})
+        number = of_repeat.setdefault(key[1], self._count)
+        self._count += number == self._count
+        return number
 
 
 class NewestEvents(Mapping[ItemKey, E], Generic[E]):
@@ -18,39 +46,58 @@ class NewestEvents(Mapping[ItemKey, E], Generic[E]):
     Reading one raises a StateError if the journal cannot be read, or was replaced and its lines were not read before.
     """
 
-    def __init__(self, kind: type[E], journal: JournalReader) -> None:
+    def __init__(self, kind: type[E], journal: JournalReader, numbers: ItemNumbers) -> None:
         self._kind: type[E] = kind
         self._journal = journal
-        self._offsets: dict[ItemKey, int] = {}
+        self._numbers = numbers
+        self._offsets = array("q")
+        """By the items' numbers."""
+        self._count = 0
 
     def __getitem__(self, key: ItemKey) -> E:
-        return next(self._read([(self._offsets[key], key)]))[1]
+        offset = self.offset(key)
+        if offset == NOWHERE:
+            raise KeyError(key)
+        return dict(self._read([offset]))[key]
 
     def __iter__(self) -> Iterator[ItemKey]:
-        return iter(self._offsets)
+        return (key for key in self._numbers if key in self)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return self._count
 
     def __contains__(self, key: object) -> bool:
-        return key in self._offsets
+        return isinstance(key, tuple) and self.offset(key) != NOWHERE
 
     def in_order(self) -> Iterator[tuple[ItemKey, E]]:
         """Yield all, in the order of the journal, which is much faster than one by one."""
-        return self._read(sorted((offset, key) for key, offset in self._offsets.items()))
+        return self._read(sorted({offset for offset in self._offsets if offset != NOWHERE}))
 
-    def _read(self, places: Sequence[tuple[int, ItemKey]]) -> Iterator[tuple[ItemKey, E]]:
-        lines = self._journal.read_again(offset for offset, _ in places)
-        for (_, key), events in zip(places, lines, strict=True):
-            found = [each for each in events if isinstance(each, self._kind) and (each.repeat, each.item_id) == key]
-            if not found:
+    def offset(self, key: ItemKey) -> int:
+        """Where in the journal the event of an item begins, `NOWHERE` if there is none."""
+        number = self._numbers.find(key)
+        return self._offsets[number] if number is not None and number < len(self._offsets) else NOWHERE
+
+    def _read(self, offsets: list[int]) -> Iterator[tuple[ItemKey, E]]:
+        for offset, events in zip(offsets, self._journal.read_again(offsets), strict=True):
+            # A damaged line may have several.
+            found = {(each.repeat, each.item_id): each for each in events if isinstance(each, self._kind)}
+            newest = [(key, event) for key, event in found.items() if self.offset(key) == offset]
+            if not newest:
                 raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")
-            yield key, found[-1]
+            yield from newest
 
     def note(self, key: ItemKey) -> None:
         """Note that the event that the journal's reader has just yielded is the newest of an item."""
-        self._offsets[key] = self._journal.offset
+        number = self._numbers.of(key)
+        if number >= len(self._offsets):
+            self._offsets.extend([NOWHERE] * (number + 1 - len(self._offsets)))
+        self._count += self._offsets[number] == NOWHERE
+        self._offsets[number] = self._journal.offset
 
     def discard(self, key: ItemKey) -> None:
         """Forget the event of an item, if there is one."""
-        self._offsets.pop(key, None)
+        number = self._numbers.find(key)
+        if number is not None and self.offset(key) != NOWHERE:
+            self._offsets[number] = NOWHERE
+            self._count -= 1

@@ -30,17 +30,19 @@ from lfexp_mcp.runs.events import (
 )
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.newest_events import ItemKey as ItemKey
-from lfexp_mcp.runs.newest_events import NewestEvents
+from lfexp_mcp.runs.newest_events import ItemNumbers, NewestEvents
 
 
 @dataclass(slots=True)
 class RunState:
     """The state of a run by its journal; `read` brings it up to date.
 
-    Of each item, in memory is what counts and where the rest lies: some hundred bytes, whatever the size of its output.
+    Of each item, in memory is what counts and where the rest lies: some 200 bytes, whatever the size of its output.
     """
 
     journal: JournalReader
+    numbers: ItemNumbers = field(default_factory=ItemNumbers)
+    """Of the items that have had results."""
     ended: NewestEvents[ItemEnded] = field(init=False)
     scored: NewestEvents[ItemScored] = field(init=False)
     run_scored: dict[int, RunScored] = field(default_factory=dict)
@@ -101,8 +103,8 @@ class RunState:
     """Evaluations of an item's newest result beyond the first."""
 
     def __post_init__(self) -> None:
-        self.ended = NewestEvents(ItemEnded, self.journal)
-        self.scored = NewestEvents(ItemScored, self.journal)
+        self.ended = NewestEvents(ItemEnded, self.journal, self.numbers)
+        self.scored = NewestEvents(ItemScored, self.journal, self.numbers)
 
     @classmethod
     def of(cls, path: Path) -> "RunState":
