@@ -8,7 +8,7 @@ error result, the shell into lines and an exit code.
     │   ├── ConfirmationError      the user has to agree first, or did not
     │   ├── NotFoundError          no such dataset, run, item or judge
     │   ├── CursorError            a cursor is not one of the list asked for
-    │   ├── RunExistsError         the run name has items already, or is at work
+    │   ├── RunExistsError         the run name has items already, or is running
     │   ├── ScriptError            a task or evaluator script cannot be used
     │   ├── JudgeError             a judge or a prompt as task, or its model, cannot be used
     │   └── DataFileError          a file of dataset items cannot be read
@@ -16,7 +16,7 @@ error result, the shell into lines and an exit code.
     │   ├── UnreachableError       no answer, or none in time
     │   ├── CredentialsError       keys missing, half given or refused
     │   ├── RateLimitError         still too many requests after waiting
-    │   ├── SizeError              a request is too large for the way to the server
+    │   ├── SizeError              a request is too large for the server or a proxy before it
     │   └── RejectedError          the server refused the request as wrong
     ├── ProviderError              a model's provider gave no usable answer
     │   ├── ModelRefusedError      its key, name or account is refused: no further call would be answered
@@ -139,7 +139,7 @@ class CursorError(UsageError):
 
 
 class RunExistsError(UsageError):
-    """The run name already has items in Langfuse, or a process at work on it."""
+    """The run name already has items in Langfuse, or the run is running."""
 
 
 class ScriptError(UsageError):
@@ -179,7 +179,7 @@ class RateLimitError(BackendError):
 
 
 class SizeError(BackendError):
-    """A request is too large for the server, or for a proxy before it, in whose name nobody speaks of its content."""
+    """A request is too large for the server, or for a proxy before it."""
 
 
 class RejectedError(BackendError):

@@ -19,7 +19,7 @@ MAX_PROMPT_BYTES = 1024**2
 MAX_DATA_BYTES = 1024**3
 """Of a file of items. It is read as a stream, but may be a single line."""
 
-# Opening a pipe without a writer would block for ever.
+# Opening a pipe without a writer would block forever.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -118,7 +118,7 @@ def new_file(given: str, what: str, *, overwrite: bool) -> Path:
     folder, name = Path(given).expanduser().parent, Path(given).name
     path = folder.resolve() / name
     if not given.strip() or not name or path.is_dir() or not folder.is_dir() or given != given.strip():
-        raise UsageError(f"{what} {given[:300]!r} is no file in a folder that exists.")
+        raise UsageError(f"{what} {given[:300]!r} is not in an existing folder.")
     if not overwrite and os.path.lexists(path):
         raise UsageError(f"{what}: there is a file {_short(path)} already. Pass --overwrite to replace it.")
     return path

@@ -53,7 +53,7 @@ _Items = Annotated[list[DatasetItemEntry], WithJsonSchema({"type": "array", "ite
 
 
 class DatasetDetail(ToolAnswer):
-    """A dataset with a page of its items; what is not about the page, only with the first one."""
+    """A dataset with a page of its items; only the first page tells more of the dataset than its name."""
 
     paged = frozenset({"items"})
 

@@ -219,7 +219,7 @@ class ItemAnswer(Answer):
 
 
 class RunDetail(RunAnswer):
-    """A run, with a page of its items; what is not about these only with the first page."""
+    """A run, with a page of its items; only the first page tells more of the run than its status."""
 
     paged = frozenset({"items"})
 

@@ -125,7 +125,7 @@ def _parameters(
 
     Raises:
         UsageError: It refers to a variable that is not set, or to what only the client knows.
-        ValidationError: It is no command with arguments and variables.
+        ValidationError: It is not a command with arguments and variables.
     """
     from mcp import StdioServerParameters
 

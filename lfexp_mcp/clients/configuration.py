@@ -54,7 +54,7 @@ def read_file(path: Path) -> FileContent:
     """Read a configuration file that may not exist.
 
     Raises:
-        UsageError: It cannot be read, is no regular file, is too large, or is a link to nothing.
+        UsageError: It cannot be read, is not a regular file, is too large, or is a link to nothing.
     """
     target = locate(path, "configuration file")
     try:

@@ -186,7 +186,7 @@ def updated_entry(client: Client, current: Entry, entry: Entry) -> Entry:
     Args:
         client: Whose entry it is.
         current: The entry as it is, empty if there is none.
-        entry: As it is made anew.
+        entry: The entry as this installation makes it.
     """
     held = _object(current.get("env"))
     kept = {name for name, value in held.items() if client.reference and isinstance(value, str) and "$" in value}

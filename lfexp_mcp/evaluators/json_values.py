@@ -88,7 +88,7 @@ class JsonSchema(BuiltIn):
 def _validator_class(schema: dict[str, JsonValue] | bool) -> Any:  # noqa: ANN401 - jsonschema has no types
     """Return the validator of a schema's dialect, with exact decimals.
 
-    Patterns cannot take for ever in it, nor can finding out whether the objects of a long list differ.
+    Neither a pattern nor the comparison of a long list's objects can take forever.
     """
     from jsonschema import validators
 

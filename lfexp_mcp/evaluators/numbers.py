@@ -42,7 +42,7 @@ def find_numbers(text: str) -> list[Number]:
 
     Known are `1,234.5`, `1.234,5`, `1'234`, `1e3`, `1/3`, `50%` (a half), currency signs before or after, and a
     following `million` and the like. A comma or point alone is a decimal sign unless three digits follow a comma.
-    Digits in names, dates, times and ranges are no numbers, and units are not read.
+    Digits in names, dates, times and ranges do not count, and units are ignored.
     """
     text = _DIGIT_GROUPS.sub(",", text.replace("\u2212", "-"))
     words = [word.strip(".,:'\u2019").removesuffix("-") for word in _WORD.findall(text)]

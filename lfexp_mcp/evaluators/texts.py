@@ -200,7 +200,7 @@ def search(pattern: str, text: str) -> bool:
     """
     import regex
 
-    # Braces that are no repeats would be read as approximate matches, which `re` does not know.
+    # Braces that do not repeat anything would be read as approximate matches, which `re` does not know.
     literal = _BRACE.sub(lambda found: found[0] if found[0] != "{" else r"\{", pattern)
     try:
         return regex.search(literal, text, timeout=MATCH_TIMEOUT_S) is not None

@@ -136,7 +136,7 @@ def _read_call(entry: JsonValue) -> ToolCall | None:
 
 
 def _read_arguments(given: JsonValue) -> JsonValue | Broken:
-    """Return arguments that may be JSON text, even twice; none at all, null and an empty text are no arguments."""
+    """Return arguments, decoded if they are JSON text, even twice; null and an empty text count as none."""
     for _ in range(2):
         if not isinstance(given, str) or not given:
             break

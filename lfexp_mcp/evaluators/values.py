@@ -1,6 +1,6 @@
 """How built-in evaluators read and compare outputs and references, which are JSON.
 
-Langfuse parses the texts of a dataset that are JSON, so a text and a value that is no text are the same where the text
+Langfuse parses the texts of a dataset that are JSON, so a text and another value are the same where the text
 is JSON for the value. Texts are the same in any of Unicode's canonical forms, with either kind of line end, and with or
 without white space at their ends.
 """
@@ -79,7 +79,7 @@ def same(one: JsonValue, other: JsonValue, *, ignore_case: bool = False) -> bool
 
 
 def equal(one: JsonValue, other: JsonValue, *, ignore_case: bool = False, ignore_order: bool = False) -> bool:
-    """Whether two values are equal in JSON: types count, 1 and 1.0 are one number, and true is none."""
+    """Whether two values are equal in JSON: types count, 1 and 1.0 are one number, and true is not a number."""
     return _canonical(one, ignore_case, ignore_order) == _canonical(other, ignore_case, ignore_order)
 
 

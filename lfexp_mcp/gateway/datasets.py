@@ -122,7 +122,7 @@ class Datasets:
 
         Args:
             dataset: The dataset as it was just read, since a holdout may be declared at any time; or its name.
-            version: As they were at this time, by the holdout of now.
+            version: As they were at this time; the current holdout applies.
             held_out: Those that are held out instead of all others.
 
         Raises:

@@ -176,7 +176,7 @@ class _Connection:
         """Send a request and read the answer.
 
         Raises:
-            httpx.RemoteProtocolError: What comes is no answer of a store.
+            httpx.RemoteProtocolError: What comes is not an answer of a store.
             OSError: The connection is lost; also the errors of anyio for that.
         """
         # A server that refuses a request may close before it has read all of it; its answer says why.

@@ -29,7 +29,7 @@ PROVENANCE_KEY = "lfexp"
 FAMILY_KEY = "lfexp_family"
 """Where in the metadata of an experiment its maker declared, before it began, which candidates it belongs with."""
 SOURCE_KEY = "lfexp_source"
-"""Where in the metadata of a dataset item it is said what it was collected from."""
+"""Key in the metadata of a dataset item that says what the item was collected from."""
 MAX_REPEATS = 1000
 """Anybody can write a run's metadata: a larger number is not believed."""
 

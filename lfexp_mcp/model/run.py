@@ -155,7 +155,7 @@ class RunRecord:
     status: RunStatus
     items: tuple[ItemResult, ...]
     total_items: int
-    """Results that the complete run has; those that there are if `plan` is None."""
+    """Results that the complete run has; the results so far if `plan` is None."""
     description: str | None = None
     created: datetime | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)

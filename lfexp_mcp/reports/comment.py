@@ -55,7 +55,7 @@ def comparison_comment(comparison: Comparison) -> str:
 
 
 def _write(comparison: Comparison, rows: int, *, with_items: bool) -> list[str]:
-    """Write its marker, its heading, and what there is beside them."""
+    """Write its marker, its heading and the parts that follow."""
     blocks: list[Block] = [
         f"Dataset {cell(comparison.dataset)!r}, against baseline {cell(comparison.baseline)!r}.",
         *_gate(comparison, rows),

@@ -19,7 +19,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damaged(_Event):
-    """A reader's stand-in for a damaged record; never written."""
+    """What a reader yields for a damaged record; never written."""
 
     event: Literal["damaged"] = "damaged"
     line: int
@@ -31,7 +31,7 @@ class WorkerLoading(_Event):
 
     event: Literal["loading"] = "loading"
     scores_only: bool = False
-    """Whether it scores results that there are, and calls no task."""
+    """Whether it scores existing results, and calls no task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def item_ids(experiment_id: str, created: datetime, item_id: str, attempt: int) 
 
     Args:
         experiment_id: The experiment.
-        created: When the run was created: a run that was deleted and created anew has other ids.
+        created: When the run was created: a run that was deleted and created again has other ids.
         item_id: The dataset item.
         attempt: How many results of the item the journal has already.
     """

@@ -33,7 +33,7 @@ TEMPORARY = {408, 409, 425, 429}
 REFUSALS = {400, 422}
 """Statuses of a reply that refuses a parameter."""
 CONTENT = {"messages", "system", "input", "instructions", "prompt"}
-"""Members of a request that are no parameters."""
+"""Members of a request that are not parameters."""
 
 
 class _Line(BaseModel):
@@ -109,7 +109,7 @@ class RecordingWriter:
         """Begin a recording, or go on with the one of a run that is resumed.
 
         Raises:
-            UsageError: The file is no recording of this run.
+            UsageError: The file is not a recording of this run.
             StateError: It cannot be written.
         """
         self.failure: str | None = None
@@ -171,7 +171,7 @@ class Recording:
         sha256: Of the file.
 
     Raises:
-        UsageError: There is no such file, or it is no recording.
+        UsageError: There is no such file, or it is not a recording.
     """
 
     def __init__(self, path: Path) -> None:
@@ -260,7 +260,7 @@ def read_recording(path: Path, content: bytes) -> tuple[RecordingHead, list[Reco
     """Read the content of a recording: its head, its calls, and whether the run came to its end.
 
     Raises:
-        UsageError: It is no recording.
+        UsageError: It is not a recording.
     """
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not lines:
@@ -276,7 +276,7 @@ def read_recording(path: Path, content: bytes) -> tuple[RecordingHead, list[Reco
         try:
             recorded.append(_read(RecordedCall, path, number, line))
         except UsageError:
-            # A killed worker leaves half a line, which is no call; another damage is one.
+            # A killed worker leaves half a line, which does not count as a call; other damage does.
             if _is_whole_json(line):
                 raise
     return head, recorded, is_whole

@@ -70,7 +70,7 @@ class Replay:
             seen = self._look()
             has_moved = self._seen is not None and (seen is None or seen[0] != self._seen[0])
             if has_moved or self.state.journal.is_replaced():
-                # The folder was deleted, and perhaps created anew under the same name.
+                # The folder was deleted, and perhaps created again under the same name.
                 self._begin()
             self._seen, self.is_current = seen, False
             while not self.is_current:

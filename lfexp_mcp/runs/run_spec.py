@@ -117,7 +117,7 @@ class StoredItems:
         if line is None:
             with self._path.open("rb") as file:
                 if _version_of(file) != self._version:
-                    # A resume or a scoring has written the file anew, with these items first.
+                    # A resume or a scoring has rewritten the file, with these items first.
                     self._look_up()
                     return self[item_id]
                 self._block = block = Block.read(file, offset)

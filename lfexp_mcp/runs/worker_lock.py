@@ -43,7 +43,7 @@ class WorkerLock:
             StateError: The folder cannot be written.
         """
         lock = self._lock("worker.lock")
-        # Acquiring would make the file, and the folder, anew.
+        # Acquiring would create the file and the folder again.
         if not Path(lock.lock_file).exists():
             return False
         with writing(self._folder):

@@ -147,4 +147,4 @@ def _data_type(value: float | bool | str, given: object) -> ScoreDataType:
     for known in _DATA_TYPES:
         if known == name:
             return known
-    raise ValueError(f"its data type {show(given)} is none of {', '.join(_DATA_TYPES)}.")
+    raise ValueError(f"its data type {show(given)} is not one of {', '.join(_DATA_TYPES)}.")

@@ -66,7 +66,7 @@ class CollectRequest(Request):
             return parse_choice({**only, "run": self.from_run} if by_result else only) or ItemChoice()
         if isinstance(only, str) and not is_condition(only):
             words = ", ".join(f"`{word}`" for word in WORDS_FOR_RESULTS)
-            raise ValueError(f"{only!r} is none of {words}, `all`, a condition on metadata or a list of ids")
+            raise ValueError(f"{only!r} is not {words}, `all`, a condition on metadata or a list of ids")
         return parse_choice(only) or ItemChoice()
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ def _parse_text(text: str) -> ItemChoice | None:
         try:
             return parse_choice(json.loads(text))
         except (json.JSONDecodeError, RecursionError):
-            raise ValueError("it begins like JSON, but is none") from None
+            raise ValueError("it looks like JSON but cannot be parsed") from None
     if is_condition(text):
         return _checked(ItemChoice(where=text))
     return _checked(ItemChoice(ids=_ids([part.strip() for part in text.split(",")])))
@@ -85,7 +85,7 @@ def _ids(given: Sequence[object]) -> tuple[str, ...]:
     ids = tuple(dict.fromkeys(each for each in given if isinstance(each, str) and each))
     wrong = next((place for place, each in enumerate(given) if not isinstance(each, str) or not each), None)
     if wrong is not None:
-        raise ValueError(f"member {wrong} of the list is no id, which is a text")
+        raise ValueError(f"member {wrong} of the list is not an id: ids are texts")
     return ids
 
 

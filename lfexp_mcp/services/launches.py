@@ -46,7 +46,7 @@ class Launch:
                 await work(self)
             except LfexpError as failure:
                 self._failure = failure
-                # That the run exists already is no failure of the run itself.
+                # A run that exists already has not failed.
                 self.has_unreported_failure = not self.is_awaited and not isinstance(failure, RunExistsError)
 
     @property

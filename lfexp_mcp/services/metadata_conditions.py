@@ -125,7 +125,7 @@ def _parse_one(text: str, at: int) -> tuple[MetadataCondition, int]:
     """Parse the condition at a place; return it and where it ends."""
     key = _KEY.match(text, at)
     if key is None:
-        raise ValueError(f"{_shown(text[at:].strip())!r} is no condition. {_FORMS}")
+        raise ValueError(f"{_shown(text[at:].strip())!r} is not a condition. {_FORMS}")
     name, sign = _unquoted(key["key"]).text, key["operator"]
     if sign is None:
         values, at = _parse_list(text, key.end())
@@ -138,7 +138,7 @@ def _parse_one(text: str, at: int) -> tuple[MetadataCondition, int]:
         raise ValueError(f'{_shown(name)!r} has no value: write {_shown(name)}="" for the empty text.')
     if sign in _ORDERS:
         if value.quoted or _number(value.text) is None:
-            raise ValueError(f"{_shown(value.text)!r} is no number, and only numbers have an order: use `in [...]`.")
+            raise ValueError(f"{_shown(value.text)!r} is not a number, and only numbers have an order: use `in [...]`.")
         return MetadataCondition(name, (value,), order=sign), match.end()
     return MetadataCondition(name, (value,), negated=sign == "!="), match.end()
 

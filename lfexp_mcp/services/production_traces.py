@@ -59,7 +59,7 @@ async def find_traces(ws: Workspace, wanted: TraceFilter, count: int, until: dat
     check = _Check(wanted, parse_conditions(wanted.where) if wanted.where else (), min(limits, default=None))
     scales = await ws.gateway.score_scales() if wanted.score is not None else {}
     holdouts = await ws.gateway.datasets.project_holdouts()
-    # What a held-out item was made of is no more shown than the item.
+    # A trace that a held-out item was made of is as secret as the item.
     read, unusable, seen = 0, 0, set(holdouts.sources if holdouts else ())
     async for page in _pages(ws, wanted, check, count, found.notes):
         read += len(page)

@@ -229,7 +229,7 @@ def refusal(error: ValidationError, names: Collection[str]) -> str:
 
     Args:
         error: What checking them raised.
-        names: The arguments that there are.
+        names: The known arguments.
     """
     wrong = "; ".join(_sentence(details, names) for details in error.errors(include_input=False))
     return f"The call cannot be carried out: {wrong}."
@@ -243,7 +243,7 @@ def _sentence(details: ErrorDetails, names: Collection[str]) -> str:
             known = f"the nearest is {near[0]}" if near else f"the arguments are {', '.join(names)}"
             return f"there is no argument {where}: {known}"
         case "extra_forbidden":
-            return f"{where} is none of the keys that it can have"
+            return f"there is no key {where}"
         case "missing":
             return f"{where} is missing"
         case _:

@@ -304,7 +304,7 @@ class RunRequest(ScoringRequest):
             raise ValueError("stop_when needs items that compare_with has results of, which new `live` ones are not")
         chosen_by = self.items.run if self.items is not None else None
         if self.compare_with is not None and self.compare_with in (self.run_name, chosen_by):
-            raise ValueError("compare_with: this very run, or one by which the items are chosen, is no fair baseline")
+            raise ValueError("compare_with: the run itself, or one that items are chosen by, is not a fair baseline")
         return self
 
     def _checked_sweep(self, runs: int) -> "RunRequest":

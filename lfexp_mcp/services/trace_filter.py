@@ -82,7 +82,7 @@ class TraceFilter(BaseModel):
             moment = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
             _ = moment + timedelta(days=1)
         except OverflowError:
-            raise ValueError(f"{given} is no time that can be searched for") from None
+            raise ValueError(f"{given} is outside the range of times that can be searched") from None
         return moment
 
     @field_validator("where")

@@ -52,7 +52,7 @@ class Workspace:
         if located is None or (folders is not None and not any(located.is_relative_to(folder) for folder in folders)):
             allowed = f"only files in {name_some([str(folder) for folder in folders])}" if folders else "no files"
             raise error(
-                f"Over HTTP, calls may name {allowed}, by absolute paths; the {what} {str(path)[:300]!r} is none. "
+                f"Over HTTP, calls may name {allowed}, by absolute paths; the {what} {str(path)[:300]!r} is not one. "
                 "LFEXP_SCRIPT_FOLDERS of the server says which folders these are."
             )
         return located

@@ -235,7 +235,7 @@ def items_to_show(result: PairedResult, target: float, levels: Levels, *, for_ot
     Source: R. Browne, Statistics in Medicine 14 (1995) 1933-1940, on planning with the upper limit of a deviation.
 
     Args:
-        result: The difference on the items that there are.
+        result: The difference on the items so far.
         target: The difference to show, not zero, in the score's units.
         levels: Those that it is to be tested at.
         for_others: Plan for other items.

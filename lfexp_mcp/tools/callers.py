@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lfexp_mcp.settings import Settings
 
 PUBLIC_KEY, SECRET_KEY, HOST = "X-Langfuse-Public-Key", "X-Langfuse-Secret-Key", "X-Langfuse-Host"
-"""Headers of callers that bring their own keys. The host may only confirm the server's: it is no caller's to choose."""
+"""Headers of callers that bring their own keys. The host may only repeat the server's: callers cannot choose it."""
 MAX_FILE_BYTES = 1024**2
 
 NOBODY = AccessToken(token="", client_id="", scopes=[])
@@ -89,7 +89,7 @@ class CallerKeys:
 
     Args:
         app: What serves the request.
-        langfuse_url: The only Langfuse that there is for callers.
+        langfuse_url: The only Langfuse that callers may use.
         known: By subject of the access token; None takes them from the request's headers.
     """
 
@@ -128,7 +128,7 @@ class CallerKeys:
         try:
             return Caller(public_key=given[PUBLIC_KEY][0], secret_key=SecretStr(given[SECRET_KEY][0]))
         except ValidationError:
-            raise CredentialsError(f"{PUBLIC_KEY} or {SECRET_KEY} is no key of a Langfuse project.") from None
+            raise CredentialsError(f"{PUBLIC_KEY} or {SECRET_KEY} is not a key of a Langfuse project.") from None
 
 
 def caller_of(request: Any) -> Caller | None:  # noqa: ANN401 - of any transport

@@ -1,4 +1,4 @@
-"""Tools that show what there is to run experiments with."""
+"""Tools that list datasets and judges."""
 
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.services.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest

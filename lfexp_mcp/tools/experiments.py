@@ -1,4 +1,4 @@
-"""The tools that run experiments and read them. Their docstrings and requests are what the model is told of them."""
+"""Tools that run experiments and read them. The model sees their docstrings and the fields of their requests."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated

@@ -80,7 +80,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 class TimedProtocol(H11Protocol):
-    """Closes connections that do not send request headers in time; uvicorn would keep them open for ever."""
+    """Closes connections that do not send request headers in time; uvicorn would keep them open forever."""
 
     headers_timeout_s = HEADERS_TIMEOUT_S
     _timer: asyncio.TimerHandle | None = None

@@ -94,7 +94,7 @@ def build_app(settings: Settings, host: str, port: int, token: SecretStr | None)
 def _check_folders(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not folder.is_dir() or folder.parent == folder:
-            raise UsageError(f"LFEXP_SCRIPT_FOLDERS: {folder} is no folder, or the whole disk. Correct it.")
+            raise UsageError(f"LFEXP_SCRIPT_FOLDERS: {folder} is not a folder, or is the whole disk. Correct it.")
         if folder.stat().st_mode & stat.S_IWOTH:
             _logger.warning("LFEXP_SCRIPT_FOLDERS: every user of this machine can put scripts into %s", folder)
 

@@ -31,7 +31,7 @@ MAX_TOKEN_CHARS = 16_384
 CLOCK_SKEW_S = 5.0
 """How far ahead the issuer's clock may be; a token is refused once it has expired by ours."""
 MAX_TIME = 1e12
-"""A time beyond is none (in seconds since 1970)."""
+"""Later times (in seconds since 1970) are refused."""
 STATIC_CALLER = "static-token"
 """Client of callers with the static token, who are all the same caller."""
 
@@ -133,10 +133,10 @@ class IssuerKeys:
 
 
 def _public_keys(content: bytes) -> tuple[Key, ...]:
-    """Read a key set, leaving out what is no public key, and of keys what is private.
+    """Read the public keys of a key set, and nothing private of them.
 
     Raises:
-        ValueError: It is no key set, or has no usable key.
+        ValueError: It is not a key set, or has no usable key.
     """
     parsed = json.loads(content)
     listed = parsed.get("keys") if isinstance(parsed, dict) else None

@@ -76,7 +76,7 @@ def page_address(request: PageRequest) -> str | None:
 
 
 def page_request(address: str) -> PageRequest | None:
-    """Read the address of a page; None if it is none.
+    """Read the address of a page; None if it is not one.
 
     Raises:
         UsageError: Its query holds what the tool does not take.

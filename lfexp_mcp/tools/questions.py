@@ -1,7 +1,7 @@
 """Questions to the user, by the client's elicitation: before a call spends much, or overwrites something.
 
 A service raises a `ConfirmationError` before it does anything, and does it when called again with the question among
-those that were agreed to. So a question that has changed meanwhile, with its amount or its items, is asked anew.
+those that were agreed to. So a question that has changed meanwhile, with its amount or its items, is asked again.
 Clients of protocol 2026-07-28 get the question as the call's result, and call again with the answer; earlier ones are
 asked during the call.
 """

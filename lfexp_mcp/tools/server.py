@@ -54,7 +54,7 @@ LISTS: tuple[CacheableMethod, ...] = (
     "resources/list",
     "resources/templates/list",
 )
-"""What is the same for every caller, as long as the server is not updated."""
+"""Lists that are the same for every caller."""
 LISTS_TTL_MS = 300_000
 
 

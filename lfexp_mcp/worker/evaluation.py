@@ -43,7 +43,7 @@ class ScoreCollector:
     Args:
         experiment_id: The experiment.
         ended: The result; None for scores of the run.
-        taken: Names of scores that it has by makers of now.
+        taken: Names of scores that it has by the current makers.
         again: Whether a score of a run is another one than that which another maker gave before.
     """
 
@@ -135,7 +135,7 @@ class ItemEvaluation:
         """
         ended, scored = result.ended, pending.scored
         evaluators = self._evaluators_of(pending)
-        # What an evaluator scores anew replaces its own score: a pair whose other output has changed.
+        # A new score of the same evaluator replaces the old one, such as of a pair whose other output has changed.
         kept = [
             score
             for score in (scored.scores if scored else ())

@@ -54,7 +54,7 @@ class LoadedRun:
     state: RunState
     """As earlier workers left it."""
     task: Task | ResolvedTaskPrompt | None
-    """None where the results that there are only get scores."""
+    """None where existing results are only scored."""
     evaluators: Sequence[tuple[ScriptEvaluator, ScriptMakers]]
     run_evaluators: Sequence[tuple[RunEvaluator, ScriptMakers]]
     plan: RunPlan

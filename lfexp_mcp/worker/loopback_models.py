@@ -296,7 +296,7 @@ class ModelReplayer(LoopbackModels):
         problems = []
         if self._refused:
             calls = "1 call has" if len(self._refused) == 1 else f"{len(self._refused)} calls have"
-            problems.append(f"{calls} no recorded reply, so the replay is none of the recorded run. {self._refused[0]}")
+            problems.append(f"{calls} no recorded reply, so this does not replay the recorded run. {self._refused[0]}")
         if hosts := sorted(set(self._network.refused)):
             listed = ", ".join(map(repr, hosts[:MAX_HOSTS_SHOWN]))
             problems.append(

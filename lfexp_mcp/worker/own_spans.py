@@ -39,7 +39,7 @@ class Attributes:
     def encoded(self) -> bytes | None:
         """An encoded span that has nothing but these; encoded messages can be joined.
 
-        None if that is up to the SDK, which uploads media and leaves out what is no text.
+        None if that is up to the SDK, which uploads media and leaves out what is not text.
         """
         texts = [value for value in self.values.values() if isinstance(value, str)]
         if any(mark in text for text in texts for mark in MEDIA_MARKS):

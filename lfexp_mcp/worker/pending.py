@@ -66,7 +66,7 @@ def pending_items(
         run_spec: What the run was asked to do.
         items: Reads the dataset items, which are many: only those that are at work are in memory.
         state: What has been done.
-        needed: Returns the keys of the evaluators and judges of now that have not scored a result.
+        needed: Returns the keys of the current evaluators and judges that have not scored a result.
         scores_only: Leave out what the task would have to run for.
     """
     repeats = range(run_spec.repeats)

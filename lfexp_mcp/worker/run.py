@@ -35,7 +35,7 @@ SDK_FLUSH_TIMEOUT_S = 10.0
 """For scores that the user's code created itself, through the SDK."""
 BEAT_INTERVAL_S = 1.0
 CANCEL_MARGIN_S = 2.0
-"""What a cancelled run has, beyond its grace period and its patience for deliveries, to end in an orderly way."""
+"""What a cancelled run has, beyond its grace period and its patience for deliveries, to record its end."""
 HEALTH_CHECK_BEATS = 300
 """The embedded store shuts down after 15 minutes without a request."""
 INTERRUPTED = (

@@ -309,7 +309,7 @@ def _started_at(span: ReadableSpan, start_ns: int | None) -> ReadableSpan:
 
 
 def _mended(span: ReadableSpan) -> ReadableSpan:
-    """Replace what is no text, time or kind."""
+    """Replace what is not a text, a time or a kind."""
     description = span.status.description
     start = _time(span.start_time, CLOCK.time_ns())
     return _copy(

@@ -245,7 +245,7 @@ async def test_an_undecided_run_ends_as_any_other_and_its_last_test_counts_the_l
         ({"min_delta": 0.1}, "stop_when"),
         ({"min_delta": 0.0}, "min_delta"),
         ({"min_delta": 1.0}, "min_delta"),
-        ({"compare_with": "run", "stop_when": "decided"}, "this very run"),
+        ({"compare_with": "run", "stop_when": "decided"}, "compare_with"),
         ({"compare_with": "base", "stop_when": "decided", "variants": [{"name": "a"}, {"name": "b"}]}, "variants"),
         ({"compare_with": "base", "stop_when": "decided", "items": {"run": "base", "which": "failed"}}, "fair"),
         ({"compare_with": "base", "stop_when": "decided", "source_type": "live", "dataset": None}, "live"),

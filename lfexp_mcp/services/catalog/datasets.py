@@ -25,7 +25,7 @@ COUNTING_PATIENCE_S = 20.0
 """How long to read items for the counts; those of the items read until then are shown."""
 RUNS_SHOWN = 10
 MAX_HEAD_TOKENS = 3_000
-"""Budget of what is said of a dataset beside a page of its items."""
+"""Budget of the description of a dataset beside a page of its items."""
 NOT_FOUND = 404
 
 
@@ -68,7 +68,7 @@ async def _count_items(ws: Workspace, datasets: Sequence[Dataset]) -> dict[str, 
             if refused.status != NOT_FOUND:
                 raise
         except UsageError:
-            # Which of its items are held out cannot be told; whoever asks for it is told why.
+            # Its holdout cannot be read; get_dataset says why.
             return
 
     await for_each(datasets, count, MAX_CONCURRENT_REQUESTS)
@@ -161,7 +161,7 @@ async def get_dataset(
 async def _described(
     ws: Workspace, head: DatasetDetail, dataset: Dataset, items: Sequence[DatasetItem]
 ) -> DatasetDetail:
-    """Add what is not about a page: the dataset's own fields, the metadata of its items, its newest runs."""
+    """Add what only the first page has: the dataset's own fields, the metadata of its items, its newest runs."""
     keys = count_metadata(item.metadata for item in items)
     runs = await list_runs(ws, dataset.name, RUNS_SHOWN)
     warnings = []

@@ -95,7 +95,7 @@ def _items(pair: RunPair) -> Iterator[ComparabilityIssue]:
 
 
 def _parts(pair: RunPair) -> Iterator[ComparabilityIssue]:
-    """Parts of the dataset; one that was chosen by the results of the other run is no fair ground to compare them."""
+    """Parts of the dataset; one that was chosen by the results of the other run is unfair to it."""
     for mine, other in ((pair.run, pair.baseline), (pair.baseline, pair.run)):
         plan = mine.record.plan
         if plan is None or plan.part is None:

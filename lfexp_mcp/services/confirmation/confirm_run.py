@@ -132,7 +132,7 @@ def _planned(ws: Workspace, case: Case) -> ConfirmAnswer:
 
 
 async def _begin(ws: Workspace, case: Case) -> list[Launch | RunFolder]:
-    """Launch what is not complete of both runs; return what is at work."""
+    """Launch the runs that are incomplete; return the runs that are running."""
     running: list[Launch | RunFolder] = []
     starts: list[Start] = []
     for confirmation, record in case.plans:

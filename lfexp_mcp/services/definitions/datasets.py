@@ -73,7 +73,7 @@ async def create_dataset(
 
 
 class _GivenItems:
-    """The items of a call; each call of it reads them anew."""
+    """The items of a call; each call of it reads them again."""
 
     def __init__(self, ws: Workspace, items: Sequence[NewItem], file: Path | None, fields: FieldNames | None) -> None:
         self._items = items

@@ -58,8 +58,8 @@ def items_of(results: Iterable[ItemResult], known: Sequence[DatasetItem]) -> lis
 
     Args:
         results: Of a run.
-        known: The dataset items of now, or of the run's journal; they tell numbers from texts, which Langfuse does not
-            with results. One that was changed or deleted since is taken from its result.
+        known: The current dataset items, or those of the run's journal; they tell numbers from texts, which Langfuse
+            does not with results. One that was changed or deleted since is taken from its result.
     """
     by_id = {item.id: item for item in known}
     taken: dict[str, DatasetItem] = {}

@@ -54,7 +54,7 @@ async def judge_pairs(
         NotFoundError: There is no such dataset, run or judge.
         RunExistsError: The run is running.
         UsageError: The run has no good result.
-        JudgeError: The judge cannot be used, or is no pairwise one.
+        JudgeError: The judge cannot be used, or is not pairwise.
         WorkerError: The worker could not start.
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.

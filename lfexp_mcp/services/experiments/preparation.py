@@ -54,13 +54,13 @@ class PreparedRun:
     items: Sequence[DatasetItem] | None
     """None keeps the items that the folder has."""
     earlier: Sequence[Event] = ()
-    """What other machines did of the run, for its journal."""
+    """What other machines have done of the run, for its journal."""
     is_new: bool = True
     """Whether the run begins here, rather than goes on."""
     is_recorded: bool = False
     """Whether the folder has, or had so far, only scores of results that others made."""
     scoring: RunSpec | None = None
-    """With what its results are to be scored; None for a run whose task is to run."""
+    """What is to score its results; None if its task is to run."""
     against: Mapping[ItemKey, JsonValue] | None = None
     """The outputs of another run that a pairwise judge compares with."""
     baseline: Mapping[str, float] | None = None
@@ -215,7 +215,7 @@ async def released_state(ws: Workspace, folder: RunFolder, run_name: str, datase
 
 
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
-    """Prepare to go on with a run of this machine: the same items, the limits of now, and what the request names."""
+    """Prepare to go on with a run of this machine: the same items, the current limits, and what the request names."""
     before = folder.run_spec()
     if request.repeats not in (1, before.repeats):
         raise UsageError(
@@ -245,7 +245,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
 
 
 async def with_holdout(ws: Workspace, run_spec: RunSpec, dataset: Dataset) -> RunSpec:
-    """Set aside what of a run's items its dataset's holdout of now holds, if that was declared since it began."""
+    """Set aside the items of a run that its dataset's holdout covers, if that was declared since the run began."""
     if dataset.holdout is None or run_spec.holdout == dataset.holdout.digest:
         return run_spec
     return run_spec.model_copy(update={"set_aside": await ws.gateway.datasets.holdout(dataset)})

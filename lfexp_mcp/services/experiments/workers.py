@@ -27,7 +27,7 @@ REMOVED_VARIABLES = (
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
-"""Variables that are no run's business, and those that would make it lose spans; an experiment records all."""
+"""Variables that a run must not see, and those that would make it lose spans; an experiment records all."""
 SPAN_QUEUE_SIZE = "1000000"
 """The SDK's queue drops its oldest span when it is full (2,048 by default)."""
 

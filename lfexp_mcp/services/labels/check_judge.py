@@ -142,7 +142,7 @@ def _begin(ws: Workspace, check: JudgeCheckPlan) -> JudgeCheck:
 
 
 def _describe(answer: JudgeCheck, request: JudgeCheckRequest, check: JudgeCheckPlan, found: Rejudged) -> JudgeCheck:
-    """Describe what the judge's verdicts of then and now show.
+    """Describe how the judge's verdicts have changed.
 
     Raises:
         BudgetError: `max_cost` covered too few anchors.

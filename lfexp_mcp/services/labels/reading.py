@@ -76,8 +76,6 @@ class Labels:
     """Results of the run that are in the queue, but not by the draw: somebody added them."""
     unattributed: int = 0
     """Labels without an author, which came through the API: a program may have given them."""
-    authors: int = 0
-    """People who labelled."""
     void: str | None = None
     """Why the labels say nothing about the judge's scores as they are now, as a sentence; then none is in `results`."""
 
@@ -181,7 +179,6 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
         volunteered=_volunteers(results, drawn),
         queue_only=queued - len(drawn),
         unattributed=sum(score.author is None for score in own),
-        authors=len({score.author for score in own if score.author is not None}),
         void=void,
     )
 

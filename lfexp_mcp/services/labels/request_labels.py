@@ -115,7 +115,7 @@ def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
         raise UsageError(
             f"Score {reading.name!r} is by several makers ({', '.join(maker.label for maker in reading.makers)}). "
             "Score the run with one of them first.",
-            next=[NextStep("score_run", {"dataset": request.dataset, "run_name": request.run_name}, "Score it anew.")],
+            next=[NextStep("score_run", {"dataset": request.dataset, "run_name": request.run_name}, "Score it again.")],
         )
     if reading.scale is None or not reading.is_canonical:
         raise UsageError(

@@ -59,7 +59,7 @@ async def get_run(
         wait_seconds: How long to wait for a running run of this machine to end.
         detail: `full` cuts texts only if a single item is too long for an answer.
         patience_s: How long the answer may take beyond the wait, for a run that has a journal on this machine. What is
-            not read by then is said to be unknown.
+            not read by then is reported as unknown.
         on_progress: Called with the run's progress while waiting.
 
     Raises:

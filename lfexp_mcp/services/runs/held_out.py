@@ -70,7 +70,7 @@ def check_plan(dataset: Dataset, plan: RunPlan | None) -> None:
 
 
 async def may_have_held_out(ws: Workspace, run_spec: RunSpec) -> bool:
-    """Whether a run of this machine began before its dataset's holdout of now, or is over what that holds.
+    """Whether a run of this machine began before its dataset's current holdout was declared, or is over held-out items.
 
     Raises:
         UsageError: It cannot be told which items are held out.

@@ -44,7 +44,7 @@ async def describe_journal(ws: Workspace, folder: RunFolder, until: float = math
     Args:
         ws: The workspace.
         folder: The run's.
-        until: When the answer is due, on anyio's clock; what takes longer to read is said to be unknown.
+        until: When the answer is due, on anyio's clock; what takes longer to read is reported as unknown.
 
     Raises:
         StateError: The folder cannot be read.

@@ -115,7 +115,7 @@ async def _launch(ws: Workspace, request: VariantRequest, together: single.Toget
     except NotFoundError:
         if not request.resume:
             raise
-        # A resume goes on with the runs that there are, and begins the others.
+        # A resume goes on with the runs that exist, and begins the others.
         await single.launch_one(ws, request.model_copy(update={"resume": False}), launch, together)
 
 

@@ -62,7 +62,7 @@ class RayCluster:
         """Refuse resources that no node has.
 
         Raises:
-            UsageError: An item could wait for ever.
+            UsageError: An item could wait forever.
         """
         if self.places():
             return

@@ -119,7 +119,7 @@ class RayEngine:
         self._pool = Pool(cluster, job, warn, is_shared=is_shared)
 
     async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
-        """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and is no failed attempt."""
+        """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and counts as no attempt."""
         causes: list[str] = []
         while len(causes) < MAX_LOSSES:
             with _noting(causes):
