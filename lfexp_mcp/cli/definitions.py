@@ -125,7 +125,8 @@ def create_prompt(
 
 
 async def _note_progress(stored: int, total: int) -> None:
-    print_note(f"{stored}/{total} items stored")
+    if stored:
+        print_note(f"{stored}/{total} items stored")
 
 
 def _item(input_text: str, expected_output: str | None, metadata: str | None) -> NewItem:

@@ -17,7 +17,7 @@ PromptLabels = Annotated[
     list[str] | None, Field(description="Of this version; `production`, which runs use, unless given.")
 ]
 STALL_S = 50.0
-"""How long storing a dataset may go on without an item stored: several clients give up at 60 s."""
+"""How long making a dataset may go on without progress: several clients give up at 60 s."""
 
 
 async def create_dataset(
@@ -51,7 +51,9 @@ async def create_dataset(
 
     async def report(stored: int, total: int) -> None:
         stall.deadline = anyio.current_time() + STALL_S
-        await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
+        # Progress has to increase from one notification to the next.
+        if stored:
+            await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
 
     with anyio.move_on_after(STALL_S) as stall:
         return await fill_dataset(

@@ -18,6 +18,7 @@ from lfexp_mcp.services.definitions.item_store import (
     ItemSurvey,
     OnStored,
     content_digest,
+    once_a_second,
     store_items,
     survey_items,
 )
@@ -50,7 +51,7 @@ async def create_dataset(
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
         holdout: Items to set aside, see `declare`; None leaves the holdout of an existing dataset.
-        on_progress: Called at most once a second with the number of items stored so far, and the total.
+        on_progress: See `OnStored`.
         agreed: Questions that the user has agreed to; None where items may be replaced without one.
 
     Raises:
@@ -64,11 +65,14 @@ async def create_dataset(
     _check_metadata(name, metadata)
     given = _GivenItems(ws, items or (), items_file, fields)
     asked = declare(holdout) if holdout is not None else None
+    tell = once_a_second(on_progress)
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
+    await tell(0, survey.distinct)
     await _check_known(ws, name, survey, given, agreed)
+    await tell(0, survey.distinct)
     dataset = await ws.gateway.datasets.upsert(name, description, metadata, asked)
     kept = await _held_out_ids(ws, dataset)
-    changed = await store_items(ws, name, given(), survey, on_progress, kept=kept)
+    changed = await store_items(ws, name, given(), survey, tell, kept=kept)
     return await _answer(ws, dataset, survey, changed, asked)
 
 
@@ -112,8 +116,11 @@ def _check_metadata(name: str, metadata: dict[str, JsonValue] | None) -> None:
 async def _answer(
     ws: Workspace, dataset: Dataset, survey: ItemSurvey, changed: Sequence[str], asked: Holdout | None
 ) -> DatasetAnswer:
-    held_out = len(await _held_out_ids(ws, dataset))
-    total = await ws.gateway.datasets.count_items(dataset)
+    datasets = ws.gateway.datasets
+    if dataset.holdout is None:
+        total, held_out = await datasets.count_items(dataset), 0
+    else:
+        total, held_out = map(len, await datasets.item_ids(dataset))
     notes = await notes_on(ws, dataset, asked, held_out, gave_ids=bool(survey.given_ids))
     return DatasetAnswer(
         backend=str(ws.gateway.backend),

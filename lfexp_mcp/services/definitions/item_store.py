@@ -18,7 +18,10 @@ REPORT_INTERVAL_S = 1.0
 CHANGED_FILE = "The file of items was changed while it was read."
 
 OnStored = Callable[[int, int], Awaitable[None]]
-"""Called with the number of items stored so far, and the total."""
+"""Called at most once a second with the number of items stored so far, and the total.
+
+The number is 0 while the items, and those that are there, are looked at.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,19 @@ def collected_id(dataset_name: str, *origin: str) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def once_a_second(on_progress: OnStored | None) -> OnStored:
+    """Report progress, which may be told often, at most once a second."""
+    reported = time.monotonic()
+
+    async def tell(stored: int, total: int) -> None:
+        nonlocal reported
+        if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:
+            reported = time.monotonic()
+            await on_progress(stored, total)
+
+    return tell
+
+
 async def store_items(
     ws: Workspace,
     dataset_name: str,
@@ -110,7 +126,7 @@ async def store_items(
 
     Args:
         survey: Of these.
-        on_progress: Called at most once a second.
+        on_progress: Called for each item.
         kept: Ids of items that stay as they are.
 
     Returns:
@@ -120,41 +136,51 @@ async def store_items(
         UsageError: Langfuse rejected an item, or the items are not those surveyed; the text says how many are stored.
         BackendError: Langfuse failed; likewise.
     """
-    stored, reported = 0, time.monotonic()
-    changed: list[str] = []
-    sent: dict[str, None] = {}
-    """Ids of items that are on their way, in the order of the items."""
-
-    def to_store() -> Iterator[ItemFields]:
-        nonlocal stored
-        for id_, item in _surveyed(dataset_name, items, survey):
-            if id_ in kept:
-                stored += 1
-            else:
-                sent[id_] = None
-                yield _fields(id_, item)
-
-    async def count(given: ItemFields, found: DatasetItem) -> None:
-        nonlocal stored, reported
-        del sent[found.id]
-        if _is_changed(given, found):
-            changed.append(found.id)
-        stored += 1
-        if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:
-            reported = time.monotonic()
-            await on_progress(stored, survey.distinct)
-
+    storing = _Storing(dataset_name, survey, on_progress)
     try:
-        await ws.gateway.dataset_items.upsert_all(dataset_name, to_store(), count)
+        await ws.gateway.dataset_items.upsert_all(dataset_name, storing.draw(items, kept), storing.note)
     except (UsageError, BackendError) as error:
         kind = UsageError if isinstance(error, UsageError) else BackendError
+        advice = "Repeat the call to store the rest; nothing is stored twice."
+        raise kind(f"{error} Stored so far: {storing}. {advice}") from error
+    return storing.changed
+
+
+class _Storing:
+    """The storing of the items of one call, and how far it is."""
+
+    def __init__(self, dataset_name: str, survey: ItemSurvey, on_progress: OnStored | None) -> None:
+        self._dataset_name = dataset_name
+        self._survey = survey
+        self._on_progress = on_progress
+        self._stored = 0
+        self._sent: dict[str, None] = {}
+        """Ids of items that are on their way, in the order of the items."""
+        self.changed: list[str] = []
+
+    def draw(self, items: Iterable[NewItem], kept: Collection[str]) -> Iterator[ItemFields]:
+        """Yield what to store; raises as `_surveyed`."""
+        for id_, item in _surveyed(self._dataset_name, items, self._survey):
+            if id_ in kept:
+                self._stored += 1
+            else:
+                self._sent[id_] = None
+                yield _fields(id_, item)
+
+    async def note(self, given: ItemFields, found: DatasetItem) -> None:
+        """Take note of an item that is stored."""
+        del self._sent[found.id]
+        self._stored += 1
+        if _is_changed(given, found):
+            self.changed.append(found.id)
+        if self._on_progress is not None:
+            await self._on_progress(self._stored, self._survey.distinct)
+
+    def __str__(self) -> str:
         # Of what is on its way, the answer may be lost.
-        where = f", all before item {survey.last[next(iter(sent))] + 1} among them" if sent else ""
-        raise kind(
-            f"{error} Stored so far: at least {stored} of {survey.distinct} items of dataset {dataset_name!r}{where}. "
-            "Repeat the call to store the rest; nothing is stored twice."
-        ) from error
-    return changed
+        text = f"at least {self._stored} of {self._survey.distinct} items of dataset {self._dataset_name!r}"
+        first = next(iter(self._sent), None)
+        return text if first is None else f"{text}, all before item {self._survey.last[first] + 1} among them"
 
 
 def _surveyed(dataset_name: str, items: Iterable[NewItem], survey: ItemSurvey) -> Iterator[tuple[str, NewItem]]:
