@@ -27,7 +27,7 @@ from lfexp_mcp.gateway.transport import POLICY, CursorPage, Transport
 from lfexp_mcp.model import Backend, Scale
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import ensure_store
+from lfexp_mcp.store.process import announced_store, ensure_store
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
@@ -189,10 +189,14 @@ async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIter
     """
     transport: httpx.AsyncBaseTransport | None = None
     if settings.embedded:
-        store = await anyio.to_thread.run_sync(ensure_store, settings.store_folder)
+        folder = settings.store_folder
+        # The transport starts one that has ended since.
+        store = announced_store(folder)
+        if store is None:
+            store = await anyio.to_thread.run_sync(ensure_store, folder)
         backend = Backend(kind="embedded", url=store.base_url, notes=(EMBEDDED_NOTE,))
         public_key, secret_key = store.public_key, SecretStr(store.secret_key)
-        transport = EmbeddedStoreTransport(settings.store_folder, store.secret_key, LIMITS, backend)
+        transport = EmbeddedStoreTransport(folder, store.secret_key, LIMITS, backend)
     else:
         backend = _backend_at(settings.langfuse_url)
         public_key = settings.langfuse_public_key or ""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,19 @@ def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_l
     return _connection(folder, found)
 
 
+def announced_store(folder: Path) -> StoreConnection | None:
+    """Return the store that was started last in a folder, which may have ended since; None if there was none.
+
+    Raises:
+        StoreError: The folder cannot be read.
+    """
+    found = _announced(folder)
+    try:
+        return _connection(folder, found) if found is not None else None
+    except OSError as error:
+        raise StoreError(f"The store folder {folder} cannot be used: {error}.") from error
+
+
 def stop_store(folder: Path) -> bool:
     """Stop the server of a store folder, and wait until it is gone; what it stored stays.
 
@@ -126,22 +140,20 @@ def _announced(folder: Path) -> _Announcement | None:
 
 def _answers(folder: Path, found: _Announcement) -> bool:
     """Whether the store of the folder, and no other process, answers where it was announced."""
-    import httpx
+    # A client that must be imported, and loads certificates, would take longer than all else that a call waits for.
+    from http.client import HTTPConnection, HTTPException
 
     from lfexp_mcp.store.keys import folder_keys
 
     challenge = new_challenge()
-    try:
-        answer = httpx.get(
-            f"{found.base_url}{HEALTH}",
-            headers={CHALLENGE_HEADER: challenge},
-            timeout=PROBE_TIMEOUT_S,
-            trust_env=False,
-        )
-    except httpx.HTTPError:
-        return False
-    proof = answer.headers.get(PROOF_HEADER)
-    return answer.status_code == 200 and is_proven(folder_keys(folder).secret_key, challenge, found.port, proof)
+    with closing(HTTPConnection(LOOPBACK, found.port, timeout=PROBE_TIMEOUT_S)) as connection:
+        try:
+            connection.request("GET", HEALTH, headers={CHALLENGE_HEADER: challenge})
+            answer = connection.getresponse()
+        except (OSError, HTTPException):
+            return False
+        proof = answer.getheader(PROOF_HEADER)
+        return answer.status == 200 and is_proven(folder_keys(folder).secret_key, challenge, found.port, proof)
 
 
 def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announcement:

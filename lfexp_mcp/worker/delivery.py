@@ -26,7 +26,7 @@ REQUEST_SCORES = 100
 REQUEST_BYTES = 1_000_000
 MAX_REQUESTS = 4
 """Concurrent ones, of spans and of scores each."""
-MIN_GATHERING_S = 1.0
+MIN_GATHERING_S = 0.1
 MAX_GATHERING_S = 15.0
 """Spans and scores are gathered for one request for a tenth of the time since the run started, within these bounds. A
 short run is visible soon, and a long one needs few requests."""

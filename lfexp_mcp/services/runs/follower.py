@@ -22,7 +22,7 @@ OnProgress = Callable[[Progress], Awaitable[None]]
 MIN_POLL_S = 0.01
 """Between two looks at the journal, at the beginning: many runs are short."""
 MAX_POLL_S = 0.2
-POLL_FACTOR = 50
+POLL_FACTOR = 100
 """Looks come rarer as time goes on: what a run lasts longer because of them is a small part of it."""
 LIVENESS_POLL_S = 0.5
 """Between two checks that the worker is alive."""
