@@ -35,6 +35,7 @@ from lfexp_mcp.gateway.score_metadata import (
     status_score_id,
     without_status_scores,
 )
+from lfexp_mcp.gateway.spooled_items import SpooledItems
 
 __all__ = [
     "CHECK_SCORE_NAME",
@@ -54,6 +55,7 @@ __all__ = [
     "Queue",
     "QueueItem",
     "ScoreConfig",
+    "SpooledItems",
     "check_dataset_name",
     "confirmations_of",
     "connect",

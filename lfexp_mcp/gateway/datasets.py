@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway.known_holdouts import KnownHoldouts
 from lfexp_mcp.gateway.records import Dataset, ProjectHoldouts
+from lfexp_mcp.gateway.spooled_items import SpooledItems
 from lfexp_mcp.gateway.transport import MAX_CONCURRENT_PAGES, PAGE_SIZE, NumberedPage, Transport, without_none
 from lfexp_mcp.gateway.wire import DatasetItemRow
 from lfexp_mcp.groups import for_each
@@ -117,7 +119,7 @@ class Datasets:
 
     async def items(
         self, dataset: Dataset | str, version: datetime | None = None, *, held_out: bool = False
-    ) -> list[DatasetItem]:
+    ) -> SpooledItems:
         """Return a dataset's active items, oldest first.
 
         Args:
@@ -134,23 +136,42 @@ class Datasets:
 
     async def split_items(
         self, dataset: Dataset | str, version: datetime | None = None
-    ) -> tuple[list[DatasetItem], list[DatasetItem]]:
+    ) -> tuple[SpooledItems, SpooledItems]:
         """Return a dataset's items as `items` does: all others, and those that are held out, of which to show none."""
         dataset = await self._readable(dataset)
-        split: tuple[list[DatasetItem], list[DatasetItem]] = ([], [])
-        for row in await self._item_rows(dataset.name, version):
-            if row.status == "ACTIVE":
+        read, ids, pages = SpooledItems(), list[str](), dict[int, range]()
+        kinds: list[Literal["open", "held out", "archived"]] = []
+
+        def take(number: int, rows: list[DatasetItemRow]) -> None:
+            pages[number] = range(len(ids), len(ids) + len(rows))
+            for row in rows:
                 is_held_out = dataset.holdout is not None and dataset.holdout.holds(row.id, row.metadata)
-                split[is_held_out].append(row.item())
-        return split
+                kinds.append("archived" if row.status != "ACTIVE" else "held out" if is_held_out else "open")
+                ids.append(row.id)
+                read.append(row.item())
+
+        await self._take_rows(dataset.name, take, version)
+        newest_first = (position for number in sorted(pages) for position in pages[number])
+        # An item added meanwhile moves others to a page that is yet to be read, where they come again.
+        known = {ids[position]: position for position in newest_first}
+        oldest_first = [*reversed(known.values())]
+        return (
+            read.choose(position for position in oldest_first if kinds[position] == "open"),
+            read.choose(position for position in oldest_first if kinds[position] == "held out"),
+        )
 
     async def holdout(self, dataset: Dataset) -> Holdout | None:
         """Return a dataset's holdout, ready to tell which results are held out; None if it has none."""
         holdout = (await self._readable(dataset)).holdout
         if holdout is None or holdout.key is None:
             return holdout
-        rows = await self._item_rows(dataset.name)
-        return replace(holdout, open_ids=frozenset(row.id for row in rows if not holdout.holds(row.id, row.metadata)))
+        ids: set[str] = set()
+
+        def take(_number: int, rows: list[DatasetItemRow]) -> None:
+            ids.update(row.id for row in rows if not holdout.holds(row.id, row.metadata))
+
+        await self._take_rows(dataset.name, take)
+        return replace(holdout, open_ids=frozenset(ids))
 
     async def project_holdouts(self) -> ProjectHoldouts | None:
         """Return the holdouts of all datasets; None if there is none. One that cannot be read holds out everything."""
@@ -164,8 +185,7 @@ class Datasets:
             except UsageError as unreadable:
                 holdout = Holdout(problem=str(unreadable))
             found[dataset.id] = holdout
-            held_out = [row for row in await self._item_rows(dataset.name) if holdout.holds(row.id, row.metadata)]
-            sources |= {row.source_trace_id for row in held_out if row.source_trace_id}
+            await self._take_rows(dataset.name, partial(_take_sources, holdout, sources))
         return ProjectHoldouts(found, frozenset(sources)) if found else None
 
     async def _readable(self, dataset: Dataset | str) -> Dataset:
@@ -175,13 +195,13 @@ class Datasets:
         self.known_holdouts.check(dataset)
         return dataset
 
-    async def _item_rows(self, dataset_name: str, version: datetime | None = None) -> list[DatasetItemRow]:
-        """Read a dataset's items, oldest first."""
+    async def _take_rows(
+        self, dataset_name: str, take: Callable[[int, list[DatasetItemRow]], None], version: datetime | None = None
+    ) -> None:
+        """Read a dataset's items, newest first, and give each page's number and rows to a function."""
         query = {"datasetName": dataset_name, "version": version.isoformat() if version else None}
         what = f"read the items of dataset {dataset_name!r}"
-        rows = await self._transport.all_pages(what, _ITEMS, DatasetItemRow, query)
-        # An item added meanwhile moves others to a page that is yet to be read, where they come again.
-        return [*reversed({row.id: row for row in rows}.values())]
+        await self._transport.take_pages(what, _ITEMS, DatasetItemRow, take, query)
 
     async def items_page(self, dataset: Dataset | str, start: int, count: int) -> tuple[list[DatasetItem], int]:
         """Return up to `count` items as `items` does, from position `start` on, and how many there are in all.
@@ -191,7 +211,7 @@ class Datasets:
         dataset = await self._readable(dataset)
         if dataset.holdout is not None:
             items = await self.items(dataset)
-            return items[start : start + count], len(items)
+            return [*items[start : start + count]], len(items)
         dataset_name = dataset.name
         total = await self._count(dataset_name)
         # Langfuse lists the newest first.
@@ -214,13 +234,12 @@ class Datasets:
         holdout = (await self._readable(dataset)).holdout
         ids: tuple[set[str], set[str]] = (set(), set())
 
-        def take(rows: list[DatasetItemRow]) -> None:
+        def take(_number: int, rows: list[DatasetItemRow]) -> None:
             for row in rows:
                 if row.status == "ACTIVE":
                     ids[holdout is not None and holdout.holds(row.id, row.metadata)].add(row.id)
 
-        what, query = f"read the items of dataset {dataset.name!r}", {"datasetName": dataset.name}
-        await self._transport.take_pages(what, _ITEMS, DatasetItemRow, take, query)
+        await self._take_rows(dataset.name, take)
         return ids
 
     async def _count(self, dataset_name: str | None = None) -> int:
@@ -242,7 +261,7 @@ class Datasets:
         """
         found: dict[str, T] = {}
 
-        def take(rows: list[DatasetItemRow]) -> None:
+        def take(_number: int, rows: list[DatasetItemRow]) -> None:
             found.update((row.id, read(row.item())) for row in rows if row.id in item_ids)
 
         if await self._count() // PAGE_SIZE + 1 < len(item_ids):
@@ -257,10 +276,15 @@ class Datasets:
                 if refused.status != 404:
                     raise
             else:
-                take([row])
+                take(1, [row])
 
         await for_each(filter(is_path_safe, item_ids), look_up, MAX_CONCURRENT_PAGES)
         return found
+
+
+def _take_sources(holdout: Holdout, sources: set[str], _number: int, rows: list[DatasetItemRow]) -> None:
+    held_out = (row for row in rows if holdout.holds(row.id, row.metadata))
+    sources.update(row.source_trace_id for row in held_out if row.source_trace_id)
 
 
 def check_dataset_name(name: str) -> None:

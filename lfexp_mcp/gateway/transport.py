@@ -134,14 +134,14 @@ class Transport:
         return (await self.slice(what, path, row, query))[0]
 
     async def take_pages(
-        self, what: str, path: str, row: type[Row], take: Callable[[list[Row]], None], query: Query | None = None
+        self, what: str, path: str, row: type[Row], take: Callable[[int, list[Row]], None], query: Query | None = None
     ) -> None:
-        """Give the rows of such a listing to a function, page by page in any order, and hold none of them."""
+        """Give each page's number and rows to a function, in any order, and hold none of them."""
         first = await self._page(what, path, row, query, 1)
-        take(first.data)
+        take(1, first.data)
 
         async def read(number: int) -> None:
-            take((await self._page(what, path, row, query, number)).data)
+            take(number, (await self._page(what, path, row, query, number)).data)
 
         await for_each(range(2, first.meta.total_pages + 1), read, MAX_CONCURRENT_PAGES)
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from lfexp_mcp.gateway import SpooledItems
 from lfexp_mcp.model import (
     DatasetItem,
     ExperimentHead,
@@ -148,7 +149,7 @@ class _SimulatedRun:
             dataset=dataset, run_name=RUN, task_script=script, compare_with=BASELINE, stop_when="decided"
         )
         items = [DatasetItem(each, input="question") for each in by_item]
-        prepared = await make_stoppable(ws, request, run_spec, items)
+        prepared = await make_stoppable(ws, request, run_spec, SpooledItems(items))
         folder.write_run_spec(prepared.run_spec, prepared.items)
         write_baseline(folder, prepared.values)
         return cls(ws, folder, by_item, prepared, RunPlan.of(prepared.run_spec, (CHECK,)))

@@ -1,5 +1,6 @@
 """Collecting datasets from runs and from production traces."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -66,13 +67,13 @@ async def _ran(ws: Workspace, name: str) -> RecordedRun:
     return await record_run(ws, dataset, "r", results, makers={"acc": JUDGE})
 
 
-async def _collect(ws: Workspace, name: str, source: str, only: JsonValue = None) -> list[DatasetItem]:
+async def _collect(ws: Workspace, name: str, source: str, only: JsonValue = None) -> Sequence[DatasetItem]:
     request = build(CollectRequest, dataset=source, from_run="r", only=only)
     await fill_dataset(ws, name, request)
     return await ws.gateway.datasets.items(name)
 
 
-def _origins(items: list[DatasetItem]) -> list[int]:
+def _origins(items: Sequence[DatasetItem]) -> list[int]:
     found = []
     for item in items:
         source = item.metadata[SOURCE_KEY]

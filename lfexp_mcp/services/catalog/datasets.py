@@ -136,7 +136,7 @@ async def get_dataset(
         page, total = await ws.gateway.datasets.items_page(found, start, limit)
     else:
         items, held_out = await ws.gateway.datasets.split_items(found)
-        page, total = items[start : start + limit], len(items)
+        page, total = [*items[start : start + limit]], len(items)
     check_cursor(start, total, "items")
     head = DatasetDetail(
         backend=str(ws.gateway.backend), dataset=dataset, total_items=total, items=[], next=[_run_step(found, total)]

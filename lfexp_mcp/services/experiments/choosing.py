@@ -1,11 +1,15 @@
 """Choosing the items of a run."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.gateway import SpooledItems
 from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.next_steps import add_items_step, resume_step
@@ -23,7 +27,7 @@ FORMS = "Items are chosen by a number (a sample), ids, a condition on metadata s
 class ChosenItems:
     """The items of a run."""
 
-    items: list[DatasetItem]
+    items: SpooledItems
     """In the order of the dataset."""
     part: DatasetPart | None = None
     """None for the whole dataset."""
@@ -31,6 +35,12 @@ class ChosenItems:
     """When an item of the dataset, chosen or not, was changed last; None if that is not known."""
     notes: tuple[str, ...] = ()
     """What the caller should know about the choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    place: int
+    metadata: Mapping[str, JsonValue]
 
 
 async def choose_items(
@@ -55,20 +65,21 @@ async def choose_items(
     if not items:
         raise UsageError(f"Dataset {dataset!r} has no items.", next=[add_items_step(dataset, "Add items.")])
     if choice is None or choice.is_whole:
-        return ChosenItems(list(items), dataset_version=_version(items))
-    left, notes = list(items), list[str]()
+        return ChosenItems(SpooledItems.of(items), dataset_version=_version(items))
+    left, notes = SpooledItems.of(items), list[str]()
     if choice.ids:
         left = _with_ids(dataset, left, choice.ids)
     if choice.run is not None:
         left, more = await _by_results(ws, dataset, run_name, left, choice)
         notes += more
     if choice.where is not None:
-        left, more = select(left, choice.where)
+        placed, more = select([_Placed(place, item.metadata) for place, item in enumerate(left)], choice.where)
+        left = left.choose(each.place for each in placed)
         notes += more
     if choice.sample is not None:
         notes += _sample_notes(left, choice.sample)
-        drawn = {item.id for item in sorted(left, key=_place_in_samples)[: choice.sample]}
-        left = [item for item in left if item.id in drawn]
+        drawn = set(sorted((item.id for item in left), key=_place_in_samples)[: choice.sample])
+        left = _with(left, drawn)
     return ChosenItems(left, _part(left, len(items), choice), _version(items), tuple(notes))
 
 
@@ -134,16 +145,20 @@ async def choose_wider(
     wider = await choose_items(ws, dataset, request.run_name, items, choice)
     if part is not None and wider.part is not None and part.digest == wider.part.digest:
         return None
-    before = {item.id: (item.input, item.expected_output) for item in kept}
+    before = {item.id: place for place, item in enumerate(kept)}
     _check_wider(dataset, request.run_name, wider, before, items)
-    changed = sum(item.id in before and before[item.id] != (item.input, item.expected_output) for item in items)
+    changed = sum(item.id in before and _has_changed(kept[before[item.id]], item) for item in items)
     notes = list(wider.notes)
     if changed:
         notes.append(f"{changed} items have changed in the dataset since the run began; it keeps them as they were.")
-    added = [item for item in wider.items if item.id not in before]
+    added = (item for item in wider.items if item.id not in before)
     all_ids = before.keys() | {item.id for item in items}
-    chosen = [*kept, *added]
+    chosen = SpooledItems(chain(kept, added))
     return ChosenItems(chosen, _part(chosen, len(all_ids), choice), wider.dataset_version, tuple(notes))
+
+
+def _has_changed(before: DatasetItem, now: DatasetItem) -> bool:
+    return (before.input, before.expected_output) != (now.input, now.expected_output)
 
 
 def _check_wider(
@@ -170,8 +185,8 @@ def _version(items: Sequence[DatasetItem]) -> datetime | None:
     return max((item.updated for item in items if item.updated is not None), default=None)
 
 
-def _place_in_samples(item: DatasetItem) -> bytes:
-    return hashlib.sha256(f"lfexp-sample-v1/{item.id}".encode("utf-8", "surrogatepass")).digest()
+def _place_in_samples(item_id: str) -> bytes:
+    return hashlib.sha256(f"lfexp-sample-v1/{item_id}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _sample_notes(items: Sequence[DatasetItem], sample: int) -> list[str]:
@@ -182,7 +197,11 @@ def _sample_notes(items: Sequence[DatasetItem], sample: int) -> list[str]:
     return []
 
 
-def _with_ids(dataset: str, items: Sequence[DatasetItem], ids: Sequence[str]) -> list[DatasetItem]:
+def _with(items: SpooledItems, ids: Collection[str]) -> SpooledItems:
+    return items.choose(place for place, item in enumerate(items) if item.id in ids)
+
+
+def _with_ids(dataset: str, items: SpooledItems, ids: Sequence[str]) -> SpooledItems:
     known = {item.id for item in items}
     unknown = [item_id for item_id in ids if item_id not in known]
     if unknown:
@@ -193,13 +212,12 @@ def _with_ids(dataset: str, items: Sequence[DatasetItem], ids: Sequence[str]) ->
             [item.id for item in items],
             f"{others}It may be archived, or of another dataset. {FORMS}",
         )
-    chosen = set(ids)
-    return [item for item in items if item.id in chosen]
+    return _with(items, set(ids))
 
 
 async def _by_results(
-    ws: Workspace, dataset: str, run_name: str, items: Sequence[DatasetItem], choice: ItemChoice
-) -> tuple[list[DatasetItem], list[str]]:
+    ws: Workspace, dataset: str, run_name: str, items: SpooledItems, choice: ItemChoice
+) -> tuple[SpooledItems, list[str]]:
     """Choose items by their results in another run; return them, and notes."""
     other = choice.run or ""
     if other == run_name:
@@ -217,7 +235,7 @@ async def _by_results(
     results, more = choose_results(run, choice.which, choice.score, choice.below)
     notes += more
     found = {item.item_id for item in results}
-    chosen = [item for item in items if item.id in found]
+    chosen = _with(items, found)
     if not chosen:
         raise UsageError(f"Nothing is chosen: of {len(record.items)} results of run {other!r}, none is {choice}.")
     known = {item.id for item in items}

@@ -53,19 +53,22 @@ def _events(result: ItemResult, state: RunState) -> Iterator[Event]:
         yield ScoresStored(ids=tuple(score.id for score in new))
 
 
-def items_of(results: Iterable[ItemResult], known: Sequence[DatasetItem]) -> list[DatasetItem]:
-    """Return the dataset items of some results, as they were when the task got them.
+def items_of(results: Iterable[ItemResult], known: Sequence[DatasetItem]) -> Iterator[DatasetItem]:
+    """Yield the dataset items of some results, as they were when the task got them.
 
     Args:
         results: Of a run.
         known: The current dataset items, or those of the run's journal; they tell numbers from texts, which Langfuse
             does not with results. One that was changed or deleted since is taken from its result.
     """
-    by_id = {item.id: item for item in known}
-    taken: dict[str, DatasetItem] = {}
+    places = {item.id: place for place, item in enumerate(known)}
+    taken: set[str] = set()
     for result in results:
-        item = by_id.get(result.item_id)
+        if result.item_id in taken:
+            continue
+        taken.add(result.item_id)
+        place = places.get(result.item_id)
+        item = known[place] if place is not None else None
         if item is None or not same_content(item, result):
             item = DatasetItem(result.item_id, result.input, result.expected_output, result.metadata)
-        taken.setdefault(result.item_id, item)
-    return [*taken.values()]
+        yield item

@@ -1,11 +1,12 @@
 """Giving a run a stopping rule: by which score and against what its looks test, in which order its items run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import DatasetItem, JudgeMaker, RunSpec, StoppingRule, are_mixed
+from lfexp_mcp.gateway import SpooledItems
+from lfexp_mcp.model import JudgeMaker, RunSpec, StoppingRule, are_mixed
 from lfexp_mcp.scores.interpretation import OBSERVED
 from lfexp_mcp.services.comparison.candidates import Candidate, family_of, read_candidates
 from lfexp_mcp.services.run_requests import RunRequest
@@ -32,15 +33,13 @@ class StoppableRun:
     """A run that has a stopping rule."""
 
     run_spec: RunSpec
-    items: list[DatasetItem]
+    items: SpooledItems
     """In random order, in which they run."""
     values: Mapping[str, float]
     """The baseline's, by item id."""
 
 
-async def make_stoppable(
-    ws: Workspace, request: RunRequest, run_spec: RunSpec, items: Sequence[DatasetItem]
-) -> StoppableRun:
+async def make_stoppable(ws: Workspace, request: RunRequest, run_spec: RunSpec, items: SpooledItems) -> StoppableRun:
     """Give a new run its stopping rule, and its items their order.
 
     Raises:
@@ -78,7 +77,8 @@ async def make_stoppable(
     elif len(values) < len(items):
         warnings.append(UNPAIRED.format(**counts))
     changed = run_spec.model_copy(update={"stopping": rule, "warnings": tuple(warnings)})
-    return StoppableRun(changed, sorted(items, key=lambda item: place_in_order(seed, item.id)), values)
+    keys = [place_in_order(seed, item.id) for item in items]
+    return StoppableRun(changed, items.choose(sorted(range(len(items)), key=keys.__getitem__)), values)
 
 
 def _deciding_score(request: RunRequest, baseline: ScoredRun, run_spec: RunSpec) -> str:

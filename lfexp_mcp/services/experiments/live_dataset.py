@@ -1,5 +1,6 @@
 """Live mode: recent production traces become the dataset of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +35,7 @@ class LiveSample:
     """Production traces as a dataset."""
 
     dataset: Dataset
-    items: list[DatasetItem]
+    items: Sequence[DatasetItem]
     missing: list[CollectedItem]
     """Those of the items that Langfuse does not have; if it has none, the dataset's id is not Langfuse's."""
     notes: tuple[str, ...] = ()

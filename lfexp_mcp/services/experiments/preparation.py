@@ -8,7 +8,7 @@ import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, UsageError
-from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.gateway import Dataset, SpooledItems
 from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunSpec
 from lfexp_mcp.runs.baseline import write_baseline
 from lfexp_mcp.runs.events import Event, LookTaken
@@ -130,6 +130,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
 async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
     """Prepare a run of a few items, of which nothing is stored."""
     notes: tuple[str, ...] = ()
+    items: Sequence[DatasetItem]
     if request.source_type == "live":
         sample = await _sample_live(ws, request)
         dataset, items, notes = sample.dataset, sample.items, sample.notes
@@ -224,7 +225,7 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
             next=[request.step("Resume it with its repeats.", repeats=1)],
         )
     before = await with_holdout(ws, before, dataset)
-    items = list(folder.items(before))
+    items = SpooledItems(folder.items(before))
     wider = await choose_wider(ws, dataset.name, request, before.part, items)
     if wider is not None:
         items = wider.items
@@ -238,7 +239,8 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     check_params(request, before.params)
     check_rule(request, before.stopping)
     use = recording_of(request, before)
-    open_items, record = list(before.open_items(items)), await read_journal(ws, folder)
+    open_items = items if before.set_aside is None else SpooledItems(before.open_items(items))
+    record = await read_journal(ws, folder)
     run_spec = await resolve_prompts(with_models_of(ws, use), request, before, dataset, open_items, record)
     run_spec = with_recording(await with_request(ws, request, run_spec, before.metadata), use)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)

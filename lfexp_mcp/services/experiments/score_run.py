@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import DatasetItem, ExperimentHead, RecordingUse, RunRecord, RunSpec
+from lfexp_mcp.gateway import Dataset, SpooledItems
+from lfexp_mcp.model import ExperimentHead, RecordingUse, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
 from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
@@ -107,18 +108,19 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         raise UsageError(f"Run {request.run_name!r} has no good result to score.", next=[resume])
     is_recorded = is_new or state.is_recorded
     if is_recorded:
-        items = items_of(results, await ws.gateway.datasets.items(dataset))
+        items = SpooledItems(items_of(results, await ws.gateway.datasets.items(dataset)))
         run_spec = await _recorded_run_spec(ws, record, dataset, items)
     else:
         run_spec = folder.run_spec()
-        known = list(folder.items(run_spec))
+        known = SpooledItems(folder.items(run_spec))
         ids = {item.id for item in known}
         # A resume on another machine may have gone on to further items.
-        items = [*known, *(item for item in items_of(results, known) if item.id not in ids)]
+        items = SpooledItems(chain(known, items_of((each for each in results if each.item_id not in ids), ())))
     run_spec = await with_holdout(ws, run_spec, dataset)
     bare = _without_code(run_spec)
     other = against.run_name if against else None
-    scoring = await resolve_judges(ws, request, bare, dataset, list(bare.open_items(items)), against=other)
+    open_items = items if bare.set_aside is None else SpooledItems(bare.open_items(items))
+    scoring = await resolve_judges(ws, request, bare, dataset, open_items, against=other)
     await check_budget(ws, request.max_cost, scoring.models)
     return PreparedRun(
         folder,
@@ -151,7 +153,7 @@ def _without_code(run_spec: RunSpec) -> RunSpec:
     )
 
 
-async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset, items: list[DatasetItem]) -> RunSpec:
+async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset, items: SpooledItems) -> RunSpec:
     """Describe a run that this machine did not make."""
     return RunSpec(
         created=datetime.now(UTC),
