@@ -11,14 +11,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from lfexp_mcp.errors import (
-    BackendError,
-    CredentialsError,
-    RateLimitError,
-    RejectedError,
-    UnreachableError,
-    UsageError,
-)
+from lfexp_mcp.errors import BackendError, CredentialsError, RateLimitError, RejectedError, UnreachableError, UsageError
 from lfexp_mcp.gateway.responses import StatusError, UndocumentedAnswerError, read_content
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.masking import mask

@@ -2,15 +2,7 @@
 
 from lfexp_mcp.answers.analysis import Analysis, ExtremeItem, ScoreDistribution, SliceResult
 from lfexp_mcp.answers.run import ItemAnswer
-from lfexp_mcp.reports.charts import (
-    SHARES,
-    Axis,
-    Chart,
-    Strip,
-    axis_over,
-    drawable,
-    drawable_interval,
-)
+from lfexp_mcp.reports.charts import SHARES, Axis, Chart, Strip, axis_over, drawable, drawable_interval
 from lfexp_mcp.reports.layout import (
     Block,
     Report,

@@ -5,15 +5,7 @@ from dataclasses import replace
 
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
 from lfexp_mcp.model import Interval
-from lfexp_mcp.reports.charts import (
-    SHARES,
-    TONES,
-    Chart,
-    Strip,
-    axis_over,
-    drawable,
-    drawable_interval,
-)
+from lfexp_mcp.reports.charts import SHARES, TONES, Chart, Strip, axis_over, drawable, drawable_interval
 from lfexp_mcp.reports.layout import (
     Block,
     Cell,

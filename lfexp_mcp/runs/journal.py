@@ -23,15 +23,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import OTHERS, Score, ScriptMaker, recorded_maker
-from lfexp_mcp.runs.events import (
-    Damaged,
-    Event,
-    ItemScored,
-    RunEnded,
-    RunScored,
-    WorkerAccepted,
-    WorkerLoading,
-)
+from lfexp_mcp.runs.events import Damaged, Event, ItemScored, RunEnded, RunScored, WorkerAccepted, WorkerLoading
 from lfexp_mcp.runs.framing import AppendedFile, Block, frame, read_frames, unframe
 
 FORMAT = 2

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 from mcp import MCPError
-from mcp.types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    CompleteRequestParams,
-    CompleteResult,
-    Completion,
-    PromptReference,
-)
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CompleteRequestParams, CompleteResult, Completion, PromptReference
 
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.tools.resources import TEMPLATES

@@ -4,12 +4,7 @@ from collections.abc import AsyncIterator
 from statistics import median
 
 from tests.benchmarks.runners import Bench, Figures
-from tests.benchmarks.scripts import (
-    EMPTY_EVALUATOR,
-    EMPTY_TASK,
-    SLEEPING_TASK,
-    THREE_SLEEPING_EVALUATORS,
-)
+from tests.benchmarks.scripts import EMPTY_EVALUATOR, EMPTY_TASK, SLEEPING_TASK, THREE_SLEEPING_EVALUATORS
 from tests.benchmarks.table import Row
 
 ROUNDS = 3

@@ -7,13 +7,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.model import Evaluation
-from lfexp_mcp.scripts import (
-    ScriptEvaluator,
-    ScriptItem,
-    ScriptItemResult,
-    load_evaluators,
-    read_evaluations,
-)
+from lfexp_mcp.scripts import ScriptEvaluator, ScriptItem, ScriptItemResult, load_evaluators, read_evaluations
 from tests.scripts.conftest import WriteScript
 
 SPECIFICATION = '''

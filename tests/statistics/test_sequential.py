@@ -8,14 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from lfexp_mcp.model import LookVerdict
-from lfexp_mcp.statistics.sequential import (
-    levels_at,
-    look_levels,
-    look_sizes,
-    place_in_order,
-    spent,
-    take_look,
-)
+from lfexp_mcp.statistics.sequential import levels_at, look_levels, look_sizes, place_in_order, spent, take_look
 from tests.statistics.stopped import covers, pass_fail, rule_of, stopped_runs
 
 PUBLISHED = {

@@ -23,13 +23,7 @@ from lfexp_mcp.judges.providers.messages import (
     ModelAnswer,
     ModelRequest,
 )
-from lfexp_mcp.judges.providers.provider import (
-    MAX_MESSAGE_CHARS,
-    UPLOAD_TIMEOUT_S,
-    Provider,
-    SDKErrors,
-    effort_of,
-)
+from lfexp_mcp.judges.providers.provider import MAX_MESSAGE_CHARS, UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of
 from lfexp_mcp.masking import mask
 
 MAX_COMPLETION_TOKENS = "max_completion_tokens"

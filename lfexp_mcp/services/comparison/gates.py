@@ -9,10 +9,7 @@ from lfexp_mcp.model import Scale
 from lfexp_mcp.scores.limits import Limit
 from lfexp_mcp.services.comparison.conditions import ERROR_RATE, Comparator, Condition, NotWorse, Threshold
 from lfexp_mcp.services.comparison.gate_input import GateInput, Measure
-from lfexp_mcp.services.comparison.missing_data import (
-    MAX_MISSING_SHARE,
-    MissingData,
-)
+from lfexp_mcp.services.comparison.missing_data import MAX_MISSING_SHARE, MissingData
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 
 COMPARED_DECIMALS = 9

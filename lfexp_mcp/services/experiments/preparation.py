@@ -18,13 +18,7 @@ from lfexp_mcp.services.experiments.choosing import choose_again, choose_items, 
 from lfexp_mcp.services.experiments.earlier_results import events_of
 from lfexp_mcp.services.experiments.early_stopping import check_rule, make_stoppable
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
-from lfexp_mcp.services.experiments.new_run_spec import (
-    check_params,
-    check_script,
-    heads_of,
-    new_run_spec,
-    with_request,
-)
+from lfexp_mcp.services.experiments.new_run_spec import check_params, check_script, heads_of, new_run_spec, with_request
 from lfexp_mcp.services.experiments.recordings import recording_of, with_models_of, with_recording
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps

@@ -10,13 +10,7 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import NotFoundError, StateError, UnreachableError
 from lfexp_mcp.gateway import Dataset, Experiment, without_status_scores
-from lfexp_mcp.model import (
-    PROVENANCE_KEY,
-    RUN_MAKERS,
-    ItemResult,
-    Provenance,
-    RunRecord,
-)
+from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, RunRecord
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step

@@ -11,16 +11,7 @@ import pytest
 
 from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import (
-    BOOLEAN,
-    TEN,
-    Category,
-    ItemResult,
-    JudgeMaker,
-    RunMaker,
-    Scale,
-    ScriptMaker,
-)
+from lfexp_mcp.model import BOOLEAN, TEN, Category, ItemResult, JudgeMaker, RunMaker, Scale, ScriptMaker
 from lfexp_mcp.services.labels import reading
 from lfexp_mcp.services.labels import request_labels as request_labels_module
 from lfexp_mcp.services.labels.draw import allocate, labellable, put_in_order, read_draw, seed_of
