@@ -1,7 +1,9 @@
 """A dataset, scripts and runs for one test; names are its own, since tests share a store."""
 
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,7 +17,8 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
-from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.services.workspace import Workspace, open_workspace
+from lfexp_mcp.settings import Settings, load_settings
 from tests.advice import check_advice
 from tests.runs.records import read_record
 from tests.waiting import PATIENCE_S, until
@@ -93,3 +96,18 @@ class Scene:
     async def record(self) -> RunRecord:
         """The run as this machine's journal tells it."""
         return read_record(await self.run_folder())
+
+
+def with_keys(settings: Settings) -> Settings:
+    """The settings, with the provider that the fixture `openai_for_workers` has put into the environment."""
+    found = load_settings()
+    return settings.model_copy(
+        update={"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
+    )
+
+
+@asynccontextmanager
+async def with_models(scene: Scene, settings: Settings) -> AsyncIterator[Scene]:
+    """The scene in a workspace that can ask models, see `with_keys`."""
+    async with open_workspace(with_keys(settings)) as ws:
+        yield replace(scene, ws=ws)

@@ -29,11 +29,11 @@ from lfexp_mcp.services.run_requests import ConfirmRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import open_workspace
-from lfexp_mcp.settings import Settings, load_settings
+from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply
 from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S, until
-from tests.worker.scene import Scene
+from tests.worker.scene import Scene, with_models
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -364,15 +364,12 @@ async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
     held: Scene, settings: Settings, openai_for_workers: ProviderServer
 ) -> None:
     openai_for_workers.respond = lambda call: Reply(f'{{"reasoning": "", "score": {9 if "INPUT" in call.text else 2}}}')
-    found = load_settings()
-    keys = {"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
-    async with open_workspace(settings.model_copy(update=keys)) as ws:
-        scene = replace(held, ws=ws)
+    async with with_models(held, settings) as scene:
         judge = f"judge-{scene.dataset}"
-        await create_judge(ws, judge, PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
+        await create_judge(scene.ws, judge, PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
         await measure(scene, "a", "False", judges=[judge])
         await measure(scene, "b", judges=[judge])
-        await create_judge(ws, judge, "Newer: " + PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
+        await create_judge(scene.ws, judge, "Newer: " + PROMPT, config={"model": "gpt-test", "score_name": "capitals"})
         with pytest.raises(UsageError, match="score_name"):
             await confirm(scene)
         before = len(openai_for_workers.calls)
@@ -382,15 +379,15 @@ async def test_the_version_of_the_judge_that_chose_a_run_confirms_it(
             "score_name": "capitals",
             "min_delta": 0.3,
         }
-        await ask_in_vain(ws.settings, openai_for_workers, "confirm_run", run_name="b", **asked)
+        await ask_in_vain(scene.ws.settings, openai_for_workers, "confirm_run", run_name="b", **asked)
         assert await confirmations(scene) == [], "no look is counted"
-        answer = await call_unasked(ws.settings, "confirm_run", run_name="b", **asked)
+        answer = await call_unasked(scene.ws.settings, "confirm_run", run_name="b", **asked)
         assert (answer["status"], answer["verdict"], answer["look"]) == ("completed", "better", 1)
         texts = [call.text for call in openai_for_workers.calls[before:]]
         assert len(texts) == 2 * HELD_OUT
         assert not any("Newer" in text for text in texts)
         await measure(scene, "c", "len(item.input)", judges=[f"{judge}:1"])
-        answer = await call_with_a_yes(ws.settings, "confirm_run", run_name="c", **asked)
+        answer = await call_with_a_yes(scene.ws.settings, "confirm_run", run_name="c", **asked)
         assert (answer["verdict"], answer["look"]) == ("better", 2)
 
 

@@ -11,11 +11,10 @@ from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.follower import Follower, wait_for_run
 from lfexp_mcp.services.runs.task_usage import read_task_usage
-from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
 from tests.waiting import PATIENCE_S, until
-from tests.worker.scene import Scene
+from tests.worker.scene import Scene, with_models
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -34,8 +33,7 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
     await scene.fill(4)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert (answer.status, answer.succeeded) == ("completed", 4)
@@ -46,10 +44,10 @@ async def test_a_judge_scores_every_item_and_its_calls_are_generations_of_the_pr
         assert (use.name, use.model, use.calls, use.retries) == (score.name, "gpt-test", 4, 0)
         assert (use.input_tokens, use.output_tokens, use.cost_usd, answer.cost_usd) == (400, 80, None, None)
         record = await judged.record()
-        assert (await read_task_usage(ws, record)).items == {}, "a judge's calls are none of the task's"
+        assert (await read_task_usage(judged.ws, record)).items == {}, "a judge's calls are none of the task's"
         assert record.items[0].scores[0].raw == 8
         assert record.items[0].scores[0].comment == "Right."
-        spans = await ws.gateway.observations.find(trace_id=record.items[0].trace_id)
+        spans = await judged.ws.gateway.observations.find(trace_id=record.items[0].trace_id)
     [generation] = [span for span in spans if span.type == "GENERATION"]
     assert generation.model == "gpt-test"
     assert generation.usage["input"] == 100
@@ -64,8 +62,7 @@ async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
 ) -> None:
     await scene.fill(2)
     openai_server.respond = lambda call: Failure(400) if "INPUT 1" in call.text else Reply()
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert [(score.count, score.unscored) for score in answer.scores] == [(1, 1)]
@@ -75,16 +72,6 @@ async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
         answer = await judged.run(judged.script(UPPER), judges=[name], resume=True)
         assert sum(use.calls for use in answer.models) == len(openai_server.calls) == calls + 1
         assert [(score.count, score.unscored) for score in answer.scores] == [(2, 0)]
-
-
-def scene_settings(settings: Settings) -> Settings:
-    """The settings, with what the environment says of the provider."""
-    from lfexp_mcp.settings import load_settings
-
-    found = load_settings()
-    return settings.model_copy(
-        update={"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
-    )
 
 
 @pytest.mark.usefixtures("openai_for_workers")
@@ -111,8 +98,7 @@ async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(set
             return time.perf_counter() - began
     """)
     await scene.fill(4)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         answer = await judged.run(task, judges=[name], max_concurrency=4)
         assert (answer.status, answer.succeeded) == ("completed", 4)
@@ -120,7 +106,7 @@ async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(set
         for item in record.items:
             assert isinstance(item.output, float)
             assert item.seconds == pytest.approx(item.output, abs=0.5)
-        for stored in await ws.gateway.experiments.results(str(answer.experiment_id)):
+        for stored in await judged.ws.gateway.experiments.results(str(answer.experiment_id)):
             assert stored.seconds == pytest.approx(float(str(stored.output)), abs=0.5)
 
 
@@ -131,18 +117,19 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
     monkeypatch.setenv("LFEXP_JUDGE_CONCURRENCY", "1")
     openai_server.script(Failure(429, "Slow down.", headers={"retry-after-ms": "3000"}), Reply())
     await scene.fill(3)
-    async with open_workspace(scene_settings(settings)) as ws:
-        prompted = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as prompted:
         name = f"task-{prompted.dataset}"
-        await ws.gateway.prompts.create(name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"})
+        await prompted.ws.gateway.prompts.create(
+            name, "Say {{input}}.", config={"model": "gpt-test", "provider": "openai"}
+        )
         answer = await prompted.run(None, task_prompt=name, max_concurrency=3)
         assert answer.succeeded == 3
         items = {item.item_id: item for item in (await prompted.record()).items}
         assert all(0 < (item.seconds or 0) < 2.5 for item in items.values())
-        for stored in await ws.gateway.experiments.results(str(answer.experiment_id)):
+        for stored in await prompted.ws.gateway.experiments.results(str(answer.experiment_id)):
             assert stored.started is not None
             assert stored.seconds == pytest.approx(items[stored.item_id].seconds, abs=0.01)
-            spans = await ws.gateway.observations.find(trace_id=stored.trace_id)
+            spans = await prompted.ws.gateway.observations.find(trace_id=stored.trace_id)
             assert all(span.started >= stored.started for span in spans)
 
 
@@ -150,14 +137,13 @@ async def test_a_prompts_time_is_that_of_its_answer_not_of_its_place_in_the_queu
 async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai_server: ProviderServer) -> None:
     await scene.fill(3)
     openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
-    async with open_workspace(scene_settings(settings)) as ws:
-        prompted = Scene(ws, scene.folder, scene.dataset)
-        await ws.gateway.prompts.create(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
+    async with with_models(scene, settings) as prompted:
+        await prompted.ws.gateway.prompts.create(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
         answer = await prompted.run(None, task_prompt=f"task-{scene.dataset}", model="gpt-test")
         assert (answer.status, answer.succeeded) == ("completed", 3)
         record = await prompted.record()
         assert {item.output for item in record.items} == {f"answer to Q: input {number}" for number in range(3)}
-        spans = await ws.gateway.observations.find(trace_id=record.items[0].trace_id)
+        spans = await prompted.ws.gateway.observations.find(trace_id=record.items[0].trace_id)
     [generation] = [span for span in spans if span.type == "GENERATION"]
     assert (generation.model, generation.usage["output"]) == ("gpt-test", 20)
     assert generation.parent_id == record.items[0].observation_id
@@ -173,10 +159,9 @@ async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
     auth = (settings.langfuse_public_key or "", settings.langfuse_secret_key.get_secret_value())  # type: ignore[union-attr]
     async with httpx.AsyncClient(base_url=settings.langfuse_url, auth=auth) as http:
         assert (await http.post("/api/public/models", json=prices)).is_success
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = f"judge-{scene.dataset}"
-        await create_judge(ws, name, PROMPT, config={"scale": "0-10", "model": model, "provider": "openai"})
+        await create_judge(judged.ws, name, PROMPT, config={"scale": "0-10", "model": model, "provider": "openai"})
         answer = await judged.run(judged.script(UPPER), max_cost=3.5, judges=[name], max_concurrency=1)
         assert answer.status == "failed"
         assert any("max_cost is reached" in warning for warning in answer.warnings)
@@ -195,10 +180,9 @@ async def test_a_published_price_bounds_a_run_on_a_store_without_prices(
     await scene.fill(6)
     openai_server.respond = lambda _call: Reply(output_tokens=1000)
     config: dict[str, JsonValue] = {"scale": "0-10", "model": "gpt-4o", "provider": "openai"}
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = f"judge-{scene.dataset}"
-        await create_judge(ws, name, PROMPT, config=config)
+        await create_judge(judged.ws, name, PROMPT, config=config)
         tried = await judged.run(judged.script(UPPER), dry_run=True, judges=[name])
         estimate = tried.estimate
         assert estimate is not None
@@ -218,16 +202,15 @@ async def test_a_provider_that_turns_calls_away_is_named_in_the_progress_while_i
 ) -> None:
     await scene.fill(1)
     openai_server.respond = lambda _call: Failure(429, headers={"retry-after-ms": "200"})
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         answer = await judged.run(judged.script(UPPER), judges=[await make_judge(judged)], wait_seconds=0)
         folder = await judged.run_folder()
         await until(lambda: bool(folder.read_state().retried))
-        follower = Follower(ws.replays.of(folder))
+        follower = Follower(judged.ws.replays.of(folder))
         await follower.wait(0)
         progress = follower.progress()
         openai_server.respond = lambda _call: Reply()
-        await wait_for_run(ws, scene.dataset, scene.run_name, PATIENCE_S)
+        await wait_for_run(judged.ws, scene.dataset, scene.run_name, PATIENCE_S)
         assert answer.status == "running"
         assert folder.status() == "completed"
     assert (progress.done, progress.scoring, progress.seconds_left) == (1, 1, None)
@@ -241,8 +224,7 @@ async def test_a_limit_on_a_model_whose_price_nobody_knows_is_refused(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
     await scene.fill(1)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         with pytest.raises(JudgeError, match="'gpt-test'"):
             await judged.run(judged.script(UPPER), max_cost=1, judges=[name])
@@ -258,11 +240,10 @@ async def test_the_votes_of_a_judge_that_disagrees_with_itself_are_listed(
     openai_server.respond = lambda call: Reply(
         text=f'{{"score": {next(votes)}}}' if "INPUT 1" in call.text else '{"score": 8}'
     )
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         await judged.run(judged.script(UPPER), judges=[name], judge_samples=3)
-        analysis = await analyze_run(ws, AnalyzeRequest(dataset=scene.dataset, run_name=scene.run_name))
+        analysis = await analyze_run(judged.ws, AnalyzeRequest(dataset=scene.dataset, run_name=scene.run_name))
     [split] = analysis.split_votes
     assert (split.item_id, sorted(split.votes, key=str), split.spread) == (scene.item_id(1), [2, 5, 9], 0.7)
 
@@ -270,8 +251,7 @@ async def test_the_votes_of_a_judge_that_disagrees_with_itself_are_listed(
 @pytest.mark.usefixtures("openai_for_workers")
 async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settings, scene: Scene) -> None:
     await scene.fill(6)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name], dry_run=True)
         assert (answer.status, answer.succeeded) == ("completed", 2)
@@ -279,9 +259,9 @@ async def test_a_dry_run_stores_nothing_and_estimates_the_whole(settings: Settin
         assert estimate is not None
         assert (estimate.results, estimate.calls, estimate.input_tokens, estimate.output_tokens) == (6, 6, 600, 120)
         assert (estimate.cost_usd, estimate.unknown_prices) == (None, ["gpt-test"])
-        dataset = await ws.gateway.datasets.get(scene.dataset)
-        assert await ws.gateway.experiments.find(dataset.id, scene.run_name) is None
-        assert list(ws.runs.root.iterdir()) == []
+        dataset = await judged.ws.gateway.datasets.get(scene.dataset)
+        assert await judged.ws.gateway.experiments.find(dataset.id, scene.run_name) is None
+        assert list(judged.ws.runs.root.iterdir()) == []
         answer = await judged.run(judged.script(UPPER), judges=[name])
         assert (answer.status, answer.succeeded) == ("completed", 6)
 
@@ -292,8 +272,7 @@ async def test_a_provider_that_refuses_the_key_stops_the_run_and_a_resume_scores
 ) -> None:
     await scene.fill(30)
     openai_server.respond = lambda _call: Failure(401)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name = await make_judge(judged)
         answer = await judged.run(judged.script(UPPER), judges=[name], max_concurrency=1)
         assert (answer.status, answer.succeeded) == ("failed", 1)

@@ -16,12 +16,11 @@ from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, build
 from lfexp_mcp.services.run_requests import PairsRequest
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.workspace import open_workspace
-from lfexp_mcp.settings import Settings, load_settings
+from lfexp_mcp.settings import Settings
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply
 from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S
-from tests.worker.scene import Scene
+from tests.worker.scene import Scene, with_models
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -54,10 +53,8 @@ def prefer(call: Call) -> Outcome:
 async def pairs(settings: Settings, scene: Scene, openai_for_workers: ProviderServer) -> AsyncIterator[Scene]:
     """A scene whose workers ask the loopback model, which prefers the greater number."""
     openai_for_workers.respond = prefer
-    found = load_settings()
-    keys = {"openai_api_key": found.openai_api_key, "openai_base_url": found.openai_base_url}
-    async with open_workspace(settings.model_copy(update=keys)) as ws:
-        yield Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as asking:
+        yield asking
 
 
 async def make_runs(scene: Scene, first: list[str | None], second: list[str | None], **arguments: Any) -> str:  # noqa: ANN401

@@ -19,8 +19,7 @@ from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
 from tests.waiting import PATIENCE_S
-from tests.worker.scene import Scene
-from tests.worker.test_judges import scene_settings
+from tests.worker.scene import Scene, with_keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -68,7 +67,7 @@ class Recorder:
         """Make a run, recorded unless told otherwise."""
         how = {} if arguments.keys() & {"record", "replay"} else {"record": self.file}
         given = {"dataset": self.scene.dataset, "run_name": run_name, "task_script": script, **how, **arguments}
-        async with open_workspace(scene_settings(self.settings)) as ws:
+        async with open_workspace(with_keys(self.settings)) as ws:
             return await run_experiment(ws, RecordedRunRequest.model_validate(given), wait_seconds=PATIENCE_S)
 
     async def replay(self, script: Path | None, run_name: str = "replayed", **arguments: Any) -> RunAnswer:  # noqa: ANN401

@@ -9,11 +9,10 @@ from lfexp_mcp.model import JudgeMaker
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply
-from tests.worker.scene import Scene
-from tests.worker.test_judges import PROMPT, UPPER, scene_settings
+from tests.worker.scene import Scene, with_models
+from tests.worker.test_judges import PROMPT, UPPER
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.usefixtures("openai_for_workers")]
 
@@ -35,15 +34,14 @@ async def test_a_resume_asks_which_version_of_a_judge_that_failed_on_some_result
 ) -> None:
     await scene.fill(3)
     openai_server.respond = lambda call: UNREADABLE if "INPUT 2" in call.text else Reply(text='{"score": 8}')
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name, task = f"judge-{scene.dataset}", judged.script(UPPER)
-        await create_judge(ws, name, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, name, PROMPT, config={**FIRST})
         answer = await judged.run(task, judges=[name])
         assert [(score.count, score.unscored) for score in answer.scores] == [(2, 1)]
-        await create_judge(ws, name, PROMPT, config={**SECOND})
+        await create_judge(judged.ws, name, PROMPT, config={**SECOND})
         advice = repr(f"{name}:2")
-        answer = await get_run(ws, scene.dataset, "run")
+        answer = await get_run(judged.ws, scene.dataset, "run")
         assert any(advice in warning for warning in answer.warnings)
         calls = len(openai_server.calls)
         with pytest.raises(JudgeError) as refusal:
@@ -74,13 +72,12 @@ async def test_a_version_that_scored_nothing_is_asked_again_only_when_it_is_name
 ) -> None:
     await scene.fill(2)
     openai_server.respond = lambda _call: UNREADABLE
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name, task = f"judge-{scene.dataset}", judged.script(UPPER)
-        await create_judge(ws, name, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, name, PROMPT, config={**FIRST})
         answer = await judged.run(task, judges=[name])
         assert [(score.count, score.unscored) for score in answer.scores] == [(0, 2)]
-        await create_judge(ws, name, PROMPT, config={**SECOND})
+        await create_judge(judged.ws, name, PROMPT, config={**SECOND})
         calls = len(openai_server.calls)
         for named in (None, [name]):
             with pytest.raises(JudgeError) as refusal:
@@ -88,7 +85,7 @@ async def test_a_version_that_scored_nothing_is_asked_again_only_when_it_is_name
             asked = [step.arguments["judges"] for step in refusal.value.next]
             assert asked == [[f"{name}:2"], [f"{name}:1"]]
         assert len(openai_server.calls) == calls
-        step = (await get_run(ws, scene.dataset, "run")).next[0]
+        step = (await get_run(judged.ws, scene.dataset, "run")).next[0]
         assert (step.tool, step.arguments["judges"]) == ("run_experiment", [f"{name}:2"])
 
         openai_server.respond = lambda _call: Reply(text='{"score": 5}')
@@ -104,11 +101,10 @@ async def test_another_judge_leaves_the_first_one_its_scale_and_what_it_failed_o
 ) -> None:
     await scene.fill(2)
     openai_server.respond = lambda call: UNREADABLE if "INPUT 1" in call.text else Reply(text='{"score": 8}')
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         first, second = f"judge-{scene.dataset}", f"judge-second-{scene.dataset}"
-        await create_judge(ws, first, PROMPT, config={**FIRST})
-        await create_judge(ws, second, PROMPT, config={**SECOND})
+        await create_judge(judged.ws, first, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, second, PROMPT, config={**SECOND})
         await judged.run(judged.script(UPPER), judges=[first])
         openai_server.respond = lambda _call: Reply(text='{"score": 3}')
         answer = await judged.run(None, judges=[second], resume=True)

@@ -15,13 +15,11 @@ from lfexp_mcp.services.experiments.score_run import score_run
 from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
 from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.get_run import get_run
-from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply
 from tests.services.recording import Recorded, record_run
 from tests.waiting import PATIENCE_S
-from tests.worker.scene import Scene
-from tests.worker.test_judges import scene_settings
+from tests.worker.scene import Scene, with_models
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -91,22 +89,21 @@ async def test_two_versions_of_a_judge_are_read_back_each_on_its_scale(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
     await scene.fill(4)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name, (task, calls) = f"judge-{scene.dataset}", counted_task(judged)
-        await create_judge(ws, name, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, name, PROMPT, config={**FIRST})
         await judged.run(task, judges=[name])
-        other = Scene(ws, scene.folder, scene.dataset, "other")
+        other = Scene(judged.ws, scene.folder, scene.dataset, "other")
         await other.run(task, judges=[name])
-        await create_judge(ws, name, PROMPT, config={**SECOND})
+        await create_judge(judged.ws, name, PROMPT, config={**SECOND})
         asked = len(openai_server.calls)
         answer = await score(judged, judges=[name])
         assert (len(openai_server.calls) - asked, calls.read_text()) == (4, "x" * 8)
         older = f"tone@{name}:1"
         both = {"tone": ("0.50 (3/5)", 4, 0), older: ("0.30 (3/10)", 4, 0)}
         assert shown(answer) == both
-        assert shown(await get_run(ws, scene.dataset, "run")) == both
-        analysis = await analyze_run(ws, AnalyzeRequest(dataset=scene.dataset, run_name="run"))
+        assert shown(await get_run(judged.ws, scene.dataset, "run")) == both
+        analysis = await analyze_run(judged.ws, AnalyzeRequest(dataset=scene.dataset, run_name="run"))
         assert {one.name for one in analysis.scores} == {"tone", older}
 
         # The same call asks nothing.
@@ -114,12 +111,12 @@ async def test_two_versions_of_a_judge_are_read_back_each_on_its_scale(
         assert shown(await score(judged, judges=[f"{name}:2"])) == both
         assert len(openai_server.calls) == asked
 
-        comparison = await compare_runs(ws, CompareRequest(dataset=scene.dataset, runs=["other", "run"]))
+        comparison = await compare_runs(judged.ws, CompareRequest(dataset=scene.dataset, runs=["other", "run"]))
         verdicts = {one.score: one.verdict for one in comparison.scores}
         assert verdicts["tone"] != "not comparable", "both have version 1"
         assert verdicts[f"tone@{name}:2"] == "not comparable"
         named = CompareRequest(dataset=scene.dataset, runs=["other", "run"], score_name=older, fail_if=[f"{older}<0.2"])
-        alone = await compare_runs(ws, named)
+        alone = await compare_runs(judged.ws, named)
         assert [one.score for one in alone.scores] == ["tone"]
         assert alone.gate is not None
         assert [check.outcome for check in alone.gate.checks] == ["passed"]
@@ -134,11 +131,10 @@ async def test_a_judge_that_failed_on_some_results_is_asked_about_those_only(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
     await scene.fill(4)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         name, (task, _) = f"judge-{scene.dataset}", counted_task(judged)
         await judged.run(task)
-        await create_judge(ws, name, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, name, PROMPT, config={**FIRST})
         openai_server.respond = lambda call: Reply(text="Hm." if "INPUT 2" in call.text else '{"score": 3}')
         answer = await score(judged, judges=[name])
         assert shown(answer) == {"tone": ("0.30 (3/10)", 3, 1)}
@@ -155,26 +151,25 @@ async def test_a_run_of_another_tool_keeps_its_results_and_gets_scores(
     settings: Settings, scene: Scene, openai_server: ProviderServer
 ) -> None:
     await scene.fill(3)
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
-        dataset = await ws.gateway.datasets.get(scene.dataset)
+    async with with_models(scene, settings) as judged:
+        dataset = await judged.ws.gateway.datasets.get(scene.dataset)
         results = [
             Recorded(judged.item_id(number), output, f"input {number}", failed=output.startswith("Error"))
             for number, output in enumerate(("OUT 0", "OUT 1", "Error: none"))
         ]
-        await record_run(ws, dataset, "run", results, metadata={"by": "others"})
-        before = await get_run(ws, scene.dataset, "run")
+        await record_run(judged.ws, dataset, "run", results, metadata={"by": "others"})
+        before = await get_run(judged.ws, scene.dataset, "run")
         name = f"judge-{scene.dataset}"
-        await create_judge(ws, name, PROMPT, config={**FIRST})
+        await create_judge(judged.ws, name, PROMPT, config={**FIRST})
         answer = await score(judged, judges=[name])
         assert (answer.scoring, answer.succeeded, answer.failed) == ("completed", 2, 1)
         assert shown(answer) == {"tone": ("0.30 (3/10)", 2, 0)}
-        after = await get_run(ws, scene.dataset, "run")
+        after = await get_run(judged.ws, scene.dataset, "run")
         assert (after.status, after.total_items) == (before.status, before.total_items)
         kept = [[(item.output, item.input) for item in answer.items] for answer in (before, after)]
         assert kept[0] == kept[1]
         assert shown(after) == shown(answer)
-        head = await ws.gateway.experiments.find(dataset.id, "run")
+        head = await judged.ws.gateway.experiments.find(dataset.id, "run")
         assert head is not None
         assert (head.item_count, head.metadata) == (3, {"by": "others"})
         assert shown(await elsewhere(judged)) == shown(answer)

@@ -14,11 +14,9 @@ from lfexp_mcp.services.experiments.score_run import score_run
 from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.run_requests import ScoreRunRequest
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer
-from tests.worker.scene import Scene
-from tests.worker.test_judges import scene_settings
+from tests.worker.scene import Scene, with_models
 
 pytestmark = pytest.mark.anyio
 
@@ -149,18 +147,17 @@ async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
     await scene.fill(2)
     long = TASK.replace('"no funds"', "item.input * 2000").format(more="")
     prompt = "Did it search first? {{tool_calls}} All: {{trace}} Output: {{output}}"
-    async with open_workspace(scene_settings(settings)) as ws:
-        judged = Scene(ws, scene.folder, scene.dataset)
+    async with with_models(scene, settings) as judged:
         for budget, name in ((20_000, "whole"), (600, "cut")):
             config: dict[str, JsonValue] = {"scale": "0-10", "model": "gpt-test", "provider": "openai"}
             judge = f"judge-{name}-{scene.dataset}"
-            await create_judge(ws, judge, prompt, config=config | {"trace_budget": budget})
+            await create_judge(judged.ws, judge, prompt, config=config | {"trace_budget": budget})
         task = judged.script(long.replace("[query] * limit", "[query] * limit * (1 + 200 * (query != 'again'))"))
         answer = await judged.run(task, judges=[f"judge-{name}-{scene.dataset}" for name in ("whole", "cut")])
         assert answer.status == "completed"
         record = await judged.record()
         with pytest.raises(JudgeError, match="trace_budget"):
-            await create_judge(ws, "judge-none", prompt, config={"model": "gpt-test", "trace_budget": 0})
+            await create_judge(judged.ws, "judge-none", prompt, config={"model": "gpt-test", "trace_budget": 0})
     asked = [text for call in openai_for_workers.calls for role, text in call.messages if role == "user"]
     whole = [text for text in asked if '"again"' in text and "Shown are" not in text]
     assert len(asked) == 4
