@@ -1,7 +1,7 @@
 """Tools that run experiments and read them. The model sees their docstrings and the fields of their requests."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Collection
+from typing import Annotated, TypedDict
 
 import anyio
 from pydantic import Field
@@ -47,13 +47,7 @@ async def run_experiment(ctx: ToolContext, request: RunRequest, wait_seconds: Wa
     """
     from lfexp_mcp.services.sweeps import run
 
-    return await run(
-        await workspace_of(ctx),
-        request,
-        wait_seconds=wait_seconds,
-        on_progress=progress_reporter(ctx),
-        agreed=agreed(),
-    )
+    return await run(await workspace_of(ctx), request, **_waiting(ctx, wait_seconds))
 
 
 async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: WaitSeconds = 45) -> RunAnswer:
@@ -65,13 +59,7 @@ async def score_run(ctx: ToolContext, request: ScoreRunRequest, wait_seconds: Wa
     """
     from lfexp_mcp.services.experiments.score_run import score_run
 
-    return await score_run(
-        await workspace_of(ctx),
-        request,
-        wait_seconds=wait_seconds,
-        on_progress=progress_reporter(ctx),
-        agreed=agreed(),
-    )
+    return await score_run(await workspace_of(ctx), request, **_waiting(ctx, wait_seconds))
 
 
 async def judge_pairs(ctx: ToolContext, request: PairsRequest, wait_seconds: WaitSeconds = 45) -> PairsAnswer:
@@ -83,13 +71,7 @@ async def judge_pairs(ctx: ToolContext, request: PairsRequest, wait_seconds: Wai
     """
     from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 
-    return await judge_pairs(
-        await workspace_of(ctx),
-        request,
-        wait_seconds=wait_seconds,
-        on_progress=progress_reporter(ctx),
-        agreed=agreed(),
-    )
+    return await judge_pairs(await workspace_of(ctx), request, **_waiting(ctx, wait_seconds))
 
 
 async def confirm_run(ctx: ToolContext, request: ConfirmRequest, wait_seconds: WaitSeconds = 45) -> ConfirmAnswer:
@@ -99,13 +81,7 @@ async def confirm_run(ctx: ToolContext, request: ConfirmRequest, wait_seconds: W
     """
     from lfexp_mcp.services.confirmation import confirm_run
 
-    return await confirm_run(
-        await workspace_of(ctx),
-        request,
-        wait_seconds=wait_seconds,
-        on_progress=progress_reporter(ctx),
-        agreed=agreed(),
-    )
+    return await confirm_run(await workspace_of(ctx), request, **_waiting(ctx, wait_seconds))
 
 
 async def get_run(ctx: ToolContext, request: GetRunRequest) -> RunDetail:
@@ -174,6 +150,17 @@ async def fetch_annotation_comments(ctx: ToolContext, request: CommentsRequest) 
     from lfexp_mcp.services.annotations.fetch import fetch_annotation_comments
 
     return await fetch_annotation_comments(await workspace_of(ctx), request)
+
+
+class _Waiting(TypedDict):
+    wait_seconds: float
+    on_progress: Callable[[Progress], Awaitable[None]]
+    agreed: Collection[str] | None
+
+
+def _waiting(ctx: ToolContext, wait_seconds: float) -> _Waiting:
+    """Return how a call waits for a run: how long, who is told of its progress, and what the user has agreed to."""
+    return {"wait_seconds": wait_seconds, "on_progress": progress_reporter(ctx), "agreed": agreed()}
 
 
 def progress_reporter(ctx: ToolContext) -> Callable[[Progress], Awaitable[None]]:

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from statistics import mean
 
@@ -32,6 +33,7 @@ from lfexp_mcp.statistics.drift import (
     weighted_share,
     worst_case,
 )
+from lfexp_mcp.strict_json import strict_loads
 
 MAX_UNREADABLE_SHARE = 0.1
 """Share of anchors without a verdict up to which the others may stand for all."""
@@ -97,7 +99,7 @@ async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, sh
     """Record a check with the run in Langfuse, and say how many there were: by chance one of many shows a shift."""
     experiment_id = check.run.record.experiment_ids[0]
     recorded = await ws.gateway.scores.find(experiment_id=experiment_id, name=CHECK_SCORE_NAME)
-    earlier = sum(f'"score": {json.dumps(check.score)}' in str(score.metadata.get(METADATA_KEY)) for score in recorded)
+    earlier = sum(_is_about(score, check.score) for score in recorded)
     about = {"score": check.score, "then": answer.then.judge, "now": answer.now.judge, "anchors": answer.anchors}
     score = Score(
         id=secrets.token_hex(16),
@@ -116,6 +118,15 @@ async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, sh
             "chance, and all share the earlier verdicts."
         )
     return answer.model_copy(update={"warnings": [*answer.warnings, *notes]})
+
+
+def _is_about(recorded: Score, name: str) -> bool:
+    """Whether a recorded check was one of the score of that name."""
+    # Anybody can write a score under the name of our checks.
+    with suppress(ValueError, RecursionError):
+        about = strict_loads(str(recorded.metadata.get(METADATA_KEY)))
+        return isinstance(about, dict) and about.get("score") == name
+    return False
 
 
 async def _ask(ws: Workspace, request: JudgeCheckRequest, check: JudgeCheckPlan, job: Job) -> Rejudged:
