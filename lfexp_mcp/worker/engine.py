@@ -1,15 +1,22 @@
 """What calls the task and the evaluators of the user's scripts: this process, or others in its place."""
 
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Protocol
 
 from pydantic import JsonValue
 
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import DatasetItem, Evaluation, RunSpec, Trace
 from lfexp_mcp.scripts import ScriptEvaluator, Task, read_evaluations
 from lfexp_mcp.worker.task_runner import TaskOutput, copied, script_item
-from lfexp_mcp.worker.user_code import CallResult, UserCode
+from lfexp_mcp.worker.user_code import CallResult, UserCode, UserLoop
+
+MAX_THREADS = 256
+"""For evaluators; the task has as many as items may run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +53,70 @@ class Engine(Protocol):
         ...
 
 
+class Cluster(Protocol):
+    """Where an engine calls the user's code, if not in this process."""
+
+    def open(
+        self,
+        local: "LocalEngine",
+        *,
+        warn: Callable[[str], None],
+        take_spans: Callable[[bytes], None],
+        keeps_spans: bool,
+    ) -> Engine:
+        """Return the engine.
+
+        Args:
+            local: Calls built-in evaluators, which need no node.
+            warn: Called with a warning.
+            take_spans: Called with encoded spans that belong to no result.
+            keeps_spans: Whether evaluators look at spans.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all that the run has there."""
+        ...
+
+
+def connect(run_spec: RunSpec) -> Cluster | None:
+    """Connect to the cluster of a run; None for a run that has none.
+
+    Raises:
+        LfexpError: The cluster cannot be used.
+    """
+    if run_spec.engine == "local":
+        return None
+    if find_spec("ray") is None:
+        raise UsageError(
+            f"Engine `ray` needs Ray, which {sys.executable} has not: pip install 'lfexp-mcp[ray]' there, or run "
+            "without `engine`."
+        )
+    # Only runs on a cluster import Ray.
+    from lfexp_mcp.worker.on_ray.cluster import RayCluster
+
+    return RayCluster.connect(run_spec)
+
+
 class LocalEngine:
     """Calls the user's code in this process.
 
     Args:
         run_spec: The run spec.
         task: The task; None where none is called.
-        for_task: Calls the task.
-        for_evaluators: Calls the evaluators.
+        evaluators: Those of items.
+
+    Attributes:
+        for_evaluators: Calls evaluators.
     """
 
-    def __init__(self, run_spec: RunSpec, task: Task | None, for_task: UserCode, for_evaluators: UserCode) -> None:
+    def __init__(self, run_spec: RunSpec, task: Task | None, evaluators: Sequence[ScriptEvaluator]) -> None:
+        self.task = task
+        self.evaluators = evaluators
+        loop, at_once = UserLoop(), run_spec.limits.max_concurrency
+        self._for_task = UserCode(at_once, loop)
+        self.for_evaluators = UserCode(min(max(len(evaluators), 1) * at_once, MAX_THREADS), loop)
         self._run_spec = run_spec
-        self._task = task
-        self._for_task = for_task
-        self._for_evaluators = for_evaluators
         self._timeout = run_spec.limits.item_timeout
 
     async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
@@ -69,12 +125,12 @@ class LocalEngine:
         Raises:
             TypeError: There is no task.
         """
-        if self._task is None:
+        if self.task is None:
             raise TypeError("this engine has no task")
         given = script_item(item, self._run_spec)
         params = {key: copied(value) for key, value in self._run_spec.params.items()}
-        call = partial(self._task.call, given, params)
-        is_async = self._task.is_async
+        call = partial(self.task.call, given, params)
+        is_async = self.task.is_async
         return await self._for_task.call(call, TaskOutput.read, is_async=is_async, timeout=self._timeout)
 
     async def evaluate(self, evaluator: ScriptEvaluator, result: ToEvaluate) -> CallResult[list[Evaluation]]:
@@ -92,7 +148,7 @@ class LocalEngine:
             trace=result.trace,
         )
         read = partial(read_evaluations, evaluator.name)
-        return await self._for_evaluators.call(call, read, is_async=evaluator.is_async, timeout=self._timeout)
+        return await self.for_evaluators.call(call, read, is_async=evaluator.is_async, timeout=self._timeout)
 
     async def finish(self) -> None:
         """See `Engine.finish`: there is nothing elsewhere."""

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lfexp_mcp.environment import set_variables
-from lfexp_mcp.errors import ScriptError, UsageError
+from lfexp_mcp.errors import ScriptError
 from lfexp_mcp.evaluators import build_evaluator
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.model import (
@@ -20,7 +19,6 @@ from lfexp_mcp.model import (
     Provenance,
     ProviderName,
     ResolvedTaskPrompt,
-    RunMaker,
     RunPlan,
     RunSpec,
     ScriptMaker,
@@ -36,13 +34,13 @@ from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.scripts import EvaluatorSet, RunEvaluator, ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source, loaded_sources
 from lfexp_mcp.settings import Settings
+from lfexp_mcp.worker.engine import Cluster, connect
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.item_evaluators import ScriptMakers
 from lfexp_mcp.worker.provenance import collect_provenance, git_state
 
 if TYPE_CHECKING:
     from lfexp_mcp.worker.loopback_models import LoopbackModels
-    from lfexp_mcp.worker.on_ray.cluster import RayCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class LoadedRun:
     journal: JournalWriter
     outbox: Outbox
     log: RunLog
-    cluster: "RayCluster | None" = None
+    cluster: Cluster | None = None
     """Where the user's code is called, if not in this process."""
     models: "LoopbackModels | None" = None
     """Stands before the models of a run that is recorded or replayed."""
@@ -99,23 +97,10 @@ def load_run(
         OSError: A file of it cannot be read.
     """
     run_spec = (folder.scoring() if scores_only else None) or folder.next_run_spec()
-    for _ in folder.items(run_spec):
-        # All are read, so that a damaged one is noticed before the first is run.
-        pass
-    # What the code of a confirmation prints may be of held-out items, which nobody is shown.
-    log = RunLog(Path(os.devnull) if run_spec.confirmation else folder.log_path)
-    os.chdir(run_spec.working_folder)
-    folders = settings.script_folders
-    import_from_source(run_spec.kept_sources, partial(_read_within, folders) if folders else None)
+    log = _enter(folder, run_spec, settings)
     git = git_state(run_spec)
-    models = None
-    if run_spec.recording is not None and not scores_only:
-        # Most runs need none of the server that this imports.
-        from lfexp_mcp.worker.loopback_models import open_loopback_models
-
-        models = open_loopback_models(settings, run_spec, run_spec.recording)
-        set_variables(models.variables)
-    cluster = None if scores_only else _connect(run_spec)
+    models = None if scores_only else _open_models(settings, run_spec)
+    cluster = None if scores_only else connect(run_spec)
     task, scripts, imported = _load_scripts(run_spec, scores_only=scores_only)
     provenance = collect_provenance(run_spec, imported, git)
     if run_spec.confirmation is not None:
@@ -126,32 +111,17 @@ def load_run(
     evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.evaluators]
     run_evaluators = [(each, ScriptMakers(each, script, scales)) for each in scripts.run_evaluators]
     judges = [judge.maker for judge in run_spec.judges]
-    known: tuple[RunMaker, ...] = (*judges, *(makers.default for _, makers in evaluators))
-    plan = RunPlan.of(run_spec, known)
-    scored = run_spec.open_items(folder.items(run_spec)) if scores_only else ()
-    results = sum(state.succeeded((repeat, item.id)) for item in scored for repeat in range(run_spec.repeats))
-    described = (
-        *(EvaluatorInfo.of_judge(judge) for judge in judges),
-        *(
-            _describe(evaluator.name, "built-in" if evaluator.built_in else "script", makers.default)
-            for evaluator, makers in evaluators
-        ),
-        *(_describe(evaluator.name, "run", makers.default) for evaluator, makers in run_evaluators),
-    )
+    plan = RunPlan.of(run_spec, (*judges, *(makers.default for _, makers in evaluators)))
+    described = (*map(EvaluatorInfo.of_judge, judges), *_describe(evaluators, run_evaluators))
     provenance = replace(provenance, evaluators=described, plan=plan)
-    drop_unrecorded(folder.outbox_path, run_spec, state)
-    outbox = Outbox(folder.outbox_path)
-    # A proxy may have refused the spans in Langfuse's name.
-    outbox.retry_refused()
-    state.refused.clear()
+    outbox = _open_outbox(folder, run_spec, state)
     if not scores_only:
         folder.adopt_next_run_spec()
+    results = _count_results(folder, run_spec, state) if scores_only else 0
+    warnings = (*scripts.warnings, *_ambiguous_modules(run_spec, imported), *_confused(task, run_spec.params))
     journal.append(
         WorkerAccepted(pid=os.getpid(), provenance=provenance, to_score=results),
-        *(
-            Warned(text=text)
-            for text in (*scripts.warnings, *_ambiguous_modules(run_spec, imported), *_confused(task, run_spec.params))
-        ),
+        *(Warned(text=text) for text in warnings),
     )
     return LoadedRun(
         folder=folder,
@@ -170,22 +140,44 @@ def load_run(
     )
 
 
-def _connect(run_spec: RunSpec) -> "RayCluster | None":
-    """Connect to the cluster of a run that has one.
+def _enter(folder: RunFolder, run_spec: RunSpec, settings: Settings) -> RunLog:
+    """Prepare the process for the user's code."""
+    for _ in folder.items(run_spec):
+        # All are read, so that a damaged one is noticed before the first is run.
+        pass
+    # What the code of a confirmation prints may be of held-out items, which nobody is shown.
+    log = RunLog(Path(os.devnull) if run_spec.confirmation else folder.log_path)
+    os.chdir(run_spec.working_folder)
+    folders = settings.script_folders
+    import_from_source(run_spec.kept_sources, partial(_read_within, folders) if folders else None)
+    return log
 
-    Raises:
-        LfexpError: The cluster cannot be used.
-    """
-    if run_spec.engine == "local":
+
+def _open_models(settings: Settings, run_spec: RunSpec) -> "LoopbackModels | None":
+    """Open what stands before the models of a run that is recorded or replayed."""
+    if run_spec.recording is None:
         return None
-    if find_spec("ray") is None:
-        raise UsageError(
-            f"Engine `ray` needs Ray, which {sys.executable} has not: pip install 'lfexp-mcp[ray]' there, or run "
-            "without `engine`."
-        )
-    from lfexp_mcp.worker.on_ray.cluster import RayCluster
+    # Most runs need none of the server that this imports.
+    from lfexp_mcp.worker.loopback_models import open_loopback_models
 
-    return RayCluster.connect(run_spec)
+    models = open_loopback_models(settings, run_spec, run_spec.recording)
+    set_variables(models.variables)
+    return models
+
+
+def _open_outbox(folder: RunFolder, run_spec: RunSpec, state: RunState) -> Outbox:
+    drop_unrecorded(folder.outbox_path, run_spec, state)
+    outbox = Outbox(folder.outbox_path)
+    # A proxy may have refused the spans in Langfuse's name.
+    outbox.retry_refused()
+    state.refused.clear()
+    return outbox
+
+
+def _count_results(folder: RunFolder, run_spec: RunSpec, state: RunState) -> int:
+    """Count the good results, all of which are to be scored."""
+    items = run_spec.open_items(folder.items(run_spec))
+    return sum(state.succeeded((repeat, item.id)) for item in items for repeat in range(run_spec.repeats))
 
 
 def _read_within(folders: Sequence[Path], path: Path) -> bytes:
@@ -253,8 +245,17 @@ def _confused(task: Task | ResolvedTaskPrompt | None, params: Collection[str]) -
 
 
 def _describe(
-    name: str, kind: Literal["script", "run", "built-in"], maker: ScriptMaker | BuiltInMaker
-) -> EvaluatorInfo:
+    evaluators: Iterable[tuple[ScriptEvaluator, ScriptMakers]],
+    run_evaluators: Iterable[tuple[RunEvaluator, ScriptMakers]],
+) -> Iterator[EvaluatorInfo]:
+    """Describe evaluators, as far as their makers are known before they have scored."""
+    for evaluator, makers in evaluators:
+        yield _info(evaluator.name, "built-in" if evaluator.built_in else "script", makers.default)
+    for run_evaluator, makers in run_evaluators:
+        yield _info(run_evaluator.name, "run", makers.default)
+
+
+def _info(name: str, kind: Literal["script", "run", "built-in"], maker: ScriptMaker | BuiltInMaker) -> EvaluatorInfo:
     made_by = maker.named if isinstance(maker, BuiltInMaker) else None
     if maker.scale is None:
         return EvaluatorInfo(name, kind, made_by=made_by)

@@ -34,7 +34,7 @@ from lfexp_mcp.worker.provenance import digests
 from lfexp_mcp.worker.sdk import BATCH, Sdk, SpanBatch, encode
 from lfexp_mcp.worker.task_runner import TaskOutput
 from lfexp_mcp.worker.traces import read_span
-from lfexp_mcp.worker.user_code import CallResult, Returned, UserCode, UserLoop, describe_error
+from lfexp_mcp.worker.user_code import CallResult, Returned, describe_error
 
 T = TypeVar("T")
 
@@ -82,7 +82,6 @@ class NodeJob:
     """Modules that are to be loaded as they were, with their source then."""
     variables: Mapping[str, str] = field(repr=False)
     keeps_spans: bool
-    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +256,7 @@ class NodeWorker:
         for name, digest in digests().items():
             if job.sources.get(name, digest) != digest:
                 raise ScriptError(f"Module {name!r} is not what the run's worker has loaded. Run it again.")
-        loop = UserLoop()
-        evaluators = max(len(self._evaluators), 1)
-        self._engine = LocalEngine(
-            run_spec, task, UserCode(job.threads, loop), UserCode(job.threads * evaluators, loop)
-        )
+        self._engine = LocalEngine(run_spec, task, list(self._evaluators.values()))
 
     def _kept(self) -> dict[Path, Path]:
         """Write the modules that are to be loaded as they were."""

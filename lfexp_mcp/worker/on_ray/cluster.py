@@ -1,6 +1,7 @@
 """The Ray cluster that a run is connected to."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -11,8 +12,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lfexp_mcp.environment import process_environment, set_variables
 from lfexp_mcp.errors import UsageError, WorkerError
 from lfexp_mcp.model import RunSpec
+from lfexp_mcp.worker.engine import LocalEngine
+from lfexp_mcp.worker.node import NodeJob
 from lfexp_mcp.worker.on_ray.actor import NodeActor, cause_of
+from lfexp_mcp.worker.on_ray.engine import RayEngine
 from lfexp_mcp.worker.on_ray.package import Package
+from lfexp_mcp.worker.provenance import digests
+
+SENT_VARIABLES = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "OTEL_BSP_")
+"""Beginnings of the names of variables that each node gets as an actor's argument, where Ray shows them to nobody."""
 
 
 class RayCluster:
@@ -26,7 +34,7 @@ class RayCluster:
     def __init__(self, run_spec: RunSpec, package: Package) -> None:
         self.run_spec = run_spec
         self._options = run_spec.engine_options
-        self.package = package
+        self._package = package
         self.asked = self._options.asked_resources
 
     @classmethod
@@ -57,6 +65,37 @@ class RayCluster:
             raise WorkerError(f"{where} cannot be used: {cause_of(error)}") from None
         cluster.check()
         return cluster
+
+    def open(
+        self,
+        local: LocalEngine,
+        *,
+        warn: Callable[[str], None],
+        take_spans: Callable[[bytes], None],
+        keeps_spans: bool,
+    ) -> RayEngine:
+        """See `Cluster.open`."""
+        package, run_spec = self._package, self.run_spec
+        kept = [(package.travelling(file), path) for file, path in run_spec.kept_sources.items()]
+        own = [each for each in local.evaluators if not each.built_in]
+        job = NodeJob(
+            run_spec=run_spec,
+            task=package.travelling(run_spec.task_script),
+            evaluators=package.travelling(run_spec.evaluator_script) if own else None,
+            sources=digests(),
+            kept=[(script, path.read_bytes()) for script, path in kept if script is not None],
+            variables={
+                name: value
+                for name, value in process_environment({}).items()
+                if name in self._options.env_vars or name.startswith(SENT_VARIABLES)
+            },
+            keeps_spans=keeps_spans,
+        )
+        waits = all(each.is_async for each in ([local.task] if local.task is not None else own))
+        # Resources of other kinds than CPUs may be given to a process by name, as GPUs are.
+        has_only_cpus = {name for name, amount in self.asked.items() if amount} <= {"CPU"}
+        is_shared = not self.asked or (waits and has_only_cpus)
+        return RayEngine(self, ray.put(job), local, warn, take_spans, is_shared=is_shared)
 
     def check(self) -> None:
         """Refuse resources that no node has.

@@ -5,33 +5,31 @@ sends an item only when there is a place for it, and records what comes back as 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import ray
 
-from lfexp_mcp.environment import process_environment
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
 from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
-from lfexp_mcp.worker.node import NodeJob, NodeResult, Place
+from lfexp_mcp.worker.node import NodeResult, Place
 from lfexp_mcp.worker.on_ray.actor import Actor, LostError
-from lfexp_mcp.worker.on_ray.cluster import RayCluster
 from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Placed, Pool
 from lfexp_mcp.worker.pending import OutputElsewhere
 from lfexp_mcp.worker.sdk import BATCH
 from lfexp_mcp.worker.task_runner import TaskOutput
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, error_text
 
+if TYPE_CHECKING:
+    from lfexp_mcp.worker.on_ray.cluster import RayCluster
+
 SHARED_LOSSES = 1
 """After more of them an item shares its process with no other."""
 NO_ANSWER_S = 15.0
 """How long after an item's time-out its process may take to say so."""
-SENT_VARIABLES = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "OTEL_BSP_")
-"""Beginnings of the names of variables that each node gets as an actor's argument, where Ray shows them to nobody."""
 
 
 class _Kept(OutputElsewhere):
@@ -43,52 +41,6 @@ class _Kept(OutputElsewhere):
 
     def __del__(self) -> None:
         self.actor.forgotten.append(self.output_id)
-
-
-def open_engine(
-    cluster: RayCluster,
-    local: LocalEngine,
-    sources: Mapping[str, str],
-    *,
-    warn: Callable[[str], None],
-    take_spans: Callable[[bytes], None],
-    evaluates: bool,
-    is_async: bool,
-    keeps_spans: bool,
-) -> "RayEngine":
-    """Return the engine that calls the user's code on the nodes.
-
-    Args:
-        cluster: The cluster.
-        local: Calls built-in evaluators.
-        sources: Digests of the modules that the worker has loaded, by name.
-        warn: Called with a warning.
-        take_spans: Called with encoded spans that belong to no result.
-        evaluates: Whether the evaluator script has evaluators of items.
-        is_async: Whether the task is, or what is called in its place.
-        keeps_spans: Whether evaluators look at spans.
-    """
-    run_spec, package, named = cluster.run_spec, cluster.package, cluster.run_spec.engine_options.env_vars
-    kept = [(package.travelling(file), path) for file, path in run_spec.kept_sources.items()]
-    job = NodeJob(
-        run_spec=run_spec,
-        task=package.travelling(run_spec.task_script),
-        evaluators=package.travelling(run_spec.evaluator_script) if evaluates else None,
-        sources=sources,
-        kept=[(script, path.read_bytes()) for script, path in kept if script is not None],
-        variables={
-            name: value
-            for name, value in process_environment({}).items()
-            if name in named or name.startswith(SENT_VARIABLES)
-        },
-        keeps_spans=keeps_spans,
-        threads=run_spec.limits.max_concurrency,
-    )
-    # Resources of other kinds than CPUs may be given to a process by name, as GPUs are.
-    is_shared = not cluster.asked or (
-        is_async and {name for name, amount in cluster.asked.items() if amount} <= {"CPU"}
-    )
-    return RayEngine(cluster, ray.put(job), local, warn, take_spans, is_shared=is_shared)
 
 
 class RayEngine:
@@ -105,7 +57,7 @@ class RayEngine:
 
     def __init__(
         self,
-        cluster: RayCluster,
+        cluster: "RayCluster",
         job: object,
         local: LocalEngine,
         warn: Callable[[str], None],

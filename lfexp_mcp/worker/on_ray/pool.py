@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from ray.exceptions import RayError
@@ -15,7 +15,9 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import ScriptError, WorkerError
 from lfexp_mcp.worker.node import NodeResult
 from lfexp_mcp.worker.on_ray.actor import Actor, LostError, cause_of
-from lfexp_mcp.worker.on_ray.cluster import RayCluster
+
+if TYPE_CHECKING:
+    from lfexp_mcp.worker.on_ray.cluster import RayCluster
 
 MAX_LOSSES = 3
 """Processes that may die while an item is in them, before it is taken for the cause."""
@@ -38,7 +40,7 @@ class Pool:
         warn: Called with a warning.
     """
 
-    def __init__(self, cluster: RayCluster, job: object, warn: Callable[[str], None], *, is_shared: bool) -> None:
+    def __init__(self, cluster: "RayCluster", job: object, warn: Callable[[str], None], *, is_shared: bool) -> None:
         self._cluster = cluster
         self._job = job
         self._max_concurrency = min(cluster.run_spec.limits.max_concurrency, cluster.run_spec.total_items)
