@@ -173,8 +173,8 @@ class RateLimitError(BackendError):
         retry_after: Seconds that its last answer asked to wait.
     """
 
-    def __init__(self, message: str, retry_after: float, *, next: Sequence[NextStep] = ()) -> None:
-        super().__init__(message, next=next)
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 
@@ -189,8 +189,8 @@ class RejectedError(BackendError):
         status: The HTTP status of the answer.
     """
 
-    def __init__(self, message: str, status: int, *, next: Sequence[NextStep] = ()) -> None:
-        super().__init__(message, next=next)
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
         self.status = status
 
 

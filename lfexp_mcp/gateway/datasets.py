@@ -6,7 +6,6 @@ What is held out (`lfexp_mcp.model.Holdout`) is left out of all reads, unless `h
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import Literal, TypeVar
 from urllib.parse import quote
@@ -117,26 +116,21 @@ class Datasets:
         self.known_holdouts.check(stored)
         return stored
 
-    async def items(
-        self, dataset: Dataset | str, version: datetime | None = None, *, held_out: bool = False
-    ) -> SpooledItems:
+    async def items(self, dataset: Dataset | str, *, held_out: bool = False) -> SpooledItems:
         """Return a dataset's active items, oldest first.
 
         Args:
             dataset: The dataset as it was just read, since a holdout may be declared at any time; or its name.
-            version: As they were at this time; the current holdout applies.
             held_out: Those that are held out instead of all others.
 
         Raises:
             NotFoundError: There is no such dataset.
             UsageError: It cannot be told which of its items are held out.
         """
-        open_items, set_aside = await self.split_items(dataset, version)
+        open_items, set_aside = await self.split_items(dataset)
         return set_aside if held_out else open_items
 
-    async def split_items(
-        self, dataset: Dataset | str, version: datetime | None = None
-    ) -> tuple[SpooledItems, SpooledItems]:
+    async def split_items(self, dataset: Dataset | str) -> tuple[SpooledItems, SpooledItems]:
         """Return a dataset's items as `items` does: all others, and those that are held out, of which to show none."""
         dataset = await self._readable(dataset)
         read, ids, pages = SpooledItems(), list[str](), dict[int, range]()
@@ -150,7 +144,7 @@ class Datasets:
                 ids.append(row.id)
                 read.append(row.item())
 
-        await self._take_rows(dataset.name, take, version)
+        await self._take_rows(dataset.name, take)
         newest_first = (position for number in sorted(pages) for position in pages[number])
         # An item added meanwhile moves others to a page that is yet to be read, where they come again.
         known = {ids[position]: position for position in newest_first}
@@ -195,13 +189,10 @@ class Datasets:
         self.known_holdouts.check(dataset)
         return dataset
 
-    async def _take_rows(
-        self, dataset_name: str, take: Callable[[int, list[DatasetItemRow]], None], version: datetime | None = None
-    ) -> None:
+    async def _take_rows(self, dataset_name: str, take: Callable[[int, list[DatasetItemRow]], None]) -> None:
         """Read a dataset's items, newest first, and give each page's number and rows to a function."""
-        query = {"datasetName": dataset_name, "version": version.isoformat() if version else None}
         what = f"read the items of dataset {dataset_name!r}"
-        await self._transport.take_pages(what, _ITEMS, DatasetItemRow, take, query)
+        await self._transport.take_pages(what, _ITEMS, DatasetItemRow, take, {"datasetName": dataset_name})
 
     async def items_page(self, dataset: Dataset | str, start: int, count: int) -> tuple[list[DatasetItem], int]:
         """Return up to `count` items as `items` does, from position `start` on, and how many there are in all.

@@ -54,7 +54,7 @@ def resume_step(
     return NextStep("run_experiment", {**run, **(arguments or {}), "resume": True}, why)
 
 
-def confirm_step(dataset: str, confirmation: Confirmation, why: str = "See what the held-out items say.") -> NextStep:
+def confirm_step(dataset: str, confirmation: Confirmation) -> NextStep:
     """Propose the call that a confirmation belongs to."""
     asked: dict[str, JsonValue] = {
         "dataset": dataset,
@@ -63,4 +63,4 @@ def confirm_step(dataset: str, confirmation: Confirmation, why: str = "See what 
         "score_name": confirmation.score,
         "min_delta": confirmation.min_delta,
     }
-    return NextStep("confirm_run", asked, why)
+    return NextStep("confirm_run", asked, "See what the held-out items say.")

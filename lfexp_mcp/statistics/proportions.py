@@ -28,7 +28,7 @@ def wilson(passes: float, n: float, z: float = Z95) -> Interval:
     return Interval(0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half)
 
 
-def beta_interval(mean: float, variance: float, confidence: float = CONFIDENCE) -> Interval:
+def beta_interval(mean: float, variance: float) -> Interval:
     """Interval of a proportion that is known to some mean and variance, by the beta distribution that has them.
 
     For a mean of (passes + 0.5) / (n + 1) and the variance that belongs to it, this is Jeffreys' interval, recommended
@@ -37,12 +37,11 @@ def beta_interval(mean: float, variance: float, confidence: float = CONFIDENCE) 
     Args:
         mean: Above 0 and below 1.
         variance: Above 0. It counts as at most that of Jeffreys' prior, half of mean * (1 - mean).
-        confidence: Level of the interval.
     """
     from scipy.special import betaincinv
 
     size = max(mean * (1 - mean) / variance - 1, 1.0)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = (float(betaincinv(mean * size, (1 - mean) * size, share)) for share in (tail, 1 - tail))
     return Interval(low, high)
 

@@ -1,7 +1,6 @@
 """The gateway against the real store: what it writes comes back decoded."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -67,19 +66,6 @@ async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: W
     assert [item.input for item in items] == [{"n": number} for number in range(105)]
     assert items[3].expected_output == [3]
     assert items[3].metadata == {"even": False}
-
-
-async def test_the_items_of_a_version_are_those_of_its_time(workspace: Workspace) -> None:
-    name = _unique("versions")
-    await workspace.gateway.datasets.upsert(name)
-    await workspace.gateway.dataset_items.upsert(name, id=f"{name}-0", input="old")
-    then = datetime.now(UTC)
-    # Langfuse keeps milliseconds: what comes next has to be in a later one.
-    while datetime.now(UTC) - then < timedelta(milliseconds=2):
-        pass
-    await workspace.gateway.dataset_items.upsert(name, id=f"{name}-0", input="new")
-    assert [item.input for item in await workspace.gateway.datasets.items(name)] == ["new"]
-    assert [item.input for item in await workspace.gateway.datasets.items(name, then)] == ["old"]
 
 
 async def test_an_item_id_of_another_dataset_is_refused_with_what_to_do(workspace: Workspace) -> None:
