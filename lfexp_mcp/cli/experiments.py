@@ -168,7 +168,7 @@ def _output_file(argument: str) -> tuple[OutputFormat, Path]:
     name, _, path = argument.partition("=")
     form = next((known for known in get_args(OutputFormat) if known == name), None)
     if form is None:
-        raise UsageError(f"--write {argument!r} names no format and file. Pass such as `junit=junit.xml`.")
+        raise UsageError(f"--write takes a format and a file, such as `junit=junit.xml`, not {argument!r}.")
     return form, new_file(path, "--write", overwrite=True)
 
 

@@ -231,9 +231,9 @@ def _notes(client: Client, path: Path, variables: Mapping[str, str], project: bo
     if "LANGFUSE_SECRET_KEY" not in variables:
         notes.append("No Langfuse keys are set here: without them in the entry, the server uses the embedded store.")
     if secret and (project or client.toml):
-        notes.append(f"{client.title} has to be started with {', '.join(secret)} set: they are not written.")
+        notes.append(f"Start {client.title} with {', '.join(secret)} set: they are not written to the file.")
     if project:
-        notes.append("The command is one of this machine; others who share the project need their own.")
+        notes.append("The command is a path on this machine; others who share the project need their own.")
     # `Path.is_dir` raises where it may not look.
     if not project and not os.path.isdir(path.parent):  # noqa: PTH112
         notes.append(f"{path.parent} does not exist yet: is {client.title} installed for this user?")

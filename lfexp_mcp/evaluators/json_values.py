@@ -79,7 +79,7 @@ class JsonSchema(BuiltIn):
         try:
             error = next(self._validator.iter_errors(value), None)
         except Unresolvable as failure:
-            raise UnscoredError(f"The schema refers to what it does not hold: {failure}.") from None
+            raise UnscoredError(f"The schema has a reference that cannot be resolved: {failure}.") from None
         except RecursionError:
             raise UnscoredError("The schema refers to itself without end, or the output is too deep.") from None
         return None if error is None else f"{error.message[:300]} at {error.json_path[:100]}"

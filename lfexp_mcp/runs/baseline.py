@@ -39,5 +39,5 @@ def read_baseline(folder: RunFolder) -> dict[str, float]:
         return {}
     except (OSError, ValueError) as error:
         raise StateError(
-            f"{path} cannot be read ({error}), with which the run's looks compare. Use another run name."
+            f"{path}, which the run's looks compare with, cannot be read ({error}). Use another run name."
         ) from error

@@ -174,7 +174,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             reason = (error.strerror or error) if isinstance(error, OSError) else error
             raise StateError(
-                f"The run folder {self.path} cannot be used ({reason}). Nothing in it is lost by that, and results "
+                f"The run folder {self.path} cannot be used ({reason}). Nothing in it is lost, and results "
                 "that were sent are in Langfuse. To run the dataset here, use another run name."
             ) from error
 

@@ -178,7 +178,7 @@ class WorkerProcess:
         if hello.version != __version__:
             raise WorkerError(
                 f"{self.interpreter.python} has lfexp-mcp {hello.version}, but this is {__version__}. "
-                "Install the lfexp-mcp of here there too, from where this one was installed."
+                "Install the same lfexp-mcp there, from the source that this one was installed from."
             )
         try:
             self._stdin.write(command.model_dump_json().encode() + b"\n")
@@ -232,8 +232,8 @@ class WorkerProcess:
             )
         if "No module named lfexp_mcp" in stderr or "No module named 'lfexp_mcp'" in stderr:
             return WorkerError(
-                f"lfexp-mcp is not installed for {self.interpreter.python}. Install the lfexp-mcp of here "
-                f"({__version__}) there too, from where this one was installed."
+                f"lfexp-mcp is not installed for {self.interpreter.python}. Install the same "
+                f"lfexp-mcp there ({__version__}), from the source that this one was installed from."
             )
         return WorkerError(
             f"The worker ({self.interpreter.python}) {describe_exit(code)} before it took its command: "

@@ -11,8 +11,8 @@ MAX_DAMAGED_SHOWN = 5
 MAX_REFUSALS_SHOWN = 5
 MAX_BATCHES_SHOWN = 3
 BATCHES_LEFT = (
-    "{requests} requests are in batches whose answers have not become scores: {names}. The same score_run call, with "
-    "batch=true, takes them; without it, they are asked and paid again."
+    "{requests} requests are in batches whose answers have not been used: {names}. The same score_run call, with "
+    "batch=true, uses them; without it, the judge is asked, and paid, again."
 )
 SCORING_DIED = "The process that scored this run again died; the same score_run call goes on with what is left."
 LOADING = "The scripts and what they import are still being loaded; no item has begun."
@@ -103,8 +103,8 @@ def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> It
     if len(versions) > 1:
         shares = ", ".join(f"{count} of {version}" for version, count in versions.items())
         yield (
-            f"The task was edited before a resume, so the results are of {len(versions)} versions ({shares}), and no "
-            "mean stands for one of them. Use a new run name to measure one version."
+            f"The task was edited before a resume, so the results are of {len(versions)} versions ({shares}), and "
+            "means mix them. Use a new run name to measure one version."
         )
     if state.damaged_lines:
         lines = ", ".join(map(str, state.damaged_lines[:MAX_DAMAGED_SHOWN]))

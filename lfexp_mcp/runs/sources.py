@@ -47,7 +47,7 @@ def changed_sources(folder: RunFolder) -> dict[Path, Path]:
         kept = {Path(file): folder.sources_path / digest for file, digest in index.items()}
         for path in kept.values():
             if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
-                raise StateError(f"The code that the run in {folder.path} kept is damaged: {path.name} is another.")
+                raise StateError(f"The code that the run in {folder.path} kept is damaged: {path.name} has changed.")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:

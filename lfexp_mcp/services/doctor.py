@@ -147,7 +147,7 @@ def _interpreter(settings: Settings) -> Check:
 def _ray(settings: Settings) -> Check:
     """Check the cluster of the settings, as a worker sees it."""
     check = Check(name="Ray cluster", status="broken", found=f"{settings.ray_address}: ")
-    check.advice = "Start it, and have nodes with the Python, Ray and lfexp-mcp of here; or unset LFEXP_RAY_ADDRESS."
+    check.advice = "Start it, and with nodes that have this Python, Ray and lfexp-mcp; or unset LFEXP_RAY_ADDRESS."
     try:
         ran = _run(_python(settings), "-m", "lfexp_mcp.worker.on_ray.check", str(settings.ray_address))
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -251,7 +251,8 @@ async def _describe(ws: Workspace, handle: Handle) -> tuple[HandleStatus, Answer
     known = [folder for folder in folders if folder is not None]
     if len(known) < len(folders):
         raise NotFoundError(
-            "The folder of the run was deleted since: get_run reads the run.", next=[list_runs_step(handle.dataset)]
+            "The folder of the run was deleted: get_run reads what Langfuse has of it.",
+            next=[list_runs_step(handle.dataset)],
         )
     if handle.arguments.get("variants") is not None:
         answer = await describe_sweep(ws, handle.run_name, known)

@@ -66,17 +66,18 @@ async def check_spending(
         at_most = await check()
     if (at_most is not None and at_most <= limit) or question() in agreed:
         return
-    above = f"more than {_usd(limit)} (LFEXP_CONFIRM_COST_ABOVE) takes the user's consent"
+    above = (
+        f"more than {_usd(limit)} (LFEXP_CONFIRM_COST_ABOVE) needs the user's consent, which this client cannot ask for"
+    )
     may_go_on = at_most is not None or not is_limited
     again = []
     if is_limited and limit > 0:
         cheaper = request.model_copy(update={"max_cost": limit}).model_dump(mode="json", exclude_defaults=True)
         again = [NextStep(tool, cheaper, "Go on within what needs no consent.")]
     raise ConfirmationError(
-        f"Nothing was started: this may cost {amount()}, and {above}, whom this client cannot ask."
-        + (" Pass a max_cost." if is_limited else ""),
+        f"Nothing was started: this may cost {amount()}, and {above}." + (" Pass a max_cost." if is_limited else ""),
         question(),
-        notice=f"This may cost {amount()}: {above}, whom this client cannot ask." if may_go_on else None,
+        notice=f"This may cost {amount()}: {above}." if may_go_on else None,
         next=again,
     )
 

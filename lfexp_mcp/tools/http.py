@@ -74,8 +74,8 @@ def _listener(host: str, port: int) -> socket.socket:
         return listen_on(host, port)
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"Port {port} of {host} cannot be listened on ({getattr(error, 'strerror', None) or error}). "
-            "Stop what uses it, or take another one with --port."
+            f"Cannot listen on port {port} of {host} ({getattr(error, 'strerror', None) or error}). "
+            "Stop what uses it, or pass another --port."
         ) from error
 
 

@@ -82,7 +82,7 @@ class IssuerKeys:
                     await self._fetch()
                     found = self._fitting(kid, algorithm)
         if not self._age_below(KEYS_USABLE_S):
-            raise KeysUnavailableError("The keys of the authorization server cannot be had now.")
+            raise KeysUnavailableError("The keys of the authorization server cannot be fetched now.")
         return found
 
     def _fitting(self, kid: str | None, algorithm: str) -> Key | None:
@@ -111,7 +111,9 @@ class IssuerKeys:
                 self._keys = _public_keys(await self._read())
         except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
-            _logger.warning("The keys of the authorization server cannot be had from %s: %s", self._url, reason[:300])
+            _logger.warning(
+                "The keys of the authorization server cannot be fetched from %s: %s", self._url, reason[:300]
+            )
             return
         self._fetched = anyio.current_time()
 

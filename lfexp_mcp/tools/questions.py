@@ -98,7 +98,7 @@ class Questions:
             finally:
                 _agreed.reset(tokens[0])
                 _notices.reset(tokens[1])
-        raise ConfirmationError("What is to be agreed to changes with every try: nothing was done. Call again later.")
+        raise ConfirmationError("The question changes with every try: nothing was done. Call again later.")
 
     def _answered(self, ctx: ToolContext) -> frozenset[str]:
         """Return the question that comes back with a yes.

@@ -106,7 +106,7 @@ class ServerState:
         for key in aged:
             self._close(key)
         if len(self._slots) >= MAX_WORKSPACES:
-            raise BusyError(f"The server works for {MAX_WORKSPACES} callers already. Call again in a minute.")
+            raise BusyError(f"The server already serves {MAX_WORKSPACES} callers. Call again in a minute.")
 
     def _is_in_use(self, key: str | None, slot: _Slot) -> bool:
         return self._calls[key] > 0 or (slot.workspace is not None and slot.workspace.is_busy)

@@ -213,8 +213,8 @@ def _replaced(value: JsonValue, name: str | None, right: str) -> JsonValue:
 def not_in_time(limit: float, *steps: NextStep) -> UnreachableError:
     """Make the error of a call that took `limit` seconds."""
     return UnreachableError(
-        f"The call did not end within {limit:.0f} s: Langfuse answers slowly or not at all. A run that was being read "
-        "is read on in the background. `lfexp-mcp doctor` checks the server.",
+        f"The call did not end within {limit:.0f} s: Langfuse answers slowly or not at all. A run is read on in the "
+        "background. `lfexp-mcp doctor` checks the server.",
         next=steps,
     )
 

@@ -89,7 +89,7 @@ def connect(run_spec: RunSpec) -> Cluster | None:
         return None
     if find_spec("ray") is None:
         raise UsageError(
-            f"Engine `ray` needs Ray, which {sys.executable} has not: pip install 'lfexp-mcp[ray]' there, or run "
+            f"Engine `ray` needs Ray, which {sys.executable} does not have: pip install 'lfexp-mcp[ray]' there, or run "
             "without `engine`."
         )
     # Only runs on a cluster import Ray.

@@ -197,7 +197,7 @@ def _check_code(run_spec: RunSpec, provenance: Provenance) -> None:
         run = run_spec.confirmation.of if run_spec.confirmation else run_spec.run_name
         raise ScriptError(
             f"This is not the code that run {run!r} measured: {', '.join(changed)} differ. Restore it, or measure the "
-            "code of now in a run of its own first."
+            "current code in a run of its own first."
         )
 
 

@@ -236,7 +236,7 @@ class ModelRecorder(LoopbackModels):
             for place in sorted(self._open):
                 self._open.pop(place)(cut=True)
         warnings = [
-            f"{calls} calls of {what} were not recorded, since they are no JSON or text: a replay fails there."
+            f"{calls} calls of {what} were not recorded, since they are neither JSON nor text: a replay fails there."
             for what, calls in self._uncovered.items()
         ]
         if self._writer.failure is not None:
@@ -300,7 +300,7 @@ class ModelReplayer(LoopbackModels):
         if hosts := sorted(set(self._network.refused)):
             listed = ", ".join(map(repr, hosts[:MAX_HOSTS_SHOWN]))
             problems.append(
-                f"The code tried to reach {listed}, which a replay does not: only calls to models are recorded."
+                f"The code tried to reach {listed}. A replay reaches nothing: only calls to models are recorded."
             )
         return notes, " ".join(problems) or None
 

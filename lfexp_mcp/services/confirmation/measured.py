@@ -119,7 +119,7 @@ async def read_measured(ws: Workspace, dataset: Dataset, request: ConfirmRequest
         labels = " and ".join(dict.fromkeys(maker.label for maker in makers))
         raise UsageError(f"{score!r} is by {labels}. It takes one judge or evaluator that has scored both runs.")
     if not pair.has_scale(score):
-        raise UsageError(f"{score!r} has no scale, so what is missing of it has no bounds. Declare its scale.")
+        raise UsageError(f"{score!r} has no scale, so missing values have no bounds. Declare its scale.")
     result = compare_pairs(list(pair.values(score).values()), 1.0)
     if result is None:
         raise UsageError(f"No item has {score!r} in both runs.")
@@ -151,8 +151,8 @@ def _score(pair: RunPair, request: ConfirmRequest) -> str:
         return request.score_name
     if len(shared) != 1:
         raise UsageError(
-            f"The runs share {len(shared)} scores ({', '.join(map(repr, shared))}), and one verdict is about one. Pass "
-            "score_name: that for which the run was chosen."
+            f"The runs share {len(shared)} scores ({', '.join(map(repr, shared))}), and a verdict is about one. Pass "
+            "score_name, the score that the run was chosen for."
         )
     return shared[0]
 

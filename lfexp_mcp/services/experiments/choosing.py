@@ -223,7 +223,7 @@ async def _by_results(
     if other == run_name:
         why = "Run again what failed or is missing in it."
         raise UsageError(
-            f"Run {other!r} cannot be chosen from by itself; a resume runs again what failed in it.",
+            f"Run {other!r} cannot choose its own items; a resume runs again what failed in it.",
             next=[resume_step(dataset, run_name, why=why)],
         )
     record = await read_run(ws, dataset, other)
@@ -240,5 +240,5 @@ async def _by_results(
         raise UsageError(f"Nothing is chosen: of {len(record.items)} results of run {other!r}, none is {choice}.")
     known = {item.id for item in items}
     if gone := found - known:
-        notes.append(f"{len(gone)} of the items chosen by run {other!r} are not among the dataset's (now).")
+        notes.append(f"{len(gone)} of the items chosen by run {other!r} are not in the dataset now.")
     return chosen, notes

@@ -130,7 +130,7 @@ def _sufficient(request: JudgeCheckRequest, run_name: str, labels: Labels | None
     if labels is None:
         raise UsageError(
             f"Run {run_name!r} has no labelled results of score {request.score_name!r} that were drawn at random, and "
-            f"a judge is checked by such. At least {MIN_ANCHORS} are needed; {GOOD_ANCHORS} tell a shift of about "
+            f"these are what checks a judge. At least {MIN_ANCHORS} are needed; {GOOD_ANCHORS} tell a shift of about "
             "0.05 from none.",
             next=[step],
         )

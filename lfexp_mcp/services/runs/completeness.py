@@ -30,7 +30,7 @@ from lfexp_mcp.services.runs.score_attribution import RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
 NO_END = (
-    "Langfuse has no end of this run: it is running on another machine, or died there. "
+    "Langfuse does not know how this run ended: it is running on another machine, or died there. "
     "Check there; if it died, resume it here."
 )
 NOT_IN_LANGFUSE = "Langfuse has no such score of this item."
