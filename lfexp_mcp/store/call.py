@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,7 +74,12 @@ def _read(model: type[Model], value: object) -> Model:
 
 def json_answer(value: JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write a JSON answer."""
-    content = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    try:
+        # In a third of the time that `json` takes, which is a good part of the time of a page.
+        content = to_json(value)
+    except PydanticSerializationError:
+        # It says what is wrong with the text.
+        content = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
     return Response(content, status, headers, media_type="application/json; charset=utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -18,8 +19,13 @@ def now_ms() -> int:
 
 def iso(ms: int) -> str:
     """Write a time in milliseconds as Langfuse does, such as `2026-11-22T22:45:10.300Z`."""
-    moment = _EPOCH + ms * _MILLISECOND
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{_iso_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(seconds: int) -> str:
+    # Cached, since a page has hundreds of times, most of which share their seconds.
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def iso_or_none(ms: int | None) -> str | None:

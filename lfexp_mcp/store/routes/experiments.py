@@ -67,6 +67,21 @@ _ITEM_COLUMNS: Mapping[str, FilterColumn] = {
 }
 
 
+_ITEM_COLUMNS_OF: Mapping[_ItemField, str] = {
+    "core": "trace_id, id, start_time, experiment_id, experiment_name, item_id",
+    "dataset": "dataset_id, item_version",
+    "io": "expected_output",
+    "itemMetadata": "item_metadata",
+    "experimentMetadata": "experiment_metadata, description",
+}
+"""Columns of `experiment_items` by the group of fields that they are answered in."""
+_SPAN_COLUMNS_OF: Mapping[_ItemField, str] = {
+    "core": "span.end_time, span.level, span.environment",
+    "io": "span.input, span.output",
+    "metadata": "span.metadata, span.origin",
+}
+
+
 def list_experiments(call: Call) -> JsonValue:
     """Return a page of experiments, the one with the latest span first."""
     query = call.query(ExperimentsQuery)
@@ -125,11 +140,10 @@ def list_experiment_items(call: Call) -> JsonValue:
         rows = connection.execute(
             f"""
             WITH page AS MATERIALIZED (
-                SELECT * FROM experiment_items AS item {conditions.sql}
+                SELECT {_columns(_ITEM_COLUMNS_OF, query)} FROM experiment_items AS item {conditions.sql}
                 ORDER BY item.start_time DESC, item.trace_id DESC, item.id DESC LIMIT ?
             )
-            SELECT page.*, span.end_time, span.level, span.environment, span.input, span.output, span.metadata,
-                span.origin
+            SELECT page.*, {_columns(_SPAN_COLUMNS_OF, query)}
             FROM page JOIN observations AS span ON span.trace_id = page.trace_id AND span.id = page.id
             ORDER BY page.start_time DESC, page.trace_id DESC, page.id DESC
             """,  # noqa: S608
@@ -139,6 +153,11 @@ def list_experiment_items(call: Call) -> JsonValue:
         scores = _item_scores(connection, page) if "scores" in query.fields else {}
     data: list[JsonValue] = [_item_json(row, query, scores.get((row["trace_id"], row["id"]), [])) for row in page]
     return {"data": data, "meta": _meta(rows, query, "start_time", "trace_id", "id", "experiment_id")}
+
+
+def _columns(columns: Mapping[_ItemField, str], query: ExperimentItemsQuery) -> str:
+    """Leave out what may be large and is not asked for."""
+    return ", ".join(names for field, names in columns.items() if field == "core" or field in query.fields)
 
 
 def _item_json(row: sqlite3.Row, query: ExperimentItemsQuery, scores: list[sqlite3.Row]) -> dict[str, JsonValue]:
