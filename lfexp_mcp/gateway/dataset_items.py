@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Required, TypedDict, Unpack
 
 import anyio
+import anyio.to_thread
 from pydantic import BaseModel, JsonValue
 
 from lfexp_mcp.errors import BackendError, RejectedError, UsageError
 from lfexp_mcp.gateway.transport import Transport
 from lfexp_mcp.gateway.wire import DatasetItemRow
-from lfexp_mcp.groups import for_each
+from lfexp_mcp.groups import for_each, open_group
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.store.address import ITEM_LISTS
 from lfexp_mcp.strict_json import may_be_json
@@ -67,14 +68,16 @@ class DatasetItems:
 
         Args:
             dataset_name: The dataset.
-            items: Drawn as their turn comes, so that few of them are held. Where lists are sent, they are stored in
-                this order.
+            items: Drawn in a thread as their turn comes, so that few of them are held. Where lists are sent, they are
+                stored in this order.
             on_stored: Called once an item is stored.
 
         Raises:
             UsageError: An id belongs to another dataset of the project. No further item is sent.
             BackendError: Langfuse failed, likewise.
         """
+        lists = _lists(items)
+        drawing, in_order = anyio.Lock(), anyio.Lock()
 
         async def store(item: ItemFields) -> None:
             await on_stored(item, await self.upsert(dataset_name, **item))
@@ -88,12 +91,18 @@ class DatasetItems:
                 for item, row in zip(some.items, stored, strict=True):
                     await on_stored(item, row.item())
 
-        if not self._takes_lists:
-            await for_each(items, store, MAX_CONCURRENT_WRITES)
-            return
-        in_order = anyio.Lock()
-        # The next list is drawn while the one before is stored.
-        await for_each(_lists(items), store_list, 2)
+        async def store_lists() -> None:
+            while True:
+                async with drawing:
+                    some = await anyio.to_thread.run_sync(next, lists, None)
+                if some is None:
+                    return
+                await store_list(some)
+
+        async with open_group() as group:
+            # The next list is drawn while the one before is stored.
+            group.start_soon(store_lists)
+            group.start_soon(store_lists)
 
     async def _send_list(self, dataset_name: str, some: _ItemList) -> list[DatasetItemRow] | None:
         """Store a list of items; None if they are to be sent one by one, which tells which of them is refused."""

@@ -68,11 +68,11 @@ async def create_dataset(
     tell = once_a_second(on_progress)
     survey = await anyio.to_thread.run_sync(survey_items, name, given)
     await tell(0, survey.distinct)
-    await _check_known(ws, name, survey, given, agreed)
+    known = await _check_known(ws, name, survey, given, agreed)
     await tell(0, survey.distinct)
     dataset = await ws.gateway.datasets.upsert(name, description, metadata, asked)
-    kept = await _held_out_ids(ws, dataset)
-    changed = await store_items(ws, name, given(), survey, tell, kept=kept)
+    stays = _staying(known, await _held_out_ids(ws, dataset))
+    changed = await store_items(ws, name, given(), survey, tell, stays=stays)
     return await _answer(ws, dataset, survey, changed, asked)
 
 
@@ -149,8 +149,8 @@ async def _check_known(
     survey: ItemSurvey,
     given: Callable[[], Iterator[NewItem]],
     agreed: Collection[str] | None,
-) -> None:
-    """Look at the items that have the given ids already.
+) -> dict[str, _Known]:
+    """Return what is known of the items that have the given ids already.
 
     Raises:
         ConfirmationError: Some would be replaced, to which the user has not agreed.
@@ -161,6 +161,16 @@ async def _check_known(
         await _check_ids(ws, name, known)
     if known and agreed is not None:
         await _check_replaced(name, survey, given, known, agreed)
+    return known
+
+
+def _staying(known: Mapping[str, _Known], held_out: Collection[str]) -> Callable[[str, NewItem], bool]:
+    """Tell of which items those stay that are there: held-out ones, and those that are as given."""
+
+    def stays(id_: str, item: NewItem) -> bool:
+        return id_ in held_out or (id_ in known and known[id_].content == content_digest(item))
+
+    return stays
 
 
 async def _find_known(ws: Workspace, name: str, survey: ItemSurvey) -> dict[str, _Known]:

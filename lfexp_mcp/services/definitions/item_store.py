@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -120,14 +120,14 @@ async def store_items(
     survey: ItemSurvey,
     on_progress: OnStored | None = None,
     *,
-    kept: Collection[str] = (),
+    stays: Callable[[str, NewItem], bool] | None = None,
 ) -> list[str]:
     """Store the items that were surveyed.
 
     Args:
         survey: Of these.
         on_progress: Called for each item.
-        kept: Ids of items that stay as they are.
+        stays: Whether what is there under an id stays instead of an item; it counts as stored.
 
     Returns:
         Ids of the items that Langfuse stored differently from what was given.
@@ -138,7 +138,7 @@ async def store_items(
     """
     storing = _Storing(dataset_name, survey, on_progress)
     try:
-        await ws.gateway.dataset_items.upsert_all(dataset_name, storing.draw(items, kept), storing.note)
+        await ws.gateway.dataset_items.upsert_all(dataset_name, storing.draw(items, stays), storing.note)
     except (UsageError, BackendError) as error:
         kind = UsageError if isinstance(error, UsageError) else BackendError
         advice = "Repeat the call to store the rest; nothing is stored twice."
@@ -158,10 +158,10 @@ class _Storing:
         """Ids of items that are on their way, in the order of the items."""
         self.changed: list[str] = []
 
-    def draw(self, items: Iterable[NewItem], kept: Collection[str]) -> Iterator[ItemFields]:
+    def draw(self, items: Iterable[NewItem], stays: Callable[[str, NewItem], bool] | None) -> Iterator[ItemFields]:
         """Yield what to store; raises as `_surveyed`."""
         for id_, item in _surveyed(self._dataset_name, items, self._survey):
-            if id_ in kept:
+            if stays is not None and stays(id_, item):
                 self._stored += 1
             else:
                 self._sent[id_] = None

@@ -117,6 +117,25 @@ async def test_what_would_be_replaced_is_counted_without_reading_the_dataset_and
             assert inputs == [["new"] * 3, ["old"] * 3]
 
 
+async def test_items_that_are_there_as_given_are_not_sent_again(settings: Settings) -> None:
+    name = f"again {uuid4().hex}"
+    contents: list[JsonValue] = ["a", "7500", 1, {"k": [1.5, None]}, "edited later"]
+    items = [NewItem(id=f"{name} {n}", input=each, metadata={"n": n}) for n, each in enumerate(contents)]
+    with FaultProxy(settings.langfuse_url) as proxy:
+        async with open_workspace(settings.model_copy(update={"langfuse_url": proxy.url})) as ws:
+            assert (await create_dataset(ws, name, items=items)).stored == 5
+            before = {item.id: item for item in await ws.gateway.datasets.items(name)}
+            items[-1] = items[-1].model_copy(update={"input": "edited"})
+            proxy.requests.clear()
+            answer = await create_dataset(ws, name, items=items)
+            # Not how many of them: the answer must not tell which are held out, and stay as well.
+            assert (answer.stored, answer.total_items) == (5, 5)
+            written = [request for request in proxy.requests if request.path == "/api/public/dataset-items"]
+            assert [request.method for request in written] == ["POST"]
+            after = {item.id: item for item in await ws.gateway.datasets.items(name)}
+            assert [item_id for item_id in after if after[item_id] != before[item_id]] == [f"{name} 4"]
+
+
 async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Workspace) -> None:
     name = f"last {uuid4().hex}"
     items = [NewItem(id=f"{name}-{number % 2}", input=number) for number in range(40)]
