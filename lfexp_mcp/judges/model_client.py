@@ -41,12 +41,7 @@ class OnRetry(Protocol):
     """Called for each failed call that is retried."""
 
     def __call__(self, provider: ProviderName, *, rate_limited: bool) -> None:
-        """Record a retry.
-
-        Args:
-            provider: The provider that was called.
-            rate_limited: Whether it throttled the call.
-        """
+        """Record a retry, and whether the provider had throttled the call."""
 
 
 class ModelClient:

@@ -48,12 +48,12 @@ class Run:
     """One run in this process."""
 
     def __init__(self, run: LoadedRun, sdk: Sdk, together: Sequence[Path] = ()) -> None:
-        """Prepare.
+        """Take a run that is loaded.
 
         Args:
             run: The run.
             sdk: Makes the spans.
-            together: The folders of runs that share its places, see `SharedPlaces`.
+            together: The folders of runs that share `max_concurrency` with it, see `SharedPlaces`.
         """
         self._run = run
         self._together = together
@@ -182,6 +182,7 @@ class Run:
     async def _settle(self, settlement: Settlement) -> str | None:
         """Deliver what is left, and record how the run ended; return why Langfuse does not have everything."""
         if self._stop.status in ("failed", "cancelled"):
+            # Such a run is incomplete anyway: it is not counted what Langfuse shows of it.
             await settlement.delivery.finish()
         else:
             undelivered = await settlement.settle()

@@ -228,12 +228,7 @@ def _levels(measured: ScoreInterpretation | None, factor: float, place: Place, s
 
 
 def _verdict(verdict: PairedVerdict, measured: ScoreInterpretation | None) -> ScoreVerdict:
-    """Say which direction a difference has; without a scale, whether more is better is known only if declared.
-
-    Args:
-        verdict: As if more were better.
-        measured: How the score is read, if it has no scale.
-    """
+    """Turn a verdict as if more were better; without a scale, which direction is better is known only if declared."""
     lower = measured.lower_is_better if measured is not None else False
     match verdict:
         case "better":

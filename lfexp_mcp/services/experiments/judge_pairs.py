@@ -98,13 +98,7 @@ class _Judged:
 
 
 def _count(judge: ResolvedJudge, against: RunRecord, scored: RunRecord) -> _Judged:
-    """Count a judge's verdicts on the pairs of two runs.
-
-    Args:
-        judge: The judge.
-        against: The other run.
-        scored: The scored run, from its journal, which has the metadata of its scores.
-    """
+    """Count a judge's verdicts on two runs; the scored one comes from its journal, which has its scores' metadata."""
     others = {(item.repeat, item.item_id) for item in against.items if item.status == "succeeded"}
     outcomes: Counter[Outcome] = Counter()
     asked: Counter[tuple[Place, Place]] = Counter()
@@ -131,14 +125,7 @@ def _count(judge: ResolvedJudge, against: RunRecord, scored: RunRecord) -> _Judg
 def _describe(
     request: PairsRequest, judge: ResolvedJudge | None, answer: RunAnswer, judged: _Judged | None
 ) -> PairsAnswer:
-    """Describe how far a judging is.
-
-    Args:
-        request: What was asked for.
-        judge: The judge; None while it is being read.
-        answer: About the scored run.
-        judged: What the judge has done so far; None before it has begun.
-    """
+    """Describe how far a judging is; there is no judge while it is being read, and no verdict before it has begun."""
     about = PairsAnswer(
         status=answer.scoring or answer.status,
         backend=answer.backend,

@@ -99,10 +99,10 @@ async def launch_run(
 
 
 async def _wait_for_worker(launch: Launch, deadline: float, on_progress: OnProgress | None) -> RunFolder | None:
-    """Wait until a worker has the run.
+    """Return the run's folder as soon as a worker has it and has loaded its scripts, or the time is over.
 
     Returns:
-        Its folder, even if its scripts are still being loaded when the time is over; None if no worker has it.
+        None if no worker has it by then.
 
     Raises:
         LfexpError: It could not be launched.

@@ -97,6 +97,7 @@ class Completeness:
         makers |= dict.fromkeys(
             maker for one in self.scorings for maker in (*one.recorded.makers, *one.recorded.plan.makers)
         )
+        # Until all has ended, scores may come of makers that nothing has recorded yet.
         has_ended = self.recorded.status != "running" if self.recorded else bool(self.scorings and not self.provenance)
         has_ended = has_ended and all(one.recorded.status != "running" for one in self.scorings)
         return RunMakers(tuple(makers), ids, complete=has_ended, legacy=None if self.plan else self.provenance)

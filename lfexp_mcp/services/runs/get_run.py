@@ -73,6 +73,7 @@ async def get_run(
     if launch is not None:
         return RunDetail(**dict(describe_launch(ws, launch)))
     try:
+        # What follows a first page is read from memory, so that pages fit together.
         record = await read_run(ws, dataset, run_name, max_age_s=MAX_AGE_S if cursor or item_id else 0, until=due)
         summary = await summarise_in_time(ws, record, due)
     except UnreadError as unread:

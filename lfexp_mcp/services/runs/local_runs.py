@@ -44,6 +44,7 @@ async def locate_run(ws: Workspace, dataset: str, run_name: str) -> tuple[Datase
         if folder is None:
             raise
         return None, folder
+    # Langfuse is slow: only a run of other machines has to wait for it.
     folder = _find_by_names(ws, dataset, run_name)
     return (None, folder) if folder is not None else await _find_by_id(ws, dataset, run_name)
 
