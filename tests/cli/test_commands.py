@@ -221,7 +221,7 @@ def test_all_forms_are_written_by_one_comparison_and_the_gate_decides_the_exit_c
         (("--fail-if", "right<0.1", "right<"), 2, "is not a condition"),
         (("--baseline", "never-run", "--fail-if", "worse"), 2, "never-run"),
         (("--write", "junit"), 2, "--write"),
-        (("--write", "junit=/nowhere/at/all.xml"), 2, "no file in a folder"),
+        (("--write", "/nowhere/at/all.xml"), 2, "junit=/nowhere/at/all.xml"),
         (("--fail-if", "right<0.1", "right<0.8", "right.delta<0"), 1, ""),
         (("--fail-if", "right<0.75"), 0, ""),
         (("--fail-if", "right>0.75"), 0, ""),
@@ -453,7 +453,8 @@ def test_a_port_that_is_taken_is_said_before_anything_is_served(shell: Shell) ->
         port = str(taken.getsockname()[1])
         ran = shell("serve", "--http", "--port", port)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith(f"Error: Port {port} ")
+    assert ran.err.startswith("Error: ")
+    assert port in ran.err
     assert ran.err.count("\n") == 1
 
 

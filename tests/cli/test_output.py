@@ -50,7 +50,7 @@ def test_a_cell_is_one_line_of_bounded_width() -> None:
 
 def test_columns_are_aligned() -> None:
     table = Table(("name", "n"), [("long name", "1"), ("x", "22")], "Title")
-    assert plain(Report((table,))) == "Title\n  name       n\n  long name  1\n  x          22"
+    assert plain(Report((table,))) == "Title:\n  name       n\n  long name  1\n  x          22"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="quoting differs there")
