@@ -132,12 +132,11 @@ def _pair_reasons(pair: RunPair, score: str) -> dict[str, MissingReason | None]:
         reasons = [
             _reason(values, results[item_id], score) for values, results, numbers in sides if item_id not in numbers
         ]
-        if not reasons:
-            return None
         first = next((why for why in reasons if why != "left out"), None)
         return first or ("one-sided" if len(reasons) == 1 else "left out")
 
-    return {item_id: reason(item_id) for item_id in pair.item_ids}
+    have_both = pair.values(score).keys()
+    return {item_id: None if item_id in have_both else reason(item_id) for item_id in pair.item_ids}
 
 
 def _reason(values: ScoredRun, item: ItemResult, score: str) -> MissingReason:

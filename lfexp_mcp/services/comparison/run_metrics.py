@@ -97,6 +97,8 @@ def _costs(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
 
 def _by_item(record: RunRecord, measure: Callable[[ItemResult], float | None]) -> dict[str, float]:
     """One value per item: the mean over its repeats."""
+    if len(record.experiment_ids) == 1:
+        return {item.item_id: value for item in record.items if (value := measure(item)) is not None}
     found: dict[str, list[float]] = {}
     for item in record.items:
         value = measure(item)
