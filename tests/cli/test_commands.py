@@ -221,7 +221,7 @@ def test_all_forms_are_written_by_one_comparison_and_the_gate_decides_the_exit_c
         (("--fail-if", "right<0.1", "right<"), 2, "is not a condition"),
         (("--baseline", "never-run", "--fail-if", "worse"), 2, "never-run"),
         (("--write", "junit"), 2, "--write"),
-        (("--write", "/nowhere/at/all.xml"), 2, "junit=/nowhere/at/all.xml"),
+        (("--write", "junit=/nowhere/at/all.xml"), 2, "/nowhere/at/all.xml"),
         (("--fail-if", "right<0.1", "right<0.8", "right.delta<0"), 1, ""),
         (("--fail-if", "right<0.75"), 0, ""),
         (("--fail-if", "right>0.75"), 0, ""),
