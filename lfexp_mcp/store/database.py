@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +17,39 @@ from lfexp_mcp.store.schema import INDEXES, MIGRATIONS, migrate
 BUSY_TIMEOUT_S = 60.0
 """How long a statement waits for another process's write."""
 
+MAX_COUNTS = 100
+
 
 def make_private_folder(folder: Path) -> None:
     """Create a folder and its parents; only the user can enter it (on systems with such permissions)."""
     make_folder_durably(folder)
     if os.name == "posix":
         folder.chmod(0o700)
+
+
+class Connection(sqlite3.Connection):
+    """A connection that reads, and remembers counts of rows until something is written."""
+
+    _counts: dict[tuple[object, ...], int]
+    _version: int | None = None
+
+    def count(self, rows: str, parameters: Sequence[object]) -> int:
+        """Count rows, as each page of a listing tells how many there are in all.
+
+        Args:
+            rows: The `FROM` and `WHERE` clauses.
+            parameters: Theirs.
+        """
+        # It changes with each commit of any other connection, also of other processes.
+        (version,) = self.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version, self._counts = version, {}
+        key = (rows, *parameters)
+        if key not in self._counts:
+            if len(self._counts) >= MAX_COUNTS:
+                self._counts.clear()
+            (self._counts[key],) = self.execute(f"SELECT count(*) FROM {rows}", parameters).fetchone()  # noqa: S608
+        return self._counts[key]
 
 
 class Database:
@@ -40,7 +67,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[Connection] = deque()
         self._commits = GroupCommit(self._connect)
         try:
             make_private_folder(path.parent)
@@ -60,8 +87,10 @@ class Database:
             ) from error
         self._idle.append(connection)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    def _connect(self) -> Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         connection.row_factory = sqlite3.Row
         # What a commit acknowledges must survive a power cut; on macOS that takes a full fsync.
         connection.execute("PRAGMA synchronous = FULL")
@@ -71,7 +100,7 @@ class Database:
         return connection
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> Iterator[Connection]:
         """Open a read transaction: all its queries see one consistent state."""
         with self._connection() as connection:
             connection.execute("BEGIN")
@@ -91,7 +120,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[Connection]:
         try:
             connection = self._idle.pop()
         except IndexError:

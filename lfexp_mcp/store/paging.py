@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.store.call import Fields
+from lfexp_mcp.store.database import Connection
 from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
 from lfexp_mcp.store.times import parse_ms
 
@@ -75,7 +76,7 @@ class Conditions:
 
 
 def page_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     query: PageQuery,
     source: str,
     conditions: Conditions,
@@ -98,7 +99,7 @@ def page_of(
         `data` and `meta` as Langfuse returns them.
     """
     where, parameters = conditions.sql, conditions.parameters
-    total: int = connection.execute(f"SELECT count(*) FROM {source} {where}", parameters).fetchone()[0]  # noqa: S608
+    total = connection.count(f"{source} {where}", parameters)
     rows = connection.execute(
         f"SELECT {columns} FROM {source} {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
         [*parameters, query.limit, (query.page - 1) * query.limit],

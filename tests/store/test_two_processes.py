@@ -77,3 +77,21 @@ def test_what_one_wrote_the_other_reads_at_once(clients: list[httpx.Client]) -> 
     for number in range(10):
         writer.post("/api/public/v2/datasets", json={"name": f"d{number}"}).raise_for_status()
         assert reader.get(f"/api/public/v2/datasets/d{number}").status_code == 200
+
+
+def test_a_listing_counts_what_either_has_written_since_the_last_one(clients: list[httpx.Client]) -> None:
+    def totals(dataset: str) -> list[int]:
+        # Twice each: the second time nothing was written in between.
+        pages = [
+            each.get("/api/public/dataset-items", params={"datasetName": dataset}) for each in [*clients, *clients]
+        ]
+        return [page.json()["meta"]["totalItems"] for page in pages]
+
+    clients[0].post("/api/public/v2/datasets", json={"name": "counted"}).raise_for_status()
+    clients[0].post("/api/public/v2/datasets", json={"name": "empty"}).raise_for_status()
+    for number in range(1, 5):
+        item = {"datasetName": "counted", "id": f"counted-{number}", "input": number}
+        clients[number % 2].post("/api/public/dataset-items", json=item).raise_for_status()
+        assert (totals("counted"), totals("empty")) == ([number] * 4, [0] * 4)
+    clients[0].delete("/api/public/dataset-items/counted-1").raise_for_status()
+    assert totals("counted") == [3] * 4
