@@ -1,15 +1,21 @@
 """Runs on a Ray cluster of three nodes on this machine, which are processes that share its two cores."""
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from lfexp_mcp.answers.doctor import Check
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.model import EngineUse
-from tests.waiting import until
+from lfexp_mcp.model import EngineUse, Holdout
+from lfexp_mcp.services import sweeps
+from lfexp_mcp.services.confirmation import confirm_run
+from lfexp_mcp.services.doctor import diagnose
+from lfexp_mcp.services.run_requests import ConfirmRequest
+from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'lfexp-mcp[ray]'")
@@ -241,3 +247,81 @@ async def test_items_of_an_async_task_share_a_process_that_has_the_cpus_of_all_a
             case {"process": int(process), "at_once": int(most)}:
                 at_once[process] = max(at_once[process], most)
     assert sorted(at_once.values()) == [2, 2, 8]
+
+
+VARIED = """
+    async def task(*, item, params, **kwargs):
+        return item.input.upper() if item.metadata["number"] >= params["wrong"] else ""
+"""
+EXACT = """
+    def exact(*, output, expected_output, **kwargs):
+        return float(output == expected_output)
+"""
+
+
+async def test_variants_run_side_by_side_on_a_cluster(scene: Scene, address: str) -> None:
+    await scene.fill(12)
+    request = scene.request(
+        scene.script(VARIED),
+        evaluator_script=scene.script(EXACT, "evaluators.py"),
+        variants=[{"name": str(wrong), "params": {"wrong": wrong}} for wrong in (9, 0)],
+        engine="ray",
+        engine_options={"address": address, "num_cpus": 4},
+        max_concurrency=4,
+    )
+    answer = await sweeps.run(scene.ws, request, wait_seconds=PATIENCE_S)
+    assert (answer.status, answer.succeeded) == ("completed", 24)
+    assert [(row.run, row.rank, row.verdict) for row in answer.ranking] == [
+        ("run-0", 1, "better"),
+        ("run-9", 2, "first run"),
+    ]
+
+
+async def test_a_run_of_a_cluster_is_confirmed_on_the_cluster_by_the_code_that_was_measured(
+    scene: Scene, address: str
+) -> None:
+    await scene.ws.gateway.datasets.upsert(scene.dataset, holdout=Holdout(share=0.75, salt="cluster"))
+    await scene.fill(60)
+    evaluators = scene.script(EXACT, "evaluators.py")
+    options = {"address": address}
+    for wrong in (60, 0):
+        answer = await scene.run(
+            scene.script(VARIED),
+            run_name=str(wrong),
+            params={"wrong": wrong},
+            evaluator_script=evaluators,
+            engine="ray",
+            engine_options=options,
+        )
+        assert answer.status == "completed"
+    scene.script("raise RuntimeError('edited')")
+    confirmed = await confirm_run(
+        scene.ws,
+        ConfirmRequest(dataset=scene.dataset, run_name="0", baseline="60", min_delta=0.6),
+        wait_seconds=PATIENCE_S,
+    )
+    assert (confirmed.status, confirmed.verdict, confirmed.delta) == ("completed", "better", 1.0)
+
+
+async def test_doctor_names_the_nodes_of_a_cluster(scene: Scene, address: str) -> None:
+    checked = await check_cluster(scene, address)
+    assert (checked.status, checked.found.count("(8 CPU, 0 GPU)")) == ("ok", 3), checked.found
+
+
+async def test_where_no_cluster_is_a_run_and_doctor_say_so_at_once(scene: Scene) -> None:
+    await scene.fill(1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nowhere = f"127.0.0.1:{server.getsockname()[1]}"
+    checked = await check_cluster(scene, nowhere)
+    assert checked.status == "broken"
+    assert f"{nowhere}: ConnectionRefusedError" in checked.found
+    task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
+    with pytest.raises(LfexpError, match=f"Ray cluster {nowhere} cannot be used: ConnectionRefusedError"):
+        await scene.run(task, engine="ray", engine_options={"address": nowhere})
+
+
+async def check_cluster(scene: Scene, address: str) -> Check:
+    """What doctor finds of a cluster."""
+    diagnosis = await diagnose(scene.ws.settings.model_copy(update={"ray_address": address}))
+    [checked] = [check for check in diagnosis.checks if check.name == "Ray cluster"]
+    return checked

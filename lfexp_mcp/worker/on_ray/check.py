@@ -3,7 +3,6 @@
 Prints a line for each node that runs can use, and fails with a line for what is wrong.
 """
 
-import logging
 import sys
 import time
 
@@ -13,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lfexp_mcp import __version__
 from lfexp_mcp.worker.on_ray.actor import cause_of
-from lfexp_mcp.worker.on_ray.cluster import nodes
+from lfexp_mcp.worker.on_ray.cluster import join, nodes
 
 TIMEOUT_S = 30.0
 MAX_SKEW_S = 5.0
@@ -28,24 +27,25 @@ def _look() -> tuple[str, float]:
 
 def check(address: str) -> tuple[list[str], list[str]]:
     """Return what the nodes of a cluster have, and what is wrong with them."""
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    join(address)
     found: list[str] = []
     problems: list[str] = []
     look = ray.remote(_look)
     answers = {}
+    asked, deadline = time.time(), time.monotonic() + TIMEOUT_S
     for node in nodes():
         if node["Alive"]:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} {node['NodeID'][:8]}"
             answers[name] = look.options(num_cpus=0, scheduling_strategy=strategy).remote(), node["Resources"]
-    deadline = time.monotonic() + TIMEOUT_S
     for name, (reference, resources) in answers.items():
         try:
             version, then = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.0))
         except RayError as error:
             problems.append(f"node {name} cannot run lfexp-mcp ({cause_of(error)})")
             continue
-        skew = then - time.time()
+        # The answer may have waited for a process, or here for that of another node.
+        skew = then - min(max(then, asked), time.time())
         if version != __version__:
             problems.append(f"node {name} has lfexp-mcp {version}, and this is {__version__}")
         if abs(skew) > MAX_SKEW_S:

@@ -1,6 +1,7 @@
 """The Ray cluster that a run is connected to."""
 
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from lfexp_mcp.worker.on_ray.engine import RayEngine
 from lfexp_mcp.worker.on_ray.package import Package
 from lfexp_mcp.worker.provenance import digests
 
+CONNECT_TIMEOUT_S = 5.0
 SENT_VARIABLES = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "OTEL_BSP_")
 """Beginnings of the names of variables that each node gets as an actor's argument, where Ray shows them to nobody."""
 
@@ -50,16 +52,8 @@ class RayCluster:
         missing = sorted(set(options.env_vars) - process_environment({}).keys())
         if missing:
             raise UsageError(f"engine_options.env_vars: {', '.join(missing)} is not set here.")
-        # Ray would otherwise tell its makers about a cluster that it starts.
-        set_variables({"RAY_USAGE_STATS_ENABLED": "0"})
         try:
-            ray.init(
-                address=options.address or "local",
-                runtime_env=package.runtime_env(options),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=None if options.address else False,
-            )
+            join(options.address, package.runtime_env(options))
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             where = f"Ray cluster {options.address}" if options.address else "A Ray cluster on this machine"
             raise WorkerError(f"{where} cannot be used: {cause_of(error)}") from None
@@ -77,11 +71,11 @@ class RayCluster:
         """See `Cluster.open`."""
         package, run_spec = self._package, self.run_spec
         kept = [(package.travelling(file), path) for file, path in run_spec.kept_sources.items()]
-        own = [each for each in local.evaluators if not each.built_in]
+        evaluates = any(not each.built_in for each in local.evaluators)
         job = NodeJob(
             run_spec=run_spec,
             task=package.travelling(run_spec.task_script),
-            evaluators=package.travelling(run_spec.evaluator_script) if own else None,
+            evaluators=package.travelling(run_spec.evaluator_script) if evaluates else None,
             sources=digests(),
             kept=[(script, path.read_bytes()) for script, path in kept if script is not None],
             variables={
@@ -91,7 +85,7 @@ class RayCluster:
             },
             keeps_spans=keeps_spans,
         )
-        waits = all(each.is_async for each in ([local.task] if local.task is not None else own))
+        waits = local.task is not None and local.task.is_async
         # Resources of other kinds than CPUs may be given to a process by name, as GPUs are.
         has_only_cpus = {name for name, amount in self.asked.items() if amount} <= {"CPU"}
         is_shared = not self.asked or (waits and has_only_cpus)
@@ -152,6 +146,33 @@ class RayCluster:
     def close(self) -> None:
         """End all processes of the run, and a cluster that was started for it."""
         ray.shutdown()
+
+
+def join(address: str | None, runtime_env: dict[str, Any] | None = None) -> None:
+    """Connect this process to a cluster; for None, to one that it starts.
+
+    Raises:
+        OSError: Nothing answers.
+        RuntimeError: The cluster is of another version.
+        RayError: It does not work.
+        ValueError: The runtime environment is wrong.
+    """
+    # Ray would otherwise tell its makers about a cluster that it starts.
+    variables: dict[str, str | None] = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if address is not None:
+        # Ray would try for a quarter of an hour.
+        variables["RAY_gcs_server_port_wait_time_s"] = "1"
+        host, _, port = address.rpartition(":")
+        if host:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+    set_variables(variables)
+    ray.init(
+        address=address or "local",
+        runtime_env=runtime_env,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=None if address else False,
+    )
 
 
 def nodes() -> list[dict[str, Any]]:
