@@ -1,39 +1,11 @@
 """Dataset items that lie on disk: a dataset may have more of them than memory should hold."""
 
-import pickle
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from tempfile import SpooledTemporaryFile
-from threading import Lock
 from typing import overload
-from weakref import finalize
 
 from lfexp_mcp.model import DatasetItem
-
-MEMORY_BYTES = 2_000_000
-"""Of the items of one dataset; what is more lies in a temporary file, private to the user."""
-
-
-class _Spool:
-    """The file, and where in it the items begin."""
-
-    def __init__(self) -> None:
-        self.file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed with its last use
-        self.ends = array("q", [0])
-        self.lock = Lock()
-        finalize(self, self.file.close)
-
-    def append(self, item: DatasetItem) -> None:
-        with self.lock:
-            self.file.seek(self.ends[-1])
-            self.ends.append(self.ends[-1] + self.file.write(pickle.dumps(item, pickle.HIGHEST_PROTOCOL)))
-
-    def read(self, place: int) -> DatasetItem:
-        with self.lock:
-            self.file.seek(self.ends[place])
-            content = self.file.read(self.ends[place + 1] - self.ends[place])
-        item: DatasetItem = pickle.loads(content)  # noqa: S301 - of this process
-        return item
+from lfexp_mcp.spool import Spool
 
 
 class SpooledItems(Sequence[DatasetItem]):
@@ -44,7 +16,7 @@ class SpooledItems(Sequence[DatasetItem]):
     """
 
     def __init__(self, items: Iterable[DatasetItem] = ()) -> None:
-        self._spool = _Spool()
+        self._spool = Spool[DatasetItem]()
         self._places = array("q")
         for item in items:
             self.append(item)
@@ -57,7 +29,7 @@ class SpooledItems(Sequence[DatasetItem]):
     def append(self, item: DatasetItem) -> None:
         """Add an item."""
         self._spool.append(item)
-        self._places.append(len(self._spool.ends) - 2)
+        self._places.append(len(self._spool) - 1)
 
     def choose(self, positions: Iterable[int]) -> "SpooledItems":
         """Return the items at some positions, in the order of these."""
@@ -76,7 +48,7 @@ class SpooledItems(Sequence[DatasetItem]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        return map(self._spool.read, self._places)
+        return map(self._spool.__getitem__, self._places)
 
     @overload
     def __getitem__(self, index: int) -> DatasetItem: ...
@@ -87,4 +59,4 @@ class SpooledItems(Sequence[DatasetItem]):
     def __getitem__(self, index: int | slice) -> "DatasetItem | SpooledItems":
         if isinstance(index, slice):
             return self.choose(range(*index.indices(len(self))))
-        return self._spool.read(self._places[index])
+        return self._spool[self._places[index]]

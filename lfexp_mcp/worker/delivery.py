@@ -1,6 +1,5 @@
 """Send a run's spans and scores to Langfuse until it has acknowledged them."""
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +9,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
+from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError, StateError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Score
@@ -19,11 +18,18 @@ from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.runs.span_batches import count_spans, name_spans, split_batch
+from lfexp_mcp.spool import SpooledQueue
 
 T = TypeVar("T")
 
 REQUEST_SCORES = 100
 REQUEST_BYTES = 1_000_000
+MAX_SCORES_IN_MEMORY = 2000
+"""Of those that wait to be sent, of which a run has all if Langfuse takes none."""
+NO_ROOM = (
+    "Scores that wait to be sent cannot be put into a temporary file ({}). What is done stays; make room, then resume "
+    "the run."
+)
 MAX_REQUESTS = 4
 """Concurrent ones, of spans and of scores each."""
 MIN_GATHERING_S = 0.1
@@ -75,7 +81,8 @@ class Delivery:
         self._is_cancelled = is_cancelled
         max_delay = min(patience / TRIES_IN_PATIENCE, MAX_DELAY_S)
         self._policy = RetryPolicy(attempts=None, first_delay_s=0.2, max_delay_s=max_delay)
-        self._scores: deque[tuple[float, Score]] = deque()
+        self._scores: SpooledQueue[tuple[float, Score]] = SpooledQueue(MAX_SCORES_IN_MEMORY)
+        """With when each was added."""
         self._started = CLOCK.monotonic()
         self._progressed = self._started
         self._limited_until = self._started
@@ -86,9 +93,17 @@ class Delivery:
         """Set, and made anew, where waiting for the next tick would delay the end."""
 
     def add_scores(self, scores: Iterable[Score]) -> None:
-        """Send scores that are in the journal."""
+        """Send scores that are in the journal.
+
+        Raises:
+            StateError: There is no room on disk for those that have to wait.
+        """
         now = CLOCK.monotonic()
-        self._scores.extend((now, score) for score in scores)
+        try:
+            for score in scores:
+                self._scores.append((now, score))
+        except OSError as error:
+            raise StateError(NO_ROOM.format(error.strerror or error)) from error
         if self._finishing:
             self._wake()
 
@@ -169,7 +184,7 @@ class Delivery:
     def _send_scores(self, group: TaskGroup) -> None:
         while self._scores and self._score_requests < MAX_REQUESTS:
             is_full = len(self._scores) >= REQUEST_SCORES
-            is_ripe = CLOCK.monotonic() - self._scores[0][0] >= self._gathering_s()
+            is_ripe = CLOCK.monotonic() - self._scores.first()[0] >= self._gathering_s()
             if not (is_full or is_ripe or self._finishing):
                 return
             count = min(len(self._scores), REQUEST_SCORES)

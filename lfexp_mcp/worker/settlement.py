@@ -1,6 +1,6 @@
 """The end of a run: everything is delivered, Langfuse shows it, and how the run ended is recorded there."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -263,15 +263,15 @@ def end_of(undelivered: str | None) -> RunEnded:
     return RunEnded(status="failed", cause="undelivered", reason=undelivered)
 
 
-def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> list[Score]:
-    """Return the scores in the journal, or those of them with these ids, that Langfuse has not acknowledged."""
-    return [
-        replace(score, trace_id=ended.trace_id, observation_id=ended.observation_id)
-        if ended
-        else replace(score, experiment_id=run_spec.experiments[repeat].id)
-        for score, ended, repeat in state.unstored_scores()
-        if ids is None or score.id in ids
-    ]
+def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | None = None) -> Iterator[Score]:
+    """Yield the scores in the journal, or those of them with these ids, that Langfuse has not acknowledged."""
+    for score, ended, repeat in state.unstored_scores():
+        if ids is None or score.id in ids:
+            yield (
+                replace(score, trace_id=ended.trace_id, observation_id=ended.observation_id)
+                if ended
+                else replace(score, experiment_id=run_spec.experiments[repeat].id)
+            )
 
 
 def _scored(state: RunState, of: RunPlan | None) -> tuple[tuple[RunMaker, ...], dict[str, MissingScores]]:
