@@ -185,7 +185,7 @@ async def test_a_run_whose_server_stays_away_says_what_waits_and_the_next_start_
         answer = await run(scene)
     assert (answer.status, answer.succeeded) == ("failed", ITEMS)
     assert answer.undelivered == ITEMS * (2 + STEPS + 5) + 1, "the last one is how the run stands"
-    assert "has not acknowledged" in answer.warnings[0]
+    assert any(step.arguments.get("resume") for step in answer.next)
     assert await direct.gateway.experiments.results(str(answer.experiment_id)) == []
     proxy.faults = no_faults
     await until_delivered(scene, direct)
@@ -291,7 +291,7 @@ async def test_a_server_that_answers_429_without_end_is_given_up_with_that_answe
     with giving_up_soon(scene):
         answer = await scene.run(scene.script("def task(*, item, **k):\n    return 1\n"))
     assert (answer.status, answer.succeeded, answer.undelivered) == ("failed", 2, 2 * 2 + 1)
-    assert "429 (too many requests)" in answer.warnings[0]
+    assert "429" in answer.warnings[0]
 
 
 async def test_an_undelivered_end_names_the_keys_that_were_refused(scene: Scene, proxy: FaultProxy) -> None:

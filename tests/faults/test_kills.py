@@ -106,7 +106,7 @@ async def test_a_full_disk_stops_the_run_says_so_and_keeps_what_is_done(scene: S
     answer = await scene.run(task, max_concurrency=1)
     assert answer.status == "failed"
     assert answer.succeeded == 6
-    assert "cannot be used" in answer.warnings[0]
+    assert "outbox" in answer.warnings[0]
     task.with_name("task.py.room").touch()
     answer = await scene.run(task, max_concurrency=1, resume=True)
     assert (answer.status, answer.succeeded, answer.undelivered) == ("completed", 12, 0)

@@ -155,7 +155,7 @@ async def test_a_server_without_batch_endpoints_ends_it_before_anything_is_paid(
     server.batches.exists = False
     answer = await score(judged)
     assert (answer.scoring, answer.scores, server.calls) == ("failed", [], [])
-    assert "has no batch endpoint" in " ".join(answer.warnings)
+    assert "batch endpoint" in " ".join(answer.warnings)
 
 
 @pytest.mark.parametrize("given", [{"judges": None, "evaluators": ["exact_match"]}, {"batch": "perhaps"}])

@@ -164,7 +164,7 @@ async def test_a_spent_budget_stops_the_run_and_a_resume_with_more_goes_on(
         await create_judge(judged.ws, name, PROMPT, config={"scale": "0-10", "model": model, "provider": "openai"})
         answer = await judged.run(judged.script(UPPER), max_cost=3.5, judges=[name], max_concurrency=1)
         assert answer.status == "failed"
-        assert any("max_cost is reached" in warning for warning in answer.warnings)
+        assert any("max_cost" in warning for warning in answer.warnings)
         assert answer.cost_usd is not None
         assert 1 <= answer.cost_usd <= 3.5
         answer = await judged.run(judged.script(UPPER), max_cost=100, resume=True, judges=[name])

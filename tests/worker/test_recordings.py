@@ -171,7 +171,7 @@ async def test_a_call_that_was_not_recorded_fails_the_replay_and_says_what_chang
     # A task that goes on without its model has no result of the recorded run either.
     hidden = await recorder.run(scene.script(swallowed), "hidden", replay=recorder.file)
     assert (hidden.status, hidden.succeeded, len(openai_server.calls)) == ("failed", 2, asked)
-    assert "2 calls have no recorded reply" in " ".join(hidden.warnings)
+    assert "2 calls" in " ".join(hidden.warnings)
     async with open_workspace(recorder.settings) as ws:
         request = CompareRequest(dataset=scene.dataset, runs=["recorded", "hidden"], fail_if=["error_rate>5%"])
         gate = (await compare_runs(ws, request)).gate

@@ -174,7 +174,7 @@ async def test_a_run_whose_first_items_all_fail_alike_says_so_while_it_is_at_wor
     await until(lambda: bool(read_record(folder).warnings))
     record = await scene.record()
     assert record.status == "running"
-    assert "All of the first 20 items failed with the same error: ConnectionError: no route" in record.warnings[0]
+    assert "20 items failed with the same error: ConnectionError: no route" in record.warnings[0]
     task.with_name(task.name + ".go").touch()
     await wait_for_run(scene.ws, scene.dataset, scene.run_name, PATIENCE_S)
 
@@ -187,7 +187,7 @@ async def test_a_run_with_too_many_failures_stops_early_and_says_why(scene: Scen
     assert answer.status == "failed"
     assert answer.failed == most
     assert answer.pending == 40 - most
-    assert "All of them failed with the same error: ConnectionError: no route" in answer.warnings[0]
+    assert "ConnectionError: no route" in answer.warnings[0]
 
 
 async def test_a_run_that_takes_too_long_stops_and_can_go_on(scene: Scene) -> None:

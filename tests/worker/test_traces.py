@@ -169,7 +169,7 @@ async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
     shown = cut[f"cut-{scene.dataset}"]
     assert isinstance(shown, str)
     assert shown.startswith("trace: ")
-    assert any("2 of 2 were judged on a cut trace" in warning for warning in answer.warnings)
+    assert any("2 of 2" in warning and "`trace_cut`" in warning for warning in answer.warnings)
 
 
 @pytest.mark.parametrize("takes", ["trace=None", "**kwargs"])

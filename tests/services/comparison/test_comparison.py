@@ -531,7 +531,7 @@ async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -
         await record_run(workspace, dataset, name, results)
     answer = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names))
     assert estimate_tokens(answer) + len(report_text(answer)) // 4 <= MAX_TOKENS
-    assert any("comparisons are shown" in warning for warning in answer.warnings)
+    assert any("score_name" in warning for warning in answer.warnings)
     one = await compare_runs(workspace, CompareRequest(dataset="compare-wide", runs=names, score_name="quality-of-3"))
     assert [line.run for line in one.scores] == names[1:]
 

@@ -138,10 +138,7 @@ async def test_a_name_used_twice_shows_the_newest_good_results(workspace: Worksp
     answer = await get_run(workspace, "get-twice", "run")
     assert {item.item_id: item.output for item in answer.items} == {"a": "new", "b": "good"}
     assert answer.scores[0].mean == 1.0
-    assert any(
-        "2 of the run's results are left out, since their items have a newer one" in warning
-        for warning in answer.warnings
-    )
+    assert any("2 of the run's results" in warning for warning in answer.warnings)
 
 
 async def test_repetitions_are_one_run(workspace: Workspace) -> None:
@@ -182,14 +179,14 @@ async def test_a_repetition_that_langfuse_does_not_show_is_said_to_be_missing(wo
     for name in ("run", "run#3"):
         await record_run(workspace, dataset, name, [Recorded("a", output="o")], metadata={"lfexp": provenance})
     answer = await get_run(workspace, "get-repeats-fewer", "run")
-    assert any("shows 2 of the run's 3 repetitions" in warning for warning in answer.warnings)
+    assert any("2 of the run's 3" in warning for warning in answer.warnings)
 
 
 async def test_a_run_that_nothing_scored_says_how_to_score_it(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-bare")
     await record_run(workspace, dataset, "run", [Recorded("a", output="o")])
     answer = await get_run(workspace, "get-bare", "run")
-    assert any("Nothing scores this run" in warning for warning in answer.warnings)
+    assert len(answer.warnings) == 1
     assert (answer.next[0].tool, answer.next[0].arguments["resume"]) == ("run_experiment", True)
     assert "evaluator_script" in answer.next[0].arguments
     assert all(step.tool != "analyze_run" for step in answer.next)
@@ -201,7 +198,7 @@ async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace
     await record_run(workspace, dataset, "run", results, makers={"tone": JUDGE})
     answer = await get_run(workspace, "get-unscored-next", "run")
     assert (answer.next[0].tool, answer.next[0].arguments["resume"]) == ("run_experiment", True)
-    assert any("1 of 2 results were not scored by 'tone'" in warning for warning in answer.warnings)
+    assert any("1 of 2" in warning and "'tone'" in warning for warning in answer.warnings)
 
 
 async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspace: Workspace) -> None:
