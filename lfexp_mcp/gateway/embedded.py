@@ -97,7 +97,8 @@ class ProvenTransport(httpx.AsyncBaseTransport):
             return
         connection.used = time.monotonic()
         self._idle.append(connection)
-        while self._idle[0].used < connection.used - KEPT_S:
+        # While one is closed, others may take all that are left.
+        while self._idle and self._idle[0].used < connection.used - KEPT_S:
             await self._idle.pop(0).close()
 
     async def _connect(self, url: httpx.URL) -> "_Connection":

@@ -21,7 +21,7 @@ from lfexp_mcp.store.address import ITEM_LISTS
 from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
 from tests.faults.proxy import Fault, FaultProxy, Request
 from tests.gateway.conftest import QUICK
-from tests.gateway.scripted_server import Reply, ScriptedServer
+from tests.gateway.scripted_server import LOGIN_PAGE, Reply, ScriptedServer
 from tests.gateway.test_datasets import LIKE_JSON
 
 pytestmark = pytest.mark.anyio
@@ -207,6 +207,30 @@ async def test_an_answer_about_other_items_counts_as_none(
     async with gateway_at(server.url, store, tmp_path, "embedded") as gateway:
         with pytest.raises(BackendError):
             await gateway.dataset_items.upsert_all("d", items, never)
+
+
+@pytest.mark.parametrize("reply", [Reply(content=b""), LOGIN_PAGE, Reply(content=b"[]"), Reply(body={"message": "OK"})])
+async def test_an_answer_that_acknowledges_nothing_is_no_success(
+    server: ScriptedServer, store: StoreConnection, tmp_path: Path, reply: Reply
+) -> None:
+    async def never(_item: ItemFields, _found: DatasetItem) -> None:
+        pytest.fail("said to be stored")
+
+    server.replies = [reply]
+    for kind in ("embedded", "self-hosted"):
+        async with gateway_at(server.url, store, tmp_path, kind) as gateway:
+            with pytest.raises(BackendError):
+                await gateway.dataset_items.upsert_all("d", numbered("d", 3), never)
+
+
+async def test_an_item_that_is_too_large_for_the_server_is_named(lists: Gateway, proxy: FaultProxy) -> None:
+    proxy.faults = lambda request: Fault(status=413) if len(request.body) > MAX_LIST_BYTES else None
+    name = f"too large {uuid4().hex}"
+    items = numbered(name, 5)
+    items[3] = {"id": f"{name}-0003", "input": "x" * MAX_LIST_BYTES}
+    with pytest.raises(BackendError, match=f"'{name}-0003'"):
+        await store_all(lists, name, items)
+    assert [item.input for item in await lists.datasets.items(name)] == [0, 1, 2]
 
 
 async def test_large_items_share_no_request_and_few_are_held_at_a_time(lists: Gateway, proxy: FaultProxy) -> None:

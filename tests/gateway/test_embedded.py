@@ -9,6 +9,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from lfexp_mcp.gateway import Gateway, connect
+from lfexp_mcp.gateway import embedded as connections
 from lfexp_mcp.gateway.embedded import ProvenTransport
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.store.process import ensure_store, stop_store
@@ -90,3 +91,12 @@ async def test_what_is_no_store_is_not_connected_to(answer: bytes) -> None:
             with pytest.raises(httpx.ConnectError):
                 await client.get(f"http://127.0.0.1:{port}/api/public/health")
         tasks.cancel_scope.cancel()
+
+
+async def test_requests_go_on_while_all_connections_that_are_left_are_too_old_to_keep(
+    embedded: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "KEPT_S", -1.0)
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(embedded.health)
