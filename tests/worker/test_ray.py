@@ -1,10 +1,12 @@
 """Runs on a Ray cluster of three nodes on this machine, which are processes that share its two cores."""
 
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -128,7 +130,7 @@ async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_onl
     await scene.fill(8)
     counts = scene.folder / "counts"
     task = scene.script(f"""
-        import asyncio, os, sys
+        import asyncio, os, signal, sys
         COUNTS = {str(counts)!r}
 
         async def task(*, item, **kwargs):
@@ -143,20 +145,113 @@ async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_onl
                 await asyncio.sleep(1000)
             if number == 4:
                 raise ConnectionError("its own")
+            if number == 5:
+                os.kill(os.getpid(), signal.SIGSTOP)
             return item.input
     """)
     answer = await scene.run(
         task, engine="ray", engine_options={"address": address}, max_concurrency=2, item_timeout=2.0
     )
-    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 4, 4)
+    assert (answer.status, answer.succeeded, answer.failed) == ("completed", 3, 5)
     errors = {item.item_id: item.error or "" for item in (await scene.record()).items}
     assert "died 3 times" in errors[scene.item_id(1)]
     assert "SystemExit" in errors[scene.item_id(2)]
     assert "TimeoutError: no result within 2 s" in errors[scene.item_id(3)]
     assert "ConnectionError: its own (task.py, line 16)" in errors[scene.item_id(4)]
+    assert "does not answer" in errors[scene.item_id(5)]
     ran = Counter(counts.read_text().splitlines())
     assert ran["input 1"] == 3
     assert all(1 <= ran[f"input {number}"] <= 3 for number in range(8))
+
+
+CASES = [
+    "raise KeyboardInterrupt",
+    "raise GeneratorExit('own')",
+    "raise __import__('asyncio').CancelledError",
+    "raise ExceptionGroup('all', [ValueError('one')])",
+    "raise TimeoutError('its own')",
+    "raise __import__('ray').exceptions.GetTimeoutError('its own')",
+    "raise __import__('ray').exceptions.ActorDiedError()",
+    "raise Awkward(lambda: 1, 2)",
+    "raise Speechless",
+    "sys.exit(0)",
+    "raise ValueError('\\ud800 \\x00')",
+    "return threading.Lock()",
+    "return (each for each in 'ab')",
+    "return float('nan'), {1: -0.0, 'big': 2**60}",
+    "return numpy.float64(0.5)",
+    "return (Path(__file__).parent / 'data.txt').read_text()",
+    "return params.pop('list') + [get_client().get_current_trace_id() is not None]",
+    "return item.metadata.pop('number'), item.input, item.expected_output",
+]
+"""What the task does with the item of this number."""
+CASES_TASK = """
+import sys, threading
+from pathlib import Path
+import numpy
+from langfuse import get_client
+
+class Awkward(Exception):
+    def __init__(self, kept, other):
+        super().__init__("awkward")
+        self.kept = kept
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def task(*, item, params, **kwargs):
+    return globals()[f"task_{item.metadata['number']}"](item, params)
+"""
+CASES_EVALUATORS = """
+from decimal import Decimal
+import numpy
+
+def score(*, output, **kwargs):
+    return numpy.float64(0.5)
+
+def verdict(*, output, **kwargs):
+    return {"name": "verdict", "value": numpy.bool_(True), "comment": type(output).__name__}
+
+def amount(*, output, **kwargs):
+    return Decimal("0.25")
+
+def fails(*, output, **kwargs):
+    raise KeyboardInterrupt
+
+EVALUATORS = [score, verdict, amount, fails]
+"""
+
+
+async def test_odd_ends_and_values_are_recorded_as_those_of_a_local_run(scene: Scene, address: str) -> None:
+    await scene.fill(len(CASES))
+    scene.script("data", "data.txt")
+    functions = [f"def task_{number}(item, params):\n    {code}\n" for number, code in enumerate(CASES)]
+    task = scene.script("\n".join([CASES_TASK, *functions]))
+    evaluators = scene.script(CASES_EVALUATORS, "evaluators.py")
+    found: list[list[tuple[Any, ...]]] = []
+    engines: tuple[dict[str, Any], ...] = ({}, {"engine": "ray", "engine_options": {"address": address}})
+    for arguments in engines:
+        scene.run_name = f"run {len(found)}"
+        await scene.run(
+            task, evaluator_script=evaluators, params={"list": [1]}, max_concurrency=1, item_timeout=60.0, **arguments
+        )
+        found.append(
+            [
+                (
+                    item.item_id,
+                    item.output,
+                    item.error,
+                    sorted((score.name, score.value, score.comment) for score in item.scores),
+                    sorted((failure.name, failure.error) for failure in item.unscored),
+                )
+                for item in (await scene.record()).items
+            ]
+        )
+    local, on_cluster = found
+    # Where an object lies in memory is part of its text.
+    assert re.sub("0x[0-9a-f]+", "", repr(on_cluster)) == re.sub("0x[0-9a-f]+", "", repr(local))
+    assert sum(item[2] is not None for item in local) == 11
 
 
 async def test_resources_that_no_node_has_are_refused_with_what_there_is(scene: Scene, address: str) -> None:
