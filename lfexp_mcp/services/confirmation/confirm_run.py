@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
-from lfexp_mcp.errors import LfexpError, UsageError
+from lfexp_mcp.errors import LfexpError, StateError, UsageError
 from lfexp_mcp.model import Confirmation, NextStep, Progress, RunRecord, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison.comparability import find_issues
@@ -181,6 +181,14 @@ async def _launch(
 
 async def _answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFolder]) -> ConfirmAnswer:
     """Answer with the verdict if both runs are complete, else with how they stand."""
+    try:
+        return await _read_answer(ws, case, begun)
+    except StateError:
+        # An equal call may have answered, and deleted the folders that this one was reading: Langfuse has the results.
+        return await _read_answer(ws, case, begun)
+
+
+async def _read_answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFolder]) -> ConfirmAnswer:
     case = replace(case, looks=await read_looks(ws, case.dataset))
     folders = [await _folder(ws, case, one) for one, _ in case.plans]
     answer = _describe(ws, case)
