@@ -3,15 +3,21 @@
 import pickle
 from array import array
 from collections import deque
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
 from typing import Generic, TypeVar
 from weakref import finalize
+
+from lfexp_mcp.errors import StateError
 
 T = TypeVar("T")
 
 MEMORY_BYTES = 2_000_000
 """Of the objects of one spool; what is more lies in a temporary file, private to the user."""
+NO_ROOM = (
+    "A temporary file in {folder} cannot be written ({why}). What was recorded stays. Make room, or set TMPDIR to "
+    "another folder, then make the call again; resume a run."
+)
 
 
 class Spool(Generic[T]):
@@ -30,12 +36,15 @@ class Spool(Generic[T]):
         """Add an object.
 
         Raises:
-            OSError: The disk is full.
+            StateError: There is no room on disk.
         """
         content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         with self._lock:
-            self._file.seek(self._ends[-1])
-            self._file.write(content)
+            try:
+                self._file.seek(self._ends[-1])
+                self._file.write(content)
+            except OSError as error:
+                raise StateError(NO_ROOM.format(folder=gettempdir(), why=error.strerror or error)) from error
             self._ends.append(self._ends[-1] + len(content))
 
     def __getitem__(self, place: int) -> T:
@@ -67,7 +76,7 @@ class SpooledQueue(Generic[T]):
         """Add an object.
 
         Raises:
-            OSError: The disk is full.
+            StateError: There is no room on disk.
         """
         # Nothing may overtake what lies on disk.
         if len(self._others) == self._taken and len(self._first) < self._in_memory:

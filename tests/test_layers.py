@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answers": {"model"},
     "scores": {"errors", "model"},
     "statistics": {"errors", "model"},
-    "spool": set(),
+    "spool": {"errors"},
     "strict_json": set(),
     "themes": {"errors"},
     "settings": {"environment", "errors"},

@@ -9,7 +9,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError, StateError
+from lfexp_mcp.errors import BackendError, RateLimitError, RejectedError, SizeError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Score
@@ -26,10 +26,6 @@ REQUEST_SCORES = 100
 REQUEST_BYTES = 1_000_000
 MAX_SCORES_IN_MEMORY = 2000
 """Of those that wait to be sent, of which a run has all if Langfuse takes none."""
-NO_ROOM = (
-    "Scores that wait to be sent cannot be put into a temporary file ({}). What is done stays; make room, then resume "
-    "the run."
-)
 MAX_REQUESTS = 4
 """Concurrent ones, of spans and of scores each."""
 MIN_GATHERING_S = 0.1
@@ -99,11 +95,8 @@ class Delivery:
             StateError: There is no room on disk for those that have to wait.
         """
         now = CLOCK.monotonic()
-        try:
-            for score in scores:
-                self._scores.append((now, score))
-        except OSError as error:
-            raise StateError(NO_ROOM.format(error.strerror or error)) from error
+        for score in scores:
+            self._scores.append((now, score))
         if self._finishing:
             self._wake()
 

@@ -1,7 +1,7 @@
 """Take the looks of a run's stopping rule, and stop the run at the first that has a verdict."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from statistics import fmean
 
@@ -13,6 +13,7 @@ from lfexp_mcp.runs.events import LookTaken, Warned
 from lfexp_mcp.runs.record import build_record, build_result
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
+from lfexp_mcp.spool import Spool
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 from lfexp_mcp.statistics.sequential import take_look
 from lfexp_mcp.worker.loading import LoadedRun
@@ -55,24 +56,27 @@ class EarlyStopping:
         """Whether the run may stop early."""
         return bool(self._baseline)
 
-    async def begin(self, pending: Iterable[PendingItem]) -> list[PendingItem]:
+    async def begin(self, pending: Iterable[PendingItem]) -> Iterator[PendingItem]:
         """Take the looks that are due before anything is run, and return what is to be run.
 
         A verdict that a worker did not live to carry out is carried out first; one that stopped the run before is not
         taken again.
         """
-        items = list(pending)
+        # They are gone through to count what each lacks, and lie on disk until they are run.
+        items = Spool[PendingItem]()
+        for each in pending:
+            items.append(each)
+            self._left[each.item.id] += 1
         if self._rule is not None:
             # SciPy is imported before the items run, since they go on while a look is taken.
             await anyio.to_thread.run_sync(take_look, self._rule, 1, [(0.0, 1.0)] * MIN_PAIRS)
-        self._left.update(each.item.id for each in items)
         looks, verdict = self._run.state.looks, None
         if looks and looks[-1].verdict is not None:
             self._order, verdict = [], looks[-1]
         if verdict is not None and not self._run.state.has_stopped:
             self._request_stop(verdict)
         await self._look_if_due()
-        return items
+        return (items[place] for place in range(len(items)))
 
     async def count(self, pending: PendingItem) -> None:
         """Count a result that has ended, with its scores."""

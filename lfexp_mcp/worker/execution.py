@@ -59,7 +59,7 @@ class Execution:
             with anyio.CancelScope() as running:
                 keepers.start_soon(self._watch, running, until_cancelled)
                 if self.early.is_active:
-                    items = iter(await self.early.begin(items))
+                    items = await self.early.begin(items)
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._run_next, items)

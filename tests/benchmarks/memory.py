@@ -119,6 +119,8 @@ async def peaks_of(bench: Bench, count: int) -> dict[tuple[str, str], float]:
         os.kill(worker, signal.SIGKILL)
 
     async def resume(client: Client) -> None:
+        # What the killed worker had not sent is sent first.
+        await look(client, TIMEOUT_S)
         await client.call_tool("run_experiment", {**scripts, "resume": True, "wait_seconds": 0})
         if (await look(client, TIMEOUT_S)).get("status") != "completed":
             raise RuntimeError("the resumed run is not completed")

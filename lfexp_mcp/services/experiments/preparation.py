@@ -110,8 +110,9 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
     heads = await heads_of(ws, dataset, request)
     folder = ws.runs.folder(heads[0].id)
-    state = folder.read_state()
-    if folder.has_started():
+    if not folder.has_started():
+        state = folder.read_state()
+    else:
         check_confirmation(dataset.name, request.run_name, folder.run_spec().confirmation, held_out=False)
         if not request.resume and not folder.is_running():
             raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))

@@ -98,9 +98,8 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     ws.runs.prepare()
     dataset = await ws.gateway.datasets.get(request.dataset)
     folder = ws.runs.folder(await ws.gateway.experiments.id_of(dataset.id, request.run_name))
-    is_new, state = not folder.has_started(), folder.read_state()
-    if not is_new:
-        state = await released_state(ws, folder, request.run_name, dataset.name)
+    is_new = not folder.has_started()
+    state = folder.read_state() if is_new else await released_state(ws, folder, request.run_name, dataset.name)
     record = await read_recorded_run(ws, dataset.name, request.run_name)
     results = [item for item in record.items if item.status != "pending"]
     if not any(item.status == "succeeded" for item in results):
