@@ -27,7 +27,7 @@ FACTOR = 10
 LIMIT = 1.5
 """How many times the memory of a tenth of the items all of them may take."""
 POLL_S = 0.5
-TIMEOUT_S = 7200.0
+TIMEOUT_S = 3600.0
 DATASET, RUN = "memory", "one"
 
 Session = Callable[[Client], Awaitable[None]]
@@ -121,9 +121,10 @@ async def peaks_of(bench: Bench, count: int) -> dict[tuple[str, str], float]:
     async def resume(client: Client) -> None:
         # What the killed worker had not sent is sent first.
         await look(client, TIMEOUT_S)
-        await client.call_tool("run_experiment", {**scripts, "resume": True, "wait_seconds": 0})
-        if (await look(client, TIMEOUT_S)).get("status") != "completed":
-            raise RuntimeError("the resumed run is not completed")
+        begun = await client.call_tool("run_experiment", {**scripts, "resume": True, "wait_seconds": 0})
+        ended = await look(client, TIMEOUT_S)
+        if ended.get("status") != "completed":
+            raise RuntimeError(f"the resumed run is not completed: {begun.structured_content}, {ended}")
 
     async def end(client: Client) -> None:
         await look(client)
