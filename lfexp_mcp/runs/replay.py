@@ -6,6 +6,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from threading import Lock
 
+from pydantic import JsonValue
+
 from lfexp_mcp.model import ItemResult, RunRecord, RunSpec, Score, ScoreMaker
 from lfexp_mcp.runs.contents import RunContents, StoredContent
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored
@@ -19,6 +21,8 @@ MAX_RESULTS = 200_000
 """Results in memory, of all replays together; the replay that was asked for last is kept whatever its size."""
 LINES_PER_LOOK = 500
 """Lines of a journal between two looks at the time."""
+_NO_METADATA: dict[str, JsonValue] = {}
+"""That of all scores without any."""
 
 
 class Replay:
@@ -35,8 +39,8 @@ class Replay:
     def _begin(self) -> None:
         self.state = RunState(JournalReader(self.folder.journal_path))
         self._contents = RunContents(self.folder, self.state.journal)
-        self._results: dict[ItemKey, ItemResult] = {}
-        """Without their contents."""
+        self._results: list[ItemResult | None] = []
+        """By the numbers of their items, without their contents."""
         self._makers: dict[ScoreMaker, ScoreMaker] = {}
         self._has_changed = True
         """Whether events have changed results since the last record."""
@@ -88,15 +92,24 @@ class Replay:
             return
         key, offset = (event.repeat, event.item_id), self.state.journal.offset
         if isinstance(event, ItemEnded):
-            self._results[key] = build_result(event, None, StoredContent(self._contents, event.item_id, offset))
-        elif key in self.state.scored:
-            scores = tuple(map(self._shared, event.scores))
-            self._results[key] = replace(self._results[key], scores=scores, unscored=event.unscored)
+            self._keep(key, build_result(event, None, StoredContent(self._contents, event.item_id, offset)))
+        elif (result := self._result(key)) is not None and key in self.state.scored:
+            self._keep(key, replace(result, scores=tuple(map(self._shared, event.scores)), unscored=event.unscored))
         self._has_changed = True
 
+    def _keep(self, key: ItemKey, result: ItemResult) -> None:
+        number = self.state.numbers.of(key)
+        self._results += [None] * (number + 1 - len(self._results))
+        self._results[number] = result
+
+    def _result(self, key: ItemKey) -> ItemResult | None:
+        number = self.state.numbers.find(key)
+        return self._results[number] if number is not None and number < len(self._results) else None
+
     def _shared(self, score: Score) -> Score:
-        """Return a score whose maker is one object with that of other scores, which would be most of its size."""
-        return replace(score, maker=self._makers.setdefault(score.maker, score.maker))
+        """Return a score that shares its maker, which would be most of its size, and no metadata with other scores."""
+        maker = self._makers.setdefault(score.maker, score.maker)
+        return replace(score, maker=maker, metadata=score.metadata or _NO_METADATA)
 
     def record(self) -> RunRecord:
         """Return the run as of the last `refresh`; the same object as long as nothing has changed.
@@ -125,12 +138,14 @@ class Replay:
             items = self._contents.items = self.folder.stored_items(run_spec)
         elif not self._has_changed and self._record is not None:
             return self._record[1].items
-        for key in ((repeat, item_id) for repeat in range(run_spec.repeats) for item_id in items):
-            if key not in self._results:
-                content = StoredContent(self._contents, key[1])
-                self._results[key] = ItemResult(key[1], "pending", repeat=key[0], content=content)
         self._has_changed = False
-        return tuple(self._results[repeat, item_id] for repeat in range(run_spec.repeats) for item_id in items)
+        keys = ((repeat, item_id) for repeat in range(run_spec.repeats) for item_id in items)
+        return tuple(self._result(key) or self._pending(key) for key in keys)
+
+    def _pending(self, key: ItemKey) -> ItemResult:
+        result = ItemResult(key[1], "pending", repeat=key[0], content=StoredContent(self._contents, key[1]))
+        self._keep(key, result)
+        return result
 
     def _look(self) -> tuple[int, int] | None:
         """Inode and size of the journal; None where there is none."""
