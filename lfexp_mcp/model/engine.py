@@ -33,7 +33,7 @@ class EngineOptions(BaseModel):
     num_cpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     num_gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     resources: dict[str, float] = Field(default_factory=dict)
-    """Of a custom kind, by name."""
+    """`memory` in bytes, and those of a custom kind, by name."""
     working_dir: Path | None = None
     """The folder that the nodes get; None for the script's."""
     runtime_env: dict[str, JsonValue] = Field(default_factory=dict)
@@ -60,7 +60,7 @@ class EngineOptions(BaseModel):
     @classmethod
     def _are_amounts(cls, given: dict[str, float]) -> dict[str, float]:
         wrong = [name for name, amount in given.items() if not math.isfinite(amount) or amount < 0]
-        if wrong or {"CPU", "GPU"} & given.keys():
+        if wrong or {"CPU", "GPU", "object_store_memory"} & given.keys():
             raise ValueError("pass amounts of 0 or more by name, and CPUs and GPUs as num_cpus and num_gpus")
         return given
 

@@ -34,6 +34,7 @@ def _request(**arguments: JsonValue) -> RunRequest:
         {"engine": "ray", "engine_options": '{"num_gpus": 1e999}'},
         {"engine": "ray", "engine_options": {"resources": {"tpu": -1}}},
         {"engine": "ray", "engine_options": {"resources": {"GPU": 1}}},
+        {"engine": "ray", "engine_options": {"resources": {"object_store_memory": 1}}},
         {"engine": "ray", "engine_options": {"address": ""}},
         {"engine": "ray", "engine_options": {"address": "ray://10.0.0.1:10001"}},
         {"engine": "ray", "engine_options": {"address": "http://10.0.0.1:80"}},

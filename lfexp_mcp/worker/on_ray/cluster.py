@@ -138,6 +138,7 @@ class RayCluster:
         return actor_class.options(
             num_cpus=resources.pop("CPU", 0),
             num_gpus=resources.pop("GPU", 0),
+            memory=resources.pop("memory", None),
             resources=resources,
             scheduling_strategy=strategy,
             max_concurrency=10_000,

@@ -153,8 +153,9 @@ class Pool:
         node = max(free, key=lambda each: free[each], default=None)
         if node is not None and free[node]:
             return node, min(free[node], share)
-        # Others have taken everything: Ray finds the first place that they give back.
-        return None, int(all(actor.is_ready for actor in self._actors))
+        # Others have taken the rest: Ray finds the first place that they give back.
+        is_whole = sum(actor.slots for actor in self._actors) >= sum(self._places[node] for node in usable)
+        return None, int(not is_whole and all(actor.is_ready for actor in self._actors))
 
     def _start(self, actors: list[Actor], node_id: str | None, slots: int, *, booked: int) -> None:
         actor = Actor(self._cluster.start(self._job, node_id, booked), slots, node_id, self._remove)
