@@ -24,7 +24,7 @@ MAX_LOSSES = 3
 MAX_ALONE = 4
 NODES_INTERVAL_S = 2.0
 PLACEMENT_S = 10.0
-"""After it a process that has not started may wait for what others have taken, so that further ones are started."""
+"""After it a process that has not started may be waiting for what others have taken."""
 
 
 class Pool:
@@ -124,8 +124,7 @@ class Pool:
         if actors is self._actors and not self._cluster.asked:
             for actor in actors:
                 actor.slots = share
-        since = CLOCK.monotonic() - PLACEMENT_S if self._is_shared else 0.0
-        starting = [actor for actor in actors if not actor.is_ready and actor.begun > since]
+        starting = [actor for actor in actors if not (actor.is_ready or self._waits_for_room(actor))]
         if sum(actor.slots for actor in starting) > sum(is_alone is alone for is_alone, _ in self._waiting):
             return
         used = Counter(actor.node_id for actor in actors)
@@ -141,6 +140,11 @@ class Pool:
             # Ray finds the node with free resources, unless some are not to be used.
             chosen = min(usable, key=lambda node: used[node] / usable[node]) if self._unusable else None
             self._start(actors, chosen, 1, booked=1)
+
+    def _waits_for_room(self, actor: Actor) -> bool:
+        """Whether a process may have been waiting for long until others give back what it takes."""
+        age = CLOCK.monotonic() - actor.begun
+        return self._is_shared and age > PLACEMENT_S and self._free.get(actor.node_id or "", 0) < actor.slots
 
     def _find_room(self, usable: Collection[str], starting: Iterable[Actor], share: int) -> tuple[str | None, int]:
         """Return where a further process of several items can be, and of how many; (None, 0) for nowhere now."""
