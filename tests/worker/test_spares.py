@@ -159,6 +159,8 @@ def test_code_is_current_until_what_a_new_process_would_import_changes(
         (tmp_path / folder).mkdir()
     (tmp_path / "part_of_it.py").write_text("VALUE = 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    # Another case may have left the module of its own folder.
+    monkeypatch.delitem(sys.modules, "part_of_it", raising=False)
     monkeypatch.setitem(sys.modules, "part_of_it", importlib.import_module("part_of_it"))
     loaded = LoadedCode(time.time_ns() + 10**12)
     assert loaded.is_current()
