@@ -78,9 +78,11 @@ class ScoringRequest(ScoringLimits):
     @property
     def built_in_evaluators(self) -> tuple[EvaluatorChoice, ...]:
         """The built-in evaluators, checked; see `parse_evaluators`."""
+        if not self.evaluators:
+            return ()
         from lfexp_mcp.evaluators import parse_evaluators
 
-        return parse_evaluators(self.evaluators or ())
+        return parse_evaluators(self.evaluators)
 
     @property
     def names_judges(self) -> bool:
