@@ -28,7 +28,7 @@ MAX_SCORES_IN_MEMORY = 2000
 """Of those that wait to be sent, of which a run has all if Langfuse takes none."""
 MAX_REQUESTS = 4
 """Concurrent ones, of spans and of scores each."""
-MIN_GATHERING_S = 0.1
+MIN_GATHERING_S = 0.2
 MAX_GATHERING_S = 15.0
 """Spans and scores are gathered for one request for a tenth of the time since the run started, within these bounds. A
 short run is visible soon, and a long one needs few requests."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from lfexp_mcp.errors import LfexpError, RunExistsError, StateError, WorkerError
-from lfexp_mcp.model import RunSpec
+from lfexp_mcp.model import Provenance, RunSpec
 from lfexp_mcp.runs.events import Event, RunEnded, Warned, WorkerLoading
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import prepare_encoding
@@ -29,6 +29,8 @@ def prepare() -> None:
     for name in LATE_MODULES:
         importlib.import_module(name)
     RunSpec.model_rebuild()
+    # Its schema is built by the first use.
+    Provenance().as_json()
     prepare_encoding()
 
 

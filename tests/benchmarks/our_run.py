@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.model import EngineOptions
 from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
@@ -24,6 +25,9 @@ from tests.waiting import until_spares_wait
 
 async def measure(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
     """Run as often as ordered, and measure the last run."""
+    # A server has these when it has listed its tools.
+    for model in (RunRequest, RunAnswer, SweepAnswer):
+        model.model_rebuild()
     if order["spares"]:
         await keep_spares(ws)
         # What the spares import is meant to be done before the call comes.

@@ -19,7 +19,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
-MIN_POLL_S = 0.01
+MIN_POLL_S = 0.005
 """Between two looks at the journal, at the beginning: many runs are short."""
 MAX_POLL_S = 0.2
 POLL_FACTOR = 100
