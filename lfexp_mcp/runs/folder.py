@@ -199,19 +199,19 @@ class RunFolder:
         A run that is scored again is running meanwhile, and then has its own end again. It is `unknown` for a run of
         which this machine has only scored the results.
         """
-        status = self._status(state.run_ended)
+        status = self._status(state.run_ended, since=state.journal.offset)
         if not state.scores_only or status == "running":
             return status
         if state.is_recorded:
             return "unknown"
         return state.end.status if state.end is not None else "failed"
 
-    def _status(self, ended: RunEnded | None) -> RunStatus:
+    def _status(self, ended: RunEnded | None, since: int = 0) -> RunStatus:
         """The one rule: the end that a worker recorded, unless a process delivers what it left."""
         if ended is None and self.worker.is_running():
             return "running"
         # A worker may have recorded its end between the look at the journal and the one at its lock.
-        ended = ended or read_run_end(self.journal_path)
+        ended = ended or read_run_end(self.journal_path, since=since)
         if ended is not None and ended.cause == "undelivered" and self.worker.is_delivering():
             return "running"
         return ended.status if ended is not None else "failed"

@@ -47,6 +47,8 @@ _LATER_EVENT = re.compile(rb'\{"at":"')
 """The start of a line of version 0.1 that follows half a line."""
 TAIL_BYTES = 16_384
 """Read at first from a journal's end, to find how its run ended."""
+MAX_PIECE_BYTES = 1_000_000
+"""Read at once of a journal that is read from its end."""
 HEAD_BYTES = 512
 """Enough for the first events of a journal, which have their times."""
 
@@ -275,35 +277,43 @@ def _valid(content: bytes) -> list[Event]:
         return []
 
 
-def read_run_end(path: Path, max_bytes: float = math.inf) -> RunEnded | None:
+def read_run_end(path: Path, max_bytes: float = math.inf, since: int = 0) -> RunEnded | None:
     """Return how a run ended, None where its newest worker has not recorded it; reads the journal from its end.
 
     Args:
         path: The journal's.
         max_bytes: How much to read at least before giving up. The whole journal of a running run would be read, which
             has no end.
+        since: Where a line begins; what is before it is known to hold no end of the newest worker.
 
     Raises:
         StateError: The journal cannot be read.
     """
     if not path.exists():
         return None
-    size = TAIL_BYTES
+    size, rest, is_cut = TAIL_BYTES, b"", True
     with _reading(path) as file:
-        end = file.seek(0, os.SEEK_END)
-        while True:
-            start = max(end - size, 0)
+        start = end = file.seek(0, os.SEEK_END)
+        while start > since and end - start < max_bytes:
+            before, start = start, max(start - size, since)
             file.seek(start)
-            lines = file.read(end - start).split(b"\n")
-            # The first piece is half a line unless it is the file's, and the last is what follows the last line's end.
-            for line in reversed(lines[1 if start else 0 : -1]):
-                if b'"run_ended"' not in line and b'"accepted"' not in line and b'"loading"' not in line:
-                    continue
-                for event in reversed(_valid(unframe(line) or line) or _salvage(line)):
-                    if isinstance(event, RunEnded):
-                        return event
-                    if isinstance(event, WorkerAccepted | WorkerLoading):
-                        return None
-            if not start or size >= max_bytes:
-                return None
-            size *= 8
+            lines = (file.read(before - start) + rest).split(b"\n")
+            # The first piece is the end of a line, of which the beginning is read next.
+            rest = lines.pop(0) if start > since else b""
+            if is_cut and lines:
+                # What follows the last line feed is not a whole line.
+                lines.pop()
+                is_cut = False
+            for event in _ends_and_starts(reversed(lines)):
+                return event if isinstance(event, RunEnded) else None
+            # A line that is longer than what was read is read in ever larger pieces.
+            size = min(size * 8, MAX_PIECE_BYTES) if lines else size * 8
+    return None
+
+
+def _ends_and_starts(lines: Iterable[bytes]) -> Iterator[RunEnded | WorkerAccepted | WorkerLoading]:
+    for line in lines:
+        if b'"run_ended"' in line or b'"accepted"' in line or b'"loading"' in line:
+            for event in reversed(_valid(unframe(line) or line) or _salvage(line)):
+                if isinstance(event, RunEnded | WorkerAccepted | WorkerLoading):
+                    yield event

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import TEN, EvaluatorFailure, HumanMaker, JudgeMaker, Score, ScriptMaker
+from lfexp_mcp.runs import journal
 from lfexp_mcp.runs.events import (
     Damaged,
     Event,
@@ -230,6 +231,39 @@ def test_the_end_of_a_run_is_looked_for_no_further_back_than_asked(tmp_path: Pat
     writer.close()
     assert read_run_end(path, max_bytes=100_000) is None
     assert read_run_end(path, max_bytes=1_000_000) == ended
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(["end", "start", "short", "long"]), max_size=12),
+    cut=st.sampled_from([b"", b"123 half a line", b'99 {"event":"run_ended"']),
+    piece=st.integers(1, 400),
+    since=st.integers(0, 12),
+)
+def test_the_end_of_a_run_is_the_same_in_whatever_pieces_the_journal_is_read(
+    tmp_path: Path, kinds: list[str], cut: bytes, piece: int, since: int
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    writer = JournalWriter(path)
+    places = [0]
+    for number, kind in enumerate(kinds):
+        event: Event = Warned(text="y" * (1000 if kind == "long" else 1))
+        if kind in ("end", "start"):
+            event = RunEnded(status="failed", reason=str(number)) if kind == "end" else WorkerAccepted(pid=number)
+        writer.append(event)
+        places.append(path.stat().st_size)
+    writer.close()
+    with path.open("ab") as file:
+        file.write(cut)
+    known = [*enumerate(kinds)][since:]
+    newest = next(((number, kind) for number, kind in reversed(known) if kind in ("end", "start")), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "TAIL_BYTES", piece)
+        patch.setattr(journal, "MAX_PIECE_BYTES", piece * 2)
+        found = read_run_end(path, since=places[min(since, len(kinds))])
+    expected = str(newest[0]) if newest is not None and newest[1] == "end" else None
+    assert (found.reason if found is not None else None) == expected
 
 
 def test_scores_of_version_0_1_are_its_judges_or_its_scripts(tmp_path: Path) -> None:
