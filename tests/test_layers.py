@@ -84,7 +84,7 @@ SERVICES_MAY_IMPORT: dict[str, set[str]] = {
     "cursors": set(),
     "intervals": set(),
     "doctor": {"workspace"},
-    "definitions": {"workspace", "spending", "next_steps"},
+    "definitions": {"workspace", "spending", "next_steps", "metadata_conditions"},
     "runs": {
         "workspace",
         "requests",

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ChartedAnswer
 from lfexp_mcp.answers.labels import Corrected
@@ -67,6 +68,8 @@ class ScoreComparison(Answer):
     )
     items_needed_for: float | None = None
     corrected: Corrected | None = None
+    lower_is_better: SkipJsonSchema[bool | None] = Field(default=False, exclude=True)
+    """Whether a delta below zero is an improvement, as without a scale; None if that is not known. Not published."""
 
 
 class RunMetrics(Answer):

@@ -84,11 +84,12 @@ def _verdicts(answer: Comparison) -> Block:
 
 
 def _ranked(scores: Sequence[ScoreComparison]) -> list[ScoreComparison]:
-    """Put the runs in the order of their deltas, score by score; those without one come last."""
+    """Put the runs in the order of their deltas, score by score, the best first; those without one come last."""
     names = list(dict.fromkeys(score.score for score in scores))
 
     def rank(score: ScoreComparison) -> tuple[int, bool, float]:
-        return names.index(score.score), score.delta is None, -(score.delta or 0.0)
+        delta = score.delta or 0.0
+        return names.index(score.score), score.delta is None, delta if score.lower_is_better else -delta
 
     return sorted(scores, key=rank)
 

@@ -77,6 +77,11 @@ def is_below(canonical: float, limit: float) -> bool:
     return round(canonical, COMPARED_DECIMALS) < round(limit, COMPARED_DECIMALS)
 
 
+def is_pass(canonical: float) -> bool:
+    """Whether a score's canonical value reaches the pass mark."""
+    return not is_below(canonical, PASS_MARK)
+
+
 def parse_limit(text: str) -> Limit:
     """Parse a limit.
 

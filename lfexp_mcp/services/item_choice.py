@@ -1,7 +1,6 @@
 """The argument `items`: how a caller chooses a part of a dataset."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,7 +28,7 @@ def parse_choice(given: object) -> ItemChoice | None:
         case bool():
             raise ValueError(f"{str(given).lower()} chooses nothing: {_NOT_A_NUMBER}")
         case int() | float():
-            if not math.isfinite(given) or given != int(given) or given < 1:
+            if not given >= 1 or (isinstance(given, float) and not given.is_integer()):
                 raise ValueError(f"{given} chooses nothing: {_NOT_A_NUMBER}")
             return ItemChoice(sample=int(given))
         case str():

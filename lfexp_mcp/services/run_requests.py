@@ -269,6 +269,13 @@ class RunRequest(ScoringRequest):
         """Whether the request says what the task is; a resume need not."""
         return self.task_script is not None or self.task_prompt is not None
 
+    @field_validator("fail_on_error")
+    @classmethod
+    def _is_count_or_share(cls, given: float | None) -> float | None:
+        if given is not None and given > 1 and not given.is_integer():
+            raise ValueError(f"{given:g} is neither a number of items nor a share of them below 1")
+        return given
+
     @model_validator(mode="after")
     def _is_complete(self) -> "RunRequest":
         if self.task_script is not None and self.task_prompt is not None:
@@ -330,7 +337,8 @@ class RunRequest(ScoringRequest):
         shared = {name: getattr(self, name) for name in self.model_fields_set - {"variants"}}
         found = []
         for index, variant in enumerate(variants):
-            own = {name: getattr(variant, name) for name in variant.model_fields_set - {"name"}}
+            # A client may write out what it leaves open as null.
+            own = variant.model_dump(exclude={"name"}, exclude_none=True)
             if variant.task_script or variant.task_prompt:
                 # Another task has another model.
                 left_out = {"task_script", "task_prompt", "model", "provider"}

@@ -48,6 +48,13 @@ def test_a_failed_result_is_one_that_did_not_pass() -> None:
     assert (score.items, score.pass_at_k, score.pass_all_k, score.flipping_items) == (3, 2 / 3, 1 / 3, ["a"])
 
 
+def test_a_mean_of_votes_passes_at_the_mark_whatever_its_last_decimal() -> None:
+    votes = sum([0.7, 0.7, 0.7]) / 3
+    assert votes < 0.7
+    [score] = _summary(_record({"a": [votes, 0.7]}))
+    assert (score.pass_at_1, score.flips) == (1.0, 0)
+
+
 def test_an_item_with_a_result_missing_is_in_no_share() -> None:
     record = _record({"a": [1, 1], "b": [1]})
     [score] = _summary(record)

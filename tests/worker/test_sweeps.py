@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.run import SweepAnswer
-from lfexp_mcp.errors import RunExistsError, ScriptError, UsageError
+from lfexp_mcp.errors import NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.runs.events import ItemEnded, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
@@ -109,6 +109,9 @@ async def test_a_resume_finishes_what_is_there_and_begins_what_is_new(scene: Sce
     assert sorted(calls(task)) == ["1"] * 4 + ["2"] * 8 + ["3"] * 4
     with pytest.raises(UsageError, match="'s-a'"):
         await sweep(scene, task, by_k(a=2, b=2), resume=True)
+    with pytest.raises(NotFoundError) as unknown:
+        await sweep(scene, task, by_k(a=1, b=2), resume=True, judges=["judge-unknown"])
+    assert unknown.value.name == "judge-unknown", "and not that the run has results already"
 
 
 def events(scene: Scene, name: str, ids: dict[str, str]) -> list[tuple[float, int, str]]:
@@ -202,6 +205,7 @@ async def test_a_sweep_is_cancelled_by_its_name_and_one_run_by_its_own(scene: Sc
         {"variants": [{"name": "a"}], "dry_run": True},
         {"variants": [{"name": "a"}], "source_type": "live", "dataset": None},
         {"variants": [{"name": "a"}], "task_script": None},
+        {"fail_on_error": 2.5, "variants": [{"name": "a"}]},
     ],
 )
 async def test_variants_that_cannot_be_run_are_refused(changes: dict[str, JsonValue]) -> None:
@@ -220,7 +224,7 @@ async def test_a_variant_has_what_the_sweep_has_unless_it_says_otherwise() -> No
         params={"k": 1, "t": 0},
         max_cost=3.0,
         items=20,
-        variants='[{"name": "a"}, {"name": "b", "params": {"k": 2}, "model": "n"}, '
+        variants='[{"name": "a", "model": null, "task_script": null}, {"name": "b", "params": {"k": 2}, "model": "n"}, '
         '{"name": "c", "task_script": "t.py"}]',
     )
     found = request.variant_requests()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
 from lfexp_mcp.model import Estimate, Interval, ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.agreement import Agreement, gwet_ac1, kappa, spearman
 from lfexp_mcp.statistics.proportions import wilson
@@ -32,7 +32,7 @@ class RatedItem:
     @property
     def differs(self) -> bool:
         """Whether only one of them passes the item, or they are far apart."""
-        passes = (self.judge_value >= PASS_MARK, self.human_value >= PASS_MARK)
+        passes = is_pass(self.judge_value), is_pass(self.human_value)
         return passes[0] != passes[1] or self.distance >= MIN_DISTANCE
 
     @property
@@ -103,7 +103,7 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
         rows: Differing items to list.
     """
     numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
-    passes = [(judge >= PASS_MARK, human >= PASS_MARK) for judge, human in numbers]
+    passes = [(is_pass(judge), is_pass(human)) for judge, human in numbers]
     measure, found = _measure(numbers, passes)
     ac1 = gwet_ac1(passes)
     differing = sorted((rated for rated in pair.items if rated.differs), key=lambda rated: -rated.distance)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from lfexp_mcp.answers.comparison import ChangedItem, ChangeKind, ChangeList, Crossing
 from lfexp_mcp.errors import CursorError
 from lfexp_mcp.model import ItemResult
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
@@ -58,9 +58,9 @@ def score_changes(pair: RunPair, score: str) -> list[ChangedItems]:
 
 
 def _crossing(before: float, after: float) -> Crossing | None:
-    if (before >= PASS_MARK) == (after >= PASS_MARK):
+    if is_pass(before) == is_pass(after):
         return None
-    return "newly passing" if after >= PASS_MARK else "newly failing"
+    return "newly passing" if is_pass(after) else "newly failing"
 
 
 def error_changes(pair: RunPair) -> list[ChangedItems]:

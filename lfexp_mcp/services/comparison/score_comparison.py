@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
 from lfexp_mcp.model import Interval
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.comparison.candidates import Candidates, Place
 from lfexp_mcp.services.comparison.comparability import script_change
 from lfexp_mcp.services.comparison.missing_data import worst_case_delta
@@ -185,10 +185,11 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
         wins=result.wins,
         losses=result.losses,
         ties=result.ties,
-        newly_failing=sum(first >= PASS_MARK > second for first, second in test.pairs) if has_scale else 0,
-        newly_passing=sum(second >= PASS_MARK > first for first, second in test.pairs) if has_scale else 0,
+        newly_failing=sum(is_pass(first) and not is_pass(second) for first, second in test.pairs) if has_scale else 0,
+        newly_passing=sum(is_pass(second) and not is_pass(first) for first, second in test.pairs) if has_scale else 0,
         items_needed=conclusion.items_needed,
         items_needed_for=conclusion.items_needed_for,
+        lower_is_better=measured.lower_is_better if measured is not None else False,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.model import Look, RunRecord, StoppingRule
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.comparison.candidates import Place
 from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.sequential import METHOD, levels_at, look_levels, place_in_order
@@ -119,6 +119,6 @@ def verdict_of_stop(
         wins=look.wins,
         losses=look.losses,
         ties=look.pairs - look.wins - look.losses,
-        newly_failing=sum(before >= PASS_MARK > after for before, after in seen),
-        newly_passing=sum(after >= PASS_MARK > before for before, after in seen),
+        newly_failing=sum(is_pass(before) and not is_pass(after) for before, after in seen),
+        newly_passing=sum(is_pass(after) and not is_pass(before) for before, after in seen),
     )

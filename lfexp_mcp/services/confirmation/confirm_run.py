@@ -166,7 +166,7 @@ def _needs_work(record: RunRecord, *, here: bool) -> bool:
 
 
 async def _launch(
-    ws: Workspace, case: Case, confirmation: Confirmation, record: RunRecord, together: Together, launch: Launch
+    ws: Workspace, case: Case, confirmation: Confirmation, record: RunRecord, launch: Launch, together: Together
 ) -> None:
     ws.runs.prepare()
     folder = await _folder(ws, case, confirmation)

@@ -22,7 +22,7 @@ from lfexp_mcp.services.experiments.new_run_spec import check_params, check_scri
 from lfexp_mcp.services.experiments.recordings import recording_of, with_models_of, with_recording
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
@@ -160,10 +160,15 @@ async def _prepare_new(
     if taken and not request.resume:
         raise _exists(min(taken), dataset.name, request.step("Resume it.", resume=True))
     experiment = taken.get(request.run_name)
-    if experiment is None and request.resume:
+    # A sweep that is resumed goes on with the runs that exist, and begins the others.
+    if experiment is None and request.resume and not isinstance(request, VariantRequest):
         raise NotFoundError(
             f"There is no run {request.run_name!r} of dataset {dataset.name!r} to resume.",
             next=[request.step("Start it.", resume=False), list_runs_step(dataset.name)],
+        )
+    if experiment is None and not request.names_task:
+        raise UsageError(
+            f"Run {request.run_name!r} has not begun, so it has no task yet. Pass task_script or task_prompt."
         )
     if not request.names_task:
         raise UsageError(

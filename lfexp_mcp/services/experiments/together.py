@@ -27,7 +27,7 @@ class Start:
     run_name: str
     request: object
     """What was asked for; an equal call that comes later joins the launch."""
-    work: Callable[[single.Together, Launch], Awaitable[None]]
+    work: Callable[[Launch, single.Together], Awaitable[None]]
     """Launches it."""
 
 
@@ -53,7 +53,7 @@ async def begin_together(ws: Workspace, dataset: Dataset, starts: Sequence[Start
 
 async def _work(start: Start, together: single.Together, launch: Launch) -> None:
     async with together.gate.passing(f"Run {start.run_name!r}"):
-        await start.work(together, launch)
+        await start.work(launch, together)
 
 
 async def wait_for_all(

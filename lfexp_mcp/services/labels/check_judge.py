@@ -15,7 +15,7 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError
 from lfexp_mcp.gateway import CHECK_SCORE_NAME, METADATA_KEY
 from lfexp_mcp.model import Estimate, NextStep, Score
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.background import Job
 from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepare_check
 from lfexp_mcp.services.labels.reading import DrawnResult
@@ -234,7 +234,7 @@ def _standings(
 
 
 def _passes(value: float) -> bool:
-    return value >= PASS_MARK
+    return is_pass(value)
 
 
 def _notes(check: JudgeCheckPlan, found: Rejudged, anchors: int) -> list[str]:

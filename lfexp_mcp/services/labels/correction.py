@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.model import Estimate
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.labels.reading import Labels, read_labels
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.workspace import Workspace
@@ -111,9 +111,9 @@ def _describe(
 def _rate(labels: Labels, *, passing: bool) -> Estimate | None:
     """How often the judge agrees on the results that people pass, or on those that they fail; None without any."""
     hits = [
-        ((result.judge >= PASS_MARK) is passing, labels.weight(result))
+        (is_pass(result.judge) is passing, labels.weight(result))
         for result in labels.labelled
-        if result.judge is not None and result.human is not None and (result.human >= PASS_MARK) is passing
+        if result.judge is not None and result.human is not None and is_pass(result.human) is passing
     ]
     if not hits:
         return None

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from lfexp_mcp.answers.run import RepeatedScore, ScoreSummary
 from lfexp_mcp.model import LOWER_IS_BETTER, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
-from lfexp_mcp.scores.limits import PASS_MARK
+from lfexp_mcp.scores.limits import is_pass
 
 MAX_FLIPS_SHOWN = 10
 
@@ -168,7 +168,7 @@ def summarise_repeats(record: RunRecord, interpretations: Mapping[str, ScoreInte
 
 def _repeated(name: str, by_item: dict[str, list[float]], failed: dict[str, int], repeats: int) -> RepeatedScore:
     passes = {
-        item_id: [value >= PASS_MARK for value in by_item.get(item_id, [])] + [False] * failures
+        item_id: [is_pass(value) for value in by_item.get(item_id, [])] + [False] * failures
         for item_id, failures in failed.items()
         if item_id in by_item or failures
     }

@@ -30,15 +30,13 @@ def rank_runs(comparison: Comparison) -> tuple[list[RankedRun], list[str]]:
 
 
 def _rank(name: str, scores: Sequence[ScoreComparison], comparison: Comparison) -> list[RankedRun]:
-    has_direction = not any(each.verdict in ("higher", "lower") for each in scores)
-    deltas = {each.run: round(each.delta, DECIMALS) for each in scores if each.delta is not None}
-    if deltas:
-        deltas[comparison.baseline] = 0.0
+    base = comparison.baseline
+    gains = {} if any(each.lower_is_better is None for each in scores) else _gains(scores, base)
     rows = [
         RankedRun(
             score=name,
             run=each.run,
-            rank=_place(deltas, each.run) if has_direction else None,
+            rank=_place(gains, each.run),
             mean=each.mean,
             delta=each.delta,
             p_adjusted=each.p_adjusted,
@@ -48,11 +46,16 @@ def _rank(name: str, scores: Sequence[ScoreComparison], comparison: Comparison) 
         for each in scores
     ]
     means = {run.run: run.means.get(name) for run in comparison.runs}
-    base = comparison.baseline
-    rank = _place(deltas, base) if has_direction else None
-    rows.append(RankedRun(score=name, run=base, rank=rank, mean=means.get(base), verdict="first run"))
+    rows.append(RankedRun(score=name, run=base, rank=_place(gains, base), mean=means.get(base), verdict="first run"))
     return sorted(rows, key=lambda row: (row.rank is None, row.rank or 0, row.run != base))
 
 
-def _place(deltas: dict[str, float], run: str) -> int | None:
-    return 1 + sum(delta > deltas[run] for delta in deltas.values()) if run in deltas else None
+def _gains(scores: Sequence[ScoreComparison], baseline: str) -> dict[str, float]:
+    """How much better each run is than the first; empty if no run can be compared."""
+    signs = {each.run: -1 if each.lower_is_better else 1 for each in scores}
+    gains = {each.run: signs[each.run] * round(each.delta, DECIMALS) for each in scores if each.delta is not None}
+    return {**gains, baseline: 0.0} if gains else {}
+
+
+def _place(gains: dict[str, float], run: str) -> int | None:
+    return 1 + sum(gain > gains[run] for gain in gains.values()) if run in gains else None

@@ -7,7 +7,6 @@ from functools import partial
 import anyio
 
 from lfexp_mcp.answers.run import SweepAnswer
-from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison import compare_runs
@@ -19,7 +18,7 @@ from lfexp_mcp.services.experiments.together import Start, begin_together, wait_
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import running_steps
 from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
+from lfexp_mcp.services.run_requests import RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
@@ -66,7 +65,9 @@ async def run(
         answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
         return SweepAnswer(**dict(answer))
     deadline = anyio.current_time() + wait_seconds
-    launches = await _begin(ws, request)
+    starts = [Start(each.run_name, each, partial(single.launch_one, ws, each)) for each in request.variant_requests()]
+    dataset = await ws.gateway.datasets.get(request.dataset or "")
+    launches = await begin_together(ws, dataset, starts)
     await wait_for_all(ws, launches, deadline, on_progress)
     sweep = await describe_sweep(ws, request.run_name, launches, deadline + single.START_GRACE_S)
     await tidy_up(ws)
@@ -91,32 +92,8 @@ async def _cost(ws: Workspace, request: RunRequest) -> float | None:
         if each.source_type == "live":
             # The traces are copied when the run begins.
             each = each.model_copy(update={"dry_run": True})
-        try:
-            prepared = await prepare_run(ws, each)
-        except NotFoundError:
-            if request.variants is None or not request.resume:
-                raise
-            prepared = await prepare_run(ws, each.model_copy(update={"resume": False}))
-        models += prepared.run_spec.models
+        models += (await prepare_run(ws, each)).run_spec.models
     return request.max_cost if models else 0.0
-
-
-async def _begin(ws: Workspace, request: RunRequest) -> list[Launch]:
-    requests = request.variant_requests()
-    dataset = await ws.gateway.datasets.get(request.dataset or "")
-    return await begin_together(
-        ws, dataset, [Start(each.run_name, each, partial(_launch, ws, each)) for each in requests]
-    )
-
-
-async def _launch(ws: Workspace, request: VariantRequest, together: single.Together, launch: Launch) -> None:
-    try:
-        await single.launch_one(ws, request, launch, together)
-    except NotFoundError:
-        if not request.resume:
-            raise
-        # A resume goes on with the runs that exist, and begins the others.
-        await single.launch_one(ws, request.model_copy(update={"resume": False}), launch, together)
 
 
 async def describe_sweep(

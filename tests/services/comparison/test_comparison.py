@@ -302,7 +302,7 @@ async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(works
     await record_run(workspace, dataset, "new", _results([300.0 + n * n for n in range(12)], score="length"))
     request = CompareRequest(dataset="compare-raw", runs=["old", "new"], fail_if=["length<1", "length.delta<0"])
     answer = await compare_runs(workspace, request)
-    assert answer.scores[0].verdict == "higher"
+    assert (answer.scores[0].verdict, answer.scores[0].lower_is_better) == ("higher", None)
     assert answer.gate is not None
     assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
 

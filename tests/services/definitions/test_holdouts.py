@@ -9,7 +9,7 @@ from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.services.catalog.datasets import get_dataset, list_datasets
 from lfexp_mcp.services.definitions import NewItem
 from lfexp_mcp.services.definitions.datasets import create_dataset
-from lfexp_mcp.services.definitions.holdouts import NEVER_REPLACED, NONE_HELD_OUT, SEEN, declare
+from lfexp_mcp.services.definitions.holdouts import NEVER_REPLACED, NONE_HAS_VALUE, SEEN, declare
 from lfexp_mcp.services.workspace import Workspace
 from tests.worker.scene import Scene
 
@@ -59,11 +59,25 @@ def test_a_share_or_a_condition_on_metadata_is_a_holdout(given: float | str) -> 
         "=",
         "split=",
         "=x",
+        "split!=test",
+        "level>=3",
+        "split=test and level=1",
+        "split=test, level=1",
+        "split in [test, dev]",
+        "split not in [train]",
     ],
 )
 def test_what_is_no_holdout_is_refused(given: float | str) -> None:
     with pytest.raises(UsageError, match="holdout"):
         declare(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("split==test", "test"), ("split='test'", "test"), ('split="a, b"', "a, b"), ("split in [test]", "test")],
+)
+def test_a_holdout_is_read_as_every_other_condition_on_metadata(given: str, value: str) -> None:
+    assert (declare(given).key, declare(given).value) == ("split", value)
 
 
 def test_every_holdout_by_share_is_drawn_anew() -> None:
@@ -120,7 +134,7 @@ async def test_a_holdout_is_declared_once_and_for_all(workspace: Workspace) -> N
 async def test_that_nothing_is_held_out_yet_is_said(workspace: Workspace) -> None:
     name = f"none held out {uuid4().hex}"
     answer = await create_dataset(workspace, name, items=items(name, 1, 2), holdout="split=test")
-    assert (answer.held_out, NONE_HELD_OUT in answer.warnings) == (0, True)
+    assert (answer.held_out, NONE_HAS_VALUE.format("test", "split") in answer.warnings) == (0, True)
 
 
 async def test_a_holdout_that_is_declared_after_runs_comes_with_a_warning_that_its_items_were_seen(
