@@ -11,9 +11,8 @@ from lfexp_mcp.cli.flags import AsJson, command, json_object
 from lfexp_mcp.cli.output import print_answer, print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
-from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions import FieldNames, NewItem
-from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.requests import CollectRequest, build
 from lfexp_mcp.strict_json import json_or_text
 
 Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object.")]

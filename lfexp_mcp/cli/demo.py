@@ -15,8 +15,7 @@ from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, RunRequest
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings

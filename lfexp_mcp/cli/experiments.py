@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import anyio
@@ -25,13 +26,15 @@ from lfexp_mcp.services.requests import (
     CancelRunRequest,
     CommentsRequest,
     CompareRequest,
+    ConfirmRequest,
+    GetRunRequest,
     JudgeCheckRequest,
     LabelsRequest,
     ListRunsRequest,
+    PairsRequest,
+    ScoreRunRequest,
     build,
 )
-from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, ScoreRunRequest
-from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.settings import load_settings
 from lfexp_mcp.tools.pages import ROWS, PageRequest, page_of, page_request, read_charted
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lfexp_mcp.answers.comparison import Comparison
+    from lfexp_mcp.answers.run import SweepAnswer
     from lfexp_mcp.services.workspace import Workspace
 
 OutputFormat = Literal["text", "json", "markdown", "html", "junit", "github", "result-json"]
@@ -67,9 +71,15 @@ def in_workspace(work: Callable[[Workspace], Awaitable[T]]) -> T:
 @command
 def run(request: RecordedRunRequest, as_json: AsJson = False) -> None:
     """Run a task on every item of a dataset and score the outputs."""
-    from lfexp_mcp.cli.following import follow
+    from lfexp_mcp.cli.following import stay_with
+    from lfexp_mcp.services.sweeps import run
 
-    answer = in_workspace(lambda workspace: follow(workspace, request))
+    async def work(ws: Workspace) -> SweepAnswer:
+        if request.dry_run:
+            return await run(ws, request, wait_seconds=math.inf)
+        return await stay_with(ws, request.dataset_name, request.run_name, partial(run, ws, request))
+
+    answer = in_workspace(work)
     print_answer(answer, as_json)
     if answer.status not in ("completed", "stopped"):
         raise typer.Exit(1)
@@ -78,9 +88,10 @@ def run(request: RecordedRunRequest, as_json: AsJson = False) -> None:
 @command
 def score_run(request: ScoreRunRequest, as_json: AsJson = False) -> None:
     """Score the stored results of a run with judges or an evaluator script; no task is called."""
-    from lfexp_mcp.cli.following import follow
+    from lfexp_mcp.cli.following import stay_with
+    from lfexp_mcp.services.experiments.score_run import score_run
 
-    answer = in_workspace(lambda workspace: follow(workspace, request))
+    answer = in_workspace(lambda ws: stay_with(ws, request.dataset, request.run_name, partial(score_run, ws, request)))
     print_answer(answer, as_json)
     if answer.scoring != "completed":
         raise typer.Exit(1)
@@ -89,9 +100,10 @@ def score_run(request: ScoreRunRequest, as_json: AsJson = False) -> None:
 @command
 def judge_pairs(request: PairsRequest, as_json: AsJson = False) -> None:
     """Let a pairwise judge compare the outputs of two runs, each pair in both orders."""
-    from lfexp_mcp.cli.following import follow_pairs
+    from lfexp_mcp.cli.following import stay_with
+    from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
 
-    answer = in_workspace(lambda workspace: follow_pairs(workspace, request))
+    answer = in_workspace(lambda ws: stay_with(ws, request.dataset, request.run_b, partial(judge_pairs, ws, request)))
     print_answer(answer, as_json)
     if answer.status != "completed":
         raise typer.Exit(1)
@@ -100,9 +112,12 @@ def judge_pairs(request: PairsRequest, as_json: AsJson = False) -> None:
 @command
 def confirm(request: ConfirmRequest, as_json: AsJson = False) -> None:
     """Confirm a run on the held-out items. Exits with 1 unless it is better there."""
-    from lfexp_mcp.cli.following import follow_confirmation
+    from lfexp_mcp.cli.following import stay_with
+    from lfexp_mcp.services.confirmation import confirm_run
 
-    answer = in_workspace(lambda workspace: follow_confirmation(workspace, request))
+    answer = in_workspace(
+        lambda ws: stay_with(ws, request.dataset, request.cancelled_by, partial(confirm_run, ws, request))
+    )
     print_answer(answer, as_json)
     if answer.verdict != "better" and answer.status != "planned":
         raise typer.Exit(1)

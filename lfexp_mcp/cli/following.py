@@ -5,7 +5,6 @@ import math
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import TypeVar
 
@@ -14,64 +13,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
-from lfexp_mcp.answers.pairs import PairsAnswer
-from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.output import print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Progress
 from lfexp_mcp.reports.untrusted import one_line
-from lfexp_mcp.services import sweeps
-from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
-from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
-from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace
 
-A = TypeVar("A", RunAnswer, PairsAnswer, ConfirmAnswer)
+A = TypeVar("A")
 OnProgress = Callable[[Progress], Awaitable[None]]
 
 
-async def follow(workspace: Workspace, request: RunRequest | ScoreRunRequest) -> RunAnswer:
+async def stay_with(workspace: Workspace, dataset: str, run_name: str, start: Callable[..., Awaitable[A]]) -> A:
     """Start a run, or a scoring of one, and stay with it until it ends.
 
     The first Ctrl-C cancels the run and keeps its results, the second kills its process, the third ends only this
-    command. A dry run ends with the first.
+    command.
+
+    Args:
+        workspace: The workspace.
+        dataset: The run's.
+        run_name: By which it is cancelled.
+        start: A service that starts it, with all but `wait_seconds` and `on_progress`.
 
     Raises:
         LfexpError: The run could not start.
     """
-    named = request.dataset_name, request.run_name
-    if isinstance(request, ScoreRunRequest):
-        return await _stay_with(workspace, *named, partial(score_run, workspace, request))
-    if request.dry_run:
-        return await sweeps.run(workspace, request, wait_seconds=math.inf)
-    return await _stay_with(workspace, *named, partial(sweeps.run, workspace, request))
-
-
-async def follow_pairs(workspace: Workspace, request: PairsRequest) -> PairsAnswer:
-    """Start a judging of pairs, and stay with it until it ends; see `follow`.
-
-    Raises:
-        LfexpError: It could not start.
-    """
-    work = partial(judge_pairs, workspace, request)
-    return await _stay_with(workspace, request.dataset_name, request.run_name, work)
-
-
-async def follow_confirmation(workspace: Workspace, request: ConfirmRequest) -> ConfirmAnswer:
-    """Start a confirmation, and stay with it until it ends; see `follow`.
-
-    Raises:
-        LfexpError: It could not start.
-    """
-    work = partial(confirm_run, workspace, request)
-    return await _stay_with(workspace, request.dataset, request.cancelled_by, work)
-
-
-async def _stay_with(workspace: Workspace, dataset: str, run_name: str, start: Callable[..., Awaitable[A]]) -> A:
     with _bar(run_name) as on_progress, _interrupts() as interrupts:
         async with open_group() as tasks:
             tasks.start_soon(_stop_on, interrupts, workspace, dataset, run_name)

@@ -11,15 +11,14 @@ from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import check_dataset_name
 from lfexp_mcp.model import SOURCE_KEY, DatasetItem, ItemChoice, ItemResult
-from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.item_store import OnStored, collected_id
 from lfexp_mcp.services.definitions.new_items import CollectedItem, FieldNames, NewItem
 from lfexp_mcp.services.experiments.choosing import choose_items
 from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
+from lfexp_mcp.services.requests import CollectRequest, TraceFilter
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
-from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
 

@@ -30,8 +30,7 @@ from lfexp_mcp.services.confirmation import read_confirmation
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, runs_of
 from lfexp_mcp.services.experiments.together import progress_of_all
 from lfexp_mcp.services.next_steps import list_runs_step
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import ConfirmRequest, build
 from lfexp_mcp.services.runs.local_runs import catch_up
 from lfexp_mcp.services.runs.run_answer import describe_journal
 from lfexp_mcp.services.sweeps import describe_sweep

@@ -20,7 +20,7 @@ from lfexp_mcp.services.annotations.scope import Scope
 from lfexp_mcp.services.definitions.item_store import collected_id
 from lfexp_mcp.services.definitions.new_items import CollectedItem, check_json
 from lfexp_mcp.services.metadata_conditions import MetadataCondition, parse_conditions
-from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.requests import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_READ = 20_000

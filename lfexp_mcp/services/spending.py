@@ -7,8 +7,7 @@ import anyio
 
 from lfexp_mcp.errors import ConfirmationError
 from lfexp_mcp.model import NextStep, ToolName
-from lfexp_mcp.services.requests import JudgeCheckRequest
-from lfexp_mcp.services.run_requests import ConfirmRequest, ScoringLimits
+from lfexp_mcp.services.requests import ConfirmRequest, JudgeCheckRequest, ScoringLimits
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_NAME_CHARS = 80

@@ -8,8 +8,8 @@ from pydantic import Field, JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, NewItem, PromptMessage
+from lfexp_mcp.services.requests import CollectRequest
 from lfexp_mcp.tools.questions import agreed, can_ask
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 

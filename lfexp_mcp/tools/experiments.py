@@ -18,10 +18,13 @@ from lfexp_mcp.services.requests import (
     CancelRunRequest,
     CommentsRequest,
     CompareRequest,
+    ConfirmRequest,
+    GetRunRequest,
     ListRunsRequest,
+    PairsRequest,
+    RunRequest,
+    ScoreRunRequest,
 )
-from lfexp_mcp.services.run_requests import ConfirmRequest, PairsRequest, RunRequest, ScoreRunRequest
-from lfexp_mcp.services.runs.requests import GetRunRequest
 from lfexp_mcp.tools.pages import page_address
 from lfexp_mcp.tools.questions import agreed
 from lfexp_mcp.tools.state import ToolContext, workspace_of

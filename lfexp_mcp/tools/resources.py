@@ -19,8 +19,7 @@ from mcp.types import Resource, ResourceTemplate
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import JudgeList
 from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
-from lfexp_mcp.services.requests import GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest, build
-from lfexp_mcp.services.runs.requests import GetRunRequest
+from lfexp_mcp.services.requests import GetDatasetRequest, GetRunRequest, ListDatasetsRequest, ListJudgesRequest, build
 from lfexp_mcp.tools import pages
 from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run

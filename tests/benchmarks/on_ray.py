@@ -13,7 +13,7 @@ import anyio
 
 from lfexp_mcp.model import EngineOptions
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from tests.benchmarks.runners import Bench
 from tests.benchmarks.scripts import EMPTY_EVALUATOR, EMPTY_TASK
 from tests.benchmarks.table import Row

@@ -16,8 +16,7 @@ from lfexp_mcp.runs.events import ItemEnded, ItemScored, ItemStarted
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.experiments.workers import keep_spares
-from lfexp_mcp.services.run_requests import RunRequest
-from lfexp_mcp.services.variants import Variant
+from lfexp_mcp.services.requests import RunRequest, Variant
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import load_settings
 from tests.waiting import until_spares_wait

@@ -27,8 +27,7 @@ from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.scripts import load_task
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments.early_stopping import StoppableRun, make_stoppable
-from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import CompareRequest, RunRequest
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.worker.early_stopping import EarlyStopping
 from lfexp_mcp.worker.isolation import RunLog

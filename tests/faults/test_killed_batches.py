@@ -11,7 +11,7 @@ from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_process_tree
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.run_requests import ScoreRunRequest
+from lfexp_mcp.services.requests import ScoreRunRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.providers.batches import Step

@@ -51,7 +51,7 @@ async def test_a_run_finishes_though_the_process_that_started_it_is_killed(scene
     starter = f"""
 import anyio
 from pathlib import Path
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.experiments import run_experiment as starting
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import load_settings

@@ -20,13 +20,11 @@ from lfexp_mcp.model import (
     Scale,
 )
 from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.services.collect_request import CollectRequest
 from lfexp_mcp.services.collection import fill_dataset
 from lfexp_mcp.services.definitions import NewItem
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.experiments.live_dataset import sample_live, store_live
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.requests import CollectRequest, TraceFilter, build
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.store.process import StoreConnection
 from tests.faults.proxy import Fault, FaultProxy, Request

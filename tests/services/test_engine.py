@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import LfexpError, UsageError
 from lfexp_mcp.model import RunSpec
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.worker.scene import Scene

@@ -13,9 +13,7 @@ from langfuse.experiment import LocalExperimentItem
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.services.production_traces import find_traces
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import RunRequest
-from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.requests import RunRequest, TraceFilter, build
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.store.process import StoreConnection
 from tests.faults.proxy import FaultProxy

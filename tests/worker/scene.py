@@ -15,7 +15,7 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings, load_settings

@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.run_requests import ScoreRunRequest
+from lfexp_mcp.services.requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import open_workspace

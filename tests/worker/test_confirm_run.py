@@ -24,8 +24,7 @@ from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.handles import create_handle, find_handle, follow_handle
-from lfexp_mcp.services.requests import CancelRunRequest, CompareRequest, build
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import CancelRunRequest, CompareRequest, ConfirmRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import open_workspace

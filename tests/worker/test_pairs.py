@@ -13,8 +13,7 @@ from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.judge_pairs import judge_pairs
-from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, build
-from lfexp_mcp.services.run_requests import PairsRequest
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, PairsRequest, build
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply

@@ -16,7 +16,7 @@ from lfexp_mcp.model import EngineUse, Holdout
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.doctor import diagnose
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import ConfirmRequest
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 

@@ -7,8 +7,7 @@ import pytest
 
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, StateError, UsageError
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest, build
 from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio

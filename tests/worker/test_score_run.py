@@ -12,8 +12,7 @@ from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest
-from lfexp_mcp.services.run_requests import ScoreRunRequest
+from lfexp_mcp.services.requests import AnalyzeRequest, CompareRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer, Reply

@@ -12,8 +12,7 @@ from lfexp_mcp.runs.outbox import count_waiting_spans
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.maintenance import deliver_pending
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest, build
 from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs

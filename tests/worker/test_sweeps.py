@@ -13,8 +13,7 @@ from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
-from lfexp_mcp.services.requests import CompareRequest, build
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import CompareRequest, RunRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.waiting import PATIENCE_S, until
@@ -190,6 +189,7 @@ async def test_a_sweep_is_cancelled_by_its_name_and_one_run_by_its_own(scene: Sc
     [
         {"variants": []},
         {"variants": "no list"},
+        {"variants": "[" * 100_000},
         {"variants": [{"name": "a"}, {"name": "a"}]},
         {"variants": [{"name": "a"}, {"name": "a "}]},
         {"variants": [{"name": "\u00e9"}, {"name": "e\u0301"}]},

@@ -11,8 +11,7 @@ from lfexp_mcp.scripts import ScriptEvaluator, ScriptItem
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.experiments.score_run import score_run
-from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.run_requests import ScoreRunRequest
+from lfexp_mcp.services.requests import CompareRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer

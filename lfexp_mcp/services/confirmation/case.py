@@ -13,7 +13,7 @@ from lfexp_mcp.model import Confirmation, DatasetItem, NextStep, RunRecord
 from lfexp_mcp.services.confirmation.looks import DELTA_STEP, MIN_HELD_OUT, Looks, Size, levels_of, read_looks, size_of
 from lfexp_mcp.services.confirmation.measured import MeasuredPair, read_measured
 from lfexp_mcp.services.next_steps import add_items_step
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.workspace import Workspace
 
 

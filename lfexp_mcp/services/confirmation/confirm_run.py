@@ -22,7 +22,7 @@ from lfexp_mcp.services.experiments.preparation import PreparedRun, released_sta
 from lfexp_mcp.services.experiments.run_experiment import Together, estimate_from, launch_prepared
 from lfexp_mcp.services.experiments.together import Start, begin_together, progress_of_all, wait_for_all
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.spending import check_spending, shown_name

@@ -31,7 +31,7 @@ from lfexp_mcp.scores.score_names import name_alike
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.run_requests import ConfirmRequest
+from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import read_recorded_run

@@ -13,7 +13,7 @@ from lfexp_mcp.gateway import SpooledItems
 from lfexp_mcp.model import DatasetItem, DatasetPart, ItemChoice, digest_of
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.next_steps import add_items_step, resume_step
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.result_filter import choose_results
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run

@@ -9,7 +9,7 @@ from lfexp_mcp.gateway import SpooledItems
 from lfexp_mcp.model import JudgeMaker, RunSpec, StoppingRule, are_mixed
 from lfexp_mcp.scores.interpretation import OBSERVED
 from lfexp_mcp.services.comparison.candidates import Candidate, family_of, read_candidates
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, first_results, interpret_run, same_content

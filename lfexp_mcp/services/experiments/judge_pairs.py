@@ -15,7 +15,7 @@ from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
 from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
 from lfexp_mcp.services.experiments.score_run import cost_of_scoring, prepare_scoring
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.run_requests import PairsRequest
+from lfexp_mcp.services.requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.read_run import read_run
@@ -67,7 +67,7 @@ async def judge_pairs(
     await check_spending(ws, agreed, "judge_pairs", request, what, cost)
     judges: list[ResolvedJudge] = []
     work = partial(_launch, ws, request, against, judges)
-    answer = await launch_run(ws, request, work, wait_seconds, on_progress)
+    answer = await launch_run(ws, request.dataset, request.run_b, request, work, wait_seconds, on_progress)
     folder = ws.runs.find(answer.experiment_id or "")
     scored = await read_journal(ws, folder, until) if folder and judges else None
     judged = _count(judges[0], against, scored) if scored else None

@@ -12,8 +12,7 @@ from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.definitions.item_store import store_items, survey_items
 from lfexp_mcp.services.definitions.new_items import CollectedItem
 from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
-from lfexp_mcp.services.run_requests import live_dataset_name
-from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.requests import TraceFilter, live_dataset_name
 from lfexp_mcp.services.workspace import Workspace
 
 COMPLETE_METADATA: dict[str, JsonValue] = {"source": "live"}

@@ -15,7 +15,7 @@ from lfexp_mcp.services.experiments.choosing import ChosenItems
 from lfexp_mcp.services.experiments.early_stopping import check_rule
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.experiments.workers import working_folder
-from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest, VariantRequest
+from lfexp_mcp.services.requests import RunRequest, ScoringRequest, VariantRequest
 from lfexp_mcp.services.workspace import Workspace
 
 

@@ -22,11 +22,10 @@ from lfexp_mcp.services.experiments.new_run_spec import check_params, check_scri
 from lfexp_mcp.services.experiments.recordings import recording_of, with_models_of, with_recording
 from lfexp_mcp.services.experiments.run_prompts import resolve_prompts
 from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
-from lfexp_mcp.services.run_requests import RunRequest, VariantRequest
+from lfexp_mcp.services.requests import RunRequest, TraceFilter, VariantRequest
 from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.trace_filter import TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 
 DRY_RUN_ITEMS = 2

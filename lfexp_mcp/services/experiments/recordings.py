@@ -8,8 +8,7 @@ from lfexp_mcp.errors import JudgeError, UsageError
 from lfexp_mcp.files import locate
 from lfexp_mcp.model import RecordingUse, RunRecord, RunSpec
 from lfexp_mcp.runs.recording import Recording
-from lfexp_mcp.services.requests import FilePath
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import FilePath, RunRequest
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import replay_settings
 

@@ -24,7 +24,7 @@ from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.workers import replace_spares, start_worker
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.run_requests import PairsRequest, RunRequest, ScoreRunRequest
+from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.run_answer import describe_journal, describe_launch, launch_progress
@@ -65,12 +65,15 @@ async def run_experiment(
     """
     if request.dry_run:
         return await _dry_run(ws, request, anyio.current_time() + wait_seconds)
-    return await launch_run(ws, request, partial(launch_one, ws, request), wait_seconds, on_progress)
+    work = partial(launch_one, ws, request)
+    return await launch_run(ws, request.dataset_name, request.run_name, request, work, wait_seconds, on_progress)
 
 
 async def launch_run(
     ws: Workspace,
-    request: RunRequest | ScoreRunRequest | PairsRequest,
+    dataset: str,
+    run_name: str,
+    request: object,
     work: Callable[[Launch], Awaitable[None]],
     wait_seconds: float,
     on_progress: OnProgress | None,
@@ -79,7 +82,9 @@ async def launch_run(
 
     Args:
         ws: The workspace.
-        request: What is asked for.
+        dataset: The run's.
+        run_name: Its name.
+        request: What is asked for; an equal call that comes later joins the launch.
         work: Launches it.
         wait_seconds: How long to wait for the end.
         on_progress: Called with the progress.
@@ -88,7 +93,7 @@ async def launch_run(
         LfexpError: It could not be launched.
     """
     deadline = anyio.current_time() + wait_seconds
-    launch = ws.launches.begin(request.dataset_name, request.run_name, request, work)
+    launch = ws.launches.begin(dataset, run_name, request, work)
     folder = await _wait_for_worker(launch, deadline, on_progress)
     if folder is None:
         return describe_launch(ws, launch)

@@ -8,7 +8,7 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.judges.prompts import parse_reference
 from lfexp_mcp.model import DatasetItem, JudgeMaker, ResolvedJudge, RunRecord, RunSpec
-from lfexp_mcp.services.run_requests import RunRequest, ScoringRequest
+from lfexp_mcp.services.requests import RunRequest, ScoringRequest
 from lfexp_mcp.services.runs.outdated_judges import find_outdated
 from lfexp_mcp.services.spending import check_budget
 from lfexp_mcp.services.workspace import Workspace

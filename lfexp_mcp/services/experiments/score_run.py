@@ -19,7 +19,7 @@ from lfexp_mcp.services.experiments.run_prompts import resolve_judges
 from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
-from lfexp_mcp.services.run_requests import ScoreRunRequest
+from lfexp_mcp.services.requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.spending import check_budget, check_spending, shown_name
@@ -65,7 +65,8 @@ async def score_run(
     if request.names_judges:
         what = f"Score run {shown_name(request.run_name)} of dataset {shown_name(request.dataset)} with judges."
         await check_spending(ws, agreed, "score_run", request, what, partial(cost_of_scoring, ws, request))
-    return await launch_run(ws, request, partial(_launch, ws, request), wait_seconds, on_progress)
+    work = partial(_launch, ws, request)
+    return await launch_run(ws, request.dataset, request.run_name, request, work, wait_seconds, on_progress)
 
 
 async def _launch(ws: Workspace, request: ScoreRunRequest, launch: Launch) -> None:

@@ -8,11 +8,11 @@ from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.requests import ResultFilter
 from lfexp_mcp.services.run_cache import MAX_AGE_S, RunSummary
 from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import READING_PATIENCE_S, read_run, with_comments
-from lfexp_mcp.services.runs.requests import ResultFilter
 from lfexp_mcp.services.runs.result_filter import filter_results
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, describe_unread
 from lfexp_mcp.services.runs.run_summary import summarise_in_time

@@ -9,7 +9,7 @@ from lfexp_mcp.errors import NotFoundError, UsageError, name_some
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, is_below, parse_limit
 from lfexp_mcp.services.metadata_conditions import select
-from lfexp_mcp.services.runs.requests import ResultFilter, ResultKind, ResultOrder
+from lfexp_mcp.services.requests import ResultFilter, ResultKind, ResultOrder
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace

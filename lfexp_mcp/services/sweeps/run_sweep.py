@@ -17,8 +17,7 @@ from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.together import Start, begin_together, wait_for_all
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import running_steps
-from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import CompareRequest, RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch

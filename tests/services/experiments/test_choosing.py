@@ -12,8 +12,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import LfexpError, UsageError
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_items
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest, build
 from lfexp_mcp.services.workspace import Workspace
 
 pytestmark = pytest.mark.anyio

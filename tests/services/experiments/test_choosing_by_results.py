@@ -10,8 +10,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import LOWER_IS_BETTER, TEN, DatasetItem, JudgeMaker, RecordedStatus, RunPlan, Scale, ScriptMaker
 from lfexp_mcp.services.experiments.choosing import ChosenItems, choose_items
-from lfexp_mcp.services.requests import build
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import RunRequest, build
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.recording import Recorded, make_dataset, record_run
 

@@ -12,8 +12,7 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.run_requests import RunRequest
-from lfexp_mcp.services.trace_filter import TraceFilter
+from lfexp_mcp.services.requests import RunRequest, TraceFilter
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.store.process import StoreConnection
 

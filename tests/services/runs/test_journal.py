@@ -9,8 +9,7 @@ import pytest
 from lfexp_mcp.model import EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
-from lfexp_mcp.services.requests import CompareRequest
-from lfexp_mcp.services.run_requests import RunRequest
+from lfexp_mcp.services.requests import CompareRequest, RunRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.merged_run import merge_journal

@@ -9,9 +9,8 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import CursorError, NotFoundError, UsageError
 from lfexp_mcp.model import TEN, EvaluatorFailure, ItemResult, JudgeMaker, RunRecord, Score
 from lfexp_mcp.reports.answers import report_text
-from lfexp_mcp.services.requests import build
+from lfexp_mcp.services.requests import GetRunRequest, ResultFilter, build
 from lfexp_mcp.services.runs.get_run import get_run
-from lfexp_mcp.services.runs.requests import GetRunRequest, ResultFilter
 from lfexp_mcp.services.runs.result_filter import filter_results
 from lfexp_mcp.services.runs.scored_run import interpret_run
 from lfexp_mcp.services.workspace import Workspace

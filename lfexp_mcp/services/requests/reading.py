@@ -1,37 +1,30 @@
-"""What the services are asked for: each argument with its description, default and bounds.
+"""Requests that read runs, datasets, judges and comments, and those about labels."""
 
-The tools' input schemas and the shell's flags derive from these models.
-"""
-
-import difflib
-from collections.abc import Collection
+import json
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, field_validator, model_validator
 
-from lfexp_mcp.errors import UsageError
-from lfexp_mcp.services.answer_size import Detail
+from lfexp_mcp.services.requests.base import (
+    Cursor,
+    DatasetName,
+    ListSize,
+    PageSize,
+    Request,
+    RunName,
+    ScoreName,
+    ShownDetail,
+)
 
 if TYPE_CHECKING:
     from lfexp_mcp.scores.limits import Limit
 
-DatasetName = Annotated[str, Field(min_length=1, description="Langfuse dataset.")]
-RunName = Annotated[str, Field(min_length=1, description="Run of that dataset.")]
-ScoreName = Annotated[str | None, Field(description="Only this score.")]
-Cursor = Annotated[str | None, Field(description="`next_cursor` of the previous answer.")]
-PageSize = Annotated[int, Field(ge=1, le=100, description="Entries in a page.")]
-ListSize = Annotated[int, Field(ge=1, le=100, description="Items listed in each group.")]
-ShownDetail = Annotated[Detail, Field(description="`summary` cuts long texts and states their length.")]
-FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
-
-
-class Request(BaseModel):
-    """Base of all requests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+ResultKind = Literal["failed", "errored", "unscored", "pending"]
+"""`errored`: the task raised or timed out; `failed`: that, or a score is below the pass mark; `unscored`: an evaluator
+or judge failed."""
+ResultOrder = Literal["slowest", "costliest", "lowest"]
 
 
 class ListRunsRequest(Request):
@@ -66,6 +59,72 @@ class ListJudgesRequest(Request):
     )
     limit: PageSize = 20
     cursor: Cursor = None
+
+
+class ResultFilter(Request):
+    """Which results of a run are meant, and in what order."""
+
+    which: ResultKind | None = Field(
+        default=None,
+        description="`failed`: errored, or a score is below the pass mark; `unscored`: a score is missing.",
+    )
+    score_name: str | None = Field(default=None, description="The score that `which`, `below` and `lowest` are about.")
+    below: float | str | None = Field(default=None, description="Items that score lower: 0.5, `80%`, `4/5`.")
+    where: str | None = Field(default=None, description="Condition on metadata, such as `level in [1, 2]`.")
+    sort: ResultOrder | None = Field(default=None, description="What comes first, instead of the order of the run.")
+
+    @model_validator(mode="after")
+    def _has_one_meaning(self) -> "ResultFilter":
+        if self.which is not None and self.below is not None:
+            raise ValueError("pass either which or below: `failed` takes the pass mark as limit")
+        if self.score_name is not None and self.which in ("errored", "pending") and self.sort != "lowest":
+            raise ValueError(f"a result is {self.which} whatever the score: omit score_name")
+        if self.score_name is not None and (self.which, self.below, self.sort) == (None, None, None):
+            raise ValueError("score_name chooses nothing by itself: pass below, which or sort too")
+        if self.where is not None:
+            from lfexp_mcp.services.metadata_conditions import parse_conditions
+
+            parse_conditions(self.where)
+        if self.below is not None:
+            from lfexp_mcp.scores.limits import parse_limit
+
+            if not parse_limit(str(self.below)).value > 0:
+                raise ValueError(f"no score lies below {self.below}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Tells filters apart, for cursors; empty for the one that leaves all results in the order of the run."""
+        asked = self.model_dump(include=set(ResultFilter.model_fields), exclude_defaults=True)
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8] if asked else ""
+
+
+class _RunPage(Request):
+    dataset: DatasetName
+    run_name: RunName
+    item_id: str | None = Field(default=None, description="Only this item, whole, with what its task did (trace).")
+    limit: PageSize = 20
+    cursor: Cursor = None
+    wait_seconds: float = Field(
+        default=0, ge=0, le=3600, description="Seconds to wait for completion; 45 is a good wait."
+    )
+    detail: ShownDetail = "summary"
+
+
+class GetRunRequest(ResultFilter, _RunPage):
+    """A run with a page of its items."""
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> "GetRunRequest":
+        if self.item_id is not None and (self.digest or self.cursor is not None):
+            raise ValueError("an item is shown by itself: pass item_id without a filter, sort or cursor")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of the service: what chooses and sorts results goes together."""
+        names = ResultFilter.model_fields
+        return {name: value for name, value in self if name not in names} | {"results": self}
 
 
 class CancelRunRequest(Request):
@@ -195,49 +254,3 @@ class JudgeCheckRequest(Request):
     baseline: str | None = Field(default=None, description="Earlier run whose labels are the anchors.")
     votes: int = Field(default=1, ge=1, le=20, description="Per anchor.")
     max_cost: float | None = Field(default=None, gt=0, description="USD.")
-
-
-R = TypeVar("R", bound=BaseModel)
-
-
-def build(model: type[R], /, **arguments: object) -> R:
-    """Build a service's request.
-
-    Args:
-        model: The request's model.
-        **arguments: Its fields; one that is None takes the model's default.
-
-    Raises:
-        UsageError: A value that the service cannot work with; the text names the argument.
-    """
-    try:
-        return model.model_validate({name: value for name, value in arguments.items() if value is not None})
-    except ValidationError as error:
-        raise UsageError(refusal(error, model.model_fields)) from None
-
-
-def refusal(error: ValidationError, names: Collection[str]) -> str:
-    """Say which arguments of a call are wrong, and how.
-
-    Args:
-        error: What checking them raised.
-        names: The known arguments.
-    """
-    wrong = "; ".join(_sentence(details, names) for details in error.errors(include_input=False))
-    return f"The call cannot be carried out: {wrong}."
-
-
-def _sentence(details: ErrorDetails, names: Collection[str]) -> str:
-    where = ".".join(str(part) for part in details["loc"])
-    match details["type"]:
-        case "extra_forbidden" if len(details["loc"]) == 1:
-            near = difflib.get_close_matches(where, names, n=1, cutoff=0.5)
-            known = f"the nearest is {near[0]}" if near else f"the arguments are {', '.join(names)}"
-            return f"there is no argument {where}: {known}"
-        case "extra_forbidden":
-            return f"there is no key {where}"
-        case "missing":
-            return f"{where} is missing"
-        case _:
-            message = details["msg"].removeprefix("Value error, ").removesuffix(".")
-            return f"{where}: {message}" if where else message

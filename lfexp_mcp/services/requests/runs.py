@@ -1,30 +1,29 @@
-"""What runs, scorings and sweeps are asked for; see `requests`."""
+"""Requests to run an experiment, or several of them as the variants of a sweep."""
 
+import unicodedata
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import (
-    EngineName,
-    EngineOptions,
-    EvaluatorChoice,
-    Limits,
-    NextStep,
-    ProviderName,
-    Sweep,
-    check_params,
-)
-from lfexp_mcp.services.item_choice import ItemsArgument
-from lfexp_mcp.services.requests import DatasetName, FilePath, Request, RunName, build
-from lfexp_mcp.services.trace_filter import TracesArgument
-from lfexp_mcp.services.variants import Variants, from_json
+from lfexp_mcp.model import EngineName, EngineOptions, Limits, NextStep, ProviderName, Sweep, check_params
+from lfexp_mcp.services.requests.base import ScriptPath, build, from_json
+from lfexp_mcp.services.requests.collecting import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE, TracesArgument
+from lfexp_mcp.services.requests.items import ItemsArgument
+from lfexp_mcp.services.requests.scoring import ScoringRequest
 
-DEFAULT_SAMPLE_SIZE = 10
-MAX_SAMPLE_SIZE = 1000
-
-ScriptPath = Annotated[FilePath | None, Field(description="Path of a .py file.")]
-
+MAX_VARIANTS = 20
 
 EngineArgument = Annotated[
     EngineOptions | None,
@@ -33,141 +32,39 @@ EngineArgument = Annotated[
 ]
 
 
-class ScoringLimits(Request):
-    """How far the scoring of results may go."""
+class Variant(BaseModel):
+    """One run of a sweep: what it has of its own. Its `params` are added to those of the sweep."""
 
-    max_concurrency: int = Field(default=5, ge=1, le=1000, description="Items run at once.")
-    run_timeout: float | None = Field(default=None, gt=0, description="Seconds the whole run may take.")
-    judge_samples: int = Field(
-        default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
-    )
-    max_cost: float | None = Field(
-        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def limits(self, **waits: float) -> Limits:
-        """Return the limits of the run, with the waits that the settings define; see `Limits`."""
-        asked = self.model_dump(include=Limits.model_fields.keys() & type(self).model_fields.keys())
-        return Limits.model_validate(asked | waits)
+    name: str = Field(min_length=1)
+    params: Annotated[dict[str, JsonValue], AfterValidator(check_params)] | None = None
+    task_script: Path | None = None
+    task_prompt: str | None = None
+    model: str | None = None
+    provider: ProviderName | None = None
 
 
-class ScoringRequest(ScoringLimits):
-    """What scores the results of a run, and how far that may go."""
-
-    run_name: RunName
-    use_langfuse_judges: bool = Field(
-        default=False,
-        description="Score with the judges in the dataset's metadata `judge_prompts`, else with every prompt named "
-        "`judge-*`.",
-    )
-    judges: list[str] | None = Field(
-        default=None, description="Judge prompts to score with: `judge-tone`, `judge-tone@production`, `judge-tone:3`."
-    )
-    evaluator_script: ScriptPath = None
-    evaluators: list[str | dict[str, JsonValue]] | None = Field(
-        default=None,
-        description="Built-in evaluators: `exact_match`, `contains`, `regex:^[A-Z]`, `json_schema:{...}`, "
-        "`json_fields`, `numeric:tolerance=0.01`, `edit_similarity`, `latency`, `cost:max_usd=0.01`, "
-        "`tool_calls:any_order`; options also as object, "
-        '`{"name": "numeric", "relative": 0.05, "score_name": "total"}`. A refusal names the options.',
-    )
-    python: FilePath | None = Field(
-        default=None, description="Interpreter that runs the scripts, one that has their packages and lfexp-mcp."
-    )
-
-    @property
-    def built_in_evaluators(self) -> tuple[EvaluatorChoice, ...]:
-        """The built-in evaluators, checked; see `parse_evaluators`."""
-        if not self.evaluators:
-            return ()
-        from lfexp_mcp.evaluators import parse_evaluators
-
-        return parse_evaluators(self.evaluators)
-
-    @property
-    def names_judges(self) -> bool:
-        """Whether the request says which judges score the run."""
-        return bool(self.judges) or self.use_langfuse_judges
+def _check_names(variants: list[Variant] | None) -> list[Variant] | None:
+    if variants is None:
+        return None
+    if not 1 <= len(variants) <= MAX_VARIANTS:
+        raise ValueError(f"pass 1 to {MAX_VARIANTS} variants, not {len(variants)}")
+    names: set[str] = set()
+    for variant in variants:
+        name = unicodedata.normalize("NFC", variant.name).strip()
+        if not name or name in names:
+            raise ValueError(f"{variant.name!r} is {'used twice' if name else 'blank'}; the names tell the runs apart")
+        names.add(name)
+    return variants
 
 
-class ScoreRunRequest(ScoringRequest):
-    """A run to score again, and what to score it with."""
-
-    dataset: DatasetName
-    batch: bool = Field(
-        default=False,
-        description="Ask the judges by their providers' batch endpoints: half the price, minutes to 24 hours.",
-    )
-
-    @property
-    def dataset_name(self) -> str:
-        """The dataset's name."""
-        return self.dataset
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "ScoreRunRequest":
-        if not (self.names_judges or self.evaluators or self.evaluator_script):
-            raise ValueError("pass judges, use_langfuse_judges, evaluators or evaluator_script to score the run with")
-        if self.batch and not self.names_judges:
-            raise ValueError("batch is about judges; pass judges or use_langfuse_judges")
-        return self
-
-
-class PairsRequest(ScoringLimits):
-    """Two runs whose outputs a pairwise judge compares."""
-
-    dataset: DatasetName
-    run_a: str = Field(min_length=1, description="The run to compare with.")
-    run_b: str = Field(min_length=1, description="The run whose items get the scores.")
-    judge: str = Field(
-        min_length=1,
-        description="Judge prompt with `{{output_a}}` and `{{output_b}}` that asks for `A`, `B` or `tie`: "
-        "`judge-pair:3`.",
-    )
-
-    @property
-    def dataset_name(self) -> str:
-        """The dataset's name."""
-        return self.dataset
-
-    @property
-    def run_name(self) -> str:
-        """The run that is scored."""
-        return self.run_b
-
-    @property
-    def scoring(self) -> ScoreRunRequest:
-        """What scores it."""
-        limits = self.model_dump(include=set(ScoringLimits.model_fields))
-        return ScoreRunRequest(dataset=self.dataset, run_name=self.run_b, judges=[self.judge], **limits)
-
-    @model_validator(mode="after")
-    def _names_two_runs(self) -> "PairsRequest":
-        if self.run_a == self.run_b:
-            raise ValueError("run_b: it is run_a; name two different runs")
-        return self
-
-
-class ConfirmRequest(Request):
-    """A run to confirm on the held-out items, and the baseline that it is to beat there."""
-
-    dataset: str = Field(description="Its name.")
-    run_name: str = Field(description="Run to confirm.")
-    baseline: str = Field(description="Run that it beat.")
-    score_name: str | None = Field(default=None, description="By which it did.")
-    min_delta: float | None = Field(default=None, description="Difference to show, 0-1; without it, only plan.")
-
-    @property
-    def cancelled_by(self) -> str:
-        """The name by which cancel_run stops the runs of this confirmation."""
-        return f"confirm-{self.run_name}"
-
-    @field_validator("min_delta")
-    @classmethod
-    def _is_a_share(cls, given: float | None) -> float | None:
-        if given is not None and not 0 < given <= 1:
-            raise ValueError("it is a difference of means on 0-1, above 0")
-        return given
+Variants = Annotated[
+    list[Variant] | None,
+    BeforeValidator(from_json),
+    AfterValidator(_check_names),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "object"}}, {"type": "null"}]}),
+]
 
 
 class RunRequest(ScoringRequest):

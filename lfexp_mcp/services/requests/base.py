@@ -1,0 +1,90 @@
+"""What all requests have in common: their base, the arguments that several share, and what says that one is wrong."""
+
+import difflib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from lfexp_mcp.errors import UsageError
+from lfexp_mcp.services.answer_size import Detail
+
+DatasetName = Annotated[str, Field(min_length=1, description="Langfuse dataset.")]
+RunName = Annotated[str, Field(min_length=1, description="Run of that dataset.")]
+ScoreName = Annotated[str | None, Field(description="Only this score.")]
+Cursor = Annotated[str | None, Field(description="`next_cursor` of the previous answer.")]
+PageSize = Annotated[int, Field(ge=1, le=100, description="Entries in a page.")]
+ListSize = Annotated[int, Field(ge=1, le=100, description="Items listed in each group.")]
+ShownDetail = Annotated[Detail, Field(description="`summary` cuts long texts and states their length.")]
+FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
+ScriptPath = Annotated[FilePath | None, Field(description="Path of a .py file.")]
+
+
+class Request(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+def from_json(given: object) -> object:
+    """Read a list or object from JSON text, as the shell and some clients give it.
+
+    Raises:
+        ValueError: The text is not JSON.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        parsed: object = json.loads(given)
+    except (ValueError, RecursionError):
+        raise ValueError('pass JSON, such as {"level": "ERROR"} or [{"name": "short", "params": {"k": 3}}]') from None
+    return parsed
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def build(model: type[R], /, **arguments: object) -> R:
+    """Build a service's request.
+
+    Args:
+        model: The request's model.
+        **arguments: Its fields; one that is None takes the model's default.
+
+    Raises:
+        UsageError: A value that the service cannot work with; the text names the argument.
+    """
+    try:
+        return model.model_validate({name: value for name, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        raise UsageError(refusal(error, model.model_fields)) from None
+
+
+def refusal(error: ValidationError, names: Collection[str]) -> str:
+    """Say which arguments of a call are wrong, and how.
+
+    Args:
+        error: What checking them raised.
+        names: The known arguments.
+    """
+    wrong = "; ".join(_sentence(details, names) for details in error.errors(include_input=False))
+    return f"The call cannot be carried out: {wrong}."
+
+
+def _sentence(details: ErrorDetails, names: Collection[str]) -> str:
+    where = ".".join(str(part) for part in details["loc"])
+    match details["type"]:
+        case "extra_forbidden" if len(details["loc"]) == 1:
+            near = difflib.get_close_matches(where, names, n=1, cutoff=0.5)
+            known = f"the nearest is {near[0]}" if near else f"the arguments are {', '.join(names)}"
+            return f"there is no argument {where}: {known}"
+        case "extra_forbidden":
+            return f"there is no key {where}"
+        case "missing":
+            return f"{where} is missing"
+        case _:
+            message = details["msg"].removeprefix("Value error, ").removesuffix(".")
+            return f"{where}: {message}" if where else message
