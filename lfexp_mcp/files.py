@@ -115,9 +115,12 @@ def new_file(given: str, what: str, *, overwrite: bool) -> Path:
     Raises:
         UsageError: It cannot be a file, or there is one that may not be replaced.
     """
-    folder, name = Path(given).expanduser().parent, Path(given).name
-    path = folder.resolve() / name
-    if not given.strip() or not name or path.is_dir() or not folder.is_dir() or given != given.strip():
+    name = Path(given).name
+    # Not the path itself, in which a link to an existing file would be followed.
+    folder = locate(Path(given).parent, f"file for {what}")
+    path = folder / name
+    # `Path.is_dir` raises for a name that is too long.
+    if not name or "\0" in name or given != given.strip() or not os.path.isdir(folder) or os.path.isdir(path):  # noqa: PTH112
         raise UsageError(f"{what} {given[:300]!r} is not in an existing folder.")
     if not overwrite and os.path.lexists(path):
         raise UsageError(f"{what}: there is a file {_short(path)} already. Pass --overwrite to replace it.")

@@ -17,17 +17,18 @@ def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
         unique_names: Whether to refuse objects with two members of one name, of which Python keeps the last.
 
     Raises:
-        ValueError: It is not JSON, or holds a number beyond a float's range or text that is not Unicode.
-        RecursionError: It is nested too deeply.
+        ValueError: It is not JSON, is nested too deeply, or holds a number beyond a float's range or text that is not
+            Unicode.
     """
-    value: JsonValue = json.loads(
-        text,
-        parse_constant=_refuse_constant,
-        parse_float=_finite,
-        object_pairs_hook=_unique if unique_names else None,
-    )
-    if "\\ud" in text or "\\uD" in text:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    unique = _unique if unique_names else None
+    try:
+        value: JsonValue = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique
+        )
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     return value
 
 
@@ -39,7 +40,7 @@ def may_be_json(text: str) -> bool:
 def json_or_text(text: str) -> JsonValue:
     """Read an object or list as JSON, and anything else, a number too, as text."""
     if text.lstrip().startswith(("{", "[")):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             value: JsonValue = json.loads(text)
             return value
     return text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.errors import DataFileError, LfexpError, UsageError
-from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, open_regular
+from lfexp_mcp.files import MAX_SCRIPT_BYTES, locate, new_file, open_regular
 from lfexp_mcp.services.definitions.dataset_files import read_items
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="there are no such files there")
@@ -20,6 +20,13 @@ def test_a_path_that_no_file_can_have_is_refused_in_our_words(path: str) -> None
         list(read_items(Path(path)))
     assert len(str(refused.value)) < 600
     assert "\0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["nul\0.html", "y/" * 5_000 + "z.html", "~no-such-user-here/x.html"], ids=range(3))
+def test_a_path_to_write_that_no_file_can_have_is_refused_in_our_words(path: str) -> None:
+    with pytest.raises(UsageError, match="--output") as refused:
+        new_file(path, "--output", overwrite=False)
+    assert len(str(refused.value)) < 600
 
 
 @posix_only

@@ -88,7 +88,7 @@ def parse(file: FileContent, *, toml: bool = False) -> dict[str, JsonValue]:
             f"{file.path} is not plain JSON (line {error.lineno}, column {error.colno}): "
             "it may have comments, which would be lost."
         ) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UsageError(f"{file.path} is not JSON that every program reads alike.") from None
     if not isinstance(value, dict):
         raise UsageError(f"{file.path} is not a JSON object.")

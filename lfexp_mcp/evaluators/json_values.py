@@ -1,6 +1,5 @@
 """Evaluators of JSON: against a schema, and field by field."""
 
-import json
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
@@ -274,5 +273,12 @@ def _reference(expected: JsonValue) -> JsonValue:
 
 def _composed(value: JsonValue) -> JsonValue:
     """Return a value with all its texts and names in NFC."""
-    composed: JsonValue = json.loads(unicodedata.normalize("NFC", json.dumps(value, ensure_ascii=False)))
-    return composed
+    match value:
+        case str():
+            return unicodedata.normalize("NFC", value)
+        case list():
+            return [_composed(member) for member in value]
+        case dict():
+            return {unicodedata.normalize("NFC", name): _composed(member) for name, member in value.items()}
+        case _:
+            return value

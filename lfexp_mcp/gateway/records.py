@@ -40,14 +40,14 @@ def _split_metadata(metadata: object) -> tuple[dict[str, JsonValue], JsonValue]:
     while isinstance(metadata, str):
         try:
             metadata = strict_loads(metadata)
-        except (ValueError, RecursionError):
+        except ValueError:
             break
     if not isinstance(metadata, dict):
         # A holdout that cannot be read is still one.
         return {}, str(text) if HOLDOUT_KEY in str(text) else None
     recorded = metadata.get(HOLDOUT_KEY)
     if isinstance(recorded, str):
-        with suppress(ValueError, RecursionError):
+        with suppress(ValueError):
             recorded = strict_loads(recorded)
     is_declared = HOLDOUT_KEY in metadata
     others = {key: value for key, value in metadata.items() if key != HOLDOUT_KEY}

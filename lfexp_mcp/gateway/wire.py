@@ -43,7 +43,7 @@ def _decode_metadata(metadata: object) -> object:
 def _parse(text: str) -> JsonValue:
     try:
         return strict_loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return text
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
+from lfexp_mcp.errors import JudgeError, ProviderError
 from lfexp_mcp.judges.providers.messages import (
     KEY_VARIABLES,
     BatchStatus,
@@ -222,15 +222,7 @@ class Batches:
             raise JudgeError(NO_ENDPOINT.format(title=title))
         if failure.kind == "missing":
             raise ProviderError(NOT_FOUND.format(batch=batch_id, title=title, key=key))
-        if failure.kind == "refused":
-            raise ModelRefusedError(failure.message)
-        throttled = failure.kind == "throttled"
-        if not throttled and failure.kind != "transient":
-            raise ProviderError(failure.message)
-        delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=failure.retry_after_s)
-        if delay is None:
-            raise ProviderError(f"{failure.message} Given up after {retries.attempts} attempts.")
-        await anyio.sleep(delay)
+        await anyio.sleep(failure.delay(retries))
 
 
 def json_lines(content: bytes) -> list[dict[str, JsonValue] | None]:

@@ -1,7 +1,6 @@
 """Limits what a run spends on models."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import anyio
 
@@ -15,18 +14,11 @@ DEFAULT_ANSWER_TOKENS = 500
 """Expected length of an answer without `max_tokens`, until there have been some."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The cost reserved for one call, in USD."""
-
-    model: str
-    cost: float
-
-
 class Budget:
     """Lets a run spend up to a limit: each call reserves what it may cost, then settles what it did cost.
 
-    Reservations are upper bounds, so a call that does not fit beside them waits until they are settled.
+    A call that does not fit beside the reservations of others waits until they are settled. What a call reserves is an
+    estimate, on the high side for its question; the answers of a model are expected to be as long as those before.
 
     Attributes:
         max_cost: The limit in USD.
@@ -61,8 +53,8 @@ class Budget:
                 "leave max_cost out."
             )
 
-    async def reserve(self, request: ModelRequest) -> Reservation:
-        """Reserve what a call may cost; wait for other calls if their reservations leave no room for it.
+    async def reserve(self, request: ModelRequest) -> float:
+        """Reserve what a call may cost, in USD, and return it; wait if what others reserved leaves no room for it.
 
         Raises:
             BudgetError: The budget does not cover the call, even after all others were settled.
@@ -76,7 +68,7 @@ class Budget:
             await self._settled.wait()
         self._reserved += cost
         self._in_flight += 1
-        return Reservation(request.model, cost)
+        return cost
 
     def admit(self, requests: Iterable[ModelRequest], submitted: Iterable[ModelRequest]) -> int:
         """Count the requests, from the first on, whose batch the budget covers: a batch cannot be stopped by its cost.
@@ -96,33 +88,34 @@ class Budget:
 
     def charge(self, request: ModelRequest, answer: ModelAnswer) -> None:
         """Add the cost of a batched request."""
-        self._charge(Reservation(request.model, self._cost_of(request)), answer)
+        self._charge(request.model, self._cost_of(request), answer)
 
-    def settle(self, reservation: Reservation, answer: ModelAnswer | None) -> None:
+    def settle(self, request: ModelRequest, reserved: float, answer: ModelAnswer | None) -> None:
         """Replace a reservation with the actual cost of the call.
 
         Args:
-            reservation: The result of `reserve`.
+            request: The call's.
+            reserved: The result of `reserve`.
             answer: The answer; None costs nothing. One of unknown tokens costs what was reserved.
         """
         self._in_flight -= 1
         # Without calls in flight it is 0: a rounding error left in the sum would never be released.
-        self._reserved = self._reserved - reservation.cost if self._in_flight else 0.0
-        self._charge(reservation, answer)
+        self._reserved = self._reserved - reserved if self._in_flight else 0.0
+        self._charge(request.model, reserved, answer)
         self._settled.set()
         self._settled = anyio.Event()
 
-    def _charge(self, reservation: Reservation, answer: ModelAnswer | None) -> None:
-        price = self._prices.price_of(reservation.model)
+    def _charge(self, model: str, estimate: float, answer: ModelAnswer | None) -> None:
+        price = self._prices.price_of(model)
         if answer is None or price is None:
             return
         share = BATCH_SHARE if answer.batched else 1.0
         if not answer.metered:
-            self.spent += reservation.cost * share
+            self.spent += estimate * share
             return
         self.spent += price.cost(answer.input_tokens, answer.output_tokens) * share
-        answers, tokens = self._answers.get(reservation.model, (0, 0))
-        self._answers[reservation.model] = (answers + 1, tokens + answer.output_tokens)
+        answers, tokens = self._answers.get(model, (0, 0))
+        self._answers[model] = (answers + 1, tokens + answer.output_tokens)
 
     def _cost_of(self, request: ModelRequest) -> float:
         price = self._prices.price_of(request.model)

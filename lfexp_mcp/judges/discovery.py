@@ -11,10 +11,9 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Dataset, Gateway, Prompt, PromptInfo
-from lfexp_mcp.judges.model_choice import ChosenModel, call_parameters, usable_model
+from lfexp_mcp.judges.model_choice import ChosenModel, call_parameters, parameter_warnings, usable_model
 from lfexp_mcp.judges.pairs import OUTPUTS, is_pairwise, pair_judge
 from lfexp_mcp.judges.prompts import PromptReference, prompt_messages, read_prompt, resolve_reference
-from lfexp_mcp.judges.providers.messages import COMMON_PARAMETERS, PROVIDER_TITLES, SAMPLING_PARAMETERS
 from lfexp_mcp.judges.templates import missing_keys, placeholders, unknown_placeholders
 from lfexp_mcp.judges.trace_text import DEFAULT_BUDGET, MAX_BUDGET, MIN_BUDGET
 from lfexp_mcp.model import TRACE_PLACEHOLDERS, DatasetItem, NextStep, ResolvedJudge, Scale
@@ -81,7 +80,7 @@ async def find_judges(
         judges.append(judge if against is None else pair_judge(judge, against))
     _check_score_names(judges)
     warnings = [
-        warning for judge in judges for warning in (*check_placeholders(judge, items), *_parameter_warnings(judge))
+        warning for judge in judges for warning in (*check_placeholders(judge, items), *parameter_warnings(judge))
     ]
     return FoundJudges(tuple(judges), tuple(warnings))
 
@@ -184,17 +183,6 @@ def _check_score_names(judges: Sequence[ResolvedJudge]) -> None:
                 f"both give the score {judge.score_name!r}. "
                 "Use one of them, or set another `score_name` in a prompt's config."
             )
-
-
-def _parameter_warnings(judge: ResolvedJudge) -> list[str]:
-    """Warn about declared parameters that the provider does not have, so that none is dropped silently."""
-    known = {*SAMPLING_PARAMETERS[judge.provider], *COMMON_PARAMETERS}
-    title = PROVIDER_TITLES[judge.provider]
-    return [
-        f"The config of judge {judge.name!r} has `{name}`, which {title} does not know: it is not sent."
-        for name in judge.parameters
-        if name not in known
-    ]
 
 
 def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> list[str]:

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
-from lfexp_mcp.judges.providers.messages import KEY_VARIABLES
-from lfexp_mcp.model import ProviderName
+from lfexp_mcp.judges.providers.messages import (
+    COMMON_PARAMETERS,
+    KEY_VARIABLES,
+    PROVIDER_TITLES,
+    SAMPLING_PARAMETERS,
+)
+from lfexp_mcp.model import ProviderName, ResolvedJudge, ResolvedTaskPrompt
 from lfexp_mcp.settings import Settings
 
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}
@@ -109,6 +114,17 @@ def call_parameters(prompt: str, config: Mapping[str, JsonValue]) -> dict[str, J
     if isinstance(limit, int) and limit < 1:
         raise JudgeError(f"`max_tokens` in the config of prompt {prompt!r} must be at least 1, not {limit}.")
     return parameters
+
+
+def parameter_warnings(prompt: ResolvedJudge | ResolvedTaskPrompt) -> list[str]:
+    """Warn about declared parameters that the provider does not have, so that none is dropped silently."""
+    known = {*SAMPLING_PARAMETERS[prompt.provider], *COMMON_PARAMETERS}
+    title = PROVIDER_TITLES[prompt.provider]
+    return [
+        f"The config of prompt {prompt.name!r} has `{name}`, which {title} does not know: it is not sent."
+        for name in prompt.parameters
+        if name not in known
+    ]
 
 
 def _named_provider(prompt: str, config: Mapping[str, JsonValue]) -> ProviderName | None:

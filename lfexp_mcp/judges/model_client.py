@@ -1,20 +1,19 @@
 """Calls models: paced per provider, with retries and a budget, and every call metered."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 import anyio
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.errors import JudgeError, ModelRefusedError, ProviderError
+from lfexp_mcp.errors import JudgeError, ProviderError
 from lfexp_mcp.gateway import host_of
 from lfexp_mcp.judges.batches import Batches, Outcome
 from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, CallFailure, ModelAnswer, ModelRequest
-from lfexp_mcp.judges.providers.provider import Provider
+from lfexp_mcp.judges.providers.provider import NOTHING, Provider
 from lfexp_mcp.masking import mask
 from lfexp_mcp.model import ModelUsage, ProviderName
 from lfexp_mcp.retries import Retries, RetryPolicy
@@ -45,10 +44,30 @@ class OnRetry(Protocol):
 
 
 class ModelClient:
-    """Calls the models of all providers, for all judges and prompt tasks of a run."""
+    """Calls the models of all providers, for all judges and prompt tasks of a run.
+
+    A provider is connected to on its first use, and all connections are closed on exit.
+
+    Args:
+        settings: Keys, base URLs and `judge_concurrency`.
+        policy: How calls are retried.
+        timeout_s: Seconds that one call may take.
+        budget: Limits what all calls together may cost.
+        on_retry: Called for each failed call that is retried.
+
+    Example:
+        async with ModelClient(settings) as models:
+            answer = await models.ask("openai", ModelRequest("gpt-5.4-mini", messages, {}), Meter())
+    """
 
     def __init__(
-        self, settings: Settings, policy: RetryPolicy, timeout_s: float, budget: Budget | None, on_retry: OnRetry | None
+        self,
+        settings: Settings,
+        *,
+        policy: RetryPolicy = POLICY,
+        timeout_s: float = TIMEOUT_S,
+        budget: Budget | None = None,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self._settings = settings
         self._policy = policy
@@ -58,6 +77,14 @@ class ModelClient:
         self._providers: dict[ProviderName, _PacedProvider] = {}
         self._batched: Mapping[str, Outcome] = {}
         self._closed: str | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        with anyio.CancelScope(shield=True):
+            for paced in self._providers.values():
+                await paced.provider.close()
 
     def batches(self, provider: ProviderName) -> Batches:
         """Return the batches of a provider.
@@ -99,13 +126,13 @@ class ModelClient:
         paced = self._provider(provider)
         if self._budget is None:
             return await paced.ask(request, meter)
-        reservation = await self._budget.reserve(request)
+        reserved = await self._budget.reserve(request)
         answer: ModelAnswer | None = None
         try:
             answer = await paced.ask(request, meter)
             return answer
         finally:
-            self._budget.settle(reservation, answer)
+            self._budget.settle(request, reserved, answer)
 
     def mask(self, text: str) -> str:
         """Mask the keys that this process knows in a text that a model wrote."""
@@ -118,17 +145,11 @@ class ModelClient:
             with suppress(JudgeError):
                 self._provider(provider)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        for paced in self._providers.values():
-            await paced.provider.close()
-
     def _provider(self, provider: ProviderName) -> "_PacedProvider":
         if provider not in self._providers:
             client = open_provider(provider, self._settings, self._timeout_s)
-            on_retry = partial(self._on_retry, provider) if self._on_retry else None
             pace = Pace(self._settings.judge_concurrency)
-            self._providers[provider] = _PacedProvider(client, pace, self._policy, on_retry)
+            self._providers[provider] = _PacedProvider(client, pace, self._policy, self._on_retry)
         return self._providers[provider]
 
 
@@ -145,36 +166,6 @@ def _batched_usage(outcome: Outcome) -> ModelUsage:
         batched_input_tokens=tokens_in,
         batched_output_tokens=tokens_out,
     )
-
-
-@asynccontextmanager
-async def open_model_client(
-    settings: Settings,
-    *,
-    policy: RetryPolicy = POLICY,
-    timeout_s: float = TIMEOUT_S,
-    budget: Budget | None = None,
-    on_retry: OnRetry | None = None,
-) -> AsyncIterator[ModelClient]:
-    """Open the connections to the providers, each on its first use.
-
-    Args:
-        settings: Keys, base URLs and `judge_concurrency`.
-        policy: How calls are retried.
-        timeout_s: Seconds that one call may take.
-        budget: Limits what all calls together may cost.
-        on_retry: Called for each failed call that is retried.
-
-    Example:
-        async with open_model_client(settings) as models:
-            answer = await models.ask("openai", ModelRequest("gpt-5.4-mini", messages, {}), Meter())
-    """
-    models = ModelClient(settings, policy, timeout_s, budget, on_retry)
-    try:
-        yield models
-    finally:
-        with anyio.CancelScope(shield=True):
-            await models.close()
 
 
 def open_provider(name: ProviderName, settings: Settings, timeout_s: float) -> Provider:
@@ -243,13 +234,7 @@ class Pace:
 class _PacedProvider:
     """A provider with its pace, and what its models have refused so far."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        pace: Pace,
-        policy: RetryPolicy,
-        on_retry: Callable[..., None] | None,
-    ) -> None:
+    def __init__(self, provider: Provider, pace: Pace, policy: RetryPolicy, on_retry: OnRetry | None) -> None:
         self.provider = provider
         self._on_retry = on_retry
         self._pace = pace
@@ -265,19 +250,13 @@ class _PacedProvider:
                 return outcome
             repeated = True
             if outcome.parameter is not None:
-                self._refused[request.model] = self._refused.get(request.model, frozenset()) | {outcome.parameter}
+                self._refused[request.model] = self._refused.get(request.model, NOTHING) | {outcome.parameter}
                 continue
-            if outcome.kind == "refused":
-                raise ModelRefusedError(outcome.message)
-            if outcome.kind not in {"throttled", "transient"}:
-                raise ProviderError(outcome.message)
-            throttled = outcome.kind == "throttled"
-            delay = retries.next_delay("throttled" if throttled else "failed", retry_after_s=outcome.retry_after_s)
-            if delay is None:
-                raise ProviderError(f"{outcome.message} Given up after {retries.attempts} attempts.")
+            delay, throttled = outcome.delay(retries), outcome.kind == "throttled"
             if self._on_retry is not None:
-                self._on_retry(rate_limited=throttled)
+                self._on_retry(self.provider.name, rate_limited=throttled)
             if throttled:
+                # All calls to the provider wait, this one with its next turn.
                 self._pace.slow_down(delay)
             else:
                 await anyio.sleep(delay)
@@ -286,7 +265,7 @@ class _PacedProvider:
         async with self._pace.turn():
             began = CLOCK.monotonic()
             meter.add(ModelUsage(calls=1, retries=int(repeated)))
-            refused = self._refused.get(request.model, frozenset())
+            refused = self._refused.get(request.model, NOTHING)
             outcome = await self.provider.send(request, refused)
             if isinstance(outcome, ModelAnswer):
                 outcome = replace(outcome, parameters=request.accepted(refused))

@@ -9,14 +9,14 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, Unpack, cast
 
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError, LfexpError
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.runner import JudgeRunner
-from lfexp_mcp.judges.templates import as_text
+from lfexp_mcp.judges.templates import JudgedItem, as_text
 from lfexp_mcp.judges.verdict import Verdict
 from lfexp_mcp.model import UNIT, Category, Evaluation, ResolvedJudge, Scale, Score
 
@@ -166,39 +166,32 @@ async def judge_pair(
     runner: JudgeRunner,
     judge: ResolvedJudge,
     *,
-    input: JsonValue,
-    output: JsonValue,
     against: JsonValue,
-    expected_output: JsonValue,
-    metadata: dict[str, JsonValue],
+    **item: Unpack[JudgedItem],
 ) -> PairVerdict:
     """Ask a pairwise judge about one item, in both orders at once.
 
     Args:
         runner: Asks it.
         judge: The judge, see `pair_judge`.
-        output: That of the scored run.
-        against: That of the other run.
+        against: The output of the other run.
+        **item: What it is asked about, with the output of the scored run.
 
     Raises:
         LfexpError: One of the two orders has no verdict; see `JudgeRunner.judge`.
     """
+    output = item["output"]
     if as_text(output) == as_text(against):
         return PairVerdict("identical")
+    # Its prompt has `{{output_a}}` and `{{output_b}}` only.
+    neutral: JudgedItem = {**item, "output": None}
     asked = judge.model_copy(update={"scale": PLACES, "score_name": "winner"})
     verdicts: dict[int, Verdict] = {}
     errors: list[LfexpError] = []
 
-    async def ask(order: int, shown: tuple[JsonValue, JsonValue]) -> None:
+    async def ask(order: int, shown: tuple[object, object]) -> None:
         try:
-            verdicts[order] = await runner.judge(
-                asked,
-                input=input,
-                output=None,
-                expected_output=expected_output,
-                metadata=metadata,
-                further=dict(zip(OUTPUTS, shown, strict=True)),
-            )
+            verdicts[order] = await runner.judge(asked, further=dict(zip(OUTPUTS, shown, strict=True)), **neutral)
         except LfexpError as error:
             errors.append(error)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from pydantic import JsonValue
 
@@ -15,7 +15,7 @@ from lfexp_mcp.judges.judge_prompt import JudgeQuestion, answer_schema, judge_qu
 from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.reply import JudgeReply, read_reply
-from lfexp_mcp.judges.templates import as_text, item_values
+from lfexp_mcp.judges.templates import JudgedItem, as_text, item_values
 from lfexp_mcp.judges.trace_text import TraceText, tool_calls_text, trace_text
 from lfexp_mcp.judges.verdict import Verdict
 from lfexp_mcp.model import Message, ModelUsage, ResolvedJudge, Trace
@@ -47,7 +47,7 @@ class JudgeRunner:
     """Asks judges for their verdicts.
 
     Example:
-        async with open_model_client(settings) as models:
+        async with ModelClient(settings) as models:
             verdict = await JudgeRunner(models).judge(
                 judge, input="2+2?", output="4", expected_output="4", metadata={}
             )
@@ -77,13 +77,10 @@ class JudgeRunner:
         self,
         judge: ResolvedJudge,
         *,
-        input: JsonValue,
-        output: object,
-        expected_output: JsonValue,
-        metadata: dict[str, JsonValue],
         result_id: str = "",
         trace: Trace | None = None,
         further: Mapping[str, object] | None = None,
+        **item: Unpack[JudgedItem],
     ) -> Verdict:
         """Let a judge score one item, with `judge.samples` votes.
 
@@ -95,6 +92,7 @@ class JudgeRunner:
             result_id: Tells the output from others that say the same.
             trace: What the task did, for a judge that looks at it.
             further: Values of placeholders that not every judge has.
+            **item: What it is asked about.
 
         Raises:
             JudgeReplyError: No reply has a score, though the judge was asked again.
@@ -103,15 +101,7 @@ class JudgeRunner:
             BudgetError: The budget does not cover another call.
         """
         texts = _trace_texts(judge, trace)
-        values = item_values(
-            input=input,
-            output=output,
-            expected_output=expected_output,
-            metadata=metadata,
-            missing=judge.missing_expected_output,
-            **{name: shown.text for name, shown in texts.items()},
-        )
-        question, requests = self._ask_about(judge, values | dict(further or {}), result_id)
+        question, requests = self._ask_about(judge, item, texts, result_id, further)
         votes, usage = await self._votes(judge, question, requests)
         cut = "; ".join(f"{name}: {shown.cut}" for name, shown in texts.items() if shown.cut)
         return replace(Verdict.of_votes(judge, votes, usage), cut=cut or None)
@@ -121,40 +111,38 @@ class JudgeRunner:
     ) -> tuple[list[JudgeReply], ModelUsage]:
         """Return the votes that succeeded, at least one, and what all of them used."""
         meter = Meter()
-        votes: list[JudgeReply] = []
+        votes: dict[int, JudgeReply] = {}
         errors: list[LfexpError] = []
 
-        async def vote(request: ModelRequest) -> None:
+        async def vote(number: int, request: ModelRequest) -> None:
             try:
-                votes.append(await self._vote(judge, question, request, meter))
+                votes[number] = await self._vote(judge, question, request, meter)
             except LfexpError as error:
                 errors.append(error)
 
         try:
             if judge.samples == 1:
-                await vote(requests[0])
+                await vote(0, requests[0])
             else:
                 async with open_group() as group:
-                    for request in requests:
-                        group.start_soon(vote, request)
+                    for number, request in enumerate(requests):
+                        group.start_soon(vote, number, request)
         finally:
             if self._on_usage is not None:
                 self._on_usage(judge, meter.usage)
         stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)
         if stopping is not None or not votes:
             raise stopping or errors[0]
-        return votes, meter.usage
+        # Not in the order of the answers: an even split on labels would go to the shorter one.
+        return [votes[number] for number in sorted(votes)], meter.usage
 
     def requests(
         self,
         judge: ResolvedJudge,
         *,
-        input: JsonValue,
-        output: object,
-        expected_output: JsonValue,
-        metadata: dict[str, JsonValue],
         result_id: str,
         trace: Trace | None = None,
+        **item: Unpack[JudgedItem],
     ) -> list[ModelRequest]:
         """Return the first request of each vote on one item, for a batch; see `judge`.
 
@@ -163,24 +151,22 @@ class JudgeRunner:
         Args:
             result_id: Tells the output from others that say the same.
             trace: What the task did, for a judge that looks at it.
+            **item: What it is asked about.
         """
         if judge.takes_trace and trace is None:
             return []
-        texts = _trace_texts(judge, trace)
-        values = item_values(
-            input=input,
-            output=output,
-            expected_output=expected_output,
-            metadata=metadata,
-            missing=judge.missing_expected_output,
-            **{name: shown.text for name, shown in texts.items()},
-        )
-        _, requests = self._ask_about(judge, values, result_id)
-        return requests
+        return self._ask_about(judge, item, _trace_texts(judge, trace), result_id)[1]
 
     def _ask_about(
-        self, judge: ResolvedJudge, values: Mapping[str, object], result_id: str
+        self,
+        judge: ResolvedJudge,
+        item: JudgedItem,
+        shown: Mapping[str, TraceText],
+        result_id: str,
+        further: Mapping[str, object] | None = None,
     ) -> tuple[JudgeQuestion, list[ModelRequest]]:
+        values = item_values(item, judge.missing_expected_output)
+        values |= {name: each.text for name, each in shown.items()} | dict(further or {})
         question = judge_question(judge, values, self._secret)
         parameters = {**judge.defaults, **judge.parameters}
         asked = _request(judge, question.messages, parameters)

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypedDict
 
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -43,34 +44,25 @@ def as_text(value: object) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def item_values(
-    *,
-    input: JsonValue,
-    output: object,
-    expected_output: JsonValue,
-    metadata: Mapping[str, JsonValue],
-    missing: str,
-    **texts: str,
-) -> dict[str, object]:
+class JudgedItem(TypedDict):
+    """What a judge is asked about: a dataset item, and what the task returned for it."""
+
+    input: JsonValue
+    output: object
+    expected_output: JsonValue
+    metadata: dict[str, JsonValue]
+
+
+def item_values(item: JudgedItem, missing: str) -> dict[str, object]:
     """Build the values that fill a judge's prompt for one item.
 
     Args:
-        input: The input of the dataset item.
-        output: What the task returned.
-        expected_output: That of the dataset item; None reads as `missing`.
-        metadata: That of the dataset item. A key never hides one of `STANDARD`; `metadata.key` always means the key.
+        item: The item. A key of its metadata never hides one of `STANDARD`; `metadata.key` always means the key.
         missing: Text in place of a missing expected output.
-        **texts: The other values of `STANDARD`.
     """
-    return {
-        **metadata,
-        **{f"metadata.{key}": value for key, value in metadata.items()},
-        "input": input,
-        "output": output,
-        "expected_output": missing if expected_output is None else expected_output,
-        "metadata": dict(metadata),
-        **texts,
-    }
+    metadata, expected = item["metadata"], item["expected_output"]
+    keys = {f"metadata.{key}": value for key, value in metadata.items()}
+    return {**metadata, **keys, **item, "expected_output": missing if expected is None else expected}
 
 
 def missing_keys(names: Iterable[str], metadata: Sequence[Mapping[str, JsonValue]]) -> dict[str, int]:

@@ -100,7 +100,8 @@ def trace_text(trace: Trace, budget: int = DEFAULT_BUDGET) -> TraceText:
     last = max((at for at, each in enumerate(trace.observations) if each.type == "GENERATION"), default=-1)
     rows = []
     for at, each in enumerate(trace.observations):
-        parts = [_Part.of(label, value, budget) for label, value in _texts(each) if value is not None]
+        texts = (("input", each.input), ("output", each.output))
+        parts = [_Part.of(label, value, budget) for label, value in texts if value is not None]
         kept = each.level not in {None, "DEFAULT", "DEBUG"} or at in {0, last, len(trace.observations) - 1}
         rows.append(_Row(_line(at + 1, each, known), tuple(parts), each.name or "", kept))
     return _fit("observation", rows, budget) if rows else TraceText("The task recorded no observations.")
@@ -113,10 +114,10 @@ def tool_calls_text(trace: Trace, budget: int = DEFAULT_BUDGET) -> TraceText:
     known = {each.id: number for number, each in enumerate(tools, 1)}
     for number, each in enumerate(tools, 1):
         within = f" within {known[each.parent_id]}" if each.parent_id in known else ""
-        result = ("result", each.output) if each.output is not None else ("no result recorded", None)
-        parts = [_Part.of("arguments", each.input, budget)] if each.input is not None else []
-        parts += [_Part.of(*result, budget)] if result[1] is not None else []
-        line = f"{number}. {_name(each.name)}{within}{_status(each)}{'' if result[1] is not None else f', {result[0]}'}"
+        silent = ", no result recorded" if each.output is None else ""
+        texts = (("arguments", each.input), ("result", each.output))
+        parts = [_Part.of(label, value, budget) for label, value in texts if value is not None]
+        line = f"{number}. {_name(each.name)}{within}{_status(each)}{silent}"
         rows.append(_Row(line, tuple(parts), each.name or "", each.level == "ERROR"))
     if tools:
         return _fit("tool call", rows, budget)
@@ -125,10 +126,6 @@ def tool_calls_text(trace: Trace, budget: int = DEFAULT_BUDGET) -> TraceText:
         line = f"{number}. {_name(call.name)}, asked for by the model; whether it was made is not recorded"
         rows.append(_Row(line, (_Part.of("arguments", given, budget),), call.name))
     return _fit("tool call", rows, budget) if rows else TraceText("The task recorded no tool calls.")
-
-
-def _texts(observation: Observation) -> Iterable[tuple[str, JsonValue]]:
-    return (("input", observation.input), ("output", observation.output))
 
 
 def _line(number: int, observation: Observation, known: dict[str, int]) -> str:

@@ -50,8 +50,8 @@ class Progress:
             parts.append(f"{self.failed} failed")
         if self.batched:
             parts.append("{} of {} requests in batches settled".format(*self.batched))
-        if self.items_per_second:
-            parts.append(f"{self.items_per_second:.1f}/s")
+        if rate := self.items_per_second:
+            parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.2g}/min")
         if self.seconds_left is not None:
             parts.append(f"{self.seconds_left:.0f} s left")
         return ", ".join([*parts, *self._awaited(), *map(str, self.provider_retries)])

@@ -306,7 +306,7 @@ class Provenance:
         while isinstance(value, str):
             try:
                 decoded = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
             value = decoded if decoded != value else None
         return _PROVENANCE.validate_python(value) if isinstance(value, dict) and value else None

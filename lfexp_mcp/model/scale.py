@@ -137,4 +137,5 @@ def parse_scale_name(name: str) -> Scale | None:
 
 
 def _short(number: float) -> str:
-    return f"{number:.2f}".rstrip("0").rstrip(".")
+    # Adding zero turns a rounded -0.0 into 0.
+    return f"{round(number, 2) + 0.0:.2f}".rstrip("0").rstrip(".")

@@ -119,10 +119,11 @@ def _declared(config: Mapping[str, JsonValue]) -> Scale | None:
     elif isinstance(declared, list) and len(declared) == 2:
         scale = _range(declared[0], declared[1])
     elif isinstance(declared, dict):
-        low, high = declared.get("min", declared.get("low")), declared.get("max", declared.get("high"))
-        if low is None and high is None:
+        # With a third one, "low" and "high" are labels: {"low": 0, "medium": 0.5, "high": 1}.
+        ends = ("low", "high") if declared.keys() == {"low", "high"} else ("min", "max")
+        if declared.keys().isdisjoint(ends):
             return Scale.of_categories(_categories(declared))
-        scale = _range(low, high)
+        scale = _range(*map(declared.get, ends))
     if scale is None:
         raise ValueError(f"the scale {declared!r}, which cannot be read. {_HOW}")
     return scale

@@ -51,8 +51,6 @@ class Call:
         """Read the body as JSON, strictly: no NaN, no broken Unicode."""
         try:
             return strict_loads(self.content.decode("utf-8"))
-        except RecursionError as error:
-            raise BadRequestError("Invalid JSON in the body: it is nested too deeply") from error
         except ValueError as error:
             raise BadRequestError(f"Invalid JSON in the body: {error}") from error
 

@@ -157,7 +157,7 @@ def _decoded(value: JsonValue) -> JsonValue:
         return value
     try:
         return strict_loads(value)
-    except (ValueError, RecursionError):
+    except ValueError:
         return value
 
 

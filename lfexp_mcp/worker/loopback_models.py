@@ -334,10 +334,7 @@ async def _cut(text: str) -> AsyncIterator[str]:
 
 
 def _body(content: bytes) -> JsonValue:
-    try:
-        return strict_loads(content.decode()) if content else None
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    return strict_loads(content.decode()) if content else None
 
 
 def _failure(provider: ProviderName, status: int, message: str, headers: Mapping[str, str]) -> Response:

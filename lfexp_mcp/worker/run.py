@@ -13,7 +13,7 @@ from lfexp_mcp.errors import BackendError, LfexpError, StateError
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import ONE_CALL, POLICY, ModelClient, open_model_client
+from lfexp_mcp.judges.model_client import ONE_CALL, POLICY, ModelClient
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.runs.events import Executed, RunEnded, Warned
 from lfexp_mcp.worker.assembly import assemble
@@ -106,7 +106,7 @@ class Run:
             replays = run.models is not None and run.models.is_replay
             budget = None if replays else open_budget(prices, run_spec, run.state)
             settings = run.models.settings if run.models is not None else self._sdk.settings
-            async with open_model_client(
+            async with ModelClient(
                 settings, policy=ONE_CALL if replays else POLICY, budget=budget, on_retry=self._ledger.add_retry
             ) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.

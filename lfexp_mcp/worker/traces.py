@@ -147,7 +147,7 @@ def _text(value: object) -> str | None:
 def _parsed(value: object) -> JsonValue:
     try:
         return strict_loads(value) if isinstance(value, str) else None
-    except (ValueError, RecursionError):
+    except ValueError:
         return value if isinstance(value, str) else None
 
 

@@ -54,6 +54,7 @@ def test_options_are_given_as_text_or_as_an_object(
         ("exact_match:x", "ignore_case"),
         ("regex:(", "cannot be compiled"),
         ("json_schema", "schema"),
+        pytest.param("json_schema:" + '{"a":' * 100_000, "schema", id="deep"),
         ('json_schema:{"type": "strin"}', "JSON schema"),
         ('{"tolerance": 1}', "names its evaluator"),
         ('{"name": "numeric",', "not JSON"),

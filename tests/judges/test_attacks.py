@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError
-from lfexp_mcp.judges.model_client import open_model_client
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.reply import read_reply
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import TEN, Message, ProviderName
@@ -84,7 +84,7 @@ async def test_no_attack_moves_the_score_of_a_judge_that_obeys_what_stands_outsi
     attacks = ATTACKS[chosen]
     raws: list[float | None] = []
     judge = make_judge(provider=provider, messages=TEMPLATE)
-    async with open_model_client(settings_for(server), policy=QUICK) as models, anyio.create_task_group() as group:
+    async with ModelClient(settings_for(server), policy=QUICK) as models, anyio.create_task_group() as group:
         runner = JudgeRunner(models)
 
         async def score(attack: str) -> None:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError, LfexpError, ModelRefusedError, ProviderError
 from lfexp_mcp.judges.batches import Batches, Outcome, json_lines
-from lfexp_mcp.judges.model_client import open_model_client, open_provider
+from lfexp_mcp.judges.model_client import ModelClient, open_provider
 from lfexp_mcp.judges.providers.messages import BatchLimits, CallFailure, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ResolvedJudge
@@ -45,7 +45,7 @@ async def batches_at(server: ProviderServer, limits: BatchLimits | None = None) 
 async def requests_about(
     server: ProviderServer, *outputs: str, judge: ResolvedJudge | None = None
 ) -> dict[str, ModelRequest]:
-    async with open_model_client(settings_for(server)) as models:
+    async with ModelClient(settings_for(server)) as models:
         runner = JudgeRunner(models, secret=SECRET)
         found = [
             request
@@ -88,7 +88,7 @@ async def test_a_request_of_a_batch_is_the_very_one_that_a_call_sends(server: Pr
     requests = await requests_about(server, "4", judge=judge)
     async with batches_at(server) as batches:
         await submit(batches, requests)
-    async with open_model_client(settings_for(server)) as models:
+    async with ModelClient(settings_for(server)) as models:
         await JudgeRunner(models, secret=SECRET).judge(
             judge, input="2+2?", output="4", expected_output="4", metadata={}, result_id="0"
         )

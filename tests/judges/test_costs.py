@@ -11,7 +11,7 @@ import pytest
 from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import Meter, open_model_client
+from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
@@ -151,12 +151,12 @@ def answer(input_tokens: int, output_tokens: int, *, metered: bool = True) -> Mo
 @pytest.mark.anyio
 async def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did() -> None:
     budget = Budget(0.001, TABLE)
-    reservation = await budget.reserve(request())
-    assert reservation.cost == pytest.approx(100 * 1e-6 + 100 * 4e-6)
+    reserved = await budget.reserve(request())
+    assert reserved == pytest.approx(100 * 1e-6 + 100 * 4e-6)
     assert budget.left == pytest.approx(0.0005)
-    budget.settle(reservation, answer(100, 25))
+    budget.settle(request(), reserved, answer(100, 25))
     assert budget.spent == pytest.approx(0.0002)
-    assert (await budget.reserve(request())).cost == pytest.approx(100 * 1e-6 + 25 * 4e-6)
+    assert await budget.reserve(request()) == pytest.approx(100 * 1e-6 + 25 * 4e-6)
 
 
 @pytest.mark.anyio
@@ -170,12 +170,12 @@ async def test_a_call_that_the_budget_does_not_cover_is_not_made() -> None:
 @pytest.mark.anyio
 async def test_a_call_without_an_answer_costs_nothing_and_one_without_tokens_what_was_set_aside() -> None:
     budget = Budget(1, TABLE)
-    budget.settle(await budget.reserve(request()), None)
+    budget.settle(request(), await budget.reserve(request()), None)
     assert budget.spent == 0
-    reservation = await budget.reserve(request())
-    budget.settle(reservation, answer(0, 0, metered=False))
-    assert budget.spent == pytest.approx(reservation.cost)
-    assert budget.left == pytest.approx(1 - reservation.cost)
+    reserved = await budget.reserve(request())
+    budget.settle(request(), reserved, answer(0, 0, metered=False))
+    assert budget.spent == pytest.approx(reserved)
+    assert budget.left == pytest.approx(1 - reserved)
 
 
 def test_a_limit_that_cannot_be_kept_is_refused_before_the_run() -> None:
@@ -189,7 +189,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
     budget = Budget(0.002, TABLE)
     judge = make_judge(parameters={"max_tokens": 20})
     scored = 0
-    async with open_model_client(settings_for(openai_server), policy=QUICK, budget=budget) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK, budget=budget) as models:
         runner = JudgeRunner(models)
 
         async def score_all() -> None:
@@ -209,7 +209,7 @@ async def test_a_panel_stops_before_it_spends_more_than_its_budget(openai_server
 async def ask_at_once(server: ProviderServer, budget: Budget, calls: int) -> Counter[str]:
     """Make calls side by side; count what became of them."""
     outcomes: Counter[str] = Counter()
-    async with open_model_client(settings_for(server), policy=QUICK, budget=budget) as models:
+    async with ModelClient(settings_for(server), policy=QUICK, budget=budget) as models:
 
         async def ask() -> None:
             try:
@@ -256,5 +256,5 @@ async def test_a_waiting_call_that_is_given_up_holds_nothing_back() -> None:
     with anyio.move_on_after(0.01) as scope:
         await budget.reserve(request())
     assert scope.cancelled_caught
-    budget.settle(held, None)
+    budget.settle(request(), held, None)
     assert budget.left == CALL_COST

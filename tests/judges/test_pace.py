@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.errors import LfexpError
-from lfexp_mcp.judges.model_client import Pace, open_model_client
+from lfexp_mcp.judges.model_client import ModelClient, Pace
 from lfexp_mcp.judges.providers.provider import MAX_RETRY_AFTER_S, retry_after_s
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.model import ModelUsage, ResolvedJudge
@@ -28,7 +28,7 @@ async def judge_all(
     """Let all judges score all items, many at once."""
     scores: dict[tuple[str, int], float] = {}
     errors: list[LfexpError] = []
-    async with open_model_client(settings_for(*servers, judge_concurrency=concurrency), policy=policy) as models:
+    async with ModelClient(settings_for(*servers, judge_concurrency=concurrency), policy=policy) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
 

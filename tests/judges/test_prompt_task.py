@@ -5,7 +5,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, NotFoundError, ProviderError
-from lfexp_mcp.judges.model_client import open_model_client
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import fill, placeholders
 from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedTaskPrompt
@@ -123,7 +123,7 @@ async def test_a_variable_that_the_input_does_not_fill_is_named(text: str, given
 
 async def test_a_prompt_answers_an_item_and_counts_what_it_used(openai_server: ProviderServer) -> None:
     openai_server.script(Failure(500), Reply("4"))
-    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         answering = PromptTask(task("What is {{question}}?"), models)
         assert await answering.call(ScriptItem("i", "2+2 {{question}}")) == "4"
     call = openai_server.calls[-1]
@@ -133,7 +133,7 @@ async def test_a_prompt_answers_an_item_and_counts_what_it_used(openai_server: P
 
 
 async def test_a_prompt_that_is_only_a_system_message_still_asks_something(openai_server: ProviderServer) -> None:
-    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         await PromptTask(task("Answer {{input}}", role="system"), models).call(ScriptItem("i", "x"))
     assert [role for role, _ in openai_server.calls[0].messages] == ["system", "user"]
 
@@ -144,7 +144,7 @@ async def test_a_prompt_that_is_only_a_system_message_still_asks_something(opena
 )
 async def test_an_answer_that_is_none_fails_the_item(openai_server: ProviderServer, reply: Reply, part: str) -> None:
     openai_server.script(reply)
-    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(ProviderError, match=part):
             await PromptTask(task("{{input}}"), models).call(ScriptItem("i", "x"))
 

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
-from lfexp_mcp.judges.model_client import open_model_client
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, JudgeRunner
 from lfexp_mcp.judges.verdict import Verdict
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 async def ask(
     server: ProviderServer, judge: ResolvedJudge, *, timeout_s: float = 10, output: object = "4"
 ) -> tuple[Verdict, ModelUsage]:
-    async with open_model_client(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
+    async with ModelClient(settings_for(server), policy=QUICK, timeout_s=timeout_s) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         verdict = await runner.judge(
@@ -33,7 +34,7 @@ async def ask(
 
 
 async def fail(server: ProviderServer, judge: ResolvedJudge, *, policy: RetryPolicy = QUICK) -> tuple[str, ModelUsage]:
-    async with open_model_client(settings_for(server), policy=policy) as models:
+    async with ModelClient(settings_for(server), policy=policy) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         with pytest.raises(ProviderError) as caught:
@@ -196,7 +197,7 @@ async def test_a_server_that_is_not_there_is_named_without_what_else_the_url_hol
     openai_server: ProviderServer,
 ) -> None:
     settings = settings_for(openai_server).model_copy(update={"openai_base_url": "http://me:hunter2@127.0.0.1:9/v1"})
-    async with open_model_client(settings, policy=replace(QUICK, attempts=2)) as models:
+    async with ModelClient(settings, policy=replace(QUICK, attempts=2)) as models:
         with pytest.raises(ProviderError) as caught:
             await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})
     assert "could not be reached at 127.0.0.1" in str(caught.value)
@@ -242,7 +243,7 @@ async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(
 
     server.respond = respond
     judge = judge_on(server, parameters={"top_p": 1}, defaults={"temperature": 0})
-    async with open_model_client(settings_for(server), policy=QUICK) as models:
+    async with ModelClient(settings_for(server), policy=QUICK) as models:
         notes = UsageNotes()
         runner = JudgeRunner(models, on_usage=notes)
         for _ in range(3):
@@ -281,7 +282,7 @@ async def test_what_one_judge_declares_is_sent_though_the_same_was_refused_as_an
 ) -> None:
     refusal = "temperature: only 1 is supported."
     server.respond = lambda call: Failure(400, refusal) if call.body.get("temperature") == 0 else Reply()
-    async with open_model_client(settings_for(server), policy=QUICK) as models:
+    async with ModelClient(settings_for(server), policy=QUICK) as models:
         for judge in (judge_on(server, defaults={"temperature": 0}), judge_on(server, parameters={"temperature": 1})):
             await JudgeRunner(models).judge(judge, input="", output="", expected_output="", metadata={})
     assert [call.body.get("temperature") for call in server.calls] == [0, None, 1]
@@ -409,6 +410,14 @@ async def test_the_majority_of_votes_decides_on_labels(server: ProviderServer) -
     assert verdict.spread == pytest.approx(1 / 3)
 
 
+async def test_an_even_split_on_labels_goes_by_the_first_vote_and_not_by_the_fastest(server: ProviderServer) -> None:
+    server.script(Failure(500, "Down."), Reply('{"score": "FAIL"}'), Reply('{"score": "PASS"}'))
+    judge = judge_on(server, samples=2, scale=PASS_FAIL)
+    async with ModelClient(settings_for(server, judge_concurrency=1), policy=QUICK) as models:
+        verdict = await JudgeRunner(models).judge(judge, input="", output="4", expected_output=None, metadata={})
+    assert (verdict.value, verdict.votes, verdict.spread) == (True, (True, False), 0.5)
+
+
 async def test_a_vote_that_cannot_be_had_is_left_out(server: ProviderServer) -> None:
     server.script(Failure(400, "No."), Reply(), Reply())
     verdict, _ = await ask(server, judge_on(server, samples=3))
@@ -419,6 +428,22 @@ async def test_tokens_that_a_provider_does_not_tell_are_counted_as_unknown(opena
     openai_server.script(Reply(metered=False))
     _, usage = await ask(openai_server, make_judge())
     assert (usage.unmetered, usage.input_tokens) == (1, 0)
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None, "completion_tokens": 3}, {"output_tokens": 3}, None])
+async def test_counts_that_a_compatible_server_leaves_out_are_unknown(server: ProviderServer, usage: JsonValue) -> None:
+    body: dict[str, JsonValue] = {"choices": [{"message": {"content": '{"score": 8}'}}], "usage": usage}
+    if server.kind == "anthropic":
+        body = {"content": [{"type": "text"}, {"type": "text", "text": '{"score": 8}'}], "usage": usage}
+    server.script(Raw(json.dumps(body)))
+    verdict, used = await ask(server, judge_on(server))
+    assert (verdict.value, used.calls, used.unmetered, used.input_tokens) == (0.8, 1, 1, 0)
+
+
+async def test_an_answer_without_a_message_is_asked_for_again(openai_server: ProviderServer) -> None:
+    openai_server.script(Raw('{"choices": [{}]}'), Raw('{"choices": [null]}'), Reply())
+    verdict, usage = await ask(openai_server, make_judge())
+    assert (verdict.value, usage.calls) == (0.8, 3)
 
 
 async def test_every_question_is_traced_with_its_answer_or_its_error(openai_server: ProviderServer) -> None:
@@ -440,7 +465,7 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
             seen.append("end")
 
     openai_server.script(Failure(500), Reply("hm"), Reply(), Failure(400, "No."))
-    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         runner = JudgeRunner(models, record)
         await runner.judge(make_judge(), input="", output="", expected_output="", metadata={})
         with pytest.raises(ProviderError):
@@ -455,6 +480,6 @@ async def test_every_question_is_traced_with_its_answer_or_its_error(openai_serv
 
 async def test_a_judges_error_is_of_the_reply(openai_server: ProviderServer) -> None:
     openai_server.script(Reply("prose"))
-    async with open_model_client(settings_for(openai_server), policy=QUICK) as models:
+    async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(JudgeReplyError):
             await JudgeRunner(models).judge(make_judge(), input="", output="", expected_output="", metadata={})

@@ -1,31 +1,17 @@
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.prompts import PromptReference, parse_reference
-from lfexp_mcp.judges.templates import as_text, fill, item_values, missing_keys, placeholders
+from lfexp_mcp.judges.templates import JudgedItem, as_text, fill, item_values, missing_keys, placeholders
 
 
-def values(**changes: object) -> dict[str, object]:
-    given: dict[str, object] = {
-        "input": "i",
-        "output": "o",
-        "expected_output": "e",
-        "metadata": {"topic": "sums"},
-        "missing": "",
-    } | changes
-    metadata = given["metadata"]
-    assert isinstance(metadata, dict)
-    expected = given["expected_output"]
-    assert expected is None or isinstance(expected, str)
-    return item_values(
-        input=str(given["input"]),
-        output=given["output"],
-        expected_output=expected,
-        metadata=metadata,
-        missing=str(given["missing"]),
-    )
+def values(missing: str = "", **changes: object) -> dict[str, object]:
+    given = {"input": "i", "output": "o", "expected_output": "e", "metadata": {"topic": "sums"}} | changes
+    return item_values(cast("JudgedItem", given), missing)
 
 
 def test_placeholders_are_filled_with_or_without_spaces() -> None:

@@ -29,6 +29,7 @@ def test_a_scores_value_reads_the_same_in_every_report(value: float | bool | str
         ({"done": 10, "running": 0, "longest_wait": None}, "10/10 items, 2.0/s"),
         ({"done": 5, "failed": 2, "seconds_left": 2.5, "longest_wait": 3.0}, "5/10 items, 2 failed, 2.0/s, 2 s left"),
         ({"done": 5, "seconds_left": 40.0}, "5/10 items, 2.0/s, 40 s left, longest running for 95 s"),
+        ({"running": 0, "longest_wait": None, "items_per_second": 0.05}, "9/10 items, 3/min"),
         ({"done": 0, "items_per_second": None}, "0/10 items, waiting for 1 item, running for 95 s"),
         (
             {

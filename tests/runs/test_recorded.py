@@ -104,7 +104,7 @@ def test_provenance_is_read_however_often_langfuse_encoded_it(folder: RunFolder)
         assert Provenance.of({"lfexp": value}) == provenance
 
 
-@pytest.mark.parametrize("foreign", [None, "", "text", "[]", 3, [], {}, '"'])
+@pytest.mark.parametrize("foreign", [None, "", "text", "[]", 3, [], {}, '"', pytest.param("[" * 100_000, id="deep")])
 def test_what_is_no_provenance_is_none(foreign: str | int | None) -> None:
     assert Provenance.of({"lfexp": foreign}) is None
 

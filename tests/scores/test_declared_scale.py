@@ -51,6 +51,11 @@ def test_labels_are_a_scale_of_categories() -> None:
         ("-1..1", Scale(-1, 1)),
         ([1, 7], Scale(1, 7)),
         ({"min": 0, "max": 3}, Scale(0, 3)),
+        ({"low": 1, "high": 5}, Scale(1, 5)),
+        (
+            {"low": 0, "medium": 0.5, "high": 1},
+            Scale.of_categories((Category("low", 0), Category("medium", 0.5), Category("high", 1))),
+        ),
         ("Pass/Fail", PASS_FAIL),
         ("boolean", BOOLEAN),
     ],

@@ -64,6 +64,7 @@ def test_a_number_outside_by_rounding_alone_is_the_end(scale: Scale, raw: float,
         (Scale(0, 100), 0.851, "0.85 (85.1/100)"),
         (Scale(0, 10, lower_is_better=True), 0.82, "0.82 (1.8/10, lower is better)"),
         (Scale(-1, 1), 0.5, "0.50 (0 on -1 to 1)"),
+        (Scale(-1, 1), 0.4999, "0.50 (0 on -1 to 1)"),
     ],
 )
 def test_a_mean_is_shown_on_both_scales(scale: Scale, mean: float, shown: str) -> None:

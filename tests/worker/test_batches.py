@@ -13,7 +13,7 @@ from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges import batches as judges_batches
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import open_model_client
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.providers.messages import CallFailure, ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
@@ -63,7 +63,7 @@ async def worker(
 ) -> AsyncIterator[tuple[BatchJudging, JudgeRunner]]:
     """What a new worker has of batches."""
     journal = folder.open_journal()
-    async with open_model_client(settings_for(*servers), policy=QUICK) as models:
+    async with ModelClient(settings_for(*servers), policy=QUICK) as models:
         runner = JudgeRunner(models, secret=batch_secret(folder))
         yield BatchJudging(folder, journal, folder.read_state().batches, models, budget, cancel_grace), runner
     journal.close()

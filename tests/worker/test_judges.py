@@ -138,9 +138,12 @@ async def test_a_prompt_can_be_the_task(settings: Settings, scene: Scene, openai
     await scene.fill(3)
     openai_server.respond = lambda call: Reply(text=f"answer to {call.messages[-1][1]}")
     async with with_models(scene, settings) as prompted:
-        await prompted.ws.gateway.prompts.create(f"task-{scene.dataset}", "Q: {{input}}", labels=["production"])
-        answer = await prompted.run(None, task_prompt=f"task-{scene.dataset}", model="gpt-test")
+        name = f"task-{scene.dataset}"
+        config: dict[str, JsonValue] = {"top_k": 5, "temperature": 0.5}
+        await prompted.ws.gateway.prompts.create(name, "Q: {{input}}", config=config, labels=["production"])
+        answer = await prompted.run(None, task_prompt=name, model="gpt-test")
         assert (answer.status, answer.succeeded) == ("completed", 3)
+        assert ["`top_k`" in warning for warning in answer.warnings if name in warning] == [True]
         record = await prompted.record()
         assert {item.output for item in record.items} == {f"answer to Q: input {number}" for number in range(3)}
         spans = await prompted.ws.gateway.observations.find(trace_id=record.items[0].trace_id)

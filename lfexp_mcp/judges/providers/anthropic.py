@@ -25,7 +25,7 @@ from lfexp_mcp.judges.providers.messages import (
     ModelAnswer,
     ModelRequest,
 )
-from lfexp_mcp.judges.providers.provider import UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of
+from lfexp_mcp.judges.providers.provider import UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of, read_counts
 
 DEFAULT_MAX_TOKENS = 2048
 """The API requires a limit."""
@@ -166,6 +166,7 @@ class AnthropicProvider(Provider):
         if not isinstance(response, Message) or not isinstance(getattr(response, "content", None), list):
             return None
         usage = getattr(response, "usage", None)
+        counts = read_counts(usage, "input_tokens", "output_tokens")
         ending: Ending = "complete"
         if response.stop_reason == "refusal":
             ending = "refused"
@@ -173,10 +174,10 @@ class AnthropicProvider(Provider):
             ending = "cut off"
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0) if usage else 0
         return ModelAnswer(
-            text="".join(block.text for block in response.content if block.type == "text"),
+            text="".join(block.text or "" for block in response.content if block.type == "text"),
             ending=ending,
-            input_tokens=usage.input_tokens + cached if usage else 0,
-            output_tokens=usage.output_tokens if usage else 0,
-            metered=usage is not None,
+            input_tokens=counts[0] + cached if counts else 0,
+            output_tokens=counts[1] if counts else 0,
+            metered=counts is not None,
             model=getattr(response, "model", None),
         )

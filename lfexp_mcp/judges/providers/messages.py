@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from lfexp_mcp.errors import ModelRefusedError, ProviderError
 from lfexp_mcp.model import Message, ProviderName
+from lfexp_mcp.retries import FailureKind, Retries
 
 Ending = Literal["complete", "cut off", "refused"]
 
@@ -76,6 +78,23 @@ class CallFailure:
     """How long the provider asks to wait."""
     parameter: str | None = None
     """A part of the call that the model refuses and that can be left out or replaced."""
+
+    def delay(self, retries: Retries) -> float:
+        """Count the failure, and return the seconds to wait before the call is made again.
+
+        Raises:
+            ModelRefusedError: No call to this model will succeed.
+            ProviderError: The call will not succeed, or has failed too often.
+        """
+        if self.kind == "refused":
+            raise ModelRefusedError(self.message)
+        if self.kind not in ("throttled", "transient"):
+            raise ProviderError(self.message)
+        kind: FailureKind = "throttled" if self.kind == "throttled" else "failed"
+        delay = retries.next_delay(kind, retry_after_s=self.retry_after_s)
+        if delay is None:
+            raise ProviderError(f"{self.message} Given up after {retries.attempts} attempts.")
+        return delay
 
 
 @dataclass(frozen=True, slots=True)

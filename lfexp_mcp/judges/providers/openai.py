@@ -23,7 +23,14 @@ from lfexp_mcp.judges.providers.messages import (
     ModelAnswer,
     ModelRequest,
 )
-from lfexp_mcp.judges.providers.provider import MAX_MESSAGE_CHARS, UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of
+from lfexp_mcp.judges.providers.provider import (
+    MAX_MESSAGE_CHARS,
+    UPLOAD_TIMEOUT_S,
+    Provider,
+    SDKErrors,
+    effort_of,
+    read_counts,
+)
 from lfexp_mcp.masking import mask
 
 MAX_COMPLETION_TOKENS = "max_completion_tokens"
@@ -160,10 +167,11 @@ class OpenAIProvider(Provider):
         return failure
 
     def _read(self, response: object) -> ModelAnswer | None:
-        if not isinstance(response, ChatCompletion) or not getattr(response, "choices", None):
+        choice = next(iter(getattr(response, "choices", None) or ()), None)
+        message = getattr(choice, "message", None)
+        if not isinstance(response, ChatCompletion) or choice is None or message is None:
             return None
-        choice, usage = response.choices[0], response.usage
-        message = choice.message
+        counts = read_counts(response.usage, "prompt_tokens", "completion_tokens")
         ending: Ending = "complete"
         if message.refusal or choice.finish_reason == "content_filter":
             ending = "refused"
@@ -172,8 +180,8 @@ class OpenAIProvider(Provider):
         return ModelAnswer(
             text=message.refusal or message.content or "",
             ending=ending,
-            input_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
-            metered=usage is not None,
+            input_tokens=counts[0] if counts else 0,
+            output_tokens=counts[1] if counts else 0,
+            metered=counts is not None,
             model=getattr(response, "model", None),
         )

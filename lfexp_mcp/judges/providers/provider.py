@@ -260,6 +260,13 @@ def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
     return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
 
 
+def read_counts(usage: object, *names: str) -> list[int] | None:
+    """Return the numbers of tokens in an answer; None if one is missing, as it may be at a compatible server."""
+    counts = [getattr(usage, name, None) for name in names]
+    known = [count for count in counts if isinstance(count, int)]
+    return known if len(known) == len(names) else None
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Read `retry-after-ms`, which OpenAI sends, else `Retry-After`."""
     milliseconds = read_retry_after(headers.get("retry-after-ms"))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
+from lfexp_mcp.judges.reply.context import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, REASON_NAMES
 from lfexp_mcp.judges.reply.statements import Statement
 from lfexp_mcp.judges.reply.values import OwnScale, Value, leading_value, own_scale_in, read_value
-from lfexp_mcp.judges.reply.vocabulary import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, REASON_NAMES
 from lfexp_mcp.model import Scale
 
 _OTHERS_KEYS = set(

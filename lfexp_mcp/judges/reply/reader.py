@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeReplyError
-from lfexp_mcp.judges.reply.context import Context, Standing
+from lfexp_mcp.judges.reply.context import REASON_NAMES, Context, Standing
 from lfexp_mcp.judges.reply.loose_json import FoundObject, objects_in
 from lfexp_mcp.judges.reply.objects import scores_in_object
 from lfexp_mcp.judges.reply.statements import Statement, statements_in
 from lfexp_mcp.judges.reply.values import Value, read_value
-from lfexp_mcp.judges.reply.vocabulary import REASON_NAMES
 from lfexp_mcp.model import Scale
 
 _MAX_CHARS = 100_000

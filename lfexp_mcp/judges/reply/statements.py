@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from lfexp_mcp.judges.reply.context import Context, Standing
+from lfexp_mcp.judges.reply.context import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL, Context, Standing
 from lfexp_mcp.judges.reply.values import (
     BARE_NUMBER,
     OwnScale,
@@ -18,7 +18,6 @@ from lfexp_mcp.judges.reply.values import (
     own_scale_in,
     read_value,
 )
-from lfexp_mcp.judges.reply.vocabulary import FINAL, LABEL_NAMES, NUMBER_NAMES, OVERALL
 from lfexp_mcp.model import Scale
 
 _MAX_MATCHES = 400

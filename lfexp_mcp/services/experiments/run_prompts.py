@@ -45,6 +45,7 @@ async def resolve_prompts(
         found = await _check_versions(ws, request, run_spec.judges, progress)
         run_spec = run_spec.model_copy(update={"warnings": tuple(dict.fromkeys((*run_spec.warnings, *found)))})
     if request.task_prompt is not None:
+        from lfexp_mcp.judges.model_choice import parameter_warnings
         from lfexp_mcp.judges.prompt_task import resolve_task_prompt
 
         task_prompt = await resolve_task_prompt(
@@ -56,6 +57,8 @@ async def resolve_prompts(
             provider=request.provider,
             params=run_spec.params,
         )
+        warnings = dict.fromkeys((*run_spec.warnings, *parameter_warnings(task_prompt)))
+        run_spec = run_spec.model_copy(update={"warnings": tuple(warnings)})
     elif request.names_task:
         task_prompt = None
     run_spec = run_spec.model_copy(update={"task_prompt": task_prompt})

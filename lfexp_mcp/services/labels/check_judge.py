@@ -123,7 +123,7 @@ async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, sh
 def _is_about(recorded: Score, name: str) -> bool:
     """Whether a recorded check was one of the score of that name."""
     # Anybody can write a score under the name of our checks.
-    with suppress(ValueError, RecursionError):
+    with suppress(ValueError):
         about = strict_loads(str(recorded.metadata.get(METADATA_KEY)))
         return isinstance(about, dict) and about.get("score") == name
     return False

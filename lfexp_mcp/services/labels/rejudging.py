@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import BudgetError, JudgeReplyError, LfexpError, ModelRefusedError
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import open_model_client
+from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.pairs import VALUES, Place, judge_pair
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
@@ -100,7 +100,7 @@ async def rejudge(
         nonlocal used
         used += usage
 
-    async with open_model_client(ws.settings, budget=budget) as models:
+    async with ModelClient(ws.settings, budget=budget) as models:
         runner = JudgeRunner(models, _Listener(found.models), use)
 
         async def ask(result: ItemResult) -> None:

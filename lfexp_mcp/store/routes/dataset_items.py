@@ -112,7 +112,7 @@ def normalize(value: JsonValue) -> JsonValue:
     if value == "":
         return None
     if isinstance(value, str) and may_be_json(value):
-        with suppress(ValueError, RecursionError):
+        with suppress(ValueError):
             value = strict_loads(value)
     return _without_nul(value)
 

@@ -83,7 +83,7 @@ def test_a_csv_file_gives_an_item_a_row_with_json_cells_decoded(tmp_path: Path) 
         ("items.jsonl", '{"input": 1}\n{"input": NaN}\n', "line 2 is not valid JSON .NaN"),
         ("items.jsonl", '{"input": 1e999}\n', "line 1 is not valid JSON .*too large"),
         ("items.jsonl", '{"input": "\\ud800"}\n', "line 1 is not valid JSON .*surrogates"),
-        ("items.jsonl", '{"input": 1}\n{"input": ' + "[" * 9999 + "]" * 9999 + "}\n", "line 2 is nested too deeply"),
+        ("items.jsonl", '{"input": 1}\n{"input": ' + "[" * 9999 + "]" * 9999 + "}\n", "line 2 .*nested too deeply"),
         ("items.jsonl", '{"input": ' + "[" * 300 + "]" * 300 + "}\n", "line 1: input: .* more than 150 levels deep"),
         ("items.jsonl", "\n", "contains no items"),
         ("items.csv", "input,expected_output\na,b\nc\n", "line 3 has a different number of cells"),
