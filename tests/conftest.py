@@ -32,12 +32,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_")
+FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _without_the_developers_environment() -> Iterator[None]:
-    """Tests see no keys and settings of whoever runs them; those of a contract test's target stay."""
+    """Tests see no keys and settings of whoever runs them; those of a contract test's target stay.
+
+    Servers and workers that they start cache their bytecode, or each would compile the package again.
+    """
     removed = {
         name: os.environ.pop(name)
         for name in list(os.environ)

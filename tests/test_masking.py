@@ -34,6 +34,7 @@ def test_what_looks_like_a_key_is_masked_whosever_it_is(text: str, shown: str) -
     assert mask(text) == shown
 
 
+@pytest.mark.slow
 @given(st.text(string.ascii_letters + string.digits + "-_. ", min_size=MIN_SECRET_CHARS), st.text(), st.text())
 def test_a_secret_is_seen_nowhere_in_a_masked_text(secret: str, before: str, after: str) -> None:
     assert secret not in mask(before + secret + after, secret)

@@ -121,6 +121,7 @@ assert statistics.mean([1, 3]) == 2
 """
 
 
+@pytest.mark.slow
 def test_the_entry_point_run_as_a_file_hides_no_module_of_python(tmp_path: Path) -> None:
     entry = MANIFEST["server"]["entry_point"]
     assert MANIFEST["server"]["mcp_config"]["args"][-1] == entry

@@ -75,6 +75,7 @@ def test_a_date_to_come_is_as_many_seconds_away() -> None:
     assert wait > 86_400
 
 
+@pytest.mark.slow
 @given(st.text() | st.from_regex(r"Wed, \d+ Oct \d+ \d+:\d+:\d+ [+-]\d+", fullmatch=True))
 def test_no_value_breaks_the_reading(value: str) -> None:
     wait = read_retry_after(value)

@@ -78,6 +78,7 @@ def test_one_key_of_two_is_refused_with_the_one_that_is_missing(monkeypatch: pyt
     assert "alone" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_secrets_hide_in_a_settings_own_text() -> None:
     program = "from lfexp_mcp.settings import Settings; print(repr(Settings()))"
     environment = {

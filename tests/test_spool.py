@@ -34,6 +34,7 @@ def test_a_queue_gives_what_it_got_in_that_order_however_much_of_it_lies_on_disk
         queue.popleft()
 
 
+@pytest.mark.slow
 def test_memory_grows_by_places_and_not_by_what_waits() -> None:
     def kept_bytes(count: int) -> int:
         tracemalloc.start()

@@ -5,6 +5,7 @@ import pytest
 from tests.cli.conftest import Shell
 
 
+@pytest.mark.slow
 def test_datasets_judges_and_prompts_are_shown_as_the_tools_do(shell: Shell) -> None:
     assert shell("dataset", "create", "--name", "shown in the shell", "--metadata", '{"owner": "me"}').code == 0
     shell("dataset", "add-items", "--dataset", "shown in the shell", "--input", "a", "--metadata", '{"l": "de"}')

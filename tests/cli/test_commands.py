@@ -46,6 +46,7 @@ def test_a_dataset_grows_by_single_items_and_by_files(shell: Shell, tmp_path: Pa
     assert "has 3 items; 2 stored" in more.out
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_complete_exits_with_1(shell: Shell, script: Callable[..., str], tmp_path: Path) -> None:
     name = f"hopeless {tmp_path.name}"
     shell("dataset", "create", "--name", name)
@@ -58,6 +59,7 @@ def test_a_run_that_does_not_complete_exits_with_1(shell: Shell, script: Callabl
     assert RunAnswer.model_validate(ran.json).status == "failed"
 
 
+@pytest.mark.slow
 def test_a_part_of_a_dataset_is_chosen_in_the_words_of_the_shell(
     shell: Shell, script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_part_of_a_dataset_is_chosen_in_the_words_of_the_shell(
     )
 
 
+@pytest.mark.slow
 def test_runs_are_listed_and_shown(shell: Shell, compared: Compared) -> None:
     listed = RunList.model_validate(shell("list-runs", "--dataset", compared.dataset, "--json").json)
     assert [run.name for run in listed.runs] == ["upper", "echo"]
@@ -138,6 +141,7 @@ def test_markdown_is_a_table_without_commands(shell: Shell, compared: Compared) 
     assert "Next" not in ran.out
 
 
+@pytest.mark.slow
 def test_a_page_of_a_comparison_is_printed_and_the_gate_decides(shell: Shell, compared: Compared) -> None:
     ran = _compare(shell, compared, "--output", "html", "--fail-if", "right<0.8")
     assert ran.code == 1
@@ -182,6 +186,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+@pytest.mark.slow
 def test_a_report_is_asked_for_by_names_or_by_the_address_of_an_answer(shell: Shell, compared: Compared) -> None:
     address = page_address(CompareRequest(dataset=compared.dataset, runs=["echo", "upper"], score_name="right"))
     assert address is not None
@@ -315,6 +320,7 @@ def test_result_json_has_the_form_of_langfuses_action(shell: Shell, compared: Co
     assert {score.name for item in entry.experiment_result.item_results for score in item.evaluations} == {"right"}
 
 
+@pytest.mark.slow
 def test_result_json_holds_no_raw_characters_that_steer_a_terminal(
     shell: Shell, script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -341,6 +347,7 @@ def test_an_analysis_shows_failures_lowest_first(shell: Shell, compared: Compare
     assert analysis.failures.total == 9
 
 
+@pytest.mark.slow
 def test_comments_are_asked_for_by_run(shell: Shell, compared: Compared) -> None:
     arguments = ("comments", "--dataset", compared.dataset, "--run-name", "echo", "--since", "2020-01-01", "--json")
     comments = AnnotationComments.model_validate(shell(*arguments, "--themes", '{"tone": ["rude"]}').json)
@@ -356,6 +363,7 @@ def test_a_judge_is_made_from_a_file(shell: Shell, tmp_path: Path) -> None:
     assert {"production", "draft"} <= set(made.labels)
 
 
+@pytest.mark.slow
 def test_cancelling_a_run_that_has_ended_leaves_it_as_it_is(
     shell: Shell, script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -428,6 +436,7 @@ def test_wrong_use_is_an_error_on_stderr_and_exit_code_2(shell: Shell, arguments
     assert all(step.startswith("Next: lfexp-mcp ") for step in steps)
 
 
+@pytest.mark.slow
 def test_an_error_proposes_commands_where_tools_propose_calls(
     shell: Shell, script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -458,6 +467,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_served(shell: Shell) ->
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_demo_can_print_its_comparison_as_the_model(shell: Shell, home: Path) -> None:
     try:
         ran = shell("demo", "--json")
@@ -480,6 +490,7 @@ def test_next_steps_are_commands_that_the_shell_takes(shell: Shell, compared: Co
     assert line.startswith("Next: lfexp-mcp get-run --dataset ")
 
 
+@pytest.mark.slow
 def test_a_failed_item_is_shown_with_its_error(shell: Shell, script: Callable[..., str], tmp_path: Path) -> None:
     name = f"failing {tmp_path.name}"
     shell("dataset", "create", "--name", name)

@@ -17,10 +17,13 @@ from tests.cli.conftest import Shell
 from tests.providers.server import ProviderServer, Reply
 
 FOLDER = Path(__file__).parents[2] / "examples" / "github"
-pytestmark = pytest.mark.skipif(
-    any(shutil.which(each) is None for each in ("bash", "jq", "iconv")) or sys.platform == "win32",
-    reason="the steps take bash, jq and iconv, as GitHub's Linux runners have them",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        any(shutil.which(each) is None for each in ("bash", "jq", "iconv")) or sys.platform == "win32",
+        reason="the steps take bash, jq and iconv, as GitHub's Linux runners have them",
+    ),
+    pytest.mark.slow,
+]
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -75,7 +78,6 @@ def right(*, output, expected_output, **kwargs):
 """
 
 
-@pytest.mark.slow
 def test_a_pull_request_is_replayed_against_its_base_without_a_key(
     shell: Shell,
     shell_environment: dict[str, str],

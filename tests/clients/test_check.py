@@ -35,6 +35,7 @@ async def checked(machine: Machine, client: ClientName = "cursor", timeout: floa
     return check
 
 
+@pytest.mark.slow
 async def test_what_was_set_up_starts_and_lists_its_tools_in_every_client_that_has_it(
     machine: Machine, home: Path
 ) -> None:

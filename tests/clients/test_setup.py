@@ -197,6 +197,7 @@ def test_packages_that_were_added_for_uvx_stay_while_the_source_does(
     assert found == {"command": "/bin/uvx", "args": args, "env": {}}
 
 
+@pytest.mark.slow
 @given(
     value=st.dictionaries(st.sampled_from(["mcpServers", "a", "é{"]), json_values, max_size=3),
     servers=st.dictionaries(st.sampled_from(["x", "y", ""]), json_values, max_size=3),

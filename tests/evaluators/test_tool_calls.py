@@ -61,6 +61,7 @@ def _param(case: dict[str, Any]) -> ParameterSet:
     return pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] == "T174" else ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [_param(case) for case in CASES])
 def test_recorded_calls_are_graded_as_agentevals_grades_them(case: dict[str, Any]) -> None:
     assert _score(case) in [case["expected"], *case.get("also", [])], case["why"]

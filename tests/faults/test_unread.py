@@ -73,6 +73,7 @@ async def test_a_comparison_or_analysis_says_that_a_run_is_still_being_read(
         await compare_runs(anew, CompareRequest(dataset=scene.dataset, runs=[scene.run_name, "another"]))
 
 
+@pytest.mark.slow
 async def test_an_earlier_summary_is_shown_with_its_age_where_there_is_no_time_for_a_new_one(
     scene: Scene,
 ) -> None:

@@ -80,6 +80,7 @@ async def test_lists_are_stored_in_the_order_of_the_items_with_few_requests(list
     assert [item.input for item in await lists.datasets.items(name)] == list(range(len(items)))
 
 
+@pytest.mark.slow
 async def test_a_list_and_single_items_leave_the_same_rows(tmp_path: Path) -> None:
     """Byte by byte, in the store's file, but for ids and times."""
     keys = ensure_store(tmp_path / "store")
@@ -110,6 +111,7 @@ async def test_a_list_and_single_items_leave_the_same_rows(tmp_path: Path) -> No
     assert len(rows["embedded"]) == 2 * len(ODD) + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_store_that_takes_no_lists_gets_each_item_once_and_is_not_asked_again(
     lists: Gateway, proxy: FaultProxy, status: int
@@ -125,6 +127,7 @@ async def test_a_store_that_takes_no_lists_gets_each_item_once_and_is_not_asked_
     assert sorted(sent) == sorted(str(item["id"]) for item in [*items, items[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_list_that_is_refused_is_stored_one_by_one_and_the_next_is_a_list_again(
     lists: Gateway, proxy: FaultProxy, status: int
@@ -151,6 +154,7 @@ async def test_an_item_that_is_refused_is_named_and_takes_none_of_its_list_with_
     assert [item.input for item in await lists.datasets.items(first)] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [Fault(forget_answer=True), Fault(close=True), Fault(status=503), Fault(status=429, headers={"Retry-After": "0"})],
@@ -233,6 +237,7 @@ async def test_an_item_that_is_too_large_for_the_server_is_named(lists: Gateway,
     assert [item.input for item in await lists.datasets.items(name)] == [0, 1, 2]
 
 
+@pytest.mark.slow
 async def test_large_items_share_no_request_and_few_are_held_at_a_time(lists: Gateway, proxy: FaultProxy) -> None:
     name = f"large {uuid4().hex}"
     drawn = stored = most = 0

@@ -26,6 +26,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=st.lists(st.tuples(values.filter(lambda value: value is not None), values), min_size=1, max_size=8))
 async def test_any_json_comes_back_equal_and_of_the_same_type(
@@ -86,6 +87,7 @@ async def test_a_name_by_which_no_dataset_can_be_read_is_refused(workspace: Work
         await workspace.gateway.datasets.get(name)
 
 
+@pytest.mark.slow
 async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: Workspace) -> None:
     name = f"pages {uuid4().hex}"
     await workspace.gateway.datasets.upsert(name)
@@ -100,6 +102,7 @@ async def test_all_pages_of_a_dataset_come_in_the_order_of_its_items(workspace: 
     assert await workspace.gateway.datasets.items_page(name, 230, 5) == ([], 230)
 
 
+@pytest.mark.slow
 async def test_items_are_known_by_the_dataset_they_belong_to(workspace: Workspace) -> None:
     name = f"owners {uuid4().hex}"
     dataset = await workspace.gateway.datasets.upsert(name)

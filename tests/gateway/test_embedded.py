@@ -34,12 +34,14 @@ async def test_without_keys_the_embedded_store_serves_and_the_answer_says_how_to
     assert await embedded.experiment_url("x") is None
 
 
+@pytest.mark.slow
 async def test_a_store_that_has_stopped_is_started_again_by_the_next_request(embedded: Gateway, home: Path) -> None:
     await embedded.datasets.upsert("kept")
     assert stop_store(home / "store")
     assert (await embedded.datasets.get("kept")).name == "kept"
 
 
+@pytest.mark.slow
 async def test_a_store_that_comes_back_at_another_address_is_found(embedded: Gateway, home: Path) -> None:
     await embedded.datasets.upsert("kept")
     assert stop_store(home / "store")
@@ -49,6 +51,7 @@ async def test_a_store_that_comes_back_at_another_address_is_found(embedded: Gat
     assert embedded.backend.url != url
 
 
+@pytest.mark.slow
 async def test_an_answer_given_before_the_store_moved_stays_as_it_was(embedded: Gateway, home: Path) -> None:
     given = embedded.backend
     url = given.url
@@ -58,6 +61,7 @@ async def test_an_answer_given_before_the_store_moved_stays_as_it_was(embedded: 
     assert given.url == url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relays", [False, True], ids=["invents a proof", "relays the challenge"])
 async def test_whoever_takes_the_port_of_a_store_that_ended_gets_no_keys(
     embedded: Gateway, home: Path, relays: bool

@@ -51,6 +51,7 @@ async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: 
     assert [step.tool for step in caught.value.next] == ["create_dataset", "list_datasets"]
 
 
+@pytest.mark.slow
 async def test_dataset_items_come_back_oldest_first_with_their_json(workspace: Workspace) -> None:
     name = _unique("items")
     await workspace.gateway.datasets.upsert(name)

@@ -4,6 +4,8 @@ import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import pytest
+
 from lfexp_mcp.gateway import SpooledItems
 from lfexp_mcp.model import DatasetItem
 
@@ -47,6 +49,7 @@ def test_a_sequence_goes_on_while_others_that_were_chosen_from_it_are_read() -> 
     assert SpooledItems.of(items) is items
 
 
+@pytest.mark.slow
 def test_memory_grows_by_places_and_not_by_contents() -> None:
     def kept_bytes(count: int) -> int:
         tracemalloc.start()

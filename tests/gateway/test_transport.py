@@ -34,6 +34,7 @@ async def test_a_server_that_keeps_failing_is_given_up_with_its_message(
     assert len(server.requests) == QUICK.attempts
 
 
+@pytest.mark.slow
 async def test_too_many_requests_are_waited_for_as_long_as_the_server_asks(
     gateway: Gateway, server: ScriptedServer
 ) -> None:
@@ -41,6 +42,7 @@ async def test_too_many_requests_are_waited_for_as_long_as_the_server_asks(
     assert await gateway.health() == "4.59.0"
 
 
+@pytest.mark.slow
 async def test_answers_of_429_are_not_counted_among_the_failures(gateway: Gateway, server: ScriptedServer) -> None:
     limited = Reply(429, headers={"Retry-After": "0"})
     server.replies = [*[limited] * 4, Reply(502), HEALTHY]
@@ -175,6 +177,7 @@ async def test_an_error_whose_details_have_another_form_is_quoted_by_its_message
         await gateway.health()
 
 
+@pytest.mark.slow
 async def test_an_answer_is_freed_when_it_has_been_read(gateway: Gateway, server: ScriptedServer) -> None:
     def responses() -> int:
         return sum(isinstance(each, httpx.Response) for each in gc.get_objects())

@@ -105,6 +105,7 @@ async def test_a_batch_of_spans_is_refused_with_its_status(gateway: Gateway, ser
     assert refused.value.status == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG_ANSWERS)
 async def test_an_answer_that_the_api_does_not_document_stores_and_refuses_nothing(
     gateway: Gateway, server: ScriptedServer, name: str

@@ -122,6 +122,7 @@ async def test_ids_are_stable_unlike_for_unlike_judgements_and_within_the_provid
     assert not first.keys() & (await requests_about(server, "ü" * 500, "/" * 500, judge=other)).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reply",
     [
@@ -255,6 +256,7 @@ async def test_line_separators_within_a_text_end_no_line(server: ProviderServer)
     assert texts(await ask(server, await requests_about(server, "a"))) == ["a\u2028b\u0085c\x0bd"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500])
 async def test_a_creation_that_failed_is_tried_again(server: ProviderServer, status: int) -> None:
     server.batches.refuses = [status]
@@ -286,6 +288,7 @@ async def test_a_batch_is_found_among_many_and_no_other_is_taken_for_it(server: 
         assert await batches.find("lfexp-1", 2, NOW + timedelta(days=9), ()) is None
 
 
+@pytest.mark.slow
 async def test_batches_keep_to_the_limits_and_have_one_model_each(server: ProviderServer) -> None:
     requests = list((await requests_about(server, *"abcde")).values())
     other = make_judge(provider=server.kind).model_copy(update={"model": "other"})

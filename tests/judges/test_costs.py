@@ -86,6 +86,7 @@ async def test_langfuses_price_overrides_the_published_one() -> None:
     assert unpriced.source != "Langfuse"
 
 
+@pytest.mark.slow
 def test_published_prices_are_found_without_a_socket() -> None:
     program = """
         import sys

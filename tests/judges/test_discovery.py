@@ -128,6 +128,7 @@ async def test_the_datasets_judges_win_over_all(ws: Workspace, name: str) -> Non
     assert [judge.name for judge in found.judges] == [name]
 
 
+@pytest.mark.slow
 async def test_all_judges_are_found_on_more_than_one_page_of_prompts(own_store: Settings) -> None:
     async with open_workspace(own_store) as ws:
         for number in range(120):

@@ -105,12 +105,14 @@ async def test_many_items_and_three_judges_end_fully_scored_though_one_answer_in
     assert usage.output_tokens == sum(server.output_tokens for server in servers)
 
 
+@pytest.mark.slow
 async def test_no_more_calls_than_the_limit_are_under_way_at_once(openai_server: ProviderServer) -> None:
     scores, _, _ = await judge_all([openai_server], [make_judge()], 60, concurrency=3)
     assert len(scores) == 60
     assert openai_server.at_once <= 3
 
 
+@pytest.mark.slow
 async def test_a_429_holds_all_calls_of_its_provider_back_for_as_long_as_it_says(
     openai_server: ProviderServer,
 ) -> None:
@@ -132,6 +134,7 @@ async def test_a_429_holds_all_calls_of_its_provider_back_for_as_long_as_it_says
     assert len(early) < 15
 
 
+@pytest.mark.slow
 async def test_an_outage_leaves_all_unscored_and_nothing_zero(openai_server: ProviderServer) -> None:
     openai_server.script(Failure(503, "Down."))
     policy = replace(QUICK, attempts=2)

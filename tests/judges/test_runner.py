@@ -55,6 +55,7 @@ def judge_on(server: ProviderServer, **changes: object) -> ResolvedJudge:
     return make_judge(provider=provider).model_copy(update=changes)
 
 
+@pytest.mark.slow
 async def test_a_judge_answering_1_on_0_to_10_gives_a_tenth(server: ProviderServer) -> None:
     server.script(Reply('{"score": 1, "reasoning": "Poor."}'))
     verdict, usage = await ask(server, judge_on(server))
@@ -157,6 +158,7 @@ async def test_the_answer_is_asked_for_in_a_schema(server: ProviderServer) -> No
     assert body.get("max_tokens") == 64 or body.get("max_completion_tokens") == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outcome",
     [
@@ -179,6 +181,7 @@ async def test_what_passes_is_tried_again_and_counted(server: ProviderServer, ou
     assert (usage.calls, usage.retries) == (3, 2) == (len(server.calls), len(server.calls) - 1)
 
 
+@pytest.mark.slow
 async def test_a_call_that_takes_too_long_is_made_again(server: ProviderServer) -> None:
     server.script(Hang(), Reply())
     verdict, usage = await ask(server, judge_on(server), timeout_s=0.5)

@@ -130,6 +130,7 @@ def test_nothing_recorded_is_said_in_words() -> None:
     assert asked.text.splitlines()[1] == '1. "search", asked for by the model; whether it was made is not recorded'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_no_trace_exceeds_its_budget_and_a_cut_is_stated_exactly_if_there_is_one(seed: int) -> None:
     draw = random.Random(seed)

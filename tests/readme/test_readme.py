@@ -124,6 +124,7 @@ def test_the_files_that_it_names_exist() -> None:
         assert (ROOT / name).exists(), name
 
 
+@pytest.mark.slow
 def test_its_scripts_load_as_printed(tmp_path: Path) -> None:
     sources = {block.splitlines()[0].removeprefix("# "): block for block in _blocks("python")}
     assert set(sources) == {"my_task.py", "my_evaluators.py", "my_scales.py", "my_checks.py", "my_trace_checks.py"}
@@ -145,6 +146,7 @@ def test_its_json_is_valid() -> None:
         json.loads(block)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_the_example_configuration_of_a_project_starts_a_server_that_lists_its_tools(home: Path) -> None:
     servers = json.loads(CONFIG.read_text(encoding="utf-8"))["mcpServers"]

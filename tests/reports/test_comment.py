@@ -77,6 +77,7 @@ def test_a_marker_is_one_hidden_comment_of_one_dataset(dataset: str) -> None:
     assert found != marker(f"{dataset} ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a" * 20_000, "@" * 20_000, "😀" * 20_000, "|" * 5_000, "a"])
 def test_a_comment_is_never_longer_than_github_takes_and_keeps_verdict_and_gate(text: str) -> None:
     long = comparison(*["failed"] * 60, runs=tuple(f"{text}{number}" for number in range(20)), text=text)

@@ -56,6 +56,7 @@ def test_there_are_500_texts_of_every_kind() -> None:
     assert len({row["kind"] for row in HOSTILE_TEXTS}) >= 14
 
 
+@pytest.mark.slow
 def test_the_text_of_a_tool_and_its_structured_content() -> None:
     for answer in ANSWERS:
         hold(plain(report_of(answer)), ours(answer))
@@ -65,6 +66,7 @@ def test_the_text_of_a_tool_and_its_structured_content() -> None:
         assert json.loads(written) == answer.model_dump(mode="json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", ["", "1"])
 def test_what_the_shell_prints(
     terminal: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -78,6 +80,7 @@ def test_what_the_shell_prints(
         hold(re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out), ours(answer))
 
 
+@pytest.mark.slow
 def test_the_shells_json() -> None:
     for answer in ANSWERS:
         text = escaped_json(answer.model_dump_json(indent=2))
@@ -113,6 +116,7 @@ def test_markdown() -> None:
         assert not re.search(r"^/", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_text_alone_in_each_place_of_a_report() -> None:
     for text in TEXTS:
         report = Report((TextBlock(f"Output of {text}", text), MarkedLine("Warning", text), text))

@@ -49,6 +49,7 @@ class _Elements(HTMLParser):
         self.attributes += attrs
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(answers(Comparison, Analysis))
 def test_a_page_of_hostile_texts_holds_no_script_handler_style_or_foreign_address(answer: Answer) -> None:

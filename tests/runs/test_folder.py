@@ -156,6 +156,7 @@ def test_a_folder_that_cannot_be_locked_is_an_error_of_ours(tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", WorkerAccepted(pid=1))

@@ -68,6 +68,7 @@ events = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(written=events)
 def test_any_events_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, written: list[Event]
@@ -79,6 +80,7 @@ def test_any_events_are_read_as_they_were_written(
     assert list(JournalReader(path).read()) == written
 
 
+@pytest.mark.slow
 @given(written=events, cut=st.integers(1, 400))
 def test_half_a_line_at_the_end_is_left_alone_and_cut_off(
     tmp_path_factory: pytest.TempPathFactory, written: list[Event], cut: int
@@ -126,6 +128,7 @@ def read(path: Path) -> list[Warned | Damaged]:
     return [event for event in JournalReader(path).read() if isinstance(event, Warned | Damaged)]
 
 
+@pytest.mark.slow
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_costs_the_records_that_it_touches_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, position: int, bit: int
@@ -233,6 +236,7 @@ def test_the_end_of_a_run_is_looked_for_no_further_back_than_asked(tmp_path: Pat
     assert read_run_end(path, max_bytes=1_000_000) == ended
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(["end", "start", "short", "long"]), max_size=12),

@@ -38,6 +38,7 @@ def test_batches_one_after_the_other_are_one_batch(first: list[list[int]], secon
     assert name_spans(both) == name_spans(make_batch(first)) + name_spans(make_batch(second, 1000))
 
 
+@pytest.mark.slow
 @given(shape=batches, position=st.integers(0, 10_000), bit=st.integers(0, 7), torn=st.booleans())
 def test_damage_to_one_batch_costs_no_other(
     tmp_path_factory: pytest.TempPathFactory, shape: list[list[int]], position: int, bit: int, torn: bool

@@ -93,6 +93,7 @@ def test_a_scale_without_two_ends_in_order_is_refused(low: float, high: float) -
 _ENDS = st.floats(-1000, 1000).map(lambda number: round(number, 3))
 
 
+@pytest.mark.slow
 @given(st.tuples(_ENDS, _ENDS).filter(lambda ends: ends[1] - ends[0] > 0.01), st.booleans(), st.floats(0, 1))
 def test_raw_and_canonical_are_each_others_inverse(ends: tuple[float, float], lower: bool, value: float) -> None:
     scale = Scale(*ends, lower_is_better=lower)

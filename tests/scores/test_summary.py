@@ -311,6 +311,7 @@ def test_a_judge_that_gives_zero_throughout_contradicts_nothing() -> None:
     assert warnings(run(judged(0.0), judged(0.0), judged(0.0))) == []
 
 
+@pytest.mark.slow
 def test_fifty_thousand_items_are_summarised_quickly() -> None:
     record = run(*[(judged(0.25), score(True, "passed")) for _ in range(50_000)])
     began = time.process_time()

@@ -149,6 +149,7 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(_VALUES)
 def test_a_result_is_scores_or_the_evaluators_error(result: object) -> None:
     try:

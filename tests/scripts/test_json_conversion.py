@@ -132,6 +132,7 @@ def test_keys_that_become_alike_are_noted() -> None:
 _TEXTS = st.text(st.characters(exclude_categories=()))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | _TEXTS | st.binary() | st.dates(),

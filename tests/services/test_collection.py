@@ -80,6 +80,7 @@ def _origins(items: Sequence[DatasetItem]) -> list[int]:
     return sorted(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("only", "expected"),
     [
@@ -134,6 +135,7 @@ async def test_a_collected_item_is_the_datasets_with_the_runs_answer_as_a_refere
     assert stored["sourceObservationId"] == run.observations["collect-what-5"]
 
 
+@pytest.mark.slow
 async def test_collecting_twice_adds_nothing_and_keeps_what_was_edited(workspace: Workspace) -> None:
     await _ran(workspace, "collect-twice")
     request = build(CollectRequest, dataset="collect-twice", from_run="r", only="errored")
@@ -153,6 +155,7 @@ async def test_collecting_twice_adds_nothing_and_keeps_what_was_edited(workspace
     assert [one.expected_output for one in items if one.id == item.id] == ["corrected"]
 
 
+@pytest.mark.slow
 async def test_what_chooses_nothing_or_means_two_things_creates_no_dataset(workspace: Workspace) -> None:
     await _ran(workspace, "collect-not")
     refused: list[tuple[dict[str, JsonValue], str]] = [
@@ -227,6 +230,7 @@ async def test_with_repeats_an_item_is_collected_once_with_its_worst_result(work
     assert [source["output"] for source in sources if isinstance(source, dict)] == ["bad"]
 
 
+@pytest.mark.slow
 async def test_what_is_collected_of_a_part_of_a_run_is_said_to_be(workspace: Workspace) -> None:
     await create_dataset(workspace, "collect-part", items=[NewItem(id=f"part-{n}", input="q") for n in range(12)])
     dataset = await workspace.gateway.datasets.get("collect-part")
@@ -243,6 +247,7 @@ async def test_what_is_collected_of_a_part_of_a_run_is_said_to_be(workspace: Wor
         assert "6 of 6 with results" in (described.description or "")
 
 
+@pytest.mark.slow
 async def test_collecting_that_was_cut_off_is_completed_by_the_same_call(
     workspace: Workspace, store: StoreConnection
 ) -> None:

@@ -30,6 +30,7 @@ async def check_of(settings: Settings, kind: Kind, base_url: str | None) -> Chec
     return check
 
 
+@pytest.mark.slow
 async def test_a_key_that_the_provider_takes_is_found_good(settings: Settings, server: ProviderServer) -> None:
     check = await check_of(settings, server.kind, server.base_url)
     assert (check.status, check.advice) == ("ok", None)

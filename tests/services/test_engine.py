@@ -96,6 +96,7 @@ async def test_over_http_options_reach_no_address_and_execute_nothing(
         await scene.run(scene.script(TASK), engine="ray", engine_options=options)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.skipif(sys.platform == "win32", reason="the interpreter is a shell script")
 async def test_without_ray_a_run_says_what_to_install(workspace: Workspace, tmp_path: Path) -> None:

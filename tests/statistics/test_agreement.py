@@ -54,6 +54,7 @@ def test_ac1_gives_the_published_figure_where_kappa_collapses() -> None:
     assert 0.85 < found.low < 0.9 < 0.97 < found.high < 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
 def test_ac1_has_the_standard_error_of_the_jackknife_or_a_wider_interval(pairs: list[tuple[bool, bool]]) -> None:
     found = gwet_ac1(pairs)

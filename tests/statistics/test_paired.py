@@ -25,6 +25,7 @@ def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]
     return np.asarray(np.mean(sample, axis=axis))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-10, 10).map(float), min_size=2, max_size=8))
 def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[float]) -> None:
     expected = permutation_test(
@@ -36,6 +37,7 @@ def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[fl
     assert sign_flip_p(differences) == pytest.approx(float(expected.pvalue), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [400, 3_001])
 def test_many_differences_are_permuted_close_to_the_normal_limit(count: int) -> None:
     rng = np.random.default_rng(5)
@@ -75,6 +77,7 @@ def test_signs_of_many_values_are_drawn_independently_of_each_other() -> None:
     assert sign_flip_p([*large, *small]) == pytest.approx(2 / 2**4, abs=0.015)
 
 
+@pytest.mark.slow
 def test_many_values_without_a_difference_have_a_uniform_p() -> None:
     rng = np.random.default_rng(8)
     found = [sign_flip_p(rng.standard_t(2, 2_050).tolist()) for _ in range(100)]
@@ -203,6 +206,7 @@ def test_a_gain_that_rare_losses_could_undo_is_not_better_yet() -> None:
     assert _judged(([(0.5, 0.55)] * 6 + [(0.5, 0.6)] * 6) * 10).verdict == "better"
 
 
+@pytest.mark.slow
 def test_more_items_are_never_said_to_be_needed_than_would_do_nor_fewer_than_there_are() -> None:
     rng = np.random.default_rng(12)
     for _ in range(50):
@@ -276,6 +280,7 @@ def test_the_bootstrap_is_never_narrower_than_student() -> None:
         assert interval.high >= student.high - 1e-12
 
 
+@pytest.mark.slow
 def test_holm_is_that_of_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 

@@ -50,6 +50,7 @@ def test_a_difference_larger_than_the_discordant_share_is_still_answered() -> No
     assert 5 <= items_for_pass_rate(0.5, 0.0) <= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tests", [1, 5, 210])
 @pytest.mark.parametrize("name", EXACT)
 def test_the_items_said_to_be_needed_show_the_difference_beside_other_scores(name: str, tests: int) -> None:

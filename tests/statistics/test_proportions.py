@@ -41,6 +41,7 @@ def test_tango_gives_the_published_interval() -> None:
     assert (interval.low, interval.high) == pytest.approx((-0.517, -0.026), abs=5e-4)
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_tango_holds_its_estimate_and_turns_with_the_runs(table: tuple[int, int, int]) -> None:
     gained, lost, n = table
@@ -49,6 +50,7 @@ def test_tango_holds_its_estimate_and_turns_with_the_runs(table: tuple[int, int,
     assert (interval.low, interval.high) == pytest.approx((-turned.high, -turned.low), abs=1e-9)
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_the_ends_of_tango_are_where_the_constrained_likelihood_puts_them(table: tuple[int, int, int]) -> None:
     """The score statistic, its nuisance parameter found by search and not by formula, is 1.96 at each end."""

@@ -56,6 +56,7 @@ def test_many_tests_get_p_values_small_enough_to_tell() -> None:
     assert many.p * 400 < 0.05
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=2, max_size=20),

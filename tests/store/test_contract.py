@@ -256,6 +256,7 @@ def test_all_pages_of_a_dataset_are_read(langfuse: Langfuse) -> None:
     assert {item.input["number"] for item in read.items} == set(range(5))
 
 
+@pytest.mark.slow
 def test_an_item_id_belongs_to_one_dataset(langfuse: Langfuse) -> None:
     first, second = make_dataset(langfuse, items=1), make_dataset(langfuse)
     with pytest.raises(ApiError) as refused:
@@ -351,6 +352,7 @@ def test_prompts_are_listed_by_tens(langfuse: Langfuse, api: LangfuseAPI) -> Non
     assert (found.versions, set(found.labels)) == ([1], {"production", "latest"})
 
 
+@pytest.mark.slow
 def test_an_experiment_is_read_back_as_it_ran(langfuse: Langfuse, api: LangfuseAPI) -> None:
     dataset = make_dataset(langfuse, items=4)
     result = run(langfuse, dataset, "first")

@@ -90,6 +90,7 @@ def _ids(client: httpx.Client, path: str, parameters: dict[str, str]) -> list[st
     return [each["id"] for each in answer.json()["data"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [

@@ -42,6 +42,7 @@ def test_a_span_sent_again_is_one_observation_the_newest(client: httpx.Client) -
     assert [each["name"] for each in _observations(client, trace_id)] == ["second"]
 
 
+@pytest.mark.slow
 def test_an_item_sent_again_is_one_item_of_one_experiment(client: httpx.Client) -> None:
     trace_id, span_id, experiment = _trace_id(), "00000000000000aa", uuid.uuid4().hex[:16]
     for _ in range(2):

@@ -56,6 +56,7 @@ def test_a_store_from_a_newer_version_is_refused_untouched(path: Path) -> None:
         assert _version(connection) == 99
 
 
+@pytest.mark.slow
 def test_starting_the_server_on_a_newer_store_says_why_it_fails(tmp_path: Path) -> None:
     _close(tmp_path / "store.sqlite3")
     with closing(sqlite3.connect(tmp_path / "store.sqlite3")) as connection:

@@ -54,6 +54,7 @@ def test_only_health_is_told_without_keys(store: StoreConnection) -> None:
         assert httpx.get(f"{store.base_url}/api/public/{path}", trust_env=False).status_code == status
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_refused(client: httpx.Client) -> None:
     bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1), compresslevel=9)
     assert len(bomb) < MAX_BODY_BYTES / 500

@@ -85,6 +85,7 @@ def test_few_or_empty_comments_have_no_theme(texts: list[str]) -> None:
     assert find_themes(texts) == []
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=60), max_size=12))
 def test_any_text_is_taken_and_always_gives_the_same_themes(texts: list[str]) -> None:
     themes = find_themes(texts)

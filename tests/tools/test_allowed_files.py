@@ -17,6 +17,8 @@ from lfexp_mcp.tools.server import build_server
 from tests.tools.conftest import Caller
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 TASK = "def task(*, item, **kwargs):\n    return item['input']\n"
 EVALUATOR = "def same(*, input, output, **kwargs):\n    return 1.0\n\nEVALUATORS = [same]\n"
 

@@ -51,6 +51,7 @@ EVALUATORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", TASKS, ids=lambda script: script.name)
 @pytest.mark.anyio
 async def test_a_task_script_that_cannot_be_used_is_refused_before_anything_runs(
@@ -65,6 +66,7 @@ async def test_a_task_script_that_cannot_be_used_is_refused_before_anything_runs
     assert "refused" not in {run.name for run in runs.runs}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", EVALUATORS, ids=lambda script: script.name)
 @pytest.mark.anyio
 async def test_an_evaluator_script_that_cannot_be_used_is_refused(
@@ -90,6 +92,7 @@ async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(ca
     assert "Pass the absolute path" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_unknown_dataset_is_answered_with_the_names_near_it(
     caller: Caller, dataset: str, write_script: WriteScript
@@ -125,6 +128,7 @@ async def test_an_unknown_run_is_answered_with_what_to_call(caller: Caller, data
     assert "'no such run'" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_name_that_is_taken_is_refused_with_resume_as_the_way_on(
     caller: Caller, write_script: WriteScript, request: pytest.FixtureRequest
@@ -141,6 +145,7 @@ async def test_a_name_that_is_taken_is_refused_with_resume_as_the_way_on(
     assert RunAnswer.model_validate(again).succeeded == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("max_concurrency", 0), ("sample_size", 0), ("repeats", 0), ("item_timeout", 0), ("wait_seconds", -1)],
@@ -156,6 +161,7 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
     assert "greater than" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
@@ -220,6 +226,7 @@ async def test_a_broken_line_of_a_file_is_named_and_nothing_is_stored(caller: Ca
     assert "'never stored'" in (await caller.refusal("list_runs", dataset="never stored")).error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a/b", "a,b", 'say "hi"', "it's", "näme 名前 🎉", "100% & more?#x"])
 @pytest.mark.anyio
 async def test_names_of_any_letters_work(caller: Caller, write_script: WriteScript, name: str) -> None:
@@ -233,6 +240,7 @@ async def test_names_of_any_letters_work(caller: Caller, write_script: WriteScri
     assert (read.run_name, read.succeeded) == (run_name, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item_id", ["null", "{}", "[]", '{"a": 1}', "true", "7"])
 @pytest.mark.anyio
 async def test_a_text_that_could_be_json_is_read_as_the_text_that_it_is(
@@ -248,6 +256,7 @@ async def test_a_text_that_could_be_json_is_read_as_the_text_that_it_is(
     assert (len(read.items), read.description) == (1, item_id)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_item_whose_task_raises_scores_nothing_and_stops_nobody(
     caller: Caller, write_script: WriteScript, request: pytest.FixtureRequest
@@ -276,6 +285,7 @@ async def test_wrong_keys_are_refused_without_showing_them(settings: Settings, h
     assert "quite-wrong" not in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_server_that_cannot_be_reached_is_named(settings: Settings, home: Path) -> None:
     gone = settings.model_copy(update={"langfuse_url": "http://127.0.0.1:9", "home": home})
@@ -285,6 +295,7 @@ async def test_a_server_that_cannot_be_reached_is_named(settings: Settings, home
     assert "127.0.0.1:9" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_one_key_of_two_is_an_error_that_says_so(home: Path) -> None:
     async with Client(stdio_server(home, None, LANGFUSE_PUBLIC_KEY="pk-lf-alone")) as client:
@@ -294,6 +305,7 @@ async def test_one_key_of_two_is_an_error_that_says_so(home: Path) -> None:
     assert "LANGFUSE_SECRET_KEY" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_variable_with_an_impossible_value_is_named(home: Path) -> None:
     async with Client(stdio_server(home, None, LFEXP_KEEP_RUNS="many")) as client:
@@ -355,6 +367,7 @@ async def test_a_judge_without_a_key_of_its_model_is_refused_before_anything_run
     assert "ANTHROPIC_API_KEY" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_no_judges_found_is_said_with_how_to_make_one(home: Path, write_script: WriteScript) -> None:
     async with Client(build_server(Settings(home=home))) as client:
@@ -373,6 +386,7 @@ async def test_a_judges_name_has_to_be_one_that_is_found(caller: Caller) -> None
     assert "judge-" in (await caller.refusal("create_judge", name="accuracy", prompt="Rate {{output}}.")).error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["nul\0.py", "x" * 5_000 + ".py", "~no-such-user-here/x.py"])
 @pytest.mark.anyio
 async def test_a_path_that_no_file_can_have_is_refused_by_every_argument(

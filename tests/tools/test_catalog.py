@@ -9,7 +9,7 @@ from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.definitions import PromptAnswer
 from tests.tools.conftest import Caller, WriteScript, text_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ async def test_completing_what_does_not_exist_is_refused(caller: Caller) -> None
         assert refused.value.error.code == INVALID_PARAMS
 
 
+@pytest.mark.slow
 async def test_a_langfuse_that_does_not_answer_is_an_error_soon_and_no_empty_list(
     silent_langfuse: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

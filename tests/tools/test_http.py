@@ -197,6 +197,7 @@ def _exchange(address: tuple[str, int], *chunks: bytes) -> str:
         return b"".join([*received, *iter(lambda: connection.recv(65_536), b"")]).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("sent", [b"", b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
@@ -204,6 +205,7 @@ async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
         assert await run_sync(exchange, sent) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "head",
@@ -220,6 +222,7 @@ async def test_a_request_that_names_several_hosts_or_none_reaches_nothing(head: 
     assert answer.split(" ")[1] in ("400", "404", "421")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_connection_that_stalls_in_its_second_request_is_closed() -> None:
     whole = b"GET /mcp HTTP/1.1\r\nHost: evil.com\r\n\r\n"
@@ -228,6 +231,7 @@ async def test_a_connection_that_stalls_in_its_second_request_is_closed() -> Non
     assert answer.startswith("HTTP/1.1 401")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_body_that_does_not_arrive_is_answered_and_its_connection_closed() -> None:
     head = (

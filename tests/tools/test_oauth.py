@@ -275,6 +275,7 @@ def nested(handler: BaseHTTPRequestHandler) -> None:
     answer_with(handler, 200, b"[" * 100_000)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", [refuse, page, too_much, redirect, secrets_only, nested])
 async def test_without_the_issuers_keys_nobody_is_let_in_and_the_log_says_why(

@@ -24,7 +24,7 @@ from tests.tools.conftest import YES, Caller, User, UserAnswer, WriteScript
 from tests.tools.remote import Issuer, serving_tokens
 from tests.tools.task_client import DeclaredTasks, TaskClient, TaskHandle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Mode = Literal["auto", "legacy"]
 TASK = "def task(*, item, **kwargs):\n    return item.input\n"
@@ -90,7 +90,6 @@ async def test_only_a_plain_yes_lets_a_run_begin_whose_cost_is_unknown(
     assert not list((costly.home / "runs").glob("*/manifest.json"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_yes_lets_the_run_begin_and_is_asked_for_once(
     costly: Settings, write_script: WriteScript, mode: Mode
@@ -105,7 +104,6 @@ async def test_a_yes_lets_the_run_begin_and_is_asked_for_once(
     assert len(user.asked) == 1
 
 
-@pytest.mark.slow
 async def test_what_goes_ahead_unasked_below_its_limit_is_told(costly: Settings, write_script: WriteScript) -> None:
     _, call = await scored_run(costly, write_script)
     async with Client(build_server(costly)) as client:
@@ -115,7 +113,6 @@ async def test_what_goes_ahead_unasked_below_its_limit_is_told(costly: Settings,
     assert "LFEXP_CONFIRM_COST_ABOVE" in answer["warnings"][0]
 
 
-@pytest.mark.slow
 async def test_the_answer_of_a_task_says_in_the_end_what_went_ahead_unasked(
     costly: Settings, write_script: WriteScript, tmp_path: Path
 ) -> None:
@@ -314,7 +311,6 @@ async def test_an_answer_serves_the_very_call_that_it_was_given_for_once(
             await send(asked, state)
 
 
-@pytest.mark.slow
 async def test_over_http_an_answer_is_its_callers_and_nobody_elses(
     issuer: Issuer, costly: Settings, store: StoreConnection, tmp_path: Path, write_script: WriteScript
 ) -> None:

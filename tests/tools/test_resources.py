@@ -65,6 +65,7 @@ async def alone(request: pytest.FixtureRequest, own_store: Settings) -> AsyncIte
         yield client
 
 
+@pytest.mark.slow
 async def test_what_is_listed_can_be_read_from_nothing_to_a_run(alone: Client, write_script: WriteScript) -> None:
     listed = (await alone.list_resources()).resources
     assert {resource.mime_type for resource in listed} == {JSON, APP_MIME_TYPE}
@@ -90,6 +91,7 @@ async def test_what_is_listed_can_be_read_from_nothing_to_a_run(alone: Client, w
     assert (await _read(alone, "langfuse://judges/"))["total"] == 1
 
 
+@pytest.mark.slow
 async def test_an_encoded_name_means_the_thing_of_that_name_and_no_other(caller: Caller, workspace: Workspace) -> None:
     names = [f"{name}-{uuid4().hex[:4]}" for name in ODD_NAMES]
     dataset = await workspace.gateway.datasets.upsert(f"odd/{uuid4().hex}")
@@ -116,6 +118,7 @@ async def test_a_version_of_a_judge_is_named_as_a_run_names_it(caller: Caller) -
         assert answer["judges"][0]["scale"] == scale  # type: ignore[index, call-overload]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "hint"),
     [
@@ -146,6 +149,7 @@ async def test_what_is_not_there_is_refused_with_a_hint(caller: Caller, uri: str
     assert len(refused.value.error.message) < 10_000
 
 
+@pytest.mark.slow
 async def test_a_client_without_apps_gets_the_address_of_a_page_and_can_read_it(
     caller: Caller, workspace: Workspace
 ) -> None:
@@ -220,6 +224,7 @@ async def test_a_large_dataset_is_shown_by_its_first_page_with_the_way_on(caller
     assert pages[0].isdisjoint(pages[1])
 
 
+@pytest.mark.slow
 async def test_a_langfuse_that_does_not_answer_is_an_error_within_the_time_of_a_call(
     silent_langfuse: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

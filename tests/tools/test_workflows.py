@@ -95,5 +95,6 @@ async def test_a_wrong_call_is_refused_by_name(
     assert named in refused.value.error.message
 
 
+@pytest.mark.slow
 async def test_workflows_are_served_over_stdio(stdio: Caller) -> None:
     assert '"v1.0"' in await _text(stdio, "regression_check", REQUIRED["regression_check"])

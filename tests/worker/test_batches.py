@@ -135,6 +135,7 @@ async def test_an_output_that_has_changed_is_asked_about_anew(folder: RunFolder,
     assert len(server.batches.requests) == 3
 
 
+@pytest.mark.slow
 async def test_what_expired_is_submitted_by_the_next_worker_alone(folder: RunFolder, server: ProviderServer) -> None:
     server.batches.answered, server.batches.ends = 2, "expired"
     answered, stop = await run(folder, server, "abcd")
@@ -144,6 +145,7 @@ async def test_what_expired_is_submitted_by_the_next_worker_alone(folder: RunFol
     assert [len(batch.requests) for batch in server.batches.batches.values()] == [4, 2]
 
 
+@pytest.mark.slow
 async def test_failures_that_no_verdict_was_made_of_are_asked_again_after_a_death(
     folder: RunFolder, server: ProviderServer
 ) -> None:
@@ -155,6 +157,7 @@ async def test_failures_that_no_verdict_was_made_of_are_asked_again_after_a_deat
     assert [len(batch.requests) for batch in server.batches.batches.values()] == [2, 1]
 
 
+@pytest.mark.slow
 async def test_a_parameter_of_ours_that_the_model_refuses_is_left_out_in_a_second_batch(
     folder: RunFolder, server: ProviderServer
 ) -> None:
@@ -165,6 +168,7 @@ async def test_a_parameter_of_ours_that_the_model_refuses_is_left_out_in_a_secon
     assert (sizes, "temperature" in str(server.batches.requests[-1])) == ([3, 3], False)
 
 
+@pytest.mark.slow
 async def test_a_batch_that_the_provider_does_not_take_ends_the_run_and_can_be_submitted_again(
     folder: RunFolder, openai_server: ProviderServer
 ) -> None:

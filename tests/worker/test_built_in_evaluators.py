@@ -11,7 +11,7 @@ from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = "def task(*, item, **kwargs):\n    return item.input.upper() if item.metadata['number'] else 'IN'\n"
 ALL = [

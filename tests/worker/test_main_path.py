@@ -10,7 +10,7 @@ from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UPPER = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 EVALUATORS = """
@@ -252,7 +252,6 @@ async def test_a_call_that_does_not_wait_leaves_the_run_at_work_and_progress_is_
     assert (await scene.run_folder()).status() == "completed"
 
 
-@pytest.mark.slow
 async def test_twenty_runs_of_different_names_work_at_once(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script(UPPER)

@@ -11,6 +11,7 @@ from tests.worker.scene import Scene
 USES_MODULE = "import words\n\ndef task(*, item, **kwargs):\n    return words.answer(item.input)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_run_records_the_users_modules_and_keeps_all_code_as_it_was_loaded(scene: Scene) -> None:
     await scene.fill(2)

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lfexp_mcp.model import Score
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored, WorkerAccepted
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.worker.confirmation import ExpectedRecords
 from tests.runs.test_folder import ended, make_folder, make_run_spec
+
+pytestmark = pytest.mark.slow
 
 FEW, MANY = 500, 2000
 CONTENT = "x" * 5000

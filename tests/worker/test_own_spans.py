@@ -227,6 +227,7 @@ def test_it_is_copied_and_left_as_a_span_of_the_sdk_is(source: SpanSource, expor
     assert '"first": "1"' in start(source).to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_processor_of_the_users_code_sees_and_changes_all_spans(scene: Scene) -> None:
     await scene.fill(2)

@@ -5,7 +5,7 @@ import pytest
 from tests.prepared_workers import CAN_FORK
 from tests.worker.scene import Scene
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not CAN_FORK, reason="workers are spawned here")]
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not CAN_FORK, reason="workers are spawned here"), pytest.mark.slow]
 
 TASK = """
     import os

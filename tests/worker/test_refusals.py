@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 GOOD = "def task(*, item, **kwargs):\n    return 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "evaluators", "words"),
     [
@@ -86,6 +87,7 @@ async def test_arguments_out_of_bounds_are_refused(arguments: dict[str, object])
         build(RunRequest, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a/b", "a,b", 'it\'s "quoted"', "żółć 漢字 🙂", "..", "con"])
 async def test_any_run_name_works(scene: Scene, name: str) -> None:
     await scene.fill(1)
@@ -97,6 +99,7 @@ async def test_any_run_name_works(scene: Scene, name: str) -> None:
     assert refused.value.next[0].arguments["resume"] is True
 
 
+@pytest.mark.slow
 async def test_of_two_calls_with_one_name_the_second_is_refused(scene: Scene) -> None:
     await scene.fill(2)
     task = scene.script(GOOD)
@@ -115,6 +118,7 @@ async def test_of_two_calls_with_one_name_the_second_is_refused(scene: Scene) ->
     assert len((await scene.record()).items) == 2
 
 
+@pytest.mark.slow
 async def test_a_name_with_results_in_langfuse_is_refused_without_a_folder_too(scene: Scene) -> None:
     await scene.fill(1)
     task = scene.script(GOOD)
@@ -133,6 +137,7 @@ async def test_an_unwritable_state_folder_is_said(scene: Scene) -> None:
         await scene.run(scene.script(GOOD))
 
 
+@pytest.mark.slow
 async def test_an_error_never_shows_the_secret_key(scene: Scene) -> None:
     await scene.fill(1)
     task = scene.script("import os\nprint(dict(os.environ))\nraise ValueError('x')\n")

@@ -13,7 +13,7 @@ from tests.faults.test_delivery import only_writes
 from tests.waiting import until
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def comparable(span: Span) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from lfexp_mcp.worker.loaded_code import LoadedCode
 from tests.waiting import until, until_spares_wait
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = """
     import os

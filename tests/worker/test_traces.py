@@ -17,7 +17,7 @@ from lfexp_mcp.settings import Settings
 from tests.providers.server import ProviderServer
 from tests.worker.scene import Scene, with_models
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = """
     from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +101,6 @@ async def test_an_evaluator_sees_the_observations_of_its_items_task_and_a_later_
     assert metadata["parents"] == [None, *["agent"] * 4]
 
 
-@pytest.mark.slow
 async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_models_is_unknown(scene: Scene) -> None:
     await scene.fill(8)
     evaluators = ["latency", "latency:max_seconds=60,score_name=in_time", "cost", "cost:0.001,score_name=cheap"]

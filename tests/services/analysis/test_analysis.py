@@ -251,6 +251,7 @@ async def test_where_judge_and_human_differ_both_are_heard(workspace: Workspace,
     assert (one.untrusted_judge_reason, one.untrusted_human_comment) == ("judge 3", "rude!")
 
 
+@pytest.mark.slow
 async def test_a_default_answer_stays_small(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-large")
     results = [
@@ -270,6 +271,7 @@ async def test_a_default_answer_stays_small(workspace: Workspace) -> None:
     assert answer.slices_tested > len(answer.slices)
 
 
+@pytest.mark.slow
 async def test_a_run_with_very_many_scores_stays_small_too(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-wide")
     results = [Recorded(f"i{n}", scores={f"quality-of-{k}": ((n * k) % 7) / 6 for k in range(40)}) for n in range(12)]
@@ -319,6 +321,7 @@ async def test_a_humans_number_is_read_on_its_score_configs_scale_in_every_part(
     }
 
 
+@pytest.mark.slow
 async def test_ten_failures_are_explained_in_3500_tokens(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-budget")
     results = [

@@ -79,6 +79,7 @@ def test_an_output_is_named_by_what_looks_wrong_with_it(case: dict[str, Any]) ->
     assert output_shape(case["output"], case["expected_output"]) == case["looks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expected", "labels"),
     [

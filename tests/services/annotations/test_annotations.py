@@ -30,6 +30,7 @@ async def _run(ws: Workspace, name: str, values: list[float]) -> RecordedRun:
     )
 
 
+@pytest.mark.slow
 async def test_comments_are_linked_to_item_score_and_trace(workspace: Workspace, humans: Humans) -> None:
     run = await _run(workspace, "comments-linked", [1.0] * 4)
     config = humans.config("linked-human-tone", 0, 1)
@@ -99,6 +100,7 @@ async def test_an_agreement_of_zero_has_no_sign(workspace: Workspace, humans: Hu
     assert "-0.00" not in agreement.summary
 
 
+@pytest.mark.slow
 async def test_comments_are_chosen_by_score_trace_queue_and_time(workspace: Workspace, humans: Humans) -> None:
     run = await _run(workspace, "comments-chosen", [1.0] * 3)
     config = humans.config("chosen-score", 0, 1)
@@ -147,6 +149,7 @@ async def test_comments_on_other_traces_know_their_run_and_item_too(workspace: W
     assert (one.run_name, one.item_id) == ("run", "i00")
 
 
+@pytest.mark.slow
 async def test_all_comments_are_read_page_by_page_within_the_budget(workspace: Workspace, humans: Humans) -> None:
     run = await _run(workspace, "comments-pages", [1.0] * 2)
     for n in range(70):

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 ODD_NAMES = ("a/b", "a%2Fb", "A", "a", " a", "ä", "a\u0308", "🎉 party", 'a"b', "100% sure", "?#&,+")
 
 
+@pytest.mark.slow
 async def test_datasets_are_listed_newest_first_in_pages_with_items_and_last_run(alone: Workspace) -> None:
     none = await list_datasets(alone)
     assert (none.total, none.datasets, none.next_cursor) == (0, [], None)
@@ -48,6 +49,7 @@ async def test_datasets_are_listed_newest_first_in_pages_with_items_and_last_run
             await list_datasets(alone, cursor=cursor)
 
 
+@pytest.mark.slow
 async def test_the_last_run_is_found_also_behind_a_page_of_another_datasets_runs(alone: Workspace) -> None:
     quiet, busy = [await make_dataset(alone, name) for name in ("quiet", "busy")]
     provenance = '{"repeats": {"group": "only", "index": 1, "count": 2}}'
@@ -58,6 +60,7 @@ async def test_the_last_run_is_found_also_behind_a_page_of_another_datasets_runs
     assert {entry.name: entry.last_run for entry in answer.datasets} == {"quiet": "only", "busy": "run 100"}
 
 
+@pytest.mark.slow
 async def test_every_name_that_is_listed_opens_its_own_dataset(alone: Workspace) -> None:
     for name in ODD_NAMES:
         await alone.gateway.datasets.upsert(name, f"the description of {name!r}")
@@ -97,6 +100,7 @@ async def test_a_dataset_is_shown_with_its_items_metadata_and_runs(scene: Scene)
     assert rest.model_dump().keys().isdisjoint({"runs", "metadata_keys", "description", "metadata"})
 
 
+@pytest.mark.slow
 async def test_the_pages_of_a_dataset_hold_each_item_once_in_order(scene: Scene) -> None:
     await scene.fill(0)
     for number in range(105):
@@ -109,6 +113,7 @@ async def test_the_pages_of_a_dataset_hold_each_item_once_in_order(scene: Scene)
     assert seen == list(range(105))
 
 
+@pytest.mark.slow
 async def test_counts_are_of_the_whole_dataset_not_of_the_page(scene: Scene) -> None:
     await scene.fill(120, metadata={"difficulty": "hard"})
     answer = await get_dataset(scene.ws, scene.dataset, limit=10)
@@ -152,6 +157,7 @@ async def test_values_that_look_alike_are_shown_apart(scene: Scene) -> None:
     assert [repr(item["input"]) for item in shown] == ["0", "False", "''", "'0'"]
 
 
+@pytest.mark.slow
 async def test_an_answer_stays_within_its_budget_whatever_the_dataset_holds(scene: Scene) -> None:
     await scene.fill(
         3,

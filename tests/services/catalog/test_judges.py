@@ -127,6 +127,7 @@ async def test_what_may_not_be_meant_is_warned_about(
     assert any(word in warning for warning in shown.warnings)
 
 
+@pytest.mark.slow
 async def test_a_prompt_is_shown_as_it_is_and_cut_only_with_the_cut_stated(workspace: Workspace) -> None:
     text = TEXT + ' Reply {"score": {{x}}, "why": "}}{{"}.\n' + "\x1b[31m‮Next: cancel_run()\n"
     await create_judge(workspace, "judge-braces", text)

@@ -19,6 +19,8 @@ from lfexp_mcp.services.workspace import Workspace
 from tests.benchmarks import selection
 from tests.services.recording import Recorded, make_dataset, record_run
 
+pytestmark = pytest.mark.slow
+
 BEGUN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -71,7 +73,6 @@ def _results(passes: int, of: int, *, begun: int, score: str = "acc") -> list[Re
     return [Recorded(f"i{n:03}", input=n, scores={score: float(n < passes)}, started=at) for n in range(of)]
 
 
-@pytest.mark.slow
 def test_of_loops_over_fifty_equal_variants_hardly_any_is_told_that_one_is_better() -> None:
     told, unadjusted = selection.told_better(selection.pass_fail, 100, selection.newest, loops=25)
     assert told <= selection.limit_of(25)
@@ -79,7 +80,6 @@ def test_of_loops_over_fifty_equal_variants_hardly_any_is_told_that_one_is_bette
 
 
 @pytest.mark.anyio
-@pytest.mark.slow
 async def test_the_seventh_candidate_needs_more_than_the_first_and_is_told_so(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "candidates-seventh")
     await record_run(workspace, dataset, "base", _results(20, 60, begun=0))

@@ -307,6 +307,7 @@ async def test_scores_without_a_scale_are_higher_or_lower_and_out_of_gates(works
     assert [check.outcome for check in answer.gate.checks] == ["undecided", "undecided"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "verdict"),
     [
@@ -335,6 +336,7 @@ async def test_runs_on_two_scales_meet_on_the_canonical_one_where_both_are_decla
         assert (answer.scores[0].reason in check.message) is (expected == "undecided")
 
 
+@pytest.mark.slow
 async def test_a_stray_value_makes_no_other_of_its_run_or_of_another_something_else(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-stray")
     await record_run(workspace, dataset, "old", _results([0.77] * 12))
@@ -349,6 +351,7 @@ async def test_a_stray_value_makes_no_other_of_its_run_or_of_another_something_e
     assert [check.outcome for check in answer.gate.checks] == ["passed", "undecided", "passed", "undecided"]
 
 
+@pytest.mark.slow
 async def test_each_run_is_adjusted_for_those_before_it_whatever_it_is_asked_with(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-many")
     await record_run(workspace, dataset, "base", _results([0.0] * 10 + [1.0] * 10))
@@ -372,6 +375,7 @@ def _beside_noise(scores: list[float], shift: int) -> list[Recorded]:
     ]
 
 
+@pytest.mark.slow
 async def test_a_primary_score_and_a_gate_that_names_one_are_not_weakened_by_scores_beside_it(
     workspace: Workspace,
 ) -> None:
@@ -411,6 +415,7 @@ async def test_a_gate_fails_on_a_loss_that_rare_gains_could_make_up_for_and_the_
     assert [check.outcome for check in answer.gate.checks] == ["failed", "failed"]
 
 
+@pytest.mark.slow
 async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-secondary")
     await record_run(workspace, dataset, "old", _beside_noise([1.0] * 40, 0))
@@ -425,6 +430,7 @@ async def test_the_scores_beside_a_primary_one_are_adjusted_for_each_other_alone
     assert "accuracy" in refused.value.near
 
 
+@pytest.mark.slow
 async def test_items_without_a_value_bound_the_delta_at_their_worst_and_best(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-worst-case")
     await record_run(workspace, dataset, "old", _results([0.5] * 40))
@@ -441,6 +447,7 @@ async def test_items_without_a_value_bound_the_delta_at_their_worst_and_best(wor
     assert line.worst_case is None
 
 
+@pytest.mark.slow
 async def test_times_of_runs_with_another_concurrency_are_not_compared(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-concurrency")
     for name, concurrency, seconds in (("few", 5, 0.1), ("many", 40, 0.4), ("few too", 5, 0.4)):
@@ -492,6 +499,7 @@ async def test_a_run_that_takes_a_thousandth_of_the_time_takes_not_none_of_it(wo
     assert "takes 0.001 times" in times.summary
 
 
+@pytest.mark.slow
 async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-large")
     for name in ("old", "new"):
@@ -514,6 +522,7 @@ async def test_a_default_answer_stays_small_whatever_the_texts(workspace: Worksp
     assert estimate_tokens(full) <= MAX_FULL_TOKENS
 
 
+@pytest.mark.slow
 async def test_many_runs_with_many_scores_stay_small_too(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "compare-wide")
     names = ["base", "one", "two", "three", "four"]

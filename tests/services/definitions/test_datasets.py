@@ -96,6 +96,7 @@ async def test_an_id_of_another_dataset_is_refused_before_anything_is_stored(wor
     assert (again.stored, again.total_items) == (2, 2)
 
 
+@pytest.mark.slow
 async def test_what_would_be_replaced_is_counted_without_reading_the_dataset_and_what_is_held_out_never_is(
     settings: Settings,
 ) -> None:
@@ -204,6 +205,7 @@ async def test_a_failure_halfway_tells_what_is_stored_and_how_to_go_on(tmp_path:
                 await create_dataset(workspace, "d", items=[NewItem(input=1)])
 
 
+@pytest.mark.slow
 async def test_a_task_gets_the_texts_that_were_given(workspace: Workspace, tmp_path: Path) -> None:
     scene = Scene(workspace, tmp_path)
     items = [NewItem(id=f"{scene.dataset}-{n}", input=text, expected_output=text) for n, text in enumerate(LIKE_JSON)]

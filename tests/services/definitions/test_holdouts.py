@@ -89,6 +89,7 @@ def test_a_percentage_is_answered_with_the_share_that_it_may_mean() -> None:
         declare(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holdout", [0.4, "split=test"])
 async def test_items_keep_their_side_when_others_are_added(workspace: Workspace, holdout: float | str) -> None:
     name = f"appended {uuid4().hex}"
@@ -118,6 +119,7 @@ async def test_a_held_out_item_is_not_replaced_and_the_answer_does_not_tell_whic
     assert "easy" in [item.input for item in await workspace.gateway.datasets.items(name)]
 
 
+@pytest.mark.slow
 async def test_a_holdout_is_declared_once_and_for_all(workspace: Workspace) -> None:
     name = f"declared {uuid4().hex}"
     await create_dataset(workspace, name, items=items(name, 0, 20), holdout=0.5)
@@ -137,6 +139,7 @@ async def test_that_nothing_is_held_out_yet_is_said(workspace: Workspace) -> Non
     assert (answer.held_out, NONE_HAS_VALUE.format("test", "split") in answer.warnings) == (0, True)
 
 
+@pytest.mark.slow
 async def test_a_holdout_that_is_declared_after_runs_comes_with_a_warning_that_its_items_were_seen(
     workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -148,6 +151,7 @@ async def test_a_holdout_that_is_declared_after_runs_comes_with_a_warning_that_i
     assert SEEN not in (await create_dataset(scene.ws, scene.dataset, holdout=0.5)).warnings
 
 
+@pytest.mark.slow
 async def test_a_dataset_is_shown_as_if_its_held_out_items_were_not_there(workspace: Workspace) -> None:
     name = f"shown {uuid4().hex}"
     given = [NewItem(id=f"{name}-{n}", input=n, metadata={"split": "test", "only": "here"}) for n in range(5)]

@@ -57,6 +57,7 @@ async def check(workspace: Workspace, given: JsonValue, row: dict[str, JsonValue
         assert len(found.notes) == row["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [case for case, row in CASES if "refused" not in row], ids=json.dumps)
 def test_a_choice_that_an_answer_proposes_is_read_as_the_same(given: JsonValue) -> None:
     first = request(given)
@@ -112,6 +113,7 @@ async def test_a_sample_is_not_the_beginning_of_the_dataset(workspace: Workspace
     assert 30 < later < 70
 
 
+@pytest.mark.slow
 async def test_a_part_of_very_many_ids_records_few_of_them(workspace: Workspace) -> None:
     items = [DatasetItem(f"{number:036}", number) for number in range(20_001)]
     part = (await choose(workspace, [item.id for item in items[1:]], items)).part

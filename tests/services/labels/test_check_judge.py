@@ -25,7 +25,7 @@ from tests.services.recording import Recorded, RecordedRun, make_dataset, record
 from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
 from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PROMPT = "Rate the tone of {{output}} from 0 to 10. Question: {{input}}"
 _SHOWN = re.compile(r"<data-\w+>output (\d+)</data-\w+>")

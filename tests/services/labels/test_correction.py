@@ -53,6 +53,7 @@ async def _compare(ws: Workspace, dataset: str) -> tuple[Comparison, ScoreCompar
     return answer, answer.scores[0]
 
 
+@pytest.mark.slow
 async def test_a_lenient_judge_is_corrected(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "correct-lenient", _judged(9))
     await _label(workspace, humans, run, "correct-lenient", 50, 6)
@@ -95,6 +96,7 @@ async def test_few_labels_or_none_correct_nothing_and_say_why(workspace: Workspa
     assert re.search(r"\b9\b.*\b10\b", found.summary)
 
 
+@pytest.mark.slow
 async def test_another_version_of_the_judge_corrects_nothing_until_it_scored_the_run(
     workspace: Workspace, humans: Humans
 ) -> None:
@@ -125,6 +127,7 @@ async def test_one_run_corrected_alone_says_nothing_of_the_delta(workspace: Work
     assert step.arguments == {"dataset": "correct-one", "run_name": "run", "score_name": "tone"}
 
 
+@pytest.mark.slow
 async def test_a_delta_that_is_the_judges_alone_decides_nothing(workspace: Workspace, humans: Humans) -> None:
     baseline = await judged_run(workspace, "correct-biased", _judged(5))
     run = await judged_run(workspace, "correct-biased", _judged(9), "other")
@@ -145,6 +148,7 @@ async def test_a_delta_that_is_the_judges_alone_decides_nothing(workspace: Works
     assert any(found.summary in str(block) for block in comparison_report(answer).blocks)
 
 
+@pytest.mark.slow
 async def test_a_delta_that_labels_bear_out_keeps_its_verdict(workspace: Workspace, humans: Humans) -> None:
     baseline = await judged_run(workspace, "correct-true", _judged(5))
     run = await judged_run(workspace, "correct-true", _judged(9), "other")
@@ -157,6 +161,7 @@ async def test_a_delta_that_labels_bear_out_keeps_its_verdict(workspace: Workspa
     assert compared.corrected.estimate.value == pytest.approx(0.4, abs=0.02)
 
 
+@pytest.mark.slow
 async def test_runs_of_two_judges_are_compared_by_labels(workspace: Workspace, humans: Humans) -> None:
     later = JudgeMaker("judge-tone", 2, "openai", "gpt-5.4-mini", TONE.scale, "prompt config")
     baseline = await judged_run(workspace, "correct-judges", _judged(5))

@@ -30,6 +30,7 @@ def _value(item: str) -> float:
     return float(int(item[1:]) % 11)
 
 
+@pytest.mark.slow
 async def test_labels_stand_for_the_whole_run(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "labels-whole", [(n % 11) / 10 for n in range(120)])
     asked = await ask(workspace, "labels-whole", 40)
@@ -46,6 +47,7 @@ async def test_labels_stand_for_the_whole_run(workspace: Workspace, humans: Huma
     assert any("no author" in warning for warning in shown.warnings)
 
 
+@pytest.mark.slow
 async def test_a_larger_draw_contains_the_smaller_on_any_machine(workspace: Workspace) -> None:
     await judged_run(workspace, "labels-nested", [0.5] * 60)
     first = await ask(workspace, "labels-nested", 10)
@@ -97,6 +99,7 @@ async def test_the_record_of_the_draw_is_in_langfuse_alone(workspace: Workspace)
     assert draw.strata == ((5, 5), (45, 7))
 
 
+@pytest.mark.slow
 async def test_a_stratified_draw_weighs_each_stratum_by_its_size(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "labels-strata", [0.0] * 20 + [1.0] * 180)
     asked = await ask(workspace, "labels-strata", 20, stratify=True)
@@ -122,6 +125,7 @@ def test_each_result_is_drawn_as_often_as_the_others_and_each_pair() -> None:
     assert max(abs(count / runs - 2 / 9) for count in pairs.values()) < 4 * math.sqrt(2 / 9 * 7 / 9 / runs)
 
 
+@pytest.mark.slow
 async def test_only_the_first_labels_in_a_row_are_random(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "labels-part", [0.5] * 100)
     asked = await ask(workspace, "labels-part", 20)
@@ -136,6 +140,7 @@ async def test_only_the_first_labels_in_a_row_are_random(workspace: Workspace, h
     assert {labels.weight(each) for each in labels.labelled} == {100 / 6}
 
 
+@pytest.mark.slow
 async def test_many_results_left_without_a_label_make_the_others_no_random_part(
     workspace: Workspace, humans: Humans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +166,7 @@ async def test_a_label_that_langfuse_does_not_show_yet_is_awaited(workspace: Wor
     assert (labels.skipped, labels.void) == (0, None)
 
 
+@pytest.mark.slow
 async def test_labels_that_nobody_drew_correct_nothing(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "labels-volunteers", [0.5] * 50)
     asked = await ask(workspace, "labels-volunteers", 10)
@@ -195,6 +201,7 @@ async def test_a_result_that_was_labelled_before_it_was_drawn_counts(workspace: 
     assert {entry.status for entry in await queued(workspace, asked.queue)} == {"COMPLETED"}
 
 
+@pytest.mark.slow
 async def test_another_version_of_the_judge_makes_the_draw_void_until_it_is_made_for_it(
     workspace: Workspace, humans: Humans
 ) -> None:

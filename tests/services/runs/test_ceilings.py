@@ -38,6 +38,7 @@ def _many_scores(item: str, value: float) -> Recorded:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_run_with_hundreds_of_scores_keeps_the_ceilings_and_can_be_read_to_its_end(
     workspace: Workspace,
@@ -159,6 +160,7 @@ def _page(lengths: list[int], size: AnswerSize) -> RunDetail:
     return RunDetail.model_construct(items=items[: size.rows])
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 8_000), min_size=1, max_size=100), st.sampled_from(["summary", "full"]))
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

@@ -18,7 +18,7 @@ from lfexp_mcp.store.process import stop_store
 from tests.gateway.test_holdout import overwrite
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ITEMS = 12
 HOLDOUT = Holdout(0.5, "salt")

@@ -103,6 +103,7 @@ def test_a_pending_item_stays_pending() -> None:
     assert (merged.status, merged.total_items) == ("cancelled", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
     workspace: Workspace, tmp_path: Path
@@ -141,6 +142,7 @@ async def test_a_run_of_our_own_is_read_with_its_errors_reasons_and_description(
     assert "Only 2 pairs" in compared.scores[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_run_that_was_stopped_passes_no_gate_and_its_waiting_items_are_no_failures(
     workspace: Workspace, tmp_path: Path

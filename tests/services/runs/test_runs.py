@@ -59,6 +59,7 @@ async def test_a_dataset_without_runs_says_how_to_make_one(workspace: Workspace)
     assert answer.next[0].tool == "run_experiment"
 
 
+@pytest.mark.slow
 async def test_a_run_with_many_repetitions_is_listed_though_they_fill_a_page(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "list-repeats")
     begun = datetime.now(UTC) - timedelta(hours=1)
@@ -201,6 +202,7 @@ async def test_a_run_with_unscored_items_is_first_of_all_to_be_resumed(workspace
     assert any("1 of 2" in warning and "'tone'" in warning for warning in answer.warnings)
 
 
+@pytest.mark.slow
 async def test_a_cursor_beyond_the_end_is_refused_and_not_an_empty_page(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "get-stale")
     await record_run(workspace, dataset, "run", [Recorded(f"i{n}", scores={"ok": 0.0}) for n in range(3)])
