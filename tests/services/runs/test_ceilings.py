@@ -174,6 +174,6 @@ def test_a_higher_limit_never_shows_fewer_entries(lengths: list[int], detail: De
 @given(answers(*MODELS), st.sampled_from([300, 2_000]))
 def test_what_is_cut_keeps_its_names_and_stays_an_answer(answer: Answer, budget: int) -> None:
     cut = truncate_answer(answer, budget)
-    assert type(answer).model_validate(cut.model_dump()) == cut
+    assert type(answer).model_validate(cut.model_dump()).model_dump() == cut.model_dump()
     assert getattr(cut, "next", None) == getattr(answer, "next", None)
     assert getattr(cut, "run_name", None) == getattr(answer, "run_name", None)
