@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 import typer
 
-from lfexp_mcp.cli import catalog, clients, definitions, experiments, serving
+from lfexp_mcp.cli import clients, definitions, experiments, serving
 from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.cli.next_steps import next_lines
 from lfexp_mcp.cli.output import print_note
@@ -41,13 +41,13 @@ app.command("cancel")(experiments.cancel)
 dataset_app = typer.Typer(help="Create, list and show datasets.", no_args_is_help=True)
 dataset_app.command("create")(definitions.create_dataset)
 dataset_app.command("add-items")(definitions.add_items)
-dataset_app.command("list")(catalog.list_datasets)
-dataset_app.command("show")(catalog.get_dataset)
+dataset_app.command("list")(definitions.list_datasets)
+dataset_app.command("show")(definitions.get_dataset)
 app.add_typer(dataset_app, name="dataset")
 
 judge_app = typer.Typer(help="Create, list and show judges.", no_args_is_help=True)
 judge_app.command("create")(definitions.create_judge)
-judge_app.command("list")(catalog.list_judges)
+judge_app.command("list")(definitions.list_judges)
 app.add_typer(judge_app, name="judge")
 
 prompt_app = typer.Typer(help="Create prompts that are tasks.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""Commands that create datasets, judges and prompts."""
+"""Commands that create and show datasets, judges and prompts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from lfexp_mcp.cli.output import print_answer, print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
 from lfexp_mcp.services.definitions import FieldNames, NewItem
-from lfexp_mcp.services.requests import CollectRequest, build
+from lfexp_mcp.services.requests import CollectRequest, GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest, build
 from lfexp_mcp.strict_json import json_or_text
 
 Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object.")]
@@ -159,3 +159,27 @@ def _prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
             return file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The prompt file {prompt_file} cannot be read: {error}.") from None
+
+
+@command
+def list_datasets(request: ListDatasetsRequest, as_json: AsJson = False) -> None:
+    """List the datasets, newest first, with their items counted and their last run."""
+    from lfexp_mcp.services.catalog.datasets import list_datasets
+
+    print_answer(in_workspace(lambda workspace: list_datasets(workspace, **dict(request))), as_json)
+
+
+@command
+def get_dataset(request: GetDatasetRequest, as_json: AsJson = False) -> None:
+    """Show a dataset: its items, the keys and values of their metadata with counts, its runs."""
+    from lfexp_mcp.services.catalog.datasets import get_dataset
+
+    print_answer(in_workspace(lambda workspace: get_dataset(workspace, **dict(request))), as_json)
+
+
+@command
+def list_judges(request: ListJudgesRequest, as_json: AsJson = False) -> None:
+    """List the judges with version, model and scale, or show one whole (`--judge judge-tone:3`)."""
+    from lfexp_mcp.services.catalog.judges import list_judges
+
+    print_answer(in_workspace(lambda workspace: list_judges(workspace, **dict(request))), as_json)

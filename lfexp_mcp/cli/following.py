@@ -32,7 +32,6 @@ async def stay_with(workspace: Workspace, dataset: str, run_name: str, start: Ca
     command.
 
     Args:
-        workspace: The workspace.
         dataset: The run's.
         run_name: By which it is cancelled.
         start: A service that starts it, with all but `wait_seconds` and `on_progress`.

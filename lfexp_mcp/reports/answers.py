@@ -15,13 +15,10 @@ from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
-from lfexp_mcp.reports.annotations import comments_report
+from lfexp_mcp.reports.annotations import comments_report, judge_check_report, labels_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
-from lfexp_mcp.reports.comparison import comparison_report
-from lfexp_mcp.reports.confirmation import confirmation_report
-from lfexp_mcp.reports.labels import judge_check_report, labels_report
+from lfexp_mcp.reports.comparison import comparison_report, confirmation_report, pairs_report
 from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, plain, warnings
-from lfexp_mcp.reports.pairs import pairs_report
 from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
 
 LEAST_TEXT = 6_000

@@ -1,9 +1,11 @@
-"""Report on compared runs."""
+"""Reports on compared runs: item by item, by a pairwise judge, or on held-out items."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
+from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.charts import SHARES, TONES, Chart, Strip, axis_over, drawable, drawable_interval
 from lfexp_mcp.reports.layout import (
@@ -169,3 +171,49 @@ def _gate(gate: Gate) -> tuple[Block, ...]:
     rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
     verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
     return (verdict, Table(("check", "condition", "run", "found"), rows, heading="Conditions of the gate"))
+
+
+def pairs_report(answer: PairsAnswer) -> Report:
+    """Report on a judging: the preference, what it rests on, and the judge's position bias."""
+    lines = [
+        f"Run {answer.run_b!r} against {answer.run_a!r} by {answer.judge}: {answer.status}"
+        + (f", {answer.progress}" if answer.progress else ""),
+        (
+            f"Of its items, {answer.wins} won, {answer.losses} lost, {answer.ties} tied "
+            f"({answer.inconsistent} inconsistent, {answer.identical} identical); {answer.unscored} without a verdict, "
+            f"{answer.unpaired} unpaired."
+        ),
+    ]
+    if answer.preference is not None and answer.interval is not None:
+        lines.append(
+            f"Preference for {answer.run_b!r}: {number(answer.preference)} "
+            f"(95% {answer.interval.low:.3f} to {answer.interval.high:.3f}, p {number(answer.p)})"
+            + (f": {answer.verdict}." if answer.verdict else ".")
+        )
+    if answer.asked:
+        lines.append(
+            f"Position bias: of {answer.asked} pairs, the output shown first won in both orders in "
+            f"{answer.first_preferred}, the one shown second in {answer.second_preferred}."
+        )
+    if answer.score_name:
+        lines.append(f"Stored in {answer.backend} as score {answer.score_name!r}.")
+    return Report((*lines, *warnings(answer.warnings)), answer.next)
+
+
+def confirmation_report(answer: ConfirmAnswer) -> Report:
+    """Report on a confirmation: the verdict, how sure it is, and what was stated beforehand."""
+    needed = "an unknown number" if answer.items_needed is None else answer.items_needed
+    baseline, run = answer.code
+    lines = [
+        (
+            f"Run {run!r} against {baseline!r} by {answer.score_name!r} on {answer.held_out} held-out items, look "
+            f"{answer.look}: {answer.verdict or answer.status}"
+        ),
+        answer.reason,
+        f"Planned: to show a difference of {answer.min_delta:g} takes {needed} items with power 0.8.",
+        f"Code: {', '.join(f'{name!r} {version}' for name, version in answer.code.items())}.",
+    ]
+    if answer.delta is not None and answer.interval is not None:
+        figures = f"{answer.delta:+.2f} ({answer.interval.low:+.2f} to {answer.interval.high:+.2f})"
+        lines.insert(2, f"Difference, rounded: {figures}, adjusted p at most {number(answer.p_adjusted)}.")
+    return Report((*lines, *warnings(answer.warnings)), answer.next)

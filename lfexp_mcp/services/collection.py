@@ -42,7 +42,6 @@ async def fill_dataset(
     collecting again adds what is new, and leaves items that are there as they are, since they may have been edited.
 
     Args:
-        ws: The workspace.
         name: The dataset's name.
         request: What to collect, if anything.
         description: The dataset's; None leaves that of an existing dataset, and describes a collected one.

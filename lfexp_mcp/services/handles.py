@@ -104,11 +104,9 @@ async def create_handle(
     """Make a handle of runs that a call has launched, as soon as workers have them.
 
     Args:
-        ws: The workspace.
         owner: Who called.
         tool: The tool that was called.
         arguments: Of the call.
-        dataset: The dataset's name.
         run_name: By which cancel_run stops the runs.
         variants: Their names, if they are those of a sweep.
         notices: What went ahead because the user could not be asked, which the answer is to tell.
@@ -180,8 +178,6 @@ async def follow_handle(ws: Workspace, handle: Handle, render: Render) -> tuple[
     """Look how the runs of a handle stand; the first look after their end reads the answer, and keeps it.
 
     Args:
-        ws: The workspace.
-        handle: The handle, as it was found.
         render: Makes the result of the answer.
 
     Returns:

@@ -145,8 +145,6 @@ class Launches:
         """Launch a run, or join the launch that an equal call has left behind.
 
         Args:
-            dataset: The dataset's name.
-            run_name: The run's name.
             request: What was asked for.
             work: Does it, and sets the launch's `run_spec` and `folder` on the way.
 

@@ -45,8 +45,6 @@ def resume_step(
     """Propose to resume a run.
 
     Args:
-        dataset: The dataset's name.
-        run_name: The run's name.
         arguments: What the resume does not keep from the run by itself.
         why: What to do it for.
     """

@@ -45,7 +45,6 @@ async def find_traces(ws: Workspace, wanted: TraceFilter, count: int, until: dat
     """Find the newest production traces that match a filter; those of experiments never do.
 
     Args:
-        ws: The workspace.
         wanted: The filter.
         count: How many to find.
         until: Only those that began before, beside the filter's own limit.

@@ -109,7 +109,6 @@ class Summaries:
 
         Args:
             run_id: The run's first experiment id.
-            record: The run.
             scales: Those of score configs.
             make: Makes it; only one thread at a time does for a run.
         """

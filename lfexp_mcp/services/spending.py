@@ -36,10 +36,8 @@ async def check_spending(
     question. Without one, and without an estimate, the cost is unknown, and an unknown cost is above any amount.
 
     Args:
-        ws: The workspace.
         agreed: What the user has agreed to; None if it is the user who calls, as on the shell.
         tool: The tool that is called.
-        request: Its request.
         what: What is to be done, for the user.
         check: Refuses what would fail, as far as that can be told for free, so that nobody is asked about it; returns
             what the call may cost at most, in USD, or None if that is unknown.

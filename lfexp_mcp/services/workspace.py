@@ -70,7 +70,6 @@ async def open_workspace(
     """Open the workspace of this process, starting the embedded store where no keys are set.
 
     Args:
-        settings: Where to work.
         allowed_folders: Where files lie that calls may name; None for anywhere.
 
     Raises:

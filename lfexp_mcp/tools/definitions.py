@@ -1,4 +1,4 @@
-"""Tools that put into Langfuse what an experiment needs."""
+"""Tools that put into Langfuse what an experiment needs, and list what is there."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,11 @@ from typing import Annotated
 import anyio
 from pydantic import Field, JsonValue
 
+from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, NewItem, PromptMessage
-from lfexp_mcp.services.requests import CollectRequest
+from lfexp_mcp.services.requests import CollectRequest, GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
 from lfexp_mcp.tools.questions import agreed, can_ask
 from lfexp_mcp.tools.state import ToolContext, workspace_of
 
@@ -121,3 +122,24 @@ async def create_prompt(
     from lfexp_mcp.services.definitions.prompts import create_prompt
 
     return await create_prompt(await workspace_of(ctx), name, prompt, config=config, labels=labels)
+
+
+async def list_datasets(ctx: ToolContext, request: ListDatasetsRequest) -> DatasetList:
+    """List the datasets, newest first: names, descriptions, how many items, and the last run."""
+    from lfexp_mcp.services.catalog.datasets import list_datasets
+
+    return await list_datasets(await workspace_of(ctx), **dict(request))
+
+
+async def get_dataset(ctx: ToolContext, request: GetDatasetRequest) -> DatasetDetail:
+    """Look at a dataset before you run over it: items, the keys and values of their metadata with counts, its runs."""
+    from lfexp_mcp.services.catalog.datasets import get_dataset
+
+    return await get_dataset(await workspace_of(ctx), **dict(request))
+
+
+async def list_judges(ctx: ToolContext, request: ListJudgesRequest) -> JudgeList:
+    """List the judges (prompts named `judge-*`) with version, model, scale and where it was found; or read one."""
+    from lfexp_mcp.services.catalog.judges import list_judges
+
+    return await list_judges(await workspace_of(ctx), **dict(request))

@@ -1,4 +1,7 @@
-"""Tools that run experiments and read them. The model sees their docstrings and the fields of their requests."""
+"""Tools that run experiments, read them, and hold judges against people.
+
+The model sees their docstrings and the fields of their requests.
+"""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, TypedDict
@@ -10,6 +13,7 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison
 from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
 from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.model import Progress
@@ -20,6 +24,8 @@ from lfexp_mcp.services.requests import (
     CompareRequest,
     ConfirmRequest,
     GetRunRequest,
+    JudgeCheckRequest,
+    LabelsRequest,
     ListRunsRequest,
     PairsRequest,
     RunRequest,
@@ -175,3 +181,23 @@ def progress_reporter(ctx: ToolContext) -> Callable[[Progress], Awaitable[None]]
         await ctx.report_progress(progress.done, progress.total, one_line(str(progress)))
 
     return report
+
+
+async def request_labels(ctx: ToolContext, request: LabelsRequest) -> LabelsAnswer:
+    """Draw results at random into an annotation queue, for people to label; call it again for progress.
+
+    Such labels let analyze_run and compare_runs correct the judge's mean.
+    """
+    from lfexp_mcp.services.labels.request_labels import request_labels
+
+    return await request_labels(await workspace_of(ctx), request)
+
+
+async def check_judge(ctx: ToolContext, request: JudgeCheckRequest) -> JudgeCheck:
+    """Ask a judge again about results that people labelled: has it moved, or (with baseline) the application?
+
+    If `running`, call it again.
+    """
+    from lfexp_mcp.services.labels.check_judge import check_judge
+
+    return await check_judge(await workspace_of(ctx), request, on_progress=progress_reporter(ctx), agreed=agreed())

@@ -10,21 +10,28 @@ from mcp.types import ToolAnnotations
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import Answer, ChartedAnswer
-from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
-from lfexp_mcp.tools.definitions import create_dataset, create_judge, create_prompt
+from lfexp_mcp.tools.definitions import (
+    create_dataset,
+    create_judge,
+    create_prompt,
+    get_dataset,
+    list_datasets,
+    list_judges,
+)
 from lfexp_mcp.tools.experiments import (
     analyze_run,
     cancel_run,
+    check_judge,
     compare_runs,
     confirm_run,
     fetch_annotation_comments,
     get_run,
     judge_pairs,
     list_runs,
+    request_labels,
     run_experiment,
     score_run,
 )
-from lfexp_mcp.tools.labels import check_judge, request_labels
 from lfexp_mcp.tools.pages import VIEW_META
 from lfexp_mcp.tools.tool import ExperimentTool, ToolArguments
 

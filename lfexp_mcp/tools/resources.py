@@ -21,7 +21,7 @@ from lfexp_mcp.answers.catalog import JudgeList
 from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
 from lfexp_mcp.services.requests import GetDatasetRequest, GetRunRequest, ListDatasetsRequest, ListJudgesRequest, build
 from lfexp_mcp.tools import pages
-from lfexp_mcp.tools.catalog import get_dataset, list_datasets, list_judges
+from lfexp_mcp.tools.definitions import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run
 from lfexp_mcp.tools.results import answer_result, error_text
 from lfexp_mcp.tools.state import ToolContext, workspace_of

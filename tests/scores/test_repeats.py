@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from lfexp_mcp.answers.run import RepeatedScore
 from lfexp_mcp.model import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.interpretation import interpret_scores
-from lfexp_mcp.services.runs.score_summaries import summarise_repeats
+from lfexp_mcp.services.runs.run_summary import summarise_repeats
 
 
 def _result(item_id: str, repeat: int, value: float | None) -> ItemResult:

@@ -19,7 +19,7 @@ from lfexp_mcp.model import (
 )
 from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
 from lfexp_mcp.scores.warnings import scale_warnings
-from lfexp_mcp.services.runs.score_summaries import summarise_scores
+from lfexp_mcp.services.runs.run_summary import summarise_scores
 
 
 class _Expected(TypedDict):

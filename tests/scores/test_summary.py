@@ -29,7 +29,7 @@ from lfexp_mcp.model import (
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.warnings import maker_warnings, scale_warnings
 from lfexp_mcp.services.analysis.notable_items import split_votes
-from lfexp_mcp.services.runs.score_summaries import summarise_scores
+from lfexp_mcp.services.runs.run_summary import summarise_scores
 
 JUDGE = JudgeMaker("judge-accuracy", 1, "openai", "m", TEN, "default")
 SECOND = replace(JUDGE, version=2, scale=Scale(1, 5))

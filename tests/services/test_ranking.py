@@ -5,7 +5,7 @@ import pytest
 from lfexp_mcp.answers.comparison import Comparison, RunMetrics, ScoreComparison
 from lfexp_mcp.reports.comparison import comparison_report
 from lfexp_mcp.reports.layout import Table
-from lfexp_mcp.services.sweeps.ranking import rank_runs
+from lfexp_mcp.services.sweeps import rank_runs
 
 DELTAS = {"fast": -0.4, "slow": 0.3, "same": 0.0, "unknown": None}
 

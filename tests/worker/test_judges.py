@@ -10,7 +10,7 @@ from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.requests import AnalyzeRequest
 from lfexp_mcp.services.runs.follower import Follower, wait_for_run
-from lfexp_mcp.services.runs.task_usage import read_task_usage
+from lfexp_mcp.services.runs.observations import read_task_usage
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Failure, ProviderServer, Reply
 from tests.waiting import PATIENCE_S, until

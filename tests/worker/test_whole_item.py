@@ -5,7 +5,7 @@ import pytest
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.runs.get_run import get_run
-from lfexp_mcp.services.runs.traces import read_traces
+from lfexp_mcp.services.runs.observations import read_traces
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.runs.test_ceilings import CEILINGS, cost
 from tests.waiting import PATIENCE_S

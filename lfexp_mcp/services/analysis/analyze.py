@@ -38,11 +38,11 @@ from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import AnalyzeRequest
+from lfexp_mcp.services.runs.observations import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.run_answer import describe_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
 Args = TypeVarTuple("Args")

@@ -10,9 +10,9 @@ from lfexp_mcp.model import RunRecord
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem, rater_pairs
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.get_run import repeat_of
+from lfexp_mcp.services.runs.observations import TaskUsage
 from lfexp_mcp.services.runs.read_run import with_comments
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.services.runs.task_usage import TaskUsage
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_EXTREMES = 5

@@ -45,10 +45,10 @@ from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.labels import Labels
 from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.runs.observations import TaskUsage, read_task_usage
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
-from lfexp_mcp.services.runs.task_usage import TaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 from lfexp_mcp.statistics.significance import ALPHA

@@ -7,7 +7,7 @@ from lfexp_mcp.answers.comparison import Contrast, RatioMetric, RunMetrics
 from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import Interval, ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
-from lfexp_mcp.services.runs.task_usage import TaskUsage
+from lfexp_mcp.services.runs.observations import TaskUsage
 from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
 

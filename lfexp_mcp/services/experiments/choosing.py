@@ -52,10 +52,7 @@ async def choose_items(
     and items that are added or removed displace no others than they have to.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
         run_name: The run that they are for.
-        items: All items of the dataset.
         choice: None for all.
 
     Raises:
@@ -94,10 +91,7 @@ async def choose_again(
     """Choose the items of a run that another machine began: those that it had, or more.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
         request: The resume.
-        items: All items of the dataset.
         part: The part that the run is about.
         has: The ids of the items that have results.
 
@@ -126,8 +120,6 @@ async def choose_wider(
     """Choose the items that a resume adds to a run of this machine, whose own stay as they were when it began.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
         request: The resume.
         part: The part that the run is about.
         kept: The items that it has.

@@ -43,7 +43,6 @@ async def judge_pairs(
     outputs, are not asked again. Items without a good result in both runs are counted, and get no score.
 
     Args:
-        ws: The workspace.
         request: The runs, the judge, and how far the judging may go.
         wait_seconds: How long to wait for the end.
         on_progress: Called with the progress, at most once a second and at least every ten.

@@ -19,7 +19,6 @@ async def warm_up(ws: Workspace, spare: bool = True) -> None:
     """Deliver what earlier runs left and keep spare workers; failures are left to the calls that need them.
 
     Args:
-        ws: The workspace.
         spare: Whether to keep some; not where a process has many workspaces.
     """
     await anyio.sleep(WARM_UP_DELAY_S)

@@ -42,8 +42,6 @@ async def new_run_spec(
     """Write the run spec of a new run, or of one that another machine began.
 
     Args:
-        ws: The workspace.
-        request: What is asked for.
         dataset: Its dataset.
         chosen: The items that it is about.
         heads: Its experiments.

@@ -60,7 +60,6 @@ def recording_of(
     """Return what a run does with a recording: what is asked for, or what a resumed run did from its beginning.
 
     Args:
-        request: What is asked for.
         before: The run to resume.
         record: What Langfuse has of it, if another machine began it.
 

@@ -45,8 +45,6 @@ async def run_experiment(
     with the call, and leaves nothing.
 
     Args:
-        ws: The workspace.
-        request: What to run.
         wait_seconds: How long to wait for the end; a few seconds longer while the scripts are being loaded.
         on_progress: Called with the run's progress, at most once a second and at least every ten.
 
@@ -81,7 +79,6 @@ async def launch_run(
     """Launch what a request asks for, wait for it for a while, and describe the run as it stands then.
 
     Args:
-        ws: The workspace.
         dataset: The run's.
         run_name: Its name.
         request: What is asked for; an equal call that comes later joins the launch.

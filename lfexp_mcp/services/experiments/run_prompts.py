@@ -25,11 +25,7 @@ async def resolve_prompts(
     """Add the judges and the prompt task that a request names to a run spec; the others stay.
 
     Args:
-        ws: The workspace.
-        request: What is asked for.
         run_spec: The run so far. Judges that the request names without a version keep the one they have there.
-        dataset: The run's dataset.
-        items: Its items.
         record: What the run has done so far, on any machine; None for a new one.
 
     Raises:
@@ -78,11 +74,7 @@ async def resolve_judges(
     """Take over the judges that a request names, if it names any, with warnings about them.
 
     Args:
-        ws: The workspace.
-        request: What is asked for.
         run_spec: The run so far.
-        dataset: The run's dataset.
-        items: Its items.
         versions: The versions of the judges that the request names without one. Those of them that the run spec has
             stay as they are, with their models.
         against: The run whose outputs the judges compare with, if they are pairwise ones.

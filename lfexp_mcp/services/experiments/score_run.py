@@ -42,7 +42,6 @@ async def score_run(
     with a scoring that was interrupted.
 
     Args:
-        ws: The workspace.
         request: What to score, and with what.
         wait_seconds: How long to wait for the end.
         on_progress: Called with the progress, at most once a second and at least every ten.
@@ -87,7 +86,6 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     """Check a request against Langfuse and this machine, and read the results that are to be scored.
 
     Args:
-        ws: The workspace.
         request: What to score, and with what.
         against: The run whose outputs pairwise judges compare those of the scored run with.
 

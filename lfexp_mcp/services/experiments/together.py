@@ -62,7 +62,6 @@ async def wait_for_all(
     """Wait until all runs have ended, or the time is over.
 
     Args:
-        ws: The workspace.
         running: What was launched, and what ran already.
         deadline: On anyio's clock; runs whose scripts are being loaded are waited for a little longer.
         on_progress: Called with the progress of all together.

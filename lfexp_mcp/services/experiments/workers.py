@@ -39,7 +39,6 @@ async def start_worker(ws: Workspace, python: Path | None, *, is_replay: bool = 
     """Start a worker, or take a spare one.
 
     Args:
-        ws: The workspace.
         python: The interpreter; None for the one of the settings.
         is_replay: Whether its code is to run without the keys of providers.
 

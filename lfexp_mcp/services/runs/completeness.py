@@ -162,7 +162,6 @@ async def add_missing(
     """Add to a run as Langfuse lists it what it lacks: pending results, missing scores, its status.
 
     Args:
-        ws: The workspace.
         dataset: The run's, as it was just read.
         record: The run as listed.
         completeness: What it recorded.
@@ -215,7 +214,6 @@ def check_measured(record: RunRecord, what: str) -> None:
     """Refuse a replayed run where a measured one is needed.
 
     Args:
-        record: The run.
         what: What it is needed for, after `cannot be used`.
 
     Raises:

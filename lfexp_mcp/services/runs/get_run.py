@@ -12,12 +12,12 @@ from lfexp_mcp.services.requests import ResultFilter
 from lfexp_mcp.services.run_cache import MAX_AGE_S, RunSummary
 from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
 from lfexp_mcp.services.runs.local_runs import find_run_folder
+from lfexp_mcp.services.runs.observations import read_traces, show_observations
 from lfexp_mcp.services.runs.read_run import READING_PATIENCE_S, read_run, with_comments
 from lfexp_mcp.services.runs.result_filter import filter_results
 from lfexp_mcp.services.runs.run_answer import describe_launch, describe_run, describe_unread
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.services.runs.traces import read_traces, show_observations
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_RUN_TOKENS = 3_000
@@ -49,9 +49,6 @@ async def get_run(
     The first page has all that is known of the run; further pages, and an item, only how it stands.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
-        run_name: The run's name.
         item_id: Show only the results of this item, or of the trace that has this id, whole, with what its task did.
         results: Which results to list, in which order; None for all in the order of the run.
         limit: Items per page; fewer are shown if their texts are long.

@@ -34,7 +34,6 @@ async def holdout_of_run(
     Where Langfuse does not answer, it is the one that this machine has seen last.
 
     Args:
-        ws: The workspace.
         run_spec: The run's.
         until: When the call that needs it is due, on anyio's clock; at most half of its time is waited.
         dataset: The run's, as it was just read; None reads it.
@@ -115,7 +114,6 @@ async def open_plan(
     """Return the plan of a run without the items that are held out.
 
     Args:
-        ws: The workspace.
         dataset: The run's, as it was just read.
         record: The run as Langfuse lists it.
         plan: What it was to do when it began.

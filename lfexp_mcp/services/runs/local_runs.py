@@ -73,7 +73,6 @@ async def read_journal(
     """Return a run of this machine from its journal, without the items that its dataset's holdout holds now.
 
     Args:
-        ws: The workspace.
         folder: The run's.
         until: When to give up, on anyio's clock.
         dataset: The run's, as it was just read; None reads it.

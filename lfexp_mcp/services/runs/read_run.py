@@ -61,9 +61,6 @@ async def read_recorded_run(
     does not answer in time, the journal's are. Warnings say which of these it was.
 
     Args:
-        ws: The workspace.
-        dataset: The dataset's name.
-        run_name: The run's name.
         max_age_s: How old a cached reading may be, as long as the run has no new results in Langfuse.
         until: When an answer about a run that has a journal on this machine is due, on anyio's clock; by default half
             of the call's time may be used.

@@ -10,8 +10,8 @@ from lfexp_mcp.model import ItemResult
 from lfexp_mcp.scores.limits import PASS_MARK, Limit, is_below, parse_limit
 from lfexp_mcp.services.metadata_conditions import select
 from lfexp_mcp.services.requests import ResultFilter, ResultKind, ResultOrder
+from lfexp_mcp.services.runs.observations import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.runs.scored_run import ScoredRun
-from lfexp_mcp.services.runs.task_usage import RunTaskUsage, read_task_usage
 from lfexp_mcp.services.workspace import Workspace
 
 _SORTED_BY: Mapping[ResultOrder, str] = {"slowest": "time", "costliest": "cost", "lowest": "score"}
@@ -21,8 +21,6 @@ async def filter_results(ws: Workspace, run: ScoredRun, asked: ResultFilter) -> 
     """Choose and sort results of a run.
 
     Args:
-        ws: The workspace.
-        run: The run.
         asked: Which results, in which order; by default all, in the order of the run.
 
     Returns:
@@ -84,7 +82,6 @@ def choose_results(
     """Choose results by how they ended and what they scored.
 
     Args:
-        run: The run.
         which: See `ResultFilter`; `failed` takes the pass mark as limit.
         score: The only score that is meant; None for all with values on 0-1.
         below: Only results with a score below this limit.

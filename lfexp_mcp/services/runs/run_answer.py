@@ -42,7 +42,6 @@ async def describe_journal(ws: Workspace, folder: RunFolder, until: float = math
     """Describe a run of this machine by its journal.
 
     Args:
-        ws: The workspace.
         folder: The run's.
         until: When the answer is due, on anyio's clock; what takes longer to read is reported as unknown.
 
@@ -87,7 +86,6 @@ async def describe_run(ws: Workspace, record: RunRecord, summary: RunSummary) ->
     """Describe a run: its counts, scores and failures, what its folder on this machine adds, and what to do next.
 
     Args:
-        ws: The workspace.
         record: The run as it was read.
         summary: Of its results.
     """

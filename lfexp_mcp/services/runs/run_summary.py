@@ -1,19 +1,22 @@
 """What an answer says of all results of a run together, which takes several passes over them."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ItemError
+from lfexp_mcp.answers.run import ItemError, RepeatedScore, ScoreSummary
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import UnreadError
-from lfexp_mcp.model import EvaluatorInfo, JudgeMaker, NextStep, RunRecord, Scale
+from lfexp_mcp.model import LOWER_IS_BETTER, EvaluatorInfo, JudgeMaker, NextStep, RunRecord, Scale, Score
+from lfexp_mcp.scores.interpretation import ScoreInterpretation
+from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.scores.warnings import score_warnings
 from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.local_runs import in_thread
-from lfexp_mcp.services.runs.score_summaries import summarise_repeats, summarise_scores
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
 
@@ -25,8 +28,6 @@ async def summarise_in_time(ws: Workspace, record: RunRecord, until: float) -> R
     """Summarise a run, or return its last summary if there is not time enough for a new one.
 
     Args:
-        ws: The workspace.
-        record: The run.
         until: When to give up, on anyio's clock.
 
     Returns:
@@ -58,7 +59,6 @@ def summarise(record: RunRecord, scales: Mapping[str, Scale]) -> RunSummary:
     """Summarise a run.
 
     Args:
-        record: The run.
         scales: Those that score configs state, by name.
     """
     run = interpret_run(record, scales)
@@ -95,3 +95,176 @@ def _evaluators(record: RunRecord) -> list[str]:
     judges = dict.fromkeys(score.maker for score in record.scores if isinstance(score.maker, JudgeMaker))
     earlier = (judge for judge in judges if (judge.prompt, judge.version, judge.model) not in known)
     return [info.label for info in (*found, *map(EvaluatorInfo.of_judge, earlier))]
+
+
+MAX_FLIPS_SHOWN = 10
+
+
+def summarise_scores(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[ScoreSummary]:
+    """Summarise each score of a run, in one pass over its items.
+
+    Args:
+        interpretations: How its scores are read, see `interpret_scores`.
+
+    Returns:
+        One summary per score name, in alphabetical order. Means are over the scored items; failures are counted
+        beside them.
+    """
+    scores: dict[str, list[Score]] = {name: [] for name in interpretations}
+    unscored: Counter[str] = Counter()
+    for item in record.items:
+        unscored.update(failure.name for failure in item.unscored)
+        for score in item.scores:
+            scores[score.name].append(score)
+    summaries = [_summary(interpretations[name], scores[name], unscored[name]) for name in interpretations]
+    summaries += [
+        ScoreSummary(name=name, display=f"not scored ({failed} failed)", count=0, unscored=failed)
+        for name, failed in unscored.items()
+        if name not in interpretations
+    ]
+    return sorted(summaries, key=lambda summary: summary.name)
+
+
+def _summary(how: ScoreInterpretation, given: Sequence[Score], unscored: int) -> ScoreSummary:
+    scores = [score for score in given if how.counts(score)]
+    shares = _shares(how, given)
+    numbers = _numbers(how, scores)
+    mean = None if how.mixed or (how.problem and how.scale) else _mean(numbers)
+    labelled = how.data_type in {"CATEGORICAL", "TEXT"}
+    counts = Counter(str(score.value) for score in scores) if how.data_type == "CATEGORICAL" else None
+    return ScoreSummary(
+        name=how.name,
+        mean=mean,
+        display=_display_mixed(shares) if how.mixed else _display(how, scores, numbers, mean, counts),
+        count=len(scores),
+        unscored=unscored,
+        min=min(numbers, default=None),
+        max=max(numbers, default=None),
+        scale=how.scale.name if how.scale and not labelled else None,
+        scale_source=how.scale_source,
+        clamped=sum(score.clamped for score in scores),
+        categories=dict(counts.most_common()) if counts is not None else {},
+        makers=[str(share) for share in shares] if len(shares) > 1 else [],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The scores of one name from one maker."""
+
+    maker: str
+    count: int
+    mean: float | None
+    counted: bool
+
+    def __str__(self) -> str:
+        mean = f" with mean {self.mean:.2f}" if self.mean is not None else ""
+        return f"{self.count} by {self.maker}{mean}{'' if self.counted else ' (left out)'}"
+
+
+def _shares(how: ScoreInterpretation, scores: Sequence[Score]) -> list[_Share]:
+    """Return each maker's share of a score, those that count first; all humans together are one."""
+    by_maker: dict[str, list[Score]] = {}
+    for score in scores:
+        by_maker.setdefault(score.maker.label, []).append(score)
+    shares = [
+        _Share(
+            maker=label,
+            count=len(found),
+            mean=_mean(_numbers(how, found)) if how.counts(found[0]) and how.is_canonical else None,
+            counted=how.counts(found[0]),
+        )
+        for label, found in by_maker.items()
+    ]
+    return sorted(shares, key=lambda share: (not share.counted, -share.count, share.maker))
+
+
+def _display_mixed(shares: Sequence[_Share]) -> str:
+    """Show the mean of each maker, since they cannot be pooled."""
+    counted = [share for share in shares if share.counted]
+    means = (f"{share.mean:.2f}" if share.mean is not None else "no mean" for share in counted)
+    listed = "; ".join(f"{mean} by {share.maker} on {share.count}" for mean, share in zip(means, counted, strict=True))
+    return f"no single mean: {listed}"
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+def _numbers(how: ScoreInterpretation, scores: Sequence[Score]) -> list[float]:
+    """Return the canonical values, or the raw ones if the numbers fit no scale."""
+    read = how.canonical if how.problem is None else how.raw
+    return [value for score in scores if (value := read(score)) is not None]
+
+
+def _display(
+    how: ScoreInterpretation,
+    scores: Sequence[Score],
+    numbers: Sequence[float],
+    mean: float | None,
+    counts: Counter[str] | None,
+) -> str:
+    if not scores:
+        return "not scored"
+    if counts is not None:
+        listed = ", ".join(f"{label} {count}" for label, count in counts.most_common(5))
+        listed += ", ..." if len(counts) > 5 else ""
+        return listed if mean is None else f"{mean:.2f} ({listed})"
+    if how.scale is not None and how.problem is not None:
+        return f"no mean ({min(numbers):g} to {max(numbers):g}, beyond {how.scale.name})"
+    if mean is None:
+        return f"{len(scores)} texts"
+    if how.data_type == "BOOLEAN":
+        true = sum(score.value is True for score in scores)
+        good = "true, lower is better" if how.scale and how.scale.lower_is_better else ""
+        return f"{mean:.0%} ({true} of {len(scores)}{f' {good}' if good else ''})"
+    if how.unit is not None:
+        return f"{mean:.4g} {how.unit}" + (LOWER_IS_BETTER if how.lower_is_better else "")
+    return f"{mean:g} (no scale)" if how.scale is None else how.scale.display(mean)
+
+
+def summarise_repeats(record: RunRecord, interpretations: Mapping[str, ScoreInterpretation]) -> list[RepeatedScore]:
+    """Summarise how the scores of a run vary over its repeats.
+
+    A failed result does not pass. pass@k is the chance that at least one of k results passes, pass^k that all do. With
+    k repeats, the unbiased estimator of pass@k (Chen et al. 2021, arXiv 2107.03374, section 2.1) is the share of items
+    with a passing result.
+
+    Args:
+        interpretations: How its scores are read, see `interpret_scores`.
+
+    Returns:
+        One entry per score with canonical values, in alphabetical order; empty for a run without repeats.
+    """
+    if len(record.experiment_ids) < 2:
+        return []
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in interpretations}
+    failed: dict[str, int] = {}
+    for item in record.items:
+        failed[item.item_id] = failed.get(item.item_id, 0) + (item.status == "failed")
+        for score in item.scores:
+            how = interpretations[score.name]
+            value = how.canonical(score) if how.counts(score) else None
+            if value is not None:
+                values[score.name].setdefault(item.item_id, []).append(value)
+    return [_repeated(name, by_item, failed, len(record.experiment_ids)) for name, by_item in values.items() if by_item]
+
+
+def _repeated(name: str, by_item: dict[str, list[float]], failed: dict[str, int], repeats: int) -> RepeatedScore:
+    passes = {
+        item_id: [is_pass(value) for value in by_item.get(item_id, [])] + [False] * failures
+        for item_id, failures in failed.items()
+        if item_id in by_item or failures
+    }
+    complete = [results for results in passes.values() if len(results) == repeats]
+    flips = sorted(item_id for item_id, results in passes.items() if len(set(results)) > 1)
+    return RepeatedScore(
+        name=name,
+        items=len(complete),
+        pass_at_1=_mean([fmean(results) for results in complete]),
+        pass_at_k=_mean([any(results) for results in complete]),
+        pass_all_k=_mean([all(results) for results in complete]),
+        spread=_mean([stdev(values) for values in by_item.values() if len(values) > 1]),
+        flips=len(flips),
+        flipping_items=flips[:MAX_FLIPS_SHOWN],
+    )

@@ -70,7 +70,6 @@ def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredR
     """Interpret a run's scores as numbers.
 
     Args:
-        record: The run.
         configured: The scales that score configs state, by name; see `configured_scales`.
     """
     return ScoredRun(record, interpret_scores(record, configured), interpret_human_scores(record.scores, configured))

@@ -9,7 +9,7 @@ from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.services.annotations.comments import comments_of_scores
 from lfexp_mcp.services.comparison.run_metrics import error_rate
 from lfexp_mcp.services.runs.read_run import newest_good
-from lfexp_mcp.services.runs.score_summaries import summarise_scores
+from lfexp_mcp.services.runs.run_summary import summarise_scores
 
 RECORDED = Path(__file__).parent / "recorded"
 

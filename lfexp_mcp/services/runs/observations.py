@@ -1,12 +1,79 @@
-"""Tokens and cost of the model calls that a run's tasks made."""
+"""What the tasks of a run did, by the observations of their traces; and what their model calls used and cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT, Observation
-from lfexp_mcp.model import ItemResult, RunRecord
+import anyio
+
+from lfexp_mcp.answers.run import ObservationAnswer
+from lfexp_mcp.errors import BackendError
+from lfexp_mcp.gateway import EXPERIMENT_ENVIRONMENT
+from lfexp_mcp.gateway import Observation as ListedObservation
+from lfexp_mcp.model import ItemResult, Observation, RunRecord, Trace
+from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.workspace import Workspace
+
+MAX_OBSERVATIONS = 1000
+"""Observations read of a trace."""
+
+
+async def read_traces(
+    ws: Workspace, results: Sequence[ItemResult], until: float
+) -> tuple[dict[str, tuple[Observation, ...]], list[str]]:
+    """Read what the tasks of some results did.
+
+    Args:
+        results: The results; of one that is running, what Langfuse has so far.
+        until: When to give up, on anyio's clock.
+
+    Returns:
+        The observations by trace id, in the order of their start, and notes on what is not known.
+    """
+    found: dict[str, tuple[Observation, ...]] = {}
+    notes = []
+    for item in results:
+        if item.trace_id is None:
+            continue
+        try:
+            with anyio.fail_after(max(until - anyio.current_time(), 0)):
+                recorded = await ws.gateway.observations.find(trace_id=item.trace_id, max_rows=MAX_OBSERVATIONS)
+        except (BackendError, TimeoutError) as error:
+            why = str(error) or "Langfuse has not sent it in time."
+            notes.append(f"What the task of {item.item_id!r} did is not known: {why}")
+            continue
+        if not recorded:
+            notes.append(f"Langfuse does not show the trace of {item.item_id!r} (yet).")
+        if len(recorded) >= MAX_OBSERVATIONS:
+            notes.append(f"Only the newest {MAX_OBSERVATIONS:,} observations of trace {item.trace_id} were read.")
+        found[item.trace_id] = Trace.of_task(item.trace_id, item.observation_id or "", reversed(recorded)).observations
+    return found, notes
+
+
+def show_observations(
+    observations: Sequence[Observation], size: AnswerSize, *, measured: bool
+) -> list[ObservationAnswer]:
+    """Show the first of a trace's observations at a given size; time, tokens and cost only where they were measured."""
+    known = {each.id for each in observations}
+    return [
+        ObservationAnswer(
+            id=each.id,
+            type=each.type,
+            name=each.name,
+            # A parent that is not recorded is not to be looked for.
+            parent=each.parent_id if each.parent_id in known else None,
+            level=each.level if each.level != "DEFAULT" else None,
+            message=size.truncate_optional(each.status_message),
+            input=size.truncate(each.input),
+            output=size.truncate(each.output),
+            model=each.model,
+            usage=each.usage if measured else {},
+            cost_usd=each.cost if measured else None,
+            seconds=each.seconds if measured else None,
+        )
+        for each in observations[: size.rows]
+    ]
+
 
 MAX_CALLS_PER_ITEM = 20
 """Model calls per item beyond which no more are read: the figures are then left out rather than given too low."""
@@ -68,7 +135,7 @@ async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
     return RunTaskUsage(items, (f"The cost of {where} is unknown: Langfuse has no price for a model that was called.",))
 
 
-def _usage_by_item(items: Iterable[ItemResult], calls: Iterable[Observation]) -> dict[str, TaskUsage]:
+def _usage_by_item(items: Iterable[ItemResult], calls: Iterable[ListedObservation]) -> dict[str, TaskUsage]:
     """Add up the calls of each item's task: those of its trace that began before it ended."""
     tasks = {item.trace_id: item for item in items}
     found: dict[str, TaskUsage] = {}
@@ -84,7 +151,7 @@ def _usage_by_item(items: Iterable[ItemResult], calls: Iterable[Observation]) ->
     return found
 
 
-def _is_of_task(item: ItemResult, call: Observation) -> bool:
+def _is_of_task(item: ItemResult, call: ListedObservation) -> bool:
     if item.started is None or item.seconds is None:
         return False
     end = item.started + timedelta(seconds=item.seconds)
@@ -93,6 +160,6 @@ def _is_of_task(item: ItemResult, call: Observation) -> bool:
     return call.started < end.replace(microsecond=end.microsecond // 1000 * 1000)
 
 
-def _tokens(call: Observation, side: str) -> float:
+def _tokens(call: ListedObservation, side: str) -> float:
     """Tokens of one side; kinds such as `input_cached_tokens` belong to a side by their name."""
     return sum(count for kind, count in call.usage.items() if kind.startswith(side))
