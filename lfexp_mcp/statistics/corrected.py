@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.model import Interval
-from lfexp_mcp.statistics.labelled_sample import Judged, LabelledSample
+from lfexp_mcp.statistics.labelled_sample import DrawnResult, LabelledSample
 from lfexp_mcp.statistics.significance import Z95
 
 MIN_LABELS = 10
@@ -55,7 +55,7 @@ class CorrectedDelta:
         return _labels_needed([self.first, self.second], half_width)
 
 
-def correct_mean(results: Sequence[Judged]) -> CorrectedMean | None:
+def correct_mean(results: Sequence[DrawnResult]) -> CorrectedMean | None:
     """Correct a judge's mean by the labels among its results.
 
     Prediction-powered inference with the tuning that makes it the regression estimator of two-phase sampling; for a

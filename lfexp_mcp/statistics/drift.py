@@ -9,8 +9,7 @@ from itertools import combinations
 from lfexp_mcp.model import Estimate
 from lfexp_mcp.statistics.distribution import max_unseen_share
 from lfexp_mcp.statistics.proportions import tango
-
-CONFIDENCE = 0.95
+from lfexp_mcp.statistics.significance import CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def judge_shift(anchors: Sequence[Anchor], sizes: Sequence[int]) -> Estimate:
         >>> round(judge_shift(anchors, [200]).value, 3)
         0.05
     """
-    value, parts = _weighted_mean(anchors, [anchor.now - anchor.then for anchor in anchors], sizes)
+    value, parts = _mean_and_parts(anchors, [anchor.now - anchor.then for anchor in anchors], sizes)
     return _estimate(value, parts, sizes, anchors)
 
 
@@ -81,18 +80,17 @@ def application_shift(anchors: Sequence[Anchor], sizes: Sequence[int], changes: 
         changes: By item of both runs: the later run's score as the judge gives it now, less the earlier's as it gave
             it then. At least two.
     """
-    judged, parts = _weighted_mean(anchors, [anchor.now - anchor.then for anchor in anchors], sizes)
+    judged, parts = _mean_and_parts(anchors, [anchor.now - anchor.then for anchor in anchors], sizes)
     total = math.fsum(changes.values()) / len(changes)
     joint = {item: (change - total) / len(changes) for item, change in changes.items()}
     for item, part in parts.items():
         joint[item] = joint.get(item, 0.0) - part
-    value = total - judged
-    return _estimate(value, joint, sizes, anchors)
+    return _estimate(total - judged, joint, sizes, anchors)
 
 
-def weighted_share(anchors: Sequence[Anchor], values: Sequence[float], sizes: Sequence[int]) -> float:
+def weighted_mean(anchors: Sequence[Anchor], values: Sequence[float], sizes: Sequence[int]) -> float:
     """Return the mean of one value per anchor over all outputs that the anchors stand for."""
-    return _weighted_mean(anchors, values, sizes)[0]
+    return _mean_and_parts(anchors, values, sizes)[0]
 
 
 def self_disagreement(anchors: Sequence[Anchor], sizes: Sequence[int]) -> float | None:
@@ -104,7 +102,7 @@ def self_disagreement(anchors: Sequence[Anchor], sizes: Sequence[int]) -> float 
     if len(voted) < len(anchors):
         return None
     pairs = [[abs(first - second) for first, second in combinations(anchor.votes, 2)] for anchor in voted]
-    return weighted_share(voted, [math.fsum(each) / len(each) for each in pairs], sizes)
+    return weighted_mean(voted, [math.fsum(each) / len(each) for each in pairs], sizes)
 
 
 def position_bias(first: int, second: int, asked: int) -> Estimate:
@@ -120,7 +118,7 @@ def position_bias(first: int, second: int, asked: int) -> Estimate:
     return Estimate((first - second) / asked, *tango(first, second, asked))
 
 
-def _weighted_mean(
+def _mean_and_parts(
     anchors: Sequence[Anchor], values: Sequence[float], sizes: Sequence[int]
 ) -> tuple[float, dict[str, float]]:
     """Return a mean over strata, and how far each item pulls it from there."""
@@ -141,20 +139,18 @@ def _estimate(value: float, parts: Mapping[str, float], sizes: Sequence[int], an
     from scipy.stats import t as student
 
     differences = [anchor.now - anchor.then for anchor in anchors]
+    items_of: dict[int, set[str]] = defaultdict(set)
+    for anchor in anchors:
+        items_of[anchor.stratum].add(anchor.item)
     clusters = len({anchor.item for anchor in anchors})
-    # Items of one stratum may decide alone, so that its own count is what the variance is known by.
-    fewest = min(len({anchor.item for anchor in anchors if anchor.stratum == number}) for number in _strata(anchors))
-    freedom = max(fewest - 1, 1)
-    variance = math.fsum(part**2 for part in parts.values()) * clusters / max(clusters - len(_strata(anchors)), 1)
+    # The items of one stratum may account for nearly all of the variance, which is then known by these alone.
+    freedom = max(min(map(len, items_of.values())) - 1, 1)
+    variance = math.fsum(part**2 for part in parts.values()) * clusters / max(clusters - len(items_of), 1)
     if len(sizes) > 1:
-        # Strata are made by what the judge gave then, whose own chance is thus the same in every draw, and not seen.
-        variance += weighted_share(anchors, [each**2 / 2 for each in differences], sizes) / sum(sizes)
+        # Strata are made by what the judge gave then. Its chance in that is the same in every draw, so it is not seen.
+        variance += weighted_mean(anchors, [each**2 / 2 for each in differences], sizes) / sum(sizes)
     half = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(variance)
     unseen = max_unseen_share(clusters, CONFIDENCE)
     below = max(half, unseen * (min(differences) + 1))
     above = max(half, unseen * (1 - max(differences)))
     return Estimate(value, max(value - below, -1.0), min(value + above, 1.0))
-
-
-def _strata(anchors: Sequence[Anchor]) -> set[int]:
-    return {anchor.stratum for anchor in anchors}

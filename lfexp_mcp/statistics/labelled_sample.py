@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import mean_interval
@@ -29,24 +29,19 @@ PASS_FAIL_VARIANCE = 1.03
 in at least 94% of draws at any rate and correlation of judge and people that was simulated."""
 
 
-class Judged(Protocol):
-    """One result of a run: what the judge gave it and, if it was drawn and labelled, what people did, both on 0-1."""
+@dataclass(frozen=True, slots=True)
+class DrawnResult:
+    """One result of a run that could be drawn to be labelled."""
 
-    @property
-    def item_id(self) -> str:
-        """Its item; the results of one are alike."""
-
-    @property
-    def judge(self) -> float | None:
-        """None where the judge gave nothing; the result then counts as one of the judge's average."""
-
-    @property
-    def human(self) -> float | None:
-        """None without a label."""
-
-    @property
-    def stratum(self) -> int:
-        """The part of the run that it was drawn from, each result of a part with the same chance."""
+    item_id: str
+    """Its item; the results of one are alike."""
+    repeat: int
+    judge: float | None
+    """The judge's value on 0-1; one without is taken to be of the judge's average."""
+    stratum: int = 0
+    """The part of the run that it was drawn from, each result of a part with the same chance."""
+    human: float | None = None
+    """The mean of people's values on 0-1; None unless it was drawn and its label is part of the random ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ class LabelledSample:
     """Labels per stratum."""
 
     @classmethod
-    def of(cls, results: Sequence[Judged]) -> "LabelledSample":
+    def of(cls, results: Sequence[DrawnResult]) -> "LabelledSample":
         """Read results."""
         import numpy as np
 

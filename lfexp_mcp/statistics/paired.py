@@ -7,8 +7,8 @@ from typing import Literal
 
 from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.distribution import bounded_mean_interval, max_unseen_share
-from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate, no_headroom, upper_deviation, upper_share
-from lfexp_mcp.statistics.proportions import mcnemar_method, mcnemar_p, tango
+from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate, upper_deviation, upper_share
+from lfexp_mcp.statistics.proportions import mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
 from lfexp_mcp.statistics.significance import ALPHA, UNADJUSTED, Levels
 
@@ -27,11 +27,8 @@ class PairedResult:
     first_mean: float
     second_mean: float
     delta: float
-    interval: Interval | None
-    """None for too few pairs, or for all equal differences on an open scale."""
     p: float | None
     """Not adjusted for other tests; None for fewer than `MIN_PAIRS` pairs."""
-    method: str
     wins: int
     losses: int
     pass_fail: bool
@@ -58,6 +55,11 @@ class PairedResult:
         if self.pairs < 2:
             return 0.0
         return math.sqrt(math.fsum((value - self.delta) ** 2 for value in self.differences) / (self.pairs - 1))
+
+    @property
+    def interval(self) -> Interval | None:
+        """95% interval; None for too few pairs, or for all equal differences on an open scale."""
+        return self.interval_at(UNADJUSTED)
 
     def interval_at(self, levels: Levels) -> Interval | None:
         """Interval of the difference: its lower end says at the level of a rise what is excluded, its upper of a fall.
@@ -124,15 +126,11 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
     wins, losses = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
     pass_fail = all(value in (0.0, 1.0) for pair in kept for value in pair)
     p = mcnemar_p(wins, losses) if pass_fail else sign_flip_p(differences)
-    result = PairedResult(
+    return PairedResult(
         first_mean=math.fsum(first for first, _ in kept) / n,
         second_mean=math.fsum(second for _, second in kept) / n,
         delta=math.fsum(differences) / n,
-        interval=None,
         p=p if n >= MIN_PAIRS else None,
-        method=f"{mcnemar_method(wins, losses)}, Tango interval"
-        if pass_fail
-        else "paired permutation, paired bootstrap interval",
         wins=wins,
         losses=losses,
         pass_fail=pass_fail,
@@ -140,7 +138,6 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
         width=width,
         spread=max(map(max, kept)) - min(map(min, kept)),
     )
-    return replace(result, interval=result.interval_at(UNADJUSTED))
 
 
 def paired_verdict(result: PairedResult, min_delta: float, levels: Levels = UNADJUSTED) -> PairedVerdict:
@@ -250,17 +247,18 @@ def items_to_show(result: PairedResult, target: float, levels: Levels, *, for_ot
         # All differ alike: others may differ by anything, as far as that is too rare to have been seen.
         unseen = max_unseen_share(result.pairs)
         deviation = result.width * math.sqrt(unseen * (1 - unseen))
-    return items_for_mean(target, deviation, level, _headroom(result, target)) if deviation > 0 else None
+    if deviation == 0:
+        return None
+    headroom = None if result.width is None else _headroom(result, target, result.width)
+    return items_for_mean(target, deviation, level, headroom)
 
 
-def _headroom(result: PairedResult, target: float) -> Callable[[int], float]:
+def _headroom(result: PairedResult, target: float, width: float) -> Callable[[int], float]:
     """What is left of the scale against the differences, if their mean were `target`; see `items_for_mean`.
 
     The most contrary of n differences is taken to be the median of what n drawn from those seen would show.
     """
-    if result.width is None:
-        return no_headroom
-    width, sign = result.width, math.copysign(1.0, target)
+    sign = math.copysign(1.0, target)
     ordered = sorted(sign * (difference + target - result.delta) for difference in result.differences)
     return lambda items: max(width + ordered[int((1 - 0.5 ** (1 / items)) * len(ordered))], 0.0)
 

@@ -20,13 +20,8 @@ _MAX_EXACT_ITEMS = 4_000
 """Items up to which power is computed exactly; beyond, the normal approximation is as good."""
 
 
-def no_headroom(_items: int) -> float:
-    """The headroom of values on a scale without ends; see `items_for_mean`."""
-    return 0.0
-
-
 def items_for_mean(
-    delta: float, deviation: float, alpha: float = ALPHA, headroom: Callable[[int], float] = no_headroom
+    delta: float, deviation: float, alpha: float = ALPHA, headroom: Callable[[int], float] | None = None
 ) -> int:
     """Items with which a paired comparison of means shows `delta` with power `POWER`.
 
@@ -41,7 +36,7 @@ def items_for_mean(
         deviation: Standard deviation of the paired differences, above zero.
         alpha: Level of the test, after adjusting for others.
         headroom: Distance from the most contrary difference that so many items show to the end of the scale, against
-            `delta`.
+            `delta`; None for a scale without ends.
     """
     from scipy.stats import nct
     from scipy.stats import t as student
@@ -49,7 +44,7 @@ def items_for_mean(
     effect = abs(delta) / deviation
 
     def power(n: int) -> float:
-        unseen = max_unseen_share(n, 1 - alpha) * headroom(n) * n**0.5 / deviation
+        unseen = max_unseen_share(n, 1 - alpha) * headroom(n) * n**0.5 / deviation if headroom else 0.0
         critical = max(student.ppf(1 - alpha / 2, n - 1), unseen)
         return float(nct.sf(critical, n - 1, effect * n**0.5))
 

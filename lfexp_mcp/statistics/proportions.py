@@ -1,11 +1,13 @@
-"""Pass/fail values: intervals of proportions that hold for few items and near 0 and 1, and McNemar's test."""
+"""Pass/fail values, and wins and losses: intervals that hold for few items and near 0 and 1, and McNemar's test."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 from lfexp_mcp.model import Interval
-from lfexp_mcp.statistics.significance import CONFIDENCE, Z95
+from lfexp_mcp.statistics.significance import ALPHA, CONFIDENCE, Z95
 
 MIN_MID_P_PAIRS = 25
 """Discordant pairs from which the mid-p variant is used; below, the exact test, which never exceeds its level."""
@@ -133,6 +135,49 @@ def mcnemar_p(gained: int, lost: int) -> float:
     return min(p, 1.0)
 
 
-def mcnemar_method(gained: int, lost: int) -> str:
-    """Name the variant that `mcnemar_p` used."""
-    return "McNemar mid-p" if gained + lost >= MIN_MID_P_PAIRS else "McNemar exact"
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Items on which a run won, lost and tied against another one.
+
+    A win and a loss are what newly passing and newly failing are to pass/fail scores: the share is (1 + d) / 2, where
+    d = (wins - losses) / n is a difference of paired proportions. So it gets the interval and the test of those, which
+    hold for few items and when all are alike.
+
+    Example:
+        >>> Preference(wins=7, losses=2, ties=1).share
+        0.75
+    """
+
+    wins: int
+    losses: int
+    ties: int = 0
+
+    @property
+    def n(self) -> int:
+        """All items."""
+        return self.wins + self.losses + self.ties
+
+    @property
+    def share(self) -> float | None:
+        """Preference for the run, 0-1, where a tie is half a win; None without items."""
+        return (self.wins + self.ties / 2) / self.n if self.n else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """95% interval of the share, by Tango's score interval; see `tango`."""
+        if not self.n:
+            return None
+        difference = tango(self.wins, self.losses, self.n)
+        return Interval((1 + difference.low) / 2, (1 + difference.high) / 2)
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of the sign test on the items without a tie (McNemar's); 1 if all tie, None without items."""
+        return mcnemar_p(self.wins, self.losses) if self.n else None
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "inconclusive"]:
+        """What the sign test says at the 5% level."""
+        if self.p is None or self.p >= ALPHA:
+            return "inconclusive"
+        return "better" if self.wins > self.losses else "worse"

@@ -28,6 +28,7 @@ interval up.
 
 Simulated for 6 to 50 items (normal, exponential, sparse, two-valued, beta in tenths): coverage 0.93 to 1.00."""
 MAX_TILT = 1e6
+"""Of signs drawn for the importance sampling; with the largest difference scaled to 1, all but certain pluses."""
 MIN_EXTREME_DRAWS = 100
 """Fewer draws of a permutation test as extreme as the sample do not tell how small p is."""
 PERMUTATIONS_PER_TEST = 100

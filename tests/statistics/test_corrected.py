@@ -9,7 +9,6 @@ values of the other results:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +18,25 @@ from scipy.stats import beta
 
 from lfexp_mcp.statistics.corrected import MIN_LABELS, CorrectedMean, correct_delta, correct_mean
 from lfexp_mcp.statistics.distribution import mean_interval
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 from lfexp_mcp.statistics.proportions import weighted_share, wilson
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Result:
-    item_id: str
-    judge: float | None
-    human: float | None = None
-    stratum: int = 0
+def result(item_id: str, judge: float | None, human: float | None = None, stratum: int = 0) -> DrawnResult:
+    return DrawnResult(item_id, 0, judge, stratum, human)
 
 
 def results_of(
     labelled: Sequence[tuple[float | None, float]], unlabelled: Sequence[float | None], stratum: int = 0, run: str = ""
-) -> list[Result]:
+) -> list[DrawnResult]:
     """Results with (judge, human), and those with the judge's value alone."""
     both = [*((judge, human) for judge, human in labelled), *((judge, None) for judge in unlabelled)]
-    return [Result(f"{run}{stratum}-{n}", judge, human, stratum) for n, (judge, human) in enumerate(both)]
+    return [result(f"{run}{stratum}-{n}", judge, human, stratum) for n, (judge, human) in enumerate(both)]
 
 
-def corrected(results: Sequence[Result]) -> CorrectedMean:
+def corrected(results: Sequence[DrawnResult]) -> CorrectedMean:
     found = correct_mean(results)
     assert found is not None
     return found
@@ -192,7 +188,7 @@ def test_repeats_of_an_item_are_no_further_items() -> None:
     ],
     ids=["nothing", "no label", "too few labels", "none of a stratum", "one of a stratum"],
 )
-def test_too_few_labels_correct_nothing(results: list[Result]) -> None:
+def test_too_few_labels_correct_nothing(results: list[DrawnResult]) -> None:
     assert correct_mean(results) is None
 
 
@@ -224,7 +220,7 @@ def test_a_delta_of_runs_labelled_on_the_same_items_is_surer() -> None:
     better = [(judge, 1.0 if n in (31, 43, 44, 45) else human) for n, (judge, human) in enumerate(known)]
     others = [1.0] * 300 + [0.0] * 150
     first, second = corrected(results_of(known, others)), corrected(results_of(better, others))
-    apart = corrected([Result(f"other {one.item_id}", one.judge, one.human) for one in results_of(better, others)])
+    apart = corrected([result(f"other {one.item_id}", one.judge, one.human) for one in results_of(better, others)])
     same, different = correct_delta(first, second), correct_delta(first, apart)
     assert same.delta == different.delta == pytest.approx(second.mean - first.mean)
     assert same.interval.high - same.interval.low < 0.7 * (different.interval.high - different.interval.low)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfexp_mcp.statistics.preference import Preference
+from lfexp_mcp.statistics.proportions import Preference
 
 
 @pytest.mark.parametrize(

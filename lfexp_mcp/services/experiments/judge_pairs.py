@@ -21,7 +21,7 @@ from lfexp_mcp.services.runs.local_runs import read_journal
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
-from lfexp_mcp.statistics.preference import Preference
+from lfexp_mcp.statistics.proportions import Preference
 
 MAX_INCONSISTENT_SHARE = 0.3
 """Share of inconsistent pairs beyond which the answer warns that the judge mostly follows the places."""

@@ -1,5 +1,5 @@
 """Labels that people give to results drawn at random, and judges held against them."""
 
-from lfexp_mcp.services.labels.reading import DrawnResult, Labels, Stratum, read_labels
+from lfexp_mcp.services.labels.reading import Labels, Stratum, read_labels
 
-__all__ = ["DrawnResult", "Labels", "Stratum", "read_labels"]
+__all__ = ["Labels", "Stratum", "read_labels"]

@@ -12,12 +12,13 @@ from lfexp_mcp.judges.templates import as_text
 from lfexp_mcp.model import DatasetItem, ItemResult, JudgeMaker, NextStep, ResolvedJudge, RunRecord
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.labels.draw import Key, drawn_first, judge_values, labellable, put_in_order, seed_of
-from lfexp_mcp.services.labels.reading import DrawnResult, Labels, read_labels
+from lfexp_mcp.services.labels.reading import Labels, read_labels
 from lfexp_mcp.services.requests import JudgeCheckRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import named, read_recorded_run, read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 
 MIN_ANCHORS = 20
 """Labelled results below which a shift is not estimated."""

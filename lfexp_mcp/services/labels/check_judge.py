@@ -18,7 +18,6 @@ from lfexp_mcp.model import Estimate, NextStep, Score
 from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.background import Job
 from lfexp_mcp.services.labels.anchors import MIN_ANCHORS, JudgeCheckPlan, prepare_check
-from lfexp_mcp.services.labels.reading import DrawnResult
 from lfexp_mcp.services.labels.rejudging import Rejudged, rejudge
 from lfexp_mcp.services.requests import JudgeCheckRequest
 from lfexp_mcp.services.runs.follower import OnProgress
@@ -30,9 +29,10 @@ from lfexp_mcp.statistics.drift import (
     judge_shift,
     position_bias,
     self_disagreement,
-    weighted_share,
+    weighted_mean,
     worst_case,
 )
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 from lfexp_mcp.strict_json import strict_loads
 
 MAX_UNREADABLE_SHARE = 0.1
@@ -222,8 +222,8 @@ def _standings(
         alike = [mean(_passes(vote) == _passes(human) for vote in votes_of(anchor)) for anchor, human in labelled]
         above = [mean(votes_of(anchor)) - human for anchor, human in labelled]
         figures = {
-            "agreement": weighted_share(anchors, alike, check.sizes),
-            "bias": weighted_share(anchors, above, check.sizes),
+            "agreement": weighted_mean(anchors, alike, check.sizes),
+            "bias": weighted_mean(anchors, above, check.sizes),
         }
         return known.model_copy(update=figures)
 

@@ -17,26 +17,12 @@ from lfexp_mcp.scores.interpretation import interpret_human_scores
 from lfexp_mcp.services.labels.draw import Draw, Key, judge_values, labellable, put_in_order, read_draw
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 
 MAX_SKIPPED_SHARE = 0.05
 """Of the results that people looked at, beyond which those that they labelled are not taken for a random part."""
 LABEL_DELAY = timedelta(seconds=30)
 """Time until Langfuse shows a label: 3 to 25 s were seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnResult:
-    """One result of the run that could be drawn."""
-
-    item_id: str
-    repeat: int
-    judge: float | None
-    """The judge's value on 0-1; None where it has none."""
-    stratum: int = 0
-    human: float | None = None
-    """The mean of the people's values on 0-1; None unless it was drawn and its label is part of the random ones."""
-    labels: tuple[float, ...] = ()
-    """The value of each person, where `human` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +144,14 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
     people, unreadable = _values(run, draw, configs, own) if configs else ({}, None)
     void = void or unreadable
     counted: list[Stratum] = []
-    labels: dict[Key, tuple[float, ...]] = {}
+    labels: dict[Key, float] = {}
     for stratum in strata:
         counts, usable = _walk(stratum, listed, people, CLOCK.now())
         counted.append(counts)
         labels |= usable
     void = void or _skipped(counted)
+    if void:
+        labels = {}
     drawn = {_key(each) for order, of in zip(strata, counted, strict=True) for each in order[: of.drawn]}
     queued = sum(result.observation_id in listed for result in results)
     return Labels(
@@ -171,7 +159,7 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
         draw=draw,
         queue=queue,
         results=tuple(
-            _drawn(result, number, values, {} if void else labels)
+            DrawnResult(*_key(result), values.get(_key(result)), number, labels.get(_key(result)))
             for number, stratum in enumerate(strata)
             for result in stratum
         ),
@@ -199,8 +187,8 @@ def _void(run: ScoredRun, draw: Draw, configs: Sequence[ScoreConfig]) -> str | N
 
 def _values(
     run: ScoredRun, draw: Draw, configs: Sequence[ScoreConfig], given: Sequence[Score]
-) -> tuple[dict[str, tuple[float, ...]], str | None]:
-    """Return what people gave each observation or trace on 0-1, one value each, or why it cannot be read."""
+) -> tuple[dict[str, float], str | None]:
+    """Return what people gave each observation or trace on 0-1, on average, or why it cannot be read."""
     scale, judged = configs[0].scale, run.interpretations[draw.score].scale
     if scale is not None and judged is not None and judged.lower_is_better:
         scale = scale.lower_better()
@@ -214,15 +202,15 @@ def _values(
         if value is not None:
             # Of labels without an author nobody knows whether one person gave them.
             newest.setdefault(score.observation_id or score.trace_id or "", {})[score.author or score.id] = value
-    return {subject: tuple(values.values()) for subject, values in newest.items()}, None
+    return {subject: sum(values.values()) / len(values) for subject, values in newest.items()}, None
 
 
 def _walk(
     stratum: Sequence[ItemResult],
     listed: Mapping[str, QueueItem],
-    people: Mapping[str, tuple[float, ...]],
+    people: Mapping[str, float],
     now: datetime,
-) -> tuple[Stratum, dict[Key, tuple[float, ...]]]:
+) -> tuple[Stratum, dict[Key, float]]:
     """Follow the order of the draw, as far as results are in the queue.
 
     Returns:
@@ -233,7 +221,7 @@ def _walk(
         item = listed.get(result.observation_id or "")
         if item is None:
             break
-        label = people.get(result.observation_id or "") or people.get(result.trace_id or "")
+        label = people.get(result.observation_id or "", people.get(result.trace_id or ""))
         counts = replace(counts, drawn=counts.drawn + 1)
         if label is None and item.status == "COMPLETED" and (item.completed or now) < now - LABEL_DELAY:
             counts = replace(counts, skipped=counts.skipped + 1)
@@ -257,15 +245,6 @@ def _skipped(strata: Iterable[Stratum]) -> str | None:
         f"{skipped} of the {looked_at} results that people looked at have no label: those that are easy to label are "
         "not a random part. Label them too."
     )
-
-
-def _drawn(
-    result: ItemResult, stratum: int, values: Mapping[Key, float], labels: Mapping[Key, tuple[float, ...]]
-) -> DrawnResult:
-    key = _key(result)
-    label = labels.get(key, ())
-    human = sum(label) / len(label) if label else None
-    return DrawnResult(result.item_id, result.repeat, values.get(key), stratum, human, label)
 
 
 def _volunteers(results: Iterable[ItemResult], drawn: Collection[Key]) -> int:

@@ -77,7 +77,7 @@ def _verdict(case: _Case, p: float | None, delta: float) -> ScoreVerdict | None:
         verdict = case.get("verdict")
         return verdict if verdict != "no difference shown" else "inconclusive"
     mean = case["run"]["mean_canonical"] or 0.0
-    result = PairedResult(mean - delta, mean, delta, None, p, "", 0, 0, False, (delta,) * 100, width=1.0, spread=1.0)
+    result = PairedResult(mean - delta, mean, delta, p, 0, 0, False, (delta,) * 100, width=1.0, spread=1.0)
     return conclude(result, 0.05).verdict
 
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.gateway import Queue
 from lfexp_mcp.model import Estimate
-from lfexp_mcp.services.labels import DrawnResult, Labels, Stratum
+from lfexp_mcp.services.labels import Labels, Stratum
 from lfexp_mcp.services.labels.correction import describe_corrected_delta, describe_corrected_mean
 from lfexp_mcp.services.labels.draw import Draw
 from lfexp_mcp.statistics.distribution import mean_interval
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 from tests.services.labels.people import TONE
 
 Floats = npt.NDArray[np.float64]

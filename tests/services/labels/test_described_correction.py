@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lfexp_mcp.answers.labels import Corrected
-from lfexp_mcp.services.labels import DrawnResult
 from lfexp_mcp.services.labels.correction import describe_corrected_delta, describe_corrected_mean
+from lfexp_mcp.statistics.labelled_sample import DrawnResult
 from tests.services.labels.simulated import labels_with
 
 
