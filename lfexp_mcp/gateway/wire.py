@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.gateway.score_metadata import split_maker
-from lfexp_mcp.model import DatasetItem, ItemResult, Score, ScoreSource
+from lfexp_mcp.model import Content, DatasetItem, ItemResult, Score, ScoreSource
 from lfexp_mcp.strict_json import strict_loads
 
 WIRE = ConfigDict(alias_generator=to_camel)
@@ -206,10 +206,12 @@ class ExperimentItemRow(_Row):
         return ItemResult(
             item_id=self.experiment_item_id,
             status="failed" if error else "succeeded",
-            input=self.input,
-            output=None if error else decode_value(self.output),
-            expected_output=None if self.expected_output == "" else decode_value(self.expected_output),
-            metadata=self.experiment_item_metadata,
+            content=Content(
+                input=self.input,
+                output=None if error else decode_value(self.output),
+                expected_output=None if self.expected_output == "" else decode_value(self.expected_output),
+                metadata=self.experiment_item_metadata,
+            ),
             error=error,
             trace_id=self.trace_id,
             observation_id=self.id,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from lfexp_mcp.model.scale import Scale, parse_scale_name
 
@@ -17,6 +17,8 @@ humans. Scores of one name but different origins are different scores."""
 class JudgeMaker:
     """A judge: a version of a prompt, the model that answered it, and the scale of its answers."""
 
+    origin: ClassVar[ScoreOrigin] = "run"
+
     prompt: str
     version: int | None = None
     provider: str | None = None
@@ -28,11 +30,6 @@ class JudgeMaker:
     against: str | None = None
     """Of a pairwise judge: the run whose outputs those that it scored were compared with."""
     kind: Literal["judge"] = "judge"
-
-    @property
-    def origin(self) -> ScoreOrigin:
-        """See `ScoreOrigin`."""
-        return "run"
 
     @property
     def label(self) -> str:
@@ -61,6 +58,8 @@ class JudgeMaker:
 class ScriptMaker:
     """A function of an evaluator script."""
 
+    origin: ClassVar[ScoreOrigin] = "run"
+
     function: str | None = None
     """None where version 0.1 did not record it."""
     file: str | None = None
@@ -75,11 +74,6 @@ class ScriptMaker:
     unit: str | None = None
     """Of values that have no scale."""
     kind: Literal["script"] = "script"
-
-    @property
-    def origin(self) -> ScoreOrigin:
-        """See `ScoreOrigin`."""
-        return "run"
 
     @property
     def label(self) -> str:
@@ -103,6 +97,8 @@ class ScriptMaker:
 class BuiltInMaker:
     """A built-in evaluator with its options."""
 
+    origin: ClassVar[ScoreOrigin] = "run"
+
     evaluator: str
     version: int = 1
     options: str | None = None
@@ -114,11 +110,6 @@ class BuiltInMaker:
     unit: str | None = None
     """Of values that have no scale."""
     kind: Literal["built-in"] = "built-in"
-
-    @property
-    def origin(self) -> ScoreOrigin:
-        """See `ScoreOrigin`."""
-        return "run"
 
     @property
     def label(self) -> str:
@@ -145,14 +136,11 @@ class BuiltInMaker:
 class HumanMaker:
     """A human who annotated."""
 
+    origin: ClassVar[ScoreOrigin] = "human"
+
     author: str | None = None
     config_id: str | None = None
     kind: Literal["human"] = "human"
-
-    @property
-    def origin(self) -> ScoreOrigin:
-        """See `ScoreOrigin`."""
-        return "human"
 
     @property
     def label(self) -> str:
@@ -184,6 +172,40 @@ class OtherMaker:
     def scores_like(self, other: "ScoreMaker") -> bool:
         """Whether another maker's values mean the same."""
         return isinstance(other, OtherMaker) and self.source == other.source
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorInfo:
+    """An evaluator or judge that scores the run."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    kind: Literal["judge", "script", "run", "built-in"]
+    version: Annotated[int | None, Field(description="Version of the judge's prompt.")] = None
+    model: Annotated[str | None, Field(description="The judge's model.")] = None
+    scale: str | None = None
+    scale_source: str | None = None
+    made_by: str | None = None
+    """A built-in evaluator with its options."""
+
+    @classmethod
+    def of_judge(cls, judge: JudgeMaker) -> "EvaluatorInfo":
+        """Describe a judge."""
+        scale = judge.scale.name if judge.scale else None
+        return cls(judge.prompt, "judge", judge.version, judge.model, scale, judge.scale_source)
+
+    @property
+    def label(self) -> str:
+        """The evaluator for a reader, such as `judge-tone (version 3, gpt-4o, scale 0-10 (prompt config))`."""
+        if self.made_by is not None:
+            name = "" if self.made_by.split()[0] == self.name else f"{self.name}: "
+            return f"{name}{self.made_by} ({self.kind})"
+        if self.kind != "judge":
+            return f"{self.name} ({'the whole run' if self.kind == 'run' else self.kind})"
+        scale = f"scale {self.scale} ({self.scale_source})" if self.scale else ""
+        parts = (f"version {self.version}" if self.version is not None else "", self.model or "", scale)
+        return f"{self.name} ({', '.join(part for part in parts if part)})"
 
 
 RUN_MAKERS = JudgeMaker | ScriptMaker | BuiltInMaker

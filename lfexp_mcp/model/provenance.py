@@ -19,7 +19,7 @@ from pydantic import (
 
 from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.item_choice import DatasetPart
-from lfexp_mcp.model.maker import JudgeMaker, RunMaker, ScriptMaker
+from lfexp_mcp.model.maker import EvaluatorInfo, JudgeMaker, RunMaker, ScriptMaker
 from lfexp_mcp.model.run_spec import RunSpec, Sweep
 from lfexp_mcp.model.scale import Scale
 from lfexp_mcp.model.stopping import Look, StoppingRule
@@ -112,42 +112,8 @@ class RecordedStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluatorInfo:
-    """An evaluator or judge that scores the run."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: str
-    kind: Literal["judge", "script", "run", "built-in"]
-    version: Annotated[int | None, Field(description="Version of the judge's prompt.")] = None
-    model: Annotated[str | None, Field(description="The judge's model.")] = None
-    scale: str | None = None
-    scale_source: str | None = None
-    made_by: str | None = None
-    """A built-in evaluator with its options."""
-
-    @classmethod
-    def of_judge(cls, judge: JudgeMaker) -> "EvaluatorInfo":
-        """Describe a judge."""
-        scale = judge.scale.name if judge.scale else None
-        return cls(judge.prompt, "judge", judge.version, judge.model, scale, judge.scale_source)
-
-    @property
-    def label(self) -> str:
-        """The evaluator for a reader, such as `judge-tone (version 3, gpt-4o, scale 0-10 (prompt config))`."""
-        if self.made_by is not None:
-            name = "" if self.made_by.split()[0] == self.name else f"{self.name}: "
-            return f"{name}{self.made_by} ({self.kind})"
-        if self.kind != "judge":
-            return f"{self.name} ({'the whole run' if self.kind == 'run' else self.kind})"
-        scale = f"scale {self.scale} ({self.scale_source})" if self.scale else ""
-        parts = (f"version {self.version}" if self.version is not None else "", self.model or "", scale)
-        return f"{self.name} ({', '.join(part for part in parts if part)})"
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptFile:
-    """A script of the user's."""
+class FileVersion:
+    """A file that a run used: a script of the user's, or the recording that answered its calls to models."""
 
     file: str
     """Its name, without the folder."""
@@ -162,15 +128,6 @@ class TaskPromptVersion:
     version: int
     provider: str
     model: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedFrom:
-    """The recording that answered a run's calls to models."""
-
-    file: str
-    """Its name, without the folder."""
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +229,10 @@ class Provenance:
     """Versions, of Python too."""
     limits: Annotated[RecordedLimits | None, _Lenient] = None
     description: Annotated[str | None, _Lenient] = None
-    task: Annotated[ScriptFile | TaskPromptVersion | None, _Lenient] = None
+    task: Annotated[FileVersion | TaskPromptVersion | None, _Lenient] = None
     params: Annotated[dict[str, JsonValue] | None, _Lenient] = None
     """What the task was given beside the items; None for nothing."""
-    evaluator_script: Annotated[ScriptFile | None, _Lenient] = None
+    evaluator_script: Annotated[FileVersion | None, _Lenient] = None
     modules: Annotated[dict[str, str] | None, _Lenient] = None
     """Versions of the user's own modules that the scripts imported; see `module_versions`. None if not recorded."""
     confirmation: Annotated[Confirmation | None, _Lenient] = None
@@ -287,7 +244,7 @@ class Provenance:
     sweep: Annotated[Sweep | None, _Lenient] = None
     engine: Annotated[EngineUse | None, _Lenient] = None
     """None for a run whose scripts were called by its worker."""
-    replayed: Annotated[ReplayedFrom | None, _Lenient] = None
+    replayed: Annotated[FileVersion | None, _Lenient] = None
     """Set for a run whose models were answered from a recording: it measured code, and neither models nor times."""
     scales: Annotated[dict[str, LegacyScale] | None, BeforeValidator(_known_scales)] = None
     """By the score's name; only of runs of version 0.1."""
@@ -315,7 +272,7 @@ class Provenance:
     def task_version(self) -> str | None:
         """Tells the task from an edited one: the beginning of its script's hash, or its prompt's version and model."""
         match self.task:
-            case ScriptFile(sha256=str(digest)):
+            case FileVersion(sha256=str(digest)):
                 return digest[:12]
             case TaskPromptVersion(name, version, _, model):
                 return f"{name}:{version} ({model})"
@@ -328,7 +285,7 @@ class Provenance:
         Files that the code reads, the environment, and modules that it imports only when it is called are not covered.
         """
         match self.task:
-            case ScriptFile(sha256=str(digest)):
+            case FileVersion(sha256=str(digest)):
                 code = {"task script": digest}
             case TaskPromptVersion(name, version, provider, model):
                 code = {"task prompt": f"{name}:{version} {provider} {model}"}

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model.provenance import Provenance, ReplayedFrom, RunPlan
+from lfexp_mcp.model.provenance import FileVersion, Provenance, RunPlan
 from lfexp_mcp.model.score import EvaluatorFailure, Score
 from lfexp_mcp.model.stopping import Look
 from lfexp_mcp.model.usage import ModelCaller, ModelUsage
@@ -66,7 +66,7 @@ class Content:
         return None
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class ItemResult:
     """The result of one dataset item in one run.
 
@@ -76,7 +76,7 @@ class ItemResult:
 
     item_id: str
     status: ItemStatus
-    content: ContentSource
+    content: ContentSource = field(default_factory=Content)
     error: str | None = None
     """Why the task failed; None for an item that succeeded."""
     trace_id: str | None = None
@@ -89,38 +89,6 @@ class ItemResult:
     unscored: tuple[EvaluatorFailure, ...] = ()
     repeat: int = 0
     """Which repetition of the run it belongs to, from 0."""
-
-    def __init__(
-        self,
-        item_id: str,
-        status: ItemStatus,
-        input: JsonValue = None,
-        output: JsonValue = None,
-        expected_output: JsonValue = None,
-        metadata: dict[str, JsonValue] | None = None,
-        error: str | None = None,
-        trace_id: str | None = None,
-        observation_id: str | None = None,
-        started: datetime | None = None,
-        seconds: float | None = None,
-        scores: tuple[Score, ...] = (),
-        unscored: tuple[EvaluatorFailure, ...] = (),
-        repeat: int = 0,
-        content: ContentSource | None = None,
-    ) -> None:
-        """Create a result with a content, or with one of an input, an output and so on."""
-        keep = object.__setattr__
-        keep(self, "item_id", item_id)
-        keep(self, "status", status)
-        keep(self, "content", content or Content(input, output, expected_output, metadata or {}))
-        keep(self, "error", error)
-        keep(self, "trace_id", trace_id)
-        keep(self, "observation_id", observation_id)
-        keep(self, "started", started)
-        keep(self, "seconds", seconds)
-        keep(self, "scores", scores)
-        keep(self, "unscored", unscored)
-        keep(self, "repeat", repeat)
 
     @property
     def input(self) -> JsonValue:
@@ -180,7 +148,7 @@ class RunRecord:
     """Whether nothing of it is stored, so that it cannot be resumed."""
 
     @property
-    def replayed(self) -> ReplayedFrom | None:
+    def replayed(self) -> FileVersion | None:
         """The recording from which its models were answered; None for a run that was measured."""
         return self.provenance.replayed if self.provenance is not None else None
 

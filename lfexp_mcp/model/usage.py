@@ -1,6 +1,6 @@
 """What judges and prompt tasks use of models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 
@@ -27,18 +27,7 @@ class ModelUsage:
     batched_output_tokens: int = 0
 
     def __add__(self, other: "ModelUsage") -> "ModelUsage":
-        return ModelUsage(
-            self.calls + other.calls,
-            self.retries + other.retries,
-            self.asked_again + other.asked_again,
-            self.unmetered + other.unmetered,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.seconds + other.seconds,
-            self.batched + other.batched,
-            self.batched_input_tokens + other.batched_input_tokens,
-            self.batched_output_tokens + other.batched_output_tokens,
-        )
+        return ModelUsage(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

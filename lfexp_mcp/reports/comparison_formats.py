@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import ChangeList, Comparison, RunMetrics
-from lfexp_mcp.model import ItemResult, RunRecord, Score, ScriptFile
+from lfexp_mcp.model import FileVersion, ItemResult, RunRecord, Score
 from lfexp_mcp.reports.comment import conditions
 from lfexp_mcp.reports.comparison import why
 from lfexp_mcp.reports.untrusted import one_line
@@ -189,7 +189,7 @@ def _evaluation(score: Score) -> JsonObject:
 
 def _task_script(record: RunRecord) -> str:
     task = record.provenance.task if record.provenance else None
-    return task.file if isinstance(task, ScriptFile) else ""
+    return task.file if isinstance(task, FileVersion) else ""
 
 
 def _duration_ms(record: RunRecord) -> float:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from lfexp_mcp.model import (
     EngineUse,
+    FileVersion,
     GitState,
     Provenance,
     RecordedLimits,
-    ReplayedFrom,
     RunSpec,
-    ScriptFile,
     TaskPromptVersion,
     module_versions,
 )
@@ -39,7 +38,7 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
     Returns:
         Small enough to go with every span.
     """
-    task: ScriptFile | TaskPromptVersion | None = _script_file(run_spec.task_script)
+    task: FileVersion | TaskPromptVersion | None = _script_file(run_spec.task_script)
     if run_spec.task_prompt is not None:
         prompt = run_spec.task_prompt
         task = TaskPromptVersion(prompt.name, prompt.version, prompt.provider, prompt.model)
@@ -67,17 +66,17 @@ def _engine(run_spec: RunSpec) -> EngineUse | None:
     return EngineUse(run_spec.engine, _version(run_spec.engine), run_spec.engine_options.asked_resources)
 
 
-def _replayed(run_spec: RunSpec) -> ReplayedFrom | None:
+def _replayed(run_spec: RunSpec) -> FileVersion | None:
     use = run_spec.recording
-    return ReplayedFrom(use.file.name, use.sha256) if use is not None and use.mode == "replay" else None
+    return FileVersion(use.file.name, use.sha256) if use is not None and use.mode == "replay" else None
 
 
-def _script_file(path: Path | None) -> ScriptFile | None:
+def _script_file(path: Path | None) -> FileVersion | None:
     """The script as it was compiled, whatever the file holds by now."""
     if path is None:
         return None
     source = next((source for file, source in loaded_sources.values() if file == path), None)
-    return ScriptFile(path.name, hashlib.sha256(path.read_bytes() if source is None else source).hexdigest())
+    return FileVersion(path.name, hashlib.sha256(path.read_bytes() if source is None else source).hexdigest())
 
 
 def _modules(run_spec: RunSpec) -> dict[str, str]:

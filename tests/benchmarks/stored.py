@@ -12,6 +12,7 @@ from lfexp_mcp.answers.comparison import ScoreComparison
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import (
     PROVENANCE_KEY,
+    FileVersion,
     JudgeMaker,
     Provenance,
     RecordedStatus,
@@ -19,7 +20,6 @@ from lfexp_mcp.model import (
     RunPlan,
     Scale,
     Score,
-    ScriptFile,
     ScriptMaker,
 )
 from lfexp_mcp.services.comparison import compare_runs
@@ -62,7 +62,7 @@ async def record(
     """
     scores = (SCORE,) if isinstance(maker, JudgeMaker) else ()
     plan = status.plan if status else RunPlan(len(values), scores=scores, makers=(maker,))
-    script = ScriptFile("checks.py", CHECK.sha256) if isinstance(maker, ScriptMaker) else None
+    script = FileVersion("checks.py", CHECK.sha256) if isinstance(maker, ScriptMaker) else None
     place = int("".join(filter(str.isdigit, name)) or 0)
     return await record_run(
         ws,

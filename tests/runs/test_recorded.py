@@ -11,13 +11,13 @@ from lfexp_mcp.model import (
     TEN,
     EvaluatorFailure,
     EvaluatorInfo,
+    FileVersion,
     GitState,
     JudgeMaker,
     ModelCaller,
     ModelUsage,
     Provenance,
     RecordedLimits,
-    ScriptFile,
     ScriptMaker,
 )
 from lfexp_mcp.runs.folder import RunFolder
@@ -82,7 +82,7 @@ def test_usage_warnings_and_what_langfuse_has_are_read(folder: RunFolder) -> Non
 
 def test_provenance_is_read(folder: RunFolder) -> None:
     provenance = provenance_of(folder)
-    assert provenance.task == ScriptFile("task.py", "ab" * 32)
+    assert provenance.task == FileVersion("task.py", "ab" * 32)
     assert provenance.script_maker == ScriptMaker(file="checks.py", sha256="cd" * 32)
     assert (provenance.git, provenance.limits) == (GitState("0123abc", dirty=False), RecordedLimits(30, 3))
     assert provenance.evaluators == (EvaluatorInfo.of_judge(JUDGE), EvaluatorInfo("exact", "script"))

@@ -27,7 +27,7 @@ def run(*items: ItemResult) -> RunRecord:
 def scored(value: float | bool, expected_output: str | None = None) -> ItemResult:
     kind: ScoreDataType = "BOOLEAN" if isinstance(value, bool) else "NUMERIC"
     scores = (Score("s", "exact", value, kind),)
-    return ItemResult("i", "succeeded", scores=scores, expected_output=expected_output)
+    return ItemResult("i", "succeeded", scores=scores, content=Content(expected_output=expected_output))
 
 
 def warnings(record: RunRecord) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from lfexp_mcp.model import ItemResult, RunRecord, Score
+from lfexp_mcp.model import Content, ItemResult, RunRecord, Score
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_run
 
 Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
@@ -72,7 +72,7 @@ def run_of(
         ItemResult(
             f"item-{n:04}",
             "succeeded",
-            metadata=_json(metadata[n]) if metadata else {},
+            content=Content(metadata=_json(metadata[n]) if metadata else {}),
             scores=tuple(Score(f"{n}-{score}", score, value, "NUMERIC") for score, value in given.items()),
         )
         for n, given in enumerate(scores)

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.gateway import STATUS_SCORE_NAME
-from lfexp_mcp.model import EvaluatorInfo, Progress, ScriptFile
+from lfexp_mcp.model import EvaluatorInfo, FileVersion, Progress
 from lfexp_mcp.services.runs.follower import wait_for_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from tests.waiting import PATIENCE_S, until
@@ -285,8 +285,8 @@ async def test_provenance_tells_code_packages_and_dataset_version(scene: Scene) 
     await scene.run(scene.script(UPPER), evaluator_script=scene.script(EVALUATORS, "evaluators.py"))
     provenance = (await scene.record()).provenance
     assert provenance is not None
-    assert provenance.task == ScriptFile("task.py", _sha256(scene, "task.py"))
-    assert provenance.evaluator_script == ScriptFile("evaluators.py", _sha256(scene, "evaluators.py"))
+    assert provenance.task == FileVersion("task.py", _sha256(scene, "task.py"))
+    assert provenance.evaluator_script == FileVersion("evaluators.py", _sha256(scene, "evaluators.py"))
     assert provenance.evaluators == (EvaluatorInfo("exact", "script"), EvaluatorInfo("length", "script"))
     assert {"python", "lfexp-mcp", "langfuse"} <= set(provenance.packages or ())
     assert provenance.dataset_version is not None

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from lfexp_mcp.model import Provenance, ScriptFile, TaskPromptVersion, changed_code, module_versions
+from lfexp_mcp.model import FileVersion, Provenance, TaskPromptVersion, changed_code, module_versions
 from lfexp_mcp.runs.sources import changed_sources
 from tests.worker.scene import Scene
 
@@ -33,19 +33,19 @@ async def test_a_run_records_the_users_modules_and_keeps_all_code_as_it_was_load
     assert changed[words.resolve()].read_bytes() == measured
 
 
-SCRIPT = Provenance(task=ScriptFile("task.py", "aa"), modules=module_versions({"words": "bb"}, 5))
+SCRIPT = Provenance(task=FileVersion("task.py", "aa"), modules=module_versions({"words": "bb"}, 5))
 
 
 @pytest.mark.parametrize(
     ("now", "changed"),
     [
-        (Provenance(task=ScriptFile("moved.py", "aa"), modules=module_versions({"words": "bb"}, 5)), []),
-        (Provenance(task=ScriptFile("task.py", "ab"), modules=SCRIPT.modules), ["task script"]),
+        (Provenance(task=FileVersion("moved.py", "aa"), modules=module_versions({"words": "bb"}, 5)), []),
+        (Provenance(task=FileVersion("task.py", "ab"), modules=SCRIPT.modules), ["task script"]),
         (Provenance(task=SCRIPT.task, modules=module_versions({"words": "bc"}, 5)), ["module words"]),
         (Provenance(task=SCRIPT.task, modules=module_versions({}, 5)), ["module words"]),
         (Provenance(task=SCRIPT.task, modules=module_versions({"words": "bb", "more": ""}, 5)), ["module more"]),
         (Provenance(task=SCRIPT.task, modules=SCRIPT.modules, params={"k": 1}), ["params"]),
-        (Provenance(task=SCRIPT.task, modules=SCRIPT.modules, evaluator_script=ScriptFile("e.py", "cc")), None),
+        (Provenance(task=SCRIPT.task, modules=SCRIPT.modules, evaluator_script=FileVersion("e.py", "cc")), None),
         (Provenance(task=TaskPromptVersion("p", 1, "openai", "m"), modules=SCRIPT.modules), None),
     ],
 )

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator
 from lfexp_mcp.answers.comparison import ComparabilityIssue, IssueKind
 from lfexp_mcp.model import (
     BuiltInMaker,
+    FileVersion,
     JudgeMaker,
     Provenance,
     RecordedLimits,
-    ReplayedFrom,
     RunRecord,
     ScriptMaker,
     are_mixed,
@@ -143,7 +143,7 @@ def _settings(pair: RunPair) -> Iterator[ComparabilityIssue]:
         yield _issue(pair, "concurrency", f"{concurrency} Concurrency affects latency, so times are not compared.")
 
 
-def _replay(pair: RunPair, first: ReplayedFrom | None, second: ReplayedFrom | None) -> ComparabilityIssue:
+def _replay(pair: RunPair, first: FileVersion | None, second: FileVersion | None) -> ComparabilityIssue:
     if first is not None and second is not None:
         message = "Both runs were answered from recorded replies: they show what the code makes of these, and no model."
         if first.sha256 != second.sha256:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import FailureGroup
-from lfexp_mcp.model import EvaluatorFailure, ItemResult, RunRecord, Score
+from lfexp_mcp.model import Content, EvaluatorFailure, ItemResult, RunRecord, Score
 from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected
 from lfexp_mcp.services.analysis.failure_groups import find_groups, show_groups
 from lfexp_mcp.services.analysis.failures import find_failures
@@ -48,9 +48,11 @@ def _results(given: Sequence[dict[str, Any]]) -> list[ItemResult]:
                 ItemResult(
                     entry.get("item", f"i{number}"),
                     "failed" if of_task else "succeeded",
-                    input=f"q{number}",
-                    output=None if of_task else entry.get("actual", entry.get("output", f"o{number}")),
-                    expected_output=entry.get("expected"),
+                    content=Content(
+                        input=f"q{number}",
+                        output=None if of_task else entry.get("actual", entry.get("output", f"o{number}")),
+                        expected_output=entry.get("expected"),
+                    ),
                     error=entry["error"] if of_task else None,
                     scores=() if of_task or of_judge else (score,),
                     unscored=of_judge,
@@ -105,7 +107,11 @@ def test_values_that_repeat_are_labels_and_many_numbers_are_quantities(
     expected: list[JsonValue], labels: bool | None
 ) -> None:
     results = [
-        ItemResult(f"i{n}", "succeeded", output={} if isinstance(value, dict) else "wrong", expected_output=value)
+        ItemResult(
+            f"i{n}",
+            "succeeded",
+            content=Content(output={} if isinstance(value, dict) else "wrong", expected_output=value),
+        )
         for n, value in enumerate(expected)
     ]
     labelled = [LabelledResult.of(result, expected_fields(results)) for result in results]
@@ -194,7 +200,9 @@ def test_the_same_output_for_different_inputs_is_a_group_unless_it_is_a_label() 
 def test_long_texts_without_an_end_are_cut_off_where_most_have_one() -> None:
     whole = " ".join(f"Sentence {n} is whole." for n in range(12))
     texts = [*[whole] * 4, f"{whole} And th"]
-    looks = [OutputLook.of(ItemResult(f"i{n}", "succeeded", output=text)) for n, text in enumerate(texts)]
+    looks = [
+        OutputLook.of(ItemResult(f"i{n}", "succeeded", content=Content(output=text))) for n, text in enumerate(texts)
+    ]
     assert output_shapes(looks) == [None, None, None, None, "cut off"]
     assert output_shapes(looks[3:]) == [None, None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.model import ItemResult
+from lfexp_mcp.model import Content, ItemResult
 from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.run_state import RunState
@@ -17,7 +17,7 @@ def test_a_time_that_langfuse_does_not_tell_stays_unknown(tmp_path: Path, second
     result = ItemResult(
         "one",
         "succeeded",
-        output="yes",
+        content=Content(output="yes"),
         trace_id="0" * 32,
         observation_id="0" * 16,
         started=datetime(2026, 1, 1, tzinfo=UTC),

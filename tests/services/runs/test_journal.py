@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lfexp_mcp.model import EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
+from lfexp_mcp.model import Content, EvaluatorFailure, ItemResult, JudgeMaker, ModelCaller, ModelUsage, RunRecord, Score
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.requests import CompareRequest, RunRequest
@@ -37,7 +37,7 @@ def _item(item_id: str, *scores: str, observation: str = "o", age: int = 0) -> I
     return ItemResult(
         item_id,
         "succeeded",
-        output="out",
+        content=Content(output="out"),
         trace_id="t",
         observation_id=f"{observation}-{item_id}",
         started=NOW - timedelta(minutes=age),

@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import CursorError, NotFoundError, UsageError
-from lfexp_mcp.model import TEN, EvaluatorFailure, ItemResult, JudgeMaker, RunRecord, Score
+from lfexp_mcp.model import TEN, Content, EvaluatorFailure, ItemResult, JudgeMaker, RunRecord, Score
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.requests import GetRunRequest, ResultFilter, build
 from lfexp_mcp.services.runs.get_run import get_run
@@ -32,7 +32,7 @@ def _result(number: int) -> ItemResult:
     return ItemResult(
         f"{number:02}",
         "failed" if number == 8 else "pending" if number == 13 else "succeeded",
-        metadata=metadata,
+        content=Content(metadata=metadata),
         error="timed out" if number == 8 else None,
         seconds={8: 600.0, 12: 3.0, 13: None}.get(number, 1.0),
         scores=tuple(scores),
