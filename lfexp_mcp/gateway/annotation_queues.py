@@ -36,11 +36,7 @@ class AnnotationQueues:
         Raises:
             RejectedError: There is a queue of this name (status 400), or the plan allows no further one (405).
         """
-        body: dict[str, JsonValue] = {
-            "name": name,
-            "description": description,
-            "scoreConfigIds": [*score_config_ids],
-        }
+        body: dict[str, JsonValue] = {"name": name, "description": description, "scoreConfigIds": [*score_config_ids]}
         return await self._transport.post(f"create annotation queue {name!r}", _QUEUES, Queue, body)
 
     async def add(self, queue_id: str, observation_id: str, *, done: bool = False) -> QueueItem:
@@ -49,11 +45,8 @@ class AnnotationQueues:
         Args:
             done: Whether it counts as looked at already.
         """
-        body: dict[str, JsonValue] = {
-            "objectId": observation_id,
-            "objectType": "OBSERVATION",
-            "status": "COMPLETED" if done else "PENDING",
-        }
+        status = "COMPLETED" if done else "PENDING"
+        body: dict[str, JsonValue] = {"objectId": observation_id, "objectType": "OBSERVATION", "status": status}
         return await self._transport.post("fill the annotation queue", _items(queue_id), QueueItem, body)
 
 

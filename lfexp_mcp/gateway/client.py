@@ -156,23 +156,20 @@ class Gateway:
             experiment_id: The run's.
             project_id: The run's project, if it is known; otherwise Langfuse is asked.
         """
-        if self._backend.kind == "embedded":
-            return None
-        project = project_id or await self.project_id()
-        return f"{self._backend.url}/project/{project}/experiments/results?baseline={quote(experiment_id, safe='')}"
+        return await self._page(f"experiments/results?baseline={quote(experiment_id, safe='')}", project_id)
 
     async def queue_url(self, queue_id: str) -> str | None:
-        """Return the page of an annotation queue; None on the embedded store, which has no pages."""
-        if self._backend.kind == "embedded":
-            return None
-        project = await self.project_id()
-        return f"{self._backend.url}/project/{project}/annotation-queues/{quote(queue_id, safe='')}/items"
+        """Return the page of an annotation queue; None on the embedded store."""
+        return await self._page(f"annotation-queues/{quote(queue_id, safe='')}/items")
 
     async def trace_url(self, trace_id: str) -> str | None:
-        """Return the page of a trace; None on the embedded store, which has no pages."""
+        """Return the page of a trace; None on the embedded store."""
+        return await self._page(f"traces/{quote(trace_id, safe='')}")
+
+    async def _page(self, path: str, project_id: str | None = None) -> str | None:
         if self._backend.kind == "embedded":
             return None
-        return f"{self._backend.url}/project/{await self.project_id()}/traces/{quote(trace_id, safe='')}"
+        return f"{self._backend.url}/project/{project_id or await self.project_id()}/{path}"
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Required, TypedDict, Unpack
 
 import anyio
@@ -44,12 +43,8 @@ class _StoredList(BaseModel):
     data: list[DatasetItemRow]
 
 
-@dataclass(frozen=True, slots=True)
-class _ItemList:
-    """Items of one request, and each of them encoded."""
-
-    items: list[ItemFields]
-    encoded: list[bytes]
+_ItemList = list[tuple[ItemFields, bytes]]
+"""Items of one request, each with its encoding."""
 
 
 class DatasetItems:
@@ -86,9 +81,9 @@ class DatasetItems:
             async with in_order:
                 stored = await self._send_list(dataset_name, some) if self._takes_lists else None
                 if stored is None:
-                    await for_each(some.items, store, MAX_CONCURRENT_WRITES)
+                    await for_each((item for item, _ in some), store, MAX_CONCURRENT_WRITES)
                     return
-                for item, row in zip(some.items, stored, strict=True):
+                for (item, _), row in zip(some, stored, strict=True):
                     await on_stored(item, row.item())
 
         async def store_lists() -> None:
@@ -107,16 +102,16 @@ class DatasetItems:
     async def _send_list(self, dataset_name: str, some: _ItemList) -> list[DatasetItemRow] | None:
         """Store a list of items; None if they are to be sent one by one, which tells which of them is refused."""
         name = json.dumps(dataset_name).encode()
-        body = b'{"datasetName":%b,"items":[%b]}' % (name, b",".join(some.encoded))
-        first, last = some.items[0]["id"], some.items[-1]["id"]
-        what = f"store items {first!r} to {last!r} ({len(some.items)}) of dataset {dataset_name!r}"
+        body = b'{"datasetName":%b,"items":[%b]}' % (name, b",".join(encoded for _, encoded in some))
+        ids = [item["id"] for item, _ in some]
+        what = f"store items {ids[0]!r} to {ids[-1]!r} ({len(ids)}) of dataset {dataset_name!r}"
         try:
             stored = (await self._transport.post(what, ITEM_LISTS, _StoredList, body)).data
         except RejectedError as refused:
             # An embedded store that another version started may not have the route.
             self._takes_lists = refused.status not in (404, 405)
             return None
-        if [row.id for row in stored] != [item["id"] for item in some.items]:
+        if [row.id for row in stored] != ids:
             raise BackendError(f"The embedded store answered with other items than those sent, when asked to {what}.")
         return stored
 
@@ -161,12 +156,12 @@ class DatasetItems:
 
 def _body(item: ItemFields, dataset_name: str | None = None, *, encodes_texts: bool = True) -> dict[str, JsonValue]:
     """Write an item as Langfuse takes it; in a list of items, the dataset's name is left out."""
-    body: dict[str, JsonValue] = {} if dataset_name is None else {"datasetName": dataset_name}
-    texts = {"input": item["input"], "expectedOutput": item.get("expected_output")}
+    encode = encode_text if encodes_texts else lambda text: text
     return {
-        **body,
+        **({} if dataset_name is None else {"datasetName": dataset_name}),
         "id": item["id"],
-        **{name: encode_text(text) if encodes_texts else text for name, text in texts.items()},
+        "input": encode(item["input"]),
+        "expectedOutput": encode(item.get("expected_output")),
         "metadata": item.get("metadata"),
         "sourceTraceId": item.get("source_trace_id"),
         "sourceObservationId": item.get("source_observation_id"),
@@ -175,16 +170,15 @@ def _body(item: ItemFields, dataset_name: str | None = None, *, encodes_texts: b
 
 def _lists(items: Iterable[ItemFields]) -> Iterator[_ItemList]:
     """Put items together for one request each time."""
-    some, size = _ItemList([], []), 0
+    some, size = _ItemList(), 0
     for item in items:
         encoded = json.dumps(_body(item), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        if len(some.items) >= MAX_LIST_ITEMS or (some.items and size + len(encoded) > MAX_LIST_BYTES):
+        if len(some) >= MAX_LIST_ITEMS or (some and size + len(encoded) > MAX_LIST_BYTES):
             yield some
-            some, size = _ItemList([], []), 0
-        some.items.append(item)
-        some.encoded.append(encoded)
+            some, size = _ItemList(), 0
+        some.append((item, encoded))
         size += len(encoded)
-    if some.items:
+    if some:
         yield some
 
 

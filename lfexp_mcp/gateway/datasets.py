@@ -127,8 +127,7 @@ class Datasets:
             NotFoundError: There is no such dataset.
             UsageError: It cannot be told which of its items are held out.
         """
-        open_items, set_aside = await self.split_items(dataset)
-        return set_aside if held_out else open_items
+        return (await self.split_items(dataset))[held_out]
 
     async def split_items(self, dataset: Dataset | str) -> tuple[SpooledItems, SpooledItems]:
         """Return a dataset's items as `items` does: all others, and those that are held out, of which to show none."""

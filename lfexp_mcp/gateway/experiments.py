@@ -94,24 +94,9 @@ class Experiments:
             what, "/experiments", CursorPage[Experiment], {**_COMMON, "fields": _HEAD_FIELDS, **query}
         )
 
-    async def results(
-        self, experiment_id: str, repeat: int = 0, *, dataset: Dataset | None = None, held_out: bool = False
-    ) -> list[ItemResult]:
-        """Return the results of a run, newest first, repeats of an item included.
-
-        Args:
-            experiment_id: The run's.
-            repeat: Which repetition the results are of, from 0.
-            dataset: The run's, as it was just read; None looks it up.
-            held_out: Those of held-out items instead of all others.
-
-        Returns:
-            The results; their scores have no comments, which `Scores.find` has.
-
-        Raises:
-            UsageError: It cannot be told which items of the dataset are held out.
-        """
-        return (await self.described_results(experiment_id, repeat, dataset=dataset, held_out=held_out)).results
+    async def results(self, experiment_id: str, *, dataset: Dataset | None = None) -> list[ItemResult]:
+        """Return the results of a run alone; see `described_results`."""
+        return (await self.described_results(experiment_id, dataset=dataset)).results
 
     async def described_results(
         self,
@@ -122,7 +107,9 @@ class Experiments:
         held_out: bool = False,
         known: Mapping[str, ItemResult] = MappingProxyType({}),
     ) -> RunResults:
-        """Return the results of a run as `results` does, with what is known of the run by them.
+        """Return the results of a run, with what is known of the run by them.
+
+        Their scores have no comments, which `Scores.find` has.
 
         Args:
             experiment_id: The run's.
@@ -130,6 +117,9 @@ class Experiments:
             dataset: The run's, as it was just read; None looks it up.
             held_out: Those of held-out items instead of all others.
             known: Results that the caller has, by observation. Only their scores are read.
+
+        Raises:
+            UsageError: It cannot be told which items of the dataset are held out.
         """
         results: list[ItemResult] = []
         description: str | None = None

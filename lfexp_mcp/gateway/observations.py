@@ -19,12 +19,7 @@ MAX_PAGE_SIZE = 1000
 """Langfuse's own limit."""
 MAX_TRACE_ROWS = 50_000
 """All observations of a trace are held in memory."""
-ROOTS_ONLY: dict[str, JsonValue] = {
-    "type": "boolean",
-    "column": "isRootObservation",
-    "operator": "=",
-    "value": True,
-}
+ROOTS_ONLY: dict[str, JsonValue] = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
 """The filter condition of roots."""
 _FIELDS = "core,basic,model,usage"
 
@@ -41,12 +36,10 @@ class Observations:
         trace_id: str | None = None,
         type: Literal["GENERATION"] | None = None,
         environment: str | None = None,
-        root_only: bool = False,
         filter: Sequence[dict[str, JsonValue]] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         with_content: bool = True,
-        page_size: int = MAX_PAGE_SIZE,
         max_rows: int | None = None,
     ) -> list[Observation]:
         """Return observations, newest first.
@@ -55,12 +48,10 @@ class Observations:
             trace_id: Only those of this trace.
             type: Only those of this type.
             environment: Only those of this environment, such as `sdk-experiment`.
-            root_only: Only roots of traces.
             filter: Langfuse's filter conditions; they take the place of the other conditions.
             since: Only those started from this time on.
             until: Only those started before this time.
             with_content: Whether to read inputs, outputs and metadata.
-            page_size: How many to read with one request, at most 1,000.
             max_rows: Stop reading pages once there are so many.
         """
         query: Query = {
@@ -68,11 +59,10 @@ class Observations:
             "traceId": trace_id,
             "type": type,
             "environment": environment,
-            "isRootObservation": "true" if root_only else None,
             "filter": json.dumps(filter) if filter else None,
             "fromStartTime": format_time(since),
             "toStartTime": format_time(until),
-            "limit": page_size,
+            "limit": MAX_PAGE_SIZE,
         }
         return await self._transport.follow("read observations", "/v2/observations", Observation, query, max_rows)
 

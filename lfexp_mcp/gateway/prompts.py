@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import NotFoundError, RejectedError, name_some
 from lfexp_mcp.gateway.records import Prompt, PromptInfo
 from lfexp_mcp.gateway.transport import Transport
-from lfexp_mcp.model import NextStep, PromptMessage
+from lfexp_mcp.model import NextStep, PromptMessage, ToolName
 
 
 class Prompts:
@@ -59,11 +59,11 @@ class Prompts:
 
 
 def _other_versions(prompt: PromptInfo, which: str) -> NotFoundError:
-    steps = [_listing({"judge": prompt.name}, "See its versions.")] if prompt.name.startswith("judge-") else []
+    see = NextStep("list_judges", {"judge": prompt.name}, "See its versions.")
     return NotFoundError(
         f"Prompt {prompt.name!r} exists, but not{which}. Name one that it has: "
         f"version {name_some(sorted(prompt.versions, reverse=True))}; label {name_some(sorted(prompt.labels))}.",
-        next=steps,
+        next=[see] if prompt.name.startswith("judge-") else [],
     )
 
 
@@ -75,13 +75,8 @@ def unknown_prompt(name: str, known: Iterable[str]) -> NotFoundError:
         known: The names of all prompts.
     """
     is_judge = name.startswith("judge-")
-    steps = [
-        NextStep("create_judge" if is_judge else "create_prompt", {"name": name, "prompt": "<text>"}, "Create it.")
-    ]
+    create: ToolName = "create_judge" if is_judge else "create_prompt"
+    steps = [NextStep(create, {"name": name, "prompt": "<text>"}, "Create it.")]
     if is_judge:
-        steps.append(_listing({}, "See which judges there are."))
+        steps.append(NextStep("list_judges", {}, "See which judges there are."))
     return NotFoundError.of("prompt", name, known, next=steps)
-
-
-def _listing(arguments: dict[str, JsonValue], why: str) -> NextStep:
-    return NextStep("list_judges", arguments, why)

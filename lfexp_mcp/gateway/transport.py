@@ -127,16 +127,34 @@ class Transport:
         return (await self.slice(what, path, row, query))[0]
 
     async def take_pages(
-        self, what: str, path: str, row: type[Row], take: Callable[[int, list[Row]], None], query: Query | None = None
-    ) -> None:
-        """Give each page's number and rows to a function, in any order, and hold none of them."""
-        first = await self._page(what, path, row, query, 1)
-        take(1, first.data)
+        self,
+        what: str,
+        path: str,
+        row: type[Row],
+        take: Callable[[int, list[Row]], None],
+        query: Query | None = None,
+        *,
+        start: int = 1,
+        end: int | None = None,
+    ) -> int:
+        """Give each page's number and rows to a function, in any order, and hold none of them.
+
+        Args:
+            start: The first page.
+            end: The last page, by default the listing's.
+
+        Returns:
+            How many rows the listing has.
+        """
+        first = await self._page(what, path, row, query, start)
+        take(start, first.data)
 
         async def read(number: int) -> None:
             take(number, (await self._page(what, path, row, query, number)).data)
 
-        await for_each(range(2, first.meta.total_pages + 1), read, MAX_CONCURRENT_PAGES)
+        pages = first.meta.total_pages if end is None else min(end, first.meta.total_pages)
+        await for_each(range(start + 1, pages + 1), read, MAX_CONCURRENT_PAGES)
+        return first.meta.total_items
 
     async def slice(
         self,
@@ -150,16 +168,11 @@ class Transport:
     ) -> tuple[list[Row], int]:
         """Read `count` rows of such a listing, by default all, from position `start` on; also return its length."""
         before, skipped = divmod(start, PAGE_SIZE)
-        first = await self._page(what, path, row, query, before + 1)
-        last = first.meta.total_pages if count is None else -(-(start + count) // PAGE_SIZE)
-        found = {before + 1: first.data}
-
-        async def read(number: int) -> None:
-            found[number] = (await self._page(what, path, row, query, number)).data
-
-        await for_each(range(before + 2, min(last, first.meta.total_pages) + 1), read, MAX_CONCURRENT_PAGES)
+        end = None if count is None else -(-(start + count) // PAGE_SIZE)
+        found: dict[int, list[Row]] = {}
+        total = await self.take_pages(what, path, row, found.__setitem__, query, start=before + 1, end=end)
         rows = [each for number in sorted(found) for each in found[number]]
-        return rows[skipped : None if count is None else skipped + count], first.meta.total_items
+        return rows[skipped : None if count is None else skipped + count], total
 
     async def _page(self, what: str, path: str, row: type[Row], query: Query | None, number: int) -> NumberedPage[Row]:
         numbered = {**(query or {}), "page": number, "limit": PAGE_SIZE}

@@ -6,6 +6,7 @@ The one whose maker came last has the plain name. The others are named with thei
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from lfexp_mcp.model import (
     RUN_MAKERS,
@@ -22,6 +23,7 @@ from lfexp_mcp.model import (
 )
 
 SHOWN_HASH_CHARS = 8
+Given = TypeVar("Given", Score, EvaluatorFailure)
 Key = tuple[int, str]
 """Repetition and item id of a result."""
 
@@ -157,15 +159,12 @@ def _repeated(item: ItemResult) -> Iterator[str]:
     if len(item.scores) + len(item.unscored) < 2:
         return
     seen: dict[str, RunMaker] = {}
-    for name, maker in (
-        *((one.name, one.maker) for one in item.scores),
-        *((one.name, one.maker) for one in item.unscored),
-    ):
-        if not isinstance(maker, RUN_MAKERS):
-            continue
-        known = seen.setdefault(name, maker)
-        if known is not maker and not _is_same(maker, known):
-            yield name
+    given: tuple[Score | EvaluatorFailure, ...] = (*item.scores, *item.unscored)
+    for one in given:
+        if isinstance(one.maker, RUN_MAKERS):
+            known = seen.setdefault(one.name, one.maker)
+            if known is not one.maker and not _is_same(one.maker, known):
+                yield one.name
 
 
 def _is_same(maker: RunMaker, other: object) -> bool:
@@ -229,8 +228,8 @@ def _name(name: str, versions: list[ScoreVersion], plain: RunMaker | None) -> No
 
 def _renamed(item: ItemResult, versions: Mapping[str, Sequence[ScoreVersion]]) -> ItemResult:
     key = (item.repeat, item.item_id)
-    scores = tuple(_with_name(score, versions.get(score.name, ())) for score in item.scores)
-    unscored = [_failure_with_name(failure, versions.get(failure.name, ())) for failure in item.unscored]
+    scores = tuple(_with_name(score, versions) for score in item.scores)
+    unscored = [_with_name(failure, versions) for failure in item.unscored]
     for found in versions.values():
         touched = any(key in version.results for version in found)
         for version in found:
@@ -240,14 +239,9 @@ def _renamed(item: ItemResult, versions: Mapping[str, Sequence[ScoreVersion]]) -
     return replace(item, scores=scores, unscored=tuple(unscored))
 
 
-def _with_name(score: Score, versions: Sequence[ScoreVersion]) -> Score:
-    version = next((version for version in versions if version.has(score.maker)), None)
-    return score if version is None or version.name == score.name else replace(score, name=version.name)
-
-
-def _failure_with_name(failure: EvaluatorFailure, versions: Sequence[ScoreVersion]) -> EvaluatorFailure:
-    version = next((version for version in versions if version.has(failure.maker)), None)
-    return failure if version is None else replace(failure, name=version.name)
+def _with_name(one: Given, versions: Mapping[str, Sequence[ScoreVersion]]) -> Given:
+    name = next((version.name for version in versions.get(one.name, ()) if version.has(one.maker)), one.name)
+    return one if name == one.name else replace(one, name=name)
 
 
 def _planned(plan: RunPlan, versions: Mapping[str, Sequence[ScoreVersion]]) -> RunPlan:

@@ -9,8 +9,10 @@ from lfexp_mcp.scores.interpretation import OBSERVED, ScoreInterpretation
 MIN_CONTRADICTING = 3
 """Values that are enough to doubt a declared scale."""
 MAX_REASON_CHARS = 200
-NOTHING_SCORES = "Nothing scores this run: it has neither judges nor an evaluator script."
-SCORED_BY_RESUME = "A resume with `judges` or `evaluator_script` scores these results without running the task."
+NOTHING_SCORES = "Nothing scores this run: it has neither judges nor evaluators."
+SCORED_BY_RESUME = (
+    "A resume with `judges`, `evaluators` or `evaluator_script` scores these results without running the task."
+)
 MAX_NAMES = 5
 """Scores whose failures are listed one by one."""
 

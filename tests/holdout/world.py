@@ -97,7 +97,8 @@ class World:
     async def held_results(self, run_name: str) -> list[ItemResult]:
         """What Langfuse has of a run over held-out items."""
         experiments, dataset = self.ws.gateway.experiments, await self.ws.gateway.datasets.get(DATASET)
-        found = await experiments.results(await experiments.id_of(dataset.id, run_name), held_out=True)
+        experiment_id = await experiments.id_of(dataset.id, run_name)
+        found = (await experiments.described_results(experiment_id, held_out=True)).results
         assert found
         return sorted(found, key=lambda result: result.item_id)
 

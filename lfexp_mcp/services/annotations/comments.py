@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.annotations import AnnotatedComment
 from lfexp_mcp.gateway import Comment, Observation
+from lfexp_mcp.gateway.observations import ROOTS_ONLY
 from lfexp_mcp.model import RunRecord, Score
 from lfexp_mcp.services.annotations.scope import Scope
 from lfexp_mcp.services.workspace import Workspace
@@ -15,7 +16,6 @@ from lfexp_mcp.services.workspace import Workspace
 BATCH = 50
 """Observations or traces looked up per request."""
 T = TypeVar("T", Score, AnnotatedComment)
-_ROOTS_ONLY: dict[str, JsonValue] = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
 
 
 async def read_annotations(ws: Workspace, scope: Scope) -> list[Score]:
@@ -94,7 +94,7 @@ async def _open(ws: Workspace, given: Sequence[T]) -> list[T]:
     sessions = set()
     for session in {one.session_id for one in given if one.session_id and not one.trace_id}:
         condition: dict[str, JsonValue] = {"type": "string", "column": "sessionId", "operator": "=", "value": session}
-        found = await ws.gateway.observations.find(filter=[condition, _ROOTS_ONLY])
+        found = await ws.gateway.observations.find(filter=[condition, ROOTS_ONLY])
         if found and not any(map(holdouts.holds, found)):
             sessions.add(session)
     return [one for one in given if (one.trace_id in traces if one.trace_id else one.session_id in sessions)]
@@ -160,7 +160,7 @@ def newest_first(comments: Iterable[AnnotatedComment]) -> list[AnnotatedComment]
 
 
 async def _find_roots(ws: Workspace, trace_ids: Iterable[str]) -> list[Observation]:
-    return await _find_observations(ws, "traceId", sorted(trace_ids), _ROOTS_ONLY)
+    return await _find_observations(ws, "traceId", sorted(trace_ids), ROOTS_ONLY)
 
 
 async def _find_observations(

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset
+from lfexp_mcp.gateway.observations import ROOTS_ONLY
 from lfexp_mcp.services.experiments.live_dataset import LiveSample, sample_live, store_live
 from lfexp_mcp.services.experiments.run_experiment import run_experiment
 from lfexp_mcp.services.requests import RunRequest, TraceFilter
@@ -62,7 +63,7 @@ async def test_the_newest_production_traces_with_an_input_become_the_dataset(
     assert [item.input for item in items] == [{"q": 2}, {"q": 3}, {"q": 4}]
     assert items[0].metadata["production_output"] == "answer 2"
     assert items[0].expected_output is None
-    roots = {root.trace_id for root in await quiet.gateway.observations.find(root_only=True)}
+    roots = {root.trace_id for root in await quiet.gateway.observations.find(filter=[ROOTS_ONLY])}
     assert {item.source_trace_id for item in items} <= roots
     assert await _store(quiet, "first", 5) == dataset
 
