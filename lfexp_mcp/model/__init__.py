@@ -51,7 +51,16 @@ from lfexp_mcp.model.provenance import (
     RunPlan,
     TaskPromptVersion,
 )
-from lfexp_mcp.model.run import Content, ContentSource, EndStatus, ItemResult, ItemStatus, RunRecord, RunStatus
+from lfexp_mcp.model.run import (
+    Content,
+    ContentSource,
+    EndStatus,
+    ItemResult,
+    ItemStatus,
+    ResultKey,
+    RunRecord,
+    RunStatus,
+)
 from lfexp_mcp.model.run_spec import (
     RUN_SPEC_FORMAT,
     DatasetItem,
@@ -145,6 +154,7 @@ __all__ = [
     "Repeats",
     "ResolvedJudge",
     "ResolvedTaskPrompt",
+    "ResultKey",
     "Role",
     "RunMaker",
     "RunPlan",

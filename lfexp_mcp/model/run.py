@@ -20,6 +20,8 @@ EndStatus = Literal["completed", "stopped", "failed", "cancelled"]
 """`stopped`: by its stopping rule, with items left."""
 RunStatus = Literal["running", "completed", "stopped", "failed", "cancelled", "unknown"]
 """`unknown`: a run of another machine may be running or have died, or a run made by others may be incomplete."""
+ResultKey = tuple[str, int]
+"""Dataset item and repetition of a result."""
 
 
 class ContentSource(Protocol):
@@ -89,6 +91,11 @@ class ItemResult:
     unscored: tuple[EvaluatorFailure, ...] = ()
     repeat: int = 0
     """Which repetition of the run it belongs to, from 0."""
+
+    @property
+    def key(self) -> ResultKey:
+        """What tells it from the other results of its run."""
+        return self.item_id, self.repeat
 
     @property
     def input(self) -> JsonValue:

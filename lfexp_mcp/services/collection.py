@@ -18,7 +18,7 @@ from lfexp_mcp.services.experiments.choosing import choose_items
 from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
 from lfexp_mcp.services.requests import CollectRequest, TraceFilter
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -141,7 +141,7 @@ async def _from_run(
             f"Items of a run on {dataset!r} are in that dataset already, and would be doubled. Name another dataset."
         )
     record = await read_run(ws, dataset, run_name)
-    run = interpret_run(record, await configured_scales(ws, record.scores))
+    run = await interpret_with_configs(ws, record)
     results = _worst_results(run)
     known = await ws.gateway.datasets.items(dataset)
     in_run = [item for item in known if item.id in results]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lfexp_mcp.model import Interval
+from lfexp_mcp.model import Interval, ResultKey
 from lfexp_mcp.statistics.distribution import mean_interval
 from lfexp_mcp.statistics.proportions import beta_interval, wilson
 from lfexp_mcp.statistics.significance import CONFIDENCE
@@ -42,6 +42,11 @@ class DrawnResult:
     """The part of the run that it was drawn from, each result of a part with the same chance."""
     human: float | None = None
     """The mean of people's values on 0-1; None unless it was drawn and its label is part of the random ones."""
+
+    @property
+    def key(self) -> ResultKey:
+        """What tells it from the other results of its run."""
+        return self.item_id, self.repeat
 
 
 @dataclass(frozen=True, slots=True)

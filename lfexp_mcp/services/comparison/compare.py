@@ -48,7 +48,7 @@ from lfexp_mcp.services.requests import CompareRequest
 from lfexp_mcp.services.runs.observations import TaskUsage, read_task_usage
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 from lfexp_mcp.statistics.significance import ALPHA
@@ -179,7 +179,7 @@ async def _read_homes(
             # Where it cannot be read, or not while the call waits, the verdict is the stricter one.
             with anyio.move_on_after(HOME_PATIENCE_S), suppress(NotFoundError, StateError, UnreadError):
                 record = await read_recorded_run(ws, dataset, home.name)
-                read[home.id] = interpret_run(record, await configured_scales(ws, record.scores))
+                read[home.id] = await interpret_with_configs(ws, record)
     return read
 
 

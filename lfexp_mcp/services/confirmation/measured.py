@@ -35,7 +35,7 @@ from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
 
@@ -93,7 +93,7 @@ async def read_pair(ws: Workspace, dataset: str, names: Sequence[str], *, held_o
 
     await for_each(names, one, len(names))
     records = await anyio.to_thread.run_sync(name_alike, [read[name] for name in names])
-    runs = [interpret_run(record, await configured_scales(ws, record.scores)) for record in records]
+    runs = [await interpret_with_configs(ws, record) for record in records]
     return pair_runs(runs[0], runs[1])
 
 

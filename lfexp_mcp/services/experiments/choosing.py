@@ -16,7 +16,7 @@ from lfexp_mcp.services.next_steps import add_items_step, resume_step
 from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.result_filter import choose_results
-from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_ID_SHOWN = 100
@@ -219,7 +219,7 @@ async def _by_results(
             next=[resume_step(dataset, run_name, why=why)],
         )
     record = await read_run(ws, dataset, other)
-    run = interpret_run(record, await configured_scales(ws, record.scores))
+    run = await interpret_with_configs(ws, record)
     notes = []
     if record.status != "completed":
         ended = sum(item.status != "pending" for item in record.items)

@@ -12,7 +12,7 @@ from lfexp_mcp.services.comparison.candidates import Candidate, family_of, read_
 from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, first_results, interpret_run, same_content
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results, interpret_with_configs, same_content
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 from lfexp_mcp.statistics.sequential import look_sizes, place_in_order
@@ -49,7 +49,7 @@ async def make_stoppable(ws: Workspace, request: RunRequest, run_spec: RunSpec, 
     name = request.compare_with or ""
     record = await read_run(ws, run_spec.dataset_name, name)
     check_measured(record, "as the baseline of a run that is measured")
-    baseline = interpret_run(record, await configured_scales(ws, record.scores))
+    baseline = await interpret_with_configs(ws, record)
     score = _deciding_score(request, baseline, run_spec)
     results, numbers = first_results(record), baseline.numbers[score]
     same = {item.id for item in items if item.id in results and same_content(item, results[item.id])}

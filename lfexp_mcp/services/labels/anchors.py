@@ -9,14 +9,14 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import JudgeError, NotFoundError, UsageError
 from lfexp_mcp.judges.discovery import find_judges
 from lfexp_mcp.judges.templates import as_text
-from lfexp_mcp.model import DatasetItem, ItemResult, JudgeMaker, NextStep, ResolvedJudge, RunRecord
+from lfexp_mcp.model import DatasetItem, ItemResult, JudgeMaker, NextStep, ResolvedJudge, ResultKey, RunRecord
 from lfexp_mcp.scores.score_names import name_scores
-from lfexp_mcp.services.labels.draw import Key, drawn_first, judge_values, labellable, put_in_order, seed_of
+from lfexp_mcp.services.labels.draw import drawn_first, judge_values, labellable, put_in_order, seed_of
 from lfexp_mcp.services.labels.reading import Labels, read_labels
 from lfexp_mcp.services.requests import JudgeCheckRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.read_run import named, read_recorded_run, read_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.labelled_sample import DrawnResult
 
@@ -40,10 +40,10 @@ class JudgeCheckPlan:
     judge: ResolvedJudge
     results: tuple[ItemResult, ...]
     """The anchors' results, in the order of the draw."""
-    anchors: Mapping[Key, DrawnResult]
+    anchors: Mapping[ResultKey, DrawnResult]
     sizes: tuple[int, ...]
     """Of the strata that they were drawn from."""
-    against: Mapping[Key, JsonValue] | None = None
+    against: Mapping[ResultKey, JsonValue] | None = None
     """Of a pairwise judge: the outputs of the other run."""
     changes: Mapping[str, float] | None = None
     """By item: the change of the score from the baseline to the run."""
@@ -61,7 +61,7 @@ async def prepare_check(ws: Workspace, request: JudgeCheckRequest) -> JudgeCheck
     anchored = request.baseline or request.run_name
     record = await read_recorded_run(ws, request.dataset, anchored)
     check_measured(record, "to check a judge")
-    run = await _interpreted(ws, await named(ws, record))
+    run = await interpret_with_configs(ws, await named(ws, record))
     makers = run.interpretations[request.score_name].makers if request.score_name in run.interpretations else ()
     if not makers:
         raise NotFoundError.of(f"score of run {anchored!r}", request.score_name, sorted(run.interpretations))
@@ -72,12 +72,12 @@ async def prepare_check(ws: Workspace, request: JudgeCheckRequest) -> JudgeCheck
         # The scores that the draw is about may have been followed by those of another version.
         judged = labels.draw.maker
         if isinstance(judged, JudgeMaker):
-            run = await _interpreted(ws, name_scores(record, {request.score_name: judged}))
+            run = await interpret_with_configs(ws, name_scores(record, {request.score_name: judged}))
             labels = (await read_labels(ws, run, [request.score_name]))[request.score_name]
     then = _maker(run, request.score_name)
     labels = _sufficient(request, anchored, labels)
     judge, warnings = await _judge_now(ws, request, run.record, then)
-    anchors = {(each.item_id, each.repeat): each for each in labels.labelled if each.judge is not None}
+    anchors = {each.key: each for each in labels.labelled if each.judge is not None}
     if len(anchors) < len(labels.labelled):
         warnings.append(f"{len(labels.labelled) - len(anchors)} labelled results had no score then, and are left out.")
     check = JudgeCheckPlan(
@@ -95,15 +95,11 @@ async def prepare_check(ws: Workspace, request: JudgeCheckRequest) -> JudgeCheck
     return check
 
 
-def _in_order(record: RunRecord, anchors: Mapping[Key, DrawnResult], strata: int) -> tuple[ItemResult, ...]:
+def _in_order(record: RunRecord, anchors: Mapping[ResultKey, DrawnResult], strata: int) -> tuple[ItemResult, ...]:
     """Return the results of anchors so that the first of them, whatever the number, are drawn from all strata."""
-    results = {(result.item_id, result.repeat): result for result in record.items}
+    results = {result.key: result for result in record.items}
     ordered = [[results[key] for key, each in anchors.items() if each.stratum == number] for number in range(strata)]
     return tuple(drawn_first(ordered, [len(stratum) for stratum in ordered]))
-
-
-async def _interpreted(ws: Workspace, record: RunRecord) -> ScoredRun:
-    return interpret_run(record, await configured_scales(ws, record.scores))
 
 
 def _maker(run: ScoredRun, score: str) -> JudgeMaker:
@@ -190,7 +186,7 @@ async def _changes(
     None, with a warning, if the run is not scored by the judge as it is now: then the change is not known.
     """
     recorded = await read_recorded_run(ws, request.dataset, request.run_name)
-    later = await _interpreted(ws, name_scores(recorded, {request.score_name: judge.maker}))
+    later = await interpret_with_configs(ws, name_scores(recorded, {request.score_name: judge.maker}))
     reading = later.interpretations.get(request.score_name)
     makers = reading.makers if reading is not None else ()
     if not makers or not all(judge.maker.is_same(maker) for maker in makers):
@@ -232,15 +228,13 @@ async def _prepare_pairs(ws: Workspace, request: JudgeCheckRequest, run: ScoredR
     """
     then = _maker(run, request.score_name)
     other = await read_run(ws, request.dataset, then.against or "")
-    outputs = {(each.item_id, each.repeat): each.output for each in other.items if each.status == "succeeded"}
+    outputs = {each.key: each.output for each in other.items if each.status == "succeeded"}
     results = labellable(run.record)
     values = judge_values(run, request.score_name, results)
     pairs = [
         each
         for each in results
-        if (key := (each.item_id, each.repeat)) in values
-        and key in outputs
-        and as_text(outputs[key]) != as_text(each.output)
+        if each.key in values and each.key in outputs and as_text(outputs[each.key]) != as_text(each.output)
     ]
     if len(pairs) < MIN_ANCHORS:
         raise UsageError(
@@ -257,10 +251,7 @@ async def _prepare_pairs(ws: Workspace, request: JudgeCheckRequest, run: ScoredR
         then=then,
         judge=judge,
         results=tuple(drawn),
-        anchors={
-            (each.item_id, each.repeat): DrawnResult(each.item_id, each.repeat, values[each.item_id, each.repeat])
-            for each in drawn
-        },
+        anchors={each.key: DrawnResult(*each.key, values[each.key]) for each in drawn},
         sizes=(len(pairs),),
         against=outputs,
         warnings=warnings,

@@ -69,14 +69,29 @@ async def check_judge(
         BackendError: Langfuse did not answer.
     """
     check = await prepare_check(ws, request)
-    keys = tuple((result.item_id, result.repeat) for result in check.results)
-    identity = (request, check.judge.model_dump_json(), keys)
+    identity = (request, check.judge.model_dump_json(), tuple(result.key for result in check.results))
     if not ws.background.has(identity):
         named = map(shown_name, (check.judge.name, check.run.name, request.dataset))
         what = "Ask judge {} again about labelled results of run {} of dataset {}.".format(*named)
         await check_spending(ws, agreed, "check_judge", request, what, partial(_cost, ws, request, check))
-    found = await ws.background.do(identity, partial(_ask, ws, request, check), wait_seconds, on_progress)
-    answer = _begin(ws, check)
+    ask = partial(
+        rejudge,
+        ws,
+        check.judge,
+        check.results,
+        votes=request.votes,
+        max_cost=request.max_cost,
+        against=check.against,
+    )
+    found = await ws.background.do(identity, ask, wait_seconds, on_progress)
+    answer = JudgeCheck(
+        backend=str(ws.gateway.backend),
+        status="completed",
+        then=JudgeStanding(judge=check.then.label),
+        now=JudgeStanding(judge=check.judge.maker.label),
+        anchors=len(check.results),
+        warnings=check.warnings,
+    )
     if isinstance(found, Job):
         again = request.model_dump(mode="json", exclude_defaults=True)
         return answer.model_copy(
@@ -129,37 +144,14 @@ def _is_about(recorded: Score, name: str) -> bool:
     return False
 
 
-async def _ask(ws: Workspace, request: JudgeCheckRequest, check: JudgeCheckPlan, job: Job) -> Rejudged:
-    return await rejudge(
-        ws,
-        check.judge,
-        check.results,
-        job,
-        votes=request.votes,
-        max_cost=request.max_cost,
-        against=check.against,
-    )
-
-
-def _begin(ws: Workspace, check: JudgeCheckPlan) -> JudgeCheck:
-    return JudgeCheck(
-        backend=str(ws.gateway.backend),
-        status="completed",
-        then=JudgeStanding(judge=check.then.label),
-        now=JudgeStanding(judge=check.judge.maker.label),
-        anchors=len(check.results),
-        warnings=check.warnings,
-    )
-
-
 def _describe(answer: JudgeCheck, request: JudgeCheckRequest, check: JudgeCheckPlan, found: Rejudged) -> JudgeCheck:
     """Describe how the judge's verdicts have changed.
 
     Raises:
         BudgetError: `max_cost` covered too few anchors.
     """
-    drawn = [check.anchors[result.item_id, result.repeat] for result in check.results]
-    judged = [each for each in drawn if (each.item_id, each.repeat) in found.votes]
+    drawn = [check.anchors[result.key] for result in check.results]
+    judged = [each for each in drawn if each.key in found.votes]
     if found.stopped is not None and len(judged) < MIN_ANCHORS:
         raise BudgetError(f"Only {len(judged)} of {len(drawn)} anchors were judged. {found.stopped}")
     notes = _notes(check, found, len(drawn))
@@ -172,19 +164,24 @@ def _describe(answer: JudgeCheck, request: JudgeCheckRequest, check: JudgeCheckP
     if len(judged) < MIN_ANCHORS or any(usable[number] < 2 for number, size in enumerate(check.sizes) if size):
         notes.append(f"Only {len(judged)} of {len(drawn)} anchors have a verdict now: too few to tell a shift.")
     else:
-        update |= _figures(check, found, judged)
+        unread = [each for each in drawn if each.key in found.failures]
+        if len(unread) <= MAX_UNREADABLE_SHARE * (len(unread) + len(judged)):
+            unread = []
+        else:
+            notes.append("Those without a verdict may have moved otherwise: the intervals hold whatever it would be.")
+        update |= _figures(check, found, judged, unread)
         update |= _standings(answer, check, found, judged)
     return answer.model_copy(update={**update, "warnings": [*answer.warnings, *notes]})
 
 
-def _figures(check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResult]) -> dict[str, object]:
-    """Return the fields about how far judge and application have moved."""
-    anchors = [_anchor(each, found) for each in judged]
-    unread = [_anchor(each, found) for key, each in check.anchors.items() if key in found.failures]
-    hides = len(unread) > MAX_UNREADABLE_SHARE * (len(unread) + len(anchors))
+def _figures(
+    check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResult], unread: Sequence[DrawnResult]
+) -> dict[str, object]:
+    """Return the fields about how far judge and application have moved, whatever the verdicts on `unread` would be."""
+    anchors, others = ([_anchor(each, found) for each in results] for results in (judged, unread))
 
     def estimate(of: Callable[[Sequence[Anchor]], Estimate]) -> Estimate:
-        return worst_case(of, anchors, unread) if hides else of(anchors)
+        return worst_case(of, anchors, others) if others else of(anchors)
 
     shift = estimate(partial(judge_shift, sizes=check.sizes))
     inside = shift.low > -UNCHANGED and shift.high < UNCHANGED
@@ -193,8 +190,8 @@ def _figures(check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResul
         "shift": shift,
         "verdict": "unchanged" if inside else moved,
         "self_disagreement": self_disagreement(anchors, check.sizes),
-        "newly_pass": sum(_passes(anchor.votes[0]) > _passes(anchor.then) for anchor in anchors),
-        "newly_fail": sum(_passes(anchor.votes[0]) < _passes(anchor.then) for anchor in anchors),
+        "newly_pass": sum(is_pass(anchor.votes[0]) > is_pass(anchor.then) for anchor in anchors),
+        "newly_fail": sum(is_pass(anchor.votes[0]) < is_pass(anchor.then) for anchor in anchors),
     }
     if found.places:
         first, second = (sum(places == (place, place) for places in found.places) for place in ("A", "B"))
@@ -205,8 +202,7 @@ def _figures(check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResul
 
 
 def _anchor(result: DrawnResult, found: Rejudged) -> Anchor:
-    votes = found.votes.get((result.item_id, result.repeat), ())
-    return Anchor(result.item_id, result.judge or 0.0, tuple(votes), result.stratum)
+    return Anchor(result.item_id, result.judge or 0.0, tuple(found.votes.get(result.key, ())), result.stratum)
 
 
 def _standings(
@@ -219,7 +215,7 @@ def _standings(
     anchors = [anchor for anchor, _ in labelled]
 
     def standing(known: JudgeStanding, votes_of: Callable[[Anchor], Sequence[float]]) -> JudgeStanding:
-        alike = [mean(_passes(vote) == _passes(human) for vote in votes_of(anchor)) for anchor, human in labelled]
+        alike = [mean(is_pass(vote) == is_pass(human) for vote in votes_of(anchor)) for anchor, human in labelled]
         above = [mean(votes_of(anchor)) - human for anchor, human in labelled]
         figures = {
             "agreement": weighted_mean(anchors, alike, check.sizes),
@@ -233,17 +229,11 @@ def _standings(
     }
 
 
-def _passes(value: float) -> bool:
-    return is_pass(value)
-
-
 def _notes(check: JudgeCheckPlan, found: Rejudged, anchors: int) -> list[str]:
     notes = []
     if found.failures:
         reason = Counter(found.failures.values()).most_common(1)[0][0]
         notes.append(f"{len(found.failures)} of {anchors} anchors have no verdict now, mostly because: {reason}")
-    if len(found.failures) > MAX_UNREADABLE_SHARE * anchors:
-        notes.append("Those may have moved otherwise: the intervals hold whatever their verdicts would be.")
     if found.stopped is not None:
         notes.append(f"Only {len(found.votes)} of {anchors} anchors were judged. {found.stopped}")
     if len(found.models) > 1:

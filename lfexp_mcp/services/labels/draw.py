@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from lfexp_mcp.model import ItemResult, RunRecord, ScoreMaker
+from lfexp_mcp.model import ItemResult, ResultKey, RunRecord, ScoreMaker
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 
 RECORD_BEGINS = '{"lfexp_draw":'
 VERSION = 1
-Key = tuple[str, int]
-"""Dataset item and repetition of a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def labellable(record: RunRecord) -> list[ItemResult]:
     return [item for item in record.items if item.status == "succeeded" and item.observation_id and item.trace_id]
 
 
-def judge_values(run: ScoredRun, score: str, results: Iterable[ItemResult]) -> dict[Key, float]:
+def judge_values(run: ScoredRun, score: str, results: Iterable[ItemResult]) -> dict[ResultKey, float]:
     """Return the canonical values of a score, by result; those without one are absent."""
     reading = run.interpretations[score]
     found = {}
@@ -87,12 +85,12 @@ def judge_values(run: ScoredRun, score: str, results: Iterable[ItemResult]) -> d
         given = run.score_of(result, score)
         value = number_of(given, reading) if given is not None else None
         if value is not None:
-            found[result.item_id, result.repeat] = value
+            found[result.key] = value
     return found
 
 
 def put_in_order(
-    results: Iterable[ItemResult], values: Mapping[Key, float], seed: str, split: float | None
+    results: Iterable[ItemResult], values: Mapping[ResultKey, float], seed: str, split: float | None
 ) -> list[list[ItemResult]]:
     """Return the results of each stratum in the random order of the draw.
 
@@ -107,7 +105,7 @@ def put_in_order(
 
     strata: list[list[ItemResult]] = [[]] if split is None else [[], []]
     for result in sorted(results, key=place):
-        value = values.get((result.item_id, result.repeat))
+        value = values.get(result.key)
         strata[int(split is not None and value is not None and value >= split)].append(result)
     return strata
 

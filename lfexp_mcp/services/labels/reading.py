@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway import Queue, QueueItem, ScoreConfig
-from lfexp_mcp.model import RUN_MAKERS, ItemResult, Score, ScoreMaker
+from lfexp_mcp.model import RUN_MAKERS, ItemResult, ResultKey, Score
 from lfexp_mcp.scores.interpretation import interpret_human_scores
-from lfexp_mcp.services.labels.draw import Draw, Key, judge_values, labellable, put_in_order, read_draw
+from lfexp_mcp.services.labels.draw import Draw, judge_values, labellable, put_in_order, read_draw
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.labelled_sample import DrawnResult
@@ -107,28 +107,31 @@ async def read_labels(
     Raises:
         BackendError: Langfuse did not answer.
     """
-    experiment = run.record.experiment_ids[0]
+    read: dict[str, Labels] = {}
+    for score, draws in find_draws(run, await ws.gateway.queues.all() if queues is None else queues).items():
+        if scores is None or score in scores:
+            # That for the makers which the score has now, else the newest; one that was tampered with comes last.
+            current = max(draws, key=lambda each: (each[1].is_genuine, is_made_by(run, each[1])))
+            read[score] = await _read(ws, run, *current)
+    return read
+
+
+def find_draws(run: ScoredRun, queues: Iterable[Queue]) -> dict[str, list[tuple[Queue, Draw]]]:
+    """Find the draws of a run's results among all queues, by score, in the order of the queues."""
+    experiment_id = run.record.experiment_ids[0]
     found: dict[str, list[tuple[Queue, Draw]]] = {}
-    for queue in await ws.gateway.queues.all() if queues is None else queues:
+    for queue in queues:
         draw = read_draw(queue.description)
-        if draw is not None and draw.experiment_id == experiment and draw.score in run.interpretations:
+        if draw is not None and draw.experiment_id == experiment_id and draw.score in run.interpretations:
             found.setdefault(draw.score, []).append((queue, draw))
-    wanted = found if scores is None else {name: found[name] for name in scores if name in found}
-    return {name: await _read(ws, run, *_current(run, draws)) for name, draws in wanted.items()}
-
-
-def _current(run: ScoredRun, draws: Sequence[tuple[Queue, Draw]]) -> tuple[Queue, Draw]:
-    """Return the draw for the makers that the score has now, else the newest; one that was tampered with comes last."""
-    return max(draws, key=lambda each: (each[1].is_genuine, is_made_by(run, each[1])))
+    return found
 
 
 def is_made_by(run: ScoredRun, draw: Draw) -> bool:
     """Whether the run's scores are by the maker that they were by when results were drawn."""
-    return all(_is_same(draw.maker, maker) for maker in run.interpretations[draw.score].makers)
-
-
-def _is_same(drawn: ScoreMaker, now: ScoreMaker) -> bool:
-    return drawn.is_same(now) if isinstance(drawn, RUN_MAKERS) else drawn == now
+    drawn = draw.maker
+    makers = run.interpretations[draw.score].makers
+    return all(drawn.is_same(now) if isinstance(drawn, RUN_MAKERS) else drawn == now for now in makers)
 
 
 async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labels:
@@ -144,7 +147,7 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
     people, unreadable = _values(run, draw, configs, own) if configs else ({}, None)
     void = void or unreadable
     counted: list[Stratum] = []
-    labels: dict[Key, float] = {}
+    labels: dict[ResultKey, float] = {}
     for stratum in strata:
         counts, usable = _walk(stratum, listed, people, CLOCK.now())
         counted.append(counts)
@@ -152,19 +155,22 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
     void = void or _skipped(counted)
     if void:
         labels = {}
-    drawn = {_key(each) for order, of in zip(strata, counted, strict=True) for each in order[: of.drawn]}
+    drawn = {each.key for order, of in zip(strata, counted, strict=True) for each in order[: of.drawn]}
     queued = sum(result.observation_id in listed for result in results)
     return Labels(
         score=draw.score,
         draw=draw,
         queue=queue,
         results=tuple(
-            DrawnResult(*_key(result), values.get(_key(result)), number, labels.get(_key(result)))
+            DrawnResult(*result.key, values.get(result.key), number, labels.get(result.key))
             for number, stratum in enumerate(strata)
             for result in stratum
         ),
         strata=tuple(counted),
-        volunteered=_volunteers(results, drawn),
+        volunteered=sum(
+            result.key not in drawn and any(score.source == "ANNOTATION" for score in result.scores)
+            for result in results
+        ),
         queue_only=queued - len(drawn),
         unattributed=sum(score.author is None for score in own),
         void=void,
@@ -210,7 +216,7 @@ def _walk(
     listed: Mapping[str, QueueItem],
     people: Mapping[str, float],
     now: datetime,
-) -> tuple[Stratum, dict[Key, float]]:
+) -> tuple[Stratum, dict[ResultKey, float]]:
     """Follow the order of the draw, as far as results are in the queue.
 
     Returns:
@@ -229,14 +235,13 @@ def _walk(
             is_open = False
         elif is_open:
             counts = replace(counts, labelled=counts.labelled + 1)
-            usable[_key(result)] = label
+            usable[result.key] = label
         else:
             counts = replace(counts, later=counts.later + 1)
     return counts, usable
 
 
-def _skipped(strata: Iterable[Stratum]) -> str | None:
-    strata = [*strata]
+def _skipped(strata: Sequence[Stratum]) -> str | None:
     skipped = sum(stratum.skipped for stratum in strata)
     looked_at = skipped + sum(stratum.labelled + stratum.later for stratum in strata)
     if skipped <= MAX_SKIPPED_SHARE * looked_at:
@@ -245,13 +250,3 @@ def _skipped(strata: Iterable[Stratum]) -> str | None:
         f"{skipped} of the {looked_at} results that people looked at have no label: those that are easy to label are "
         "not a random part. Label them too."
     )
-
-
-def _volunteers(results: Iterable[ItemResult], drawn: Collection[Key]) -> int:
-    return sum(
-        _key(result) not in drawn and any(score.source == "ANNOTATION" for score in result.scores) for result in results
-    )
-
-
-def _key(result: ItemResult) -> Key:
-    return result.item_id, result.repeat

@@ -14,11 +14,11 @@ from lfexp_mcp.judges.pairs import VALUES, Place, judge_pair
 from lfexp_mcp.judges.prices import open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import JudgeRunner
+from lfexp_mcp.judges.templates import JudgedItem
 from lfexp_mcp.judges.verdict import Verdict
-from lfexp_mcp.model import ItemResult, ModelUsage, ResolvedJudge, Score, Trace
+from lfexp_mcp.model import ItemResult, ModelUsage, ResolvedJudge, ResultKey, Score, Trace
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.background import Job
-from lfexp_mcp.services.labels.draw import Key
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_OBSERVATIONS = 1000
@@ -29,11 +29,11 @@ MAX_OBSERVATIONS = 1000
 class Rejudged:
     """What a judge says now."""
 
-    votes: dict[Key, list[float]] = field(default_factory=dict)
+    votes: dict[ResultKey, list[float]] = field(default_factory=dict)
     """Canonical, by result; of those that have every vote that was asked for."""
     places: list[tuple[Place, Place]] = field(default_factory=list)
     """Of a pairwise judge: the place preferred in each order, of the first vote on each pair."""
-    failures: dict[Key, str] = field(default_factory=dict)
+    failures: dict[ResultKey, str] = field(default_factory=dict)
     """Why others have no verdict."""
     models: set[str] = field(default_factory=set)
     """Those that answered, as the provider names them."""
@@ -74,7 +74,7 @@ async def rejudge(
     *,
     votes: int,
     max_cost: float | None,
-    against: Mapping[Key, JsonValue] | None = None,
+    against: Mapping[ResultKey, JsonValue] | None = None,
 ) -> Rejudged:
     """Ask a judge about stored outputs, as a run with a single vote per item does.
 
@@ -119,45 +119,34 @@ async def _ask(
     judge: ResolvedJudge,
     result: ItemResult,
     votes: int,
-    against: Mapping[Key, JsonValue] | None,
+    against: Mapping[ResultKey, JsonValue] | None,
     found: Rejudged,
 ) -> None:
-    key = (result.item_id, result.repeat)
     given: list[float] = []
     places: tuple[Place, Place] | None = None
+    item: JudgedItem = {
+        "input": result.input,
+        "output": result.output,
+        "expected_output": result.expected_output,
+        "metadata": result.metadata,
+    }
     try:
         trace = await _trace(ws, result) if judge.takes_trace else None
         for _ in range(votes):
             if against is not None:
-                pair = await judge_pair(
-                    runner,
-                    judge,
-                    input=result.input,
-                    output=result.output,
-                    against=against[key],
-                    expected_output=result.expected_output,
-                    metadata=result.metadata,
-                )
+                pair = await judge_pair(runner, judge, against=against[result.key], **item)
                 given.append(VALUES[pair.outcome])
                 places = places or pair.places
             else:
-                verdict = await runner.judge(
-                    judge,
-                    input=result.input,
-                    output=result.output,
-                    expected_output=result.expected_output,
-                    metadata=result.metadata,
-                    trace=trace,
-                )
-                given.append(_canonical(judge, verdict))
+                given.append(_canonical(judge, await runner.judge(judge, trace=trace, **item)))
     except BudgetError as error:
         found.stopped = str(error)
     except ModelRefusedError:
         raise
     except LfexpError as error:
-        found.failures[key] = str(error)
+        found.failures[result.key] = str(error)
     else:
-        found.votes[key] = given
+        found.votes[result.key] = given
         if places is not None:
             found.places.append(places)
 

@@ -1,7 +1,7 @@
 """Asking people for labels of results that are drawn at random."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from lfexp_mcp.answers.labels import LabelsAnswer
 from lfexp_mcp.errors import NotFoundError, RejectedError, UsageError
 from lfexp_mcp.gateway import Queue, ScoreConfig
-from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, Scale
+from lfexp_mcp.model import ItemResult, JudgeMaker, NextStep, ResultKey, Scale
 from lfexp_mcp.services.labels.draw import (
     Draw,
     allocate,
@@ -18,15 +18,14 @@ from lfexp_mcp.services.labels.draw import (
     judge_values,
     labellable,
     put_in_order,
-    read_draw,
     seed_of,
     split_for,
 )
-from lfexp_mcp.services.labels.reading import Labels, is_made_by, read_labels
+from lfexp_mcp.services.labels.reading import Labels, find_draws, is_made_by, read_labels
 from lfexp_mcp.services.next_steps import running_steps
 from lfexp_mcp.services.requests import LabelsRequest
 from lfexp_mcp.services.runs.read_run import read_run
-from lfexp_mcp.services.runs.scored_run import ScoredRun, configured_scales, interpret_run
+from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 
 DEFAULT_N = 50
@@ -60,7 +59,7 @@ async def request_labels(ws: Workspace, request: LabelsRequest) -> LabelsAnswer:
             f"Run {record.run_name!r} is running: its results are drawn from when it has ended.",
             next=running_steps(record.dataset, record.run_name),
         )
-    run = interpret_run(record, await configured_scales(ws, record.scores))
+    run = await interpret_with_configs(ws, record)
     scale = _scale(run, request)
     results = labellable(record)
     if not results:
@@ -78,14 +77,14 @@ async def _draw(
     """Draw results and put them into a queue; return how many are drawn, and whether the draw is new."""
     values = judge_values(run, request.score_name, results)
     queues = await ws.gateway.queues.all()
-    known = _draws(queues, run, request.score_name)
+    known = find_draws(run, queues).get(request.score_name, [])
     current = next((each for each in known if each[1].is_genuine and is_made_by(run, each[1])), None)
     is_new = current is None
     n = request.n or (DEFAULT_N if current is None else current[1].n)
     if current is None:
         split = split_for(values.values()) if request.stratify else None
         config = await _config(ws, request.score_name, scale, known)
-        draw = _new_draw(run, request.score_name, n, results, split)
+        draw = _new_draw(run, request.score_name, n, results, values, split)
         current = await _open_queue(ws, run, draw, config, {queue.name for queue in queues}, again=bool(known))
     queue, draw = current
     strata = put_in_order(results, values, draw.seed, draw.split)
@@ -125,18 +124,16 @@ def _scale(run: ScoredRun, request: LabelsRequest) -> Scale:
     return reading.scale
 
 
-def _draws(queues: Sequence[Queue], run: ScoredRun, score: str) -> list[tuple[Queue, Draw]]:
-    found = [(queue, draw) for queue in queues if (draw := read_draw(queue.description)) is not None]
-    return [
-        (queue, draw)
-        for queue, draw in found
-        if (draw.experiment_id, draw.score) == (run.record.experiment_ids[0], score)
-    ]
-
-
-def _new_draw(run: ScoredRun, score: str, n: int, results: Sequence[ItemResult], split: float | None) -> Draw:
+def _new_draw(
+    run: ScoredRun,
+    score: str,
+    n: int,
+    results: Sequence[ItemResult],
+    values: Mapping[ResultKey, float],
+    split: float | None,
+) -> Draw:
     seed = seed_of(run.record.experiment_ids[0], score)
-    sizes = [len(stratum) for stratum in put_in_order(results, judge_values(run, score, results), seed, split)]
+    sizes = [len(stratum) for stratum in put_in_order(results, values, seed, split)]
     counts = allocate(n, sizes)
     return Draw(
         experiment_id=run.record.experiment_ids[0],
@@ -158,10 +155,11 @@ async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple
     configs = await ws.gateway.score_configs()
     used = {config_id for queue, _ in known for config_id in queue.score_config_ids}
     own = _NOT_IN_A_CONFIG_NAME.sub("-", f"human-{score}")[:MAX_CONFIG_NAME_CHARS].strip()
-    usable = [config for config in configs if config.scale is not None]
-    found = [config for config in usable if config.id in used]
-    found += [config for config in usable if config.name == own]
-    found += [config for config in usable if config.name == score and _is_like(config.scale, scale)]
+    usable = [(config, config.scale) for config in configs if config.scale is not None]
+    found = [config for config, _ in usable if config.id in used]
+    found += [config for config, _ in usable if config.name == own]
+    alike = (scale.kind, scale.low, scale.high)
+    found += [config for config, of in usable if config.name == score and (of.kind, of.low, of.high) == alike]
     if found:
         return found[0]
     values = [category.value for category in scale.categories]
@@ -170,11 +168,6 @@ async def _config(ws: Workspace, score: str, scale: Scale, known: Sequence[tuple
     plain = Scale(scale.low, scale.high, kind=kind, categories=scale.categories)
     better = "Lower is better." if scale.lower_is_better else "Higher is better."
     return await ws.gateway.create_score_config(own, plain, f"What people give for {score!r}. {better}")
-
-
-def _is_like(config: Scale | None, scale: Scale) -> bool:
-    """Whether people would label on the scale that the score has."""
-    return config is not None and (config.kind, config.low, config.high) == (scale.kind, scale.low, scale.high)
 
 
 async def _open_queue(
@@ -195,8 +188,8 @@ async def _open_queue(
     except RejectedError as refused:
         if refused.status != 400:
             raise
-        found = _draws(await ws.gateway.queues.all(), run, draw.score)
-        made = next((each for each in found if is_made_by(run, each[1])), None)
+        found = find_draws(run, await ws.gateway.queues.all())
+        made = next((each for each in found.get(draw.score, []) if is_made_by(run, each[1])), None)
         if made is None:
             raise
         return made

@@ -75,6 +75,11 @@ def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredR
     return ScoredRun(record, interpret_scores(record, configured), interpret_human_scores(record.scores, configured))
 
 
+async def interpret_with_configs(ws: Workspace, record: RunRecord) -> ScoredRun:
+    """Interpret a run's scores as numbers, by the score configs where the scores do not state their scale."""
+    return interpret_run(record, await configured_scales(ws, record.scores))
+
+
 def number_of(score: Score, interpretation: ScoreInterpretation) -> float | None:
     """Return a score as a finite number: canonical if its scale is known, else raw; None for text and labels."""
     number = interpretation.canonical(score) if interpretation.is_canonical else interpretation.raw(score)

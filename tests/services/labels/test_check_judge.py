@@ -253,6 +253,15 @@ async def test_verdicts_that_cannot_be_read_are_no_zeros_and_leave_the_shift_ope
     assert checked.verdict == "inconclusive"
 
 
+async def test_intervals_are_promised_only_where_there_are_some(scene: Scene) -> None:
+    run = await scene.record([0.5] * 30, await scene.new_version())
+    await scene.label(run, 30, lambda _: 5)
+    scene.answers(lambda n: "I cannot say." if n % 2 else 5.0)
+    checked = await scene.check()
+    assert (checked.shift, checked.unreadable) == (None, 15)
+    assert not any("interval" in warning for warning in checked.warnings)
+
+
 async def test_a_check_stops_at_its_cost(scene: Scene) -> None:
     run = await scene.record([0.5] * 20, await scene.new_version(model="gpt-4o-mini"))
     await scene.label(run, 20, lambda _: 5)
