@@ -11,7 +11,7 @@ from lfexp_mcp.cli.flags import AsJson, command, json_object
 from lfexp_mcp.cli.output import print_answer, print_note
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.files import MAX_PROMPT_BYTES, open_regular
-from lfexp_mcp.services.definitions import FieldNames, NewItem
+from lfexp_mcp.services.definitions import FieldNames, ItemProgress, NewItem
 from lfexp_mcp.services.requests import CollectRequest, GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest, build
 from lfexp_mcp.strict_json import json_or_text
 
@@ -123,9 +123,8 @@ def create_prompt(
     print_answer(answer, as_json)
 
 
-async def _note_progress(stored: int, total: int) -> None:
-    if stored:
-        print_note(f"{stored}/{total} items stored")
+async def _note_progress(progress: ItemProgress) -> None:
+    print_note(str(progress))
 
 
 def _item(input_text: str, expected_output: str | None, metadata: str | None) -> NewItem:

@@ -12,8 +12,8 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import check_dataset_name
 from lfexp_mcp.model import SOURCE_KEY, DatasetItem, ItemChoice, ItemResult
 from lfexp_mcp.services.definitions.datasets import create_dataset
-from lfexp_mcp.services.definitions.item_store import OnStored, collected_id
-from lfexp_mcp.services.definitions.new_items import CollectedItem, FieldNames, NewItem
+from lfexp_mcp.services.definitions.item_store import collected_id
+from lfexp_mcp.services.definitions.new_items import CollectedItem, FieldNames, NewItem, OnItems
 from lfexp_mcp.services.experiments.choosing import choose_items
 from lfexp_mcp.services.production_traces import check_found, describe, find_traces, item_of_trace
 from lfexp_mcp.services.requests import CollectRequest, TraceFilter
@@ -33,7 +33,7 @@ async def fill_dataset(
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
     holdout: float | str | None = None,
-    on_progress: OnStored | None = None,
+    on_progress: OnItems | None = None,
     agreed: Collection[str] | None = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name, from what is given, a run, or production traces.
@@ -86,7 +86,7 @@ async def _collect(
     description: str | None,
     metadata: dict[str, JsonValue] | None,
     holdout: float | str | None,
-    on_progress: OnStored | None,
+    on_progress: OnItems | None,
 ) -> DatasetAnswer:
     if request.from_run is not None:
         found, notes, origin = await _from_run(ws, name, request.dataset or "", request.from_run, request.choice)

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
 from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
-from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, NewItem, PromptMessage
+from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, ItemProgress, NewItem, PromptMessage
 from lfexp_mcp.services.requests import CollectRequest, GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest
 from lfexp_mcp.tools.questions import agreed, can_ask
 from lfexp_mcp.tools.state import ToolContext, workspace_of
@@ -50,11 +50,17 @@ async def create_dataset(
     """
     from lfexp_mcp.services.collection import fill_dataset
 
-    async def report(stored: int, total: int) -> None:
+    reported = 0
+
+    async def report(progress: ItemProgress) -> None:
+        nonlocal reported
         stall.deadline = anyio.current_time() + STALL_S
+        done = progress.checked + progress.stored
         # Progress has to increase from one notification to the next.
-        if stored:
-            await ctx.report_progress(stored, total, f"{stored}/{total} items stored")
+        if done > reported:
+            reported = done
+            total = None if progress.total is None else progress.checked + progress.total
+            await ctx.report_progress(done, total, str(progress))
 
     with anyio.move_on_after(STALL_S) as stall:
         return await fill_dataset(

@@ -5,24 +5,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import ConfirmationError, DataFileError, UsageError, name_some
 from lfexp_mcp.gateway import Dataset, check_dataset_name, is_path_safe
+from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import DatasetItem, Holdout, NextStep, digest_of
 from lfexp_mcp.services.definitions.dataset_files import read_items
 from lfexp_mcp.services.definitions.holdouts import declare, notes_on
 from lfexp_mcp.services.definitions.item_store import (
+    REPORT_INTERVAL_S,
     ItemSurvey,
-    OnStored,
     content_digest,
     once_a_second,
+    report_reading,
     store_items,
     survey_items,
 )
-from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, check_json
+from lfexp_mcp.services.definitions.new_items import FieldNames, ItemProgress, NewItem, OnItems, check_json
 from lfexp_mcp.services.next_steps import add_items_step
 from lfexp_mcp.services.spending import shown_name
 from lfexp_mcp.services.workspace import Workspace
@@ -38,7 +41,7 @@ async def create_dataset(
     fields: FieldNames | None = None,
     metadata: dict[str, JsonValue] | None = None,
     holdout: float | str | None = None,
-    on_progress: OnStored | None = None,
+    on_progress: OnItems | None = None,
     agreed: Collection[str] | None = None,
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name; items with a known id are replaced, unless they are held out.
@@ -51,7 +54,7 @@ async def create_dataset(
         fields: Which keys or columns of the file hold the fields, where they have other names.
         metadata: The dataset's metadata; its `judge_prompts` names the judges of its runs.
         holdout: Items to set aside, see `declare`; None leaves the holdout of an existing dataset.
-        on_progress: See `OnStored`.
+        on_progress: See `OnItems`.
         agreed: Questions that the user has agreed to; None where items may be replaced without one.
 
     Raises:
@@ -66,10 +69,9 @@ async def create_dataset(
     given = _GivenItems(ws, items or (), items_file, fields)
     asked = declare(holdout) if holdout is not None else None
     tell = once_a_second(on_progress)
-    survey = await anyio.to_thread.run_sync(survey_items, name, given)
-    await tell(0, survey.distinct)
-    known = await _check_known(ws, name, survey, given, agreed)
-    await tell(0, survey.distinct)
+    survey = await anyio.to_thread.run_sync(survey_items, name, given, tell)
+    await tell(_checked(survey))
+    known = await _check_known(ws, name, survey, given, agreed, tell)
     dataset = await ws.gateway.datasets.upsert(name, description, metadata, asked)
     stays = _staying(known, await _held_out_ids(ws, dataset))
     changed = await store_items(ws, name, given(), survey, tell, stays=stays)
@@ -149,6 +151,7 @@ async def _check_known(
     survey: ItemSurvey,
     given: Callable[[], Iterator[NewItem]],
     agreed: Collection[str] | None,
+    tell: OnItems,
 ) -> dict[str, _Known]:
     """Return what is known of the items that have the given ids already.
 
@@ -156,11 +159,11 @@ async def _check_known(
         ConfirmationError: Some would be replaced, to which the user has not agreed.
         UsageError: Some are of other datasets.
     """
-    known = await _find_known(ws, name, survey)
+    known = await _find_known(ws, name, survey, tell)
     if known:
         await _check_ids(ws, name, known)
     if known and agreed is not None:
-        await _check_replaced(name, survey, given, known, agreed)
+        await _check_replaced(name, survey, given, known, agreed, tell)
     return known
 
 
@@ -173,22 +176,40 @@ def _staying(known: Mapping[str, _Known], held_out: Collection[str]) -> Callable
     return stays
 
 
-async def _find_known(ws: Workspace, name: str, survey: ItemSurvey) -> dict[str, _Known]:
+async def _find_known(ws: Workspace, name: str, survey: ItemSurvey, tell: OnItems) -> dict[str, _Known]:
     """Look for the items of the ids that were given, in whatever dataset they are."""
     if not survey.given_ids:
         return {}
     dataset = await ws.gateway.datasets.find(name)
     holdout = dataset.holdout if dataset is not None else None
 
+    looked_at = 0
+
     def read(item: DatasetItem) -> _Known:
+        nonlocal looked_at
+        looked_at += 1
         is_held_out = holdout is not None and holdout.holds(item.id, item.metadata)
         return _Known(item.dataset_id, content_digest(item), is_held_out)
 
-    known = await ws.gateway.datasets.find_items(survey.given_ids, read)
+    async def report() -> None:
+        while True:
+            before = looked_at
+            await anyio.sleep(REPORT_INTERVAL_S)
+            if looked_at > before:
+                await tell(_checked(survey))
+
+    async with open_group() as group:
+        group.start_soon(report)
+        known = await ws.gateway.datasets.find_items(survey.given_ids, read)
+        group.cancel_scope.cancel()
     if dataset is not None and not all(map(is_path_safe, survey.given_ids)):
         # Not each of them was looked for by its id.
         known |= {item.id: read(item) for item in await ws.gateway.datasets.items(dataset)}
     return known
+
+
+def _checked(survey: ItemSurvey) -> ItemProgress:
+    return ItemProgress(survey.given, total=survey.distinct)
 
 
 async def _check_replaced(
@@ -197,13 +218,14 @@ async def _check_replaced(
     given: Callable[[], Iterator[NewItem]],
     known: Mapping[str, _Known],
     agreed: Collection[str],
+    tell: OnItems,
 ) -> None:
     """Refuse to change items that are there, unless the user has agreed to it; held-out ones are never changed."""
 
     def changed() -> list[str]:
         return [
             item.id
-            for position, item in enumerate(given())
+            for position, item in enumerate(report_reading(given(), lambda _: _checked(survey), tell))
             if item.id is not None
             and item.id in known
             and survey.last.get(item.id) == position

@@ -3,25 +3,21 @@
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import anyio.from_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import BackendError, UsageError
 from lfexp_mcp.gateway import ItemFields
 from lfexp_mcp.model import DatasetItem
-from lfexp_mcp.services.definitions.new_items import CollectedItem, NewItem
+from lfexp_mcp.services.definitions.new_items import CollectedItem, ItemProgress, NewItem, OnItems
 from lfexp_mcp.services.workspace import Workspace
 
 REPORT_INTERVAL_S = 1.0
+ITEMS_PER_REPORT = 1000
 CHANGED_FILE = "The file of items was changed while it was read."
-
-OnStored = Callable[[int, int], Awaitable[None]]
-"""Called at most once a second with the number of items stored so far, and the total.
-
-The number is 0 while the items, and those that are there, are looked at.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +37,14 @@ class ItemSurvey:
         return len(self.last)
 
 
-def survey_items(dataset_name: str, given: Callable[[], Iterable[NewItem]]) -> ItemSurvey:
+def survey_items(
+    dataset_name: str, given: Callable[[], Iterable[NewItem]], on_progress: OnItems | None = None
+) -> ItemSurvey:
     """Check all items once before any is stored.
+
+    Args:
+        given: Reads them anew with each call.
+        on_progress: Called now and then from this thread, which has to be a worker thread of the event loop.
 
     Raises:
         UsageError: An item has no input, or cannot be read.
@@ -50,7 +52,7 @@ def survey_items(dataset_name: str, given: Callable[[], Iterable[NewItem]]) -> I
     last: dict[str, int] = {}
     given_ids: set[str] = set()
     count = without_reference = 0
-    for position, item in enumerate(given()):
+    for position, item in enumerate(report_reading(given(), ItemProgress, on_progress)):
         if item.input is None:
             raise UsageError(f"Item {position + 1} ({item.id or 'no id'}) has no input. Give each item an `input`.")
         last[item_id(dataset_name, item)] = position
@@ -100,15 +102,30 @@ def collected_id(dataset_name: str, *origin: str) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def once_a_second(on_progress: OnStored | None) -> OnStored:
+def report_reading(
+    items: Iterable[NewItem], progress: Callable[[int], ItemProgress], on_progress: OnItems | None
+) -> Iterator[NewItem]:
+    """Yield items in a worker thread, and report progress there.
+
+    Args:
+        progress: Returns it for a number of items read.
+        on_progress: Awaited in the event loop.
+    """
+    for count, item in enumerate(items, start=1):
+        yield item
+        if on_progress is not None and count % ITEMS_PER_REPORT == 0:
+            anyio.from_thread.run(on_progress, progress(count))
+
+
+def once_a_second(on_progress: OnItems | None) -> OnItems:
     """Report progress, which may be told often, at most once a second."""
     reported = time.monotonic()
 
-    async def tell(stored: int, total: int) -> None:
+    async def tell(progress: ItemProgress) -> None:
         nonlocal reported
         if on_progress is not None and time.monotonic() - reported >= REPORT_INTERVAL_S:
             reported = time.monotonic()
-            await on_progress(stored, total)
+            await on_progress(progress)
 
     return tell
 
@@ -118,7 +135,7 @@ async def store_items(
     dataset_name: str,
     items: Iterable[NewItem],
     survey: ItemSurvey,
-    on_progress: OnStored | None = None,
+    on_progress: OnItems | None = None,
     *,
     stays: Callable[[str, NewItem], bool] | None = None,
 ) -> list[str]:
@@ -149,7 +166,7 @@ async def store_items(
 class _Storing:
     """The storing of the items of one call, and how far it is."""
 
-    def __init__(self, dataset_name: str, survey: ItemSurvey, on_progress: OnStored | None) -> None:
+    def __init__(self, dataset_name: str, survey: ItemSurvey, on_progress: OnItems | None) -> None:
         self._dataset_name = dataset_name
         self._survey = survey
         self._on_progress = on_progress
@@ -160,7 +177,8 @@ class _Storing:
 
     def draw(self, items: Iterable[NewItem], stays: Callable[[str, NewItem], bool] | None) -> Iterator[ItemFields]:
         """Yield what to store; raises as `_surveyed`."""
-        for id_, item in _surveyed(self._dataset_name, items, self._survey):
+        read = report_reading(items, lambda _: self._progress(), self._on_progress)
+        for id_, item in _surveyed(self._dataset_name, read, self._survey):
             if stays is not None and stays(id_, item):
                 self._stored += 1
             else:
@@ -174,7 +192,10 @@ class _Storing:
         if _is_changed(given, found):
             self.changed.append(found.id)
         if self._on_progress is not None:
-            await self._on_progress(self._stored, self._survey.distinct)
+            await self._on_progress(self._progress())
+
+    def _progress(self) -> ItemProgress:
+        return ItemProgress(self._survey.given, self._stored, self._survey.distinct)
 
     def __str__(self) -> str:
         # Of what is on its way, the answer may be lost.

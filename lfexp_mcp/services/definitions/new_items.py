@@ -1,7 +1,8 @@
 """Dataset items as a caller gives them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
@@ -48,6 +49,23 @@ class CollectedItem(NewItem):
 
     source_trace_id: str | None = None
     source_observation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemProgress:
+    """How far a call that stores items is: all are checked before the first is stored."""
+
+    checked: int
+    stored: int = 0
+    total: int | None = None
+    """How many will be stored; None until all are checked."""
+
+    def __str__(self) -> str:
+        return f"{self.stored}/{self.total} items stored" if self.stored else f"{self.checked} items checked"
+
+
+OnItems = Callable[[ItemProgress], Coroutine[object, None, None]]
+"""Called at most once a second, as long as there is progress."""
 
 
 def check_json(value: object) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import BackendError, ConfirmationError, DataFileError, JudgeError, UsageError
-from lfexp_mcp.services.definitions import NewItem, item_store
+from lfexp_mcp.services.definitions import ItemProgress, NewItem, item_store
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.judges import create_judge
 from lfexp_mcp.services.workspace import Workspace, open_workspace
@@ -147,14 +147,14 @@ async def test_of_several_items_with_one_id_the_last_is_stored(workspace: Worksp
 
 async def test_progress_is_told_while_items_are_stored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_store, "REPORT_INTERVAL_S", 0.0)
-    told: list[tuple[int, int]] = []
+    told: list[ItemProgress] = []
 
-    async def tell(stored: int, total: int) -> None:
-        told.append((stored, total))
+    async def tell(progress: ItemProgress) -> None:
+        told.append(progress)
 
     name = f"progress {uuid4().hex}"
     await create_dataset(workspace, name, items=[NewItem(input=number) for number in range(40)], on_progress=tell)
-    assert told == [(0, 40), (0, 40), *((stored, 40) for stored in range(1, 41))]
+    assert told == [ItemProgress(40, stored, 40) for stored in range(41)]
 
 
 @pytest.mark.parametrize("inputs", [[], [1, 2], [1, 2, 4], [1, 2, 3, 4]])

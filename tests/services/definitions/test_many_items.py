@@ -12,7 +12,7 @@ import pytest
 from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.dataset_items import MAX_LIST_ITEMS
-from lfexp_mcp.services.definitions import NewItem, item_store
+from lfexp_mcp.services.definitions import ItemProgress, NewItem, item_store
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -66,15 +66,33 @@ async def inputs(ws: Workspace, name: str) -> list[object]:
 async def test_the_items_of_a_file_keep_its_order_and_each_counts_as_progress(
     embedded: Workspace, name: str, file: Path
 ) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[ItemProgress] = []
 
-    async def tell(stored: int, total: int) -> None:
-        told.append((stored, total))
+    async def tell(progress: ItemProgress) -> None:
+        told.append(progress)
 
     answer = await create_dataset(embedded, name, items_file=file, on_progress=tell)
     assert (answer.stored, answer.total_items) == (COUNT, COUNT)
     assert await inputs(embedded, name) == [f"question {number}" for number in range(COUNT)]
-    assert told[2:] == [(number, COUNT) for number in range(1, COUNT + 1)]
+    assert told == [ItemProgress(COUNT, number, COUNT) for number in range(COUNT + 1)]
+
+
+@pytest.mark.usefixtures("reports")
+async def test_reading_items_counts_as_progress_whether_or_not_any_is_sent(
+    embedded: Workspace, name: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_store, "ITEMS_PER_REPORT", 200)
+    told: list[ItemProgress] = []
+
+    async def tell(progress: ItemProgress) -> None:
+        told.append(progress)
+
+    await create_dataset(embedded, name, items_file=file, on_progress=tell)
+    checked = [ItemProgress(200), ItemProgress(400), ItemProgress(600), ItemProgress(COUNT, 0, COUNT)]
+    assert told[:4] == checked
+    told.clear()
+    await create_dataset(embedded, name, items_file=file, on_progress=tell)
+    assert told == [*checked, *(ItemProgress(COUNT, number, COUNT) for number in (200, 400, 600))]
 
 
 @pytest.mark.usefixtures("reports")
@@ -83,8 +101,8 @@ async def test_a_call_that_was_cancelled_is_completed_by_the_same_call(
 ) -> None:
     with anyio.CancelScope() as call:
 
-        async def leave(stored: int, _total: int) -> None:
-            if stored > MAX_LIST_ITEMS:
+        async def leave(progress: ItemProgress) -> None:
+            if progress.stored > MAX_LIST_ITEMS:
                 call.cancel()
                 await anyio.lowlevel.checkpoint()
 
@@ -127,7 +145,7 @@ async def test_a_file_that_is_changed_while_it_is_stored_is_said_to_be(
         "other items": text.replace(name, name[::-1]),
     }[change]
 
-    async def edit(_stored: int, _total: int) -> None:
+    async def edit(_: ItemProgress) -> None:
         if await path.read_text() == text:
             await path.write_text(changed)
 
