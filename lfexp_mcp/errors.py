@@ -101,10 +101,8 @@ class NotFoundError(UsageError):
 
         Args:
             kind: What was looked for, such as `dataset`.
-            name: The name that was asked for.
             known: The names that exist, those first that are likeliest to be meant, such as the newest.
             advice: What to do about it besides, a full sentence.
-            next: The calls that help.
         """
         names = list(known)
         # Of many that are numbered alike, none is likelier than the others to be meant.

@@ -27,9 +27,7 @@ def locate(path: Path, what: str, error: type[UsageError] = UsageError) -> Path:
     """Make a path absolute, `~` and links resolved.
 
     Args:
-        path: As the caller gave it.
         what: What the file is, for the error, such as `task script`.
-        error: The error to raise.
 
     Raises:
         UsageError: No file can have this path: it holds NUL, is too long, is a loop of links, or `~` names no user.
@@ -52,10 +50,7 @@ def open_regular(
     """Open a regular file for reading.
 
     Args:
-        path: As the caller gave it.
         what: What the file is, for the error, such as `task script`.
-        max_bytes: The largest size allowed.
-        error: The error to raise.
         within: Folders, links resolved, in one of which the file has to lie, as has its path, which `locate` made.
 
     Raises:
@@ -108,7 +103,6 @@ def new_file(given: str, what: str, *, overwrite: bool) -> Path:
     """Make the path of a file to write absolute.
 
     Args:
-        given: As the caller gave it.
         what: The argument that names it.
         overwrite: Whether a file that is there may be replaced.
 

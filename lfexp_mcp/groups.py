@@ -27,8 +27,6 @@ async def for_each(values: Iterable[T], work: Callable[[T], Awaitable[None]], at
 
     Args:
         values: Drawn as their turn comes, so that no more than `at_once` are held.
-        work: What to do with one.
-        at_once: How many to work on concurrently.
 
     Raises:
         LfexpError: The first that the work or the iteration raised; the rest is cancelled.

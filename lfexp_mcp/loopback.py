@@ -6,6 +6,7 @@ import sys
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 128
+"""Connections that may wait to be accepted, Linux's limit before 5.4."""
 
 
 def is_loopback(host: str) -> bool:
@@ -20,7 +21,6 @@ def listen_on(host: str, port: int) -> socket.socket:
     """Open a listening socket, for servers that would otherwise end the process on a failure to bind, as uvicorn does.
 
     Args:
-        host: The address.
         port: The port; 0 for any that is free.
 
     Raises:

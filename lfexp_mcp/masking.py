@@ -14,7 +14,6 @@ def mask(text: str, *secrets: str) -> str:
     """Replace secrets, and whatever looks like a key, by `<key>`.
 
     Args:
-        text: Any text.
         secrets: Texts to mask; those shorter than `MIN_SECRET_CHARS` are kept.
     """
     for secret in sorted(secrets, key=len, reverse=True):

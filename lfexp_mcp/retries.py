@@ -17,6 +17,7 @@ FailureKind = Literal["failed", "unreachable", "throttled"]
 _JITTER = random.Random()  # noqa: S311
 """Not Python's own generator: the user's code may have seeded that, and rely on its sequence."""
 _JITTER_RANGE = (0.75, 1.25)
+"""So that calls that failed together do not all come again at once."""
 _RETRY_AFTER_JITTER_RANGE = (1.0, 1.1)
 """Never earlier than the server asked for."""
 
@@ -70,7 +71,6 @@ class Retries:
         """Count a failure.
 
         Args:
-            kind: How the call failed.
             retry_after_s: Seconds that the server asked to wait; unless 0, they replace the back-off.
 
         Returns:

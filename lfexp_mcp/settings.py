@@ -195,7 +195,6 @@ def replay_settings(
     """Return the settings of a replay: models are chosen as they were, and no key is known.
 
     Args:
-        settings: Those of this process.
         providers: Whose keys were set when the calls were recorded.
         judge_provider: The setting then.
         judge_model: The setting then.

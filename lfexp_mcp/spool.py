@@ -56,11 +56,7 @@ class Spool(Generic[T]):
 
 
 class SpooledQueue(Generic[T]):
-    """A queue of objects, of which those beyond a number lie on disk. Not thread-safe.
-
-    Args:
-        in_memory: How many may be in memory.
-    """
+    """A queue of objects, of which those beyond `in_memory` lie on disk. Not thread-safe."""
 
     def __init__(self, in_memory: int) -> None:
         self._in_memory = in_memory

@@ -13,7 +13,6 @@ def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
     """Parse JSON.
 
     Args:
-        text: The JSON.
         unique_names: Whether to refuse objects with two members of one name, of which Python keeps the last.
 
     Raises:

@@ -36,10 +36,7 @@ async def check_clients(
 
     Args:
         client: None for all clients.
-        name: Of the server, in the client.
-        machine: Where clients keep their files.
         project: Whether the files of the project are meant.
-        timeout: Seconds to wait for a server.
 
     Raises:
         UsageError: No file has the entry, or the client has none for a project.

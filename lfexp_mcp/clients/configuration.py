@@ -101,7 +101,6 @@ def with_member(text: str, names: tuple[str, ...], value: Mapping[str, JsonValue
     Args:
         text: The object, without repeated names.
         names: The member's name, preceded by those of the objects around it.
-        value: Its new value.
     """
     if empty := re.fullmatch(r"\s*(?:\{\s*\}(\s*))?", text):
         text = "{\n}" + (empty[1] if empty[1] is not None else "\n")

@@ -80,7 +80,6 @@ def configuration_file(name: ClientName, machine: Machine, project: bool) -> Pat
     """Return where a client's configuration is, or would be.
 
     Args:
-        machine: Where to look.
         project: Whether the project's is meant, instead of the user's.
 
     Raises:

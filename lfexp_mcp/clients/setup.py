@@ -63,9 +63,7 @@ def plan_setup(
     """Work out how to add our server to a client's configuration, or to bring its entry up to date.
 
     Args:
-        name: Of the server, in the client.
         variables: The environment variables that the server is to have.
-        machine: Where the client keeps its files.
         project: Whether to change the project's file, which gets no secret, instead of the user's.
 
     Raises:
@@ -184,7 +182,6 @@ def updated_entry(client: Client, current: Entry, entry: Entry) -> Entry:
     `uvx` for the same source, such as further packages.
 
     Args:
-        client: Whose entry it is.
         current: The entry as it is, empty if there is none.
         entry: The entry as this installation makes it.
     """

@@ -12,6 +12,7 @@ from lfexp_mcp.evaluators.values import Missing, as_decimal, kind_of, lookup, no
 from lfexp_mcp.model import Evaluation
 
 _ARITHMETIC = Context(prec=60, Emax=999_999_999, Emin=-999_999_999, traps=[])
+"""Numbers as long as any that is written, and infinity instead of an exception for larger ones."""
 _CURRENCY = "$€£¥₹"
 _DIGIT_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'\u2019](?=\d{3}(?!\d))")
 _WORD = re.compile(r"""(?:[^\s=*`"\u201c\u201d(){}\[\]<>|~^\\;!?:#]|(?<=\d):(?=\d))+""")

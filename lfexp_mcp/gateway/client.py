@@ -68,11 +68,7 @@ class Gateway:
 
     Args:
         http: The client, with the base URL and keys set.
-        backend: Where Langfuse is.
-        public_key: Of the project.
-        secret_key: Of the project.
         known_holdouts: Those that this machine has seen.
-        policy: How requests are repeated.
     """
 
     def __init__(
@@ -153,7 +149,6 @@ class Gateway:
         """Return the page of a run; None on the embedded store, which has no pages.
 
         Args:
-            experiment_id: The run's.
             project_id: The run's project, if it is known; otherwise Langfuse is asked.
         """
         return await self._page(f"experiments/results?baseline={quote(experiment_id, safe='')}", project_id)
@@ -177,7 +172,6 @@ async def connect(settings: Settings, policy: RetryPolicy = POLICY) -> AsyncIter
     """Open a gateway, starting the embedded store if no keys are set and none runs.
 
     Args:
-        settings: Where Langfuse is, and the keys.
         policy: How requests are repeated; the default suits an agent that waits.
 
     Raises:

@@ -62,7 +62,6 @@ class DatasetItems:
         """Create dataset items, or replace those that have the ids.
 
         Args:
-            dataset_name: The dataset.
             items: Drawn in a thread as their turn comes, so that few of them are held. Where lists are sent, they are
                 stored in this order.
             on_stored: Called once an item is stored.

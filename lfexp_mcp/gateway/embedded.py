@@ -39,12 +39,7 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class ProvenTransport(httpx.AsyncBaseTransport):
-    """Sends requests over connections whose other end has proven that it has the store's secret.
-
-    Args:
-        secret_key: The store's.
-        limits: How many connections there may be.
-    """
+    """Sends requests over connections whose other end has proven that it has the store's secret."""
 
     def __init__(self, secret_key: str, limits: httpx.Limits) -> None:
         self._secret_key = secret_key
@@ -133,9 +128,7 @@ class EmbeddedStoreTransport(ProvenTransport):
     """Sends requests to the store of a folder, and starts it if it has stopped.
 
     Args:
-        folder: The store's.
         secret_key: The store's, which whoever answers must have.
-        limits: Of the connections.
         backend: Where the store is; its URL is updated when the store was started again on another port.
     """
 

@@ -112,7 +112,6 @@ class Experiments:
         Their scores have no comments, which `Scores.find` has.
 
         Args:
-            experiment_id: The run's.
             repeat: Which repetition the results are of, from 0.
             dataset: The run's, as it was just read; None looks it up.
             held_out: Those of held-out items instead of all others.

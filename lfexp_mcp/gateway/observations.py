@@ -45,8 +45,6 @@ class Observations:
         """Return observations, newest first.
 
         Args:
-            trace_id: Only those of this trace.
-            type: Only those of this type.
             environment: Only those of this environment, such as `sdk-experiment`.
             filter: Langfuse's filter conditions; they take the place of the other conditions.
             since: Only those started from this time on.
@@ -95,9 +93,7 @@ class Observations:
         A server may not know a condition and ignore it: the caller checks what it gets.
 
         Args:
-            conditions: Langfuse's filter conditions.
             expand: Metadata keys whose values are read whole; others are cut at 200 characters.
-            page_size: How many to read with one request.
         """
         query: Query = {
             "fields": "core,basic,io,metadata,trace_context",

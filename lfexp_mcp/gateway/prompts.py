@@ -68,12 +68,7 @@ def _other_versions(prompt: PromptInfo, which: str) -> NotFoundError:
 
 
 def unknown_prompt(name: str, known: Iterable[str]) -> NotFoundError:
-    """Return the error of a prompt that does not exist.
-
-    Args:
-        name: The name asked for.
-        known: The names of all prompts.
-    """
+    """Return the error of a prompt that does not exist."""
     is_judge = name.startswith("judge-")
     create: ToolName = "create_judge" if is_judge else "create_prompt"
     steps = [NextStep(create, {"name": name, "prompt": "<text>"}, "Create it.")]

@@ -50,9 +50,6 @@ class Scores:
             trace_ids: Only scores of these traces and their observations.
             experiment_id: Only scores of this run as a whole.
             name: Only scores of this name; Langfuse takes a comma for the end of a name.
-            source: Only scores of this source.
-            queue_id: Only scores given in this annotation queue.
-            author: Only scores by this user id.
             since: Only scores from this time on.
             until: Only scores before this time.
         """

@@ -9,11 +9,7 @@ from lfexp_mcp.spool import Spool
 
 
 class SpooledItems(Sequence[DatasetItem]):
-    """A sequence of dataset items of which 16 bytes each are in memory.
-
-    Args:
-        items: What it has at first.
-    """
+    """A sequence of dataset items of which 16 bytes each are in memory."""
 
     def __init__(self, items: Iterable[DatasetItem] = ()) -> None:
         self._spool = Spool[DatasetItem]()

@@ -225,7 +225,6 @@ class ExperimentItemRow(_Row):
         """Return a known result of this observation with the scores that this row has; equal ones are not held twice.
 
         Args:
-            known: The result.
             scores: Instead of the row's own, if Langfuse has sent only some of them.
         """
         own: dict[tuple[str, str, object], Score] = {

@@ -55,7 +55,6 @@ class Batches:
     """Submits batches to one provider, and reads their results.
 
     Args:
-        provider: The provider.
         policy: How calls are retried.
         looks: How often a batch is looked for that may have been created; None for the usual `LOOKS`.
     """

@@ -121,9 +121,7 @@ def resolve_judge(
     `missing_expected_output`, `trace_budget`, `provider`, `model`, and the parameters of the model calls.
 
     Args:
-        prompt: The version of the prompt.
         score_scales: The scales of the project's score configs, by name.
-        chosen: The model that answers it.
         samples: Votes per item. With a single one the default temperature is 0.
 
     Raises:

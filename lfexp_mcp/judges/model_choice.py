@@ -48,7 +48,6 @@ def choose_model(prompt: str, config: Mapping[str, JsonValue], settings: Setting
 
     Args:
         prompt: Name of the prompt, for errors.
-        settings: Keys and defaults.
 
     Returns:
         The choice; None if nothing names a provider and no key is set.

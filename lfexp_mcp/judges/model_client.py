@@ -21,6 +21,7 @@ from lfexp_mcp.settings import Settings
 
 POLICY = RetryPolicy(attempts=8, throttled_attempts=40, first_delay_s=0.5, max_delay_s=30.0)
 ONE_CALL = RetryPolicy(attempts=1, throttled_attempts=1)
+"""For replays: waiting does not change what a recording answers."""
 TIMEOUT_S = 120.0
 """Time-out of one call."""
 
@@ -107,7 +108,6 @@ class ModelClient:
         """Ask a model, with retries.
 
         Args:
-            provider: The provider of the model.
             meter: Counts all calls made, failed ones included.
 
         Raises:

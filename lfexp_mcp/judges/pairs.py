@@ -172,8 +172,6 @@ async def judge_pair(
     """Ask a pairwise judge about one item, in both orders at once.
 
     Args:
-        runner: Asks it.
-        judge: The judge, see `pair_judge`.
         against: The output of the other run.
         **item: What it is asked about, with the output of the scored run.
 

@@ -80,7 +80,6 @@ async def open_prices(rows: Iterable[ModelPrice], models: Iterable[str]) -> Pric
     """Return the prices of models: Langfuse's, else published ones.
 
     Args:
-        rows: Langfuse's model table.
         models: The models whose prices are needed.
     """
     known = list(rows)

@@ -32,12 +32,9 @@ async def resolve_task_prompt(
     """Resolve a prompt that is the task: its version, model and parameters.
 
     Args:
-        gateway: The connection to Langfuse.
-        settings: Keys and default models.
         reference: `name`, `name@label` or `name:version`.
         items: The dataset's items, whose inputs have to fill the prompt's variables.
         model: Replaces the model in the prompt's config.
-        provider: The provider of that model.
         params: What the run gives its task, which fills variables too.
 
     Raises:
@@ -103,9 +100,6 @@ def variables(
 
     Parameters fill those of their names, also as `{{params.name}}`. An input that is an object fills the others by key,
     and `{{input}}` with all of it. Anything else fills `{{input}}`, `{{question}}`, or the only other variable.
-
-    Args:
-        params: The parameters of the run.
 
     Raises:
         JudgeError: The input does not fill a variable.

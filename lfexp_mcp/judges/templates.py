@@ -72,11 +72,7 @@ def missing_keys(names: Iterable[str], metadata: Sequence[Mapping[str, JsonValue
 
 
 def unknown_placeholders(names: Sequence[str], keys: Sequence[str]) -> str:
-    """Describe placeholders without a value, with similar names and what can be used instead.
-
-    Args:
-        keys: The keys of the items' metadata.
-    """
+    """Describe placeholders without a value, with similar names and what can be used instead."""
     listed = ", ".join(f"{{{{{name}}}}}" for name in names)
     similar = dict.fromkeys(
         match for name in names for match in difflib.get_close_matches(_metadata_key(name), [*STANDARD, *keys], n=1)

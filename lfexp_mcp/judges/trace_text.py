@@ -18,6 +18,7 @@ from lfexp_mcp.evaluators.trajectories import Broken, calls_of, steps_of_trace
 from lfexp_mcp.model import Observation, Trace
 
 MIN_BUDGET = 500
+"""With less, the statements about what is left out would leave nothing of the trace."""
 DEFAULT_BUDGET = 20_000
 MAX_BUDGET = 1_000_000
 MAX_NAME_CHARS = 100
@@ -93,7 +94,6 @@ def trace_text(trace: Trace, budget: int = DEFAULT_BUDGET) -> TraceText:
     """Write the observations of a task.
 
     Args:
-        trace: What the task did.
         budget: Characters that the text may have, from `MIN_BUDGET` on.
     """
     known = {each.id: number for number, each in enumerate(trace.observations, 1)}

@@ -36,7 +36,6 @@ class Verdict:
 
         Args:
             votes: Its replies, at least one.
-            usage: What asking for them used.
         """
         values = tuple(vote.value for vote in votes)
         comment = votes[0].reason

@@ -92,7 +92,6 @@ class Holdout:
         """Whether an item is held out.
 
         Args:
-            item_id: As Langfuse has it.
             metadata: The item's; a holdout by share does not look at it.
         """
         if self.problem is not None:

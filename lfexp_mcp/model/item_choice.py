@@ -65,13 +65,7 @@ class DatasetPart:
 
     @classmethod
     def chosen(cls, choice: ItemChoice, item_ids: Iterable[str], of: int) -> "DatasetPart":
-        """Describe a part.
-
-        Args:
-            choice: What was asked for.
-            item_ids: Of the chosen items.
-            of: Items of the dataset.
-        """
+        """Describe a part."""
         kept = choice.ids[:MAX_RECORDED_IDS]
         return cls(replace(choice, ids=kept), of, digest_of(item_ids), len(choice.ids) - len(kept))
 

@@ -148,7 +148,6 @@ def interpret_human_scores(scores: Iterable[Score], configured: Mapping[str, Sca
     """Interpret the human scores among some, independent of other scores of the same names.
 
     Args:
-        scores: Scores of any source.
         configured: The scales of score configs, by name.
     """
     found = _by_origin(score for score in scores if score.source == "ANNOTATION")
@@ -259,7 +258,6 @@ def _declared_by(
     """Return the scale that the makers of a name's scores declare; canonical 0-1 if their scales differ.
 
     Args:
-        makers: The makers of the scores.
         recorded: The scale that version 0.1 recorded with the run, since its judges' scores may lack one.
         configured: The scale of the score config, for makers that declare none.
     """

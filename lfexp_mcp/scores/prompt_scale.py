@@ -2,7 +2,7 @@
 
 import re
 
-from lfexp_mcp.model import BOOLEAN, Category, Scale
+from lfexp_mcp.model import BOOLEAN, UNIT, Category, Scale
 
 PASS_FAIL = Scale(0, 1, kind="BOOLEAN", categories=(Category("PASS", 1), Category("FAIL", 0)))
 YES_NO = Scale(0, 1, kind="BOOLEAN", categories=(Category("yes", 1), Category("no", 0)))
@@ -26,14 +26,19 @@ _OUT_OF = re.compile(rf"{_CUE}[^.\n]{{0,40}}?(?:\bout of|/)\s*(\d{{1,3}})\b", re
 
 _ANSWER = r"\b(?i:verdict|answer|respond|reply|return|output|score|grade|rating)\b[^\n]{0,60}?"
 _OR = r"[\"'`*]*\s*(?:/|\||,?\s*or)\s*[\"'`*]*"
-_LABELS = (
+# Not followed by what they count, as in "0 or 1 mistakes".
+_NOTHING_COUNTED = r"(?=[\"'`*]*\s*(?:$|[.,;:)}\n(]|\b(?:if|when|where|only|depending|based)\b))"
+_ZERO_OR_ONE = rf"(?<![\d.-])(?:0{_NOTE}{_OR}1|1{_NOTE}{_OR}0)(?![\d.]*\d){_NOTHING_COUNTED}"
+_VALUES = (
     (re.compile(rf"{_ANSWER}\bPASS{_OR}FAIL\b"), PASS_FAIL),
     (re.compile(rf"{_ANSWER}\b(?i:true{_OR}false)\b"), BOOLEAN),
     (re.compile(rf"{_ANSWER}\b(?i:yes{_OR}no)\b"), YES_NO),
+    (re.compile(rf"{_ANSWER}{_ZERO_OR_ONE}", re.MULTILINE), UNIT),
 )
 
 _LOWS = {0.0, 1.0, -1.0}
 _MAX_HIGH = 100.0
+"""Other ranges are rather bands of a scale, or count something else than points."""
 
 
 def parse_range(text: str) -> Scale | None:
@@ -49,7 +54,8 @@ def scale_in_prompt(text: str) -> Scale | None:
     """Find the scale that a prompt asks for.
 
     A range counts next to a word such as `score` or `scale`, if it starts at -1, 0 or 1, ends at 100 or less, and is
-    not 1-2. Of several, the one that contains all others is the scale, and they are its bands (`0-3 is poor`).
+    not 1-2. Of several, the one that contains all others is the scale, and they are its bands (`0-3 is poor`). Without
+    one, the two values that the answer may have count, such as `PASS or FAIL` or `0 or 1`.
 
     Args:
         text: The prompt's text, not filled in.
@@ -67,7 +73,7 @@ def scale_in_prompt(text: str) -> Scale | None:
         low, high = widest
         inside = all(low <= other[0] and other[1] <= high for other in ranges)
         return Scale(low, high) if inside else None
-    return next((scale for pattern, scale in _LABELS if pattern.search(text)), None)
+    return next((scale for pattern, scale in _VALUES if pattern.search(text)), None)
 
 
 def _ranges(text: str) -> set[tuple[float, float]]:

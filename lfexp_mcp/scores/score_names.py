@@ -101,7 +101,6 @@ def plain_name(name: str, runs: Iterable[Mapping[str, Sequence[object]]]) -> str
     """Return a score's plain name, if a name with its maker is given for it.
 
     Args:
-        name: As a caller gives it.
         runs: For each run, the makers by the names of scores.
     """
     runs = [*runs]
@@ -222,7 +221,7 @@ def _name(name: str, versions: list[ScoreVersion], plain: RunMaker | None) -> No
         alike = [other for other in versions if address_of(name, other.maker) == address]
         if len(alike) > 1 and isinstance(version.maker, JudgeMaker) and version.maker.model:
             address += f"/{version.maker.model}"
-        taken = sum(other.name.startswith(address) for other in versions)
+        taken = sum(other.name == address or other.name.startswith(f"{address}#") for other in versions)
         version.name = address if not taken else f"{address}#{taken + 1}"
 
 

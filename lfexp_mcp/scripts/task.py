@@ -30,7 +30,6 @@ class Task:
         """Call the task.
 
         Args:
-            item: The item.
             params: The run's parameters. Without any, a task that needs them gets an empty object, and no other does.
 
         Returns:
@@ -49,7 +48,6 @@ def load_task(path: Path, *, with_params: bool = False) -> Task:
     """Import a task script and find its function `task`.
 
     Args:
-        path: The script.
         with_params: Whether the run has parameters, which the task has to take.
 
     Raises:

@@ -124,6 +124,10 @@ def test_lower_is_better_must_be_a_truth_value() -> None:
         ('Return {"score": true or false}', BOOLEAN),
         ("Answer with Yes or No.", YES_NO),
         ("Output only a number 0-10.", TEN),
+        ("Answer with 0 or 1.", UNIT),
+        ("Output only 1 (correct) or 0 (incorrect)", UNIT),
+        ('Return {"score": 0 | 1}', UNIT),
+        ("Score: 0 or 1 if it is right.\nThen explain it.", UNIT),
     ],
 )
 def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> None:
@@ -141,6 +145,8 @@ def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> N
         "Score the tone from 0 to 3 and score the style from 1 to 5.",
         "Decide whether the tests pass or fail, then score them.",
         "Score against ISO 27001-2.",
+        "The score of an answer with 0 or 1 mistakes is good.",
+        "Score 10 or 11 items, and return 1 or 0.5 for each.",
     ],
 )
 def test_no_scale_is_read_into_other_ranges(text: str) -> None:

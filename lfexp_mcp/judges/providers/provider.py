@@ -40,6 +40,7 @@ MAX_MESSAGE_CHARS = 300
 UPLOAD_TIMEOUT_S = 600.0
 """Time-out of submitting a batch, which may be hundreds of megabytes."""
 _TRANSIENT = {408, 409, 425}
+"""Request Timeout, Conflict and Too Early. The SDKs would retry the first two as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,7 @@ class Provider(ABC):
         """Make one call of the SDK.
 
         Args:
-            call: Makes it.
             request: What it asks a model, None for a call that asks none.
-            refused: See `send`.
         """
         try:
             return await call()
@@ -200,12 +199,7 @@ class Provider(ABC):
 
     @abstractmethod
     def _replaceable(self, refused: frozenset[str], code: object) -> set[str]:
-        """Return the parameters that are ours or can be sent under another name.
-
-        Args:
-            refused: What the model has refused before.
-            code: The code of its error.
-        """
+        """Return the parameters that are ours or can be sent under another name."""
 
     def _describe(self, body: object) -> Mapping[str, object]:
         """Return the error in a response's body: `message`, and perhaps `type`, `code`, `param`."""

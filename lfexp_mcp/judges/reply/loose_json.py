@@ -53,9 +53,6 @@ class FoundObject:
 def objects_in(text: str) -> Iterator[FoundObject]:
     """Find the outermost objects and arrays in a text, in order.
 
-    Args:
-        text: Any text.
-
     Yields:
         Each object or array that can be read. An object that the end of the text cuts off has its complete members.
     """

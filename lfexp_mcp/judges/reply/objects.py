@@ -47,7 +47,6 @@ def scores_in_object(found: JsonValue, scale: Scale, score_name: str, statement:
     before all others. An object with one score per criterion has none.
 
     Args:
-        found: The object or array.
         score_name: Name of the score, by which the judge may call it.
         statement: Where the object is in the reply; the result has its position and standing.
     """

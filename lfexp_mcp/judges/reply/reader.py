@@ -23,6 +23,7 @@ _OTHER_CHANNELS = re.compile(r"\A\s*<\|(?:channel|start)\|>.*<\|channel\|>final<
 _BLOCK_START = re.compile(r"\s*(?:```\w*\s*)?")
 _CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>(?:(?:assistant|analysis|final)\b)?")
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD, 0x20E3])
+"""Zero-width spaces, marks of direction, word joiner, byte order mark, soft hyphen, and the frame of a keycap."""
 _ASCII: dict[int, str] = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     **{0x2460 + number: str(number + 1) for number in range(10)},
@@ -56,7 +57,6 @@ def read_reply(reply: str, scale: Scale, score_name: str) -> JudgeReply:
     """Read the score and the reason from a judge's reply.
 
     Args:
-        reply: What the model replied.
         scale: The judge's scale, which tells what a value means and which values count.
         score_name: Name of the score; a judge of `accuracy` may answer `{"accuracy": 8}` or `Accuracy: 8`.
 

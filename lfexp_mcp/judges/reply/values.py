@@ -155,7 +155,6 @@ def leading_label(text: str, scale: Scale, *, own_only: bool = False) -> bool | 
     """Read the label that a text begins with, if only a remark follows.
 
     Args:
-        text: What was stated.
         own_only: Accept only the scale's own labels, spelled exactly unless a colon or dash sets them apart: without a
             word such as "Verdict" before it, "No. The answer ..." is not a verdict.
     """
