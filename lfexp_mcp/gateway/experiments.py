@@ -115,7 +115,7 @@ class Experiments:
             repeat: Which repetition the results are of, from 0.
             dataset: The run's, as it was just read; None looks it up.
             held_out: Those of held-out items instead of all others.
-            known: Results that the caller has, by observation. Only their scores are read.
+            known: Results that the caller has, by item. Only their scores are read.
 
         Raises:
             UsageError: It cannot be told which items of the dataset are held out.
@@ -132,8 +132,8 @@ class Experiments:
             more = await self._scores_left_out(rows)
             read = [
                 row.result(repeat, more.get(row.id))
-                if row.id not in known
-                else row.result_like(known[row.id], more.get(row.id))
+                if (own := _known(row, known)) is None
+                else row.result_like(own, more.get(row.id))
                 for row in rows
             ]
             set_aside |= _held_out(read, holdouts)
@@ -153,7 +153,7 @@ class Experiments:
         cursor: str | None = None
         while True:
             page = await self._result_page({**query, "cursor": cursor}, _SHOWN_FIELDS if known else _ITEM_FIELDS)
-            if known and any(row.id not in known for row in page.data):
+            if known and any(_known(row, known) is None for row in page.data):
                 page = await self._result_page({**query, "cursor": cursor}, _ITEM_FIELDS)
             yield page.data
             cursor = page.meta.cursor
@@ -205,6 +205,11 @@ def confirmations_of(experiments: Iterable[Experiment]) -> list[tuple[Experiment
 def _without_confirmations(experiments: Sequence[Experiment]) -> list[Experiment]:
     heads = ((each, Provenance.of(each.metadata)) for each in experiments)
     return [each for each, head in heads if head is None or head.confirmation is None]
+
+
+def _known(row: ExperimentItemRow, known: Mapping[str, ItemResult]) -> ItemResult | None:
+    found = known.get(row.experiment_item_id)
+    return found if found is not None and found.observation_id == row.id else None
 
 
 def _held_out(results: Iterable[ItemResult], holdouts: Sequence[Holdout]) -> set[str]:

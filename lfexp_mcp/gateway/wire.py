@@ -227,13 +227,19 @@ class ExperimentItemRow(_Row):
         Args:
             scores: Instead of the row's own, if Langfuse has sent only some of them.
         """
-        own: dict[tuple[str, str, object], Score] = {
-            (score.id, score.data_type, score.value): score for score in known.scores
-        }
+        known_scores = known.scores
+        own = {score.id: score for score in known_scores}
         given = self.scores if scores is None else scores
-        found = (
-            own.get((one.id, one.data_type, one.value)) or (one if isinstance(one, Score) else one.score())
-            for one in given
-        )
+        found = (_score_like(own.get(one.id), one) for one in given)
         kept = tuple(score for score in found if score is not None)
-        return known if kept == known.scores else replace(known, scores=kept)
+        return known if kept == known_scores else replace(known, scores=kept)
+
+
+def _score_like(known: Score | None, given: ScoreRow | Score) -> Score | None:
+    """Return a known score if it is equal, else the given one by its maker, which Langfuse does not list."""
+    if known is not None and (known.data_type, known.value) == (given.data_type, given.value):
+        return known
+    score = given if isinstance(given, Score) else given.score()
+    if known is None or score is None or score.maker.origin != "api":
+        return score
+    return replace(score, maker=known.maker)

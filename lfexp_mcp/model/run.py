@@ -117,6 +117,11 @@ class ItemResult:
         """The dataset item's metadata."""
         return self.content.metadata
 
+    @property
+    def bare_scores(self) -> tuple[Score, ...]:
+        """The scores, perhaps without ids, comments, times and what they are of: those of many results take no room."""
+        return self.scores
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -180,6 +185,11 @@ class RunRecord:
     def scores(self) -> Iterator[Score]:
         """The scores of all items."""
         return (score for item in self.items for score in item.scores)
+
+    @property
+    def bare_scores(self) -> Iterator[Score]:
+        """Those of all items, see `ItemResult.bare_scores`."""
+        return (score for item in self.items for score in item.bare_scores)
 
     def with_warning(self, warning: str) -> "RunRecord":
         """Return the run with one more warning."""

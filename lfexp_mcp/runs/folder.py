@@ -16,6 +16,7 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import DatasetItem, RunSpec, RunStatus
 from lfexp_mcp.runs.events import RunEnded
 from lfexp_mcp.runs.journal import JournalWriter, read_run_end
+from lfexp_mcp.runs.newest_events import ItemNumbers
 from lfexp_mcp.runs.outbox import count_waiting_spans, waiting_files
 from lfexp_mcp.runs.run_spec import StoredItems, decode_run_spec, encode_items, encode_run_spec, read_items
 from lfexp_mcp.runs.run_state import ItemKey, RunState
@@ -157,14 +158,14 @@ class RunFolder:
         with self.reading():
             yield from islice(read_items(self.items_path), run_spec.item_count)
 
-    def stored_items(self, run_spec: RunSpec) -> StoredItems:
-        """Return the dataset items of a run spec, to be read one by one by their ids; see `reading`.
+    def stored_items(self, run_spec: RunSpec, numbers: ItemNumbers | None = None) -> StoredItems:
+        """Return the dataset items of a run spec, to be read one by one by their ids; see `StoredItems`, `reading`.
 
         Raises:
             StateError: They are missing or damaged.
         """
         with self.reading():
-            return StoredItems(self.items_path, run_spec.item_count)
+            return StoredItems(self.items_path, run_spec.item_count, numbers)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

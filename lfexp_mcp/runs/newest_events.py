@@ -20,7 +20,8 @@ class ItemNumbers:
     def __init__(self) -> None:
         self._numbers: dict[int, dict[str, int]] = {}
         """By repetition and item id, which takes less memory than tuples of both."""
-        self._count = 0
+        self._ids: list[str] = []
+        """By number."""
 
     def __iter__(self) -> Iterator[ItemKey]:
         """Yield the items in the order of their numbers, one repetition after the other."""
@@ -35,9 +36,14 @@ class ItemNumbers:
     def of(self, key: ItemKey) -> int:
         """Return the number of an item, which gets one if it has none."""
         of_repeat = self._numbers.setdefault(key[0], {})
-        number = of_repeat.setdefault(key[1], self._count)
-        self._count += number == self._count
+        number = of_repeat.setdefault(key[1], len(self._ids))
+        if number == len(self._ids):
+            self._ids.append(key[1])
         return number
+
+    def item_id(self, number: int) -> str:
+        """Return the id of an item; the same object each time, so that it is held once."""
+        return self._ids[number]
 
 
 class NewestEvents(Mapping[ItemKey, E], Generic[E]):

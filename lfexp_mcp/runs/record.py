@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lfexp_mcp.model import ContentSource, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.events import ItemEnded, ItemScored
+from lfexp_mcp.runs.packed_result import PackedResult
 from lfexp_mcp.runs.run_state import RunState
 
 MAX_RUNNING_SHOWN = 10
@@ -65,7 +66,7 @@ def _scoring(state: RunState, status: RunStatus) -> RunStatus | None:
 
 def build_result(ended: ItemEnded, scored: ItemScored | None, content: ContentSource) -> ItemResult:
     """Build the result of an item that has ended."""
-    return ItemResult(
+    return PackedResult(
         item_id=ended.item_id,
         status=ended.status,
         content=content,

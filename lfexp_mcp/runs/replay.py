@@ -6,13 +6,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from threading import Lock
 
-from pydantic import JsonValue
-
-from lfexp_mcp.model import ItemResult, RunRecord, RunSpec, Score, ScoreMaker
+from lfexp_mcp.model import ItemResult, RunRecord, RunSpec
 from lfexp_mcp.runs.contents import RunContents, StoredContent
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.packed_result import PackedResult
 from lfexp_mcp.runs.record import build_record, build_result
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 
@@ -21,8 +20,6 @@ MAX_RESULTS = 200_000
 """Results in memory, of all replays together; the replay that was asked for last is kept whatever its size."""
 LINES_PER_LOOK = 500
 """Lines of a journal between two looks at the time."""
-_NO_METADATA: dict[str, JsonValue] = {}
-"""That of all scores without any."""
 
 
 class Replay:
@@ -41,7 +38,6 @@ class Replay:
         self._contents = RunContents(self.folder, self.state.journal)
         self._results: list[ItemResult | None] = []
         """By the numbers of their items, without their contents."""
-        self._makers: dict[ScoreMaker, ScoreMaker] = {}
         self._has_changed = True
         """Whether events have changed results since the last record."""
         self._record: tuple[object, RunRecord] | None = None
@@ -92,9 +88,11 @@ class Replay:
             return
         key, offset = (event.repeat, event.item_id), self.state.journal.offset
         if isinstance(event, ItemEnded):
-            self._keep(key, build_result(event, None, StoredContent(self._contents, event.item_id, offset)))
+            # All that know the id share one text.
+            ended = replace(event, item_id=self.state.numbers.item_id(self.state.numbers.of(key)))
+            self._keep(key, build_result(ended, None, StoredContent(self._contents, ended.item_id, offset)))
         elif (result := self._result(key)) is not None and key in self.state.scored:
-            self._keep(key, replace(result, scores=tuple(map(self._shared, event.scores)), unscored=event.unscored))
+            self._keep(key, replace(result, scores=event.scores, unscored=event.unscored))
         self._has_changed = True
 
     def _keep(self, key: ItemKey, result: ItemResult) -> None:
@@ -105,11 +103,6 @@ class Replay:
     def _result(self, key: ItemKey) -> ItemResult | None:
         number = self.state.numbers.find(key)
         return self._results[number] if number is not None and number < len(self._results) else None
-
-    def _shared(self, score: Score) -> Score:
-        """Return a score that shares its maker, which would be most of its size, and no metadata with other scores."""
-        maker = self._makers.setdefault(score.maker, score.maker)
-        return replace(score, maker=maker, metadata=score.metadata or _NO_METADATA)
 
     def record(self) -> RunRecord:
         """Return the run as of the last `refresh`; the same object as long as nothing has changed.
@@ -135,7 +128,7 @@ class Replay:
     def _update_results(self, run_spec: RunSpec) -> tuple[ItemResult, ...]:
         items = self._contents.items
         if items is None or len(items) != run_spec.item_count:
-            items = self._contents.items = self.folder.stored_items(run_spec)
+            items = self._contents.items = self.folder.stored_items(run_spec, self.state.numbers)
         elif not self._has_changed and self._record is not None:
             return self._record[1].items
         self._has_changed = False
@@ -143,7 +136,7 @@ class Replay:
         return tuple(self._result(key) or self._pending(key) for key in keys)
 
     def _pending(self, key: ItemKey) -> ItemResult:
-        result = ItemResult(key[1], "pending", repeat=key[0], content=StoredContent(self._contents, key[1]))
+        result = PackedResult(key[1], "pending", repeat=key[0], content=StoredContent(self._contents, key[1]))
         self._keep(key, result)
         return result
 

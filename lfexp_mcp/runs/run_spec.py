@@ -1,6 +1,7 @@
 """Run specs and dataset items as a run folder holds them."""
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
@@ -12,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from lfexp_mcp import __version__
 from lfexp_mcp.model import RUN_SPEC_FORMAT, DatasetItem, RunSpec
 from lfexp_mcp.runs.framing import Block, frame, unframe
+from lfexp_mcp.runs.newest_events import NOWHERE, ItemNumbers
 
 _ITEM: TypeAdapter[DatasetItem] = TypeAdapter(DatasetItem)
 _ITEM_KEYS = {"id", "input", "expected_output", "metadata"}
@@ -82,8 +84,13 @@ def _decode_item(line: bytes, name: object) -> DatasetItem:
 class StoredItems:
     """The first items of a file, of which only the places are in memory."""
 
-    def __init__(self, path: Path, count: int) -> None:
+    def __init__(self, path: Path, count: int, numbers: ItemNumbers | None = None) -> None:
         """Read through the file once.
+
+        Args:
+            path: The file.
+            count: How many items to take.
+            numbers: Those that the items have in the run, which may have others as well.
 
         Raises:
             OSError: The file cannot be read.
@@ -91,7 +98,11 @@ class StoredItems:
         """
         self._path = path
         self._count = count
-        self._offsets: dict[str, int] = {}
+        self._numbers = numbers or ItemNumbers()
+        self._order = array("q")
+        """The items' numbers."""
+        self._offsets = array("q")
+        """By number."""
         self._digests: dict[str, bytes] | None = None
         self._block = Block()
         self._version = (0, 0, 0)
@@ -102,7 +113,7 @@ class StoredItems:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the ids, in the items' order."""
-        return iter(self._offsets)
+        return map(self._numbers.item_id, self._order)
 
     def __getitem__(self, item_id: str) -> DatasetItem:
         """Read an item.
@@ -112,7 +123,7 @@ class StoredItems:
             OSError: The file cannot be read.
             ValueError: The item is damaged.
         """
-        offset = self._offsets[item_id]
+        offset = self._offset(item_id)
         line = self._block.line(offset)
         if line is None:
             with self._path.open("rb") as file:
@@ -136,20 +147,28 @@ class StoredItems:
         if self._digests is None:
             found = {}
             with self._path.open("rb") as file:
-                for each, offset in self._offsets.items():
-                    file.seek(offset)
+                for each in self:
+                    file.seek(self._offset(each))
                     found[each] = blake2b(file.readline(), digest_size=DIGEST_BYTES).digest()
             self._digests = found
         return self._digests.get(item_id)
 
+    def _offset(self, item_id: str) -> int:
+        number = self._numbers.find((0, item_id))
+        if number is None or number >= len(self._offsets) or self._offsets[number] == NOWHERE:
+            raise KeyError(item_id)
+        return self._offsets[number]
+
     def _look_up(self) -> None:
-        offsets, offset = {}, 0
+        order, offsets, offset = array("q"), array("q"), 0
         with self._path.open("rb") as file:
             self._version = _version_of(file)
             for number, line in enumerate(islice(file, self._count), 1):
-                offsets[_decode_item(line, number).id] = offset
+                order.append(place := self._numbers.of((0, _decode_item(line, number).id)))
+                offsets.extend([NOWHERE] * (place + 1 - len(offsets)))
+                offsets[place] = offset
                 offset += len(line)
-        self._offsets, self._block = offsets, Block()
+        self._order, self._offsets, self._block = order, offsets, Block()
 
 
 def _version_of(file: IO[bytes]) -> tuple[int, int, int]:

@@ -136,7 +136,7 @@ def interpret_scores(record: RunRecord, configured: Mapping[str, Scale]) -> dict
     Returns:
         One interpretation per score name, in alphabetical order; names without any score are absent.
     """
-    recorded, found = _recorded(record), _by_origin(record.scores)
+    recorded, found = _recorded(record), _by_origin(record.bare_scores)
     interpretations = {}
     for name in sorted(found):
         origin = next(origin for origin in ORIGINS if origin in found[name])

@@ -115,7 +115,7 @@ def plain_name(name: str, runs: Iterable[Mapping[str, Sequence[object]]]) -> str
 
 
 def _makers(record: RunRecord, name: str) -> list[RunMaker]:
-    scores = (score for score in record.scores if score.name == name)
+    scores = (score for score in record.bare_scores if score.name == name)
     return list({score.maker: None for score in scores if isinstance(score.maker, RUN_MAKERS)})
 
 
@@ -155,10 +155,11 @@ def address_of(name: str, maker: RunMaker) -> str:
 
 def _repeated(item: ItemResult) -> Iterator[str]:
     """The names that a result has scores, or failures, of more than one of a run's makers of."""
-    if len(item.scores) + len(item.unscored) < 2:
+    scores = item.bare_scores
+    if len(scores) + len(item.unscored) < 2:
         return
     seen: dict[str, RunMaker] = {}
-    given: tuple[Score | EvaluatorFailure, ...] = (*item.scores, *item.unscored)
+    given: tuple[Score | EvaluatorFailure, ...] = (*scores, *item.unscored)
     for one in given:
         if isinstance(one.maker, RUN_MAKERS):
             known = seen.setdefault(one.name, one.maker)

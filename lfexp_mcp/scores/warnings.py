@@ -35,7 +35,7 @@ def maker_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
     counted: dict[str, Counter[str]] = {name: Counter() for name in interpretations}
     others: dict[str, Counter[str]] = {name: Counter() for name in interpretations}
     for item in record.items:
-        for score in item.scores:
+        for score in item.bare_scores:
             if score.maker.origin != "human":
                 how = interpretations[score.name]
                 label = scaled_label(score.maker) if how.mixed else score.maker.label
@@ -61,7 +61,7 @@ def scale_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
     """Warn about scores whose values contradict their scale."""
     scores: dict[str, list[Score]] = {name: [] for name in interpretations}
     for item in record.items:
-        for score in item.scores:
+        for score in item.bare_scores:
             if interpretations[score.name].counts(score):
                 scores[score.name].append(score)
     found = (_scale_warning(how, scores[name]) for name, how in interpretations.items())
@@ -127,7 +127,7 @@ def _fix(how: ScoreInterpretation, high: int | None) -> str:
 def nothing_scores(record: RunRecord) -> bool:
     """Whether a run has results and nothing that scores them, not even something that failed."""
     ended = any(item.status != "pending" for item in record.items)
-    scored = any(item.scores or item.unscored for item in record.items) or bool(record.run_scores)
+    scored = any(item.bare_scores or item.unscored for item in record.items) or bool(record.run_scores)
     return ended and not scored and not (record.provenance and record.provenance.evaluators)
 
 
@@ -173,5 +173,5 @@ def _zero_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
 def _all_zero(record: RunRecord, how: ScoreInterpretation) -> bool:
     if how.origin not in {"run", "api"} or (how.scale is not None and how.scale.lower_is_better):
         return False
-    values = {score.value for item in record.items for score in item.scores if how.counts(score)}
+    values = {score.value for item in record.items for score in item.bare_scores if how.counts(score)}
     return values == {0}

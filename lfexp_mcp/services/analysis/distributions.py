@@ -53,7 +53,7 @@ def _numbers(values: ScoredRun, name: str) -> list[float]:
     """The score's numbers over all results, each repeat of an item separately."""
     if name not in values.interpretations:
         return []
-    scores = (values.score_of(item, name) for item in values.record.items)
+    scores = (values.bare_score_of(item, name) for item in values.record.items)
     numbers = (number_of(score, values.interpretations[name]) for score in scores if score is not None)
     return [number for number in numbers if number is not None]
 

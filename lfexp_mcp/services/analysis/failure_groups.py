@@ -234,7 +234,7 @@ def _by_text(by: Literal["error", "comment"], where: str, said: Sequence[tuple[s
 def _read_outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure]) -> list[_Output]:
     """Read the outputs of a run's succeeded results, each once; none if there is nothing to group."""
     succeeded = [item for item in values.record.items if item.status == "succeeded"]
-    scored = [any(values.score_of(item, name) is not None for name in scores) for item in succeeded]
+    scored = [any(values.bare_score_of(item, name) is not None for name in scores) for item in succeeded]
     if not failures and all(scored):
         return []
     fields = expected_fields(succeeded)

@@ -40,7 +40,7 @@ def find_failures(values: ScoredRun, scores: Sequence[str], threshold: float) ->
 def _low(values: ScoredRun, item: ItemResult, scores: Sequence[str], threshold: float) -> tuple[tuple[float, str], ...]:
     found = []
     for name in scores:
-        score = values.score_of(item, name)
+        score = values.bare_score_of(item, name)
         value = values.interpretations[name].canonical(score) if score is not None else None
         if value is not None and is_below(value, threshold):
             found.append((value, name))

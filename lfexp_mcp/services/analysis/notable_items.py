@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from heapq import nlargest
 
 from pydantic import JsonValue
 
@@ -31,10 +32,10 @@ class Disagreement:
 
 def slowest_items(record: RunRecord) -> list[ExtremeItem]:
     """List the slowest results of a run."""
-    timed = sorted((item for item in record.items if item.seconds is not None), key=lambda item: -(item.seconds or 0.0))
+    timed = ((seconds, item) for item in record.items if (seconds := item.seconds) is not None)
     return [
-        ExtremeItem(item_id=item.item_id, seconds=item.seconds, repeat=repeat_of(record, item))
-        for item in timed[:MAX_EXTREMES]
+        ExtremeItem(item_id=item.item_id, seconds=seconds, repeat=repeat_of(record, item))
+        for seconds, item in nlargest(MAX_EXTREMES, timed, key=lambda each: each[0])
     ]
 
 
@@ -89,7 +90,7 @@ def split_votes(record: RunRecord) -> list[SplitVote]:
     found = [
         SplitVote(item_id=item.item_id, score=score.name, votes=_votes(score.metadata.get("votes")), spread=spread)
         for item in record.items
-        for score in item.scores
+        for score in item.bare_scores
         if (spread := _number(score.metadata.get("spread"))) is not None and spread >= MIN_SPLIT_SPREAD
     ]
     return sorted(found, key=lambda split: (-split.spread, split.item_id, split.score))

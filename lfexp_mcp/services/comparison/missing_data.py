@@ -65,7 +65,7 @@ class MissingData:
 def missing_scores(values: ScoredRun, score: str) -> MissingData:
     """Count the missing values of a score's mean."""
     reasons = (
-        None if values.score_of(item, score) is not None else _reason(values, item, score)
+        None if values.bare_score_of(item, score) is not None else _reason(values, item, score)
         for item in values.record.items
     )
     return _count(_noun(values), reasons, _unlisted(values))

@@ -118,7 +118,7 @@ class _JudgeProgress:
 
 def _judge_progress(record: RunRecord) -> dict[str, _JudgeProgress]:
     """Count what the judges of a run have done so far, by the names of their prompts."""
-    makers = Counter(score.maker for score in record.scores)
+    makers = Counter(score.maker for score in record.bare_scores)
     missing = [failure for item in record.items for failure in item.unscored]
     return {
         judge.prompt: _JudgeProgress(

@@ -82,7 +82,7 @@ def judge_values(run: ScoredRun, score: str, results: Iterable[ItemResult]) -> d
     reading = run.interpretations[score]
     found = {}
     for result in results:
-        given = run.score_of(result, score)
+        given = run.bare_score_of(result, score)
         value = number_of(given, reading) if given is not None else None
         if value is not None:
             found[result.key] = value

@@ -28,6 +28,8 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         seen = shown.pop((kept.repeat, kept.item_id), None)
         if kept.status == "pending":
             items.append(seen or kept)
+        elif seen is kept:
+            items.append(kept)
         elif seen is not None and seen.observation_id == kept.observation_id:
             item, added = _merge_scores(seen, kept)
             items.append(item)
@@ -80,14 +82,15 @@ def _plan(journal: RunRecord, items: Sequence[ItemResult]) -> RunPlan | None:
 
 def _merge_scores(shown: ItemResult, kept: ItemResult) -> tuple[ItemResult, int]:
     """Merge one result as Langfuse shows it and as the journal has it; return it with the count of added scores."""
-    own = {score.id: score for score in kept.scores}
-    visible = {score.id for score in shown.scores}
-    missing = [score for score in kept.scores if score.id not in visible]
-    scores = newest_scores((*(commented(score, own.get(score.id)) for score in shown.scores), *missing))
+    kept_scores, shown_scores = kept.scores, shown.scores
+    own = {score.id: score for score in kept_scores}
+    visible = {score.id for score in shown_scores}
+    missing = [score for score in kept_scores if score.id not in visible]
+    scores = newest_scores((*(commented(score, own.get(score.id)) for score in shown_scores), *missing))
     # A resume on another machine may have scored what was missing here.
-    since = [score for score in shown.scores if score.id not in own and score.maker.origin == "run"]
+    since = [score for score in shown_scores if score.id not in own and score.maker.origin == "run"]
     unscored = tuple(failure for failure in kept.unscored if not any(_mends(score, failure) for score in since))
-    if scores == kept.scores and unscored == kept.unscored:
+    if scores == kept_scores and unscored == kept.unscored:
         return kept, len(missing)
     # The journal has values as the task returned them; Langfuse may have only their text.
     return replace(kept, scores=scores, unscored=unscored), len(missing)

@@ -144,11 +144,14 @@ async def _read_langfuse(
     check_plan(found, provenance.plan if provenance else None)
 
     async def read() -> RunRecord:
-        known = _makers(head, journal) if journal is not None else RunMakers()
         if journal is not None and journal.status != "unknown":
+            # A resume on another machine may have added scores; the journal's own have their makers.
+            known = RunMakers(provenance.plan.makers if provenance and provenance.plan else ())
             return (await _read_results(ws, found, head, known, held_out=held_out, journal=journal))[0]
         completeness = await read_completeness(ws, head)
-        makers = completeness.run_makers(known.ids)
+        scores = journal.scores if journal is not None else ()
+        ids = {score.id: score.maker for score in scores if isinstance(score.maker, RUN_MAKERS)}
+        makers = completeness.run_makers(ids)
         record, left_out = await _read_results(ws, found, head, makers, held_out=held_out)
         plan = completeness.plan
         if plan is not None and not held_out:
@@ -157,13 +160,6 @@ async def _read_langfuse(
 
     takes_s = journal.total_items * LANGFUSE_S_PER_RESULT if journal is not None else 0
     return await ws.run_cache.get(head, read, holdout=found.holdout, max_age_s=max_age_s, until=until, takes_s=takes_s)
-
-
-def _makers(head: Experiment, journal: RunRecord) -> RunMakers:
-    """The makers of a run of this machine; a resume on another one may have added scores."""
-    ids = {score.id: score.maker for score in journal.scores if isinstance(score.maker, RUN_MAKERS)}
-    provenance = Provenance.of(head.metadata)
-    return RunMakers(provenance.plan.makers if provenance and provenance.plan else (), ids)
 
 
 async def with_comments(ws: Workspace, items: Sequence[ItemResult]) -> list[ItemResult]:
@@ -208,8 +204,9 @@ async def _read_results(
     superseded = 0
     left_out: frozenset[str] = frozenset()
     description = head.description
-    own = {item.observation_id: item for item in journal.items if item.observation_id} if journal else {}
     for repeat, experiment in experiments.items():
+        ended = (item for item in (journal.items if journal else ()) if item.status != "pending")
+        own = {item.item_id: item for item in ended if item.repeat == repeat}
         found = await ws.gateway.experiments.described_results(
             experiment.id, repeat, dataset=dataset, held_out=held_out, known=own
         )
@@ -256,4 +253,5 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
 
 
 def _started(result: ItemResult) -> float:
-    return result.started.timestamp() if result.started else 0.0
+    started = result.started
+    return started.timestamp() if started else 0.0

@@ -69,7 +69,7 @@ def _order(run: ScoredRun, asked: ResultFilter, usage: RunTaskUsage) -> tuple[Ca
     names, notes = _scores(run, asked.score_name, "Lowest", only_one=True)
 
     def value(item: ItemResult) -> float:
-        score = run.score_of(item, names[0])
+        score = run.bare_score_of(item, names[0])
         canonical = run.interpretations[names[0]].canonical(score) if score is not None else None
         return math.inf if canonical is None else canonical
 
@@ -142,13 +142,13 @@ def _limits(run: ScoredRun, names: Sequence[str], below: float | str | None) -> 
 
 
 def _is_low(run: ScoredRun, item: ItemResult, name: str, limit: float) -> bool:
-    score = run.score_of(item, name)
+    score = run.bare_score_of(item, name)
     value = run.interpretations[name].canonical(score) if score is not None else None
     return value is not None and is_below(value, limit)
 
 
 def _lacking(run: ScoredRun, scores: Sequence[str]) -> list[str]:
-    counts = {name: sum(run.score_of(item, name) is None for item in run.record.items) for name in scores}
+    counts = {name: sum(run.bare_score_of(item, name) is None for item in run.record.items) for name in scores}
     return [
         f"{count} results of {run.name!r} have no {name!r}: not chosen by it."
         for name, count in counts.items()

@@ -273,7 +273,7 @@ def _next_steps(
         newer: dict[str, JsonValue] = {"judges": [judge.reference for judge in outdated]}
         scored: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
         steps.append(NextStep("score_run", scored | newer, "Score all results with the latest versions."))
-    if has_failed or any(item.scores or item.unscored for item in record.items):
+    if has_failed or any(item.bare_scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
         run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
         steps.append(NextStep("analyze_run", {**run, "show_failures": True}, why))

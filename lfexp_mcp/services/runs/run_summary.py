@@ -36,7 +36,7 @@ async def summarise_in_time(ws: Workspace, record: RunRecord, until: float) -> R
     Raises:
         UnreadError: There was no time, and there is no earlier summary.
     """
-    scales = await configured_scales(ws, record.scores)
+    scales = await configured_scales(ws, record.bare_scores)
     kept = ws.run_cache.summaries
     run_id = record.experiment_ids[0]
     summary = await in_thread(lambda: kept.get(run_id, record, scales, lambda: summarise(record, scales)), until)
@@ -92,7 +92,7 @@ def _evaluators(record: RunRecord) -> list[str]:
     """The evaluators that the newest worker recorded, and the judges that scored earlier; none for runs of others."""
     found = record.provenance.evaluators if record.provenance else ()
     known = {(info.name, info.version, info.model) for info in found}
-    judges = dict.fromkeys(score.maker for score in record.scores if isinstance(score.maker, JudgeMaker))
+    judges = dict.fromkeys(score.maker for score in record.bare_scores if isinstance(score.maker, JudgeMaker))
     earlier = (judge for judge in judges if (judge.prompt, judge.version, judge.model) not in known)
     return [info.label for info in (*found, *map(EvaluatorInfo.of_judge, earlier))]
 
@@ -114,7 +114,7 @@ def summarise_scores(record: RunRecord, interpretations: Mapping[str, ScoreInter
     unscored: Counter[str] = Counter()
     for item in record.items:
         unscored.update(failure.name for failure in item.unscored)
-        for score in item.scores:
+        for score in item.bare_scores:
             scores[score.name].append(score)
     summaries = [_summary(interpretations[name], scores[name], unscored[name]) for name in interpretations]
     summaries += [
@@ -242,7 +242,7 @@ def summarise_repeats(record: RunRecord, interpretations: Mapping[str, ScoreInte
     failed: dict[str, int] = {}
     for item in record.items:
         failed[item.item_id] = failed.get(item.item_id, 0) + (item.status == "failed")
-        for score in item.scores:
+        for score in item.bare_scores:
             how = interpretations[score.name]
             value = how.canonical(score) if how.counts(score) else None
             if value is not None:

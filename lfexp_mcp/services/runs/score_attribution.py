@@ -78,7 +78,8 @@ async def attribute_scores(
     # Results of a large run take seconds: in a thread, so that the server answers others meanwhile.
     attributed = await anyio.to_thread.run_sync(_change_all, results, by_id)
     if not known.complete and (known.makers or known.ids or known.legacy):
-        traces = [result.trace_id for result in attributed if result.trace_id and any(map(_is_open, result.scores))]
+        opened = (result for result in attributed if any(map(_is_open, result.bare_scores)))
+        traces = [result.trace_id for result in opened if result.trace_id]
         if traces:
             found = await ws.gateway.scores.find(trace_ids=list(dict.fromkeys(traces)), source="API")
             read = {score.id: score for score in found}
@@ -99,10 +100,15 @@ def _change_all(results: Iterable[ItemResult], change: Callable[[Score, ItemResu
 
 
 def _with_newest_scores(results: Iterable[ItemResult]) -> list[ItemResult]:
-    return [_with_scores(result, newest_scores(result.scores)) for result in results]
+    return [
+        _with_scores(result, newest_scores(result.scores)) if len(result.bare_scores) > 1 else result
+        for result in results
+    ]
 
 
 def _changed(result: ItemResult, change: Callable[[Score, ItemResult], Score]) -> ItemResult:
+    if not any(map(_is_open, result.bare_scores)):
+        return result
     scores = tuple(change(score, result) if _is_open(score) else score for score in result.scores)
     return _with_scores(result, scores)
 

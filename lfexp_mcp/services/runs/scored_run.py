@@ -30,7 +30,7 @@ class ScoredRun:
         """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
         collected: dict[str, dict[str, list[float]]] = {}
         for item in self.record.items:
-            for score in item.scores:
+            for score in item.bare_scores:
                 interpretation = self.interpretations[score.name]
                 value = number_of(score, interpretation) if interpretation.counts(score) else None
                 if value is not None:
@@ -60,10 +60,17 @@ class ScoredRun:
 
     def score_of(self, item: ItemResult, name: str) -> Score | None:
         """The score of an item that counts; None if it was not scored."""
+        return self._counting(item.scores, name)
+
+    def bare_score_of(self, item: ItemResult, name: str) -> Score | None:
+        """As `score_of`, for its value alone; see `ItemResult.bare_scores`."""
+        return self._counting(item.bare_scores, name)
+
+    def _counting(self, scores: Iterable[Score], name: str) -> Score | None:
         interpretation = self.interpretations.get(name)
         if interpretation is None:
             return None
-        return next((score for score in item.scores if interpretation.counts(score)), None)
+        return next((score for score in scores if interpretation.counts(score)), None)
 
 
 def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredRun:
@@ -72,12 +79,13 @@ def interpret_run(record: RunRecord, configured: Mapping[str, Scale]) -> ScoredR
     Args:
         configured: The scales that score configs state, by name; see `configured_scales`.
     """
-    return ScoredRun(record, interpret_scores(record, configured), interpret_human_scores(record.scores, configured))
+    humans = interpret_human_scores(record.bare_scores, configured)
+    return ScoredRun(record, interpret_scores(record, configured), humans)
 
 
 async def interpret_with_configs(ws: Workspace, record: RunRecord) -> ScoredRun:
     """Interpret a run's scores as numbers, by the score configs where the scores do not state their scale."""
-    return interpret_run(record, await configured_scales(ws, record.scores))
+    return interpret_run(record, await configured_scales(ws, record.bare_scores))
 
 
 def number_of(score: Score, interpretation: ScoreInterpretation) -> float | None:
