@@ -90,7 +90,9 @@ def _flag(flag: str, value: JsonValue) -> list[str]:
     if value is False or value is None:
         return []
     if isinstance(value, list) and flag in LIST_FLAGS:
-        return [flag, *(_word(each) for each in value)]
+        words = [_word(each) for each in value]
+        # One that begins with a dash would be taken for a flag; see `repeat_list_flags`.
+        return [f"{flag}={word}" for word in words] if any(word[:1] == "-" for word in words) else [flag, *words]
     return [flag, _word(value)]
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from pydantic import JsonValue, ValidationError
 
@@ -22,19 +23,21 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 
 
+class DatasetArguments(TypedDict, total=False):
+    """Those of `create_dataset`."""
+
+    description: str | None
+    items: Sequence[NewItem] | None
+    items_file: Path | None
+    fields: FieldNames | None
+    metadata: dict[str, JsonValue] | None
+    holdout: float | str | None
+    on_progress: OnItems | None
+    agreed: Collection[str] | None
+
+
 async def fill_dataset(
-    ws: Workspace,
-    name: str,
-    request: CollectRequest,
-    *,
-    description: str | None = None,
-    items: list[NewItem] | None = None,
-    items_file: Path | None = None,
-    fields: FieldNames | None = None,
-    metadata: dict[str, JsonValue] | None = None,
-    holdout: float | str | None = None,
-    on_progress: OnItems | None = None,
-    agreed: Collection[str] | None = None,
+    ws: Workspace, name: str, request: CollectRequest, **given: Unpack[DatasetArguments]
 ) -> DatasetAnswer:
     """Create a dataset, or add to the one of that name, from what is given, a run, or production traces.
 
@@ -44,14 +47,7 @@ async def fill_dataset(
     Args:
         name: The dataset's name.
         request: What to collect, if anything.
-        description: The dataset's; None leaves that of an existing dataset, and describes a collected one.
-        items: See `create_dataset`; so are the others.
-        items_file: Instead of a request that collects.
-        fields: With `items_file`.
-        metadata: The dataset's; None leaves it.
-        holdout: Items to set aside, as in `create_dataset`.
-        on_progress: Called as items are stored.
-        agreed: As in `create_dataset`; what is collected replaces nothing.
+        **given: See `create_dataset`. A collected dataset describes itself, unless there is a description.
 
     Raises:
         NotFoundError: There is no such dataset, run, score, item or key of metadata.
@@ -59,35 +55,12 @@ async def fill_dataset(
         BackendError: Langfuse failed; repeating the call stores the rest.
     """
     if not request.collects:
-        return await create_dataset(
-            ws,
-            name,
-            description=description,
-            items=items,
-            items_file=items_file,
-            fields=fields,
-            metadata=metadata,
-            holdout=holdout,
-            on_progress=on_progress,
-            agreed=agreed,
-        )
-    if items or items_file is not None:
+        return await create_dataset(ws, name, **given)
+    if given.get("items") or given.get("items_file") is not None:
         raise UsageError(
             "Pass either items or items_file, or from_run, or traces: a call takes items from one of them."
         )
     check_dataset_name(name)
-    return await _collect(ws, name, request, description, metadata, holdout, on_progress)
-
-
-async def _collect(
-    ws: Workspace,
-    name: str,
-    request: CollectRequest,
-    description: str | None,
-    metadata: dict[str, JsonValue] | None,
-    holdout: float | str | None,
-    on_progress: OnItems | None,
-) -> DatasetAnswer:
     if request.from_run is not None:
         found, notes, origin = await _from_run(ws, name, request.dataset or "", request.from_run, request.choice)
     else:
@@ -97,15 +70,10 @@ async def _collect(
     new = list(_without(found, stored))
     if len(new) < len(found):
         notes.append(f"{len(found) - len(new)} of {len(found)} items were in {name!r} already, and stay as they are.")
-    answer = await create_dataset(
-        ws,
-        name,
-        description=description if existing or description else origin,
-        items=new,
-        metadata=metadata,
-        holdout=holdout,
-        on_progress=on_progress,
-    )
+    given["items"] = new
+    if existing is None:
+        given["description"] = given.get("description") or origin
+    answer = await create_dataset(ws, name, **given)
     return answer.model_copy(update={"warnings": [*notes, *answer.warnings]})
 
 

@@ -1,12 +1,14 @@
 """How answers are laid out, and that tools and commands offer the same."""
 
 import re
+import shlex
 import sys
 
 import pytest
 import typer
 
 from lfexp_mcp.cli.app import app
+from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.cli.next_steps import COMMANDS, command_line
 from lfexp_mcp.cli.output import show
 from lfexp_mcp.model import NextStep
@@ -62,6 +64,8 @@ def test_a_proposed_call_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> N
         why="See more.",
     )
     assert command_line(step) == "lfexp-mcp compare --dataset 'two words' --runs a b --limit 100"
+    step = NextStep("compare_runs", {"runs": ["a", "-b"]}, "See.")
+    assert repeat_list_flags(shlex.split(command_line(step))[1:]) == ["compare", "--runs=a", "--runs=-b"]
 
 
 def _flags(tool: str) -> set[str]:

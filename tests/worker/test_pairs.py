@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import JsonValue
 
@@ -18,7 +19,7 @@ from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.settings import Settings
 from tests.providers.server import Call, Failure, Outcome, ProviderServer, Reply
 from tests.tools.consent import ask_in_vain, call_unasked, call_with_a_yes
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene, with_models
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -99,6 +100,16 @@ async def test_pairs_are_asked_in_both_orders_and_stored_as_scores_of_the_second
     again = await ask(pairs, judge)
     assert (again.wins, again.losses, again.ties, again.unscored) == (1, 1, 4, 0)
     assert len(openai_server.calls) == asked + 2, "only the pair without a verdict is asked again"
+
+
+async def test_a_call_that_joins_a_launch_tells_the_verdicts_too(pairs: Scene) -> None:
+    judge = await make_runs(pairs, ["1", "2"], ["2", "1"])
+    async with anyio.create_task_group() as first:
+        first.start_soon(ask, pairs, judge)
+        await until(lambda: pairs.ws.launches.find(pairs.dataset, "b") is not None)
+        first.cancel_scope.cancel()
+    answer = await ask(pairs, judge)
+    assert (answer.status, answer.wins, answer.losses) == ("completed", 1, 1)
 
 
 async def test_pairs_are_judged_only_with_the_users_consent(pairs: Scene, openai_server: ProviderServer) -> None:

@@ -234,3 +234,18 @@ async def test_a_sample_of_gsm8k_and_then_the_rest_is_the_whole_run(scene: Scene
 def _told(item: ItemResult) -> tuple[object, ...]:
     scores = tuple((score.name, score.value, score.maker) for score in item.scores)
     return (item.item_id, item.status, item.input, item.output, item.expected_output, scores)
+
+
+async def test_a_resume_on_another_machine_keeps_the_repetitions_of_the_run(scene: Scene, elsewhere: Workspace) -> None:
+    await scene.fill(2)
+    await scene.run(scene.script("def task(*, item):\n    raise ValueError('not here')\n"), repeats=2)
+    there = replace(scene, ws=elsewhere)
+    task = scene.script(COUNTING, "fixed.py")
+    with pytest.raises(UsageError) as refused:
+        await there.run(task, resume=True, repeats=3)
+    assert refused.value.next[0].arguments.get("repeats") is None
+    answer = await there.run(task, resume=True)
+    assert (answer.status, answer.repeats, answer.succeeded, answer.total_items) == ("completed", 2, 4, 4)
+    assert sorted(calls(task)) == sorted([scene.item_id(0), scene.item_id(1)] * 2)
+    read = await get_run(scene.ws, scene.dataset, "run")
+    assert (read.status, read.repeats, read.succeeded, read.failed) == ("completed", 2, 4, 0)

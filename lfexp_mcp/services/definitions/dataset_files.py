@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -78,6 +79,9 @@ def _csv_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(max(MAX_CELL_CHARS, csv.field_size_limit()))
     reader = csv.DictReader(file, strict=True)
     try:
+        columns = Counter(reader.fieldnames or ())
+        if twice := [name for name, count in columns.items() if count > 1]:
+            raise _invalid(path, 1, f"names column {twice[0]!r} twice", "rename one of them.")
         for row in reader:
             if None in row or None in row.values():
                 raise _invalid(path, reader.line_num, "has a different number of cells than the header")

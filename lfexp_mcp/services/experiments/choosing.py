@@ -62,7 +62,7 @@ async def choose_items(
     if not items:
         raise UsageError(f"Dataset {dataset!r} has no items.", next=[add_items_step(dataset, "Add items.")])
     if choice is None or choice.is_whole:
-        return ChosenItems(SpooledItems.of(items), dataset_version=_version(items))
+        return ChosenItems(SpooledItems.of(items), dataset_version=last_change(items))
     left, notes = SpooledItems.of(items), list[str]()
     if choice.ids:
         left = _with_ids(dataset, left, choice.ids)
@@ -77,7 +77,7 @@ async def choose_items(
         notes += _sample_notes(left, choice.sample)
         drawn = set(sorted((item.id for item in left), key=_place_in_samples)[: choice.sample])
         left = _with(left, drawn)
-    return ChosenItems(left, _part(left, len(items), choice), _version(items), tuple(notes))
+    return ChosenItems(left, _part(left, len(items), choice), last_change(items), tuple(notes))
 
 
 async def choose_again(
@@ -173,7 +173,8 @@ def _part(chosen: Sequence[DatasetItem], of: int, choice: ItemChoice) -> Dataset
     return DatasetPart.chosen(choice, (item.id for item in chosen), of) if len(chosen) < of else None
 
 
-def _version(items: Sequence[DatasetItem]) -> datetime | None:
+def last_change(items: Sequence[DatasetItem]) -> datetime | None:
+    """Return when one of some items was changed last; None if that is not known."""
     return max((item.updated for item in items if item.updated is not None), default=None)
 
 

@@ -12,9 +12,8 @@ from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.judges.pairs import Outcome, Place, read_outcome
 from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
-from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
-from lfexp_mcp.services.experiments.score_run import cost_of_scoring, prepare_scoring
-from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.experiments.run_experiment import follow_launch
+from lfexp_mcp.services.experiments.score_run import cost_of_scoring, launch_scoring
 from lfexp_mcp.services.requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
@@ -58,28 +57,21 @@ async def judge_pairs(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
-    until = anyio.current_time() + wait_seconds + READING_S
+    deadline = anyio.current_time() + wait_seconds
     names = (request.run_a, request.run_b, request.dataset)
     what = "Let a judge compare runs {} and {} of dataset {}.".format(*map(shown_name, names))
     against = await read_run(ws, request.dataset, request.run_a)
     cost = partial(cost_of_scoring, ws, request.scoring, against)
     await check_spending(ws, agreed, "judge_pairs", request, what, cost)
-    judges: list[ResolvedJudge] = []
-    work = partial(_launch, ws, request, against, judges)
-    answer = await launch_run(ws, request.dataset, request.run_b, request, work, wait_seconds, on_progress)
-    folder = ws.runs.find(answer.experiment_id or "")
-    scored = await read_journal(ws, folder, until) if folder and judges else None
-    judged = _count(judges[0], against, scored) if scored else None
-    return _describe(request, judges[0] if judges else None, answer, judged)
-
-
-async def _launch(
-    ws: Workspace, request: PairsRequest, against: RunRecord, judges: list[ResolvedJudge], launch: Launch
-) -> None:
-    prepared = await prepare_scoring(ws, request.scoring, against)
-    if prepared.scoring is not None:
-        judges += prepared.scoring.judges
-    await launch_prepared(ws, launch, prepared)
+    work = partial(launch_scoring, ws, request.scoring, against)
+    launch = ws.launches.begin(request.dataset, request.run_b, request, work)
+    answer = await follow_launch(ws, launch, deadline, on_progress)
+    about = _describe_launch(request, answer)
+    if launch.run_spec is None or launch.folder is None:
+        return about
+    (judge,) = launch.run_spec.judges
+    scored = await read_journal(ws, launch.folder, deadline + READING_S)
+    return _describe(request, judge, about, _count(judge, against, scored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +113,21 @@ def _count(judge: ResolvedJudge, against: RunRecord, scored: RunRecord) -> _Judg
     return _Judged(outcomes, Preference(signs[1], signs[-1], signs[0]), asked, unscored, unpaired + len(others))
 
 
-def _describe(
-    request: PairsRequest, judge: ResolvedJudge | None, answer: RunAnswer, judged: _Judged | None
-) -> PairsAnswer:
-    """Describe how far a judging is; there is no judge while it is being read, and no verdict before it has begun."""
-    about = PairsAnswer(
+def _describe_launch(request: PairsRequest, answer: RunAnswer) -> PairsAnswer:
+    """Describe how far a judging is, without verdicts: it may not have begun."""
+    return PairsAnswer(
         status=answer.scoring or answer.status,
         backend=answer.backend,
         run_a=request.run_a,
         run_b=request.run_b,
-        judge=judge.maker.label if judge else request.judge,
-        score_name=judge.score_name if judge else None,
+        judge=request.judge,
         progress=answer.progress,
         warnings=answer.warnings,
         next=answer.next,
     )
-    if judge is None or judged is None:
-        return about
+
+
+def _describe(request: PairsRequest, judge: ResolvedJudge, about: PairsAnswer, judged: _Judged) -> PairsAnswer:
     preference, asked = judged.preference, judged.asked.total()
     inconsistent, has_ended = judged.outcomes["inconsistent"], about.status == "completed"
     warnings = [*about.warnings]
@@ -149,6 +139,8 @@ def _describe(
     if not preference.n and has_ended:
         warnings.append("There is no pair with a verdict, so the preference is not known.")
     changes = {
+        "judge": judge.maker.label,
+        "score_name": judge.score_name,
         "wins": preference.wins,
         "losses": preference.losses,
         "ties": preference.ties,

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import FAMILY_KEY, EngineOptions, ExperimentHead, RunRecord, RunSpec, Sweep, param_changes
+from lfexp_mcp.model import FAMILY_KEY, EngineOptions, ExperimentHead, RunRecord, RunSpec, param_changes
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.experiments.choosing import ChosenItems
 from lfexp_mcp.services.experiments.early_stopping import check_rule
@@ -50,12 +50,30 @@ async def new_run_spec(
     Raises:
         UsageError: A resume names other parameters or another stopping rule.
     """
-    items, provenance = chosen.items, record.provenance if record else None
-    params = (provenance.params if provenance else None) or {}
+    own: dict[str, object]
     if record is not None:
+        provenance = record.provenance
+        params = (provenance.params if provenance else None) or {}
         check_params(request, params if provenance else None)
         check_rule(request, record.plan.stopping if record.plan else None)
-    run_spec = RunSpec(
+        own = {
+            "params": params,
+            "stopping": record.plan.stopping if record.plan else None,
+            "sweep": provenance.sweep if provenance else None,
+        }
+    else:
+        own = {"params": request.params or {}, "sweep": request.sweep if isinstance(request, VariantRequest) else None}
+    run_spec = (await bare_run_spec(ws, dataset, chosen, heads)).model_copy(update=own)
+    run_spec = await resolve_prompts(ws, request, run_spec, dataset, chosen.items, record)
+    run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
+    return await with_request(ws, request, run_spec, record.metadata if record else None)
+
+
+async def bare_run_spec(
+    ws: Workspace, dataset: Dataset, chosen: ChosenItems, heads: Sequence[ExperimentHead]
+) -> RunSpec:
+    """Write the run spec of some items of a dataset, without what runs or scores them."""
+    return RunSpec(
         created=datetime.now(UTC),
         project_id=await ws.gateway.project_id(),
         base_url=ws.gateway.backend.url,
@@ -63,24 +81,12 @@ async def new_run_spec(
         dataset_id=dataset.id,
         dataset_name=dataset.name,
         dataset_version=chosen.dataset_version or dataset.created,
-        item_count=len(items),
+        item_count=len(chosen.items),
         part=chosen.part,
         holdout=dataset.holdout.digest if dataset.holdout else None,
         experiments=tuple(heads),
-        params=params if record is not None else request.params or {},
-        stopping=record.plan.stopping if record and record.plan else None,
-        sweep=_sweep_of(request, record),
         working_folder=working_folder(),
     )
-    run_spec = await resolve_prompts(ws, request, run_spec, dataset, items, record)
-    run_spec = run_spec.model_copy(update={"warnings": (*chosen.notes, *run_spec.warnings)})
-    return await with_request(ws, request, run_spec, record.metadata if record else None)
-
-
-def _sweep_of(request: RunRequest, record: RunRecord | None) -> Sweep | None:
-    if record is not None:
-        return record.provenance.sweep if record.provenance else None
-    return request.sweep if isinstance(request, VariantRequest) else None
 
 
 async def with_request(
@@ -148,9 +154,9 @@ async def with_scoring(ws: Workspace, request: ScoringRequest, run_spec: RunSpec
     )
 
 
-async def heads_of(ws: Workspace, dataset: Dataset, request: RunRequest) -> list[ExperimentHead]:
+async def heads_of(ws: Workspace, dataset: Dataset, run_name: str, repeats: int) -> list[ExperimentHead]:
     """Name the experiments of a run: one per repetition."""
-    names = (repeat_name(request.run_name, repeat) for repeat in range(request.repeats))
+    names = (repeat_name(run_name, repeat) for repeat in range(repeats))
     return [ExperimentHead(id=await ws.gateway.experiments.id_of(dataset.id, name), name=name) for name in names]
 
 

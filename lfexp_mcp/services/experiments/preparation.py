@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, UsageError
 from lfexp_mcp.gateway import Dataset, SpooledItems
-from lfexp_mcp.model import DatasetItem, ExperimentHead, NextStep, RunSpec
+from lfexp_mcp.model import DatasetItem, NextStep, RunSpec
 from lfexp_mcp.runs.baseline import write_baseline
 from lfexp_mcp.runs.events import Event, LookTaken
 from lfexp_mcp.runs.folder import RunFolder
@@ -107,8 +107,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset, notes = await store_live(ws, sample), sample.notes
     else:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
-    heads = await heads_of(ws, dataset, request)
-    folder = ws.runs.folder(heads[0].id)
+    folder = ws.runs.folder(await ws.gateway.experiments.id_of(dataset.id, request.run_name))
     if not folder.has_started():
         state = folder.read_state()
     else:
@@ -118,7 +117,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         state = await released_state(ws, folder, request.run_name, dataset.name)
         if not state.is_recorded:
             return await _prepare_resume(ws, folder, request, dataset)
-    return (await _prepare_new(ws, folder, request, dataset, heads, state)).with_notes(notes)
+    return (await _prepare_new(ws, folder, request, dataset, state)).with_notes(notes)
 
 
 async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
@@ -132,7 +131,8 @@ async def _prepare_dry_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         dataset = await ws.gateway.datasets.get(request.dataset or "")
         items = await ws.gateway.datasets.items(dataset)
     chosen = await choose_items(ws, dataset.name, request.run_name, items, request.items)
-    whole = await new_run_spec(ws, request, dataset, chosen, await heads_of(ws, dataset, request))
+    heads = await heads_of(ws, dataset, request.run_name, request.repeats)
+    whole = await new_run_spec(ws, request, dataset, chosen, heads)
     few = chosen.items[:DRY_RUN_ITEMS]
     changes = {"item_count": len(few), "dry_run_of": whole.total_items, "experiments": whole.experiments[:1]}
     return PreparedRun(ws.runs.dry_folder(), whole.model_copy(update=changes), few).with_notes(notes)
@@ -143,14 +143,10 @@ async def _sample_live(ws: Workspace, request: RunRequest) -> LiveSample:
 
 
 async def _prepare_new(
-    ws: Workspace,
-    folder: RunFolder,
-    request: RunRequest,
-    dataset: Dataset,
-    heads: Sequence[ExperimentHead],
-    state: RunState,
+    ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset, state: RunState
 ) -> PreparedRun:
     """Prepare a run that this machine does not know, or has only scored: a new one, or one of another machine."""
+    heads = await heads_of(ws, dataset, request.run_name, request.repeats)
     items, found = await asyncio.gather(
         ws.gateway.datasets.items(dataset),
         asyncio.gather(*(ws.gateway.experiments.find(dataset.id, head.name) for head in heads)),
@@ -184,7 +180,10 @@ async def _prepare_new(
         stoppable = await make_stoppable(ws, request, run_spec, chosen.items)
         return PreparedRun(folder, stoppable.run_spec, stoppable.items, baseline=stoppable.values)
     record = await read_recorded_run(ws, dataset.name, request.run_name)
-    results = [item for item in record.items if item.status != "pending" and item.repeat < len(heads)]
+    results = [item for item in record.items if item.status != "pending"]
+    repeats = record.provenance.repeat_count if record.provenance else 1
+    _check_repeats(request, repeats)
+    heads = await heads_of(ws, dataset, request.run_name, repeats)
     part = record.plan.part if record.plan else None
     chosen = await choose_again(ws, dataset.name, request, items, part, {item.item_id for item in results})
     use = recording_of(request, record=record)
@@ -205,24 +204,23 @@ async def released_state(ws: Workspace, folder: RunFolder, run_name: str, datase
     """
     if folder.is_running():
         raise is_running(run_name, dataset)
-    with anyio.move_on_after(RELEASE_PATIENCE_S):
-        # A worker that has finished is about to leave, and one that only delivers ends soon.
-        while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
-            await anyio.sleep(RELEASE_POLL_S)
+    await wait_for_release(folder)
     replay = ws.replays.of(folder)
     await catch_up(replay)
     return replay.state
 
 
+async def wait_for_release(folder: RunFolder) -> None:
+    """Wait a while until no process works in a folder: a worker that has ended, or only delivers, leaves it soon."""
+    with anyio.move_on_after(RELEASE_PATIENCE_S):
+        while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
+            await anyio.sleep(RELEASE_POLL_S)
+
+
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:
     """Prepare to go on with a run of this machine: the same items, the current limits, and what the request names."""
     before = folder.run_spec()
-    if request.repeats not in (1, before.repeats):
-        raise UsageError(
-            f"Run {request.run_name!r} has repeats={before.repeats}, which a resume cannot change: omit `repeats`, or "
-            "use another run name.",
-            next=[request.step("Resume it with its repeats.", repeats=1)],
-        )
+    _check_repeats(request, before.repeats)
     before = await with_holdout(ws, before, dataset)
     items = SpooledItems(folder.items(before))
     wider = await choose_wider(ws, dataset.name, request, before.part, items)
@@ -243,6 +241,16 @@ async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest,
     run_spec = await resolve_prompts(with_models_of(ws, use), request, before, dataset, open_items, record)
     run_spec = with_recording(await with_request(ws, request, run_spec, before.metadata), use)
     return PreparedRun(folder, run_spec, items if wider is not None else None, is_new=False)
+
+
+def _check_repeats(request: RunRequest, repeats: int) -> None:
+    """Refuse a resume with another number of repetitions; 1 is the default, which asks for none."""
+    if request.repeats not in (1, repeats):
+        raise UsageError(
+            f"Run {request.run_name!r} has repeats={repeats}, which a resume cannot change: omit `repeats`, or use "
+            "another run name.",
+            next=[request.step("Resume it with its repeats.", repeats=1)],
+        )
 
 
 async def with_holdout(ws: Workspace, run_spec: RunSpec, dataset: Dataset) -> RunSpec:

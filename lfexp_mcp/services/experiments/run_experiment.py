@@ -1,6 +1,6 @@
 """Launching a run, and waiting for it for a while."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.runs.process import WorkerProcess
 from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.maintenance import tidy_up
-from lfexp_mcp.services.experiments.preparation import RELEASE_PATIENCE_S, RELEASE_POLL_S, PreparedRun, prepare_run
+from lfexp_mcp.services.experiments.preparation import PreparedRun, prepare_run, wait_for_release
 from lfexp_mcp.services.experiments.recordings import is_replay
 from lfexp_mcp.services.experiments.workers import replace_spares, start_worker
 from lfexp_mcp.services.launches import Launch, StartGate
@@ -61,36 +61,25 @@ async def run_experiment(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
+    deadline = anyio.current_time() + wait_seconds
     if request.dry_run:
-        return await _dry_run(ws, request, anyio.current_time() + wait_seconds)
-    work = partial(launch_one, ws, request)
-    return await launch_run(ws, request.dataset_name, request.run_name, request, work, wait_seconds, on_progress)
+        return await _dry_run(ws, request, deadline)
+    launch = ws.launches.begin(request.dataset_name, request.run_name, request, partial(launch_one, ws, request))
+    return await follow_launch(ws, launch, deadline, on_progress)
 
 
-async def launch_run(
-    ws: Workspace,
-    dataset: str,
-    run_name: str,
-    request: object,
-    work: Callable[[Launch], Awaitable[None]],
-    wait_seconds: float,
-    on_progress: OnProgress | None,
+async def follow_launch(
+    ws: Workspace, launch: Launch, deadline: float, on_progress: OnProgress | None = None
 ) -> RunAnswer:
-    """Launch what a request asks for, wait for it for a while, and describe the run as it stands then.
+    """Wait for the end of a run that is being launched, and describe it as it stands then.
 
     Args:
-        dataset: The run's.
-        run_name: Its name.
-        request: What is asked for; an equal call that comes later joins the launch.
-        work: Launches it.
-        wait_seconds: How long to wait for the end.
+        deadline: When the wait is over, on anyio's clock.
         on_progress: Called with the progress.
 
     Raises:
         LfexpError: It could not be launched.
     """
-    deadline = anyio.current_time() + wait_seconds
-    launch = ws.launches.begin(dataset, run_name, request, work)
     folder = await _wait_for_worker(launch, deadline, on_progress)
     if folder is None:
         return describe_launch(ws, launch)
@@ -287,8 +276,6 @@ async def _begin_together(worker: WorkerProcess, folder: RunFolder, gate: StartG
         await gate.wait()
     except LfexpError:
         await anyio.to_thread.run_sync(worker.dismiss)
-        with anyio.move_on_after(RELEASE_PATIENCE_S):
-            while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
-                await anyio.sleep(RELEASE_POLL_S)
+        await wait_for_release(folder)
         raise
     await anyio.to_thread.run_sync(worker.release)

@@ -1,22 +1,23 @@
 """Scoring a run again: its stored results are read, judged and scored, and no task is called."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
+
+import anyio
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset, SpooledItems
 from lfexp_mcp.model import ExperimentHead, RecordingUse, RunRecord, RunSpec
 from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.services.experiments.choosing import ChosenItems, last_change
 from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
-from lfexp_mcp.services.experiments.new_run_spec import check_script, with_scoring
+from lfexp_mcp.services.experiments.new_run_spec import bare_run_spec, check_script, with_scoring
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
-from lfexp_mcp.services.experiments.run_experiment import launch_prepared, launch_run
+from lfexp_mcp.services.experiments.run_experiment import follow_launch, launch_prepared
 from lfexp_mcp.services.experiments.run_prompts import resolve_judges
-from lfexp_mcp.services.experiments.workers import working_folder
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import ScoreRunRequest
@@ -61,15 +62,17 @@ async def score_run(
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.
     """
+    deadline = anyio.current_time() + wait_seconds
     if request.names_judges:
         what = f"Score run {shown_name(request.run_name)} of dataset {shown_name(request.dataset)} with judges."
         await check_spending(ws, agreed, "score_run", request, what, partial(cost_of_scoring, ws, request))
-    work = partial(_launch, ws, request)
-    return await launch_run(ws, request.dataset, request.run_name, request, work, wait_seconds, on_progress)
+    launch = ws.launches.begin(request.dataset, request.run_name, request, partial(launch_scoring, ws, request, None))
+    return await follow_launch(ws, launch, deadline, on_progress)
 
 
-async def _launch(ws: Workspace, request: ScoreRunRequest, launch: Launch) -> None:
-    await launch_prepared(ws, launch, await prepare_scoring(ws, request))
+async def launch_scoring(ws: Workspace, request: ScoreRunRequest, against: RunRecord | None, launch: Launch) -> None:
+    """Prepare a scoring, and hand it over to a worker; see `prepare_scoring`."""
+    await launch_prepared(ws, launch, await prepare_scoring(ws, request, against))
 
 
 async def cost_of_scoring(ws: Workspace, request: ScoreRunRequest, against: RunRecord | None = None) -> float | None:
@@ -153,26 +156,13 @@ def _without_code(run_spec: RunSpec) -> RunSpec:
 
 async def _recorded_run_spec(ws: Workspace, record: RunRecord, dataset: Dataset, items: SpooledItems) -> RunSpec:
     """Describe a run that this machine did not make."""
-    return RunSpec(
-        created=datetime.now(UTC),
-        project_id=await ws.gateway.project_id(),
-        base_url=ws.gateway.backend.url,
-        public_key=ws.gateway.public_key,
-        dataset_id=dataset.id,
-        dataset_name=dataset.name,
-        dataset_version=max((item.updated for item in items if item.updated is not None), default=dataset.created),
-        item_count=len(items),
-        part=record.plan.part if record.plan else None,
-        holdout=dataset.holdout.digest if dataset.holdout else None,
-        experiments=tuple(
-            ExperimentHead(id=identity, name=repeat_name(record.run_name, repeat))
-            for repeat, identity in enumerate(record.experiment_ids)
-        ),
-        working_folder=working_folder(),
-        recording=_recording_of(record),
-    )
-
-
-def _recording_of(record: RunRecord) -> RecordingUse | None:
-    replayed = record.replayed
-    return RecordingUse("replay", Path(replayed.file), replayed.sha256) if replayed is not None else None
+    heads = [
+        ExperimentHead(id=identity, name=repeat_name(record.run_name, repeat))
+        for repeat, identity in enumerate(record.experiment_ids)
+    ]
+    chosen = ChosenItems(items, record.plan.part if record.plan else None, last_change(items))
+    run_spec = await bare_run_spec(ws, dataset, chosen, heads)
+    if record.replayed is None:
+        return run_spec
+    use = RecordingUse("replay", Path(record.replayed.file), record.replayed.sha256)
+    return run_spec.model_copy(update={"recording": use})

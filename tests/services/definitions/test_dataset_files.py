@@ -42,6 +42,11 @@ def test_keys_with_other_names_are_taken_as_the_caller_says(tmp_path: Path) -> N
     assert read_items(path, fields) == [NewItem(id="a", input="1+1?", expected_output="2")]
 
 
+def test_a_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="'input'"):
+        read_items(_file(tmp_path, "items.csv", "input,x,input\n1,2,3\n"))
+
+
 def test_a_line_separator_inside_a_string_does_not_break_the_line(tmp_path: Path) -> None:
     path = _file(tmp_path, "items.jsonl", '{"input": "one\u2028two\x85three"}\n')
     assert [item.input for item in read_items(path)] == ["one\u2028two\x85three"]
