@@ -126,8 +126,8 @@ def _promising(values: Values, baseline: Baseline) -> Iterator[ScoreComparison]:
             scored[each] = scored.get(each) or run_of(
                 [{SCORE: value} for value in values[each].tolist()], name=run_name(each)
             )
-        ((line,),) = compare_scores(
-            [pair_runs(scored[against], scored[run])], [[]], [SCORE], None, None, listed, {run_name(0): home}
+        (line,) = compare_scores(
+            pair_runs(scored[against], scored[run]), [], [SCORE], None, None, listed, {run_name(0): home}
         )
         yield line
 

@@ -100,7 +100,7 @@ def _compare(differences: list[list[float]]) -> ScoreComparison:
     """Compare two runs that differ so, per score; the first one's line."""
     names = [f"score-{index:02}" for index in range(len(differences))]
     baseline, run = _runs(dict(zip(names, differences, strict=True)))
-    ((line, *_),) = compare_scores([pair_runs(baseline, run)], [[]], names, None, None, Candidates(), {})
+    line, *_ = compare_scores(pair_runs(baseline, run), [], names, None, None, Candidates(), {})
     return line
 
 

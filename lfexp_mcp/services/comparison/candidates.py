@@ -1,6 +1,6 @@
 """Which runs a dataset's items have already judged, so that a verdict on one accounts for all the others."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -82,7 +82,8 @@ class Place:
         suffix = {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
         text = f"{self.number}{suffix} candidate on these items"
         if self.family is not None:
-            text += f", in the family {self.family!r} after {self.families} others"
+            others = f"{self.families} other{'s' if self.families != 1 else ''}"
+            text += f", in the family {self.family!r} after {others}"
         return f"{text}, with a baseline chosen among {self.choices}" if self.choices > 1 else text
 
 
@@ -116,17 +117,14 @@ class Candidates:
             found.append((begun.setdefault((sweep.name, sweep.size), run.begun), sweep.index, run))
         return cls(tuple(run for *_, run in sorted(found, key=lambda one: (*one[:2], one[2].id))))
 
-    def including(self, run: RunRecord | Candidate) -> "Candidates":
-        """Add a run that Langfuse does not list yet, or that is about to begin."""
-        if isinstance(run, RunRecord):
-            begun, family = run.created or datetime.now(UTC), family_of(run.metadata)
-            sweep = run.provenance.sweep if run.provenance else None
-            run = Candidate(begun, run.experiment_ids[0], family, name=run.run_name, sweep=sweep)
-        if any(one.id == run.id for one in self.runs):
-            return self
-        return Candidates.of((*self.runs, run))
+    def including(self, *runs: RunRecord | Candidate) -> "Candidates":
+        """Add runs that Langfuse does not list yet, or that are about to begin."""
+        known = {one.id for one in self.runs}
+        given = [_begun(run) if isinstance(run, RunRecord) else run for run in runs]
+        new = [run for run in given if run.id not in known]
+        return Candidates.of((*self.runs, *new)) if new else self
 
-    def homes(self, baseline_id: str, run_ids: Iterable[str]) -> set[Candidate]:
+    def homes(self, baseline_id: str, run_ids: Collection[str]) -> set[Candidate]:
         """Find the first runs of the families of some runs, to be looked at where the baseline is another."""
         families = {one.family for one in self.runs if one.id in run_ids}
         homes = {next(one for one in self.runs if one.family == family) for family in families}
@@ -177,6 +175,11 @@ def family_of(metadata: Mapping[str, JsonValue]) -> str | None:
     family = metadata.get(FAMILY_KEY)
     is_name = isinstance(family, str | int) and not isinstance(family, bool)
     return str(family).strip()[:MAX_FAMILY_CHARS] or None if is_name else None
+
+
+def _begun(run: RunRecord) -> Candidate:
+    begun, sweep = run.created or datetime.now(UTC), run.provenance.sweep if run.provenance else None
+    return Candidate(begun, run.experiment_ids[0], family_of(run.metadata), name=run.run_name, sweep=sweep)
 
 
 def _candidate(experiment: Experiment) -> Candidate | None:

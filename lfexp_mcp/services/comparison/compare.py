@@ -15,15 +15,12 @@ from lfexp_mcp.answers.comparison import (
     ComparabilityIssue,
     Comparison,
     Contrast,
-    Gate,
-    RunMetrics,
     ScoreComparison,
 )
 from lfexp_mcp.errors import NotFoundError, StateError, UnreadError
-from lfexp_mcp.groups import for_each
-from lfexp_mcp.model import JudgeMaker, NextStep, RunRecord
+from lfexp_mcp.model import JudgeMaker, NextStep
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.scores.score_names import name_alike, plain_name
+from lfexp_mcp.scores.score_names import plain_name
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.comparison.candidates import Candidates, read_candidates
 from lfexp_mcp.services.comparison.changes import (
@@ -40,7 +37,7 @@ from lfexp_mcp.services.comparison.correction import label_steps, with_correctio
 from lfexp_mcp.services.comparison.gate_input import gate_input
 from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
-from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
+from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs, read_alike
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.labels import Labels
 from lfexp_mcp.services.labels.correction import labels_of_runs
@@ -55,7 +52,6 @@ from lfexp_mcp.statistics.significance import ALPHA
 
 LOSSES: frozenset[ChangeKind] = frozenset({"worse", "newly erroring"})
 """Changes to propose reading before others."""
-READ_AT_ONCE = 8
 HOME_PATIENCE_S = 10.0
 """How long reading one more run may take, to see whether a baseline looks worse than it."""
 COMPARISONS_PER_ROW = 5
@@ -73,22 +69,6 @@ class _RunComparison:
     changes: list[ChangedItems]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Everything compared, before it is cut to an answer's size."""
-
-    metrics: list[RunMetrics]
-    """The baseline's first."""
-    comparisons: list[_RunComparison]
-    changes: list[ChangedItems]
-    """All lists, or the one that the cursor continues."""
-    start: int
-    gate: Gate | None
-    steps: list[NextStep]
-    """Those that make a verdict surer: a confirmation, and labels by people."""
-    warnings: list[str]
-
-
 async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     """Compare runs item by item.
 
@@ -99,8 +79,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     conditions = [parse_condition(expression) for expression in request.fail_if or []]
     baseline = request.baseline or request.runs[0]
     names = [baseline, *(name for name in request.runs if name != baseline)]
-    recorded = await _read_runs(ws, request.dataset, names)
-    records = await anyio.to_thread.run_sync(name_alike, recorded, abandon_on_cancel=True)
+    records = await read_alike(ws, request.dataset, names)
     summaries = [await summarise_in_time(ws, record, math.inf) for record in records]
     runs = [
         ScoredRun(record, summary.interpretations, summary.humans)
@@ -110,15 +89,18 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
     usages = [await read_task_usage(ws, record) for record in records]
     scores = _scores_to_compare(request, sorted({score for run in runs for score in run.interpretations}))
     by_item = [usage.items for usage in usages]
-    candidates = await read_candidates(ws, records[0].dataset_id)
-    for record in records:
-        candidates = candidates.including(record)
+    candidates = (await read_candidates(ws, records[0].dataset_id)).including(*records)
     homes = await _read_homes(ws, request.dataset, candidates, runs)
     labels, unread = await labels_of_runs(ws, runs, scores)
+
+    def compare_all() -> list[_RunComparison]:
+        return [
+            _compare_run(request, scores, runs[0], run, (by_item[0], usage), candidates, homes, (labels[0], given))
+            for run, usage, given in zip(runs[1:], by_item[1:], labels[1:], strict=True)
+        ]
+
     # Not waited for when the call's time is over, as all that computes on many results.
-    comparisons = await anyio.to_thread.run_sync(
-        _compare_all, runs, by_item, scores, request, candidates, homes, labels, abandon_on_cancel=True
-    )
+    comparisons = await anyio.to_thread.run_sync(compare_all, abandon_on_cancel=True)
     metrics = [
         describe_metrics(record, summary.scores, usage, await ws.gateway.experiment_url(record.experiment_ids[0]))
         for record, summary, usage in zip(records, summaries, by_item, strict=True)
@@ -136,8 +118,22 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
         for record, summary, usage in zip(records, summaries, usages, strict=True)
         for warning in (*record.warnings, *summary.warnings, *usage.warnings)
     ]
-    found = _Found(metrics, comparisons, changes, start, gate, steps, [*unread, *warnings])
-    return fit(lambda size: _answer(ws, request, found, size), request.limit, request.detail)
+    whole = Comparison(
+        backend=str(ws.gateway.backend),
+        dataset=request.dataset,
+        baseline=baseline,
+        runs=metrics,
+        scores=[score for one in comparisons for score in one.scores],
+        contrasts=[contrast for one in comparisons for contrast in one.contrasts],
+        comparability=[issue for one in comparisons for issue in one.issues],
+        gate=gate,
+        pass_mark=PASS_MARK,
+        min_delta=request.min_delta or DEFAULT_MIN_DELTA,
+        warnings=[*unread, *warnings],
+        next=steps,
+    )
+    further = _score_steps(request, comparisons)
+    return fit(lambda size: _at_size(whole, request, changes, start, further, size), request.limit, request.detail)
 
 
 def _by_plain_names(
@@ -149,24 +145,6 @@ def _by_plain_names(
     plain = {name: plain_name(value, makers) for name, value in given.items() if value is not None}
     named = [one if one.name is None else replace(one, name=plain_name(one.name, makers)) for one in conditions]
     return request.model_copy(update=plain), named
-
-
-async def _read_runs(ws: Workspace, dataset: str, names: Sequence[str]) -> list[RunRecord]:
-    """Read some runs at a time, so that one does not use up the time of the others."""
-    read: dict[str, RunRecord] = {}
-    unknown: dict[str, NotFoundError] = {}
-
-    async def one(name: str) -> None:
-        try:
-            read[name] = await read_recorded_run(ws, dataset, name)
-        except NotFoundError as error:
-            unknown[name] = error
-
-    await for_each(names, one, min(len(names), READ_AT_ONCE))
-    for name in names:
-        if name in unknown:
-            raise unknown[name]
-    return [read[name] for name in names]
 
 
 async def _read_homes(
@@ -199,74 +177,56 @@ def _known_scores(runs: Sequence[ScoredRun]) -> list[str]:
     return sorted(names | {score for run in runs if run.record.plan for score in run.record.plan.scores})
 
 
-def _compare_all(
-    runs: Sequence[ScoredRun],
-    usages: Sequence[dict[str, TaskUsage]],
-    scores: Sequence[str],
+def _compare_run(
     request: CompareRequest,
+    scores: Sequence[str],
+    baseline: ScoredRun,
+    run: ScoredRun,
+    usages: tuple[dict[str, TaskUsage], dict[str, TaskUsage]],
     candidates: Candidates,
     homes: dict[str, ScoredRun],
-    labels: Sequence[dict[str, Labels]],
-) -> list[_RunComparison]:
-    pairs = [pair_runs(runs[0], run) for run in runs[1:]]
-    issues = [find_issues(pair) for pair in pairs]
-    by_judge = compare_scores(pairs, issues, scores, request.min_delta, request.primary_score, candidates, homes)
-    compared = [
-        [with_correction(one, pair, found, labels[0], of_run) for one in of_pair]
-        for of_pair, pair, found, of_run in zip(by_judge, pairs, issues, labels[1:], strict=True)
-    ]
-    return [
-        _RunComparison(
-            pair=pair,
-            issues=issues[index],
-            scores=compared[index],
-            contrasts=contrast_runs(runs[0].record, pair.run.record, usages[0], usages[index + 1]),
-            changes=[
-                *(
-                    listed
-                    for one in compared[index]
-                    if one.verdict != "not comparable"
-                    for listed in score_changes(pair, one.score)
-                ),
-                *error_changes(pair),
-            ],
-        )
-        for index, pair in enumerate(pairs)
-    ]
+    labels: tuple[dict[str, Labels], dict[str, Labels]],
+) -> _RunComparison:
+    pair = pair_runs(baseline, run)
+    issues = find_issues(pair)
+    by_judge = compare_scores(pair, issues, scores, request.min_delta, request.primary_score, candidates, homes)
+    compared = [with_correction(one, pair, issues, *labels) for one in by_judge]
+    comparable = [one.score for one in compared if one.verdict != "not comparable"]
+    changes = [listed for score in comparable for listed in score_changes(pair, score)]
+    contrasts = contrast_runs(baseline.record, run.record, *usages)
+    return _RunComparison(pair, issues, compared, contrasts, [*changes, *error_changes(pair)])
 
 
-def _answer(ws: Workspace, request: CompareRequest, found: _Found, size: AnswerSize) -> Comparison:
-    scores = [score for one in found.comparisons for score in one.scores]
-    issues = [issue for one in found.comparisons for issue in one.issues]
+def _at_size(
+    whole: Comparison,
+    request: CompareRequest,
+    changes: Sequence[ChangedItems],
+    start: int,
+    further: Sequence[NextStep],
+    size: AnswerSize,
+) -> Comparison:
     # Each comparison brings two lists of changes, so with little room fewer comparisons show more.
-    most = len(scores) + len(issues) if request.detail == "full" else COMPARISONS_PER_ROW * size.rows
-    warnings = list(found.warnings)
-    if len(scores) > most:
-        warnings.append(f"{most} of {len(scores)} comparisons are shown: name a score_name, or ask for detail='full'.")
-    shown = {(score.run, score.score) for score in scores[:most]}
-    changes = [
-        show_changes(listed, found.start, size)
-        for listed in found.changes
+    most = len(whole.scores) + len(whole.comparability)
+    if request.detail != "full":
+        most = COMPARISONS_PER_ROW * size.rows
+    warnings = list(whole.warnings)
+    if len(whole.scores) > most:
+        text = f"{most} of {len(whole.scores)} comparisons are shown: name a score_name, or ask for detail='full'."
+        warnings.append(text)
+    shown = {(score.run, score.score) for score in whole.scores[:most]}
+    lists = [
+        show_changes(listed, start, size)
+        for listed in changes
         if request.cursor is not None or listed.score is None or (listed.pair.run.name, listed.score) in shown
     ]
-    return Comparison(
-        backend=str(ws.gateway.backend),
-        dataset=request.dataset,
-        baseline=found.metrics[0].run,
-        runs=found.metrics,
-        scores=scores[:most],
-        contrasts=[contrast for one in found.comparisons for contrast in one.contrasts],
-        comparability=issues[:most],
-        changes=changes,
-        gate=found.gate,
-        pass_mark=PASS_MARK,
-        min_delta=request.min_delta or DEFAULT_MIN_DELTA,
-        warnings=warnings,
-        next=[
-            *found.steps,
-            *_next_steps(request, found.metrics[-1].run, changes),
-            *_score_steps(request, found.comparisons),
-        ],
+    return whole.model_copy(
+        update={
+            "scores": whole.scores[:most],
+            "comparability": whole.comparability[:most],
+            "changes": lists,
+            "warnings": warnings,
+            "next": [*whole.next, *_next_steps(request, whole.runs[-1].run, lists), *further],
+        }
     )
 
 

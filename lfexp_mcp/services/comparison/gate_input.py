@@ -100,16 +100,16 @@ def _measure(pair: RunPair, score: str, mean: float | None, compared: ScoreCompa
     problem = f"{interpretation.problem}." if interpretation and interpretation.problem else None
     if interpretation and interpretation.mixed:
         problem = "it has several makers, and so no mean."
-    measure = Measure(
+    alone = Measure(
         value=value,
         missing=None if value is None else missing_scores(pair.run, score),
         scale=interpretation.scale if interpretation else None,
         problem=problem,
     )
     if compared is None:
-        return measure
+        return alone
     return replace(
-        measure,
+        alone,
         delta=compared.delta,
         missing_pairs=_looked_at(pair, score) or missing_pairs(pair, score),
         unfair=compared.reason if compared.verdict == "not comparable" else None,

@@ -74,10 +74,13 @@ def contrast_runs(
     Times are not compared if the runs had different concurrency, which changes how long each item takes.
     """
     names = (baseline.run_name, run.run_name)
+    tokens, more_tokens = (
+        {item_id: one.tokens for item_id, one in usage.items()} for usage in (first_usage, second_usage)
+    )
     contrasts = [
         _error_contrast(names, _failures(baseline), _failures(run)),
         _time_contrast(baseline, run),
-        _ratio("tokens", names, _tokens(first_usage), _tokens(second_usage)),
+        _ratio("tokens", names, tokens, more_tokens),
         _ratio("cost_usd", names, _costs(first_usage), _costs(second_usage)),
     ]
     return [contrast for contrast in contrasts if contrast is not None]
@@ -87,22 +90,15 @@ def _failures(record: RunRecord) -> dict[str, float]:
     return _by_item(record, lambda item: None if item.status == "pending" else float(item.status == "failed"))
 
 
-def _tokens(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
-    return {item_id: one.tokens for item_id, one in usage.items()}
-
-
 def _costs(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
     return {item_id: one.cost for item_id, one in usage.items() if one.cost is not None}
 
 
 def _by_item(record: RunRecord, measure: Callable[[ItemResult], float | None]) -> dict[str, float]:
     """One value per item: the mean over its repeats."""
-    if len(record.experiment_ids) == 1:
-        return {item.item_id: value for item in record.items if (value := measure(item)) is not None}
     found: dict[str, list[float]] = {}
     for item in record.items:
-        value = measure(item)
-        if value is not None:
+        if (value := measure(item)) is not None:
             found.setdefault(item.item_id, []).append(value)
     return {item_id: math.fsum(values) / len(values) for item_id, values in found.items()}
 

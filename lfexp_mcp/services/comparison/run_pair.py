@@ -1,9 +1,19 @@
 """A run and its baseline, paired item by item."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lfexp_mcp.model import ItemResult, JudgeMaker
+import anyio.to_thread
+
+from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.groups import for_each
+from lfexp_mcp.model import ItemResult, JudgeMaker, RunRecord
+from lfexp_mcp.scores.score_names import name_alike
+from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results, same_content
+from lfexp_mcp.services.workspace import Workspace
+
+READ_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +69,29 @@ def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
     same = {item_id for item_id in shared if same_content(before[item_id], after[item_id])}
     kept, changed = (tuple(one for one in shared if (one in same) is wanted) for wanted in (True, False))
     return RunPair(baseline, run, before, after, kept, changed)
+
+
+async def read_alike(ws: Workspace, dataset: str, names: Sequence[str], *, held_out: bool = False) -> list[RunRecord]:
+    """Read runs, whose scores have the same name where the same maker gave them.
+
+    Some are read at a time, so that one does not use up the time of the others.
+
+    Raises:
+        NotFoundError: There is no such run; of several, the first is named.
+        UsageError: One is over held-out items and not asked for as such, or the other way round.
+    """
+    read: dict[str, RunRecord] = {}
+    unknown: dict[str, NotFoundError] = {}
+
+    async def one(name: str) -> None:
+        try:
+            read[name] = await read_recorded_run(ws, dataset, name, held_out=held_out)
+        except NotFoundError as error:
+            unknown[name] = error
+
+    await for_each(names, one, min(len(names), READ_AT_ONCE))
+    for name in names:
+        if name in unknown:
+            raise unknown[name]
+    records = [read[name] for name in names]
+    return await anyio.to_thread.run_sync(name_alike, records, abandon_on_cancel=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lfexp_mcp.answers.comparison import ComparabilityIssue, ScoreComparison, ScoreVerdict
 from lfexp_mcp.model import Interval
@@ -26,55 +26,7 @@ from lfexp_mcp.statistics.power import items_ratio
 from lfexp_mcp.statistics.significance import ALPHA, Levels, holm_factors
 
 
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """One score of one run against the baseline, not yet adjusted for other tests."""
-
-    pair: RunPair
-    score: str
-    pairs: list[tuple[float, float]]
-    margin: float
-    """`min_delta` in the score's units."""
-    result: PairedResult | None
-    unfair: str
-    """Why there is no fair comparison; empty if there is."""
-
-
 def compare_scores(
-    pairs: Sequence[RunPair],
-    issues: Sequence[Sequence[ComparabilityIssue]],
-    scores: Sequence[str],
-    min_delta: float | None,
-    primary_score: str | None,
-    candidates: Candidates,
-    homes: Mapping[str, ScoredRun],
-) -> list[list[ScoreComparison]]:
-    """Compare the scores of runs with the baseline's.
-
-    The scores of a run are adjusted for each other by Holm's method, unless one is declared as primary: it is then
-    tested alone, and the others among themselves. That a run is better counts by its place among the candidates too
-    (`spending_factor`), whatever runs are compared with it: the best of many looks better than it is. That it is worse
-    does not, since an alarm must not fall silent as runs are added.
-
-    Args:
-        pairs: The runs, each with the baseline.
-        issues: Per run, what makes the comparison unfair.
-        scores: The scores to compare.
-        min_delta: Smallest difference of interest as a share of the scale; None for the default.
-        primary_score: The score that the comparison is about; None if all are equal.
-        candidates: The runs of the dataset.
-        homes: First runs of families, by experiment id, to see which baselines look worse; see `Place.factor`.
-
-    Returns:
-        Per run, one comparison per score that the baseline or the run has.
-    """
-    return [
-        _compare_run(pair, of_run, scores, min_delta, primary_score, candidates, homes)
-        for pair, of_run in zip(pairs, issues, strict=True)
-    ]
-
-
-def _compare_run(
     pair: RunPair,
     issues: Sequence[ComparabilityIssue],
     scores: Sequence[str],
@@ -83,25 +35,69 @@ def _compare_run(
     candidates: Candidates,
     homes: Mapping[str, ScoredRun],
 ) -> list[ScoreComparison]:
+    """Compare the scores of a run with the baseline's.
+
+    They are adjusted for each other by Holm's method, unless one is declared as primary: it is then tested alone, and
+    the others among themselves. That a run is better counts by its place among the candidates too (`spending_factor`),
+    whatever runs are compared with it: the best of many looks better than it is. That it is worse does not, since an
+    alarm must not fall silent as runs are added.
+
+    Args:
+        pair: The run and the baseline.
+        issues: What makes the comparison unfair.
+        scores: The scores to compare.
+        min_delta: Smallest difference of interest as a share of the scale; None for the default.
+        primary_score: The score that the comparison is about; None if all are equal.
+        candidates: The runs of the dataset.
+        homes: First runs of families, by experiment id, to see which baselines look worse; see `Place.factor`.
+
+    Returns:
+        One comparison per score that the baseline or the run has.
+    """
     baseline, run = pair.baseline.record, pair.run.record
-    candidates = candidates.including(baseline).including(run)
-    present = [score for score in scores if any(score in each.interpretations for each in (pair.baseline, pair.run))]
+    candidates = candidates.including(baseline, run)
     stopping = Stopping.of(pair)
     if stopping is not None:
         primary_score = stopping.rule.score
     compared: dict[str, ScoreComparison] = {}
+    tests: dict[str, PairedResult] = {}
+    for score in scores:
+        if not any(score in each.interpretations for each in (pair.baseline, pair.run)):
+            continue
+        unfair = _unfair(pair, score, issues)
+        pairs = list(pair.values(score).values())
+        result = None if unfair else compare_pairs(pairs, 1.0 if pair.has_scale(score) else None)
+        if result is not None:
+            tests[score] = result
+        compared[score] = ScoreComparison(
+            score=score,
+            run=pair.run.name,
+            verdict="not comparable",
+            reason=unfair or "No item is scored in both runs.",
+            pairs=len(pairs),
+            margin=_margin(pair, score, min_delta or DEFAULT_MIN_DELTA),
+        )
     for is_primary in (True, False):
-        tests = [_test(pair, score, issues, min_delta) for score in present if (score == primary_score) is is_primary]
-        factors = holm_factors([test.result.p if test.result else None for test in tests])
-        for test, factor in zip(tests, factors, strict=True):
-            measured = pair.run.interpretations.get(test.score) or pair.baseline.interpretations[test.score]
-            own = test.score if measured.origin == "run" else None
+        together = [score for score in tests if (score == primary_score) is is_primary]
+        factors = holm_factors([tests[score].p for score in together])
+        for score, factor in zip(together, factors, strict=True):
+            measured = pair.run.interpretations[score]
+            own = score if measured.origin == "run" else None
             place = candidates.place(baseline.experiment_ids[0], run.experiment_ids[0], own)
             home = homes.get(place.home.id) if place.home else None
-            if home is not None and _is_no_worse(pair.baseline, home, test.score, measured):
+            if home is not None and _is_no_worse(pair.baseline, home, score, measured):
                 place = replace(place, choices=1)
-            compared[test.score] = _compared(test, factor or 1.0, place, stopping)
-    return [compared[score] for score in present]
+            result, margin = tests[score], compared[score].margin
+            compared[score] = _compared(pair, score, result, margin, factor or 1.0, place, stopping)
+    return list(compared.values())
+
+
+def _margin(pair: RunPair, score: str, min_delta: float) -> float:
+    """Return `min_delta` in a score's units: without a scale, as a share of the range of the values seen."""
+    if pair.has_scale(score):
+        return min_delta
+    values = [value for run in (pair.baseline, pair.run) for value in run.numbers.get(score, {}).values()]
+    return min_delta * (max(values, default=0.0) - min(values, default=0.0) or 1.0)
 
 
 def _is_no_worse(run: ScoredRun, other: ScoredRun, score: str, measured: ScoreInterpretation) -> bool:
@@ -115,17 +111,8 @@ def _is_no_worse(run: ScoredRun, other: ScoredRun, score: str, measured: ScoreIn
     return rise <= 0 if lower else rise >= 0
 
 
-def _test(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], min_delta: float | None) -> _Test:
-    values = [value for run in (pair.baseline, pair.run) for value in run.numbers.get(score, {}).values()]
-    has_scale = pair.has_scale(score)
-    width = 1.0 if has_scale else max(values, default=0.0) - min(values, default=0.0)
-    pairs = list(pair.values(score).values())
-    unfair = _unfair(pair, score, issues, pairs)
-    result = None if unfair else compare_pairs(pairs, 1.0 if has_scale else None)
-    return _Test(pair, score, pairs, (min_delta or DEFAULT_MIN_DELTA) * (width or 1.0), result, unfair)
-
-
-def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], pairs: Sequence[object]) -> str:
+def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue]) -> str:
+    """Say why a score cannot be compared fairly; empty if it can."""
     issue = next((issue for issue in issues if issue.unfair and issue.score in (None, score)), None)
     if issue is not None:
         return issue.message
@@ -134,30 +121,29 @@ def _unfair(pair: RunPair, score: str, issues: Sequence[ComparabilityIssue], pai
             return f"Run {values.name!r} has no score {score!r}."
         if score not in values.numbers:
             return f"{score!r} is text, or labels without values, in {values.name!r}."
-    return "" if pairs else "No item is scored in both runs."
+    return ""
 
 
-def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | None) -> ScoreComparison:
-    pair, score, result = test.pair, test.score, test.result
-    if result is None:
-        return ScoreComparison(
-            score=score,
-            run=pair.run.name,
-            verdict="not comparable",
-            reason=test.unfair or "No item is scored in both runs.",
-            pairs=len(test.pairs),
-            margin=test.margin,
-        )
+def _compared(
+    pair: RunPair,
+    score: str,
+    result: PairedResult,
+    margin: float,
+    factor: float,
+    place: Place,
+    stopping: Stopping | None,
+) -> ScoreComparison:
     if stopping is not None and stopping.look is not None and score == stopping.rule.score:
         return verdict_of_stop(stopping, stopping.look, pair.values(score), place)
     has_scale = pair.has_scale(score)
-    measured = None if has_scale else pair.run.interpretations.get(score)
-    conclusion, p = conclude(result, test.margin, _levels(measured, factor, place, stopping)), result.p
+    lower = False if has_scale else pair.run.interpretations[score].lower_is_better
+    conclusion, p = conclude(result, margin, _levels(lower, factor, place, stopping)), result.p
     if stopping is not None and stopping.number is None:
         conclusion, p = Conclusion("inconclusive", ""), None
     elif stopping is not None and p is not None:
         p = min(1.0, p * ALPHA / stopping.level(ALPHA))
     worst_case = worst_case_delta(pair, score) if has_scale else None
+    scaled = pair.values(score).values() if has_scale else ()
     reasons = (
         conclusion.reason,
         stopping.note if stopping else None,
@@ -168,7 +154,7 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
     return ScoreComparison(
         score=score,
         run=pair.run.name,
-        verdict=_verdict(conclusion.verdict, measured),
+        verdict=_verdict(conclusion.verdict, lower),
         reason=" ".join(filter(None, reasons)),
         pairs=result.pairs,
         baseline_mean=result.first_mean,
@@ -179,17 +165,17 @@ def _compared(test: _Test, factor: float, place: Place, stopping: Stopping | Non
         p_adjusted=conclusion.p_adjusted,
         candidate=place.rank,
         equivalent_within=conclusion.equivalent_within,
-        margin=test.margin,
+        margin=margin,
         below_min_delta=conclusion.below_min_delta,
         worst_case=worst_case,
         wins=result.wins,
         losses=result.losses,
         ties=result.ties,
-        newly_failing=sum(is_pass(first) and not is_pass(second) for first, second in test.pairs) if has_scale else 0,
-        newly_passing=sum(is_pass(second) and not is_pass(first) for first, second in test.pairs) if has_scale else 0,
+        newly_failing=sum(is_pass(first) and not is_pass(second) for first, second in scaled),
+        newly_passing=sum(is_pass(second) and not is_pass(first) for first, second in scaled),
         items_needed=conclusion.items_needed,
         items_needed_for=conclusion.items_needed_for,
-        lower_is_better=measured.lower_is_better if measured is not None else False,
+        lower_is_better=lower,
     )
 
 
@@ -211,11 +197,11 @@ def _candidacy(place: Place, verdict: PairedVerdict) -> str | None:
     return f"{text}."
 
 
-def _levels(measured: ScoreInterpretation | None, factor: float, place: Place, stopping: Stopping | None) -> Levels:
+def _levels(lower_is_better: bool | None, factor: float, place: Place, stopping: Stopping | None) -> Levels:
     """The levels of a test: that a run is better counts by its place, whichever direction that is.
 
     Args:
-        measured: How the score is read, if it has no scale.
+        lower_is_better: None if that is not known: then either direction may be better.
         factor: By how much p counts for other scores.
         place: The run's place among the candidates.
         stopping: The run's stopping rule; its looks share the level.
@@ -224,17 +210,13 @@ def _levels(measured: ScoreInterpretation | None, factor: float, place: Place, s
     chosen = level / place.factor
     if stopping is not None:
         level, chosen = stopping.level(level), stopping.level(chosen)
-    lower = measured.lower_is_better if measured is not None else False
-    return Levels(rise=level if lower else chosen, fall=level if lower is False else chosen)
+    return Levels(rise=level if lower_is_better else chosen, fall=level if lower_is_better is False else chosen)
 
 
-def _verdict(verdict: PairedVerdict, measured: ScoreInterpretation | None) -> ScoreVerdict:
-    """Turn a verdict as if more were better; without a scale, which direction is better is known only if declared."""
-    lower = measured.lower_is_better if measured is not None else False
-    match verdict:
-        case "better":
-            return "higher" if lower is None else "worse" if lower else "better"
-        case "worse":
-            return "lower" if lower is None else "better" if lower else "worse"
-        case _:
-            return verdict
+def _verdict(verdict: PairedVerdict, lower_is_better: bool | None) -> ScoreVerdict:
+    """Turn a verdict as if more were better into one of the score; None: which direction is better is not known."""
+    if verdict not in ("better", "worse"):
+        return verdict
+    if lower_is_better is None:
+        return "higher" if verdict == "better" else "lower"
+    return "better" if (verdict == "worse") == lower_is_better else "worse"

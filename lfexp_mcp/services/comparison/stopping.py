@@ -11,14 +11,6 @@ from lfexp_mcp.services.comparison.run_pair import RunPair
 from lfexp_mcp.statistics.sequential import METHOD, levels_at, look_levels, place_in_order
 from lfexp_mcp.statistics.significance import ALPHA
 
-BETWEEN = (
-    "The run is {status}, after {taken} of the {looks} looks of its stopping rule. A test now would be one more: there "
-    "is a verdict at the next look, or when all its items are done."
-)
-SINCE = "Over all {pairs} items that both runs have now, the delta is {delta:+.4f}: not a second verdict."
-CHOSEN = "How many items there are was decided by {score!r}: tested at the level of look {number} of {looks}."
-FINAL = "Tested at the level of the last of {looks} looks."
-
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
@@ -40,9 +32,8 @@ class Stopping:
             return None
         stop = next((look for look in record.looks if look.verdict is not None), None)
         is_own = pair.baseline.name == rule.baseline
-        verdict = (
-            stop if is_own and stop is not None and _is_of(stop, pair.run.interpretations.get(rule.score)) else None
-        )
+        score = pair.run.interpretations.get(rule.score)
+        verdict = stop if is_own and stop is not None and _is_of(stop, score) else None
         if record.status == "completed":
             # All items are there, whatever was seen, and only its own baseline was looked at before.
             return cls(rule, record, len(rule.sizes), verdict) if is_own else None
@@ -59,9 +50,17 @@ class Stopping:
         """How the looks count for a comparison without a verdict of theirs."""
         looks = len(self.rule.sizes)
         if self.number is None:
-            return BETWEEN.format(status=self.record.status, taken=len(self.record.looks), looks=looks)
-        text = CHOSEN if self.number < looks else FINAL
-        return text.format(score=self.rule.score, number=self.number, looks=looks)
+            return (
+                f"The run is {self.record.status}, after {len(self.record.looks)} of the {looks} looks of its stopping "
+                "rule. A test now would be one more: there is a verdict at the next look, or when all its items are "
+                "done."
+            )
+        if self.number == looks:
+            return f"Tested at the level of the last of {looks} looks."
+        return (
+            f"How many items there are was decided by {self.rule.score!r}: tested at the level of look {self.number} "
+            f"of {looks}."
+        )
 
 
 def _is_of(look: Look, score: ScoreInterpretation | None) -> bool:
@@ -98,7 +97,8 @@ def verdict_of_stop(
     reasons.append(f"By a {METHOD}.")
     if len(pairs) > look.pairs:
         delta = sum(after - before for before, after in pairs.values()) / len(pairs)
-        reasons.append(SINCE.format(pairs=len(pairs), delta=delta))
+        text = f"Over all {len(pairs)} items that both runs have now, the delta is {delta:+.4f}: not a second verdict."
+        reasons.append(text)
     order = sorted(pairs, key=lambda item_id: place_in_order(rule.seed, item_id))[: look.pairs]
     seen = [pairs[item_id] for item_id in order]
     return ScoreComparison(

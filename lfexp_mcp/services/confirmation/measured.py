@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import (
     RUN_MAKERS,
     Confirmation,
@@ -27,14 +25,12 @@ from lfexp_mcp.model import (
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.runs.sources import changed_sources
-from lfexp_mcp.scores.score_names import name_alike
 from lfexp_mcp.services.comparison.comparability import find_issues
-from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
+from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs, read_alike
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.completeness import check_measured
 from lfexp_mcp.services.runs.local_runs import find_run_folder
-from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.runs.scored_run import interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
@@ -86,13 +82,7 @@ async def read_pair(ws: Workspace, dataset: str, names: Sequence[str], *, held_o
         NotFoundError: There is no such run.
         UsageError: One is over held-out items and not asked for as such, or the other way round.
     """
-    read: dict[str, RunRecord] = {}
-
-    async def one(name: str) -> None:
-        read[name] = await read_recorded_run(ws, dataset, name, held_out=held_out)
-
-    await for_each(names, one, len(names))
-    records = await anyio.to_thread.run_sync(name_alike, [read[name] for name in names])
+    records = await read_alike(ws, dataset, names, held_out=held_out)
     runs = [await interpret_with_configs(ws, record) for record in records]
     return pair_runs(runs[0], runs[1])
 

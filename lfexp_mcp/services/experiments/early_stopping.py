@@ -59,7 +59,7 @@ async def make_stoppable(ws: Workspace, request: RunRequest, run_spec: RunSpec, 
     seed = run_spec.experiments[0].id
     # The run is begun later than all others, so that its place is known.
     begins = Candidate(datetime.now(UTC), seed, family_of(run_spec.metadata), sweep=run_spec.sweep)
-    candidates = (await read_candidates(ws, run_spec.dataset_id)).including(record).including(begins)
+    candidates = (await read_candidates(ws, run_spec.dataset_id)).including(record, begins)
     place = candidates.place(record.experiment_ids[0], seed, score)
     rule = StoppingRule(
         baseline=name,

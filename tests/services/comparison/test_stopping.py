@@ -44,7 +44,7 @@ def runs(
 
 def compared(baseline: ScoredRun, run: ScoredRun) -> dict[str, ScoreComparison]:
     pair = pair_runs(baseline, run)
-    [found] = compare_scores([pair], [find_issues(pair)], ["accuracy", "other"], None, None, Candidates(), {})
+    found = compare_scores(pair, find_issues(pair), ["accuracy", "other"], None, None, Candidates(), {})
     return {one.score: one for one in found}
 
 
