@@ -288,6 +288,8 @@ class Workers:
     """So that a run that follows at once finds one too. Each takes some 65 MB, and ends after a while without use."""
     REPLACEMENT_DELAY_S = 2.0
     """How long the run that took a spare has the machine to itself, unless none is left for the next run."""
+    CLUSTER_DELAY_S = 20.0
+    """The same of a run on a cluster, whose nodes may be on this machine and have processes to start first."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -325,12 +327,16 @@ class Workers:
             if is_short:
                 self._spares.append(WorkerProcess(interpreter))
             if is_short and len(self._spares) < self.SPARES:
-                self._start_next_later()
+                self._start_next_later(self.REPLACEMENT_DELAY_S)
         for spare in unfit:
             spare.dismiss()
 
-    def replace_spares(self, interpreter: Interpreter) -> None:
+    def replace_spares(self, interpreter: Interpreter, *, on_cluster: bool = False) -> None:
         """Have spares that were taken replaced, if any are kept: at once where none is left, else in a moment.
+
+        Args:
+            interpreter: That of the next spares.
+            on_cluster: Whether the run that took one calls its code on a cluster.
 
         Raises:
             WorkerError: The interpreter cannot be started.
@@ -341,13 +347,13 @@ class Workers:
             self._wanted = interpreter
             has_spare = any(_fits(each, interpreter) for each in self._spares)
             if has_spare and len(self._spares) < self.SPARES:
-                self._start_next_later()
+                self._start_next_later(self.CLUSTER_DELAY_S if on_cluster else self.REPLACEMENT_DELAY_S)
         if not has_spare:
             self.keep_spares(interpreter)
 
-    def _start_next_later(self) -> None:
+    def _start_next_later(self, delay_s: float) -> None:
         if self._next is None:
-            self._next = Timer(self.REPLACEMENT_DELAY_S, self._start_next)
+            self._next = Timer(delay_s, self._start_next)
             self._next.daemon = True
             self._next.start()
 

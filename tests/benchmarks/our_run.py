@@ -4,7 +4,7 @@ import json
 import resource
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str,
         engine_options=EngineOptions(**order["ray"]) if order["ray"] else None,
         variants=[Variant(name=str(number), params={"k": number}) for number in range(order["variants"])] or None,
     )
-    begun = time.perf_counter()
+    begun, begun_at = time.perf_counter(), datetime.now(UTC)
     answer = await sweeps.run(ws, request, wait_seconds=3600)
     seconds = time.perf_counter() - begun
     dataset = await ws.gateway.datasets.get(answer.dataset)
@@ -58,9 +58,11 @@ async def call(ws: Workspace, order: dict[str, Any], run_name: str) -> dict[str,
     ended = [event.at for event in events if isinstance(event, ItemEnded | ItemScored)]
     tasks = [event for event in events if isinstance(event, ItemEnded)]
     ends = [event.started + timedelta(seconds=event.seconds or 0) for event in tasks]
+    first = min(event.started for event in tasks)
     return {
         "seconds": seconds,
-        "tasks": (max(ends) - min(event.started for event in tasks)).total_seconds(),
+        "first": (first - begun_at).total_seconds(),
+        "tasks": (max(ends) - first).total_seconds(),
         "execution": (max(ended) - min(started)).total_seconds(),
         "experiment_id": ids[0],
         "status": answer.status,

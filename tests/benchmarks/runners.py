@@ -37,6 +37,8 @@ class Figures:
     """Its peak, MB."""
     tasks: float = 0.0
     """Of ours: from the begin of the first call of the task to the end of the last one."""
+    first: float = 0.0
+    """Of ours: from the call to the begin of the first call of the task."""
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ async def launch_prepared(
     worker = worker or await start_worker(ws, asked.python, is_replay=replays)
     try:
         await _hand_over(prepared, worker, launch, together)
-        await replace_spares(ws)
+        await replace_spares(ws, asked)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.dismiss)

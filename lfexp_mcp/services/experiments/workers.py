@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
 from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import UsageError, WorkerError
+from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 
@@ -63,10 +65,11 @@ async def keep_spares(ws: Workspace) -> None:
     await anyio.to_thread.run_sync(ws.workers.keep_spares, _interpreter(ws, None))
 
 
-async def replace_spares(ws: Workspace) -> None:
+async def replace_spares(ws: Workspace, taken_for: RunSpec) -> None:
     """Replace the spare worker that a run has taken; failures are left to the calls that need them."""
     with suppress(UsageError, WorkerError):
-        await anyio.to_thread.run_sync(ws.workers.replace_spares, _interpreter(ws, None))
+        replace = partial(ws.workers.replace_spares, on_cluster=taken_for.engine != "local")
+        await anyio.to_thread.run_sync(replace, _interpreter(ws, None))
 
 
 def _interpreter(ws: Workspace, python: Path | None, withheld: Sequence[str] = ()) -> Interpreter:

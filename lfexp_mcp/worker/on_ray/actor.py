@@ -5,6 +5,7 @@ their results.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,8 @@ from lfexp_mcp.worker.user_code import Raised, describe_error
 
 GATHER_S = 0.002
 """How long calls and results wait for others that come with them."""
+WAIT_S = 5.0
+"""Of which the time is made up that a process has to answer."""
 MAX_CAUSE_CHARS = 400
 
 Call: TypeAlias = tuple[int, str, tuple[Any, ...]]
@@ -136,11 +139,17 @@ class Actor:
         self.node_id, self.node = hello.node_id, f"{hello.host} {hello.node_id[:8]}"
         return hello
 
-    async def call(self, method: str, *arguments: object) -> NodeResult[Any]:
+    async def call(self, method: str, *arguments: object, within: float | None = None) -> NodeResult[Any]:
         """Call a method of `NodeWorker`; a cancelled call is cancelled there as well.
+
+        Args:
+            method: Its name.
+            arguments: Its arguments.
+            within: How many seconds to wait, but those for which this very process was stopped; None for no limit.
 
         Raises:
             LostError: The process is lost.
+            TimeoutError: It does not answer.
         """
         if self._cause is not None:
             raise LostError(self._cause)
@@ -150,7 +159,12 @@ class Actor:
         self._calls.append((number, method, arguments))
         self._send_soon()
         try:
-            return await future
+            for _ in count() if within is None else range(math.ceil(within / WAIT_S)):
+                # If this process was stopped, only one such wait has passed, and what has come meanwhile is read next.
+                await asyncio.wait([future], timeout=WAIT_S)
+                if future.done():
+                    return future.result()
+            raise TimeoutError
         finally:
             if self._open.pop(number, None) is not None:
                 self._cancelled.append(number)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
 from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
@@ -115,13 +113,14 @@ class RayEngine:
             LostError: The process died.
         """
         limit = None if self._timeout is None else self._timeout + NO_ANSWER_S
-        with anyio.move_on_after(limit):
-            found = await actor.call(method, *arguments)
-            self._record(actor, found)
-            return found
-        actor.lose("it does not answer")
-        late = f"TimeoutError: no result within {self._timeout:g} s, and node {actor.node} does not answer"
-        return NodeResult(Raised(late))
+        try:
+            found = await actor.call(method, *arguments, within=limit)
+        except TimeoutError:
+            actor.lose("it does not answer")
+            late = f"TimeoutError: no result within {self._timeout:g} s, and node {actor.node} does not answer"
+            return NodeResult(Raised(late))
+        self._record(actor, found)
+        return found
 
     def _record(self, actor: Actor, found: NodeResult[Any]) -> None:
         batch = BATCH.get(None)

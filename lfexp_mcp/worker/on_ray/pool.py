@@ -46,6 +46,8 @@ class Pool:
         self._max_concurrency = min(cluster.run_spec.limits.max_concurrency, cluster.run_spec.total_items)
         self._warn = warn
         self._is_shared = is_shared
+        self._is_spread = not cluster.asked
+        """Whether each node has one process, for its share of the items."""
         self._places = cluster.places()
         self._free = cluster.free_places()
         self._looked_at = CLOCK.monotonic()
@@ -71,12 +73,14 @@ class Pool:
         """
         alone = alone and self._is_shared
         while True:
+            if self._update() and self._is_spread:
+                # A node that has come later takes its share, though nobody has to wait for it.
+                self._grow(alone=False)
             free = [actor for actor in (self._alone if alone else self._actors) if actor.is_free]
             if free:
                 actor = min(free, key=lambda each: each.running)
                 actor.running += 1
                 return actor
-            self._update()
             self._grow(alone=alone)
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((alone, woken))
@@ -101,11 +105,13 @@ class Pool:
                 with suppress(LostError), anyio.move_on_after(NODES_INTERVAL_S):
                     record(actor, await actor.call("rest"))
 
-    def _update(self) -> None:
-        """Look for nodes that have come or gone, and for what is free on them."""
-        if CLOCK.monotonic() - self._looked_at > NODES_INTERVAL_S:
+    def _update(self) -> bool:
+        """Look for nodes that have come or gone, and for what is free on them; not if that was a moment ago."""
+        is_due = CLOCK.monotonic() - self._looked_at > NODES_INTERVAL_S
+        if is_due:
             self._looked_at = CLOCK.monotonic()
             self._places, self._free = self._cluster.places(), self._cluster.free_places()
+        return is_due
 
     def _grow(self, *, alone: bool) -> None:
         """Start a process if too few are starting for those who wait.
@@ -121,9 +127,9 @@ class Pool:
             raise WorkerError("No node of the Ray cluster is left. Resume the run when it is back.")
         actors = self._alone if alone else self._actors
         share = -(-self._max_concurrency // len(usable))
-        if actors is self._actors and not self._cluster.asked:
+        if self._is_spread and not alone:
             for actor in actors:
-                actor.slots = share
+                actor.slots = max(actor.slots, share)
         starting = [actor for actor in actors if not (actor.is_ready or self._waits_for_room(actor))]
         if sum(actor.slots for actor in starting) > sum(is_alone is alone for is_alone, _ in self._waiting):
             return
@@ -148,9 +154,10 @@ class Pool:
 
     def _find_room(self, usable: Collection[str], starting: Iterable[Actor], share: int) -> tuple[str | None, int]:
         """Return where a further process of several items can be, and of how many; (None, 0) for nowhere now."""
-        if not self._cluster.asked:
+        if self._is_spread:
             started = {actor.node_id for actor in self._actors}
-            return next(((node, share) for node in usable if node not in started), (None, 0))
+            missing = [node for node in usable if node not in started]
+            return (missing[0], share) if missing and len(started) < self._max_concurrency else (None, 0)
         # What those that are starting take is free until they have it.
         started = {actor.node_id for actor in starting}
         free = {node: self._free.get(node, 0) for node in usable if node not in started}
@@ -186,6 +193,9 @@ class Pool:
             self._set_aside(actor, f"It has lfexp-mcp {hello.version}, and this is {__version__}.")
         elif not actor.is_dead:
             actor.is_ready = True
+            if self._is_spread and actor in self._actors:
+                for each in self._actors:
+                    each.slots = actor.slots
             self._failed_starts = 0
             self._looked_at = 0.0
             self._wake(actor.slots, alone=actor in self._alone)
