@@ -3,11 +3,12 @@
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal, TypeVar
 
 from lfexp_mcp.model import Estimate, Interval
 from lfexp_mcp.statistics.distribution import mean_interval
-from lfexp_mcp.statistics.significance import Z95
+from lfexp_mcp.statistics.significance import CONFIDENCE, Z95
 
 Category = TypeVar("Category", bound=Hashable)
 Weights = Literal["none", "quadratic"]
@@ -105,7 +106,7 @@ def _interval(value: float, variance: float, agreed: Sequence[float], expected: 
     )
 
 
-def spearman(pairs: Sequence[tuple[float, float]]) -> Agreement:
+def spearman(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Agreement:
     """Spearman's rank correlation of finite pairs, at least `MIN_CORRELATED_PAIRS`.
 
     Source: C. Spearman, American Journal of Psychology 15 (1904) 72-101; the interval with the standard error of D.
@@ -120,6 +121,6 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> Agreement:
     rho = max(-1.0, min(1.0, float(spearmanr(firsts, seconds).statistic)))
     if abs(rho) > 1 - 1e-12:
         return Agreement(rho, None)
-    half_width = Z95 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half_width = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     interval = Interval(math.tanh(math.atanh(rho) - half_width), math.tanh(math.atanh(rho) + half_width))
     return Agreement(rho, interval)

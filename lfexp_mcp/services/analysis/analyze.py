@@ -8,17 +8,8 @@ from typing import TypeVar, TypeVarTuple
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.analysis import (
-    Analysis,
-    ExtremeItem,
-    FailureList,
-    ScoreCorrelation,
-    ScoreDistribution,
-    SliceResult,
-    SplitVote,
-)
+from lfexp_mcp.answers.analysis import Analysis, FailureList, SliceResult
 from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
-from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.scores.score_names import plain_name
@@ -26,7 +17,6 @@ from lfexp_mcp.services.analysis.distributions import correlate_scores, describe
 from lfexp_mcp.services.analysis.failure_groups import Grouping, find_groups, show_groups
 from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
-    Disagreement,
     most_expensive_items,
     read_disagreements,
     show_disagreement,
@@ -34,11 +24,12 @@ from lfexp_mcp.services.analysis.notable_items import (
     split_votes,
 )
 from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
 from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import AnalyzeRequest
-from lfexp_mcp.services.runs.observations import RunTaskUsage, read_task_usage
+from lfexp_mcp.services.runs.observations import read_task_usage
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.run_answer import describe_run
 from lfexp_mcp.services.runs.run_summary import summarise_in_time
@@ -79,24 +70,16 @@ DISTRIBUTIONS_PER_ROW = 3
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Everything found, before it is cut to an answer's size; a later page of failures has nothing but these."""
+    """Everything found, before it is cut to an answer's size."""
 
-    described: RunAnswer
-    record: RunRecord
+    whole: Analysis
+    """All that is the same at any size, and lists in full."""
     values: ScoredRun
     failures: list[Failure]
     start: int
     page: list[Failure]
-    threshold: float
-    scores: list[ScoreDistribution] = field(default_factory=list)
     groups: list[Grouping] = field(default_factory=list)
-    slices: list[SliceResult] = field(default_factory=list)
-    correlations: list[ScoreCorrelation] = field(default_factory=list)
-    usage: RunTaskUsage = field(default_factory=lambda: RunTaskUsage({}))
-    disagreements: list[Disagreement] = field(default_factory=list)
-    slowest: list[ExtremeItem] = field(default_factory=list)
-    splits: list[SplitVote] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    disagreements: list[RatedItem] = field(default_factory=list)
 
 
 async def analyze_run(ws: Workspace, request: AnalyzeRequest) -> Analysis:
@@ -131,37 +114,34 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     failures = await _compute(find_failures, values, scores, threshold)
     check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
+    listed = FailureList(total=len(failures))
+    whole = Analysis(**described.model_dump(include=RUN_FIELDS), threshold=threshold, failures=listed)
     if request.cursor is not None:
-        page = await read_page(ws, failures[start : start + rows])
-        return _Found(described, record, values, failures, start, page, threshold)
-    with_reasons = await read_page(ws, failures[:MAX_FAILURES_READ])
+        whole.notice = f"A later page of failing items; the rest is in the answer without cursor. {UNTRUSTED_NOTICE}"
+        return _Found(whole, values, failures, start, await read_page(ws, failures[start : start + rows]))
+    commented = await read_page(ws, failures[:MAX_FAILURES_READ])
     # A score that every evaluator failed on has no values to interpret.
     comparable = [
         score for score in scores if score in values.interpretations and values.interpretations[score].is_comparable
     ]
     labels, unread = await labels_of_runs(ws, [values], scores)
-    return _Found(
-        described,
-        record,
-        values,
-        failures,
-        start,
-        with_reasons[:rows],
-        threshold,
-        groups=await _compute(find_groups, values, scores, with_reasons, failures[MAX_FAILURES_READ:]),
-        scores=[
-            await _compute(describe_distribution, summary, values, threshold, labels[0].get(summary.name))
-            for summary in described.scores
-            if summary.name in scores
-        ],
-        slices=await _compute(slice_run, values, comparable),
-        correlations=await _compute(correlate_scores, values, comparable),
-        usage=await read_task_usage(ws, record),
-        disagreements=await read_disagreements(ws, values, scores, request.limit),
-        slowest=await _compute(slowest_items, record),
-        splits=await _compute(split_votes, record),
-        warnings=unread,
-    )
+    groups = await _compute(find_groups, values, scores, commented, failures[MAX_FAILURES_READ:])
+    whole.scores = [
+        await _compute(describe_distribution, summary, values, threshold, labels[0].get(summary.name))
+        for summary in described.scores
+        if summary.name in scores
+    ]
+    whole.slices = await _compute(slice_run, values, comparable)
+    whole.slices_tested = len(whole.slices)
+    whole.correlations = await _compute(correlate_scores, values, comparable)
+    usage = await read_task_usage(ws, record)
+    whole.most_expensive = most_expensive_items(usage.items)
+    disagreements = await read_disagreements(ws, values, scores, request.limit)
+    whole.slowest = await _compute(slowest_items, record)
+    whole.split_votes = await _compute(split_votes, record)
+    whole.split_votes_total = len(whole.split_votes)
+    whole.warnings = [*described.warnings, *usage.warnings, *unread]
+    return _Found(whole, values, failures, start, commented[:rows], groups, disagreements)
 
 
 async def _compute(work: Callable[[*Args], T], *args: *Args) -> T:
@@ -205,41 +185,36 @@ def _threshold(request: AnalyzeRequest, values: ScoredRun) -> float:
 
 
 def _answer(found: _Found, request: AnalyzeRequest, size: AnswerSize) -> Analysis:
-    described, record = found.described, found.record
+    whole, record = found.whole, found.values.record
     page = found.page[: size.rows]
     end = found.start + len(page)
-    answer = Analysis(
-        **described.model_dump(include=RUN_FIELDS),
-        threshold=found.threshold,
-        failures=FailureList(
-            total=len(found.failures),
-            items=[show_failure(failure, found.values, size) for failure in page],
-            next_cursor=write_cursor(end) if end < len(found.failures) else None,
-        ),
-        next=_next_steps(request, found, end),
+    answer = whole.model_copy(
+        update={
+            "failures": FailureList(
+                total=len(found.failures),
+                items=[show_failure(failure, found.values, size) for failure in page],
+                next_cursor=write_cursor(end) if end < len(found.failures) else None,
+            ),
+            "next": _next_steps(request, found, end),
+        }
     )
     if request.cursor is not None:
-        answer.notice = f"A later page of failing items; the rest is in the answer without cursor. {UNTRUSTED_NOTICE}"
         return answer
 
-    most = len(found.scores) if request.detail == "full" else DISTRIBUTIONS_PER_ROW * size.rows
-    warnings = [*described.warnings, *found.usage.warnings, *found.warnings]
-    if len(found.scores) > most:
-        warnings.append(f"{most} of {len(found.scores)} scores are shown: name a score_name, or ask for detail='full'.")
+    most = len(whole.scores) if request.detail == "full" else DISTRIBUTIONS_PER_ROW * size.rows
+    warnings = list(whole.warnings)
+    if len(whole.scores) > most:
+        warnings.append(f"{most} of {len(whole.scores)} scores are shown: name a score_name, or ask for detail='full'.")
     if len(found.failures) > MAX_FAILURES_READ:
         warnings.append(f"Only the comments of the lowest {MAX_FAILURES_READ:,} failing results are grouped.")
+    cut = ("correlations", "slowest", "most_expensive", "split_votes")
     return answer.model_copy(
         update={
-            "scores": found.scores[:most],
-            "groups": show_groups(found.groups, found.record, size),
-            "slices": found.slices if request.detail == "full" else _notable(found.slices)[: size.rows],
-            "slices_tested": len(found.slices),
-            "correlations": found.correlations[: size.rows],
-            "slowest": found.slowest[: size.rows],
-            "most_expensive": most_expensive_items(found.usage.items)[: size.rows],
+            **{name: getattr(whole, name)[: size.rows] for name in cut},
+            "scores": whole.scores[:most],
+            "groups": show_groups(found.groups, record, size),
+            "slices": whole.slices if request.detail == "full" else _notable(whole.slices)[: size.rows],
             "disagreements": [show_disagreement(record, one, size) for one in found.disagreements[: size.rows]],
-            "split_votes": found.splits[: size.rows],
-            "split_votes_total": len(found.splits),
             "warnings": warnings,
         }
     )
@@ -258,7 +233,7 @@ def _next_steps(request: AnalyzeRequest, found: _Found, end: int) -> list[NextSt
         given = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"cursor"})
         further = {**given, "show_failures": True, "cursor": write_cursor(end)}
         steps.append(NextStep("analyze_run", further, "List further failing items."))
-    errored = next((item for item in found.record.items if item.status == "failed"), None)
+    errored = next((item for item in found.values.record.items if item.status == "failed"), None)
     if found.failures:
         lowest = {**run, "item_id": found.failures[0].item.item_id}
         steps.append(NextStep("get_run", lowest, "Read the lowest item in full."))

@@ -12,6 +12,7 @@ from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
+from lfexp_mcp.statistics.significance import ALPHA
 
 MIN_CORRELATION = 0.3
 """Weaker ones are not worth a line, even where they are more than chance."""
@@ -61,18 +62,23 @@ def _numbers(values: ScoredRun, name: str) -> list[float]:
 def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorrelation]:
     """Correlate every two scores; return the correlations that are more than chance and strong enough to matter.
 
+    The interval of each is at the level of all together.
+
     Returns:
         The strongest first.
     """
-    found = []
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for first, second in combinations([name for name in scores if name in values.numbers], 2):
         one, other = values.numbers[first], values.numbers[second]
         shared = sorted(one.keys() & other.keys())
-        result = spearman([(one[item_id], other[item_id]) for item_id in shared])
-        interval = result.interval
-        by_chance = len(shared) < MIN_PAIRS or (interval is not None and not interval.excludes_zero)
-        if result.value is not None and abs(result.value) >= MIN_CORRELATION and not by_chance:
-            found.append(
-                ScoreCorrelation(first=first, second=second, pairs=len(shared), rho=result.value, interval=interval)
-            )
+        if len(shared) >= MIN_PAIRS:
+            pairs[first, second] = [(one[item_id], other[item_id]) for item_id in shared]
+    found = []
+    for (first, second), numbers in pairs.items():
+        # Of many unrelated scores, some go together by chance: Bonferroni's level, for the interval as well.
+        result = spearman(numbers, 1 - ALPHA / len(pairs))
+        rho, interval = result.value, result.interval
+        if rho is not None and abs(rho) >= MIN_CORRELATION and (interval is None or interval.excludes_zero):
+            correlation = ScoreCorrelation(first=first, second=second, pairs=len(numbers), rho=rho, interval=interval)
+            found.append(correlation)
     return sorted(found, key=lambda one: -abs(one.rho))

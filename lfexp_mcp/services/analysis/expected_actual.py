@@ -11,7 +11,7 @@ from itertools import islice
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import ItemResult
+from lfexp_mcp.model import ItemResult, ResultKey
 from lfexp_mcp.services.answer_size import truncate_text
 
 MIN_REPEATED_SHARE = 0.75
@@ -40,8 +40,7 @@ class LabelledResult:
     See `label_of`; each field is a label of its own, behind that of the whole value.
     """
 
-    item_id: str
-    repeat: int
+    key: ResultKey
     fields: tuple[str | None, ...]
     """Names of the fields that are labelled, None for the whole value."""
     output: str
@@ -58,8 +57,7 @@ class LabelledResult:
         """Label a result."""
         output, expected = result.output, result.expected_output
         return cls(
-            result.item_id,
-            result.repeat,
+            result.key,
             fields,
             label_of(output),
             isinstance(output, dict),
@@ -124,7 +122,7 @@ def _confusion(
     results: Sequence[LabelledResult], failing: Sequence[LabelledResult], at: int, field: str | None
 ) -> Confusion | None:
     labels = Counter(
-        label for label in {item.item_id: item.expected[at] for item in results}.values() if label is not None
+        label for label in {item.key[0]: item.expected[at] for item in results}.values() if label is not None
     )
     pairs = list(_pairs(failing, at))
     indices = tuple(pair.index for pair in pairs)
@@ -135,7 +133,8 @@ def _confusion(
     if not _are_labels(labels):
         return None
     known = Counter(label for item in results if (label := item.expected[at]) is not None)
-    vocabulary = known.keys() | _repeated(item.actual[at] for item in results)
+    given = Counter(label for item in results if (label := item.actual[at]) is not None)
+    vocabulary = known.keys() | {label for label, count in given.items() if count > 1} | {NO_OUTPUT, MISSING, '""'}
     cells = _label_cells(pairs, known, vocabulary)
     without = tuple(index for index, item in enumerate(failing) if field is None and not item.has_expected)
     if without:
@@ -145,11 +144,11 @@ def _confusion(
 
 def _is_judged_by_equality(results: Sequence[LabelledResult], failing: Sequence[LabelledResult], at: int) -> bool:
     """Whether passing outputs mostly are what was expected; texts that contain it, say, are another matter."""
-    failed = {(item.item_id, item.repeat) for item in failing}
+    failed = {item.key for item in failing}
     compared = [
         expected == actual or (_number(expected) is not None and _number(expected) == _number(actual))
         for item in results
-        if (item.item_id, item.repeat) not in failed
+        if item.key not in failed
         and (expected := item.expected[at]) is not None
         and (actual := item.actual[at]) is not None
     ]
@@ -187,10 +186,6 @@ def _plain(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     return {key: _plain(entry) for key, entry in value.items()} if isinstance(value, dict) else value
-
-
-def _repeated(labels: Iterator[str | None]) -> set[str]:
-    return {label for label, count in Counter(labels).items() if label is not None and count > 1}
 
 
 def _are_labels(labels: Counter[str]) -> bool:
@@ -255,7 +250,7 @@ def _difference(pair: _Pair) -> str:
 def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[str]) -> list[Cell]:
     equal = tuple(pair.index for pair in pairs if pair.expected == pair.actual)
     wrong = [
-        _Pair(pair.index, pair.expected, pair.actual if _is_shown(pair.actual, vocabulary) else NOT_A_LABEL)
+        _Pair(pair.index, pair.expected, pair.actual if pair.actual in vocabulary else NOT_A_LABEL)
         for pair in pairs
         if pair.expected != pair.actual
     ]
@@ -269,10 +264,6 @@ def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[st
         for labels, indices in cells.items()
     ]
     return [*found, *([Cell(EQUAL, equal, len(pairs))] if equal else [])]
-
-
-def _is_shown(actual: str, vocabulary: set[str]) -> bool:
-    return actual in vocabulary or actual in (NO_OUTPUT, MISSING, '""')
 
 
 def _absorbed(pairs: Sequence[_Pair], *, by_actual: bool) -> list[_Pair]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lfexp_mcp.answers.analysis import FailureGroup
 from lfexp_mcp.masking import mask
-from lfexp_mcp.model import ItemResult, RunRecord
+from lfexp_mcp.model import ItemResult, ResultKey, RunRecord
 from lfexp_mcp.services.analysis.expected_actual import (
     NOT_A_LABEL,
     OTHERS,
@@ -88,10 +88,8 @@ def find_groups(
     """
     failures = [failure for failure in (*commented, *others) if failure.item.status == "succeeded"]
     outputs = _read_outputs(values, scores, failures)
-    labels = {_identity(one.result): one.labels for one in outputs}
-    confusions = group_by_expected(
-        [one.labels for one in outputs], [labels[_identity(failure.item)] for failure in failures]
-    )
+    labels = {one.result.key: one.labels for one in outputs}
+    confusions = group_by_expected([one.labels for one in outputs], [labels[failure.item.key] for failure in failures])
     expected = [
         Grouping(
             "expected and actual",
@@ -106,11 +104,11 @@ def find_groups(
     ]
     by_output = _by_output(outputs, failures, has_labels=any(one.labels for one in confusions))
     told = {
-        _identities(failures[index].item for index in cell.indices): cell.labels
+        _keys(failures[index].item for index in cell.indices): cell.labels
         for confusion in confusions
         for cell in confusion.cells
     }
-    by_output = [group for group in by_output if NOT_A_LABEL in told.get(_identities(group.items), (NOT_A_LABEL,))]
+    by_output = [group for group in by_output if NOT_A_LABEL in told.get(_keys(group.items), (NOT_A_LABEL,))]
     return [
         *_errors(values.record.items),
         *expected,
@@ -119,24 +117,20 @@ def find_groups(
     ]
 
 
-def _without_told(comments: Grouping, told: Mapping[frozenset[tuple[str, int]], tuple[str, ...]]) -> Grouping:
+def _without_told(comments: Grouping, told: Mapping[frozenset[ResultKey], tuple[str, ...]]) -> Grouping:
     """Leave out comments that only say what was expected and what came, where these make a group already."""
     left = []
     for group in comments.groups:
-        labels = told.get(_identities(group.items), ())
+        labels = told.get(_keys(group.items), ())
         if not labels or not all(label.strip('"') in group.key for label in labels):
             left.append(group)
-    repeated = _identities(item for group in comments.groups if group not in left for item in group.items)
-    whole = tuple(item for item in comments.whole if _identity(item) not in repeated)
+    repeated = _keys(item for group in comments.groups if group not in left for item in group.items)
+    whole = tuple(item for item in comments.whole if item.key not in repeated)
     return replace(comments, groups=tuple(left), whole=whole)
 
 
-def _identities(items: Iterable[ItemResult]) -> frozenset[tuple[str, int]]:
-    return frozenset(map(_identity, items))
-
-
-def _identity(item: ItemResult) -> tuple[str, int]:
-    return item.item_id, item.repeat
+def _keys(items: Iterable[ItemResult]) -> frozenset[ResultKey]:
+    return frozenset(item.key for item in items)
 
 
 def show_groups(groupings: Sequence[Grouping], record: RunRecord, size: AnswerSize) -> list[FailureGroup]:
@@ -246,12 +240,12 @@ def _read_outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[F
 
 def _by_output(outputs: Sequence[_Output], failures: Sequence[Failure], *, has_labels: bool) -> list[Group]:
     """Group failing results, and those without any score, whose outputs look wrong more often than passing ones do."""
-    failing = {_identity(failure.item): failure.item for failure in failures}
+    failing = {failure.item.key: failure.item for failure in failures}
     shapes = output_shapes([one.look for one in outputs])
     found: dict[str, list[_Output]] = {}
     plain, passing = list[_Output](), Counter[str]()
     for one, shape in zip(outputs, shapes, strict=True):
-        failed = failing.get(_identity(one.result))
+        failed = failing.get(one.result.key)
         if one.is_scored and failed is None:
             passing[shape or one.repetition] += 1
             continue

@@ -1,7 +1,7 @@
 """Items worth a look: the slowest, the most expensive, and those on which a judge disagrees with a human or itself."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import nlargest
 
 from pydantic import JsonValue
@@ -19,15 +19,6 @@ from lfexp_mcp.services.workspace import Workspace
 MAX_EXTREMES = 5
 MIN_SPLIT_SPREAD = 0.2
 """Spread of a judge's votes, on 0-1, that counts as a disagreement with itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """An item on which a judge and a human disagree."""
-
-    judge: str
-    human: str
-    rated: RatedItem
 
 
 def slowest_items(record: RunRecord) -> list[ExtremeItem]:
@@ -48,36 +39,30 @@ def most_expensive_items(usage: Mapping[str, TaskUsage]) -> list[ExtremeItem]:
     ]
 
 
-async def read_disagreements(
-    ws: Workspace, values: ScoredRun, scores: Collection[str], limit: int
-) -> list[Disagreement]:
+async def read_disagreements(ws: Workspace, values: ScoredRun, scores: Collection[str], limit: int) -> list[RatedItem]:
     """Read the items on which judge and human differ most, with the comments of both."""
-    found = [
-        Disagreement(pair.judge, pair.human, rated)
-        for pair in rater_pairs(values, values.humans)
-        if pair.judge in scores
-        for rated in pair.items
-        if rated.differs
-    ]
-    found = sorted(found, key=lambda one: (-one.rated.distance, one.rated.item.item_id))[:limit]
-    items = await with_comments(ws, [one.rated.item for one in found])
+    pairs = [pair for pair in rater_pairs(values, values.humans) if pair[0].judge_score.name in scores]
+    differing = [rated for pair in pairs for rated in pair if rated.differs]
+    found = sorted(differing, key=lambda rated: (-rated.distance, rated.item.item_id))[:limit]
+    items = await with_comments(ws, [rated.item for rated in found])
     commented = {score.id: score for item in items for score in item.scores}
+    return [
+        replace(
+            rated,
+            judge_score=commented.get(rated.judge_score.id, rated.judge_score),
+            human_score=commented.get(rated.human_score.id, rated.human_score),
+        )
+        for rated in found
+    ]
 
-    def with_comment(rated: RatedItem) -> RatedItem:
-        judge, human = rated.judge_score, rated.human_score
-        return replace(rated, judge_score=commented.get(judge.id, judge), human_score=commented.get(human.id, human))
 
-    return [replace(one, rated=with_comment(one.rated)) for one in found]
-
-
-def show_disagreement(record: RunRecord, disagreement: Disagreement, size: AnswerSize) -> DisagreementItem:
+def show_disagreement(record: RunRecord, rated: RatedItem, size: AnswerSize) -> DisagreementItem:
     """Show a disagreement at a given size."""
-    rated = disagreement.rated
     return DisagreementItem(
         item_id=rated.item.item_id,
-        judge=disagreement.judge,
+        judge=rated.judge_score.name,
         judge_value=rated.judge_value,
-        human=disagreement.human,
+        human=rated.human_score.name,
         human_value=rated.human_value,
         untrusted_judge_reason=size.truncate_optional(rated.judge_score.comment),
         untrusted_human_comment=size.truncate_optional(rated.human_score.comment),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.answers.annotations import AgreementMeasure, DifferingItem, JudgeAgreement, RateAnswer
-from lfexp_mcp.model import Estimate, Interval, ItemResult, Score
+from lfexp_mcp.model import Interval, ItemResult, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.runs.scored_run import ScoredRun
@@ -21,7 +21,7 @@ _RATER_WORDS = ("human", "annotation", "annotated", "manual", "review", "judge",
 
 @dataclass(frozen=True, slots=True)
 class RatedItem:
-    """One item that a judge and a human scored."""
+    """One item that a judge and a human scored; `judge_score` and `human_score` have their names."""
 
     item: ItemResult
     judge_value: float
@@ -41,22 +41,16 @@ class RatedItem:
         return abs(self.judge_value - self.human_value)
 
 
-@dataclass(frozen=True, slots=True)
-class RaterPair:
-    """A judge's score and a human's, on all items that have both."""
-
-    judge: str
-    human: str
-    items: tuple[RatedItem, ...]
-
-
-def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[RaterPair]:
+def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[list[RatedItem]]:
     """Pair each human score with the judges' scores on the same subject.
 
     These are those that share its name (`human-accuracy` and `accuracy`), or all judges' scores if none does.
 
     Args:
         humans: How the human scores are read, by name; those without a scale are ignored.
+
+    Returns:
+        Per judge's and human's score, the items that have both, at least one.
     """
     judges = [
         name for name, reading in values.interpretations.items() if reading.origin != "human" and reading.is_canonical
@@ -65,8 +59,8 @@ def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) ->
     for name in sorted(humans):
         if humans[name].is_canonical:
             named = [judge for judge in judges if _same_subject(judge, name)]
-            pairs += [RaterPair(judge, name, _rated(values, judge, humans[name])) for judge in named or judges]
-    return [pair for pair in pairs if pair.items]
+            pairs += [_rated(values, judge, humans[name]) for judge in named or judges]
+    return [pair for pair in pairs if pair]
 
 
 def _same_subject(judge: str, human: str) -> bool:
@@ -79,7 +73,7 @@ def _subject(name: str) -> str:
     return " ".join(word for word in words if word not in _RATER_WORDS)
 
 
-def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[RatedItem, ...]:
+def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> list[RatedItem]:
     rated = []
     for item in values.record.items:
         judged = values.score_of(item, judge)
@@ -90,27 +84,32 @@ def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> tuple[R
             continue
         mean = sum(value for value, _ in given) / len(given)
         rated.append(RatedItem(item, judge_value, mean, judged, given[-1][1]))
-    return tuple(rated)
+    return rated
 
 
-def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
+def describe_agreement(rated: Sequence[RatedItem], rows: int) -> JudgeAgreement:
     """Describe how far a judge agrees with a human score.
 
     By Cohen's kappa on pass/fail if humans only pass or fail items; by kappa weighted by squared distance if all
     ratings are evenly spaced; else by Spearman's rank correlation. In any case by Gwet's AC1 on pass/fail.
 
     Args:
+        rated: The items that have both scores, at least one.
         rows: Differing items to list.
     """
-    numbers = [(rated.judge_value, rated.human_value) for rated in pair.items]
+    judge_name, human_name = rated[0].judge_score.name, rated[0].human_score.name
+    numbers = [(one.judge_value, one.human_value) for one in rated]
     passes = [(is_pass(judge), is_pass(human)) for judge, human in numbers]
     measure, found = _measure(numbers, passes)
     ac1 = gwet_ac1(passes)
-    differing = sorted((rated for rated in pair.items if rated.differs), key=lambda rated: -rated.distance)
+    differing = sorted((one for one in rated if one.differs), key=lambda one: -one.distance)
     alike = sum(judge == human for judge, human in passes) / len(passes)
+    coefficients = [_coefficient("AC1", ac1.value, Interval(ac1.low, ac1.high))]
+    if measure is not None and found.value is not None:
+        coefficients.insert(0, _coefficient(measure, found.value, found.interval))
     return JudgeAgreement(
-        judge=pair.judge,
-        human=pair.human,
+        judge=judge_name,
+        human=human_name,
         pairs=len(numbers),
         measure=measure,
         value=found.value,
@@ -119,15 +118,14 @@ def describe_agreement(pair: RaterPair, rows: int) -> JudgeAgreement:
         ac1=ac1,
         true_positive_rate=_rate([judge for judge, human in passes if human]),
         false_positive_rate=_rate([judge for judge, human in passes if not human]),
-        summary=_sentence(pair, alike, measure, found, ac1),
+        summary=(
+            f"Judge {judge_name!r} and human {human_name!r} pass or fail alike on {alike:.0%} of {len(rated)} items; "
+            f"{', '.join(coefficients)}."
+        ),
         differing=len(differing),
         differ_on=[
-            DifferingItem(
-                item_id=rated.item.item_id,
-                judge_value=rated.judge_value,
-                human_value=rated.human_value,
-            )
-            for rated in differing[:rows]
+            DifferingItem(item_id=one.item.item_id, judge_value=one.judge_value, human_value=one.human_value)
+            for one in differing[:rows]
         ],
     )
 
@@ -156,22 +154,10 @@ def _even_grid(numbers: Sequence[tuple[float, float]]) -> list[float] | None:
     return None
 
 
-def _sentence(pair: RaterPair, alike: float, measure: AgreementMeasure | None, found: Agreement, ac1: Estimate) -> str:
-    names = f"Judge {pair.judge!r} and human {pair.human!r}"
-    coefficients = [_coefficient("AC1", ac1.value, Interval(ac1.low, ac1.high))]
-    if measure is not None and found.value is not None:
-        coefficients.insert(0, _coefficient(measure, found.value, found.interval))
-    return f"{names} pass or fail alike on {alike:.0%} of {len(pair.items)} items; {', '.join(coefficients)}."
-
-
 def _coefficient(name: str, value: float, interval: Interval | None) -> str:
-    sure = f" (95% interval {_two_places(interval.low)} to {_two_places(interval.high)})" if interval else ""
-    return f"{name} {_two_places(value)}{sure}"
-
-
-def _two_places(value: float) -> str:
-    """Two decimals, never -0.00."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    # Adding 0.0 turns -0.0 into 0.0.
+    shown, *ends = (f"{round(each, 2) + 0.0:.2f}" for each in (value, *(interval or ())))
+    return f"{name} {shown}" + (f" (95% interval {' to '.join(ends)})" if ends else "")
 
 
 def _rate(judge_passes: Sequence[bool]) -> RateAnswer:

@@ -1,5 +1,7 @@
 """analyze_run on the real store."""
 
+import random
+
 import pytest
 from pydantic import JsonValue
 
@@ -7,12 +9,14 @@ from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import JudgeMaker, Scale
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
+from lfexp_mcp.services.analysis.distributions import correlate_scores
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import AnalyzeRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.services.humans import Humans
 from tests.services.recording import Recorded, make_dataset, record_run
+from tests.statistics.simulated import run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -220,6 +224,16 @@ async def test_a_correlation_that_may_be_chance_is_not_listed(workspace: Workspa
     await record_run(workspace, dataset, "run", results)
     answer = await analyze_run(workspace, AnalyzeRequest(dataset="analyze-chance", run_name="run"))
     assert {(pair.first, pair.second) for pair in answer.correlations} == {("a", "c")}
+
+
+def test_many_unrelated_scores_are_not_said_to_go_together() -> None:
+    shown = 0
+    for seed in range(20):
+        drawn = random.Random(seed)
+        names = [f"score-{number:02}" for number in range(12)]
+        run = run_of([{name: drawn.random() for name in names} for _ in range(40)])
+        shown += bool(correlate_scores(run, names))
+    assert shown <= 3
 
 
 async def test_scores_that_go_together_and_slow_and_dear_items_are_named(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from lfexp_mcp.model import BackendKind, ItemResult, RunRecord, Score
 from lfexp_mcp.services.annotations import fetch, fetch_annotation_comments
 from lfexp_mcp.services.annotations.comments import link_to_run
 from lfexp_mcp.services.annotations.fetch import _may_be_more
-from lfexp_mcp.services.annotations.judge_agreement import RatedItem, RaterPair, describe_agreement
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem, describe_agreement
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import CommentsRequest, build
 from lfexp_mcp.services.workspace import Workspace
@@ -237,7 +237,6 @@ async def test_what_cannot_be_fetched_is_said(workspace: Workspace) -> None:
 
 async def test_a_false_positive_rate_without_an_item_that_a_human_fails_is_unknown() -> None:
     item, score = ItemResult("i", "succeeded"), Score("s", "tone", 1.0, "NUMERIC")
-    pair = RaterPair("tone", "human-tone", (RatedItem(item, 1.0, 1.0, score, score),))
-    agreement = describe_agreement(pair, 5)
+    agreement = describe_agreement([RatedItem(item, 1.0, 1.0, score, score)], 5)
     assert (agreement.true_positive_rate.hits, agreement.true_positive_rate.share) == (1, 1)
     assert (agreement.false_positive_rate.share, agreement.false_positive_rate.interval) == (None, None)
