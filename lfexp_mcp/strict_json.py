@@ -45,6 +45,15 @@ def json_or_text(text: str) -> JsonValue:
     return text
 
 
+def finite_number(value: JsonValue) -> float | None:
+    """Return a JSON number; None for anything else, and for one beyond a float's range."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # From its text, since an integer that is too large is an error otherwise.
+    number = float(str(value))
+    return number if math.isfinite(number) else None
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 

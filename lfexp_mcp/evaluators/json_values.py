@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -132,7 +132,8 @@ def _additional_properties(validator: Any, additional: Any, value: Any, schema: 
 def _multiple_of(validator: Any, divisor: float, value: object, schema: Any) -> Iterator[Any]:  # noqa: ANN401, ARG001
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = as_decimal(value)
-        if number is None or (number / Decimal(repr(divisor))) % 1:
+        # Exact for any exponents, unlike decimals.
+        if number is None or Fraction(number) % Fraction(repr(divisor)):
             yield _error(f"{value} is not a multiple of {divisor}")
 
 

@@ -1,6 +1,7 @@
 """Numbers: read as people and models write them, and compared with a tolerance."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from typing import ClassVar
@@ -8,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field, JsonValue
 
 from lfexp_mcp.evaluators.base import BuiltIn, UnscoredError, require
-from lfexp_mcp.evaluators.values import Missing, as_decimal, kind_of, lookup, normalise, show
+from lfexp_mcp.evaluators.values import Missing, as_decimal, kind_of, lookup, normalise, parse_text, show
 from lfexp_mcp.model import Evaluation
 
 _ARITHMETIC = Context(prec=60, Emax=999_999_999, Emin=-999_999_999, traps=[])
@@ -125,7 +126,11 @@ class Numeric(BuiltIn):
         expected = read_number(require(expected_output))
         if isinstance(expected, str):
             raise UnscoredError(f"The expected_output {expected}.")
-        given = lookup(output, self.field) if self.field is not None else output
+        given: JsonValue | Missing = output
+        if self.field is not None:
+            with suppress(ValueError):
+                output = parse_text(output) if isinstance(output, str) else output
+            given = lookup(output, self.field)
         if isinstance(given, Missing):
             return self.evaluation(False, f"The output has no field {self.field!r}.")
         number = read_number(given)

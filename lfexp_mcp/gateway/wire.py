@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.gateway.score_metadata import split_maker
 from lfexp_mcp.model import Content, DatasetItem, ItemResult, Score, ScoreSource
-from lfexp_mcp.strict_json import strict_loads
+from lfexp_mcp.strict_json import finite_number, strict_loads
 
 WIRE = ConfigDict(alias_generator=to_camel)
 """Fields are camelCase in Langfuse's JSON."""
@@ -95,7 +95,6 @@ class ScoreRow(_Row):
             return None
         source = _SOURCES.get(self.source, "API")
         maker, metadata = split_maker(self.metadata or {}, source)
-        raw = metadata.get("raw")
         subject = {f"{self.subject.kind}_id": self.subject.id} if self.subject else {}
         return Score(
             id=self.id,
@@ -104,7 +103,7 @@ class ScoreRow(_Row):
             data_type=self.data_type,
             comment=self.comment,
             source=source,
-            raw=float(raw) if isinstance(raw, int | float) else None,
+            raw=finite_number(metadata.get("raw")),
             clamped=metadata.get("clamped") is True,
             config_id=self.config_id,
             author=self.author_user_id,

@@ -109,7 +109,7 @@ class Holdout:
 def _number(text: float | str) -> float:
     try:
         return float(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 

@@ -133,6 +133,7 @@ def _range(low: JsonValue, high: JsonValue) -> Scale | None:
     if not (_is_number(low) and _is_number(high)):
         return None
     try:
+        # From their texts: an integer beyond a float's range becomes infinite, which a scale refuses.
         return Scale(float(str(low)), float(str(high)))
     except ValueError:
         return None

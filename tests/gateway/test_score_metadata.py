@@ -50,6 +50,14 @@ def test_metadata_of_others_is_no_maker_and_stays(foreign: dict[str, JsonValue])
     assert split_maker(foreign, "API") == (OTHERS, foreign)
 
 
+@pytest.mark.parametrize("raw", [True, "8", None, float("nan"), pytest.param(10**400, id="endless")])
+def test_a_raw_value_of_others_that_is_not_a_finite_number_is_none(raw: JsonValue) -> None:
+    row = {"id": "s", "name": "n", "dataType": "NUMERIC", "value": 1.0, "source": "API", "metadata": {"raw": raw}}
+    score = ScoreRow.model_validate(row).score()
+    assert score is not None
+    assert score.raw is None
+
+
 def test_a_judge_that_version_0_1_recorded_is_known() -> None:
     metadata: dict[str, JsonValue] = {
         "scale": "0-10",

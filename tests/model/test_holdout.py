@@ -58,6 +58,7 @@ def test_a_holdout_is_read_as_it_was_recorded(recorded: JsonValue, read: Holdout
     [
         *(0, 1, -0.1, 30, True, False, "nan", "inf", "30%", "see wiki", "", None, [0.3], [], {}, {"share": None}),
         *({"share": 0.3, "salt": 7}, {"share": True}, {"metadata": {}}, {"metadata": {"a": 1, "b": 2}}),
+        pytest.param(10**400, id="endless"),
         *({"metadata": "split"}, {"rule": 2, "share": 0.3, "salt": "5f2c"}, {"rule": None, "share": 0.3}),
     ],
     ids=str,

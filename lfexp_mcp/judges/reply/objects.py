@@ -11,6 +11,7 @@ from lfexp_mcp.judges.reply.context import FINAL, LABEL_NAMES, NUMBER_NAMES, OVE
 from lfexp_mcp.judges.reply.statements import Statement
 from lfexp_mcp.judges.reply.values import OwnScale, Value, leading_value, own_scale_in, read_value
 from lfexp_mcp.model import Scale
+from lfexp_mcp.strict_json import finite_number
 
 _OTHERS_KEYS = set(
     """
@@ -132,7 +133,7 @@ class _Search:
 
     def _may_be_out_of_total(self, members: Mapping[str, JsonValue]) -> bool:
         total = members.get("total")
-        return _number(total) is not None and total not in {self.scale.high, members["score"]}
+        return finite_number(total) is not None and total not in {self.scale.high, members["score"]}
 
     def _inner(self, members: Mapping[str, JsonValue], own: OwnScale | None, reason: str | None) -> list[Statement]:
         named = [key for key in members if key in self.names]
@@ -194,9 +195,9 @@ def _named_scale(named: JsonValue) -> OwnScale | None:
     if isinstance(named, dict):
         return _own_scale(_members(named))
     if isinstance(named, list):
-        ends = [end for entry in named if (end := _number(entry)) is not None]
+        ends = [end for entry in named if (end := finite_number(entry)) is not None]
         return OwnScale(*ends) if len(ends) == 2 else None
-    high = _number(named)
+    high = finite_number(named)
     return None if high is None else OwnScale(None, high)
 
 
@@ -205,8 +206,4 @@ def _end(value: JsonValue) -> float | None:
     if isinstance(value, str):
         own = own_scale_in(value)
         return own.high if own else None
-    return _number(value)
-
-
-def _number(value: JsonValue) -> float | None:
-    return float(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return finite_number(value)

@@ -5,7 +5,6 @@ itself. Any other `n/d`, and `n%`, is a share of the width of the judge's scale:
 1-5. So is a number on a range of its own: `4 (on a scale of 1-5)` is 7.5 on 0-10.
 """
 
-import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from lfexp_mcp.model import Scale
+from lfexp_mcp.strict_json import finite_number
 
 Value = float | bool | str
 """A number on the judge's scale (perhaps outside it), a bool on a BOOLEAN scale, a label on a CATEGORICAL one."""
@@ -121,16 +121,17 @@ def read_value(stated: JsonValue, scale: Scale, own: OwnScale | None = None) -> 
         return _whole_number(stated, scale, own) if scale.kind == "NUMERIC" else _whole_label(stated, scale)
     if isinstance(stated, bool):
         return stated if scale.kind == "BOOLEAN" else None
-    if not isinstance(stated, int | float) or not math.isfinite(stated):
+    number = finite_number(stated)
+    if number is None:
         return None
     if scale.kind == "NUMERIC":
-        return own.convert(float(stated), scale) if own else float(stated)
+        return own.convert(number, scale) if own else number
     if scale.kind == "BOOLEAN":
-        return bool(stated) if stated in {0, 1} else None
-    worth = [category.label for category in scale.categories if category.value == stated]
+        return bool(number) if number in {0, 1} else None
+    worth = [category.label for category in scale.categories if category.value == number]
     if len(worth) == 1:
         return worth[0]
-    category = scale.category(f"{stated:g}")
+    category = scale.category(f"{number:g}")
     return category.label if category else None
 
 
