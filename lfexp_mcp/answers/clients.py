@@ -1,4 +1,4 @@
-"""Configurations of MCP clients: what `setup` and `setup --check` answer."""
+"""How this installation stands: what `doctor`, `setup` and `setup --check` answer."""
 
 from typing import Literal
 
@@ -41,3 +41,22 @@ class ServerChecks(Answer):
 
     name: str
     checks: list[ServerCheck]
+
+
+CheckStatus = Literal["ok", "warning", "broken"]
+
+
+class Check(Answer):
+    """One thing checked."""
+
+    name: str
+    status: CheckStatus = Field(description="`warning`: something that only some runs need is missing.")
+    found: str
+    advice: str | None = Field(default=None, description="What to do; not set when all is well.")
+
+
+class Diagnosis(Answer):
+    """Everything checked, in the order in which to fix it."""
+
+    healthy: bool = Field(description="Whether nothing is broken.")
+    checks: list[Check]

@@ -1,11 +1,11 @@
-"""Runs compared: what `compare_runs` answers."""
+"""Runs compared: what `compare_runs`, `judge_pairs` and `confirm_run` answer."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ChartedAnswer
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE, Answer, ChartedAnswer, ToolAnswer
 from lfexp_mcp.answers.labels import Corrected
 from lfexp_mcp.model import Interval, RunStatus
 
@@ -178,3 +178,52 @@ class Comparison(ChartedAnswer):
     pass_mark: float = Field(description="Value on 0-1 from which an item passes.")
     min_delta: float
     notice: str = UNTRUSTED_NOTICE
+
+
+class PairsAnswer(ToolAnswer):
+    """How often a judge preferred the outputs of one run to those of another."""
+
+    status: Annotated[RunStatus, WithJsonSchema({"type": "string"})]
+    run_a: str
+    run_b: str
+    judge: str
+    score_name: str | None = Field(default=None, description="1 win, 0.5 tie, 0 loss.")
+    progress: str | None = None
+    wins: int = Field(default=0, description="Items that run_b won.")
+    losses: int = 0
+    ties: int = 0
+    inconsistent: int = Field(default=0, description="Ties, by the order.")
+    identical: int = Field(default=0, description="Ties, not asked.")
+    unscored: int = Field(default=0, description="Pairs that lack a verdict.")
+    unpaired: int = Field(default=0, description="Results without a pair.")
+    preference: float | None = Field(default=None, description="For run_b; a tie is half a win.")
+    interval: Interval | None = None
+    p: float | None = Field(default=None, description="Sign test.")
+    verdict: Literal["better", "worse", "inconclusive"] | None = None
+    asked: int = Field(default=0, description="Pairs asked.")
+    first_preferred: int = Field(default=0, description="First won in both orders.")
+    second_preferred: int = 0
+
+
+class ConfirmAnswer(ToolAnswer):
+    """What the held-out items say of a run, without any of them. Its figures are rounded so that none shows through."""
+
+    status: Annotated[RunStatus | Literal["planned"], WithJsonSchema({"type": "string"})]
+    score_name: str
+    verdict: Annotated[
+        Literal["better", "worse", "equivalent", "inconclusive"] | None, WithJsonSchema({"type": "string"})
+    ] = None
+    """None until both runs are complete."""
+    reason: str
+    delta: float | None = None
+    interval: Interval | None = None
+    p_adjusted: float | None = None
+    """For all looks, rounded up."""
+    look: int = Field(description="Which look at these items.")
+    held_out: int
+    items_needed: int | None = None
+    """To show `min_delta` with power 0.8, by what the shown items told."""
+    min_delta: float
+    """As stated before the first look; with `planned`, the smallest that the held-out items can show."""
+    code: dict[str, str] = Field(default_factory=dict, description="Versions of the tasks.")
+    """By run, the baseline first."""

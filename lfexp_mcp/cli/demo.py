@@ -3,8 +3,8 @@
 from itertools import count
 from pathlib import Path
 
+from lfexp_mcp.answers.catalog import DatasetAnswer
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.definitions import DatasetAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import print_answer, show, write_line

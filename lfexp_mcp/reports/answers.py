@@ -5,14 +5,10 @@ from functools import singledispatch
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
-from lfexp_mcp.answers.clients import ServerChecks, SetupAnswer
-from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
-from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.catalog import DatasetAnswer, DatasetDetail, DatasetList, JudgeAnswer, JudgeList, PromptAnswer
+from lfexp_mcp.answers.clients import Diagnosis, ServerChecks, SetupAnswer
+from lfexp_mcp.answers.comparison import Comparison, ConfirmAnswer, PairsAnswer
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
-from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report, judge_check_report, labels_report

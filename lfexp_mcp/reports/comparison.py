@@ -3,9 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lfexp_mcp.answers.comparison import ChangeList, CheckOutcome, Comparison, Gate, ScoreComparison
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
-from lfexp_mcp.answers.pairs import PairsAnswer
+from lfexp_mcp.answers.comparison import (
+    ChangeList,
+    CheckOutcome,
+    Comparison,
+    ConfirmAnswer,
+    Gate,
+    PairsAnswer,
+    ScoreComparison,
+)
 from lfexp_mcp.model import Interval
 from lfexp_mcp.reports.charts import SHARES, TONES, Chart, Strip, axis_over, drawable, drawable_interval
 from lfexp_mcp.reports.layout import (

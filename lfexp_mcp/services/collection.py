@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from pydantic import JsonValue, ValidationError
 
-from lfexp_mcp.answers.definitions import DatasetAnswer
+from lfexp_mcp.answers.catalog import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import check_dataset_name
 from lfexp_mcp.model import SOURCE_KEY, DatasetItem, ItemChoice, ItemResult

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from lfexp_mcp import __version__
-from lfexp_mcp.answers.doctor import Check, Diagnosis
+from lfexp_mcp.answers.clients import Check, Diagnosis
 from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway import connect
 from lfexp_mcp.judges.model_client import open_provider

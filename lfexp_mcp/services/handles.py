@@ -19,7 +19,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from lfexp_mcp.answers.base import Answer, with_notices
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.comparison import ConfirmAnswer
 from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.disk import make_folder_durably, write_durably
 from lfexp_mcp.errors import BackendError, LfexpError, NotFoundError, StateError, UnreadError

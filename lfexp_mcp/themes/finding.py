@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from lfexp_mcp.themes.stop_words import PARTICLES, WEAK_WORDS
-from lfexp_mcp.themes.words import Word, clauses, stem
+from lfexp_mcp.themes.words import PARTICLES, WEAK_WORDS, Word, clauses, stem
 
 MIN_COMMENTS = 3
 """A theme needs this many comments, and `MIN_SHARE` of all."""

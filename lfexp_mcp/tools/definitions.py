@@ -6,8 +6,7 @@ from typing import Annotated
 import anyio
 from pydantic import Field, JsonValue
 
-from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer, PromptAnswer
+from lfexp_mcp.answers.catalog import DatasetAnswer, DatasetDetail, DatasetList, JudgeAnswer, JudgeList, PromptAnswer
 from lfexp_mcp.errors import UnreachableError
 from lfexp_mcp.services.definitions import FieldNames, HoldoutArgument, ItemProgress, NewItem, PromptMessage
 from lfexp_mcp.services.requests import CollectRequest, GetDatasetRequest, ListDatasetsRequest, ListJudgesRequest

@@ -11,10 +11,8 @@ from pydantic import Field
 
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
-from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.comparison import Comparison, ConfirmAnswer, PairsAnswer
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
-from lfexp_mcp.answers.pairs import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
 from lfexp_mcp.model import Progress
 from lfexp_mcp.services.requests import (

@@ -22,7 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.comparison import ConfirmAnswer
 from lfexp_mcp.answers.run import RunAnswer, SweepAnswer
 from lfexp_mcp.errors import LfexpError, NotFoundError
 from lfexp_mcp.model import ToolName

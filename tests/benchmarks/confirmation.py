@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lfexp_mcp.services.comparison.run_pair import pair_runs
-from lfexp_mcp.services.confirmation.looks import levels_of, size_of
+from lfexp_mcp.services.confirmation.case import levels_of, size_of
 from lfexp_mcp.services.confirmation.verdict import decide
 from lfexp_mcp.statistics.paired import compare_pairs
 from tests.benchmarks.runners import Bench

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from lfexp_mcp.answers.comparison import ScoreComparison
-from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
+from lfexp_mcp.services.analysis.distributions import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.services.comparison.candidates import Candidates
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores

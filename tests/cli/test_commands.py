@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
-from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
-from lfexp_mcp.answers.doctor import Diagnosis
+from lfexp_mcp.answers.catalog import DatasetAnswer, JudgeAnswer
+from lfexp_mcp.answers.clients import Diagnosis
+from lfexp_mcp.answers.comparison import Comparison, ConfirmAnswer
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList
 from lfexp_mcp.cli.app import run_command
 from lfexp_mcp.reports.untrusted import is_safe

@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.clients import ServerChecks, SetupAnswer
+from lfexp_mcp.answers.catalog import DatasetAnswer, JudgeAnswer
+from lfexp_mcp.answers.clients import Diagnosis, ServerChecks, SetupAnswer
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.definitions import DatasetAnswer, JudgeAnswer
-from lfexp_mcp.answers.doctor import Diagnosis
 from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import print_answer

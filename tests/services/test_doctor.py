@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lfexp_mcp.answers.doctor import Check
+from lfexp_mcp.answers.clients import Check
 from lfexp_mcp.services.doctor import diagnose
 from lfexp_mcp.settings import Settings
 from tests.faults.small_disk import TmpfsDisk

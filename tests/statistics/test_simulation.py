@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
+from lfexp_mcp.services.analysis.distributions import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.statistics.distribution import bounded_mean_interval
 from lfexp_mcp.statistics.paired import compare_pairs, conclude, paired_verdict
 from lfexp_mcp.statistics.proportions import tango, wilson

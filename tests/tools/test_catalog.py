@@ -5,8 +5,7 @@ from uuid import uuid4
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList
-from lfexp_mcp.answers.definitions import PromptAnswer
+from lfexp_mcp.answers.catalog import DatasetDetail, DatasetList, JudgeList, PromptAnswer
 from tests.tools.conftest import Caller, WriteScript, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

@@ -4,7 +4,7 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
-from lfexp_mcp.answers.doctor import Check, Diagnosis
+from lfexp_mcp.answers.clients import Check, Diagnosis
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.tools.results import MAX_ERROR_CHARS

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.comparison import ConfirmAnswer
 from lfexp_mcp.errors import LfexpError, NotFoundError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.gateway import confirmations_of
 from lfexp_mcp.model import Holdout

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.pairs import PairsAnswer
+from lfexp_mcp.answers.comparison import PairsAnswer
 from lfexp_mcp.errors import JudgeError, UsageError
 from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.comparison import compare_runs

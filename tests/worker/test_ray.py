@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lfexp_mcp.answers.doctor import Check
+from lfexp_mcp.answers.clients import Check
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import EngineUse, Holdout
 from lfexp_mcp.services import sweeps

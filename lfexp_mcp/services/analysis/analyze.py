@@ -13,17 +13,24 @@ from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import NextStep, RunRecord
 from lfexp_mcp.scores.score_names import plain_name
-from lfexp_mcp.services.analysis.distributions import correlate_scores, describe_distribution
+from lfexp_mcp.services.analysis.distributions import (
+    SHOWN_TO_DIFFER,
+    correlate_scores,
+    describe_distribution,
+    slice_run,
+)
 from lfexp_mcp.services.analysis.failure_groups import Grouping, find_groups, show_groups
-from lfexp_mcp.services.analysis.failures import Failure, find_failures, read_page, show_failure
 from lfexp_mcp.services.analysis.notable_items import (
+    Failure,
+    find_failures,
     most_expensive_items,
     read_disagreements,
+    read_page,
     show_disagreement,
+    show_failure,
     slowest_items,
     split_votes,
 )
-from lfexp_mcp.services.analysis.slices import SHOWN_TO_DIFFER, slice_run
 from lfexp_mcp.services.annotations.judge_agreement import RatedItem
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor

@@ -16,7 +16,7 @@ from lfexp_mcp.services.analysis.expected_actual import (
     group_by_expected,
     label_of,
 )
-from lfexp_mcp.services.analysis.failures import Failure
+from lfexp_mcp.services.analysis.notable_items import Failure
 from lfexp_mcp.services.analysis.output_shapes import OutputLook, output_shapes
 from lfexp_mcp.services.answer_size import AnswerSize, truncate_text
 from lfexp_mcp.services.runs.scored_run import ScoredRun

@@ -33,12 +33,11 @@ from lfexp_mcp.services.comparison.changes import (
 )
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.conditions import Condition, parse_condition
-from lfexp_mcp.services.comparison.correction import label_steps, with_correction
 from lfexp_mcp.services.comparison.gate_input import gate_input
 from lfexp_mcp.services.comparison.gates import check_gate
 from lfexp_mcp.services.comparison.run_metrics import contrast_runs, describe_metrics
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs, read_alike
-from lfexp_mcp.services.comparison.score_comparison import compare_scores
+from lfexp_mcp.services.comparison.score_comparison import compare_scores, label_steps, with_correction
 from lfexp_mcp.services.labels import Labels
 from lfexp_mcp.services.labels.correction import labels_of_runs
 from lfexp_mcp.services.requests import CompareRequest

@@ -8,14 +8,21 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.answers.confirmation import ConfirmAnswer
+from lfexp_mcp.answers.comparison import ConfirmAnswer
 from lfexp_mcp.errors import LfexpError, StateError, UsageError
 from lfexp_mcp.model import Confirmation, NextStep, Progress, RunRecord, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import RunPair
-from lfexp_mcp.services.confirmation.case import Case, check_size, plans_of, read_case, what_can_be_shown
-from lfexp_mcp.services.confirmation.looks import levels_of, read_looks
+from lfexp_mcp.services.confirmation.case import (
+    Case,
+    check_size,
+    levels_of,
+    plans_of,
+    read_case,
+    read_looks,
+    what_can_be_shown,
+)
 from lfexp_mcp.services.confirmation.measured import plan_run, read_pair
 from lfexp_mcp.services.confirmation.verdict import HeldOutVerdict, decide
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state

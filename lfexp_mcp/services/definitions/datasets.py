@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.definitions import DatasetAnswer
+from lfexp_mcp.answers.catalog import DatasetAnswer
 from lfexp_mcp.errors import ConfirmationError, DataFileError, UsageError, name_some
 from lfexp_mcp.gateway import Dataset, check_dataset_name, is_path_safe
 from lfexp_mcp.groups import open_group

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.definitions import PromptAnswer
+from lfexp_mcp.answers.catalog import PromptAnswer
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.gateway import Prompt
 from lfexp_mcp.judges.discovery import JUDGE_PREFIX

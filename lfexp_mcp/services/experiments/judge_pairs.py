@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.pairs import PairsAnswer
+from lfexp_mcp.answers.comparison import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.judges.pairs import Outcome, Place, read_outcome
 from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord

@@ -13,7 +13,7 @@ from lfexp_mcp.answers.analysis import FailureGroup
 from lfexp_mcp.model import Content, EvaluatorFailure, ItemResult, RunRecord, Score
 from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected
 from lfexp_mcp.services.analysis.failure_groups import find_groups, show_groups
-from lfexp_mcp.services.analysis.failures import find_failures
+from lfexp_mcp.services.analysis.notable_items import find_failures
 from lfexp_mcp.services.analysis.output_shapes import OutputLook, output_shape, output_shapes
 from lfexp_mcp.services.answer_size import AnswerSize
 from lfexp_mcp.services.runs.scored_run import interpret_run

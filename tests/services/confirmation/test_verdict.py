@@ -6,7 +6,7 @@ import pytest
 
 from lfexp_mcp.model import Confirmation
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
-from lfexp_mcp.services.confirmation.looks import Looks, levels_of, size_of
+from lfexp_mcp.services.confirmation.case import Looks, levels_of, size_of
 from lfexp_mcp.services.confirmation.verdict import coarse_p, decide
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
 from tests.benchmarks import confirmation as simulated

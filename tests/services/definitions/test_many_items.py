@@ -9,7 +9,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from lfexp_mcp.answers.definitions import DatasetAnswer
+from lfexp_mcp.answers.catalog import DatasetAnswer
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway.dataset_items import MAX_LIST_ITEMS
 from lfexp_mcp.services.definitions import ItemProgress, NewItem, item_store
