@@ -20,6 +20,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.errors import LfexpError, WorkerError
 from lfexp_mcp.masking import mask
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import read_run_end
 from lfexp_mcp.runs.killing import describe_exit, kill_process_tree
 from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 
@@ -248,7 +249,7 @@ class WorkerProcess:
 def _record_death(folder: RunFolder, pid: int, code: int) -> None:
     """Record in a run folder how its worker died, unless the worker recorded why it gave up."""
     is_newest = folder.worker.pid == pid and not folder.worker.is_locked()
-    if is_newest and folder.worker.exit_reason is None and folder.read_state().run_ended is None:
+    if is_newest and folder.worker.exit_reason is None and read_run_end(folder.journal_path) is None:
         reason = f"The worker {describe_exit(code)} before the run's end. {_last_output(folder.log_path)}"
         folder.worker.record_exit(reason.rstrip(), pid, code)
 

@@ -12,6 +12,8 @@ from lfexp_mcp.disk import make_folder_durably
 from lfexp_mcp.errors import RunExistsError, StateError
 
 LOCK_TIMEOUT_S = 5.0
+STARTING_TIMEOUT_S = 0.2
+"""How long a look of another process at the lock of a start may last."""
 """How long a worker tries to lock the folder: a process that looks whether it is locked holds it for a moment."""
 NOTE_BYTES = 2500
 MAX_EXIT_REASON_BYTES = 900
@@ -42,7 +44,18 @@ class WorkerLock:
         Raises:
             StateError: The folder cannot be written.
         """
-        lock = self._lock("worker.lock")
+        return self._is_held("worker.lock")
+
+    def is_being_started(self) -> bool:
+        """Tell whether a process prepares the run or hands it over to a worker; see `preparing`.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        return self._is_held("starting.lock")
+
+    def _is_held(self, name: str) -> bool:
+        lock = self._lock(name)
         # Acquiring would create the file and the folder again.
         if not Path(lock.lock_file).exists():
             return False
@@ -99,7 +112,7 @@ class WorkerLock:
             make_folder_durably(self._folder)
             lock = self._lock("starting.lock")
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=STARTING_TIMEOUT_S)
             except Timeout as error:
                 raise RunExistsError(
                     "Another call is starting this run; wait for that one, or use another run name."

@@ -57,10 +57,12 @@ def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk, 
 
 
 async def _deliver(paths: Sequence[Path], sdk: Sdk) -> None:
-    """Deliver what runs have left, except those that another process holds or that cannot be read."""
+    """Deliver what runs have left, except those that another process holds or starts, or that cannot be read."""
     for folder in map(RunFolder, paths):
         with suppress(LfexpError, OSError), folder.worker.locked(delivers=True):
-            await deliver(folder, sdk)
+            # A run that is resumed delivers it by itself.
+            if not folder.worker.is_being_started():
+                await deliver(folder, sdk)
 
 
 def _run(

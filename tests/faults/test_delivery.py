@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.services.experiments import preparation
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.experiments.maintenance import deliver_pending
 from lfexp_mcp.services.workspace import Workspace
@@ -203,6 +204,31 @@ async def test_resume_sends_what_waits_without_running_any_task(
     answer = await run(scene, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)
     await assert_all_is_there(scene, direct, answer)
+
+
+async def test_a_resume_takes_over_from_a_delivery_that_takes_too_long(
+    scene: Scene, direct: Workspace, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.fill(ITEMS)
+    proxy.faults = only_writes(Fault(status=500))
+    with giving_up_soon(scene):
+        assert (await run(scene)).status == "failed"
+    folder = await scene.run_folder()
+    await deliver_pending(scene.ws)
+    await until(folder.worker.is_delivering)
+    deliverer = folder.worker.pid
+    monkeypatch.setattr(preparation, "RELEASE_PATIENCE_S", 0.2)
+    answers: list[RunAnswer] = []
+
+    async def resume() -> None:
+        answers.append(await run(scene, resume=True))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(resume)
+        await until(lambda: folder.worker.pid != deliverer and folder.worker.is_locked())
+        proxy.faults = no_faults
+    assert (answers[0].status, answers[0].undelivered) == ("completed", 0)
+    await assert_all_is_there(scene, direct, answers[0])
 
 
 async def test_one_span_that_the_server_refuses_costs_no_other(

@@ -67,6 +67,9 @@ def test_only_one_process_locks_a_run(tmp_path: Path) -> None:
     assert folder.status() == "failed"
     with folder.worker.preparing(), pytest.raises(RunExistsError), RunFolder(folder.path).worker.preparing():
         pass
+    with folder.worker.preparing():
+        assert RunFolder(folder.path).worker.is_being_started()
+    assert not folder.worker.is_being_started()
 
 
 def test_a_dead_worker_is_reported_with_the_items_that_were_running(tmp_path: Path) -> None:

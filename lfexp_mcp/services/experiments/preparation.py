@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
+import anyio.to_thread
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, RunExistsError, UsageError
@@ -13,6 +14,7 @@ from lfexp_mcp.model import DatasetItem, NextStep, RunSpec
 from lfexp_mcp.runs.baseline import write_baseline
 from lfexp_mcp.runs.events import Event, LookTaken
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.killing import kill_worker
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.services.experiments.choosing import choose_again, choose_items, choose_wider
 from lfexp_mcp.services.experiments.earlier_results import events_of
@@ -34,7 +36,7 @@ SCORED_ELSEWHERE = (
     "scored again, not even by a new evaluator. A new run name scores all."
 )
 RELEASE_PATIENCE_S = 30.0
-"""How long a resume waits for another process to release the run's folder."""
+"""How long a resume waits for another process to release the run's folder, and again once that is killed."""
 RELEASE_POLL_S = 0.05
 
 
@@ -211,10 +213,17 @@ async def released_state(ws: Workspace, folder: RunFolder, run_name: str, datase
 
 
 async def wait_for_release(folder: RunFolder) -> None:
-    """Wait a while until no process works in a folder: a worker that has ended, or only delivers, leaves it soon."""
-    with anyio.move_on_after(RELEASE_PATIENCE_S):
-        while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
-            await anyio.sleep(RELEASE_POLL_S)
+    """Wait a while until no process works in a folder: a worker that has ended, or only delivers, leaves it soon.
+
+    One that still delivers then is killed: it has journaled what it sent, and whoever waits sends the rest.
+    """
+    for is_last in (False, True):
+        with anyio.move_on_after(RELEASE_PATIENCE_S):
+            while folder.worker.is_locked():  # noqa: ASYNC110 - another process holds it
+                await anyio.sleep(RELEASE_POLL_S)
+        if is_last or not folder.worker.is_delivering():
+            return
+        await anyio.to_thread.run_sync(kill_worker, folder)
 
 
 async def _prepare_resume(ws: Workspace, folder: RunFolder, request: RunRequest, dataset: Dataset) -> PreparedRun:

@@ -245,6 +245,8 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
     """Give the run to a worker, and wait until it has loaded the scripts."""
     folder = prepared.folder
     with folder.worker.preparing():
+        if folder.worker.is_delivering():
+            await wait_for_release(folder)
         # In a thread, since the items of a large run take a while.
         await anyio.to_thread.run_sync(prepared.write)
         try:
