@@ -6,8 +6,8 @@ What inputs and outputs say is left out: the repository may be public, and other
 import hashlib
 import re
 
-from lfexp_mcp.answers.comparison import Comparison, GateCheck, RunMetrics
-from lfexp_mcp.reports.comparison import figures, why
+from lfexp_mcp.answers.comparison import Comparison, RunMetrics
+from lfexp_mcp.reports.comparison import checks_table, figures, why
 from lfexp_mcp.reports.layout import (
     CELL_WIDTH,
     Block,
@@ -58,7 +58,7 @@ def _write(comparison: Comparison, rows: int, *, with_items: bool) -> list[str]:
     """Write its marker, its heading and the parts that follow."""
     blocks: list[Block] = [
         f"Dataset {cell(comparison.dataset)!r}, against baseline {cell(comparison.baseline)!r}.",
-        *_gate(comparison, rows),
+        *([Table(*_cut(checks_table(comparison.gate), rows))] if comparison.gate else []),
         *_verdicts(comparison, rows),
         *_notes(comparison, rows),
         Table(*_cut(figures(comparison), rows), title="Runs"),
@@ -88,18 +88,6 @@ def _heading(comparison: Comparison) -> str:
         of = conditions(len(gate.checks))
         decided = f"Gate FAILED, {len(open_checks)} of {of} not met" if open_checks else f"Gate passed, {of}"
     return f"{decided}: {shown or 'no score to compare'}"
-
-
-def _gate(comparison: Comparison, rows: int) -> list[Block]:
-    if comparison.gate is None:
-        return []
-    order = ("failed", "undecided", "passed")
-    checks = sorted(comparison.gate.checks, key=lambda check: order.index(check.outcome))
-    return [Table(*_cut(Table(("check", "condition", "run", "found"), [_check_row(check) for check in checks]), rows))]
-
-
-def _check_row(check: GateCheck) -> tuple[str, ...]:
-    return (check.outcome, cell(check.expression), cell(check.run), cell(check.message, FOUND_WIDTH))
 
 
 def _verdicts(comparison: Comparison, rows: int) -> list[Block]:

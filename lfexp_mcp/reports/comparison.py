@@ -172,11 +172,16 @@ def _moves(changes: ChangeList, pass_mark: float) -> Chart | None:
 
 
 def _gate(gate: Gate) -> tuple[Block, ...]:
+    verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(gate.checks)} checks)")
+    return (verdict, checks_table(gate))
+
+
+def checks_table(gate: Gate) -> Table:
+    """Show the conditions of a gate, those that do not hold first."""
     order: tuple[CheckOutcome, ...] = ("failed", "undecided", "passed")
     checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
     rows = [(check.outcome, check.expression, check.run, check.message) for check in checks]
-    verdict = MarkedLine("Gate", f"{'passed' if gate.passed else 'FAILED'} ({len(checks)} checks)")
-    return (verdict, Table(("check", "condition", "run", "found"), rows, heading="Conditions of the gate"))
+    return Table(("check", "condition", "run", "found"), rows, heading="Conditions of the gate")
 
 
 def pairs_report(answer: PairsAnswer) -> Report:

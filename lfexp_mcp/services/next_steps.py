@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from lfexp_mcp.model import Confirmation, NextStep
+from lfexp_mcp.model import Confirmation, NextStep, ToolName
 
 
 def list_runs_step(dataset: str, why: str = "See which runs there are.") -> NextStep:
@@ -27,12 +27,16 @@ def judged_run_step(judge: str) -> NextStep:
     return NextStep("run_experiment", {**run, "judges": [judge]}, "Score a run with this judge.")
 
 
+def run_step(tool: ToolName, dataset: str, run_name: str, why: str, **arguments: JsonValue) -> NextStep:
+    """Propose the call of a tool about a run, with further arguments."""
+    return NextStep(tool, {"dataset": dataset, "run_name": run_name, **arguments}, why)
+
+
 def running_steps(dataset: str, run_name: str) -> list[NextStep]:
     """Propose to wait for a run, or to cancel it."""
-    run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}
     return [
-        NextStep("get_run", {**run, "wait_seconds": 45}, "Wait for the run to end."),
-        NextStep("cancel_run", run, "Cancel it; what is done is kept."),
+        run_step("get_run", dataset, run_name, "Wait for the run to end.", wait_seconds=45),
+        run_step("cancel_run", dataset, run_name, "Cancel it; what is done is kept."),
     ]
 
 
@@ -48,8 +52,7 @@ def resume_step(
         arguments: What the resume does not keep from the run by itself.
         why: What to do it for.
     """
-    run: dict[str, JsonValue] = {"dataset": dataset, "run_name": run_name}
-    return NextStep("run_experiment", {**run, **(arguments or {}), "resume": True}, why)
+    return run_step("run_experiment", dataset, run_name, why, **(arguments or {}), resume=True)
 
 
 def confirm_step(dataset: str, confirmation: Confirmation) -> NextStep:

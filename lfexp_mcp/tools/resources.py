@@ -19,7 +19,14 @@ from mcp.types import Resource, ResourceTemplate
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import JudgeList
 from lfexp_mcp.errors import LfexpError, NotFoundError, UsageError
-from lfexp_mcp.services.requests import GetDatasetRequest, GetRunRequest, ListDatasetsRequest, ListJudgesRequest, build
+from lfexp_mcp.services.requests import (
+    GetDatasetRequest,
+    GetRunRequest,
+    ListDatasetsRequest,
+    ListJudgesRequest,
+    Request,
+    build,
+)
 from lfexp_mcp.tools import pages
 from lfexp_mcp.tools.definitions import get_dataset, list_datasets, list_judges
 from lfexp_mcp.tools.experiments import get_run
@@ -62,7 +69,7 @@ TEMPLATES = (
     *pages.TEMPLATES,
 )
 
-_NAME = r"([^/?#]+)"
+_NAME = r"[^/?#]+"
 _HOW = (
     f"Resources are {', '.join(resource.uri for resource in RESOURCES)} and "
     f"{', '.join(template.uri_template for template in TEMPLATES)}; in a name, encode `/` as `%2F`, `%` as `%25`, "
@@ -100,37 +107,19 @@ async def read_resource(uri: str, ctx: ToolContext) -> ReadResourceContents:
 
 
 async def _answer(uri: str, ctx: ToolContext) -> Answer:
-    for pattern, read in _READERS.items():
+    for pattern, (call, model) in _READERS.items():
         match = re.fullmatch(pattern, uri)
         if match is not None:
-            return await read(ctx, *map(unquote, match.groups()))
+            names = {name: unquote(value) for name, value in match.groupdict().items()}
+            return await call(ctx, build(model, **names))
     raise NotFoundError(f"There is no resource {uri[:200]!r}. {_HOW}")
 
 
-async def _datasets(ctx: ToolContext) -> Answer:
-    return await list_datasets(ctx, ListDatasetsRequest())
-
-
-async def _dataset(ctx: ToolContext, name: str) -> Answer:
-    return await get_dataset(ctx, build(GetDatasetRequest, dataset=name))
-
-
-async def _run(ctx: ToolContext, name: str, run: str) -> Answer:
-    return await get_run(ctx, build(GetRunRequest, dataset=name, run_name=run))
-
-
-async def _judges(ctx: ToolContext) -> Answer:
-    return await list_judges(ctx, ListJudgesRequest())
-
-
-async def _judge(ctx: ToolContext, name: str) -> Answer:
-    return await list_judges(ctx, build(ListJudgesRequest, judge=name))
-
-
-_READERS: Mapping[str, Callable[..., Awaitable[Answer]]] = {
-    f"{DATASETS}/?": _datasets,
-    f"{DATASETS}/{_NAME}": _dataset,
-    f"{DATASETS}/{_NAME}/runs/{_NAME}": _run,
-    f"{JUDGES}/?": _judges,
-    f"{JUDGES}/{_NAME}": _judge,
+_READERS: Mapping[str, tuple[Callable[..., Awaitable[Answer]], type[Request]]] = {
+    f"{DATASETS}/?": (list_datasets, ListDatasetsRequest),
+    f"{DATASETS}/(?P<dataset>{_NAME})": (get_dataset, GetDatasetRequest),
+    f"{DATASETS}/(?P<dataset>{_NAME})/runs/(?P<run_name>{_NAME})": (get_run, GetRunRequest),
+    f"{JUDGES}/?": (list_judges, ListJudgesRequest),
+    f"{JUDGES}/(?P<judge>{_NAME})": (list_judges, ListJudgesRequest),
 }
+"""The tool that a resource is read by, and its request, whose fields the groups name."""

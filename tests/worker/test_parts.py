@@ -249,3 +249,18 @@ async def test_a_resume_on_another_machine_keeps_the_repetitions_of_the_run(scen
     assert sorted(calls(task)) == sorted([scene.item_id(0), scene.item_id(1)] * 2)
     read = await get_run(scene.ws, scene.dataset, "run")
     assert (read.status, read.repeats, read.succeeded, read.failed) == ("completed", 2, 4, 0)
+
+
+async def test_a_run_that_another_machine_has_completed_is_completed_where_it_began(
+    scene: Scene, elsewhere: Workspace
+) -> None:
+    await scene.fill(3)
+    broken = scene.script("def task(*, item):\n    raise ValueError('not here')\n")
+    begun = await scene.run(broken, fail_on_error=1, max_concurrency=1)
+    assert begun.status == "failed"
+    task = scene.script(COUNTING, "fixed.py")
+    assert (await replace(scene, ws=elsewhere).run(task, resume=True)).status == "completed"
+    read = await get_run(scene.ws, scene.dataset, "run")
+    assert (read.status, read.succeeded, read.failed, read.pending) == ("completed", 3, 0, 0)
+    listed = {run.name: run.status for run in (await list_runs(scene.ws, scene.dataset)).runs}
+    assert listed == {"run": "completed"}

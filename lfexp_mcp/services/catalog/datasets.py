@@ -13,7 +13,7 @@ from lfexp_mcp.model import DatasetItem, NextStep, Provenance
 from lfexp_mcp.services.answer_size import AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.catalog.metadata import MAX_KEYS, count_metadata
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
-from lfexp_mcp.services.next_steps import add_items_step, list_runs_step
+from lfexp_mcp.services.next_steps import add_items_step, list_runs_step, run_step
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.workspace import Workspace
 
@@ -210,7 +210,6 @@ def _item(item: DatasetItem, size: AnswerSize) -> DatasetItemEntry:
 def _run_step(dataset: Dataset, total: int) -> NextStep:
     if not total:
         return add_items_step(dataset.name)
-    arguments: dict[str, JsonValue] = {"dataset": dataset.name, "run_name": "<new name>", "task_script": "<path>.py"}
-    if "judge_prompts" in dataset.metadata:
-        arguments["use_langfuse_judges"] = True
-    return NextStep("run_experiment", arguments, "Run a task over the dataset.")
+    judged: dict[str, JsonValue] = {"use_langfuse_judges": True} if "judge_prompts" in dataset.metadata else {}
+    why = "Run a task over the dataset."
+    return run_step("run_experiment", dataset.name, "<new name>", why, task_script="<path>.py", **judged)

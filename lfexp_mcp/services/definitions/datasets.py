@@ -26,7 +26,7 @@ from lfexp_mcp.services.definitions.item_store import (
     survey_items,
 )
 from lfexp_mcp.services.definitions.new_items import FieldNames, ItemProgress, NewItem, OnItems, check_json
-from lfexp_mcp.services.next_steps import add_items_step
+from lfexp_mcp.services.next_steps import add_items_step, run_step
 from lfexp_mcp.services.spending import shown_name
 from lfexp_mcp.services.workspace import Workspace
 
@@ -275,5 +275,4 @@ def _warnings(survey: ItemSurvey, changed: Sequence[str]) -> list[str]:
 def _next_step(name: str, total: int) -> NextStep:
     if not total:
         return add_items_step(name)
-    arguments: dict[str, JsonValue] = {"dataset": name, "run_name": "baseline", "task_script": "<path>.py"}
-    return NextStep(tool="run_experiment", arguments=arguments, why="Run a task over the dataset.")
+    return run_step("run_experiment", name, "baseline", "Run a task over the dataset.", task_script="<path>.py")

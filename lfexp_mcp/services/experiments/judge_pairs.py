@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
-from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import PairsAnswer
 from lfexp_mcp.answers.run import RunAnswer
@@ -14,6 +13,7 @@ from lfexp_mcp.judges.pairs import Outcome, Place, read_outcome
 from lfexp_mcp.model import NextStep, ResolvedJudge, RunRecord
 from lfexp_mcp.services.experiments.run_experiment import follow_launch
 from lfexp_mcp.services.experiments.score_run import cost_of_scoring, launch_scoring
+from lfexp_mcp.services.next_steps import run_step
 from lfexp_mcp.services.requests import PairsRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import read_journal
@@ -49,13 +49,8 @@ async def judge_pairs(
 
     Raises:
         ConfirmationError: The user has to agree to the cost first.
-        NotFoundError: There is no such dataset, run or judge.
-        RunExistsError: The run is running.
-        UsageError: The run has no good result.
         JudgeError: The judge cannot be used, or is not pairwise.
-        WorkerError: The worker could not start.
-        StateError: The runs' folder cannot be used.
-        BackendError: Langfuse did not answer.
+        LfexpError: As `score_run`.
     """
     deadline = anyio.current_time() + wait_seconds
     names = (request.run_a, request.run_b, request.dataset)
@@ -162,13 +157,12 @@ def _describe(request: PairsRequest, judge: ResolvedJudge, about: PairsAnswer, j
 
 
 def _next_steps(request: PairsRequest, judge: ResolvedJudge, judged: _Judged) -> list[NextStep]:
-    run: dict[str, JsonValue] = {"dataset": request.dataset, "run_name": request.run_b}
     steps = []
     if judged.unscored:
         again = request.model_dump(mode="json", exclude_defaults=True)
         steps.append(NextStep("judge_pairs", again, "Ask again about the pairs without a verdict."))
     if judged.preference.losses:
-        why = "See the items that the other run won."
-        losses: dict[str, JsonValue] = {"score_name": judge.score_name, "score_threshold": 0.5, "show_failures": True}
-        steps.append(NextStep("analyze_run", run | losses, why))
+        run, why = (request.dataset, request.run_b), "See the items that the other run won."
+        name = judge.score_name
+        steps.append(run_step("analyze_run", *run, why, score_name=name, score_threshold=0.5, show_failures=True))
     return steps

@@ -52,11 +52,8 @@ async def run_experiment(
         The run as it stands when it ends or the wait is over.
 
     Raises:
-        UsageError: A dry run did not end in time.
-        NotFoundError: There is no such dataset, or nothing to resume.
-        RunExistsError: The run has results already, or is running.
-        ScriptError: A script cannot be used.
-        JudgeError: A judge cannot be used.
+        UsageError: A script or judge cannot be used, the run exists already, or there is none to resume; or a dry run
+            did not end in time.
         WorkerError: The worker could not start.
         StateError: The runs' folder cannot be used.
         BackendError: Langfuse did not answer.

@@ -53,14 +53,8 @@ async def score_run(
 
     Raises:
         ConfirmationError: The user has to agree to the cost first.
-        NotFoundError: There is no such dataset, run or judge.
-        RunExistsError: The run is running.
-        UsageError: The run has no good result.
-        ScriptError: The evaluator script cannot be used.
-        JudgeError: A judge cannot be used.
-        WorkerError: The worker could not start.
-        StateError: The runs' folder cannot be used.
-        BackendError: Langfuse did not answer.
+        UsageError: The run is running, or has no good result; or a judge or the script cannot be used.
+        LfexpError: As `run_experiment`.
     """
     deadline = anyio.current_time() + wait_seconds
     if request.names_judges:

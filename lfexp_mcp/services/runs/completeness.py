@@ -26,6 +26,8 @@ from lfexp_mcp.model import (
     Score,
     ScriptMaker,
 )
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.runs.local_runs import catch_up
 from lfexp_mcp.services.runs.score_attribution import RunMakers
 from lfexp_mcp.services.workspace import Workspace
 
@@ -148,6 +150,26 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
         provenance = Provenance.of(experiment.metadata)
         return "unknown" if provenance and provenance.plan else None
     return _status_of(recorded.value)
+
+
+async def read_later_end(ws: Workspace, experiment: Experiment, folder: RunFolder) -> RecordedStatus | None:
+    """Read how a run of this machine has ended since on another one, by a resume there; None if it has not.
+
+    Args:
+        experiment: The run's, as Langfuse lists it.
+        folder: The run's.
+
+    Raises:
+        StateError: The folder cannot be read.
+    """
+    status, listed = folder.status(), listed_status(experiment)
+    if status in ("running", "unknown") or listed in (None, "unknown", status):
+        return None
+    recorded = (await read_completeness(ws, experiment)).recorded
+    replay = ws.replays.of(folder)
+    await catch_up(replay)
+    ended = replay.state.end
+    return recorded if recorded is not None and ended is not None and recorded.at > ended.at else None
 
 
 def _status_of(recorded: float | bool | str) -> RunStatus:

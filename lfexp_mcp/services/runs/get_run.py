@@ -4,10 +4,11 @@ import anyio
 
 from lfexp_mcp.answers.run import ItemAnswer, ItemScore, ObservationAnswer, RunAnswer, RunDetail, RunState
 from lfexp_mcp.errors import NotFoundError, UnreadError
-from lfexp_mcp.model import ItemResult, NextStep, RunRecord, Score
+from lfexp_mcp.model import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.services.answer_size import MAX_WHOLE_ITEM_TOKENS, AnswerSize, Detail, fit, truncate_answer
 from lfexp_mcp.services.cursors import check_cursor, read_cursor, write_cursor
+from lfexp_mcp.services.next_steps import run_step
 from lfexp_mcp.services.requests import ResultFilter
 from lfexp_mcp.services.run_cache import MAX_AGE_S, RunSummary
 from lfexp_mcp.services.runs.follower import OnProgress, wait_for_run
@@ -164,7 +165,7 @@ def _results_of(record: RunRecord, item_id: str) -> list[ItemResult]:
             f"item in run {record.run_name!r}",
             item_id,
             (item.item_id for item in record.items),
-            next=[NextStep("get_run", {"dataset": record.dataset, "run_name": record.run_name}, "List the items.")],
+            next=[run_step("get_run", record.dataset, record.run_name, "List the items.")],
         )
     return results
 

@@ -11,7 +11,8 @@ from lfexp_mcp.model import PROVENANCE_KEY, Holdout, NextStep, Provenance, RunSt
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
-from lfexp_mcp.services.runs.completeness import listed_status
+from lfexp_mcp.services.next_steps import run_step
+from lfexp_mcp.services.runs.completeness import listed_status, read_later_end
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_PAGES = 5
@@ -30,7 +31,7 @@ async def list_runs(ws: Workspace, dataset: str, limit: int = 20, cursor: str | 
     found = await ws.gateway.datasets.get(dataset)
     experiments, next_cursor = await _read_page(ws, found.id, limit, cursor)
     heads = filter(_is_head, experiments)
-    entries = [_entry(experiment, found.holdout, _find(ws, experiment.id)) for experiment in heads]
+    entries = [await _entry(ws, experiment, found.holdout) for experiment in heads]
     entries.sort(key=lambda entry: entry.created, reverse=True)
     if cursor is None:
         entries = [*_only_here(ws, found, {experiment.id for experiment in experiments}, next_cursor), *entries]
@@ -80,7 +81,9 @@ def _is_head(experiment: Experiment) -> bool:
     return provenance is None or not provenance.is_repetition
 
 
-def _entry(experiment: Experiment, holdout: Holdout | None, folder: RunFolder | None) -> RunListEntry:
+async def _entry(ws: Workspace, experiment: Experiment, holdout: Holdout | None) -> RunListEntry:
+    folder = _find(ws, experiment.id)
+    status = None if await _has_later_end(ws, experiment, folder) else _status(folder)
     provenance = Provenance.of(experiment.metadata)
     plan = provenance.plan if provenance else None
     # A run from before the holdout may have items that are held out, and Langfuse counts them all.
@@ -93,7 +96,7 @@ def _entry(experiment: Experiment, holdout: Holdout | None, folder: RunFolder | 
         description=experiment.description or recorded,
         results=experiment.item_count if is_open else None,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
-        status=_status(folder) or listed_status(experiment),
+        status=status or listed_status(experiment),
         planned=plan.results if plan and is_open else None,
         replayed=provenance is not None and provenance.replayed is not None,
         part=(plan.part_shown if is_open else str(plan.part.choice)) if plan and plan.part else None,
@@ -114,6 +117,13 @@ def _status(folder: RunFolder | None) -> RunStatus | None:
     except StateError:
         # Reported to whoever asks for that run.
         return None
+
+
+async def _has_later_end(ws: Workspace, experiment: Experiment, folder: RunFolder | None) -> bool:
+    try:
+        return folder is not None and await read_later_end(ws, experiment, folder) is not None
+    except StateError:
+        return False
 
 
 def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
@@ -141,15 +151,13 @@ def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: st
 
 
 def _next_steps(dataset: str, entries: Sequence[RunListEntry], limit: int, next_cursor: str | None) -> list[NextStep]:
-    arguments: dict[str, JsonValue] = {"dataset": dataset}
     if not entries and next_cursor is not None:
-        arguments |= {"limit": limit, "cursor": next_cursor}
-        return [NextStep("list_runs", arguments, "Read on: so far there are only repetitions.")]
+        page: dict[str, JsonValue] = {"dataset": dataset, "limit": limit, "cursor": next_cursor}
+        return [NextStep("list_runs", page, "Read on: so far there are only repetitions.")]
     if not entries:
-        arguments |= {"run_name": "<new name>", "task_script": "<path>.py"}
-        return [NextStep("run_experiment", arguments, "Make the first run.")]
-    steps = [NextStep("get_run", {**arguments, "run_name": entries[0].name}, "Look at the newest.")]
+        return [run_step("run_experiment", dataset, "<new name>", "Make the first run.", task_script="<path>.py")]
+    steps = [run_step("get_run", dataset, entries[0].name, "Look at the newest.")]
     if len(entries) > 1:
-        names: list[JsonValue] = [entries[1].name, entries[0].name]
-        steps.append(NextStep("compare_runs", {**arguments, "runs": names}, "Compare the newest two."))
+        newest: list[JsonValue] = [entries[1].name, entries[0].name]
+        steps.append(NextStep("compare_runs", {"dataset": dataset, "runs": newest}, "Compare the newest two."))
     return steps

@@ -9,9 +9,10 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import UnreachableError, UnreadError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import NextStep, RunRecord
+from lfexp_mcp.model import RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
+from lfexp_mcp.services.next_steps import run_step
 from lfexp_mcp.services.runs.held_out import LOOKUP_PATIENCE_S, holdout_of_run, without_held_out
 from lfexp_mcp.services.workspace import Workspace
 
@@ -124,15 +125,9 @@ async def in_thread(compute: Callable[[], T], until: float) -> T | None:
 
 
 def _unread(folder: RunFolder, state: str) -> UnreadError:
-    run_spec = folder.run_spec()
+    run_spec, why = folder.run_spec(), "Read on, with more time."
     return UnreadError(
         f"Run {run_spec.run_name!r} has {run_spec.total_items} results, and the time of this call was too short to "
         f"read them: {state}. What is read is kept, and the next call goes on from there.",
-        next=[
-            NextStep(
-                "get_run",
-                {"dataset": run_spec.dataset_name, "run_name": run_spec.run_name, "wait_seconds": 45},
-                "Read on, with more time.",
-            )
-        ],
+        next=[run_step("get_run", run_spec.dataset_name, run_spec.run_name, why, wait_seconds=45)],
     )

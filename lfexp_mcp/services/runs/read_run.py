@@ -14,7 +14,7 @@ from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, 
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
-from lfexp_mcp.services.runs.completeness import add_missing, read_completeness
+from lfexp_mcp.services.runs.completeness import add_missing, read_completeness, read_later_end
 from lfexp_mcp.services.runs.held_out import check_confirmation, check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.local_runs import locate_run, read_journal
 from lfexp_mcp.services.runs.merged_run import commented, merge_journal
@@ -147,7 +147,10 @@ async def _read_langfuse(
         if journal is not None and journal.status != "unknown":
             # A resume on another machine may have added scores; the journal's own have their makers.
             known = RunMakers(provenance.plan.makers if provenance and provenance.plan else ())
-            return (await _read_results(ws, found, head, known, held_out=held_out, journal=journal))[0]
+            record, _ = await _read_results(ws, found, head, known, held_out=held_out, journal=journal)
+            folder = ws.runs.find(journal.experiment_ids[0])
+            later = await read_later_end(ws, head, folder) if folder is not None else None
+            return replace(record, status=later.status, looks=later.looks) if later is not None else record
         completeness = await read_completeness(ws, head)
         scores = journal.scores if journal is not None else ()
         ids = {score.id: score.maker for score in scores if isinstance(score.maker, RUN_MAKERS)}
@@ -221,7 +224,7 @@ async def _read_results(
         dataset_id=dataset.id,
         run_name=head.name,
         experiment_ids=tuple(experiment.id for experiment in experiments.values()),
-        status="completed",
+        status="unknown",
         items=tuple(items),
         total_items=len(items),
         description=description,

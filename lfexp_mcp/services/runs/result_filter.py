@@ -99,6 +99,8 @@ def choose_results(
     if which == "pending":
         return [item for item in items if item.status == "pending"], []
     if which == "unscored":
+        if score is not None:
+            _check_known(run, score)
         return [item for item in items if any(score in (None, lost.name) for lost in item.unscored)], []
     names, notes = _scores(run, score, f"Below {below}", only_one=below is not None)
     if score is not None or below is not None:
@@ -130,6 +132,13 @@ def _scores(run: ScoredRun, name: str | None, what: str, *, only_one: bool) -> t
     if not how.is_canonical:
         raise UsageError(f"{name!r} in {run.name!r} has no values on 0-1: {how.problem or 'it has no scale'}.")
     return [name], []
+
+
+def _check_known(run: ScoredRun, score: str) -> None:
+    """Refuse a name that nothing scored by, and nothing failed to."""
+    known = dict.fromkeys([*run.interpretations, *(lost.name for item in run.record.items for lost in item.unscored)])
+    if score not in known:
+        raise NotFoundError.of(f"score in run {run.name!r}", score, known)
 
 
 def _limits(run: ScoredRun, names: Sequence[str], below: float | str | None) -> dict[str, float]:

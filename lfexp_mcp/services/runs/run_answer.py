@@ -17,7 +17,7 @@ from lfexp_mcp.model import NextStep, Progress, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.scores.warnings import nothing_scores
 from lfexp_mcp.services.launches import Launch
-from lfexp_mcp.services.next_steps import list_runs_step, resume_step, running_steps
+from lfexp_mcp.services.next_steps import list_runs_step, resume_step, run_step, running_steps
 from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.held_out import may_have_held_out
@@ -270,13 +270,11 @@ def _next_steps(
     ):
         steps.append(_resume_step(record, run_spec, _judges_to_name(record, outdated), bare=bare))
     if outdated:
-        newer: dict[str, JsonValue] = {"judges": [judge.reference for judge in outdated]}
-        scored: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
-        steps.append(NextStep("score_run", scored | newer, "Score all results with the latest versions."))
+        why, newer = "Score all results with the latest versions.", [judge.reference for judge in outdated]
+        steps.append(run_step("score_run", record.dataset, record.run_name, why, judges=[*newer]))
     if has_failed or any(item.bare_scores or item.unscored for item in record.items):
         why = "See the errors by kind." if bare else "See the failures, lowest scores first."
-        run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
-        steps.append(NextStep("analyze_run", {**run, "show_failures": True}, why))
+        steps.append(run_step("analyze_run", record.dataset, record.run_name, why, show_failures=True))
     if record.status == "completed" and record.part_shown is not None:
         arguments = {**_kept_by_no_resume(run_spec), "items": "all"}
         steps.append(resume_step(record.dataset, record.run_name, arguments, "Go on to the rest of the dataset."))
@@ -295,7 +293,7 @@ def _score_steps(record: RunRecord, scoring: RunSpec | None) -> list[NextStep]:
     """Propose to go on with a scoring."""
     if scoring is None:
         return []
-    arguments: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name}
+    arguments: dict[str, JsonValue] = {}
     if scoring.judges:
         arguments["judges"] = [f"{judge.name}:{judge.version}" for judge in scoring.judges]
     if scoring.evaluator_script:
@@ -303,7 +301,8 @@ def _score_steps(record: RunRecord, scoring: RunSpec | None) -> list[NextStep]:
     if scoring.evaluators:
         arguments["evaluators"] = [{**each.options, "name": each.name} for each in scoring.evaluators]
     arguments |= scoring.limits.model_dump(mode="json", exclude_defaults=True, include=RESCORED_LIMITS)
-    return [NextStep("score_run", arguments, "Go on with the scoring: only what it has not scored is scored.")]
+    why = "Go on with the scoring: only what it has not scored is scored."
+    return [run_step("score_run", record.dataset, record.run_name, why, **arguments)]
 
 
 def _resume_step(record: RunRecord, run_spec: RunSpec | None, judges: list[JsonValue], *, bare: bool) -> NextStep:

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from pydantic import JsonValue
-
 from lfexp_mcp.answers.run import ItemError, RepeatedScore, ScoreSummary
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import UnreadError
-from lfexp_mcp.model import LOWER_IS_BETTER, EvaluatorInfo, JudgeMaker, NextStep, RunRecord, Scale, Score
+from lfexp_mcp.model import LOWER_IS_BETTER, EvaluatorInfo, JudgeMaker, RunRecord, Scale, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.scores.warnings import score_warnings
+from lfexp_mcp.services.next_steps import run_step
 from lfexp_mcp.services.run_cache import RunSummary
 from lfexp_mcp.services.runs.local_runs import in_thread
 from lfexp_mcp.services.runs.scored_run import configured_scales, interpret_run
@@ -44,11 +43,10 @@ async def summarise_in_time(ws: Workspace, record: RunRecord, until: float) -> R
         return summary
     earlier = kept.last(run_id)
     if earlier is None:
-        run: dict[str, JsonValue] = {"dataset": record.dataset, "run_name": record.run_name, "wait_seconds": 45}
         raise UnreadError(
             f"Run {record.run_name!r} is read, and the time of this call was too short to summarise its "
             f"{record.total_items} results. The next call finds the summary.",
-            next=[NextStep("get_run", run, "Look again.")],
+            next=[run_step("get_run", record.dataset, record.run_name, "Look again.", wait_seconds=45)],
         )
     seconds = (CLOCK.now() - earlier.made).total_seconds()
     old = f"Counts and scores are those of {seconds:.0f} s ago: this call had no time to read all results again."

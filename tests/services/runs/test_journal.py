@@ -96,9 +96,8 @@ def test_what_a_resume_on_another_machine_scored_is_missing_no_more() -> None:
 
 def test_a_pending_item_stays_pending() -> None:
     pending = ItemResult("b", "pending")
-    merged = merge_journal(
-        _record(_item("a")), replace(_record(_item("a"), pending), total_items=2, status="cancelled")
-    )
+    shown = replace(_record(_item("a")), status="unknown")
+    merged = merge_journal(shown, replace(_record(_item("a"), pending), total_items=2, status="cancelled"))
     assert [item.status for item in merged.items] == ["succeeded", "pending"]
     assert (merged.status, merged.total_items) == ("cancelled", 2)
 
