@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 import httpx
-from pydantic import BaseModel, JsonValue, SecretStr
+from pydantic import BaseModel, Field, JsonValue, SecretStr
 
 from lfexp_mcp.errors import CredentialsError
 from lfexp_mcp.gateway.annotation_queues import AnnotationQueues
@@ -23,7 +23,7 @@ from lfexp_mcp.gateway.observations import Observations
 from lfexp_mcp.gateway.prompts import Prompts
 from lfexp_mcp.gateway.records import Comment, ModelPrice, ScoreConfig
 from lfexp_mcp.gateway.scores import Scores
-from lfexp_mcp.gateway.transport import POLICY, CursorPage, Transport
+from lfexp_mcp.gateway.transport import POLICY, Transport
 from lfexp_mcp.model import Backend, Scale
 from lfexp_mcp.retries import RetryPolicy
 from lfexp_mcp.settings import Settings
@@ -43,6 +43,10 @@ class _Health(BaseModel):
 
 class _Project(BaseModel):
     id: str
+
+
+class _Projects(BaseModel):
+    data: list[_Project] = Field(min_length=1)
 
 
 class _Client(httpx.AsyncClient):
@@ -107,7 +111,7 @@ class Gateway:
     async def project_id(self) -> str:
         """Return the id of the project that the keys belong to; this also checks the keys."""
         if self._project_id is None:
-            projects = await self._transport.get("read the project", "/projects", CursorPage[_Project])
+            projects = await self._transport.get("read the project", "/projects", _Projects)
             self._project_id = projects.data[0].id
         return self._project_id
 

@@ -48,7 +48,7 @@ class Budget:
         unknown = sorted({model for model in models if self._prices.price_of(model) is None})
         if unknown:
             raise JudgeError(
-                f"max_cost cannot be kept: neither Langfuse's model table nor {published_source()} has a price of "
+                f"max_cost cannot be kept: neither Langfuse's model table nor {published_source()} has a price for "
                 f"{', '.join(map(repr, unknown))}. Add a model definition with prices in the project's settings, or "
                 "leave max_cost out."
             )

@@ -202,8 +202,8 @@ def check_placeholders(judge: ResolvedJudge, items: Sequence[DatasetItem]) -> li
         keys = sorted({key for each in metadata for key in each})
         raise JudgeError(f"Prompt {judge.name!r} cannot be filled: {unknown_placeholders(unknown, keys)}")
     warnings = [
-        f"Judge {judge.name!r} uses {{{{{name}}}}}, which is missing in the metadata of {count} of {len(items)} items: "
-        "it is empty there."
+        f"Judge {judge.name!r} uses {{{{{name}}}}}, which is missing from the metadata of {count} of {len(items)} "
+        "items: it is empty there."
         for name, count in missing.items()
     ]
     warnings += [

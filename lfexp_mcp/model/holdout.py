@@ -17,7 +17,7 @@ RULE = 1
 """Version of the rule by which an item is held out, recorded with it."""
 HASH_BITS = 64
 _ADVICE = (
-    f"Put {HOLDOUT_KEY!r} in the dataset's metadata right, as it was when the holdout was declared; until then its "
+    f"Restore {HOLDOUT_KEY!r} in the dataset's metadata to what it was when the holdout was declared; until then its "
     "items are neither shown nor run."
 )
 
@@ -102,7 +102,7 @@ class Holdout:
         return has_value or (self.open_ids is not None and item_id not in self.open_ids)
 
     def __str__(self) -> str:
-        """Say in short what is held out, such as `0.3 of the items`."""
+        """Describe briefly what is held out, such as `0.3 of the items`."""
         return f"items with {self.key}={self.value}" if self.key is not None else f"{self.share} of the items"
 
 

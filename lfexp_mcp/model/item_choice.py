@@ -38,7 +38,7 @@ class ItemChoice:
         return self == ItemChoice()
 
     def __str__(self) -> str:
-        """Say in short what was chosen, such as `a sample of those with language=de`."""
+        """Describe briefly what was chosen, such as `a sample of those with language=de`."""
         conditions = ["listed by id"] if self.ids else []
         if self.run is not None:
             score = f" on {self.score}" if self.score else ""

@@ -257,4 +257,4 @@ def _planned(plan: RunPlan, versions: Mapping[str, Sequence[ScoreVersion]]) -> R
 def _tell(name: str, versions: Sequence[ScoreVersion]) -> str:
     first, *others = versions
     earlier = "; ".join(f"{other.name!r} ({scaled_label(other.maker)})" for other in others)
-    return f"{name!r} is by {scaled_label(first.maker)}. Scores of its name by others are other scores: {earlier}."
+    return f"{name!r} is the score by {scaled_label(first.maker)}. Those by other makers are kept apart as {earlier}."

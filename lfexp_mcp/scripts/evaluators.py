@@ -1,6 +1,5 @@
 """The evaluators of an evaluator script."""
 
-import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ from lfexp_mcp.model import Trace
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.scripts.modules import describe_failure, load_module
 from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
-from lfexp_mcp.scripts.signatures import is_async, name_of, signature_of
+from lfexp_mcp.scripts.signatures import is_async, name_of, signature_of, unwrapped
 from lfexp_mcp.scripts.texts import show
 
 Function = Callable[..., object]
@@ -159,9 +158,7 @@ def load_evaluators(path: Path) -> EvaluatorSet:
 
 
 def _declarations(function: Function) -> dict[str, JsonValue]:
-    while isinstance(function, functools.partial):
-        function = function.func
-    found = {name: getattr(function, name, None) for name in DECLARATIONS}
+    found = {name: getattr(unwrapped(function), name, None) for name in DECLARATIONS}
     # An object may have a method of the same name.
     return {name: JsonConverter().convert(value) for name, value in found.items() if not callable(value)}
 

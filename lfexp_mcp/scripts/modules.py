@@ -59,7 +59,7 @@ def import_from_source(kept: Mapping[Path, Path] | None = None, read: Callable[[
 
     Args:
         kept: Files that are to be imported as they were, and where they are kept so.
-        read: Reads a script by its path, links in which are then not resolved; what scripts import is read as ever.
+        read: Reads a script by its path, links in which are then not resolved; what scripts import is read as usual.
     """
     _kept.update(kept or {})
     if read is not None:

@@ -48,17 +48,22 @@ def signature_of(function: Callable[..., object]) -> Signature:
     )
 
 
-def is_async(function: Callable[..., object]) -> bool:
-    """Whether a call returns a coroutine: an `async def`, a partial of one, or an object's async `__call__`."""
+def unwrapped(function: Callable[..., object]) -> Callable[..., object]:
+    """Return what a partial, or a partial of one, calls in the end."""
     while isinstance(function, functools.partial):
         function = function.func
+    return function
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether a call returns a coroutine: an `async def`, a partial of one, or an object's async `__call__`."""
+    function = unwrapped(function)
     method = getattr(type(function), "__call__", None)  # noqa: B004 (the method is inspected, not tested for)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
 
 
 def name_of(function: Callable[..., object]) -> str:
     """Return the name of a function, of a partial's function, or of an object's class."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = unwrapped(function)
     name = getattr(function, "__name__", None)
     return clean(name) if isinstance(name, str) else type(function).__name__

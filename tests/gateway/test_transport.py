@@ -97,6 +97,14 @@ async def test_an_answer_of_another_form_is_told_with_what_does_not_fit(
         await gateway.project_id()
 
 
+async def test_keys_without_a_project_are_no_keys_of_a_langfuse_project(
+    gateway: Gateway, server: ScriptedServer
+) -> None:
+    server.replies = [Reply(body={"data": []})]
+    with pytest.raises(BackendError, match="read the project"):
+        await gateway.project_id()
+
+
 async def test_a_score_of_a_source_that_we_do_not_know_is_read_as_no_humans(
     gateway: Gateway, server: ScriptedServer
 ) -> None:

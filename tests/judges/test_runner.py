@@ -192,7 +192,7 @@ async def test_a_call_that_takes_too_long_is_made_again(server: ProviderServer) 
 async def test_an_outage_is_given_up_after_the_stated_number_of_attempts(server: ProviderServer) -> None:
     server.script(Failure(500, "Down."))
     text, usage = await fail(server, judge_on(server), policy=replace(QUICK, attempts=3))
-    assert "answered 500: Down. Given up after 3 attempts" in text
+    assert "answered 500: Down. Gave up after 3 attempts" in text
     assert (usage.calls, usage.retries, usage.output_tokens) == (3, 2, 0)
 
 

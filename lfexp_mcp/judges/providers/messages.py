@@ -93,7 +93,7 @@ class CallFailure:
         kind: FailureKind = "throttled" if self.kind == "throttled" else "failed"
         delay = retries.next_delay(kind, retry_after_s=self.retry_after_s)
         if delay is None:
-            raise ProviderError(f"{self.message} Given up after {retries.attempts} attempts.")
+            raise ProviderError(f"{self.message} Gave up after {retries.attempts} attempts.")
         return delay
 
 
