@@ -110,15 +110,17 @@ async def _provider(settings: Settings, name: ProviderName) -> Check:
         check.status, check.found, check.advice = "broken", f"{variable} is set, but cannot be used", str(error)
         return check
     try:
-        key = await provider.check()
+        failure = await provider.check()
     finally:
         await provider.close()
-    if key.verdict == "refused":
+    if failure is None:
+        return check
+    if failure.kind == "refused":
         check.status, check.found = "broken", f"{variable} is set, but refused by the provider"
         check.advice = "Set a valid key."
-    elif key.verdict == "unknown":
+    else:
         check.status = "warning"
-        check.found = f"{variable} is set; whether it is valid could not be checked ({key.why})"
+        check.found = f"{variable} is set; whether it is valid could not be checked: {failure.message}"
         check.advice = "Check the network, and the provider's base URL if one is set."
     return check
 

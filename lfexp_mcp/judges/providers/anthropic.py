@@ -49,11 +49,7 @@ class AnthropicProvider(Provider):
 
     name = "anthropic"
     errors = SDKErrors(
-        anthropic.APIError,
-        anthropic.APIStatusError,
-        anthropic.APIConnectionError,
-        anthropic.APITimeoutError,
-        (anthropic.AuthenticationError, anthropic.PermissionDeniedError),
+        anthropic.APIError, anthropic.APIStatusError, anthropic.APIConnectionError, anthropic.APITimeoutError
     )
     batch_limits = BatchLimits(100_000, 256_000_000)
 

@@ -98,15 +98,6 @@ class CallFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyCheck:
-    """What a provider says about our key."""
-
-    verdict: Literal["accepted", "refused", "unknown"]
-    why: str = ""
-    """Why it is unknown."""
-
-
-@dataclass(frozen=True, slots=True)
 class BatchLimits:
     """What one batch of a provider may hold."""
 

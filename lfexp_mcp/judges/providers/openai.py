@@ -49,13 +49,7 @@ class OpenAIProvider(Provider):
     """Calls models that speak chat completions."""
 
     name = "openai"
-    errors = SDKErrors(
-        openai.APIError,
-        openai.APIStatusError,
-        openai.APIConnectionError,
-        openai.APITimeoutError,
-        (openai.AuthenticationError, openai.PermissionDeniedError),
-    )
+    errors = SDKErrors(openai.APIError, openai.APIStatusError, openai.APIConnectionError, openai.APITimeoutError)
     batch_limits = BatchLimits(50_000, 200_000_000)
 
     def __init__(self, api_key: str, base_url: str | None, timeout_s: float) -> None:

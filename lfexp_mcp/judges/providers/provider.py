@@ -16,7 +16,6 @@ from lfexp_mcp.judges.providers.messages import (
     BatchStatus,
     CallFailure,
     FoundBatch,
-    KeyCheck,
     ModelAnswer,
     ModelRequest,
 )
@@ -51,7 +50,6 @@ class SDKErrors:
     status: "StatusErrorType"
     connection: type[Exception]
     timeout: type[Exception]
-    key: tuple[type[Exception], ...]
 
 
 class Provider(ABC):
@@ -114,15 +112,13 @@ class Provider(ABC):
         optional = request.added | self._replaceable(refused, described.get("code"))
         return self._with_fallback(self._failure(request.model, status, described, list(sent), optional), sent)
 
-    async def check(self) -> KeyCheck:
-        """Check the key by listing the models, which costs nothing."""
-        try:
+    async def check(self) -> CallFailure | None:
+        """Check the key by listing the models, which costs nothing; None if it is accepted."""
+
+        async def list_models() -> None:
             await self._client.models.list()
-        except self.errors.key:
-            return KeyCheck("refused")
-        except (self.errors.api, ValueError) as error:
-            return KeyCheck("unknown", type(error).__name__)
-        return KeyCheck("accepted")
+
+        return await self.attempt(list_models)
 
     async def close(self) -> None:
         """Close the connections."""
