@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scripts": {"errors", "evaluators", "model"},
     "gateway": PURE | {"settings", "store"},
     "runs": PURE | {"settings"},
-    "judges": PURE | {"settings", "gateway", "scripts"},
+    "judges": PURE | {"settings", "gateway"},
     "worker": PURE | {"settings", "gateway", "runs", "judges", "scripts"},
     "services": PURE | {"settings", "gateway", "runs", "judges"},
     "reports": PURE,

@@ -11,8 +11,7 @@ from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prompts import prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import ModelRequest
 from lfexp_mcp.judges.templates import fill, placeholders
-from lfexp_mcp.model import DatasetItem, Message, ModelUsage, ProviderName, ResolvedTaskPrompt
-from lfexp_mcp.scripts.script_item import ScriptItem
+from lfexp_mcp.model import DatasetItem, Message, ProviderName, ResolvedTaskPrompt
 from lfexp_mcp.settings import Settings
 
 _BEGIN = Message("user", "Go on.")
@@ -24,10 +23,10 @@ async def resolve_task_prompt(
     settings: Settings,
     reference: str,
     items: Sequence[DatasetItem],
+    params: Mapping[str, JsonValue],
     *,
     model: str | None = None,
     provider: ProviderName | None = None,
-    params: Mapping[str, JsonValue] | None = None,
 ) -> ResolvedTaskPrompt:
     """Resolve a prompt that is the task: its version, model and parameters.
 
@@ -60,8 +59,8 @@ async def resolve_task_prompt(
         model=chosen.model,
         parameters=call_parameters(prompt.name, config),
     )
-    _check_params(resolved, items, params or {})
-    _check_inputs(resolved, items, params or {})
+    _check_params(resolved, items, params)
+    _check_inputs(resolved, items, params)
     return resolved
 
 
@@ -93,9 +92,7 @@ def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params
         raise first
 
 
-def variables(
-    task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue] | None = None
-) -> dict[str, object]:
+def variables(task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue]) -> dict[str, object]:
     """Return the values of a prompt's variables for an item's input.
 
     Parameters fill those of their names, also as `{{params.name}}`. An input that is an object fills the others by key,
@@ -105,7 +102,7 @@ def variables(
         JudgeError: The input does not fill a variable.
     """
     # A parameter that is null is filled in as such; an empty text is how to say nothing.
-    own = {name: "null" if value is None else value for name, value in (params or {}).items()}
+    own = {name: "null" if value is None else value for name, value in params.items()}
     values: dict[str, object] = {**own, **{f"params.{name}": value for name, value in own.items()}}
     rest = [name for name in task.placeholders if name not in values]
     if isinstance(given, Mapping):
@@ -120,41 +117,31 @@ def variables(
     return values
 
 
-class PromptTask:
-    """Answers items with a prompt, in place of a script's task."""
+async def answer_input(
+    task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue], models: ModelClient, meter: Meter
+) -> str:
+    """Answer one item.
 
-    def __init__(
-        self, task: ResolvedTaskPrompt, models: ModelClient, params: Mapping[str, JsonValue] | None = None
-    ) -> None:
-        self._task = task
-        self._params = params
-        self._models = models
-        self._meter = Meter()
+    Args:
+        given: The item's input.
+        params: The run's parameters.
+        meter: Counts all calls made, failed ones included.
 
-    @property
-    def usage(self) -> ModelUsage:
-        """The usage of all calls so far."""
-        return self._meter.usage
-
-    async def call(self, item: ScriptItem) -> str:
-        """Answer one item.
-
-        Raises:
-            JudgeError: The item's input does not fill the prompt.
-            ProviderError: There was no answer, or it was a refusal or cut off.
-            BudgetError: The budget does not cover the call.
-        """
-        values = variables(self._task, item.input, self._params)
-        messages = tuple(Message(message.role, fill(message.content, values)) for message in self._task.messages)
-        if all(message.role == "system" for message in messages):
-            messages = (*messages, _BEGIN)
-        request = ModelRequest(self._task.model, messages, self._task.parameters)
-        answer = await self._models.ask(self._task.provider, request, self._meter)
-        if answer.ending == "refused":
-            raise ProviderError(f"{self._task.model!r} refused to answer: {answer.text[:200]!r}")
-        if answer.ending == "cut off":
-            raise ProviderError(
-                f"The answer of {self._task.model!r} was cut off after {answer.output_tokens} tokens. "
-                f"Raise `max_tokens` in the config of prompt {self._task.name!r}."
-            )
-        return answer.text
+    Raises:
+        JudgeError: The item's input does not fill the prompt.
+        ProviderError: There was no answer, or it was a refusal or cut off.
+        BudgetError: The budget does not cover the call.
+    """
+    values = variables(task, given, params)
+    messages = tuple(Message(message.role, fill(message.content, values)) for message in task.messages)
+    if all(message.role == "system" for message in messages):
+        messages = (*messages, _BEGIN)
+    answer = await models.ask(task.provider, ModelRequest(task.model, messages, task.parameters), meter)
+    if answer.ending == "refused":
+        raise ProviderError(f"{task.model!r} refused to answer: {answer.text[:200]!r}")
+    if answer.ending == "cut off":
+        raise ProviderError(
+            f"The answer of {task.model!r} was cut off after {answer.output_tokens} tokens. "
+            f"Raise `max_tokens` in the config of prompt {task.name!r}."
+        )
+    return answer.text

@@ -5,8 +5,7 @@ Only the worker process, which runs the user's code, imports this package.
 
 from lfexp_mcp.scripts.evaluations import read_evaluations
 from lfexp_mcp.scripts.evaluators import EvaluatorSet, RunEvaluator, ScriptEvaluator, load_evaluators
-from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
-from lfexp_mcp.scripts.task import Task, load_task
+from lfexp_mcp.scripts.task import ScriptItem, ScriptItemResult, Task, load_task
 
 __all__ = [
     "EvaluatorSet",

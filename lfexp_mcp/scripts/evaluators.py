@@ -14,8 +14,8 @@ from lfexp_mcp.evaluators import BuiltIn
 from lfexp_mcp.model import Trace
 from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.scripts.modules import describe_failure, load_module
-from lfexp_mcp.scripts.script_item import ScriptItem, ScriptItemResult
 from lfexp_mcp.scripts.signatures import is_async, name_of, signature_of, unwrapped
+from lfexp_mcp.scripts.task import ScriptItem, ScriptItemResult
 from lfexp_mcp.scripts.texts import show
 
 Function = Callable[..., object]

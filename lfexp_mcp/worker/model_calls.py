@@ -12,9 +12,9 @@ from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError, LfexpError, ModelRefusedError
 from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.budget import Budget
-from lfexp_mcp.judges.model_client import ModelClient
+from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prices import BATCH_SHARE, Price, PriceTable, open_prices
-from lfexp_mcp.judges.prompt_task import PromptTask
+from lfexp_mcp.judges.prompt_task import answer_input
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, OnGeneration
 from lfexp_mcp.model import DatasetItem, ModelCaller, ModelUsage, ResolvedJudge, ResolvedTaskPrompt, RunSpec
@@ -22,7 +22,7 @@ from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.worker.stopping import Stop
-from lfexp_mcp.worker.task_runner import CallTask, TaskOutput, script_item
+from lfexp_mcp.worker.task_runner import CallTask, TaskOutput
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, error_text
 
 
@@ -138,9 +138,9 @@ def prompt_task(
     timeout = run_spec.limits.item_timeout
     caller = ModelCaller(prompt.name, prompt.model, "task")
 
-    async def answer(task: PromptTask, item: DatasetItem) -> CallResult[str]:
+    async def answer(item: DatasetItem, meter: Meter) -> CallResult[str]:
         try:
-            return Returned(await task.call(script_item(item, run_spec)))
+            return Returned(await answer_input(prompt, item.input, run_spec.params, models, meter))
         except (BudgetError, ModelRefusedError) as error:
             stop.request_failed(str(error))
             return Raised(error_text(str(error)))
@@ -148,21 +148,20 @@ def prompt_task(
             return Raised(error_text(str(error)))
 
     async def call(item: DatasetItem) -> CallResult[TaskOutput]:
-        # One for each item, so that its usage is the item's.
-        task = PromptTask(prompt, models, run_spec.params)
+        meter = Meter()
         with _generation(client, prompt, prompt.model, item.input) as generation:
             started_ns = CLOCK.time_ns()
             result: CallResult[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
                 with anyio.move_on_after(timeout):
-                    result = await answer(task, item)
+                    result = await answer(item, meter)
             finally:
                 # A call that is given up when the run is cancelled has been paid for, too.
-                ledger.add(caller, task.usage)
+                ledger.add(caller, meter.usage)
             if isinstance(result, Raised):
                 generation.update(level="ERROR", status_message=result.error)
                 return result
-            usage = task.usage
+            usage = meter.usage
             tokens = {"input": usage.input_tokens, "output": usage.output_tokens}
             generation.update(output=result.value, usage_details=None if usage.unmetered else tokens)
             # Other calls of the run may have been before this one in the provider's queue.

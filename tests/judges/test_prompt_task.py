@@ -5,11 +5,10 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from lfexp_mcp.errors import JudgeError, NotFoundError, ProviderError
-from lfexp_mcp.judges.model_client import ModelClient
-from lfexp_mcp.judges.prompt_task import PromptTask, resolve_task_prompt, variables
+from lfexp_mcp.judges.model_client import Meter, ModelClient
+from lfexp_mcp.judges.prompt_task import answer_input, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import fill, placeholders
 from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedTaskPrompt
-from lfexp_mcp.scripts import ScriptItem
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.judges.asking import QUICK, settings_for
@@ -64,7 +63,7 @@ def items(*inputs: JsonValue) -> list[DatasetItem]:
 async def test_an_items_input_fills_the_prompts_variables(
     text: str, given: JsonValue, filled: dict[str, object]
 ) -> None:
-    found = variables(task(text), given)
+    found = variables(task(text), given, {})
     assert {key: found[key] for key in filled} == filled
 
 
@@ -117,24 +116,25 @@ async def test_parameters_that_fill_nothing_or_what_the_item_fills_are_refused(
 )
 async def test_a_variable_that_the_input_does_not_fill_is_named(text: str, given: JsonValue, part: str) -> None:
     with pytest.raises(JudgeError) as caught:
-        variables(task(text), given)
+        variables(task(text), given, {})
     assert part in str(caught.value)
 
 
 async def test_a_prompt_answers_an_item_and_counts_what_it_used(openai_server: ProviderServer) -> None:
     openai_server.script(Failure(500), Reply("4"))
     async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
-        answering = PromptTask(task("What is {{question}}?"), models)
-        assert await answering.call(ScriptItem("i", "2+2 {{question}}")) == "4"
+        meter = Meter()
+        given = "2+2 {{question}}"
+        assert await answer_input(task("What is {{question}}?"), given, {}, models, meter) == "4"
     call = openai_server.calls[-1]
     assert call.messages == [("user", "What is 2+2 {{question}}?")]
     assert "response_format" not in call.body
-    assert (answering.usage.calls, answering.usage.retries, answering.usage.output_tokens) == (2, 1, 20)
+    assert (meter.usage.calls, meter.usage.retries, meter.usage.output_tokens) == (2, 1, 20)
 
 
 async def test_a_prompt_that_is_only_a_system_message_still_asks_something(openai_server: ProviderServer) -> None:
     async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
-        await PromptTask(task("Answer {{input}}", role="system"), models).call(ScriptItem("i", "x"))
+        await answer_input(task("Answer {{input}}", role="system"), "x", {}, models, Meter())
     assert [role for role, _ in openai_server.calls[0].messages] == ["system", "user"]
 
 
@@ -146,7 +146,7 @@ async def test_an_answer_that_is_none_fails_the_item(openai_server: ProviderServ
     openai_server.script(reply)
     async with ModelClient(settings_for(openai_server), policy=QUICK) as models:
         with pytest.raises(ProviderError, match=part):
-            await PromptTask(task("{{input}}"), models).call(ScriptItem("i", "x"))
+            await answer_input(task("{{input}}"), "x", {}, models, Meter())
 
 
 async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Workspace, name: str) -> None:
@@ -156,12 +156,12 @@ async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Works
         config={"model": "gpt-x", "provider": "openai", "temperature": 0.3},
         labels=["production"],
     )
-    resolved = await resolve_task_prompt(ws.gateway, ws.settings, name, items("q"))
+    resolved = await resolve_task_prompt(ws.gateway, ws.settings, name, items("q"), {})
     assert (resolved.provider, resolved.model, resolved.parameters) == ("openai", "gpt-x", {"temperature": 0.3})
-    changed = await resolve_task_prompt(ws.gateway, ws.settings, name, items("q"), model="claude-y")
+    changed = await resolve_task_prompt(ws.gateway, ws.settings, name, items("q"), {}, model="claude-y")
     assert (changed.provider, changed.model) == ("anthropic", "claude-y")
     forced = await resolve_task_prompt(
-        ws.gateway, ws.settings, f"{name}@production", items("q"), model="claude-y", provider="openai"
+        ws.gateway, ws.settings, f"{name}@production", items("q"), {}, model="claude-y", provider="openai"
     )
     assert (forced.provider, forced.model) == ("openai", "claude-y")
     assert ResolvedTaskPrompt.model_validate_json(forced.model_dump_json()) == forced
@@ -170,11 +170,11 @@ async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Works
 async def test_a_prompt_that_no_item_fills_is_refused_before_the_run(ws: Workspace, name: str) -> None:
     await ws.gateway.prompts.create(name, "{{a}} {{b}}", labels=["production"])
     with pytest.raises(JudgeError, match=r"\{\{b\}\}"):
-        await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1}))
-    await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1, "b": 2}))
+        await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1}), {})
+    await resolve_task_prompt(ws.gateway, ws.settings, name, items("x", {"a": 1, "b": 2}), {})
 
 
 async def test_a_prompt_that_does_not_exist_is_named(ws: Workspace) -> None:
     with pytest.raises(NotFoundError) as refused:
-        await resolve_task_prompt(ws.gateway, ws.settings, "answer-missing@production", items("q"))
+        await resolve_task_prompt(ws.gateway, ws.settings, "answer-missing@production", items("q"), {})
     assert refused.value.name == "answer-missing"

@@ -49,9 +49,9 @@ async def resolve_prompts(
             ws.settings,
             request.task_prompt,
             items,
+            run_spec.params,
             model=request.model,
             provider=request.provider,
-            params=run_spec.params,
         )
         warnings = dict.fromkeys((*run_spec.warnings, *parameter_warnings(task_prompt)))
         run_spec = run_spec.model_copy(update={"warnings": tuple(warnings)})
