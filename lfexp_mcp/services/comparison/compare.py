@@ -251,9 +251,11 @@ async def _confirm_steps(
 ) -> list[NextStep]:
     """Propose to confirm the run that is better by most, or might be if so many had not been tried before it.
 
-    There is none to propose if no items of the dataset are held out.
+    There is none to propose if no items of the dataset are held out. Scores without a scale cannot be confirmed.
     """
-    promising = [score for one in comparisons for score in one.scores if _is_promising(score)]
+    promising = [
+        score for one in comparisons for score in one.scores if one.pair.has_scale(score.score) and _is_promising(score)
+    ]
     if not promising or (await ws.gateway.datasets.get(request.dataset)).holdout is None:
         return []
     best = max(promising, key=lambda score: (score.verdict == "better", score.delta or 0.0))

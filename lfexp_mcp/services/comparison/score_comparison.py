@@ -273,7 +273,7 @@ def label_steps(dataset: str, runs: Sequence[ScoredRun], labels: Sequence[Mappin
     """Propose to label a run without labels of a score of which another one has some."""
     for score in sorted({score for of_run in labels for score in of_run}):
         for run, of_run in zip(runs, labels, strict=True):
-            if score in run.interpretations and score not in of_run:
+            if run.has_scale(score) and score not in of_run:
                 arguments: dict[str, JsonValue] = {"dataset": dataset, "run_name": run.name, "score_name": score}
                 return [NextStep("request_labels", arguments, "Label this run too, to correct the delta.")]
     return []

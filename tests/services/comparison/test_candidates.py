@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, Sweep
+from lfexp_mcp.model import FAMILY_KEY, TEN, JudgeMaker, ScriptMaker, Sweep
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.comparison.candidates import Candidate, Candidates, family_of
 from lfexp_mcp.services.definitions import NewItem
@@ -120,6 +120,21 @@ async def test_what_only_its_place_keeps_from_being_better_is_proposed_to_be_con
     assert line.p < 0.05
     assert answer.next[0].tool == "confirm_run"
     assert answer.next[0].arguments["run_name"] == "v4"
+
+
+@pytest.mark.anyio
+async def test_a_score_without_a_scale_which_cannot_be_confirmed_is_not_proposed(workspace: Workspace) -> None:
+    name = "candidates-unit"
+    items = [NewItem(id=f"{name}-{n}", input=n, metadata={"split": "test" if n % 2 else "dev"}) for n in range(40)]
+    await create_dataset(workspace, name, items=items, holdout="split=test")
+    dataset = await workspace.gateway.datasets.get(name)
+    maker = ScriptMaker("words", "checks.py", "aa", lower_is_better=True, unit="words")
+    for number, words in enumerate((300.0, 200.0)):
+        results = [Recorded(f"{name}-{n}", scores={"words": words + n}) for n in range(0, 40, 2)]
+        await record_run(workspace, dataset, f"v{number}", results, makers={"words": maker})
+    answer = await compare_runs(workspace, CompareRequest(dataset=name, runs=["v0", "v1"]))
+    assert [line.verdict for line in answer.scores] == ["better"]
+    assert "confirm_run" not in [step.tool for step in answer.next]
 
 
 @pytest.mark.anyio

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from lfexp_mcp.answers.labels import Corrected
+from lfexp_mcp.services.comparison.score_comparison import label_steps
 from lfexp_mcp.services.labels.correction import describe_corrected_delta, describe_corrected_mean
 from lfexp_mcp.statistics.labelled_sample import DrawnResult
 from tests.services.labels.simulated import labels_with
+from tests.statistics.simulated import run_of
 
 
 def _results(counts: dict[tuple[float | None, float | None], int], stratum: int = 0) -> list[DrawnResult]:
@@ -107,3 +109,11 @@ def test_a_delta_is_of_the_items_that_both_runs_have() -> None:
     none = describe_corrected_delta((labels_with(_results({(1.0, None): 60})), labels[1]), ("a", "b"), shared, 0.05)
     assert none.estimate is None
     assert "'a'" in none.summary
+
+
+@pytest.mark.parametrize(("values", "proposed"), [([0.5, 1.0], ["other"]), ([300.0, 400.0], [])])
+def test_people_are_asked_only_for_scores_with_a_scale(values: list[float], proposed: list[str]) -> None:
+    labelled = labels_with(_results({(1.0, 1.0): 20}))
+    runs = [run_of([{"tone": 1.0}]), run_of([{"tone": value} for value in values], name="other")]
+    steps = label_steps("d", runs, [{"tone": labelled}, {}])
+    assert [step.arguments["run_name"] for step in steps] == proposed
