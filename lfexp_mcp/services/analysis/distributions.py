@@ -12,7 +12,7 @@ from lfexp_mcp.model import SOURCE_KEY
 from lfexp_mcp.scores.limits import is_below
 from lfexp_mcp.services.labels import Labels
 from lfexp_mcp.services.labels.correction import describe_corrected_mean
-from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results, number_of
+from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.agreement import spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
@@ -49,7 +49,9 @@ def describe_distribution(
         threshold: On 0-1.
         labels: Those that people gave to drawn results, if any were drawn.
     """
-    numbers = _numbers(values, summary.name)
+    # Each repeat of an item separately.
+    each = (values.value_of(item, summary.name) for item in values.record.items)
+    numbers = [number for number in each if number is not None]
     on_scale = values.has_scale(summary.name)
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
@@ -67,15 +69,6 @@ def describe_distribution(
         failing=sum(is_below(number, threshold) for number in numbers) if on_scale else None,
         corrected=describe_corrected_mean(labels, DEFAULT_MIN_DELTA) if labels is not None else None,
     )
-
-
-def _numbers(values: ScoredRun, name: str) -> list[float]:
-    """The score's numbers over all results, each repeat of an item separately."""
-    if name not in values.interpretations:
-        return []
-    scores = (values.bare_score_of(item, name) for item in values.record.items)
-    numbers = (number_of(score, values.interpretations[name]) for score in scores if score is not None)
-    return [number for number in numbers if number is not None]
 
 
 def correlate_scores(values: ScoredRun, scores: Sequence[str]) -> list[ScoreCorrelation]:

@@ -47,13 +47,8 @@ def find_failures(values: ScoredRun, scores: Sequence[str], threshold: float) ->
 
 
 def _low(values: ScoredRun, item: ItemResult, scores: Sequence[str], threshold: float) -> tuple[tuple[float, str], ...]:
-    found = []
-    for name in scores:
-        score = values.bare_score_of(item, name)
-        value = values.interpretations[name].canonical(score) if score is not None else None
-        if value is not None and is_below(value, threshold):
-            found.append((value, name))
-    return tuple(sorted(found))
+    found = [(values.value_of(item, name), name) for name in scores if values.has_scale(name)]
+    return tuple(sorted((value, name) for value, name in found if value is not None and is_below(value, threshold)))
 
 
 async def read_page(ws: Workspace, failures: Sequence[Failure]) -> list[Failure]:

@@ -65,7 +65,7 @@ class MissingData:
 def missing_scores(values: ScoredRun, score: str) -> MissingData:
     """Count the missing values of a score's mean."""
     reasons = (
-        None if values.bare_score_of(item, score) is not None else _reason(values, item, score)
+        None if values.value_of(item, score) is not None else _reason(values, item, score)
         for item in values.record.items
     )
     return _count(_noun(values), reasons, _unlisted(values))
@@ -144,7 +144,8 @@ def _reason(values: ScoredRun, item: ItemResult, score: str) -> MissingReason:
         return item.status
     # A script that failed is listed under its own name if the names of its scores are unknown.
     failed = any(missing.name == score or missing.name not in values.interpretations for missing in item.unscored)
-    return "unscored" if failed else "left out"
+    # A score without a number is a label that its scale has no value for.
+    return "unscored" if failed or values.bare_score_of(item, score) is not None else "left out"
 
 
 def _pending(*items: ItemResult) -> MissingReason | None:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lfexp_mcp.model import ItemResult, ResultKey, RunRecord, ScoreMaker
 from lfexp_mcp.scores.limits import PASS_MARK
-from lfexp_mcp.services.runs.scored_run import ScoredRun, number_of
+from lfexp_mcp.services.runs.scored_run import ScoredRun
 
 RECORD_BEGINS = '{"lfexp_draw":'
 VERSION = 1
@@ -79,14 +79,8 @@ def labellable(record: RunRecord) -> list[ItemResult]:
 
 def judge_values(run: ScoredRun, score: str, results: Iterable[ItemResult]) -> dict[ResultKey, float]:
     """Return the canonical values of a score, by result; those without one are absent."""
-    reading = run.interpretations[score]
-    found = {}
-    for result in results:
-        given = run.bare_score_of(result, score)
-        value = number_of(given, reading) if given is not None else None
-        if value is not None:
-            found[result.key] = value
-    return found
+    values = ((result.key, run.value_of(result, score)) for result in results)
+    return {key: value for key, value in values if value is not None}
 
 
 def put_in_order(

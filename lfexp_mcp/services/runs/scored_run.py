@@ -66,6 +66,11 @@ class ScoredRun:
         """As `score_of`, for its value alone; see `ItemResult.bare_scores`."""
         return self._counting(item.bare_scores, name)
 
+    def value_of(self, item: ItemResult, name: str) -> float | None:
+        """The number of an item's score, see `number_of`; None if it was not scored, or by a label without a value."""
+        score = self.bare_score_of(item, name)
+        return None if score is None else number_of(score, self.interpretations[name])
+
     def _counting(self, scores: Iterable[Score], name: str) -> Score | None:
         interpretation = self.interpretations.get(name)
         if interpretation is None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.model import UNIT, EvaluatorFailure, ItemResult, RunRecord, RunStatus, Scale, Score
+from lfexp_mcp.model import (
+    UNIT,
+    Category,
+    EvaluatorFailure,
+    ItemResult,
+    JudgeMaker,
+    RunRecord,
+    RunStatus,
+    Scale,
+    Score,
+)
 from lfexp_mcp.scores.limits import Limit
 from lfexp_mcp.services.comparison.conditions import NotWorse, Threshold, parse_condition
 from lfexp_mcp.services.comparison.gate_input import GateInput, Measure
@@ -290,6 +300,19 @@ def test_items_that_only_one_run_has_leave_a_difference_without_a_value() -> Non
     for coverage in (missing_pairs(pair_runs(large, small), "accuracy"), missing_ended_pairs(pair_runs(small, large))):
         assert coverage == MissingData("items", 5, unshared=95)
         assert not coverage.is_tolerable
+
+
+def test_a_label_without_a_value_is_a_missing_value() -> None:
+    scale = Scale(0, 1, kind="CATEGORICAL", categories=(Category("good", 1.0), Category("bad", 0.0)))
+    maker = JudgeMaker("judge-tone", 1, "openai", "gpt-test", scale, "prompt config")
+
+    def run_of_labels(*labels: str) -> ScoredRun:
+        scores = [Score("id", "tone", label, "CATEGORICAL", maker=maker) for label in labels]
+        return _values(*(_item(at, score) for at, score in enumerate(scores)))
+
+    whole, part = run_of_labels(*["good"] * 10), run_of_labels(*["good"] * 7, *["so-so"] * 3)
+    assert missing_scores(part, "tone") == MissingData("items", 7, unscored=3)
+    assert missing_pairs(pair_runs(whole, part), "tone") == MissingData("items", 7, unscored=3)
 
 
 def test_a_result_that_is_still_pending_leaves_a_run_a_part() -> None:
