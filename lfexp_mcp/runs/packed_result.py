@@ -24,13 +24,13 @@ MAX_KINDS = 4096
 MAX_VALUES = 1000
 """Values of a kind whose bare scores are shared."""
 
+_Id = bytes | str | None
+"""The bytes of a hexadecimal id, else the id itself."""
 _Time = float | str | None
 """A POSIX time; ISO 8601 for one without a time zone."""
-_PackedScore = tuple[
-    str, float | bool | str, str | None, float | None, dict[str, JsonValue] | None, _Time, str | None, str | None
-]
+_PackedScore = tuple[_Id, float | bool | str, str | None, float | None, dict[str, JsonValue] | None, _Time, _Id, _Id]
 """Id, value, comment, raw value, metadata, timestamp, trace and observation."""
-_Packed = tuple[str | None, str | None, _Time, float | None, int | None, tuple[_PackedScore, ...]]
+_Packed = tuple[_Id, _Id, _Time, float | None, int | None, tuple[_PackedScore, ...]]
 """Trace, observation, start, seconds, place of the content in the journal, and scores."""
 
 
@@ -54,7 +54,7 @@ class _Kind:
     def score(self, packed: _PackedScore) -> Score:
         score_id, value, comment, raw, metadata, timestamp, trace_id, observation_id = packed
         return Score(
-            score_id,
+            _id(score_id) or "",
             self.name,
             value,
             self.data_type,
@@ -67,8 +67,8 @@ class _Kind:
             metadata or _NO_METADATA,
             _time(timestamp),
             self.maker,
-            trace_id,
-            observation_id,
+            _id(trace_id),
+            _id(observation_id),
             self.session_id,
             self.experiment_id,
             self.queue_id,
@@ -87,6 +87,8 @@ class _Kind:
 
 _NO_METADATA: dict[str, JsonValue] = {}
 """That of all scores without any."""
+_NOTHING = marshal.dumps((None, None, None, None, None, ()))
+"""Of a pending result."""
 _kind = lru_cache(MAX_KINDS)(_Kind)
 
 
@@ -113,15 +115,29 @@ def _kind_of(score: Score) -> _Kind:
 
 def _pack_score(score: Score) -> _PackedScore:
     return (
-        score.id,
+        _pack_id(score.id),
         score.value,
         score.comment,
         score.raw,
         score.metadata or None,
         _pack_time(score.timestamp),
-        score.trace_id,
-        score.observation_id,
+        _pack_id(score.trace_id),
+        _pack_id(score.observation_id),
     )
+
+
+def _pack_id(given: str | None) -> _Id:
+    if given is None:
+        return None
+    try:
+        packed = bytes.fromhex(given)
+    except ValueError:
+        return given
+    return packed if packed.hex() == given else given
+
+
+def _id(packed: _Id) -> str | None:
+    return packed.hex() if isinstance(packed, bytes) else packed
 
 
 def _pack_time(time: datetime | None) -> _Time:
@@ -170,9 +186,10 @@ class PackedResult(ItemResult):
             offset = content.offset
         else:
             keep(self, "_content", content)
-        packed = trace_id, observation_id, _pack_time(started), seconds, offset, tuple(map(_pack_score, scores))
+        ids, times = (_pack_id(trace_id), _pack_id(observation_id)), (_pack_time(started), seconds)
+        packed = marshal.dumps((*ids, *times, offset, tuple(map(_pack_score, scores))))
         keep(self, "_kinds", _shared(tuple(map(_kind_of, scores))))
-        keep(self, "_packed", marshal.dumps(packed))
+        keep(self, "_packed", _NOTHING if packed == _NOTHING else packed)
 
     def _unpack(self) -> _Packed:
         packed: _Packed = marshal.loads(self._packed)  # noqa: S302 - of this process
@@ -187,12 +204,12 @@ class PackedResult(ItemResult):
     @property
     def trace_id(self) -> str | None:
         """See `ItemResult.trace_id`."""
-        return self._unpack()[0]
+        return _id(self._unpack()[0])
 
     @property
     def observation_id(self) -> str | None:
         """See `ItemResult.observation_id`."""
-        return self._unpack()[1]
+        return _id(self._unpack()[1])
 
     @property
     def started(self) -> datetime | None:

@@ -47,7 +47,9 @@ def _packed(result: ItemResult) -> PackedResult:
     return PackedResult(**{each.name: getattr(result, each.name) for each in fields(result)})
 
 
-@pytest.mark.parametrize("plain", [PLAIN, ItemResult("i", "pending"), replace(PLAIN, trace_id="F" * 32, scores=())])
+@pytest.mark.parametrize(
+    "plain", [PLAIN, ItemResult("i", "pending"), replace(PLAIN, trace_id="F" * 32, observation_id="0a 0b", scores=())]
+)
 def test_a_packed_result_has_all_that_was_packed(plain: ItemResult) -> None:
     packed = _packed(plain)
     assert {each.name: getattr(packed, each.name) for each in fields(plain)} == {

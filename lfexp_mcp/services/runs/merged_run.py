@@ -21,11 +21,13 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         record: The run as read from Langfuse; its status is `unknown` unless another machine has recorded a later end.
         journal: The run as read from its journal.
     """
-    shown = {(item.repeat, item.item_id): item for item in record.items}
+    shown: dict[int, dict[str, ItemResult]] = {}
+    for item in record.items:
+        shown.setdefault(item.repeat, {})[item.item_id] = item
     items: list[ItemResult] = []
     results = scores = 0
     for kept in journal.items:
-        seen = shown.pop((kept.repeat, kept.item_id), None)
+        seen = shown.get(kept.repeat, {}).pop(kept.item_id, None)
         if kept.status == "pending":
             items.append(seen or kept)
         elif seen is kept:
@@ -40,7 +42,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
             scores += len(kept.scores)
         else:
             items.append(seen)
-    items += shown.values()
+    items += (item for of_repeat in shown.values() for item in of_repeat.values())
     stored = {score.id for score in record.run_scores}
     unstored = (score for score in journal.run_scores if score.id not in stored)
     leaves_out = record.leaves_out or journal.leaves_out

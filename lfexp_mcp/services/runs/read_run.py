@@ -250,9 +250,16 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
         In the order in which they started.
     """
     best: dict[str, ItemResult] = {}
-    for result in sorted(results, key=lambda result: (result.status == "succeeded", _started(result)), reverse=True):
-        best.setdefault(result.item_id, result)
-    return sorted(best.values(), key=lambda result: (_started(result), result.item_id))
+    for result in results:
+        known = best.get(result.item_id)
+        if known is None or _goodness(result) > _goodness(known):
+            best[result.item_id] = result
+    # Twice, since keys of both are many objects for a large run.
+    return sorted(sorted(best.values(), key=lambda result: result.item_id), key=_started)
+
+
+def _goodness(result: ItemResult) -> tuple[bool, float]:
+    return result.status == "succeeded", _started(result)
 
 
 def _started(result: ItemResult) -> float:
