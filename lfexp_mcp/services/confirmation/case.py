@@ -4,15 +4,32 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
 
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.gateway import Dataset, confirmations_of
-from lfexp_mcp.model import Confirmation, DatasetItem, NextStep, Provenance, RunRecord
+from lfexp_mcp.model import (
+    Confirmation,
+    DatasetItem,
+    ExperimentHead,
+    JudgeMaker,
+    NextStep,
+    Provenance,
+    RunMaker,
+    RunRecord,
+    RunSpec,
+    ScriptMaker,
+)
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.identity import repeat_name
+from lfexp_mcp.runs.sources import changed_sources
 from lfexp_mcp.services.confirmation.measured import MeasuredPair, read_measured
 from lfexp_mcp.services.next_steps import add_items_step
 from lfexp_mcp.services.requests import ConfirmRequest
+from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, items_to_show
 from lfexp_mcp.statistics.significance import ALPHA, Levels, spending_factor
@@ -104,7 +121,7 @@ def _can_show(measured: PairedResult, held_out: int, delta: float, levels: Level
     return needed is not None and needed <= held_out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """What is asked, and what is known of it."""
 
@@ -124,7 +141,7 @@ class Case:
         """Whether the items have been asked this before."""
         return self.looks.find(self.run) is not None
 
-    @property
+    @cached_property
     def size(self) -> Size:
         """How many items it takes."""
         levels = levels_of(self.looks.number(self.run))
@@ -226,3 +243,67 @@ def plans_of(case: Case) -> list[NextStep]:
     add = add_items_step(case.dataset.name, "Add items: their share is set aside too.")
     smallest = case.size.smallest if len(case.items) >= MIN_HELD_OUT else None
     return [add] if smallest is None else [case.again("Ask for what they can show.", min_delta=smallest), add]
+
+
+async def plan_run(ws: Workspace, case: Case, record: RunRecord, confirmation: Confirmation) -> RunSpec:
+    """Plan to run the code of a measured run over held-out items, all as it was then.
+
+    Raises:
+        UsageError: Its code, or what scored it, is not on this machine.
+    """
+    folder = await find_run_folder(ws, record.dataset, record.run_name)
+    if folder is None or folder.read_state().is_recorded:
+        raise UsageError(
+            f"Run {record.run_name!r} was not measured on this machine, or its folder was deleted since, so its code "
+            "is not here. Call confirm_run where both runs were measured, or run it again here under a new name."
+        )
+    run_spec = folder.run_spec()
+    versions = +folder.read_state().task_versions
+    if len(versions) > 1:
+        raise UsageError(
+            f"Run {record.run_name!r} was resumed with an edited task: its results are of {len(versions)} versions."
+        )
+    items, maker = case.items, case.measured.maker
+    own_script = record.provenance.evaluator_script if record.provenance else None
+    if isinstance(maker, ScriptMaker) and (own_script is None or own_script.sha256 != maker.sha256):
+        raise UsageError(
+            f"{case.measured.score!r} of run {record.run_name!r} is by a script that scored it later, by score_run. "
+            "Run it again with that script."
+        )
+    names = [repeat_name(confirmation.run_name, repeat) for repeat in range(run_spec.repeats)]
+    id_of = ws.gateway.experiments.id_of
+    return run_spec.model_copy(
+        update={
+            "created": datetime.now(UTC),
+            "dataset_version": max((item.updated for item in items if item.updated), default=run_spec.dataset_version),
+            "item_count": len(items),
+            "part": None,
+            "experiments": tuple(
+                [ExperimentHead(id=await id_of(record.dataset_id, name), name=name) for name in names]
+            ),
+            "description": f"Run {record.run_name!r} over held-out items, for confirm_run. Do not read it.",
+            "metadata": {},
+            "variant_of": case.request.cancelled_by,
+            **_scorers(folder, run_spec, maker),
+            "warnings": (),
+            "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
+            "batch": False,
+            "recording": None,
+            "stopping": None,
+            "set_aside": None,
+            "confirmation": confirmation,
+            "measured": record.provenance.code if record.provenance else {},
+            "kept_sources": changed_sources(folder),
+        }
+    )
+
+
+def _scorers(folder: RunFolder, run_spec: RunSpec, maker: RunMaker) -> dict[str, object]:
+    """What gives the score, and no other judge, which would be paid for; it may have scored the run later."""
+    scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
+    judges = [judge for one in scoring for judge in one.judges if judge.maker.is_same(maker)]
+    built_in = {repr(choice): choice for one in scoring for choice in one.evaluators}
+    return {
+        "judges": tuple(judges[:1]),
+        "evaluators": () if isinstance(maker, JudgeMaker) else tuple(built_in.values()),
+    }

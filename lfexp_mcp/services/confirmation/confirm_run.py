@@ -1,7 +1,7 @@
 """Confirming a run: its code and its baseline's run over the held-out items, which answer once."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -18,12 +18,13 @@ from lfexp_mcp.services.confirmation.case import (
     Case,
     check_size,
     levels_of,
+    plan_run,
     plans_of,
     read_case,
     read_looks,
     what_can_be_shown,
 )
-from lfexp_mcp.services.confirmation.measured import plan_run, read_pair
+from lfexp_mcp.services.confirmation.measured import read_pair
 from lfexp_mcp.services.confirmation.verdict import HeldOutVerdict, decide
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state
 from lfexp_mcp.services.experiments.run_experiment import Together, estimate_from, launch_prepared
@@ -104,7 +105,7 @@ async def _cost(ws: Workspace, case: Case) -> float | None:
     """
     plans = [plan for plan in case.plans if case.looks.find(plan[0]) is None]
     for confirmation, record in plans:
-        await plan_run(ws, case.measured, record, confirmation, case.items, case.request.cancelled_by)
+        await plan_run(ws, case, record, confirmation)
     total = 0.0
     for _, record in plans:
         if not record.model_usage and (record.plan is None or record.plan.judges):
@@ -181,7 +182,7 @@ async def _launch(
         await released_state(ws, folder, confirmation.run_name, case.dataset.name)
         prepared = PreparedRun(folder, folder.run_spec(), None, is_new=False)
     else:
-        plan = await plan_run(ws, case.measured, record, confirmation, case.items, case.request.cancelled_by)
+        plan = await plan_run(ws, case, record, confirmation)
         prepared = PreparedRun(folder, plan, case.items)
     await launch_prepared(ws, launch, prepared, None, together)
 
@@ -215,9 +216,8 @@ async def _read_answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFo
     found = _verdict(case, pair)
     for folder, record in zip(folders, records, strict=True):
         await anyio.to_thread.run_sync(_forget, folder, record)
-    figures = {name: getattr(found, name) for name in HeldOutVerdict.__dataclass_fields__}
     warnings = [*answer.warnings, *_differences(case, records)]
-    return answer.model_copy(update={"status": "completed", "warnings": warnings, **figures})
+    return answer.model_copy(update={"status": "completed", "warnings": warnings, **asdict(found)})
 
 
 def _unfinished(records: Sequence[RunRecord]) -> tuple[RunStatus, str] | None:
@@ -277,13 +277,12 @@ def _describe(ws: Workspace, case: Case) -> ConfirmAnswer:
         held_out=case.held_out,
         items_needed=case.size.needed,
         min_delta=case.min_delta,
-        code={record.run_name: _version(record) for _, record in case.plans},
+        code={
+            record.run_name: (record.provenance.task_version if record.provenance else None) or "unknown"
+            for _, record in case.plans
+        },
         warnings=_warnings(case),
     )
-
-
-def _version(record: RunRecord) -> str:
-    return (record.provenance.task_version if record.provenance else None) or "unknown"
 
 
 def _warnings(case: Case) -> list[str]:

@@ -1,9 +1,8 @@
-"""The two runs as they were measured on the shown items: their difference, and the code that is to run again."""
+"""The two runs as they were measured on the shown items, and whether their difference can be confirmed."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
@@ -13,24 +12,16 @@ from lfexp_mcp.model import (
     RUN_MAKERS,
     Confirmation,
     DatasetItem,
-    ExperimentHead,
-    JudgeMaker,
     NextStep,
     RunMaker,
     RunRecord,
-    RunSpec,
-    ScriptMaker,
     digest_of_code,
 )
-from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.runs.identity import repeat_name
-from lfexp_mcp.runs.sources import changed_sources
 from lfexp_mcp.services.comparison.comparability import find_issues
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs, read_alike
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.completeness import check_measured
-from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.scored_run import interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
@@ -145,75 +136,3 @@ def _score(pair: RunPair, request: ConfirmRequest) -> str:
             "score_name, the score that the run was chosen for."
         )
     return shared[0]
-
-
-async def plan_run(
-    ws: Workspace,
-    measured: MeasuredPair,
-    record: RunRecord,
-    confirmation: Confirmation,
-    items: Sequence[DatasetItem],
-    cancelled_by: str,
-) -> RunSpec:
-    """Plan to run the code of a measured run over held-out items, all as it was then.
-
-    Raises:
-        UsageError: Its code, or what scored it, is not on this machine.
-    """
-    folder = await find_run_folder(ws, record.dataset, record.run_name)
-    if folder is None or folder.read_state().is_recorded:
-        raise UsageError(
-            f"Run {record.run_name!r} was not measured on this machine, or its folder was deleted since, so its code "
-            "is not here. Call confirm_run where both runs were measured, or run it again here under a new name."
-        )
-    run_spec = folder.run_spec()
-    _check_one_version(folder, record.run_name)
-    maker, own_script = measured.maker, record.provenance.evaluator_script if record.provenance else None
-    if isinstance(maker, ScriptMaker) and (own_script is None or own_script.sha256 != maker.sha256):
-        raise UsageError(
-            f"{measured.score!r} of run {record.run_name!r} is by a script that scored it later, by score_run. Run it "
-            "again with that script."
-        )
-    names = [repeat_name(confirmation.run_name, repeat) for repeat in range(run_spec.repeats)]
-    id_of = ws.gateway.experiments.id_of
-    return run_spec.model_copy(
-        update={
-            "created": datetime.now(UTC),
-            "dataset_version": max((item.updated for item in items if item.updated), default=run_spec.dataset_version),
-            "item_count": len(items),
-            "part": None,
-            "experiments": tuple(
-                [ExperimentHead(id=await id_of(record.dataset_id, name), name=name) for name in names]
-            ),
-            "description": f"Run {record.run_name!r} over held-out items, for confirm_run. Do not read it.",
-            "metadata": {},
-            "variant_of": cancelled_by,
-            **_scorers(folder, run_spec, maker),
-            "warnings": (),
-            "limits": run_spec.limits.model_copy(update={"fail_on_error": None, "run_timeout": None, "max_cost": None}),
-            "batch": False,
-            "recording": None,
-            "stopping": None,
-            "set_aside": None,
-            "confirmation": confirmation,
-            "measured": record.provenance.code if record.provenance else {},
-            "kept_sources": changed_sources(folder),
-        }
-    )
-
-
-def _scorers(folder: RunFolder, run_spec: RunSpec, maker: RunMaker) -> dict[str, object]:
-    """What gives the score, and no other judge, which would be paid for; it may have scored the run later."""
-    scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
-    judges = [judge for one in scoring for judge in one.judges if judge.maker.is_same(maker)]
-    built_in = {repr(choice): choice for one in scoring for choice in one.evaluators}
-    return {
-        "judges": tuple(judges[:1]),
-        "evaluators": () if isinstance(maker, JudgeMaker) else tuple(built_in.values()),
-    }
-
-
-def _check_one_version(folder: RunFolder, name: str) -> None:
-    versions = +folder.read_state().task_versions
-    if len(versions) > 1:
-        raise UsageError(f"Run {name!r} was resumed with an edited task: its results are of {len(versions)} versions.")
