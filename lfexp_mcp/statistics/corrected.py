@@ -37,7 +37,7 @@ class CorrectedMean:
 
     def labels_needed(self, half_width: float) -> int | None:
         """Labels for an interval of `half_width` to each side; None if labels of all results would not do."""
-        return _labels_needed([self], half_width)
+        return _labels_needed([self], self.interval, half_width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class CorrectedDelta:
 
     def labels_needed(self, half_width: float) -> int | None:
         """Labels of each run for an interval of `half_width` to each side; None if labels of all would not do."""
-        return _labels_needed([self.first, self.second], half_width)
+        return _labels_needed([self.first, self.second], self.interval, half_width)
 
 
 def correct_mean(results: Sequence[DrawnResult]) -> CorrectedMean | None:
@@ -123,8 +123,12 @@ def _square(values: Iterable[float]) -> float:
     return math.fsum(value**2 for value in values)
 
 
-def _labels_needed(means: Sequence[CorrectedMean], half_width: float) -> int | None:
-    remaining = (half_width / Z95) ** 2 - sum(one.judge_variance for one in means)
+def _labels_needed(means: Sequence[CorrectedMean], interval: Interval, half_width: float) -> int | None:
+    judged = sum(one.judge_variance for one in means)
+    normal = Z95 * math.sqrt(sum(one.label_variance / one.labels for one in means) + judged)
+    # The interval is not a normal one, so that more labels are taken to narrow it by the same factor.
+    factor = normal / ((interval.high - interval.low) / 2) if interval.high > interval.low else 1.0
+    remaining = (half_width * factor / Z95) ** 2 - judged
     if remaining <= 0:
         return None
     needed = math.ceil(sum(one.label_variance for one in means) / remaining)

@@ -210,6 +210,17 @@ def test_as_many_labels_as_said_give_about_the_width(half_width: float) -> None:
     assert (interval.high - interval.low) / 2 == pytest.approx(half_width, rel=0.2)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.99])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_narrower_interval_takes_more_labels_than_there_are(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    human = np.round(rng.beta(5, 1, 500), 1)
+    judge = np.clip(human + rng.normal(0, 0.1, 500), 0, 1)
+    found = corrected(results_of(list(zip(judge[:60], human[:60], strict=True)), list(judge[60:])))
+    needed = found.labels_needed(share * (found.interval.high - found.interval.low) / 2)
+    assert needed is None or needed > 60
+
+
 def test_no_labels_give_a_width_that_the_items_do_not() -> None:
     found = corrected(results_of([(1.0, 1.0)] * 25 + [(0.0, 0.0)] * 25, [1.0] * 25 + [0.0] * 25))
     assert found.labels_needed(0.02) is None

@@ -1,10 +1,11 @@
 """Which human comments a request is about: those of a run, a dataset, traces, a queue, an author or a period."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lfexp_mcp.errors import NotFoundError
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.model import ItemResult, RunRecord
 from lfexp_mcp.services.requests import CommentsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
@@ -55,7 +56,8 @@ async def resolve_scope(ws: Workspace, request: CommentsRequest) -> Scope:
     if request.queue is not None:
         scope = await _of_queue(ws, request.queue, scope)
     if request.dataset is not None and request.run_name is not None:
-        scope = _of_run(await read_run(ws, request.dataset, request.run_name), scope)
+        record = await read_run(ws, request.dataset, request.run_name)
+        scope = replace(_on_results(record.items, scope), record=record)
     elif request.dataset is not None:
         scope = await _of_dataset(ws, request.dataset, scope)
     parts = {
@@ -87,13 +89,6 @@ async def _of_queue(ws: Workspace, name: str, scope: Scope) -> Scope:
     return replace(scope, queue_id=found.id, objects=objects)
 
 
-def _of_run(record: RunRecord, scope: Scope) -> Scope:
-    annotated = {item.trace_id for item in record.items if any(score.source == "ANNOTATION" for score in item.scores)}
-    traces = _within({item.trace_id for item in record.items if item.trace_id}, scope)
-    ordered = dict.fromkeys(item.trace_id for item in record.items if item.trace_id in traces & annotated)
-    return replace(scope, record=record, traces=traces, annotated=tuple(trace for trace in ordered if trace))
-
-
 async def _of_dataset(ws: Workspace, name: str, scope: Scope) -> Scope:
     dataset = await ws.gateway.datasets.get(name)
     experiments, more = await ws.gateway.experiments.page(dataset.id, limit=MAX_RUNS_OF_DATASET)
@@ -102,13 +97,14 @@ async def _of_dataset(ws: Workspace, name: str, scope: Scope) -> Scope:
         for experiment in experiments
         for item in await ws.gateway.experiments.results(experiment.id, dataset=dataset)
     ]
-    annotated = {item.trace_id for item in items if any(score.source == "ANNOTATION" for score in item.scores)}
-    traces = _within({item.trace_id for item in items if item.trace_id}, scope)
     warning = f"Only the newest {MAX_RUNS_OF_DATASET} runs were searched; name a run for older ones."
-    return replace(
-        scope, traces=traces, annotated=tuple(sorted(traces & annotated)), warnings=(warning,) if more else ()
-    )
+    return replace(_on_results(items, scope), warnings=(warning,) if more else ())
 
 
-def _within(traces: set[str], scope: Scope) -> frozenset[str]:
-    return frozenset(traces) if scope.traces is None else scope.traces & traces
+def _on_results(items: Sequence[ItemResult], scope: Scope) -> Scope:
+    """Narrow a scope to the traces of results."""
+    traces = frozenset(item.trace_id for item in items if item.trace_id)
+    if scope.traces is not None:
+        traces &= scope.traces
+    annotated = {item.trace_id for item in items if any(score.source == "ANNOTATION" for score in item.bare_scores)}
+    return replace(scope, traces=traces, annotated=tuple(sorted(traces & annotated)))
