@@ -1,6 +1,7 @@
 """The lock of a run folder, which one process holds for all its life, and what that process leaves about itself."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,13 +124,20 @@ class WorkerLock:
             lock.release()
 
     def heartbeat(self) -> None:
-        """Touch the note, so that a worker notices when its folder is gone.
+        """Touch the note, to show that the worker is alive, and so that it notices when its folder is gone.
 
         Raises:
             StateError: The folder cannot be written.
         """
         with writing(self._folder):
             os.utime(self._note_path)
+
+    def silent_s(self) -> float:
+        """Return how many seconds ago the newest worker has last shown that it is alive."""
+        try:
+            return time.time() - self._note_path.stat().st_mtime
+        except OSError:
+            return 0.0
 
     @property
     def pid(self) -> int | None:

@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,12 @@ from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.confirmation import confirm_run
 from lfexp_mcp.services.doctor import diagnose
 from lfexp_mcp.services.requests import ConfirmRequest
+from lfexp_mcp.settings import Settings
+from lfexp_mcp.store.process import StoreConnection
+from tests.providers.server import ProviderServer
 from tests.waiting import PATIENCE_S, until
 from tests.worker.scene import Scene
+from tests.worker.test_stored_spans import RECORDED, stored_spans
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'lfexp-mcp[ray]'")
 
@@ -162,6 +167,18 @@ async def test_what_kills_its_process_fails_alone_and_what_a_task_does_fails_onl
     ran = Counter(counts.read_text().splitlines())
     assert ran["input 1"] == 3
     assert all(1 <= ran[f"input {number}"] <= 3 for number in range(8))
+
+
+async def test_the_spans_of_a_busy_run_are_those_of_a_local_one(
+    settings: Settings,
+    store: StoreConnection,
+    openai_for_workers: ProviderServer,
+    address: str,
+    tmp_path: Path,
+) -> None:
+    options = {"address": address}
+    found = await stored_spans(settings, store, tmp_path, engine="ray", engine_options=options)
+    assert found == RECORDED.read_text(encoding="utf-8").splitlines()
 
 
 CASES = [

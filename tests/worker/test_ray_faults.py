@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.services.runs.read_run import RUNNING, read_run
 from tests.waiting import until
 from tests.worker.scene import Scene
 
@@ -133,6 +134,8 @@ async def test_a_worker_that_was_frozen_takes_what_nodes_have_done_meanwhile(sce
     with stopped(psutil.Process(folder.worker.pid)):
         # For longer than a process may take to answer.
         await anyio.sleep(22)
+        [warning] = (await read_run(scene.ws, scene.dataset, scene.run_name)).warnings
+        assert warning.startswith(f"{RUNNING} ")
     await check_whole(scene, folder, again=0)
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
@@ -49,7 +50,7 @@ OWN_TO_A_RUN = (
 )
 
 
-async def run_busy_script(ws_settings: Settings, folder: Path) -> str:
+async def run_busy_script(ws_settings: Settings, folder: Path, **arguments: Any) -> str:  # noqa: ANN401
     """Run each way of the script on an item of its own, and return the dataset's name."""
     async with open_workspace(ws_settings) as ws:
         scene = Scene(ws, folder)
@@ -63,7 +64,9 @@ async def run_busy_script(ws_settings: Settings, folder: Path) -> str:
                 metadata={**METADATA, "way": way},
             )
         script = scene.script(SCRIPT, "busy.py")
-        answer = await scene.run(script, evaluator_script=script, description="What it is for.", metadata=RUN_METADATA)
+        answer = await scene.run(
+            script, evaluator_script=script, description="What it is for.", metadata=RUN_METADATA, **arguments
+        )
         assert (answer.status, answer.undelivered) == ("completed", 0)
         return scene.dataset
 
@@ -136,14 +139,16 @@ class Normalizer:
         }
 
 
-async def test_the_spans_of_a_busy_run_are_what_they_were(
+async def stored_spans(
     settings: Settings,
     store: StoreConnection,
-    openai_for_workers: ProviderServer,
-    tmp_path: Path,
-) -> None:
+    folder: Path,
+    **arguments: Any,  # noqa: ANN401
+) -> list[str]:
+    """Run the busy script, and return what it sends as lines."""
     with FaultProxy(store.base_url) as proxy:
-        dataset = await run_busy_script(settings.model_copy(update={"langfuse_url": proxy.url}), tmp_path)
+        settings = settings.model_copy(update={"langfuse_url": proxy.url})
+        dataset = await run_busy_script(settings, folder, **arguments)
         sent = [ExportTraceServiceRequest.FromString(each.body) for each in proxy.requests if SPANS in each.path]
     spans = [
         (span, scope.scope.name)
@@ -152,7 +157,13 @@ async def test_the_spans_of_a_busy_run_are_what_they_were(
         for scope in resource.scope_spans
         for span in scope.spans
     ]
-    found = Normalizer(spans, dataset).lines()
+    return Normalizer(spans, dataset).lines()
+
+
+async def test_the_spans_of_a_busy_run_are_what_they_were(
+    settings: Settings, store: StoreConnection, openai_for_workers: ProviderServer, tmp_path: Path
+) -> None:
+    found = await stored_spans(settings, store, tmp_path)
     if os.environ.get("LFEXP_TEST_RECORD"):
         RECORDED.write_text("\n".join(found) + "\n", encoding="utf-8")
     assert found == RECORDED.read_text(encoding="utf-8").splitlines()

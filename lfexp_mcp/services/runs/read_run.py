@@ -31,6 +31,10 @@ LANGFUSE_S_PER_RESULT = 0.0002
 """How long Langfuse takes to send a result if it is near. A run that it cannot send in time is read in the background.
 """
 
+RUNNING = "The run is running: this is its journal on this machine."
+SILENT = "Its worker has shown no sign of life for {:.0f} s. It goes on if it is only suspended; cancel_run ends it."
+MAX_SILENCE_S = 20.0
+
 
 async def read_run(
     ws: Workspace, dataset: str, run_name: str, *, max_age_s: float = 0, until: float | None = None
@@ -78,12 +82,12 @@ async def read_recorded_run(
         half = (anyio.current_effective_deadline() - anyio.current_time()) / 2
         until = anyio.current_time() + min(READING_PATIENCE_S, half)
     until = min(until, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
-    located, journal, running = None, None, False
+    located, journal, running, silent_s = None, None, False, 0.0
     try:
         located, folder = await locate_run(ws, dataset, run_name)
         if folder is not None:
             check_confirmation(dataset, run_name, folder.run_spec().confirmation, held_out=held_out)
-            running = folder.is_running()
+            running, silent_s = folder.is_running(), folder.worker.silent_s()
             journal = await read_journal(ws, folder, until, dataset=located, held_out=held_out)
     except StateError as unreadable:
         found = await _read_langfuse(ws, located or dataset, run_name, None, max_age_s, held_out=held_out)
@@ -94,7 +98,7 @@ async def read_recorded_run(
         found = await _read_langfuse(ws, located or dataset, run_name, None, max_age_s, held_out=held_out)
         return found[0] if found else await _refuse_unknown(ws, located or dataset, run_name)
     if running:
-        return journal.with_warning("The run is running: this is its journal on this machine.")
+        return journal.with_warning(RUNNING if silent_s < MAX_SILENCE_S else f"{RUNNING} {SILENT.format(silent_s)}")
     return await _merge_langfuse(ws, located or dataset, journal, max_age_s, until, held_out=held_out)
 
 
