@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from opentelemetry import context, trace
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
@@ -29,9 +28,9 @@ from lfexp_mcp.scripts import ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source
 from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
 from lfexp_mcp.worker.isolation import RunLog
-from lfexp_mcp.worker.own_spans import Attributes, OwnSpan
+from lfexp_mcp.worker.node_spans import Place, SpanChanges, Within
 from lfexp_mcp.worker.provenance import digests
-from lfexp_mcp.worker.sdk import BATCH, Sdk, SpanBatch, encode
+from lfexp_mcp.worker.sdk import BATCH, Sdk, encode
 from lfexp_mcp.worker.task_runner import TaskOutput
 from lfexp_mcp.worker.traces import read_span
 from lfexp_mcp.worker.user_code import CallResult, Returned, describe_error
@@ -93,41 +92,6 @@ class Hello:
     pid: int
     failure: str | None = None
     node_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a run's traces the spans of a call belong."""
-
-    trace_id: int
-    span_id: int
-    shared: Mapping[str, str | bool]
-    """Attributes of all spans of the call."""
-
-    @classmethod
-    def current(cls) -> "Place":
-        """Return the place of the call that is made now."""
-        span = trace.get_current_span().get_span_context()
-        shared = {name: value for attributes in BATCH.get().shared for name, value in attributes.values.items()}
-        return cls(span.trace_id, span.span_id, shared)
-
-
-@dataclass(frozen=True, slots=True)
-class SpanChanges:
-    """What the user's code has changed in the span that was current when it was called."""
-
-    name: str | None
-    attributes: Mapping[str, Any]
-    events: Sequence[tuple[str, Mapping[str, Any], int]]
-
-    def apply(self) -> None:
-        """Make the changes in the span that is current here."""
-        span = trace.get_current_span()
-        if self.name is not None:
-            span.update_name(self.name)
-        span.set_attributes(self.attributes)
-        for name, attributes, moment in self.events:
-            span.add_event(name, attributes, moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +230,7 @@ class NodeWorker:
             path.write_bytes(source)
         return kept
 
-    def _result(self, outcome: CallResult[T], within: "_Within | None" = None) -> NodeResult[T]:
+    def _result(self, outcome: CallResult[T], within: "Within | None" = None) -> NodeResult[T]:
         if within is None or within.batch.is_used:
             self._sdk.provider.force_flush()
         spans = self._sdk.exporter.take(within.batch) if within is not None else []
@@ -280,9 +244,9 @@ class NodeWorker:
         )
 
     @contextmanager
-    def _within(self, place: Place) -> "Iterator[_Within]":
+    def _within(self, place: Place) -> "Iterator[Within]":
         """Let spans that start within be children of the span that stands for the one of the run's worker."""
-        within = _Within(self._sdk, place)
+        within = Within(self._sdk, place)
         token = context.attach(trace.set_span_in_context(within.span, context.Context()))
         batch_token = BATCH.set(within.batch)
         try:
@@ -300,26 +264,3 @@ class NodeWorker:
             printed += PRINTS_CUT
         self._log.trim()
         return printed
-
-
-class _Within:
-    """The spans of one call, and the one that is current in it, which the run's worker records."""
-
-    def __init__(self, sdk: Sdk, place: Place) -> None:
-        self._own = sdk.provider.own
-        self.batch = SpanBatch((Attributes(place.shared),))
-        ids = SpanContext(place.trace_id, place.span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-        self.span = OwnSpan(self._own, "", ids, None, within=context.Context())
-        # If the user's code ends it, it is not to be sent from here.
-        sdk.exporter.assign(self.span, SpanBatch(state="dropped"))
-
-    def changes(self) -> SpanChanges | None:
-        """Return what was changed in the current span; None for nothing."""
-        if not self.span.is_sdk_span:
-            return None
-        events = [(each.name, dict(each.attributes or {}), each.timestamp) for each in self.span.events]
-        return SpanChanges(self.span.name or None, dict(self.span.attributes or {}), events)
-
-    def close(self) -> None:
-        """Let later spans in its trace be none of this call's."""
-        self._own.open_ids.discard(self.span.get_span_context().span_id)

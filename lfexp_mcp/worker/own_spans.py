@@ -218,6 +218,19 @@ class OwnSpan(SdkSpan):
             span.MergeFromString(attributes.encoded)
 
     @property
+    def parent_ids(self) -> SpanContext | None:
+        """The ids of its parent."""
+        return self._plain.parent
+
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Return its name and attributes, without making it one of the SDK's."""
+        plain = self._plain
+        with plain.lock:
+            if not plain.has_become:
+                return plain.name, {name: value for each in plain.attributes for name, value in each.values.items()}
+        return self.name, dict(self.attributes or {})
+
+    @property
     def ended_alone(self) -> bool:
         """Whether it ended without the SDK, so that `write` has to write it."""
         return self._plain.end_ns is not None

@@ -181,6 +181,50 @@ async def test_the_spans_of_a_busy_run_are_those_of_a_local_one(
     assert found == RECORDED.read_text(encoding="utf-8").splitlines()
 
 
+FAILING_AT_FIRST = """
+    import pathlib
+
+    FOLDER = pathlib.Path({folder!r})
+
+    def task(*, item, **kwargs):
+        number = item.metadata["number"]
+        with (FOLDER / f"calls {{number}}").open("a") as file:
+            print("call", file=file)
+        if number == 0 and len((FOLDER / "calls 0").read_text().splitlines()) < 2:
+            raise ConnectionError("at first")
+        if number in (1, 2) and not (FOLDER / "mended").exists():
+            raise ValueError("broken")
+        return item.input
+"""
+
+
+async def test_retries_repetitions_a_stop_on_errors_and_a_resume_mean_what_they_do_locally(
+    scene: Scene, address: str
+) -> None:
+    await scene.fill(4)
+    found: list[list[object]] = []
+    engines: tuple[dict[str, Any], ...] = ({}, {"engine": "ray", "engine_options": {"address": address}})
+    for arguments in engines:
+        scene.run_name = f"run {len(found)}"
+        folder = scene.folder / scene.run_name
+        folder.mkdir(parents=True)
+        task = scene.script(FAILING_AT_FIRST.format(folder=str(folder)), "failing.py")
+        seen: list[object] = []
+        for resumed in (False, True):
+            answer = await scene.run(
+                task, repeats=2, task_retries=1, fail_on_error=3, max_concurrency=1, resume=resumed, **arguments
+            )
+            ended = (await scene.run_folder()).read_state().ended
+            seen += [answer.status, answer.succeeded, answer.failed, answer.pending]
+            seen += sorted((key, each.status, each.error, each.attempts) for key, each in ended.items())
+            seen += [len(path.read_text().splitlines()) for path in sorted(folder.iterdir())]
+            (folder / "mended").touch()
+        found.append(seen)
+    assert found[1] == found[0]
+    assert "completed" in found[0]
+    assert "failed" in found[0]
+
+
 CASES = [
     "raise KeyboardInterrupt",
     "raise GeneratorExit('own')",

@@ -18,6 +18,7 @@ from lfexp_mcp.worker.node import NodeJob
 from lfexp_mcp.worker.on_ray.actor import NodeActor, cause_of
 from lfexp_mcp.worker.on_ray.engine import RayEngine
 from lfexp_mcp.worker.on_ray.package import Package
+from lfexp_mcp.worker.on_ray.pool import Kind
 from lfexp_mcp.worker.provenance import digests
 
 CONNECT_TIMEOUT_S = 5.0
@@ -88,8 +89,8 @@ class RayCluster:
         waits = local.task is not None and local.task.is_async
         # Resources of other kinds than CPUs may be given to a process by name, as GPUs are.
         has_only_cpus = {name for name, amount in self.asked.items() if amount} <= {"CPU"}
-        is_shared = not self.asked or (waits and has_only_cpus)
-        return RayEngine(self, ray.put(job), local, warn, take_spans, is_shared=is_shared)
+        kind: Kind = "spread" if not self.asked else "packed" if waits and has_only_cpus else "single"
+        return RayEngine(self, ray.put(job), kind, local, warn, take_spans)
 
     def check(self) -> None:
         """Refuse resources that no node has.
@@ -97,7 +98,7 @@ class RayCluster:
         Raises:
             UsageError: An item could wait forever.
         """
-        if self.places():
+        if self.look()[0]:
             return
         asked = self.asked or {"CPU": 1}
         named = " and ".join(f"{amount:g} {name}" for name, amount in asked.items())
@@ -110,14 +111,16 @@ class RayCluster:
             f"No node of the Ray cluster has {named} for an item. Its nodes have: {has or 'none is alive'}."
         )
 
-    def places(self) -> dict[str, int]:
-        """Return how many items each node has resources for, without nodes that have them for none."""
-        found = {node["NodeID"]: self._count(node["Resources"]) for node in nodes() if node["Alive"]}
-        return {node: count for node, count in found.items() if count}
+    def look(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Ask the head what its nodes have.
 
-    def free_places(self) -> dict[str, int]:
-        """Return for how many items each node has resources that nobody has taken, as of a moment ago."""
-        return {node: self._count(free) for node, free in available_resources_per_node().items()}
+        Returns:
+            For how many items each node has resources, without nodes that have them for none; and for how many it had
+            some a moment ago that nobody had taken.
+        """
+        places = {node["NodeID"]: self._count(node["Resources"]) for node in nodes() if node["Alive"]}
+        free = {node: self._count(resources) for node, resources in available_resources_per_node().items()}
+        return {node: count for node, count in places.items() if count}, free
 
     def _count(self, has: dict[str, float]) -> int:
         asked = {name: amount for name, amount in (self.asked or {"CPU": 1}).items() if amount}

@@ -5,17 +5,18 @@ sends an item only when there is a place for it, and records what comes back as 
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
 from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
-from lfexp_mcp.worker.node import NodeResult, Place
+from lfexp_mcp.worker.node import NodeResult
+from lfexp_mcp.worker.node_spans import Place
 from lfexp_mcp.worker.on_ray.actor import Actor, LostError
-from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Placed, Pool
+from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Kind, Pool
 from lfexp_mcp.worker.pending import OutputElsewhere
 from lfexp_mcp.worker.sdk import BATCH
 from lfexp_mcp.worker.task_runner import TaskOutput
@@ -47,33 +48,33 @@ class RayEngine:
     Args:
         cluster: The cluster.
         job: Reference to what processes on the nodes are given.
+        kind: Which processes these are.
         local: Calls built-in evaluators, which need no node.
         warn: Called with a warning.
         take_spans: Called with encoded spans that belong to no result.
-        is_shared: Whether several items may be in one process.
     """
 
     def __init__(
         self,
         cluster: "RayCluster",
         job: object,
+        kind: Kind,
         local: LocalEngine,
         warn: Callable[[str], None],
         take_spans: Callable[[bytes], None],
-        *,
-        is_shared: bool,
     ) -> None:
         self._local = local
         self._take_spans = take_spans
         self._timeout = cluster.run_spec.limits.item_timeout
-        self._pool = Pool(cluster, job, warn, is_shared=is_shared)
+        self._pool = Pool(cluster, job, warn, kind)
+        self._alone = self._pool if kind == "single" else Pool(cluster, job, warn, "alone")
 
     async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
         """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and counts as no attempt."""
         causes: list[str] = []
         while len(causes) < MAX_LOSSES:
             with _noting(causes):
-                async with Placed(self._pool, alone=len(causes) > SHARED_LOSSES) as actor:
+                async with self._place(causes) as actor:
                     found = await self._call(actor, "run_task", Place.current(), item)
                     return self._take_output(actor, found)
         return Raised(error_text(f"The process that ran the item died {MAX_LOSSES} times. {causes[-1]}"))
@@ -91,14 +92,18 @@ class RayEngine:
                 if kept is not None and not kept.actor.is_dead:
                     on_node = (Place.current(), evaluator.name, sent, kept.output_id)
                     return (await self._call(kept.actor, "evaluate", *on_node)).outcome
-                async with Placed(self._pool, alone=len(causes) > SHARED_LOSSES) as actor:
+                async with self._place(causes) as actor:
                     arguments = (Place.current(), evaluator.name, stored, None)
                     return (await self._call(actor, "evaluate", *arguments)).outcome
         return Raised(error_text(f"The process that ran the evaluator died {MAX_LOSSES} times. {causes[-1]}"))
 
     async def finish(self) -> None:
         """Take what the processes have left: spans that ended late, and prints."""
-        await self._pool.finish(self._record)
+        for pool in {self._pool, self._alone}:
+            await pool.finish(self._record)
+
+    def _place(self, causes: Sequence[str]) -> AbstractAsyncContextManager[Actor]:
+        return (self._alone if len(causes) > SHARED_LOSSES else self._pool).place()
 
     def _take_output(self, actor: Actor, found: NodeResult[TaskOutput]) -> CallResult[TaskOutput]:
         outcome = found.outcome
