@@ -13,7 +13,7 @@ from lfexp_mcp.judges.providers.messages import (
     PROVIDER_TITLES,
     SAMPLING_PARAMETERS,
 )
-from lfexp_mcp.model import ProviderName, ResolvedJudge, ResolvedTaskPrompt
+from lfexp_mcp.model import ProviderName, ResolvedPrompt
 from lfexp_mcp.settings import Settings
 
 DEFAULT_MODELS: dict[ProviderName, str] = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-4-6"}
@@ -115,7 +115,7 @@ def call_parameters(prompt: str, config: Mapping[str, JsonValue]) -> dict[str, J
     return parameters
 
 
-def parameter_warnings(prompt: ResolvedJudge | ResolvedTaskPrompt) -> list[str]:
+def parameter_warnings(prompt: ResolvedPrompt) -> list[str]:
     """Warn about declared parameters that the provider does not have, so that none is dropped silently."""
     known = {*SAMPLING_PARAMETERS[prompt.provider], *COMMON_PARAMETERS}
     title = PROVIDER_TITLES[prompt.provider]

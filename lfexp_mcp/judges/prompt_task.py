@@ -11,7 +11,7 @@ from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prompts import prompt_messages, read_prompt, resolve_reference
 from lfexp_mcp.judges.providers.messages import ModelRequest
 from lfexp_mcp.judges.templates import fill, placeholders
-from lfexp_mcp.model import DatasetItem, Message, ProviderName, ResolvedTaskPrompt
+from lfexp_mcp.model import DatasetItem, Message, ProviderName, ResolvedPrompt
 from lfexp_mcp.settings import Settings
 
 _BEGIN = Message("user", "Go on.")
@@ -27,7 +27,7 @@ async def resolve_task_prompt(
     *,
     model: str | None = None,
     provider: ProviderName | None = None,
-) -> ResolvedTaskPrompt:
+) -> ResolvedPrompt:
     """Resolve a prompt that is the task: its version, model and parameters.
 
     Args:
@@ -50,7 +50,7 @@ async def resolve_task_prompt(
         config["provider"] = provider
     chosen = usable_model(prompt.name, config, settings)
     messages = prompt_messages(prompt)
-    resolved = ResolvedTaskPrompt(
+    resolved = ResolvedPrompt(
         name=prompt.name,
         version=prompt.version,
         messages=messages,
@@ -64,7 +64,7 @@ async def resolve_task_prompt(
     return resolved
 
 
-def _check_params(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
+def _check_params(task: ResolvedPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
     """Refuse parameters that the prompt does not use, and those that an item's input fills, too."""
     for name in params:
         inputs = sum(isinstance(item.input, Mapping) and name in item.input for item in items)
@@ -78,7 +78,7 @@ def _check_params(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params
             )
 
 
-def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
+def _check_inputs(task: ResolvedPrompt, items: Sequence[DatasetItem], params: Mapping[str, JsonValue]) -> None:
     """Refuse a prompt that no item's input fills; if only some do not, the task fails on those."""
     first: JudgeError | None = None
     for item in items:
@@ -92,7 +92,7 @@ def _check_inputs(task: ResolvedTaskPrompt, items: Sequence[DatasetItem], params
         raise first
 
 
-def variables(task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue]) -> dict[str, object]:
+def variables(task: ResolvedPrompt, given: JsonValue, params: Mapping[str, JsonValue]) -> dict[str, object]:
     """Return the values of a prompt's variables for an item's input.
 
     Parameters fill those of their names, also as `{{params.name}}`. An input that is an object fills the others by key,
@@ -118,7 +118,7 @@ def variables(task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, J
 
 
 async def answer_input(
-    task: ResolvedTaskPrompt, given: JsonValue, params: Mapping[str, JsonValue], models: ModelClient, meter: Meter
+    task: ResolvedPrompt, given: JsonValue, params: Mapping[str, JsonValue], models: ModelClient, meter: Meter
 ) -> str:
     """Answer one item.
 

@@ -173,7 +173,8 @@ class JudgeRunner:
         if self._secret is None:
             return question, [asked] * judge.samples
         texts = {name: as_text(value) for name, value in values.items()}
-        identity = json.dumps([result_id, judge.model_dump(mode="json", exclude_defaults=True), texts]).encode()
+        known = [result_id, judge.model_dump(mode="json", exclude_defaults=True), texts]
+        identity = json.dumps(known, sort_keys=True).encode()
         ids = [
             hashlib.blake2b(b"%d:%b" % (sample, identity), digest_size=20, key=self._secret).hexdigest()
             for sample in range(judge.samples)

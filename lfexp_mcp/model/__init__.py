@@ -31,7 +31,7 @@ from lfexp_mcp.model.prompts import (
     PromptMessage,
     ProviderName,
     ResolvedJudge,
-    ResolvedTaskPrompt,
+    ResolvedPrompt,
     Role,
     ScaleSource,
 )
@@ -153,7 +153,7 @@ __all__ = [
     "RecordingUse",
     "Repeats",
     "ResolvedJudge",
-    "ResolvedTaskPrompt",
+    "ResolvedPrompt",
     "ResultKey",
     "Role",
     "RunMaker",

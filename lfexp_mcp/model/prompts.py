@@ -34,8 +34,8 @@ TRACE_PLACEHOLDERS = frozenset({"trace", "tool_calls"})
 """Placeholders that show what the task did."""
 
 
-class ResolvedTaskPrompt(BaseModel):
-    """A version of a prompt that is the task, with the model that answers it. Holds no secret."""
+class ResolvedPrompt(BaseModel):
+    """A version of a prompt with the model that answers it, such as one that is the task. Holds no secret."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -44,33 +44,21 @@ class ResolvedTaskPrompt(BaseModel):
     messages: tuple[Message, ...]
     """The template; a text prompt is one user message."""
     placeholders: tuple[str, ...]
-    provider: ProviderName
-    model: str
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    """Of the model's calls, as the prompt's config declares them: `temperature`, `max_tokens`, ..."""
-
-
-class ResolvedJudge(BaseModel):
-    """A judge: a version of a prompt, the model that answers it, and the scale of its answers. Holds no secret."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
-    name: str
-    """Name of the prompt."""
-    version: int
-    score_name: str
-    messages: tuple[Message, ...]
-    """The template; a text prompt is one user message."""
-    placeholders: tuple[str, ...]
-    missing_expected_output: str = ""
-    """What stands for an expected output that an item does not have."""
-    scale: Scale
-    scale_source: ScaleSource
     provider: ProviderName
     model: str
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """Of the model's calls, as the prompt's config declares them: `temperature`, `max_tokens`, `reasoning_effort`,
     ..."""
+
+
+class ResolvedJudge(ResolvedPrompt):
+    """A judge: a version of a prompt, the model that answers it, and the scale of its answers. Holds no secret."""
+
+    score_name: str
+    missing_expected_output: str = ""
+    """What stands for an expected output that an item does not have."""
+    scale: Scale
+    scale_source: ScaleSource
     defaults: dict[str, JsonValue] = Field(default_factory=dict)
     """Parameters that the config does not declare, left out where the model refuses them."""
     trace_budget: int = 20_000

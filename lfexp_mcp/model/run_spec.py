@@ -12,7 +12,7 @@ from lfexp_mcp.model.confirmation import Confirmation
 from lfexp_mcp.model.engine import EngineName, EngineOptions
 from lfexp_mcp.model.holdout import Holdout
 from lfexp_mcp.model.item_choice import DatasetPart
-from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedTaskPrompt
+from lfexp_mcp.model.prompts import ResolvedJudge, ResolvedPrompt
 from lfexp_mcp.model.scale import Scale
 from lfexp_mcp.model.stopping import StoppingRule
 
@@ -139,7 +139,7 @@ class RunSpec(BaseModel):
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """What the task is given beside the items."""
     task_script: Path | None = None
-    task_prompt: ResolvedTaskPrompt | None = None
+    task_prompt: ResolvedPrompt | None = None
     """A prompt that is the task, instead of a script."""
     evaluator_script: Path | None = None
     evaluators: tuple[EvaluatorChoice, ...] = ()
@@ -199,7 +199,7 @@ class RunSpec(BaseModel):
         return self.item_count * self.repeats
 
 
-def models_of(judges: Iterable[ResolvedJudge], task_prompt: ResolvedTaskPrompt | None) -> list[str]:
+def models_of(judges: Iterable[ResolvedJudge], task_prompt: ResolvedPrompt | None) -> list[str]:
     """Return the models that judges and a prompt task call."""
     models = [judge.model for judge in judges]
     return [*models, task_prompt.model] if task_prompt is not None else models

@@ -7,7 +7,7 @@ from lfexp_mcp.gateway import Gateway
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.prices import PriceTable
 from lfexp_mcp.judges.runner import JudgeRunner
-from lfexp_mcp.model import ResolvedTaskPrompt
+from lfexp_mcp.model import ResolvedPrompt
 from lfexp_mcp.runs.events import Warned
 from lfexp_mcp.scripts import Task
 from lfexp_mcp.worker.batches import batch_secret
@@ -54,7 +54,7 @@ def assemble(
     if run.cluster is not None:
         engine = run.cluster.open(local, warn=warn, take_spans=run.outbox.append, keeps_spans=tracer.keeps_spans)
     call: CallTask | None = engine.run_task if local.task is not None else None
-    if isinstance(run.task, ResolvedTaskPrompt):
+    if isinstance(run.task, ResolvedPrompt):
         call = prompt_task(run.task, models, tracer.client, run_spec, stop, ledger)
     recorded = run.models.nonce_key if run.models is not None else None
     secret = batch_secret(run.folder) if run_spec.batch else recorded

@@ -18,7 +18,7 @@ from lfexp_mcp.model import (
     EvaluatorInfo,
     Provenance,
     ProviderName,
-    ResolvedTaskPrompt,
+    ResolvedPrompt,
     RunPlan,
     RunSpec,
     ScriptMaker,
@@ -51,7 +51,7 @@ class LoadedRun:
     run_spec: RunSpec
     state: RunState
     """As earlier workers left it."""
-    task: Task | ResolvedTaskPrompt | None
+    task: Task | ResolvedPrompt | None
     """None where existing results are only scored."""
     evaluators: Sequence[tuple[ScriptEvaluator, ScriptMakers]]
     run_evaluators: Sequence[tuple[RunEvaluator, ScriptMakers]]
@@ -82,7 +82,7 @@ class LoadedRun:
     def providers(self) -> set[ProviderName]:
         """The providers of the models that the run calls."""
         judges = {judge.provider for judge in self.run_spec.judges}
-        return judges | {self.task.provider} if isinstance(self.task, ResolvedTaskPrompt) else judges
+        return judges | {self.task.provider} if isinstance(self.task, ResolvedPrompt) else judges
 
 
 def load_run(
@@ -203,13 +203,13 @@ def _check_code(run_spec: RunSpec, provenance: Provenance) -> None:
 
 def _load_scripts(
     run_spec: RunSpec, *, scores_only: bool
-) -> tuple[Task | ResolvedTaskPrompt | None, EvaluatorSet, set[str]]:
+) -> tuple[Task | ResolvedPrompt | None, EvaluatorSet, set[str]]:
     """Load the task and the evaluators; return them, and the names of the modules they imported."""
     before = set(sys.modules)
     for script in (run_spec.evaluator_script, run_spec.task_script):
         if script is not None and str(script.parent) not in sys.path:
             sys.path.insert(0, str(script.parent))
-    task: Task | ResolvedTaskPrompt | None = run_spec.task_prompt
+    task: Task | ResolvedPrompt | None = run_spec.task_prompt
     if run_spec.task_script is not None:
         task = load_task(run_spec.task_script, with_params=bool(run_spec.params))
     if task is None and not scores_only:
@@ -236,7 +236,7 @@ def _ambiguous_modules(run_spec: RunSpec, imported: Iterable[str]) -> Iterator[s
             yield f"Both scripts' folders have a module {name!r}; the task and the evaluators got {file}."
 
 
-def _confused(task: Task | ResolvedTaskPrompt | None, params: Collection[str]) -> Iterator[str]:
+def _confused(task: Task | ResolvedPrompt | None, params: Collection[str]) -> Iterator[str]:
     """Warn of parameters that an argument of the task is named like."""
     names = task.confused(params) if isinstance(task, Task) else []
     if names:

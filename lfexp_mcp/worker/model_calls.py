@@ -17,7 +17,7 @@ from lfexp_mcp.judges.prices import BATCH_SHARE, Price, PriceTable, open_prices
 from lfexp_mcp.judges.prompt_task import answer_input
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, OnGeneration
-from lfexp_mcp.model import DatasetItem, ModelCaller, ModelUsage, ResolvedJudge, ResolvedTaskPrompt, RunSpec
+from lfexp_mcp.model import DatasetItem, ModelCaller, ModelUsage, ResolvedJudge, ResolvedPrompt, RunSpec
 from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.run_state import RunState
@@ -124,7 +124,7 @@ class _JudgeGeneration:
 
 
 def prompt_task(
-    prompt: ResolvedTaskPrompt,
+    prompt: ResolvedPrompt,
     models: ModelClient,
     client: Langfuse,
     run_spec: RunSpec,
@@ -175,7 +175,7 @@ def prompt_task(
 @contextmanager
 def _generation(
     client: Langfuse,
-    prompt: ResolvedJudge | ResolvedTaskPrompt,
+    prompt: ResolvedPrompt,
     model: str,
     input: object,
     metadata: dict[str, str] | None = None,

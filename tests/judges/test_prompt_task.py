@@ -8,7 +8,7 @@ from lfexp_mcp.errors import JudgeError, NotFoundError, ProviderError
 from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prompt_task import answer_input, resolve_task_prompt, variables
 from lfexp_mcp.judges.templates import fill, placeholders
-from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedTaskPrompt
+from lfexp_mcp.model import DatasetItem, Message, PromptMessage, ResolvedPrompt
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
 from tests.judges.asking import QUICK, settings_for
@@ -31,8 +31,8 @@ def name() -> str:
     return f"answer-{uuid.uuid4().hex[:8]}"
 
 
-def task(*texts: str, role: str = "user") -> ResolvedTaskPrompt:
-    return ResolvedTaskPrompt(
+def task(*texts: str, role: str = "user") -> ResolvedPrompt:
+    return ResolvedPrompt(
         name="answer",
         version=1,
         messages=tuple(Message("system" if role == "system" else "user", text) for text in texts),
@@ -164,7 +164,7 @@ async def test_a_prompt_is_resolved_with_the_model_that_the_call_names(ws: Works
         ws.gateway, ws.settings, f"{name}@production", items("q"), {}, model="claude-y", provider="openai"
     )
     assert (forced.provider, forced.model) == ("openai", "claude-y")
-    assert ResolvedTaskPrompt.model_validate_json(forced.model_dump_json()) == forced
+    assert ResolvedPrompt.model_validate_json(forced.model_dump_json()) == forced
 
 
 async def test_a_prompt_that_no_item_fills_is_refused_before_the_run(ws: Workspace, name: str) -> None:
