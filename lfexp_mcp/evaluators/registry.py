@@ -113,6 +113,7 @@ def _read_options(kind: type[BuiltIn], text: str) -> dict[str, JsonValue]:
             raise UsageError(f"evaluators: {kind.evaluator}: write its options as {_options(kind)[0]}=value.")
         # Further options may follow the value of the main one.
         text = f"{kind.main_option}={text}"
+    # Patterns and texts contain commas.
     parts = re.split(rf",(?=(?:{option})=)", text)
     return {name: _value(kind, name, value) for name, _, value in (part.partition("=") for part in parts)}
 

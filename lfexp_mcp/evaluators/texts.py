@@ -135,6 +135,7 @@ class EditSimilarity(BuiltIn):
         """Score one item; see `BuiltIn`."""
         expected = require(expected_output)
         one, other = (normalise(text, ignore_case=self.ignore_case) for text in _comparable(output, expected))
+        # Time grows with the product: a short text may be compared with a very long one.
         if len(one) * len(other) > MAX_COMPARED_CHARS**2:
             raise UnscoredError(f"Texts of {len(one):,} and {len(other):,} characters are too long to compare.")
         from rapidfuzz.distance import Levenshtein

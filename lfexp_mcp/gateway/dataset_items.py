@@ -77,6 +77,7 @@ class DatasetItems:
             await on_stored(item, await self.upsert(dataset_name, **item))
 
         async def store_list(some: _ItemList) -> None:
+            # While one list is sent, the other task draws and encodes the next.
             async with in_order:
                 stored = await self._send_list(dataset_name, some) if self._takes_lists else None
                 if stored is None:
@@ -94,7 +95,6 @@ class DatasetItems:
                 await store_list(some)
 
         async with open_group() as group:
-            # The next list is drawn while the one before is stored.
             group.start_soon(store_lists)
             group.start_soon(store_lists)
 

@@ -64,6 +64,7 @@ class ProvenTransport(httpx.AsyncBaseTransport):
                 with anyio.fail_after(request.extensions.get("timeout", {}).get("read")):
                     status, headers, body = await connection.exchange(content)
             except BaseException as failed:
+                # What is left of the answer would be taken for the next one's, also after a cancellation.
                 await connection.close()
                 if isinstance(failed, TimeoutError):
                     raise httpx.ReadTimeout("the embedded store takes too long to answer") from failed

@@ -60,6 +60,7 @@ class Budget:
             BudgetError: The budget does not cover the call, even after all others were settled.
         """
         while (cost := self._cost_of(request)) > self.left:
+            # With nothing in flight, no settlement will make room.
             if not self._in_flight:
                 raise BudgetError(
                     f"max_cost is reached: {self.spent:.4f} of {self.max_cost:g} USD are spent, and the next call of "

@@ -75,6 +75,7 @@ async def find_judges(
         prompt = await read_prompt(gateway, reference, known)
         chosen = usable_model(prompt.name, prompt.config, settings)
         judge = resolve_judge(prompt, score_scales, chosen, samples)
+        # Discovery finds pairwise judges as well, but only `judge_pairs` has two outputs for them.
         if not listed and is_pairwise(judge):
             continue
         judges.append(judge if against is None else pair_judge(judge, against))

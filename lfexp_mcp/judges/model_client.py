@@ -264,6 +264,7 @@ class _PacedProvider:
     async def _call(self, request: ModelRequest, meter: Meter, *, repeated: bool) -> ModelAnswer | CallFailure:
         async with self._pace.turn():
             began = CLOCK.monotonic()
+            # Before it is made, so that one which is cancelled counts as well.
             meter.add(ModelUsage(calls=1, retries=int(repeated)))
             refused = self._refused.get(request.model, NOTHING)
             outcome = await self.provider.send(request, refused)

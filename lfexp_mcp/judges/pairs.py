@@ -191,6 +191,7 @@ async def judge_pair(
         try:
             verdicts[order] = await runner.judge(asked, further=dict(zip(OUTPUTS, shown, strict=True)), **neutral)
         except LfexpError as error:
+            # Raised later, so that the other order is not cancelled: it is paid for already.
             errors.append(error)
 
     async with open_group() as group:

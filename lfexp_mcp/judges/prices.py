@@ -119,6 +119,7 @@ def _published_price(model: str) -> Price | None:
 
 def _compile(pattern: str) -> re.Pattern[str] | None:
     """Compile a pattern that anyone may have written; None if it is invalid or may take long to match."""
+    # Escapes and classes match one character each, whatever they contain.
     if len(pattern) > MAX_PATTERN_CHARS or _is_costly(_ESCAPED.sub("x", pattern)):
         return None
     try:

@@ -128,6 +128,7 @@ class JudgeRunner:
                     for number, request in enumerate(requests):
                         group.start_soon(vote, number, request)
         finally:
+            # What failed or was cancelled has been paid for, too.
             if self._on_usage is not None:
                 self._on_usage(judge, meter.usage)
         stopping = next((error for error in errors if isinstance(error, BudgetError | ModelRefusedError)), None)

@@ -117,6 +117,7 @@ class _Place:
 
 def _places(task_id: str, known: Mapping[str, Observation]) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
+    # Up to the first observation whose place is known, so that a chain of thousands is walked once and not from each.
     for each in known:
         path: list[str] = []
         for one in _lineage(each, known):

@@ -182,6 +182,7 @@ def _interpret(
     scale, problem = _undeclared(values)
     source = DEFAULT if scale == UNIT else OBSERVED
     scale = scale.lower_better() if scale and lower else scale
+    # Half of them or more beyond any usual scale are a measure, such as characters, rather than slips of a score.
     own_unit = scale is None and 2 * sum(TEN.within(value) is None for value in values) >= len(values)
     return ScoreInterpretation(name, kind, origin, scale, source, makers, problem, own_unit)
 

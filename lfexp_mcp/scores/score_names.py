@@ -219,6 +219,7 @@ def _name(name: str, versions: list[ScoreVersion], plain: RunMaker | None) -> No
     first.name = name
     for version in versions[1:]:
         address = address_of(name, version.maker)
+        # Two models may have answered the same version of a judge.
         alike = [other for other in versions if address_of(name, other.maker) == address]
         if len(alike) > 1 and isinstance(version.maker, JudgeMaker) and version.maker.model:
             address += f"/{version.maker.model}"

@@ -39,6 +39,7 @@ def signature_of(function: Callable[..., object]) -> Signature:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
+        # Functions written in C may have none.
         return Signature(frozenset(), (), takes_any=True)
     variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return Signature(

@@ -95,6 +95,7 @@ class _Search:
                 if score is not None:
                     return replace(score, finality=max(finality, score.finality))
                 continue
+            # Several scores in a row, or one out of a total that is not the scale's end, are no definite score.
             several = isinstance(value, list) and value and not any(isinstance(entry, dict | list) for entry in value)
             if several or (key == "score" and self._may_be_out_of_total(members)):
                 return self._score(None, finality, reason)
@@ -106,8 +107,10 @@ class _Search:
             if read is not None:
                 return self._score(read, finality, reason)
             if value is None or (isinstance(value, str) and _NO_SCORE.fullmatch(value)):
+                # The judge gives no score, unless another key has one.
                 none = none or self._score(None, finality, reason)
             elif key == "score" and self.scale.kind == "NUMERIC":
+                # What the judge calls its score cannot be read; a number under another name does not replace it.
                 return None
         return none or self._passed(members, reason)
 

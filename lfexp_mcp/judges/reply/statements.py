@@ -133,6 +133,7 @@ class _Finder:
         for match in self._matches(_compile(_LABEL, self._names)):
             own = self._own_scale(match.start(), match["range"])
             line = match["value"]
+            # Without a colon, `Score 8` may begin any sentence; `Score 8/10` is a score.
             if match["bare"] and not re.search(r"[/%★]|out of", line):
                 continue
             read = read_value if match["heading"] or match["bare"] else leading_value
