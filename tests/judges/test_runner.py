@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import JsonValue
 
-from lfexp_mcp.errors import JudgeReplyError, LfexpError, ProviderError
+from lfexp_mcp.errors import JudgeReplyError, LfexpError, ModelRefusedError, ProviderError
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
 from lfexp_mcp.judges.runner import Generation, JudgeRunner
@@ -231,11 +231,16 @@ async def test_what_stays_wrong_is_said_at_once_and_without_the_key(
     assert usage.calls == 1
 
 
-async def test_an_exhausted_account_is_not_tried_again(openai_server: ProviderServer) -> None:
-    openai_server.script(Failure(429, "You exceeded your current quota.", code="insufficient_quota"))
-    text, usage = await fail(openai_server, make_judge())
-    assert "quota" in text
-    assert usage.calls == 1
+async def test_an_exhausted_account_stops_all_calls_at_once(server: ProviderServer) -> None:
+    outcomes = {
+        "openai": Failure(429, "You exceeded your current quota.", code="insufficient_quota"),
+        "anthropic": Failure(400, "Your credit balance is too low to access the Anthropic API."),
+    }
+    server.script(outcomes[server.kind])
+    async with ModelClient(settings_for(server), policy=QUICK) as models:
+        with pytest.raises(ModelRefusedError, match=outcomes[server.kind].message):
+            await JudgeRunner(models).judge(judge_on(server), input="", output="", expected_output="", metadata={})
+    assert len(server.calls) == 1
 
 
 async def test_a_default_that_the_model_refuses_is_left_out_once_and_remembered(server: ProviderServer) -> None:

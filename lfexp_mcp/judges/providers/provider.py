@@ -216,18 +216,23 @@ class Provider(ABC):
         optional: Collection[str],
     ) -> CallFailure:
         where = f"{self.title} answered {status}"
-        if status in {401, 403}:
-            hint = f"Set one that may use {model!r}." if model else "Set one that may use batches."
-            return CallFailure("refused", f"{where}: it refuses the key in {KEY_VARIABLES[self.name]}. {hint}")
-        if status == 404 and model is None:
-            return CallFailure("missing", f"{where}.")
-        if status == 404:
-            hint = "Name another one in the prompt's config."
-            return CallFailure("refused", f"{where}: it has no model {model!r}. {hint}")
         text = mask(str(error.get("message") or error.get("type") or ""), self._key)
-        text = text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}..."
-        message = f"{where}: {text}" if text else f"{where}."
-        if error.get("code") == "insufficient_quota" or status == 402:
+        text = text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+        message = f"{where}: {text}" if text else where
+        message += "" if message.endswith((".", "!", "?", "…")) else "."
+        # A proxy, a region or a wrong base URL may be the reason as well, which only the text tells.
+        if status in {401, 403}:
+            use = f"may use {model!r}" if model else "may use batches"
+            return CallFailure(
+                "refused", f"{message} It refuses the key in {KEY_VARIABLES[self.name]}: set one that {use}."
+            )
+        if status == 404 and model is None:
+            return CallFailure("missing", message)
+        if status == 404:
+            return CallFailure("refused", f"{message} It has no model {model!r}: name another in the prompt's config.")
+        # Anthropic says so in the message alone (https://github.com/anthropics/claude-quickstarts/issues/229).
+        is_empty = error.get("code") == "insufficient_quota" or "credit balance is too low" in text
+        if is_empty or status == 402:
             return CallFailure("refused", f"{message} Raise the account's budget at {self.title}.")
         if status in {429, 529}:
             return CallFailure("throttled", message)
