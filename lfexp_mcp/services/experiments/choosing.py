@@ -67,8 +67,13 @@ async def choose_items(
     if choice.ids:
         left = _with_ids(dataset, left, choice.ids)
     if choice.run is not None:
-        left, more = await _by_results(ws, dataset, run_name, left, choice)
-        notes += more
+        found, more = await _ids_by_results(ws, dataset, run_name, choice)
+        chosen = _with(left, found)
+        if not chosen:
+            raise UsageError(f"Nothing is chosen: of {len(items)} items of dataset {dataset!r}, none is {choice}.")
+        if gone := found.difference(item.id for item in items):
+            more.append(f"{len(gone)} of the items chosen by run {choice.run!r} are not in the dataset now.")
+        left, notes = chosen, [*notes, *more]
     if choice.where is not None:
         placed, more = select([_Placed(place, item.metadata) for place, item in enumerate(left)], choice.where)
         left = left.choose(each.place for each in placed)
@@ -208,10 +213,8 @@ def _with_ids(dataset: str, items: SpooledItems, ids: Sequence[str]) -> SpooledI
     return _with(items, set(ids))
 
 
-async def _by_results(
-    ws: Workspace, dataset: str, run_name: str, items: SpooledItems, choice: ItemChoice
-) -> tuple[SpooledItems, list[str]]:
-    """Choose items by their results in another run; return them, and notes."""
+async def _ids_by_results(ws: Workspace, dataset: str, run_name: str, choice: ItemChoice) -> tuple[set[str], list[str]]:
+    """Choose items by their results in another run; return their ids, and notes."""
     other = choice.run or ""
     if other == run_name:
         why = "Run again what failed or is missing in it."
@@ -226,12 +229,4 @@ async def _by_results(
         ended = sum(item.status != "pending" for item in record.items)
         notes.append(f"Run {other!r} is {record.status}: chosen by {ended} of its {record.total_items} results.")
     results, more = choose_results(run, choice.which, choice.score, choice.below)
-    notes += more
-    found = {item.item_id for item in results}
-    chosen = _with(items, found)
-    if not chosen:
-        raise UsageError(f"Nothing is chosen: of {len(record.items)} results of run {other!r}, none is {choice}.")
-    known = {item.id for item in items}
-    if gone := found - known:
-        notes.append(f"{len(gone)} of the items chosen by run {other!r} are not in the dataset now.")
-    return chosen, notes
+    return {item.item_id for item in results}, [*notes, *more]

@@ -66,6 +66,9 @@ async def test_below_are_the_scored_items_below_and_none_that_has_no_score(works
     assert await chosen(workspace, dataset, below=0.2) == ["a2"]
     assert await chosen(workspace, dataset, below="2/10", score="accuracy") == ["a2"]
     assert await chosen(workspace, dataset, below="30%") == ["a1", "a2"]
+    listed = await choose(workspace, dataset, below=0.5, ids=["a1"])
+    assert [item.id for item in listed.items] == ["a1"]
+    assert listed.notes == found.notes, "a2 is not listed, but is in the dataset"
 
 
 @pytest.mark.parametrize(
