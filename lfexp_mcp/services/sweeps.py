@@ -123,7 +123,9 @@ async def describe_sweep(
         why = "Compare the runs when all have ended."
         answer.next = [*running_steps(answer.dataset, running.run_name), NextStep(compare.tool, compare.arguments, why)]
         return answer
-    answer.next = [compare] if len(names) > 1 else [step for run in runs for step in run.next]
+    unfinished = [run for run in runs if run.status != "completed"]
+    resumes = [step for run in unfinished for step in run.next if step.tool == "run_experiment"]
+    answer.next = [compare, *resumes] if len(names) > 1 else [*runs[0].next]
     if len(names) > 1:
         with anyio.move_on_after(max(until - anyio.current_time(), MIN_RANKING_S)) as scope:
             found = await compare_runs(ws, CompareRequest(dataset=answer.dataset, runs=names))

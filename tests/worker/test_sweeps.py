@@ -80,6 +80,15 @@ async def test_runs_that_tie_share_a_rank_and_none_is_better(scene: Scene) -> No
     assert [note for note in answer.warnings if note.startswith("No run is shown to be better than 's-a'")]
 
 
+async def test_runs_that_came_to_no_end_are_proposed_to_be_resumed(scene: Scene) -> None:
+    await scene.fill(2)
+    task = scene.script("def task(*, item, params):\n    assert params['k'] < 2\n    return 1\n")
+    answer = await sweep(scene, task, by_k(a=1, b=2), fail_on_error=1)
+    assert answer.status == "failed"
+    [step] = [step for step in answer.next if step.tool == "run_experiment"]
+    assert (step.arguments["run_name"], step.arguments["resume"]) == ("s-b", True)
+
+
 async def test_none_begins_if_one_cannot_and_the_names_stay_free(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script(CUT)
