@@ -19,6 +19,7 @@ from lfexp_mcp.settings import Settings
 
 PROVIDER_TIMEOUT_S = 15.0
 INTERPRETER_TIMEOUT_S = 60.0
+"""A first import from a cold disk, or one that a virus scanner reads, takes tens of seconds."""
 MAX_NODES = 20
 """Of a Ray cluster, listed by name."""
 MAX_ERROR_CHARS = 400

@@ -41,8 +41,11 @@ LIFETIME = timedelta(days=7)
 MAX_HANDLES = 1_000
 """Of one owner."""
 LAUNCH_PATIENCE_S = 40.0
+"""How long workers may take to have the runs: a call ends after 45 s."""
 READ_PATIENCE_S = 20.0
+"""How long a look waits for the answer of runs that have ended; a later one finds it."""
 CANCEL_PATIENCE_S = 2.0
+"""A cancellation is acknowledged before the runs have ended, which have a grace period."""
 
 JsonObject = dict[str, JsonValue]
 HandledTool = Literal["run_experiment", "score_run", "confirm_run"]

@@ -117,6 +117,7 @@ class StartGate:
                 self.failure = error
             raise
         finally:
+            # It has ended before the gate opened, so the others would wait in vain.
             if not self._open.is_set() and self._count > 0:
                 self.failure = self.failure or UsageError(f"{name} was cancelled before it began.")
                 self._open.set()

@@ -202,6 +202,7 @@ class RunCache:
                 del self._reading[run_id]
         self._kept[run_id] = _Snapshot(version, record, time.monotonic())
         self._kept.move_to_end(run_id)
+        # The newest one stays, since its further pages are about to be asked for.
         while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_RESULTS:
             self._kept.popitem(last=False)
         return record

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -121,7 +122,7 @@ async def describe_sweep(
     running = next((run for run in runs if run.status == "running"), None)
     if running is not None:
         why = "Compare the runs when all have ended."
-        answer.next = [*running_steps(answer.dataset, running.run_name), NextStep(compare.tool, compare.arguments, why)]
+        answer.next = [*running_steps(answer.dataset, running.run_name), replace(compare, why=why)]
         return answer
     unfinished = [run for run in runs if run.status != "completed"]
     resumes = [step for run in unfinished for step in run.next if step.tool == "run_experiment"]

@@ -35,6 +35,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
     """
     launch = ws.launches.find(dataset, run_name)
     folder = await find_run_folder(ws, dataset, run_name)
+    # A run comes before a sweep of the same name.
     is_run = (launch is not None and launch.is_pending) or (folder is not None and folder.is_running())
     if not is_run and (variants := runs_of(ws, dataset, run_name)):
         answers: dict[str, RunState] = {}
@@ -48,6 +49,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
         await launch.cancel()
         if launch.folder is None:
             return describe_launch(ws, launch, cancelled=True)
+    # Looked for again, since a worker may have got the run before its launch was cancelled.
     folder = await find_run_folder(ws, dataset, run_name)
     if folder is None:
         known = [run_spec.run_name for run_spec in _runs_here(ws, dataset)]

@@ -105,6 +105,7 @@ async def prepare_run(ws: Workspace, request: RunRequest) -> PreparedRun:
         return await _prepare_dry_run(ws, request)
     notes: tuple[str, ...] = ()
     if request.source_type == "live":
+        # Stored before the run is known to be possible: a resume has to find the same items.
         sample = await _sample_live(ws, request)
         dataset, notes = await store_live(ws, sample), sample.notes
     else:

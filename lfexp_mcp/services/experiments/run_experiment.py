@@ -34,6 +34,7 @@ START_GRACE_S = 3.0
 """How long a call waits, beyond its time, for the scripts to load, so that it can report errors in them, and for its
 answer."""
 REPORT_INTERVAL_S = 2.0
+"""Between two signs of life while a run is being prepared."""
 
 
 async def run_experiment(
@@ -132,6 +133,7 @@ async def _dry_run(ws: Workspace, request: RunRequest, deadline: float) -> RunAn
         changes = {"experiment_url": None, "undelivered": 0, "log": None, "estimate": estimate, "next": [step]}
         return answer.model_copy(update={**changes, "part": part})
     finally:
+        # Nothing is left of a call that is cancelled, either.
         with anyio.CancelScope(shield=True):
             await launch.cancel()
             if launch.folder is not None:

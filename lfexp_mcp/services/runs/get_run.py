@@ -26,7 +26,9 @@ MAX_RUN_TOKENS = 3_000
 TRACE_TOKENS = 3_500
 """Budget kept for what a task did, beside its item; it has what the item leaves, too."""
 MIN_TRACE_CHARS = 150
+"""Texts of a trace are cut this far before its last observations are left out."""
 MIN_TRACE_PATIENCE_S = 2.0
+"""Time to read a trace, also of a call that has spent its own on the run."""
 MAX_TRACES = 5
 """Repeats of an item of which it is read what the task did."""
 

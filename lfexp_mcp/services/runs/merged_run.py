@@ -29,6 +29,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
     for kept in journal.items:
         seen = shown.get(kept.repeat, {}).pop(kept.item_id, None)
         if kept.status == "pending":
+            # What this machine has not run, another one may have.
             items.append(seen or kept)
         elif seen is kept:
             items.append(kept)
@@ -42,6 +43,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
             scores += len(kept.scores)
         else:
             items.append(seen)
+    # Of items that a resume on another machine has added.
     items += (item for of_repeat in shown.values() for item in of_repeat.values())
     stored = {score.id for score in record.run_scores}
     unstored = (score for score in journal.run_scores if score.id not in stored)

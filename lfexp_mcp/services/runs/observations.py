@@ -78,6 +78,7 @@ def show_observations(
 MAX_CALLS_PER_ITEM = 20
 """Model calls per item beyond which no more are read: the figures are then left out rather than given too low."""
 MIN_CALLS_READ = 2_000
+"""Read in any case: those of other runs at the same time are among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ def _filter(run: ScoredRun, asked: ResultFilter, usage: RunTaskUsage) -> tuple[l
         results, notes = select(results, asked.where)
     if asked.which is not None or asked.below is not None:
         chosen, more = choose_results(run, asked.which, asked.score_name, asked.below)
+        # By identity: an item with repeats has several results.
         meant = {id(item) for item in chosen}
         results, notes = [item for item in results if id(item) in meant], [*notes, *more]
     if asked.sort is None or not results:

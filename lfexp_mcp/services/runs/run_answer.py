@@ -31,7 +31,9 @@ from lfexp_mcp.statistics.sequential import METHOD
 S = TypeVar("S", bound=RunState)
 
 PRICES_PATIENCE_S = 2.0
+"""How long Langfuse may take to tell its prices; costs are unknown without them."""
 RESCORED_LIMITS = {"max_concurrency", "max_cost"}
+"""Limits that a proposed scoring names again, since no run keeps them for the next call."""
 RESUMED_LIMITS = {"max_concurrency", "item_timeout", "task_retries", "fail_on_error", "max_cost"}
 READING_DATASET = "The run is being prepared: its dataset and judges are being read from Langfuse. No item has started."
 STARTING_WORKER = "The run is being prepared: its worker process is starting. No item has started."

@@ -127,6 +127,7 @@ def newest_scores(scores: Sequence[Score]) -> tuple[Score, ...]:
     ):
         maker = score.maker
         is_own = isinstance(maker, JudgeMaker | BuiltInMaker)
+        # Two people may disagree about one result, so each score of theirs counts.
         which: object = maker if is_own else score.id if maker.origin == "human" else maker.origin
         if isinstance(maker, ScriptMaker):
             which = maker.sha256
