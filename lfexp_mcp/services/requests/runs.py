@@ -24,6 +24,8 @@ from lfexp_mcp.services.requests.items import ItemsArgument
 from lfexp_mcp.services.requests.scoring import ScoringRequest
 
 MAX_VARIANTS = 20
+OF_TASK = frozenset({"task_script", "task_prompt", "model", "provider"})
+"""What a variant with another task does not take over from its sweep."""
 
 EngineArgument = Annotated[
     EngineOptions | None,
@@ -236,13 +238,9 @@ class RunRequest(ScoringRequest):
         for index, variant in enumerate(variants):
             # A client may write out what it leaves open as null.
             own = variant.model_dump(exclude={"name"}, exclude_none=True)
-            if variant.task_script or variant.task_prompt:
-                # Another task has another model.
-                left_out = {"task_script", "task_prompt", "model", "provider"}
-                shared_here = {name: value for name, value in shared.items() if name not in left_out}
-            else:
-                shared_here = shared
-            asked = {**shared_here, **own, "run_name": f"{self.run_name}-{variant.name}"}
+            replaced = OF_TASK if own.keys() & {"task_script", "task_prompt"} else ()
+            asked = {name: value for name, value in shared.items() if name not in replaced} | own
+            asked["run_name"] = f"{self.run_name}-{variant.name}"
             asked["sweep"] = Sweep(self.run_name, len(variants), index)
             if self.params or variant.params:
                 asked["params"] = {**(self.params or {}), **(variant.params or {})}
