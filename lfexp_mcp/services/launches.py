@@ -5,8 +5,9 @@ Reading a large dataset, or starting a process on a busy machine, may take longe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 
@@ -94,12 +95,17 @@ class Launch:
 
 
 class StartGate:
-    """Lets several launches begin together, or none of them."""
+    """Lets several launches begin together, or none of them.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        folders: Those of their runs, which share `max_concurrency`.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = tuple(folders)
         self.failure: LfexpError | None = None
         """Of the launch that failed first."""
-        self._count = count
+        self._count = len(folders)
         self._open = asyncio.Event()
 
     @asynccontextmanager

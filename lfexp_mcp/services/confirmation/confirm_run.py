@@ -27,9 +27,9 @@ from lfexp_mcp.services.confirmation.case import (
 from lfexp_mcp.services.confirmation.measured import read_pair
 from lfexp_mcp.services.confirmation.verdict import HeldOutVerdict, decide
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state
-from lfexp_mcp.services.experiments.run_experiment import Together, estimate_from, launch_prepared
+from lfexp_mcp.services.experiments.run_experiment import estimate_from, launch_prepared
 from lfexp_mcp.services.experiments.together import Start, begin_together, progress_of_all, wait_for_all
-from lfexp_mcp.services.launches import Launch
+from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.requests import ConfirmRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
@@ -174,7 +174,7 @@ def _needs_work(record: RunRecord, *, here: bool) -> bool:
 
 
 async def _launch(
-    ws: Workspace, case: Case, confirmation: Confirmation, record: RunRecord, launch: Launch, together: Together
+    ws: Workspace, case: Case, confirmation: Confirmation, record: RunRecord, launch: Launch, gate: StartGate
 ) -> None:
     ws.runs.prepare()
     folder = await _folder(ws, case, confirmation)
@@ -184,7 +184,7 @@ async def _launch(
     else:
         plan = await plan_run(ws, case, record, confirmation)
         prepared = PreparedRun(folder, plan, case.items)
-    await launch_prepared(ws, launch, prepared, None, together)
+    await launch_prepared(ws, launch, prepared, None, gate)
 
 
 async def _answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFolder]) -> ConfirmAnswer:

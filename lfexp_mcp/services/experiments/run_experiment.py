@@ -1,9 +1,8 @@
 """Launching a run, and waiting for it for a while."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from uuid import uuid4
 
 import anyio
@@ -172,16 +171,7 @@ def estimate_run(sample: Mapping[str, ModelUsage], sampled: int, results: int, p
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
-    """Runs that begin together and share `max_concurrency`."""
-
-    gate: StartGate
-    folders: tuple[Path, ...]
-    """Of all of them."""
-
-
-async def launch_one(ws: Workspace, request: RunRequest, launch: Launch, together: Together | None = None) -> None:
+async def launch_one(ws: Workspace, request: RunRequest, launch: Launch, gate: StartGate | None = None) -> None:
     """Prepare the run while a worker starts, and hand it over.
 
     Raises:
@@ -190,7 +180,7 @@ async def launch_one(ws: Workspace, request: RunRequest, launch: Launch, togethe
     # A resumed run is started with the interpreter it had before, which only its run spec tells.
     worker = None if request.resume else await start_worker(ws, request.python, is_replay=is_replay(request))
     try:
-        await launch_prepared(ws, launch, await prepare_run(ws, request), worker, together)
+        await launch_prepared(ws, launch, await prepare_run(ws, request), worker, gate)
     finally:
         if worker is not None:
             with anyio.CancelScope(shield=True):
@@ -202,7 +192,7 @@ async def launch_prepared(
     launch: Launch,
     prepared: PreparedRun,
     worker: WorkerProcess | None = None,
-    together: Together | None = None,
+    gate: StartGate | None = None,
 ) -> None:
     """Hand a run over to a worker, which is started if there is none, and dismissed if it does not take it.
 
@@ -215,7 +205,7 @@ async def launch_prepared(
     replays = prepared.scoring is None and prepared.run_spec.is_replay
     worker = worker or await start_worker(ws, asked.python, is_replay=replays)
     try:
-        await _hand_over(prepared, worker, launch, together)
+        await _hand_over(prepared, worker, launch, gate)
         await replace_spares(ws, asked)
     finally:
         with anyio.CancelScope(shield=True):
@@ -240,7 +230,7 @@ def _check_files(ws: Workspace, run_spec: RunSpec) -> None:
             ws.locate(path, what)
 
 
-async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch, together: Together | None) -> None:
+async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launch, gate: StartGate | None) -> None:
     """Give the run to a worker, and wait until it has loaded the scripts."""
     folder = prepared.folder
     with folder.worker.preparing():
@@ -251,13 +241,13 @@ async def _hand_over(prepared: PreparedRun, worker: WorkerProcess, launch: Launc
         try:
             # Once the worker may have read the command, only the folder tells whether the run has started.
             with anyio.CancelScope(shield=True):
-                runs = together.folders if together else ()
-                command = WorkerCommand(run=folder.path, scores_only=prepared.scoring is not None, together=runs)
+                together = gate.folders if gate is not None else ()
+                command = WorkerCommand(run=folder.path, scores_only=prepared.scoring is not None, together=together)
                 await worker.give(command)
                 launch.folder = folder
             await worker.begin()
-            if together is not None:
-                await _begin_together(worker, folder, together.gate)
+            if gate is not None:
+                await _begin_together(worker, folder, gate)
         except RunExistsError:
             # Another worker has the folder.
             raise

@@ -11,7 +11,7 @@ from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Progress
 from lfexp_mcp.runs.folder import RunFolder
-from lfexp_mcp.services.experiments import run_experiment as single
+from lfexp_mcp.services.experiments.run_experiment import START_GRACE_S
 from lfexp_mcp.services.launches import Launch, StartGate
 from lfexp_mcp.services.runs.follower import Follower, OnProgress
 from lfexp_mcp.services.runs.run_answer import launch_progress
@@ -27,7 +27,7 @@ class Start:
     run_name: str
     request: object
     """What was asked for; an equal call that comes later joins the launch."""
-    work: Callable[[Launch, single.Together], Awaitable[None]]
+    work: Callable[[Launch, StartGate], Awaitable[None]]
     """Launches it."""
 
 
@@ -38,11 +38,11 @@ async def begin_together(ws: Workspace, dataset: Dataset, starts: Sequence[Start
         RunExistsError: Another call is launching one of them, and no worker has it yet.
     """
     ids = [await ws.gateway.experiments.id_of(dataset.id, start.run_name) for start in starts]
-    together = single.Together(StartGate(len(starts)), tuple(ws.runs.folder(each).path for each in ids))
+    gate = StartGate([ws.runs.folder(each).path for each in ids])
     launches: list[Launch] = []
     try:
         for start in starts:
-            work = partial(_work, start, together)
+            work = partial(_work, start, gate)
             launches.append(ws.launches.begin(dataset.name, start.run_name, start.request, work))
     except LfexpError:
         for launch in launches:
@@ -51,9 +51,9 @@ async def begin_together(ws: Workspace, dataset: Dataset, starts: Sequence[Start
     return launches
 
 
-async def _work(start: Start, together: single.Together, launch: Launch) -> None:
-    async with together.gate.passing(f"Run {start.run_name!r}"):
-        await start.work(launch, together)
+async def _work(start: Start, gate: StartGate, launch: Launch) -> None:
+    async with gate.passing(f"Run {start.run_name!r}"):
+        await start.work(launch, gate)
 
 
 async def wait_for_all(
@@ -75,7 +75,7 @@ async def wait_for_all(
         folder = one
         if isinstance(one, Launch):
             try:
-                await one.wait(deadline + single.START_GRACE_S - anyio.current_time())
+                await one.wait(deadline + START_GRACE_S - anyio.current_time())
             except LfexpError as error:
                 errors.append(error)
                 return
