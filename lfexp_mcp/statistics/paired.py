@@ -242,6 +242,8 @@ def items_to_show(result: PairedResult, target: float, levels: Levels, *, for_ot
         discordant = result.wins + result.losses
         share = upper_share(discordant, result.pairs) if for_others else discordant / result.pairs
         return items_for_pass_rate(target, share, level)
+    if result.pairs < 2:
+        return None
     deviation = upper_deviation(result.deviation, result.pairs) if for_others else result.deviation
     if deviation == 0 and for_others and result.delta != 0 and result.width is not None:
         # All differ alike: others may differ by anything, as far as that is too rare to have been seen.

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, conclude, paired_verdict
+from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, conclude, items_to_show, paired_verdict
 from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
 from lfexp_mcp.statistics.proportions import mcnemar_p
 from lfexp_mcp.statistics.resampling import sign_flip_p
-from lfexp_mcp.statistics.significance import Levels, holm_factors
+from lfexp_mcp.statistics.significance import UNADJUSTED, Levels, holm_factors
 from tests.statistics.simulated import EXACT
 
 REPEATS = 1_500
@@ -79,3 +79,11 @@ def test_a_stricter_level_and_a_wider_scale_take_more_items(reach: float) -> Non
     assert needed == sorted(needed)
     assert needed[0] >= items_for_mean(0.1, 0.3)
     assert items_for_pass_rate(0.1, 0.3, 0.0025) > items_for_pass_rate(0.1, 0.3, 0.01) > items_for_pass_rate(0.1, 0.3)
+
+
+@pytest.mark.parametrize("pair", [(0.3, 0.5), (0.3, 0.3)])
+@pytest.mark.parametrize("for_others", [True, False])
+def test_a_single_pair_of_numbers_does_not_tell_how_many_it_takes(pair: tuple[float, float], for_others: bool) -> None:
+    result = compare_pairs([pair], 1.0)
+    assert result is not None
+    assert items_to_show(result, 0.1, UNADJUSTED, for_others=for_others) is None
