@@ -231,6 +231,14 @@ async def test_what_stays_wrong_is_said_at_once_and_without_the_key(
     assert usage.calls == 1
 
 
+@pytest.mark.parametrize("status", [403, 404, 418])
+async def test_what_a_proxy_says_in_the_providers_place_is_quoted(server: ProviderServer, status: int) -> None:
+    server.script(Raw("<p>Blocked by\n  the firewall</p>", status))
+    text, usage = await fail(server, judge_on(server))
+    assert f"answered {status}: <p>Blocked by the firewall</p>. " in f"{text} "
+    assert usage.calls == 1
+
+
 async def test_an_exhausted_account_stops_all_calls_at_once(server: ProviderServer) -> None:
     outcomes = {
         "openai": Failure(429, "You exceeded your current quota.", code="insufficient_quota"),

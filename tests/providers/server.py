@@ -69,9 +69,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer with status 200 that is not what the protocol says."""
+    """An answer that is not what the protocol says, such as a proxy's."""
 
     body: str
+    status: int = 200
 
 
 class Hang:
@@ -189,7 +190,7 @@ class ProviderServer:
             case Failure():
                 return JSONResponse(self._error(outcome), outcome.status, headers=outcome.headers)
             case Raw():
-                return Response(outcome.body, media_type="application/json")
+                return Response(outcome.body, outcome.status, media_type="application/json")
             case Hang():
                 await asyncio.Event().wait()
                 raise AssertionError("unreachable")

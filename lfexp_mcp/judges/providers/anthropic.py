@@ -155,8 +155,7 @@ class AnthropicProvider(Provider):
         return set() if OUTPUT_CONFIG in refused else {OUTPUT_CONFIG}
 
     def _describe(self, body: object) -> Mapping[str, object]:
-        error = body.get("error") if isinstance(body, dict) else None
-        return error if isinstance(error, dict) else {}
+        return super()._describe(body.get("error") if isinstance(body, dict) else body)
 
     def _read(self, response: object) -> ModelAnswer | None:
         if not isinstance(response, Message) or not isinstance(getattr(response, "content", None), list):

@@ -154,11 +154,10 @@ class OpenAIProvider(Provider):
         # An invalid value of the limit means that the server knows its name.
         return {"response_format"} if code == "invalid_value" else {"response_format", MAX_COMPLETION_TOKENS}
 
-    def _with_fallback(self, failure: CallFailure, sent: Mapping[str, JsonValue]) -> CallFailure:
+    def _refused_part(self, parameter: str, sent: Mapping[str, JsonValue]) -> str:
         asked = sent.get("response_format")
-        if failure.parameter == "response_format" and isinstance(asked, dict) and asked["type"] == "json_schema":
-            return CallFailure(failure.kind, failure.message, parameter=JSON_SCHEMA)
-        return failure
+        is_schema = isinstance(asked, dict) and asked["type"] == "json_schema"
+        return JSON_SCHEMA if parameter == "response_format" and is_schema else parameter
 
     def _read(self, response: object) -> ModelAnswer | None:
         choice = next(iter(getattr(response, "choices", None) or ()), None)

@@ -105,12 +105,37 @@ class Provider(ABC):
         self, status: int, body: object, request: ModelRequest | None, refused: frozenset[str] = NOTHING
     ) -> CallFailure:
         """Return what an error of the provider means; see `attempt`."""
-        described = self._describe(body)
-        if request is None:
-            return self._failure(None, status, described, (), ())
-        sent = self._parameters(request, refused)
-        optional = request.added | self._replaceable(refused, described.get("code"))
-        return self._with_fallback(self._failure(request.model, status, described, list(sent), optional), sent)
+        error, model = self._describe(body), request.model if request else None
+        text = " ".join(mask(str(error.get("message") or error.get("type") or ""), self._key).split())
+        text = text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
+        message = f"{self.title} answered {status}" + (f": {text}" if text else "")
+        message += "" if message.endswith((".", "!", "?", "…")) else "."
+        # A proxy, a region or a wrong base URL may be the reason as well, which only the text tells.
+        if status in {401, 403}:
+            use = f"may use {model!r}" if model else "may use batches"
+            key = KEY_VARIABLES[self.name]
+            return CallFailure("refused", f"{message} It refuses the key in {key}: set one that {use}.")
+        if status == 404 and model is None:
+            return CallFailure("missing", message)
+        if status == 404:
+            return CallFailure("refused", f"{message} It has no model {model!r}: name another in the prompt's config.")
+        # Anthropic says so in the message alone (https://github.com/anthropics/claude-quickstarts/issues/229).
+        is_empty = error.get("code") == "insufficient_quota" or "credit balance is too low" in text
+        if is_empty or status == 402:
+            return CallFailure("refused", f"{message} Raise the account's budget at {self.title}.")
+        if status in {429, 529}:
+            return CallFailure("throttled", message)
+        if status >= 500 or status in _TRANSIENT:
+            return CallFailure("transient", message)
+        if status in {400, 422} and request is not None:
+            sent = self._parameters(request, refused)
+            optional = request.added | self._replaceable(refused, error.get("code"))
+            if parameter := _refused_parameter(error, [name for name in sent if name in optional]):
+                return CallFailure("unsupported", message, parameter=self._refused_part(parameter, sent))
+            if parameter := _refused_parameter(error, [name for name in sent if name not in optional]):
+                hint = f"Change `{parameter}` in the prompt's config, or remove it there."
+                return CallFailure("refused", f"{message} {hint}")
+        return CallFailure("rejected", message)
 
     async def check(self) -> CallFailure | None:
         """Check the key by listing the models, which costs nothing; None if it is accepted."""
@@ -198,53 +223,19 @@ class Provider(ABC):
         """Return the parameters that are ours or can be sent under another name."""
 
     def _describe(self, body: object) -> Mapping[str, object]:
-        """Return the error in a response's body: `message`, and perhaps `type`, `code`, `param`."""
-        return body if isinstance(body, dict) else {}
+        """Return the error in a response's body: `message`, and perhaps `type`, `code`, `param`.
 
-    def _with_fallback(self, failure: CallFailure, _sent: Mapping[str, JsonValue]) -> CallFailure:
-        return failure
+        Args:
+            body: The answer's JSON, or its text, such as a proxy's page.
+        """
+        return body if isinstance(body, dict) else {"message": body if isinstance(body, str) else ""}
+
+    def _refused_part(self, parameter: str, _sent: Mapping[str, JsonValue]) -> str:
+        """Return what of a refused parameter to leave out next time, under the name that `_parameters` knows."""
+        return parameter
 
     def _unreadable(self) -> CallFailure:
         return CallFailure("transient", f"{self.title}'s answer cannot be read.")
-
-    def _failure(
-        self,
-        model: str | None,
-        status: int,
-        error: Mapping[str, object],
-        sent: Collection[str],
-        optional: Collection[str],
-    ) -> CallFailure:
-        where = f"{self.title} answered {status}"
-        text = mask(str(error.get("message") or error.get("type") or ""), self._key)
-        text = text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
-        message = f"{where}: {text}" if text else where
-        message += "" if message.endswith((".", "!", "?", "…")) else "."
-        # A proxy, a region or a wrong base URL may be the reason as well, which only the text tells.
-        if status in {401, 403}:
-            use = f"may use {model!r}" if model else "may use batches"
-            return CallFailure(
-                "refused", f"{message} It refuses the key in {KEY_VARIABLES[self.name]}: set one that {use}."
-            )
-        if status == 404 and model is None:
-            return CallFailure("missing", message)
-        if status == 404:
-            return CallFailure("refused", f"{message} It has no model {model!r}: name another in the prompt's config.")
-        # Anthropic says so in the message alone (https://github.com/anthropics/claude-quickstarts/issues/229).
-        is_empty = error.get("code") == "insufficient_quota" or "credit balance is too low" in text
-        if is_empty or status == 402:
-            return CallFailure("refused", f"{message} Raise the account's budget at {self.title}.")
-        if status in {429, 529}:
-            return CallFailure("throttled", message)
-        if status >= 500 or status in _TRANSIENT:
-            return CallFailure("transient", message)
-        if status in {400, 422}:
-            if parameter := _refused_parameter(error, [name for name in sent if name in optional]):
-                return CallFailure("unsupported", message, parameter=parameter)
-            if parameter := _refused_parameter(error, [name for name in sent if name not in optional]):
-                hint = f"Change `{parameter}` in the prompt's config, or remove it there."
-                return CallFailure("refused", f"{message} {hint}")
-        return CallFailure("rejected", message)
 
 
 def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
