@@ -58,6 +58,7 @@ def kappa(
         weight = 1 - (np.subtract.outer(np.arange(size), np.arange(size)) / (size - 1)) ** 2
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     observed, expected = float((weight * table).sum()), float(rows @ weight @ columns)
+    # Both raters give every item the same rating, so that chance alone explains the agreement.
     if 1 - expected < 1e-12:
         return Agreement(None, None)
 
@@ -88,6 +89,7 @@ def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Estimate:
     rate, observed = math.fsum(passed) / n, math.fsum(agreed) / n
     expected = 2 * rate * (1 - rate)
     value = (observed - expected) / (1 - expected)
+    # How far each item moves the coefficient, by its linear approximation.
     moves = (
         one - observed - (1 - value) * 2 * (1 - 2 * rate) * (share - rate)
         for one, share in zip(agreed, passed, strict=True)
@@ -119,6 +121,7 @@ def spearman(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENC
     if n < MIN_CORRELATED_PAIRS or len(set(firsts)) == 1 or len(set(seconds)) == 1:
         return Agreement(None, None)
     rho = max(-1.0, min(1.0, float(spearmanr(firsts, seconds).statistic)))
+    # Fisher's z is infinite there.
     if abs(rho) > 1 - 1e-12:
         return Agreement(rho, None)
     half_width = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))

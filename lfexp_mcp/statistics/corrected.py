@@ -107,6 +107,7 @@ def correct_delta(first: CorrectedMean, second: CorrectedMean) -> CorrectedDelta
     """
     shared = first.influence.keys() & second.influence.keys()
     together = math.fsum(first.influence[item_id] * second.influence[item_id] for item_id in shared)
+    # The cosine of what each item does to both means is their correlation.
     alone = math.sqrt(_square(first.influence.values()) * _square(second.influence.values()))
     correlation = max(min(together / alone, 1.0), -1.0) if alone > 0 else 0.0
     delta = second.mean - first.mean

@@ -228,6 +228,7 @@ class LabelledSample:
         fit = self._fit(labels)
         if self.pass_fail:
             return self._pass_fail_variance(labels, fit, clustered)
+        # Degrees of freedom that the strata's means and the slope have taken.
         fitted = (self.labels - 1) / (self.labels - self.counts.size - self.tuned)
         left = np.minimum(fit.left * fitted, fit.spread)
         centre = float(self.shares @ fit.human)

@@ -72,6 +72,7 @@ def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = AL
     start = _normal_sample_size(delta, share**0.5, max(share - delta**2, 0.0) ** 0.5, alpha)
     if start > _MAX_EXACT_ITEMS:
         return start
+    # The exact test takes somewhat more items than the approximation says, never three times as many.
     rejected = _rejected(3 * start + 50, (share + delta) / (2 * share), alpha)
 
     def power(n: int) -> float:
@@ -107,6 +108,7 @@ def _rejected(most: int, gain: float, alpha: float) -> "npt.NDArray[np.float64]"
     import numpy as np
     from scipy.stats import binom
 
+    # In sizes of powers of two, so that searches around the same number share a cached table.
     critical = _critical(2 ** math.ceil(math.log2(most + 1)), alpha)[: most + 1]
     return np.asarray(binom.cdf(critical, np.arange(most + 1), 1 - gain), dtype=np.float64)
 
@@ -136,6 +138,7 @@ def _smallest(power: Callable[[int], float], start: int, most: int | None = None
     low, high = max(2, start // 2), start
     while power(high) < POWER and high != most:
         low, high = high, high * 2 if most is None else min(high * 2, most)
+    # Half of the approximation is enough already, as for tiny samples.
     if power(low) >= POWER:
         low = 2
     while high - low > 1:

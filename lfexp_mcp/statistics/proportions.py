@@ -103,6 +103,7 @@ def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
     lost_share = (root - linear) / (4 * n)
     variance = n * (2 * lost_share + delta * (1 - delta))
     distance = gained - lost - n * delta
+    # Without discordant pairs, a difference of 0, or of 1 in size, has no variance: it is certain or excluded.
     if variance <= 0:
         return 0.0 if distance == 0 else math.copysign(math.inf, distance)
     return distance / math.sqrt(variance)
@@ -110,6 +111,7 @@ def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
 
 def _bisect(falling: Callable[[float], float], low: float, high: float) -> float:
     """The zero of a falling function between two values, to 1e-12; an end where the function does not change sign."""
+    # Each round halves the range, which is at most 2: the last is narrower than 1e-17.
     for _ in range(60):
         middle = (low + high) / 2
         if falling(middle) > 0:

@@ -111,6 +111,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     threshold = seen - 1e-9 * float(sizes.sum())
     if sizes.size <= MAX_EXACT_DIFFERENCES:
         return float(np.mean(np.abs(_all_sums(sizes)) >= threshold))
+    # The sample sums to about zero, which no assignment of signs falls short of.
     if threshold <= 0:
         return 1.0
     values, counts = np.unique(sizes, return_counts=True)
@@ -156,6 +157,7 @@ def _small_p(
     tilt = float(brentq(excess, 0, MAX_TILT)) if excess(MAX_TILT) > 0 else MAX_TILT
     log_mean = float(counts @ (np.logaddexp(tilt * scaled, -tilt * scaled) - np.log(2)))
     if values.size > MANY_VALUES:
+        # The tail probability of R. Lugannani and S. Rice, Advances in Applied Probability 12 (1980) 475-490.
         w = float(np.sqrt(2 * (tilt * bound - log_mean)))
         u = tilt * float(np.sqrt(counts @ (scaled / np.cosh(tilt * scaled)) ** 2))
         return 2 * float(norm.sf(w) + norm.pdf(w) * (1 / u - 1 / w))

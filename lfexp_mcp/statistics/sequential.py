@@ -70,6 +70,7 @@ def look_levels(sizes: tuple[int, ...], alpha: float) -> tuple[float, ...]:
     for size in sizes:
         share = size / sizes[-1]
         spending, before = (spent(share, alpha) - before) / 2, spent(share, alpha)
+        # Beyond 38, the tail of the normal distribution is below the smallest float.
         bound = float(brentq(lambda z: walk.above(share, z) - spending, 0.0, 38.0))  # noqa: B023 - called here only
         levels.append(2 * float(ndtr(-bound)))
         walk = walk.within(share, bound)
@@ -157,6 +158,7 @@ def _gives_up(result: PairedResult, rule: StoppingRule) -> bool:
     left, squares = planned - result.pairs, math.fsum(value**2 for value in result.differences)
     if left <= 0:
         return False
+    # One more pair of the size 1 in n + 2; and no less than a difference of `min_delta` itself brings along.
     moment = max((squares + 1) / (result.pairs + 2), least if result.pass_fail else least**2)
     deviation, total = math.sqrt(max(moment - least**2, 1e-9)), math.sqrt(moment * planned)
 
@@ -187,6 +189,7 @@ def _estimate(result: PairedResult, rule: StoppingRule, number: int) -> float:
 
     def above(drift: float) -> float:
         walk, total = _Walk(), 0.0
+        # Only the looks before this one, which the run went on after.
         for share, level in zip(shares[:-1], levels, strict=False):
             bound = -float(ndtri(level / 2))
             total += walk.above(share, bound, drift)

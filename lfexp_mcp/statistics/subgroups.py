@@ -128,5 +128,6 @@ def _distances(values: Sequence[float], width: float | None) -> tuple[float, flo
     half_width = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
     if width is None:
         return half_width, half_width
+    # See `bounded_mean_interval`.
     unseen = max_unseen_share(n)
     return max(half_width, unseen * min(values)), max(half_width, unseen * (width - max(values)))

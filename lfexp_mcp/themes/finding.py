@@ -67,6 +67,7 @@ def find_themes(comments: Sequence[str]) -> list[Theme]:
     """
     needed = max(MIN_COMMENTS, math.ceil(MIN_SHARE * len(comments)))
     terms = [term for term in _terms(comments).values() if len(term.comments) >= needed]
+    # Of terms that are as frequent, the longest phrase first: it names the theme.
     terms.sort(key=lambda term: (-len(term.comments), -len(term.stems), term.stems))
     groups: list[_Group] = []
     for term in terms:

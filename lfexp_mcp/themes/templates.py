@@ -110,6 +110,7 @@ def _on_one_level(texts: Sequence[_Text]) -> Iterator[TextGroup]:
         parts: dict[tuple[str, ...], list[_Text]] = {}
         for text in members:
             parts.setdefault(tuple(text.slots[place][1] for place in told_apart), []).append(text)
+        # Too many combinations tell nothing apart.
         for part in parts.values() if len(parts) <= MAX_PARTS else (members,):
             yield TextGroup(_template(part), tuple(text.index for text in part))
 

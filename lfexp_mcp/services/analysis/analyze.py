@@ -122,6 +122,7 @@ async def _find(ws: Workspace, request: AnalyzeRequest, record: RunRecord, start
     check_cursor(start, len(failures), "failing results")
     rows = request.limit if request.show_failures or request.cursor else min(DEFAULT_FAILURES, request.limit)
     listed = FailureList(total=len(failures))
+    # What follows is the same at any size; `_answer` cuts it.
     whole = Analysis(**described.model_dump(include=RUN_FIELDS), threshold=threshold, failures=listed)
     if request.cursor is not None:
         whole.notice = f"A later page of failing items; the rest is in the answer without cursor. {UNTRUSTED_NOTICE}"

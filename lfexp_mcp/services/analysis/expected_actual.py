@@ -128,6 +128,7 @@ def _confusion(
     indices = tuple(pair.index for pair in pairs)
     if not _is_judged_by_equality(results, failing, at):
         return None
+    # Few numbers, such as ratings, are labels; many are quantities, whose pairs hardly recur.
     if _are_numbers(labels) and len(labels) > MAX_NUMBER_LABELS:
         return Confusion(tuple(_named(field, _number_cells(pairs))), indices, labels=False)
     if not _are_labels(labels):
@@ -254,6 +255,7 @@ def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[st
         for pair in pairs
         if pair.expected != pair.actual
     ]
+    # First outputs that are given for many labels, then labels that are missed in many ways.
     wrong = _absorbed(wrong, by_actual=True)
     wrong = _absorbed(wrong, by_actual=False)
     cells: dict[tuple[str, str], list[int]] = {}

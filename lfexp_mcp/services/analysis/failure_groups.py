@@ -256,6 +256,7 @@ def _by_output(outputs: Sequence[_Output], failures: Sequence[Failure], *, has_l
         found |= _repeated(plain, suspects)
     groups = []
     for key, alike in found.items():
+        # As often among passing outputs, it says nothing about failures.
         if len(alike) * passed > passing[key] * suspects or not passed:
             items = tuple(one.result for one in alike)
             groups.append(Group(key, items, suspects, _failing_by(failures, items), alike[0].labels.output))

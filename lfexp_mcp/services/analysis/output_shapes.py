@@ -102,6 +102,7 @@ def _looks(output: JsonValue) -> str | None:
 
 def _loops(ending: str) -> bool:
     """Whether a text ends in the same few words over and over, as that of a model that goes on without end."""
+    # A loop repeats its last characters within its period: a cheap test that most texts fail.
     recent = MIN_LOOPED_CHARS - MAX_LOOP_PERIOD
     if len(ending) < MIN_LOOPED_CHARS or ending[-recent:] not in ending[-MIN_LOOPED_CHARS:-1]:
         return False
@@ -128,6 +129,7 @@ def _differs_in_type(output: JsonValue, expected: JsonValue) -> str | None:
 
 def _type_name(value: JsonValue) -> str:
     if isinstance(value, str):
+        # `1,024` is a number to a reader.
         parsed = _parse(value.replace(",", ""))
         value = parsed if isinstance(parsed, int | float) else value
     return _TYPE_NAMES[type(value)]

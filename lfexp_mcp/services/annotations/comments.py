@@ -77,6 +77,7 @@ async def read_comments(ws: Workspace, scope: Scope) -> list[AnnotatedComment]:
         return comments
     sessions: set[str | None] = set()
     if any(comment.kind == "session" for comment in comments):
+        # A comment on a session is about each of its traces.
         sessions = {root.session_id for root in await _find_roots(ws, scope.traces)} - {None, ""}
     return [one for one in comments if one.trace_id in scope.traces or one.session_id in sessions]
 

@@ -102,6 +102,7 @@ def describe_agreement(rated: Sequence[RatedItem], rows: int) -> JudgeAgreement:
     passes = [(is_pass(judge), is_pass(human)) for judge, human in numbers]
     measure, found = _measure(numbers, passes)
     ac1 = gwet_ac1(passes)
+    # The furthest apart first: what is worth reading.
     differing = sorted((one for one in rated if one.differs), key=lambda one: -one.distance)
     alike = sum(judge == human for judge, human in passes) / len(passes)
     coefficients = [_coefficient("AC1", ac1.value, Interval(ac1.low, ac1.high))]

@@ -40,6 +40,7 @@ class ChangedItems:
 def score_changes(pair: RunPair, score: str) -> list[ChangedItems]:
     """Find the items whose score fell, and those whose score rose: worse and better if the score has a scale."""
     has_scale = pair.has_scale(score)
+    # Values that differ only by rounding have not changed.
     deltas = {item_id: round(after - before, 12) for item_id, (before, after) in pair.values(score).items()}
 
     def changed(kind: ChangeKind, sign: int) -> ChangedItems:

@@ -171,6 +171,7 @@ def _score(pair: RunPair, score: str) -> Iterator[ComparabilityIssue]:
     first, second = (values.interpretations[score] for values in runs)
     made = [_made_in(values, score) for values in runs]
     if first.origin != second.origin:
+        # A script may have sent what an evaluator gave in the other run; a judge's scores are nobody else's.
         unfair = not {first.origin, second.origin} <= {"run", "api"} or any(map(_judge_of, (first, second)))
         message = f"{score!r} is not from the same source: {made[0]}, {made[1]}."
         yield _issue(pair, "source", message, unfair=unfair, score=score)

@@ -87,6 +87,7 @@ def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMet
         run=run.run_name,
         status=run.status,
         baseline_status=baseline.status,
+        # Of a part, a gate may pass; the check says that it tells nothing about the whole dataset.
         part=run.part_shown or stopped_part(run),
         baseline_part=baseline.part_shown,
         measures=measures,

@@ -42,6 +42,7 @@ def check_gate(conditions: Sequence[Condition], runs: Sequence[GateInput], known
         UsageError: A condition names a score that no run has, asks for a verdict on the error rate, or has a limit on
             another scale than the score, or that no value can reach.
     """
+    # Only now it is known which scores there are, whose names may end in `.delta`.
     meant = [one.among(known) if isinstance(one, Threshold) else one for one in conditions]
     for condition in meant:
         _check_name(condition, runs, known)

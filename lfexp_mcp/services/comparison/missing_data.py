@@ -132,6 +132,7 @@ def _pair_reasons(pair: RunPair, score: str) -> dict[str, MissingReason | None]:
         reasons = [
             _reason(values, results[item_id], score) for values, results, numbers in sides if item_id not in numbers
         ]
+        # What failed in one run explains the pair, whatever the other's evaluator did.
         first = next((why for why in reasons if why != "left out"), None)
         return first or ("one-sided" if len(reasons) == 1 else "left out")
 

@@ -60,6 +60,7 @@ def describe_metrics(
         seconds_p95=p95,
         input_tokens=round(sum(one.input_tokens for one in usage.values())) if usage else None,
         output_tokens=round(sum(one.output_tokens for one in usage.values())) if usage else None,
+        # A sum that lacks the price of an item would be too low.
         cost_usd=math.fsum(costs.values()) if costs and len(costs) == len(usage) else None,
         url=url,
         replayed=record.is_replayed,
@@ -109,6 +110,7 @@ def _pairs(first: Mapping[str, float], second: Mapping[str, float]) -> list[tupl
 
 def _error_contrast(names: tuple[str, str], first: Mapping[str, float], second: Mapping[str, float]) -> Contrast | None:
     result = compare_pairs(_pairs(first, second), 1.0)
+    # Two runs without an error are not worth a line.
     if result is None or (result.first_mean == 0 and result.second_mean == 0):
         return None
     return Contrast(

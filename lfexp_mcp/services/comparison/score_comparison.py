@@ -93,6 +93,7 @@ def compare_scores(
             place = candidates.place(baseline.experiment_ids[0], run.experiment_ids[0], own)
             home = homes.get(place.home.id) if place.home else None
             if home is not None and _is_no_worse(pair.baseline, home, score, measured):
+                # A baseline that looks no worse than the first run gained nothing by being chosen.
                 place = replace(place, choices=1)
             result, margin = tests[score], compared[score].margin
             compared[score] = _compared(pair, score, result, margin, factor or 1.0, place, stopping)
@@ -146,6 +147,7 @@ def _compared(
     lower = False if has_scale else pair.run.interpretations[score].lower_is_better
     conclusion, p = conclude(result, margin, _levels(lower, factor, place, stopping)), result.p
     if stopping is not None and stopping.number is None:
+        # Between looks: a test now would be one more.
         conclusion, p = Conclusion("inconclusive", ""), None
     elif stopping is not None and p is not None:
         p = min(1.0, p * ALPHA / stopping.level(ALPHA))

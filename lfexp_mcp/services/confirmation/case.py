@@ -104,6 +104,7 @@ def size_of(measured: PairedResult, held_out: int, min_delta: float, levels: Lev
     needed = items_to_show(measured, min_delta, levels, for_others=True)
     if needed is not None and needed <= held_out:
         return Size(needed, min_delta)
+    # In steps: `low` cannot be shown, `high` can if anything can.
     low, high = int(min_delta / DELTA_STEP), round(1 / DELTA_STEP)
     if not _can_show(measured, held_out, 1.0, levels):
         return Size(needed, None)

@@ -208,6 +208,7 @@ async def _read_answer(ws: Workspace, case: Case, begun: Sequence[Launch | RunFo
         reason = f"Both run over the held-out items: {Progress(progress.done, progress.total)}."
         return answer.model_copy(update={"status": "running", "reason": reason, "next": steps})
     names = [one.run_name for one, _ in case.plans]
+    # From Langfuse, so that any machine comes to the same verdict.
     pair = await read_pair(ws, case.dataset.name, names, held_out=True)
     records = (pair.baseline.record, pair.run.record)
     if (unfinished := _unfinished(records)) is not None:

@@ -63,6 +63,7 @@ def decide(pair: RunPair, score: str, min_delta: float, levels: Levels) -> HeldO
         reason += f" In {some} a task failed or was not scored; they count at their worst and at their best."
     if low.interval is None or high.interval is None or low.p_adjusted is None or high.p_adjusted is None:
         return HeldOutVerdict(verdict, reason)
+    # The ends of both cases: it holds whatever the missing values are.
     interval = Interval(low.interval.low, high.interval.high)
     delta, interval = _coarse((worst.delta + best.delta) / 2, interval, verdict)
     return HeldOutVerdict(verdict, reason, delta, interval, coarse_p(max(low.p_adjusted, high.p_adjusted)))

@@ -70,6 +70,7 @@ async def check_judge(
     """
     check = await prepare_check(ws, request)
     identity = (request, check.judge.model_dump_json(), tuple(result.key for result in check.results))
+    # A check that goes on, or whose result waits, has been agreed to.
     if not ws.background.has(identity):
         named = map(shown_name, (check.judge.name, check.run.name, request.dataset))
         what = "Ask judge {} again about labelled results of run {} of dataset {}.".format(*named)

@@ -6,9 +6,10 @@ beyond it are not: who labels the short ones first chooses. A result that people
 counted as skipped; as soon as they skip more than a few, what they did label is no longer a random part either.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.gateway import Queue, QueueItem, ScoreConfig
@@ -149,7 +150,7 @@ async def _read(ws: Workspace, run: ScoredRun, queue: Queue, draw: Draw) -> Labe
     counted: list[Stratum] = []
     labels: dict[ResultKey, float] = {}
     for stratum in strata:
-        counts, usable = _walk(stratum, listed, people, CLOCK.now())
+        counts, usable = _walk(stratum, listed, people)
         counted.append(counts)
         labels |= usable
     void = void or _skipped(counted)
@@ -212,33 +213,32 @@ def _values(
 
 
 def _walk(
-    stratum: Sequence[ItemResult],
-    listed: Mapping[str, QueueItem],
-    people: Mapping[str, float],
-    now: datetime,
+    stratum: Sequence[ItemResult], listed: Mapping[str, QueueItem], people: Mapping[str, float]
 ) -> tuple[Stratum, dict[ResultKey, float]]:
     """Follow the order of the draw, as far as results are in the queue.
 
     Returns:
         How far it goes, and the labels up to the first result that nobody has looked at.
     """
-    counts, usable, is_open = Stratum(len(stratum)), {}, True
+    counts, now = Counter[str](), CLOCK.now()
+    usable: dict[ResultKey, float] = {}
+    is_open = True
     for result in stratum:
         item = listed.get(result.observation_id or "")
         if item is None:
             break
+        counts["drawn"] += 1
         label = people.get(result.observation_id or "", people.get(result.trace_id or ""))
-        counts = replace(counts, drawn=counts.drawn + 1)
-        if label is None and item.status == "COMPLETED" and (item.completed or now) < now - LABEL_DELAY:
-            counts = replace(counts, skipped=counts.skipped + 1)
-        elif label is None:
-            is_open = False
-        elif is_open:
-            counts = replace(counts, labelled=counts.labelled + 1)
-            usable[result.key] = label
+        if label is not None:
+            counts["labelled" if is_open else "later"] += 1
+            if is_open:
+                usable[result.key] = label
+        # Langfuse shows that a result was completed before it shows its label.
+        elif item.status == "COMPLETED" and (item.completed or now) < now - LABEL_DELAY:
+            counts["skipped"] += 1
         else:
-            counts = replace(counts, later=counts.later + 1)
-    return counts, usable
+            is_open = False
+    return Stratum(len(stratum), **counts), usable
 
 
 def _skipped(strata: Sequence[Stratum]) -> str | None:

@@ -141,6 +141,7 @@ async def _ask(
                 given.append(_canonical(judge, await runner.judge(judge, trace=trace, **item)))
     except BudgetError as error:
         found.stopped = str(error)
+    # No other output would be judged either.
     except ModelRefusedError:
         raise
     except LfexpError as error:

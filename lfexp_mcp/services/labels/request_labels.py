@@ -181,11 +181,13 @@ async def _open_queue(
     base = f"{draw.score} of {record.run_name} ({record.dataset})"[:MAX_NAME_CHARS]
     if again:
         base = f"{base} by {draw.maker.label}"
+    # One more than there are queues, so that one is free.
     names = [base, *(f"{base} {number}" for number in range(2, len(taken) + 3))]
     name = next(name for name in names if name not in taken)
     try:
         return await ws.gateway.queues.create(name, draw.text(introduction), [config.id]), draw
     except RejectedError as refused:
+        # Langfuse refuses a name that is taken, as by a call that ran at the same time.
         if refused.status != 400:
             raise
         found = find_draws(run, await ws.gateway.queues.all())
