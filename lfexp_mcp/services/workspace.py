@@ -12,8 +12,8 @@ from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.files import locate
 from lfexp_mcp.gateway import Gateway, connect
 from lfexp_mcp.runs.folder import RunsFolder
-from lfexp_mcp.runs.process import Workers
 from lfexp_mcp.runs.replay import Replays
+from lfexp_mcp.runs.spares import Workers
 from lfexp_mcp.services.background import Background
 from lfexp_mcp.services.launches import Launches
 from lfexp_mcp.services.run_cache import RunCache

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lfexp_mcp.runs.process import WorkerProcess
+from lfexp_mcp.runs.protocol import WorkerCommand
 from lfexp_mcp.services.experiments.workers import keep_spares
 from lfexp_mcp.worker.loaded_code import LoadedCode
 from tests.waiting import until, until_spares_wait
@@ -108,6 +109,20 @@ async def test_a_spare_worker_that_died_or_hangs_is_no_concern_of_the_run(
     for pid in waiting:
         os.kill(pid, getattr(signal, blow))
     assert (await run_in(filled, "run"))["pid"] not in waiting
+
+
+@pytest.mark.parametrize("is_spare", [True, False])
+async def test_a_worker_that_ended_while_its_run_was_prepared_is_replaced(filled: Scene, is_spare: bool) -> None:
+    await keep(filled)
+    interpreter = spares_of(filled)[0].interpreter
+    worker = filled.ws.workers.start(interpreter) if is_spare else WorkerProcess(interpreter)
+    first = worker.pid
+    # It ends with its input as it does after a long wait.
+    worker._stdin.close()
+    await until(lambda: worker.exit_code() == 0)
+    await worker.give(WorkerCommand())
+    await worker.begin()
+    assert worker.pid != first
 
 
 def edit(place: Path) -> None:
