@@ -1,4 +1,4 @@
-"""What a project has to run experiments with: what its tools that list, show and create it answer."""
+"""Datasets, judges and prompts: what the tools that list, show and create them answer."""
 
 from datetime import datetime
 from typing import Annotated

@@ -206,7 +206,7 @@ class PairsAnswer(ToolAnswer):
 
 
 class ConfirmAnswer(ToolAnswer):
-    """What the held-out items say of a run, without any of them. Its figures are rounded so that none shows through."""
+    """A verdict by held-out items, none of which is shown: its figures are rounded so that they reveal none."""
 
     status: Annotated[RunStatus | Literal["planned"], WithJsonSchema({"type": "string"})]
     score_name: str

@@ -1,4 +1,4 @@
-"""Failing results by what was expected and what came: a confusion table for labels, kinds of difference for numbers."""
+"""Failing results by expected and actual output: a confusion table of labels, kinds of difference of numbers."""
 
 import json
 import math
@@ -144,7 +144,7 @@ def _confusion(
 
 
 def _is_judged_by_equality(results: Sequence[LabelledResult], failing: Sequence[LabelledResult], at: int) -> bool:
-    """Whether passing outputs mostly are what was expected; texts that contain it, say, are another matter."""
+    """Whether most passing outputs equal the expected one, and do not just contain it, for example."""
     failed = {item.key for item in failing}
     compared = [
         expected == actual or (_number(expected) is not None and _number(expected) == _number(actual))
@@ -229,7 +229,7 @@ def _number_cells(pairs: Sequence[_Pair]) -> list[Cell]:
 
 
 def _difference(pair: _Pair) -> str:
-    """How two numbers differ, if it is in a way that errors are made."""
+    """How two numbers differ, if it is a typical error."""
     expected, actual = _number(pair.expected), _number(pair.actual)
     if expected is None:
         return OTHERS

@@ -26,7 +26,7 @@ By = Literal["error", "expected and actual", "comment", "output"]
 MIN_SHARE = 0.04
 """Fewer of the failing results than this are no group; neither is a single one, unless it is an error."""
 MIN_WITHOUT_PATTERN = 5
-"""So many results of which no two fail alike are worth a line."""
+"""Results of which no two fail alike, from which they are worth a line."""
 MIN_REPEATED_CHARS = 20
 """Shorter outputs may well be the same for different inputs, unless they are `MIN_REPEATED_SHARE` of the failing."""
 MIN_REPEATED_SHARE = 0.2
@@ -118,7 +118,7 @@ def find_groups(
 
 
 def _without_told(comments: Grouping, told: Mapping[frozenset[ResultKey], tuple[str, ...]]) -> Grouping:
-    """Leave out comments that only say what was expected and what came, where these make a group already."""
+    """Leave out comments that only repeat an expected and an actual output that are a group already."""
     left = []
     for group in comments.groups:
         labels = told.get(_keys(group.items), ())

@@ -47,7 +47,7 @@ class OutputLook:
     shape: str | None
     """What looks wrong by itself; see `output_shape`."""
     is_long: bool
-    """Whether it is a text of which it can be told whether it is cut off."""
+    """Whether it is long enough to tell whether it is cut off."""
     ends_properly: bool
 
     @classmethod
@@ -101,7 +101,7 @@ def _looks(output: JsonValue) -> str | None:
 
 
 def _loops(ending: str) -> bool:
-    """Whether a text ends in the same few words over and over, as that of a model that goes on without end."""
+    """Whether a text ends in the same few words over and over, as when a model does not stop."""
     # A loop repeats its last characters within its period: a cheap test that most texts fail.
     recent = MIN_LOOPED_CHARS - MAX_LOOP_PERIOD
     if len(ending) < MIN_LOOPED_CHARS or ending[-recent:] not in ending[-MIN_LOOPED_CHARS:-1]:

@@ -34,7 +34,7 @@ class Scope:
     warnings: tuple[str, ...] = ()
 
     def includes(self, created: datetime | None) -> bool:
-        """Whether a time is in the period; an unknown time is only if no period is set."""
+        """Whether a time is in the period; an unknown one is only if no period is set."""
         if created is None:
             return self.since is None and self.until is None
         return (self.since is None or created >= self.since) and (self.until is None or created < self.until)

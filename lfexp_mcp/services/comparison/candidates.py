@@ -45,7 +45,7 @@ class Place:
     """Which of the candidates on a dataset's items a run is."""
 
     number: int
-    """Its place by beginning among the candidates of its family, from 1; the baseline is none."""
+    """Its place by time among the candidates of its family, from 1; the baseline does not count."""
     family: str | None = None
     families: int = 0
     """Families of candidates on these items that were begun before its own."""
@@ -68,7 +68,7 @@ class Place:
 
     @property
     def factor(self) -> float:
-        """By how much the p of a gain counts.
+        """The factor by which the p of a gain is multiplied.
 
         Another baseline than the first is another test of the same candidate. Where it looks no worse than the first,
         it cannot make a candidate better that is not better than the first one, and `choices` is left out.
@@ -89,7 +89,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """All runs of a dataset that have a result, in the order of beginning.
+    """All runs of a dataset that have a result, in the order in which they began.
 
     A run counts whether or not it was completed, since it could be chosen, or dropped, by what it had. The count starts
     at the dataset's first run, not at the baseline: a baseline that was one of the candidates has been chosen among
@@ -101,7 +101,7 @@ class Candidates:
 
     @classmethod
     def of(cls, runs: Iterable[Candidate]) -> "Candidates":
-        """Order runs by their beginning; the variants of a sweep began as one, in the order in which they were named.
+        """Order runs by when they began; the variants of a sweep began as one, in the order in which they were named.
 
         A run that a resume of the sweep put in the place of a variant is a candidate by itself.
         """

@@ -65,7 +65,7 @@ def _crossing(before: float, after: float) -> Crossing | None:
 
 
 def error_changes(pair: RunPair) -> list[ChangedItems]:
-    """Find the items whose task fails now but did not before, and the reverse; any failed repeat counts as failed."""
+    """Find the items whose task fails in one of the runs only; any failed repeat counts as failed."""
     before, after = _failed_first(pair.baseline, pair.before), _failed_first(pair.run, pair.after)
     both = [(before[item_id], after[item_id]) for item_id in pair.item_ids]
 

@@ -41,7 +41,7 @@ def find_issues(pair: RunPair) -> list[ComparabilityIssue]:
 
 
 def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
-    """Say that two runs had different concurrency; None if they had not, or if it is unknown."""
+    """Describe a difference in concurrency; None if there is none, or it is not known."""
     first, second = (_limits(record.provenance).max_concurrency for record in (baseline, run))
     if first is None or second is None or first == second:
         return None
@@ -49,7 +49,7 @@ def concurrency_change(baseline: RunRecord, run: RunRecord) -> str | None:
 
 
 def script_change(pair: RunPair, score: str) -> str | None:
-    """Say that the script that gives a score differs between the runs; None for other scores, or if it does not.
+    """Describe a change of the script that gives a score; None if there is none.
 
     It does not make the comparison unfair, since most edits of a script leave its scores as they were.
     """
@@ -95,7 +95,7 @@ def _items(pair: RunPair) -> Iterator[ComparabilityIssue]:
 
 
 def _parts(pair: RunPair) -> Iterator[ComparabilityIssue]:
-    """Parts of the dataset; one that was chosen by the results of the other run is unfair to it."""
+    """Runs over a part of the dataset; a part that was chosen by the other run's results is unfair to it."""
     for mine, other in ((pair.run, pair.baseline), (pair.baseline, pair.run)):
         plan = mine.record.plan
         if plan is None or plan.part is None:
@@ -204,7 +204,7 @@ def _judge_of(interpretation: ScoreInterpretation) -> JudgeMaker | None:
 
 
 def _scales(pair: RunPair, score: str) -> Iterator[ComparabilityIssue]:
-    """Values without a known scale, or on two; declared scales are compared on the canonical 0-1."""
+    """Values without a known scale, or on two scales; two declared scales are compared on the canonical 0-1."""
     runs = (pair.baseline, pair.run)
     first, second = (values.interpretations[score] for values in runs)
     if first.own_unit and second.own_unit and first.unit == second.unit:

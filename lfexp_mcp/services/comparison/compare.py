@@ -138,7 +138,7 @@ async def compare_runs(ws: Workspace, request: CompareRequest) -> Comparison:
 def _by_plain_names(
     request: CompareRequest, conditions: Sequence[Condition], runs: Sequence[ScoredRun]
 ) -> tuple[CompareRequest, list[Condition]]:
-    """Take a name with the maker that has the plain name in these runs for that one."""
+    """Replace names with a maker by the plain names that stand for them in these runs."""
     makers = [{name: how.makers for name, how in run.interpretations.items()} for run in runs]
     given = {name: getattr(request, name) for name in ("score_name", "primary_score")}
     plain = {name: plain_name(value, makers) for name, value in given.items() if value is not None}
@@ -249,7 +249,7 @@ def _next_steps(request: CompareRequest, last_run: str, changes: Sequence[Change
 async def _confirm_steps(
     ws: Workspace, request: CompareRequest, baseline: str, comparisons: Sequence[_RunComparison]
 ) -> list[NextStep]:
-    """Propose to confirm the run that is better by most, or might be if so many had not been tried before it.
+    """Propose to confirm the run that is better by most, or would be if fewer had been tried before it.
 
     There is none to propose if no items of the dataset are held out. Scores without a scale cannot be confirmed.
     """
@@ -271,7 +271,7 @@ def _is_promising(score: ScoreComparison) -> bool:
 
 
 def _score_steps(request: CompareRequest, comparisons: Sequence[_RunComparison]) -> list[NextStep]:
-    """Propose to score a run with the judge of a score that it lacks, or has by another judge only."""
+    """Propose to score a run with the judge of a score that it lacks, or that another judge gave it."""
     for one in comparisons:
         for compared in one.scores:
             if compared.verdict != "not comparable":

@@ -120,7 +120,7 @@ def _measure(pair: RunPair, score: str, mean: float | None, compared: ScoreCompa
 
 
 def _looked_at(pair: RunPair, score: str) -> MissingData | None:
-    """What is missing of the verdict that stopped a run: none of the items that it did not come to."""
+    """What the verdict that stopped a run lacks, which is none of the items that came after it."""
     stopping = Stopping.of(pair)
     if stopping is None or stopping.look is None or score != stopping.rule.score:
         return None
@@ -129,7 +129,7 @@ def _looked_at(pair: RunPair, score: str) -> MissingData | None:
 
 
 def _tested(compared: ScoreComparison, p: float | None) -> ScoreVerdict:
-    """A significant loss is worse, whatever the interval: rare gains that may be unseen are no reason to pass it."""
+    """A significant loss is worse, whatever the interval: that rare gains may be unseen is no reason to pass it."""
     is_loss = compared.delta is not None and compared.delta < 0
     return "worse" if is_loss and p is not None and p < ALPHA else compared.verdict
 

@@ -72,7 +72,7 @@ def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
 
 
 async def read_alike(ws: Workspace, dataset: str, names: Sequence[str], *, held_out: bool = False) -> list[RunRecord]:
-    """Read runs, whose scores have the same name where the same maker gave them.
+    """Read runs, with the scores of the same maker under the same name.
 
     Some are read at a time, so that one does not use up the time of the others.
 

@@ -196,7 +196,7 @@ def _if_none_were_missing(worst_case: Interval) -> str:
 
 
 def _candidacy(place: Place, verdict: PairedVerdict) -> str | None:
-    """Say which candidate a run is, unless it is the first, and what that costs where nothing is shown."""
+    """Say which candidate a run is, unless it is the first, and what that costs if nothing is shown."""
     if place.factor == 1:
         return None
     text = place.shown
@@ -223,7 +223,7 @@ def _levels(lower_is_better: bool | None, factor: float, place: Place, stopping:
 
 
 def _verdict(verdict: PairedVerdict, lower_is_better: bool | None) -> ScoreVerdict:
-    """Turn a verdict as if more were better into one of the score; None: which direction is better is not known."""
+    """Turn the verdict as if more were better into that of the score; without a direction, it is higher or lower."""
     if verdict not in ("better", "worse"):
         return verdict
     if lower_is_better is None:
@@ -272,7 +272,7 @@ def with_correction(
 
 
 def label_steps(dataset: str, runs: Sequence[ScoredRun], labels: Sequence[Mapping[str, Labels]]) -> list[NextStep]:
-    """Propose to label a run without labels of a score of which another one has some."""
+    """Propose to label a run whose score has no labels, while another run's has."""
     for score in sorted({score for of_run in labels for score in of_run}):
         for run, of_run in zip(runs, labels, strict=True):
             if run.has_scale(score) and score not in of_run:

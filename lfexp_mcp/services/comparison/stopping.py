@@ -25,7 +25,7 @@ class Stopping:
 
     @classmethod
     def of(cls, pair: RunPair) -> "Stopping | None":
-        """Return the rule of a pair's run; None if it has none, or it has played no part."""
+        """Return the rule of a pair's run; None if it has none, or the rule has played no part."""
         record = pair.run.record
         rule = record.plan.stopping if record.plan else None
         if rule is None:
@@ -42,12 +42,12 @@ class Stopping:
         return cls(rule, record, None, None) if is_own else None
 
     def level(self, alpha: float) -> float:
-        """From the level of all looks together, that of the look that counts."""
+        """The level of the look that counts, given that of all looks together."""
         return alpha if self.number is None else look_levels(self.rule.sizes, alpha)[self.number - 1]
 
     @property
     def note(self) -> str:
-        """How the looks count for a comparison without a verdict of theirs."""
+        """How the looks count for a comparison that they have not decided."""
         looks = len(self.rule.sizes)
         if self.number is None:
             return (
@@ -64,13 +64,13 @@ class Stopping:
 
 
 def _is_of(look: Look, score: ScoreInterpretation | None) -> bool:
-    """Whether a look was at this score: not at what another judge of the same name has scored since."""
+    """Whether a look was at this score, and not at one that another maker has given since under its name."""
     makers = score.makers if score is not None else ()
     return not look.makers or any(before.is_same(maker) for before in look.makers for maker in makers)
 
 
 def stopped_part(run: RunRecord) -> str | None:
-    """The part that a run is that was stopped early, for a reader; None for any other run."""
+    """How much of a run there is that was stopped early; None for any other run."""
     if run.status != "stopped":
         return None
     done = sum(item.status != "pending" for item in run.items)

@@ -1,4 +1,4 @@
-"""Confirming a run on held-out items: its very code and its baseline's run over them, and one verdict is given."""
+"""Confirming a run: its code and its baseline's run over held-out items, for a single verdict."""
 
 from lfexp_mcp.services.confirmation.confirm_run import confirm_run, read_confirmation
 

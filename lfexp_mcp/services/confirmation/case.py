@@ -42,7 +42,7 @@ DELTA_STEP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """The runs over a dataset's held-out items, those begun first first."""
+    """The runs over a dataset's held-out items, the oldest first."""
 
     confirmations: Sequence[Confirmation]
     runs_before: int = 0
@@ -124,7 +124,7 @@ def _can_show(measured: PairedResult, held_out: int, delta: float, levels: Level
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, and what is known of it."""
+    """A request, and everything known about it."""
 
     request: ConfirmRequest
     dataset: Dataset
@@ -139,7 +139,7 @@ class Case:
 
     @property
     def is_begun(self) -> bool:
-        """Whether the items have been asked this before."""
+        """Whether this very confirmation has been begun before."""
         return self.looks.find(self.run) is not None
 
     @cached_property
@@ -160,7 +160,7 @@ class Case:
         return (self.baseline, pair.baseline.record), (self.run, pair.run.record)
 
     def again(self, why: str, **changes: JsonValue) -> NextStep:
-        """Propose this very call."""
+        """Propose this call again."""
         asked = self.request.model_copy(update=changes)
         return NextStep("confirm_run", asked.model_dump(mode="json", exclude_defaults=True), why)
 
@@ -189,7 +189,7 @@ async def read_case(ws: Workspace, request: ConfirmRequest) -> Case:
 
 
 def _unseen(held_out: Sequence[DatasetItem], shown: Sequence[DatasetItem]) -> list[DatasetItem]:
-    """The held-out items whose input no shown item has as well: the run may have been fitted to the others.
+    """The held-out items whose input no shown item has: to the others, the run may have been fitted.
 
     How many these are is said nowhere, since whoever adds an item would learn whether its input is held out.
     """
@@ -198,7 +198,7 @@ def _unseen(held_out: Sequence[DatasetItem], shown: Sequence[DatasetItem]) -> li
 
 
 def _normal_form(value: JsonValue) -> str:
-    """An input as a text in which case, spaces, the order of keys and how a number is written make no difference."""
+    """An input as a text, regardless of case, spaces, the order of keys and how numbers are written."""
     return json.dumps(_normal(value), sort_keys=True)
 
 
@@ -300,7 +300,7 @@ async def plan_run(ws: Workspace, case: Case, record: RunRecord, confirmation: C
 
 
 def _scorers(folder: RunFolder, run_spec: RunSpec, maker: RunMaker) -> dict[str, object]:
-    """What gives the score, and no other judge, which would be paid for; it may have scored the run later."""
+    """What gives the score, which may have scored the run later, without other judges, whose calls would cost."""
     scoring = [one for one in (run_spec, folder.scoring()) if one is not None]
     judges = [judge for one in scoring for judge in one.judges if judge.maker.is_same(maker)]
     built_in = {repr(choice): choice for one in scoring for choice in one.evaluators}

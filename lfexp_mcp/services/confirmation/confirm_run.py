@@ -1,4 +1,4 @@
-"""Confirming a run: its code and its baseline's run over the held-out items, which answer once."""
+"""Confirming a run: its code and its baseline's run over the held-out items, which give one verdict."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +38,7 @@ from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.paired import items_to_show
 
 MAX_APART = timedelta(hours=1)
-"""Between the beginnings of both runs without a word."""
+"""How far apart both runs may begin without a warning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def code_of(record: RunRecord) -> str:
 
 
 def _digest_of(items: Sequence[DatasetItem]) -> str:
-    """Digest items with what they hold."""
+    """Digest items with their contents."""
     contents = {item.id: [item.input, item.expected_output, item.metadata] for item in items}
     return digest_of_code({item_id: json.dumps(each, sort_keys=True) for item_id, each in contents.items()})
 

@@ -12,7 +12,7 @@ from lfexp_mcp.statistics.significance import Levels
 STEPS = (0.1, 0.05, 0.02, 0.01)
 """To which figures are rounded: the coarsest that is at most a quarter of the interval's width."""
 FEW = 0.05
-"""Share of missing values from which they are no longer called few."""
+"""Share of missing values from which the reason no longer calls them few."""
 
 _REASONS: dict[PairedVerdict, str] = {
     "better": "The held-out items show that it is better.",

@@ -96,7 +96,7 @@ async def prepare_check(ws: Workspace, request: JudgeCheckRequest) -> JudgeCheck
 
 
 def _in_order(record: RunRecord, anchors: Mapping[ResultKey, DrawnResult], strata: int) -> tuple[ItemResult, ...]:
-    """Return the results of anchors so that the first of them, whatever the number, are drawn from all strata."""
+    """Return the results of anchors in an order in which the first ones, however many, are from all strata."""
     results = {result.key: result for result in record.items}
     ordered = [[results[key] for key, each in anchors.items() if each.stratum == number] for number in range(strata)]
     return tuple(drawn_first(ordered, [len(stratum) for stratum in ordered]))
@@ -207,7 +207,7 @@ async def _changes(
 
 
 def _quoted(check: JudgeCheckPlan) -> list[str]:
-    """Warn if the prompt holds anchors: a judge that was shown the answers is near to people on them by that alone."""
+    """Warn if the prompt quotes anchors: a judge that was shown them agrees with people on these by that alone."""
     prompt = "\n".join(message.content for message in check.judge.messages)
     inputs = [as_text(result.input) for result in check.results]
     quoted = sum(len(text) >= MIN_QUOTED_CHARS and text in prompt for text in inputs)

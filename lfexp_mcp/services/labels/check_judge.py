@@ -137,7 +137,7 @@ async def _recorded(ws: Workspace, check: JudgeCheckPlan, answer: JudgeCheck, sh
 
 
 def _is_about(recorded: Score, name: str) -> bool:
-    """Whether a recorded check was one of the score of that name."""
+    """Whether a recorded check was of the score of that name."""
     # Anybody can write a score under the name of our checks.
     with suppress(ValueError):
         about = strict_loads(str(recorded.metadata.get(METADATA_KEY)))
@@ -209,7 +209,7 @@ def _anchor(result: DrawnResult, found: Rejudged) -> Anchor:
 def _standings(
     answer: JudgeCheck, check: JudgeCheckPlan, found: Rejudged, judged: Sequence[DrawnResult]
 ) -> dict[str, object]:
-    """Return how near the judge was to people, and is."""
+    """Return how close the judge was to people then, and is now."""
     labelled = [(_anchor(each, found), each.human) for each in judged if each.human is not None]
     if not labelled:
         return {}

@@ -1,4 +1,4 @@
-"""What people's labels make of a judge's mean and of a delta, and how good the judge is."""
+"""A judge's mean and a delta, corrected by people's labels, and how good the judge is."""
 
 from collections.abc import Collection, Sequence
 
@@ -23,7 +23,7 @@ from lfexp_mcp.statistics.proportions import weighted_share
 async def labels_of_runs(
     ws: Workspace, runs: Sequence[ScoredRun], scores: Collection[str]
 ) -> tuple[list[dict[str, Labels]], list[str]]:
-    """Read the labels of runs, which an answer can do without.
+    """Read the labels of runs; without them, an answer lacks its corrections only.
 
     Returns:
         Per run, its labels by score; and a warning where they could not be read.

@@ -105,7 +105,7 @@ def put_in_order(
 
 
 def allocate(n: int, sizes: Sequence[int]) -> list[int]:
-    """Divide a draw evenly among one or two strata, as far as their sizes allow; more never takes from any of them."""
+    """Divide a draw evenly among one or two strata, as far as their sizes allow; a larger draw takes less of none."""
     if len(sizes) == 1:
         return [min(n, sizes[0])]
     first = min(sizes[0], -(-n // 2))
@@ -114,7 +114,7 @@ def allocate(n: int, sizes: Sequence[int]) -> list[int]:
 
 
 def drawn_first(strata: Sequence[Sequence[ItemResult]], counts: Sequence[int]) -> list[ItemResult]:
-    """Return what is drawn, the strata by turns, in the order in which it is to be labelled."""
+    """Return the drawn results, from the strata in turn, in the order in which to label them."""
     places = [
         (place / count, number, result)
         for number, (stratum, count) in enumerate(zip(strata, counts, strict=True))

@@ -35,11 +35,11 @@ class Stratum:
     drawn: int = 0
     """Those in the queue, in the order of the draw."""
     labelled: int = 0
-    """Those of the drawn that have a label which is part of the random ones."""
+    """Drawn results whose label is part of the random ones."""
     later: int = 0
-    """Those of the drawn that are labelled already, although a result before them is not."""
+    """Drawn results that are labelled already, although a result before them is not."""
     skipped: int = 0
-    """Those of the drawn that people looked at and did not label."""
+    """Drawn results that people looked at and did not label."""
 
 
 @dataclass(frozen=True, slots=True)

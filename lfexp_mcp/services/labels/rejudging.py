@@ -38,13 +38,13 @@ class Rejudged:
     models: set[str] = field(default_factory=set)
     """Those that answered, as the provider names them."""
     stopped: str | None = None
-    """Why it was not asked about all of them, if `max_cost` did not cover that."""
+    """Why it was not asked about all results, if `max_cost` did not cover them."""
     cost: float | None = None
     """In USD; None if the price or the tokens are not known."""
 
 
 class _Listener:
-    """Notes which models answer; takes the place of what traces a judge's questions."""
+    """Notes which models answer, in place of tracing the questions."""
 
     def __init__(self, models: set[str]) -> None:
         self._models = models

@@ -30,7 +30,7 @@ from lfexp_mcp.services.workspace import Workspace
 
 DEFAULT_N = 50
 FILLING_S = 40.0
-"""How long a call may fill a queue, which a slow or throttled Langfuse draws out; the next call goes on."""
+"""How long a call may fill a queue, since Langfuse may be slow or throttle it; the next call goes on."""
 MAX_NAME_CHARS = 100
 MAX_CONFIG_NAME_CHARS = 35
 """Of a score config, as Langfuse takes it."""
@@ -198,7 +198,7 @@ async def _open_queue(
 
 
 async def _fill(ws: Workspace, queue: Queue, wanted: Sequence[ItemResult]) -> None:
-    """Put into a queue what is drawn and not in it yet, as far as there is time.
+    """Put the drawn results that are missing into a queue, as far as there is time.
 
     What people have labelled already counts as done.
     """
