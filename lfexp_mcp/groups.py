@@ -19,7 +19,7 @@ async def open_group() -> AsyncIterator[TaskGroup]:
         async with anyio.create_task_group() as group:
             yield group
     except* LfexpError as failed:
-        raise _first(failed) from None
+        raise first_error(failed) from None
 
 
 async def for_each(values: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
@@ -42,6 +42,6 @@ async def for_each(values: Iterable[T], work: Callable[[T], Awaitable[None]], at
             group.start_soon(take)
 
 
-def _first(group: BaseExceptionGroup[LfexpError]) -> LfexpError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def first_error(error: BaseException) -> BaseException:
+    """Return the first error in a group, however deep; an error that is no group is returned as it is."""
+    return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -16,6 +16,7 @@ from lfexp_mcp.clients.configuration import parse, read_file
 from lfexp_mcp.clients.known import CLIENTS, Client, Machine, configuration_file
 from lfexp_mcp.clients.setup import is_secret
 from lfexp_mcp.errors import UsageError
+from lfexp_mcp.groups import first_error
 from lfexp_mcp.masking import MASK, mask
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def _start(check: ServerCheck, parameters: "StdioServerParameters", stderr
     except* TimeoutError:
         check.problem = f"The server did not list its tools within {timeout:g} s."
     except* (OSError, ValueError, MCPError) as failed:
-        check.problem = f"The server did not start: {_first(failed)}."
+        check.problem = f"The server did not start: {first_error(failed)}."
     check.healthy = check.problem is None and check.tools > 0
     if not check.healthy:
         secrets = [value for name, value in (parameters.env or {}).items() if is_secret(name, value)]
@@ -103,10 +104,6 @@ async def _start(check: ServerCheck, parameters: "StdioServerParameters", stderr
         stderr.buffer.seek(max(size - MAX_STDERR_BYTES, 0))
         said = stderr.buffer.read().decode("utf-8", errors="replace")
         check.stderr = _without(secrets, said)[-STDERR_CHARS:].strip() or None
-
-
-def _first(group: BaseException) -> BaseException:
-    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
 
 
 def _without(secrets: list[str], text: str) -> str:

@@ -219,10 +219,5 @@ def _held_out(results: Iterable[ItemResult], holdouts: Sequence[Holdout]) -> set
 
 def _conditions(dataset_id: str, operator: str, name: str) -> str:
     """Write a filter for the runs of a dataset by their name."""
-    values = {"name": (operator, name), "datasetId": ("=", dataset_id)}
-    return json.dumps(
-        [
-            {"type": "string", "column": column, "operator": sign, "value": value}
-            for column, (sign, value) in values.items()
-        ]
-    )
+    named = {"type": "string", "column": "name", "operator": operator, "value": name}
+    return json.dumps([named, {"type": "string", "column": "datasetId", "operator": "=", "value": dataset_id}])

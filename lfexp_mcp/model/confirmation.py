@@ -57,9 +57,9 @@ def module_versions(hashes: Mapping[str, str], most: int) -> dict[str, str]:
         hashes: SHA-256 of the source by the module's name.
         most: Modules listed by name.
     """
-    named = dict(sorted(hashes.items()))
-    listed = {name: digest[:12] for name, digest in list(named.items())[:most]}
-    return {**listed, "": digest_of_code(dict(list(named.items())[most:]))[:12]}
+    named = sorted(hashes.items())
+    listed = {name: digest[:12] for name, digest in named[:most]}
+    return {**listed, "": digest_of_code(dict(named[most:]))[:12]}
 
 
 def changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

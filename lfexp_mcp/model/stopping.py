@@ -44,14 +44,15 @@ class Look:
 
     def describe(self, rule: "StoppingRule") -> str:
         """Say what the look was at, and what it showed."""
-        shown = f"{rule.score!r} is {self.verdict} than in {rule.baseline!r}"
-        if self.verdict not in ("better", "worse"):
-            least = f"a difference of {rule.min_delta:g} to {rule.baseline!r}"
-            shown = f"{rule.score!r} is not going to show {least}"
-            if self.verdict == "equivalent":
-                shown = f"{rule.score!r} is within {rule.min_delta:g} of {rule.baseline!r}"
-            if self.verdict is None:
+        match self.verdict:
+            case None:
                 shown = "the run goes on"
+            case "better" | "worse":
+                shown = f"{rule.score!r} is {self.verdict} than in {rule.baseline!r}"
+            case "equivalent":
+                shown = f"{rule.score!r} is within {rule.min_delta:g} of {rule.baseline!r}"
+            case _:
+                shown = f"{rule.score!r} is not going to show a difference of {rule.min_delta:g} to {rule.baseline!r}"
         interval = f", interval {self.interval.low:+.3f} to {self.interval.high:+.3f}" if self.interval else ""
         place = f"Look {self.number} of {len(rule.sizes)}, at {self.items} of {rule.sizes[-1]} items"
         if self.pairs < self.items:

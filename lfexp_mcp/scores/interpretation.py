@@ -165,10 +165,10 @@ def _interpret(
     name: str, origin: ScoreOrigin, scores: Sequence[Score], recorded: "_Declared | None", configured: Scale | None
 ) -> ScoreInterpretation:
     kind, makers = _data_type(scores), tuple(dict.fromkeys(score.maker for score in scores))
-    units = {maker.unit for maker in makers if isinstance(maker, ScriptMaker | BuiltInMaker)}
-    if kind == "NUMERIC" and any(units):
-        return _measured(name, origin, makers)
-    lower = any(isinstance(maker, ScriptMaker | BuiltInMaker) and maker.lower_is_better for maker in makers)
+    evaluators = [maker for maker in makers if isinstance(maker, ScriptMaker | BuiltInMaker)]
+    if kind == "NUMERIC" and any(maker.unit for maker in evaluators):
+        return _measured(name, origin, makers, {(maker.unit, maker.lower_is_better) for maker in evaluators})
+    lower = any(maker.lower_is_better for maker in evaluators)
     declared = _declared_by(makers, recorded, configured)
     if declared is not None and (kind in {"NUMERIC", "BOOLEAN"} or _has_values(declared.scale)):
         interpretation = ScoreInterpretation(name, kind, origin, declared.scale, declared.source, makers)
@@ -187,17 +187,15 @@ def _interpret(
     return ScoreInterpretation(name, kind, origin, scale, source, makers, problem, own_unit)
 
 
-def _measured(name: str, origin: ScoreOrigin, makers: tuple[ScoreMaker, ...]) -> ScoreInterpretation:
-    """Interpret numbers in a unit that their evaluator declares."""
-    declared = [
-        (maker.unit, maker.lower_is_better) for maker in makers if isinstance(maker, ScriptMaker | BuiltInMaker)
-    ]
-    unit, lower = declared[0]
-    if set(declared) != {(unit, lower)} or unit is None:
+def _measured(
+    name: str, origin: ScoreOrigin, makers: tuple[ScoreMaker, ...], declared: set[tuple[str | None, bool | None]]
+) -> ScoreInterpretation:
+    """Interpret numbers in the units, with their directions, that their evaluators declare."""
+    if len(declared) > 1:
         named = ", ".join(sorted({unit or "no unit" for unit, _ in declared}))
-        return ScoreInterpretation(
-            name, "NUMERIC", origin, None, None, makers, f"its values have several units: {named}"
-        )
+        problem = f"its values have several units: {named}"
+        return ScoreInterpretation(name, "NUMERIC", origin, None, None, makers, problem)
+    ((unit, lower),) = declared
     problem = f"its values are in {unit}, without a best and a worst"
     return ScoreInterpretation(name, "NUMERIC", origin, None, "evaluator", makers, problem, True, unit, lower)
 
