@@ -84,9 +84,7 @@ class Transport:
         secrets: What requests carry and no error may quote, though a server or a proxy may echo it.
     """
 
-    def __init__(
-        self, http: httpx.AsyncClient, backend: Backend, policy: RetryPolicy, secrets: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, http: httpx.AsyncClient, backend: Backend, policy: RetryPolicy, secrets: Sequence[str]) -> None:
         self.http = http
         self.backend = backend
         self._policy = policy

@@ -220,7 +220,7 @@ class ExperimentItemRow(_Row):
             repeat=repeat,
         )
 
-    def result_like(self, known: ItemResult, scores: Sequence[Score] | None = None) -> ItemResult:
+    def result_like(self, known: ItemResult, scores: Sequence[Score] | None) -> ItemResult:
         """Return a known result of this observation with the scores that this row has; equal ones are not held twice.
 
         Args:

@@ -23,7 +23,7 @@ class Fence:
     nonce: str
 
     @classmethod
-    def around_texts(cls, texts: Iterable[str], secret: bytes | None = None) -> "Fence":
+    def around_texts(cls, texts: Iterable[str], secret: bytes | None) -> "Fence":
         """Create a fence whose nonce occurs in none of the texts.
 
         Args:
@@ -63,7 +63,7 @@ class JudgeQuestion:
         return (*self.messages, Message("assistant", answer.text), Message("user", demand))
 
 
-def judge_question(judge: ResolvedJudge, values: Mapping[str, object], secret: bytes | None = None) -> JudgeQuestion:
+def judge_question(judge: ResolvedJudge, values: Mapping[str, object], secret: bytes | None) -> JudgeQuestion:
     """Build the messages that ask a judge about one item.
 
     Every value in the prompt is fenced, since a dataset, its metadata and a task's output may contain instructions to

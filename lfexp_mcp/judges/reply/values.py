@@ -135,7 +135,7 @@ def read_value(stated: JsonValue, scale: Scale, own: OwnScale | None = None) -> 
     return category.label if category else None
 
 
-def leading_value(text: str, scale: Scale, own: OwnScale | None = None) -> Value | None:
+def leading_value(text: str, scale: Scale, own: OwnScale | None) -> Value | None:
     """Read the value that a text consists of, or begins with if only a remark follows."""
     whole = read_value(text, scale, own)
     if whole is not None:
