@@ -54,15 +54,17 @@ async def run(
         ConfirmationError: The user has to agree to the cost first.
         LfexpError: As `run_experiment`; of a sweep, the text names the run.
     """
+    # What is checked first is part of the call's time.
+    deadline = anyio.current_time() + wait_seconds
     if await _may_spend(ws, request):
         variants = f", {len(request.variants)} variants" if request.variants else ""
         work = "Try two items of run" if request.dry_run else "Run"
         what = f"{work} {shown_name(request.run_name)} over dataset {shown_name(request.dataset_name)}{variants}."
         await check_spending(ws, agreed, "run_experiment", request, what, partial(_cost, ws, request))
     if request.variants is None:
-        answer = await single.run_experiment(ws, request, wait_seconds=wait_seconds, on_progress=on_progress)
+        left = max(deadline - anyio.current_time(), 0)
+        answer = await single.run_experiment(ws, request, wait_seconds=left, on_progress=on_progress)
         return SweepAnswer(**dict(answer))
-    deadline = anyio.current_time() + wait_seconds
     starts = [Start(each.run_name, each, partial(single.launch_one, ws, each)) for each in request.variant_requests()]
     dataset = await ws.gateway.datasets.get(request.dataset or "")
     launches = await begin_together(ws, dataset, starts)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.comparison import GateCheck
-from lfexp_mcp.errors import LfexpError, ScriptError, UsageError
+from lfexp_mcp.errors import LfexpError, RunExistsError, ScriptError, UsageError
 from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
@@ -249,6 +249,17 @@ async def test_a_resume_on_another_machine_keeps_the_repetitions_of_the_run(scen
     assert sorted(calls(task)) == sorted([scene.item_id(0), scene.item_id(1)] * 2)
     read = await get_run(scene.ws, scene.dataset, "run")
     assert (read.status, read.repeats, read.succeeded, read.failed) == ("completed", 2, 4, 0)
+
+
+async def test_a_run_whose_repetition_would_have_the_name_of_another_run_is_refused(
+    scene: Scene,
+) -> None:
+    await scene.fill(1)
+    task = scene.script(COUNTING)
+    await scene.run(task, run_name="try#2")
+    with pytest.raises(RunExistsError) as refused:
+        await scene.run(task, run_name="try", repeats=2)
+    assert refused.value.next == ()
 
 
 async def test_a_run_that_another_machine_has_completed_is_completed_where_it_began(

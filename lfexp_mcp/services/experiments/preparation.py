@@ -156,7 +156,12 @@ async def _prepare_new(
     )
     taken = {experiment.name: experiment for experiment in found if experiment is not None}
     if taken and not request.resume:
-        raise _exists(min(taken), dataset.name, request.step("Resume it.", resume=True))
+        if request.run_name not in taken:
+            raise RunExistsError(
+                f"A repetition of run {request.run_name!r} would be called {min(taken)!r}, as another run of dataset "
+                f"{dataset.name!r} is. Use another run name."
+            )
+        raise _exists(request.run_name, dataset.name, request.step("Resume it.", resume=True))
     experiment = taken.get(request.run_name)
     # A sweep that is resumed goes on with the runs that exist, and begins the others.
     if experiment is None and request.resume and not isinstance(request, VariantRequest):
