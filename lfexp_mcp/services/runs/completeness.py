@@ -152,17 +152,20 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
     return _status_of(recorded.value)
 
 
-async def read_later_end(ws: Workspace, experiment: Experiment, folder: RunFolder) -> RecordedStatus | None:
+async def read_later_end(
+    ws: Workspace, experiment: Experiment, folder: RunFolder, status: RunStatus
+) -> RecordedStatus | None:
     """Read how a run of this machine has ended since on another one, by a resume there; None if it has not.
 
     Args:
         experiment: The run's, as Langfuse lists it.
         folder: The run's.
+        status: By its journal.
 
     Raises:
         StateError: The folder cannot be read.
     """
-    status, listed = folder.status(), listed_status(experiment)
+    listed = listed_status(experiment)
     if status in ("running", "unknown") or listed in (None, "unknown", status):
         return None
     recorded = (await read_completeness(ws, experiment)).recorded

@@ -1,6 +1,7 @@
 """Listing the runs of a dataset."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pydantic import JsonValue
 
@@ -8,7 +9,6 @@ from lfexp_mcp.answers.run import RunList, RunListEntry
 from lfexp_mcp.errors import RejectedError, StateError
 from lfexp_mcp.gateway import Dataset, Experiment
 from lfexp_mcp.model import PROVENANCE_KEY, Holdout, NextStep, Provenance, RunStatus
-from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
 from lfexp_mcp.services.next_steps import run_step
@@ -82,8 +82,6 @@ def _is_head(experiment: Experiment) -> bool:
 
 
 async def _entry(ws: Workspace, experiment: Experiment, holdout: Holdout | None) -> RunListEntry:
-    folder = _find(ws, experiment.id)
-    status = None if await _has_later_end(ws, experiment, folder) else _status(folder)
     provenance = Provenance.of(experiment.metadata)
     plan = provenance.plan if provenance else None
     # A run from before the holdout may have items that are held out, and Langfuse counts them all.
@@ -96,34 +94,25 @@ async def _entry(ws: Workspace, experiment: Experiment, holdout: Holdout | None)
         description=experiment.description or recorded,
         results=experiment.item_count if is_open else None,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
-        status=status or listed_status(experiment),
+        status=await _status_here(ws, experiment) or listed_status(experiment),
         planned=plan.results if plan and is_open else None,
         replayed=provenance is not None and provenance.replayed is not None,
         part=(plan.part_shown if is_open else str(plan.part.choice)) if plan and plan.part else None,
     )
 
 
-def _find(ws: Workspace, experiment_id: str) -> RunFolder | None:
+async def _status_here(ws: Workspace, experiment: Experiment) -> RunStatus | None:
+    """Return the status of a run of this machine, or to which another machine has brought it since; else None."""
     try:
-        return ws.runs.find(experiment_id)
+        folder = ws.runs.find(experiment.id)
+        if folder is None:
+            return None
+        status = folder.status()
+        later = await read_later_end(ws, experiment, folder, status)
     except StateError:
         # Reported to whoever asks for that run.
         return None
-
-
-def _status(folder: RunFolder | None) -> RunStatus | None:
-    try:
-        return folder.status() if folder else None
-    except StateError:
-        # Reported to whoever asks for that run.
-        return None
-
-
-async def _has_later_end(ws: Workspace, experiment: Experiment, folder: RunFolder | None) -> bool:
-    try:
-        return folder is not None and await read_later_end(ws, experiment, folder) is not None
-    except StateError:
-        return False
+    return later.status if later is not None else status
 
 
 def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
@@ -132,7 +121,9 @@ def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: st
     for folder, run_spec in ws.runs.started():
         if run_spec.dataset_id != dataset.id or run_spec.experiments[0].id in shown or run_spec.confirmation:
             continue
-        status = _status(folder)
+        status: RunStatus | None = None
+        with suppress(StateError):
+            status = folder.status()
         if next_cursor and status != "running":
             continue
         entries.append(

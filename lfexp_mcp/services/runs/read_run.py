@@ -153,7 +153,7 @@ async def _read_langfuse(
             known = RunMakers(provenance.plan.makers if provenance and provenance.plan else ())
             record, _ = await _read_results(ws, found, head, known, held_out=held_out, journal=journal)
             folder = ws.runs.find(journal.experiment_ids[0])
-            later = await read_later_end(ws, head, folder) if folder is not None else None
+            later = await read_later_end(ws, head, folder, journal.status) if folder is not None else None
             return replace(record, status=later.status, looks=later.looks) if later is not None else record
         completeness = await read_completeness(ws, head)
         scores = journal.scores if journal is not None else ()
