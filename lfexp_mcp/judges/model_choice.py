@@ -8,10 +8,11 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import JudgeError
 from lfexp_mcp.judges.providers.messages import (
-    COMMON_PARAMETERS,
+    EFFORT_NAMES,
     KEY_VARIABLES,
     PROVIDER_TITLES,
     SAMPLING_PARAMETERS,
+    effort_of,
 )
 from lfexp_mcp.model import ProviderName, ResolvedPrompt
 from lfexp_mcp.settings import Settings
@@ -116,14 +117,18 @@ def call_parameters(prompt: str, config: Mapping[str, JsonValue]) -> dict[str, J
 
 
 def parameter_warnings(prompt: ResolvedPrompt) -> list[str]:
-    """Warn about declared parameters that the provider does not have, so that none is dropped silently."""
-    known = {*SAMPLING_PARAMETERS[prompt.provider], *COMMON_PARAMETERS}
-    title = PROVIDER_TITLES[prompt.provider]
-    return [
+    """Warn about declared parameters that are not sent to the provider, so that none is dropped silently."""
+    title, given = PROVIDER_TITLES[prompt.provider], prompt.parameters
+    warnings = [
         f"The config of prompt {prompt.name!r} has `{name}`, which {title} does not know: it is not sent."
-        for name in prompt.parameters
-        if name not in known
+        for name in given
+        if name not in (*SAMPLING_PARAMETERS[prompt.provider], *EFFORT_NAMES, "max_tokens")
     ]
+    effort = effort_of(given)
+    if any(given[name] not in (effort, {"effort": effort}) for name in EFFORT_NAMES if name in given):
+        sent = "nothing" if effort is None else f"only the effort {effort!r}"
+        warnings.append(f"Of the reasoning options in the config of prompt {prompt.name!r}, {sent} is sent to {title}.")
+    return warnings
 
 
 def _named_provider(prompt: str, config: Mapping[str, JsonValue]) -> ProviderName | None:

@@ -215,6 +215,24 @@ async def test_a_parameter_that_the_provider_does_not_have_is_a_warning(ws: Work
     assert ["`top_k`" in warning for warning in (await discover(ws, name)).warnings] == [True]
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"reasoning": {"effort": "low"}}, []),
+        ({"reasoning_effort": "low", "effort": "low"}, []),
+        ({"reasoning": {"effort": "low", "max_tokens": 500}}, ["only the effort 'low'"]),
+        ({"reasoning_effort": "low", "effort": "high"}, ["only the effort 'low'"]),
+        ({"reasoning": {"max_tokens": 500}}, ["nothing is sent"]),
+    ],
+)
+async def test_reasoning_options_that_are_not_sent_are_a_warning(
+    ws: Workspace, name: str, config: dict[str, JsonValue], said: list[str]
+) -> None:
+    await create_judge(ws, name, TEXT, config={"provider": "openai", **config})
+    warnings = (await discover(ws, name)).warnings
+    assert [any(part in warning for part in said) for warning in warnings] == [True] * len(said)
+
+
 async def test_a_judge_that_does_not_see_the_output_is_a_warning(ws: Workspace, name: str) -> None:
     await create_judge(ws, name, "Is {{input}} good?")
     assert "no {{output}}" in (await discover(ws, name)).warnings[0]

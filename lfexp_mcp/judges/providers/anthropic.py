@@ -24,8 +24,9 @@ from lfexp_mcp.judges.providers.messages import (
     FoundBatch,
     ModelAnswer,
     ModelRequest,
+    effort_of,
 )
-from lfexp_mcp.judges.providers.provider import UPLOAD_TIMEOUT_S, Provider, SDKErrors, effort_of, read_counts
+from lfexp_mcp.judges.providers.provider import UPLOAD_TIMEOUT_S, Provider, SDKErrors, read_counts
 
 DEFAULT_MAX_TOKENS = 2048
 """The API requires a limit."""

@@ -20,7 +20,16 @@ SAMPLING_PARAMETERS: dict[ProviderName, tuple[str, ...]] = {
     "anthropic": ("temperature", "top_p", "top_k", "thinking", "service_tier"),
 }
 """The parameters in a prompt's config that a provider takes under the same name. All take a limit and an effort."""
-COMMON_PARAMETERS = ("max_tokens", "reasoning", "reasoning_effort", "effort")
+EFFORT_NAMES = ("reasoning_effort", "effort", "reasoning")
+"""The names of the reasoning effort in a prompt's config, the first of them first."""
+
+
+def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
+    """Return the reasoning effort under any of its names in a prompt's config; None if it has none."""
+    efforts = (
+        (value.get("effort") if isinstance(value, dict) else value) for value in map(parameters.get, EFFORT_NAMES)
+    )
+    return next((effort for effort in efforts if effort), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,13 @@ from lfexp_mcp.judges.providers.messages import (
     FoundBatch,
     ModelAnswer,
     ModelRequest,
+    effort_of,
 )
 from lfexp_mcp.judges.providers.provider import (
     MAX_MESSAGE_CHARS,
     UPLOAD_TIMEOUT_S,
     Provider,
     SDKErrors,
-    effort_of,
     read_counts,
 )
 from lfexp_mcp.masking import mask

@@ -238,14 +238,6 @@ class Provider(ABC):
         return CallFailure("transient", f"{self.title}'s answer cannot be read.")
 
 
-def effort_of(parameters: Mapping[str, JsonValue]) -> JsonValue:
-    """Return the reasoning effort under any of its names in a prompt's config; None if it has none."""
-    reasoning = parameters.get("reasoning")
-    if isinstance(reasoning, dict):
-        reasoning = reasoning.get("effort")
-    return parameters.get("reasoning_effort") or parameters.get("effort") or reasoning
-
-
 def read_counts(usage: object, *names: str) -> list[int] | None:
     """Return the numbers of tokens in an answer; None if one is missing, as it may be at a compatible server."""
     counts = [getattr(usage, name, None) for name in names]
