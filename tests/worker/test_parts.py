@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 from pydantic import JsonValue
 
@@ -19,6 +20,7 @@ from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.workspace import Workspace
 from tests.tools.test_gsm8k import DATA, EVALUATORS, TASK
+from tests.waiting import PATIENCE_S
 from tests.worker.scene import Scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -275,3 +277,24 @@ async def test_a_run_that_another_machine_has_completed_is_completed_where_it_be
     assert (read.status, read.succeeded, read.failed, read.pending) == ("completed", 3, 0, 0)
     listed = {run.name: run.status for run in (await list_runs(scene.ws, scene.dataset)).runs}
     assert listed == {"run": "completed"}
+
+
+async def test_a_run_that_another_machine_is_running_is_not_proposed_to_be_resumed_here(
+    scene: Scene, elsewhere: Workspace
+) -> None:
+    await scene.fill(2)
+    await scene.run(scene.script("def task(*, item):\n    raise ValueError('not here')\n"), fail_on_error=1)
+    go = scene.folder / "go"
+    waiting = f"import pathlib, time\n\n\ndef task(*, item):\n    while not pathlib.Path({str(go)!r}).exists():\n"
+    script = scene.script(waiting + "        time.sleep(0.01)\n    return 1\n", "waiting.py")
+    there = replace(scene, ws=elsewhere)
+    assert (await there.run(script, resume=True, wait_seconds=0)).status == "running"
+    with anyio.fail_after(PATIENCE_S):
+        while (read := await get_run(scene.ws, scene.dataset, "run")).status == "failed":  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+    assert read.status == "unknown"
+    assert "run_experiment" not in {step.tool for step in read.next}
+    assert [run.status for run in (await list_runs(scene.ws, scene.dataset)).runs] == ["unknown"]
+    go.touch()
+    assert (await get_run(elsewhere, scene.dataset, "run", wait_seconds=PATIENCE_S)).status == "completed"
+    assert (await get_run(scene.ws, scene.dataset, "run")).status == "completed"

@@ -149,13 +149,13 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
     if recorded is None:
         provenance = Provenance.of(experiment.metadata)
         return "unknown" if provenance and provenance.plan else None
-    return _status_of(recorded.value)
+    return status_elsewhere(recorded.value)
 
 
 async def read_later_end(
     ws: Workspace, experiment: Experiment, folder: RunFolder, status: RunStatus
 ) -> RecordedStatus | None:
-    """Read how a run of this machine has ended since on another one, by a resume there; None if it has not.
+    """Read how far a resume on another machine has brought a run since it ended here; None if there was none.
 
     Args:
         experiment: The run's, as Langfuse lists it.
@@ -166,7 +166,7 @@ async def read_later_end(
         StateError: The folder cannot be read.
     """
     listed = listed_status(experiment)
-    if status in ("running", "unknown") or listed in (None, "unknown", status):
+    if status in ("running", "unknown") or listed in (None, status):
         return None
     recorded = (await read_completeness(ws, experiment)).recorded
     replay = ws.replays.of(folder)
@@ -175,7 +175,7 @@ async def read_later_end(
     return recorded if recorded is not None and ended is not None and recorded.at > ended.at else None
 
 
-def _status_of(recorded: float | bool | str) -> RunStatus:
+def status_elsewhere(recorded: float | bool | str) -> RunStatus:
     """What a run's recorded status means to another machine, which cannot see whether a running one has died."""
     known: dict[object, EndStatus] = {status: status for status in get_args(EndStatus)}
     return known.get(recorded, "unknown")
@@ -202,11 +202,11 @@ async def add_missing(
     record = replace(record, items=items)
     if completeness.scorings:
         newest = max((scoring.recorded for scoring in completeness.scorings), key=lambda recorded: recorded.at)
-        record = replace(record, scoring=_status_of(newest.status))
+        record = replace(record, scoring=status_elsewhere(newest.status))
     recorded = completeness.recorded
     if plan is None:
         return await _compare_with_dataset(ws, dataset, record)
-    status = _status_of(recorded.status) if recorded else "unknown"
+    status = status_elsewhere(recorded.status) if recorded else "unknown"
     record = replace(
         record,
         status=status,

@@ -12,7 +12,7 @@ from lfexp_mcp.model import PROVENANCE_KEY, Holdout, NextStep, Provenance, RunSt
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
 from lfexp_mcp.services.next_steps import run_step
-from lfexp_mcp.services.runs.completeness import listed_status, read_later_end
+from lfexp_mcp.services.runs.completeness import listed_status, read_later_end, status_elsewhere
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_PAGES = 5
@@ -112,7 +112,7 @@ async def _status_here(ws: Workspace, experiment: Experiment) -> RunStatus | Non
     except StateError:
         # Reported to whoever asks for that run.
         return None
-    return later.status if later is not None else status
+    return status_elsewhere(later.status) if later is not None else status
 
 
 def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lfexp_mcp.model import EvaluatorFailure, ItemResult, RunPlan, RunRecord, Score
+from lfexp_mcp.services.runs.completeness import status_elsewhere
 from lfexp_mcp.services.runs.score_attribution import newest_scores
 
 
@@ -18,7 +19,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
     """Add to a run as Langfuse shows it what only its journal on this machine has.
 
     Args:
-        record: The run as read from Langfuse; its status is `unknown` unless another machine has recorded a later end.
+        record: The run as read from Langfuse; its status is `unknown` unless another machine has resumed it since.
         journal: The run as read from its journal.
     """
     shown: dict[int, dict[str, ItemResult]] = {}
@@ -50,11 +51,11 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
     leaves_out = record.leaves_out or journal.leaves_out
     # This machine may have only scored the results of others: their run is as Langfuse has it.
     is_own = journal.status != "unknown"
-    # A resume on another machine has ended since.
-    has_later_end = is_own and record.status != "unknown"
+    # What a resume on another machine has recorded since.
+    is_resumed = is_own and record.status != "unknown"
     merged = replace(
         record,
-        status=journal.status if is_own and not has_later_end else record.status,
+        status=journal.status if is_own and not is_resumed else status_elsewhere(record.status),
         items=tuple(items),
         total_items=max(journal.total_items if is_own else record.total_items, len(items)),
         experiment_ids=journal.experiment_ids,
@@ -68,7 +69,7 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
         leaves_out=leaves_out,
         plan=_plan(journal, items) if is_own else record.plan,
         scoring=journal.scoring,
-        looks=journal.looks if is_own and not has_later_end else record.looks,
+        looks=journal.looks if is_own and not is_resumed else record.looks,
     )
     additions = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((results, "result"), (scores, "score")) if n]
     if not additions:

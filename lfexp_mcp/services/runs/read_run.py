@@ -14,7 +14,7 @@ from lfexp_mcp.model import PROVENANCE_KEY, RUN_MAKERS, ItemResult, Provenance, 
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.scores.score_names import name_scores
 from lfexp_mcp.services.next_steps import list_runs_step
-from lfexp_mcp.services.runs.completeness import add_missing, read_completeness, read_later_end
+from lfexp_mcp.services.runs.completeness import NO_END, add_missing, read_completeness, read_later_end
 from lfexp_mcp.services.runs.held_out import check_confirmation, check_plan, open_plan, without_whole
 from lfexp_mcp.services.runs.local_runs import locate_run, read_journal
 from lfexp_mcp.services.runs.merged_run import commented, merge_journal
@@ -154,7 +154,10 @@ async def _read_langfuse(
             record, _ = await _read_results(ws, found, head, known, held_out=held_out, journal=journal)
             folder = ws.runs.find(journal.experiment_ids[0])
             later = await read_later_end(ws, head, folder, journal.status) if folder is not None else None
-            return replace(record, status=later.status, looks=later.looks) if later is not None else record
+            if later is None:
+                return record
+            record = replace(record, status=later.status, looks=later.looks)
+            return record.with_warning(NO_END) if later.status == "running" else record
         completeness = await read_completeness(ws, head)
         scores = journal.scores if journal is not None else ()
         ids = {score.id: score.maker for score in scores if isinstance(score.maker, RUN_MAKERS)}
