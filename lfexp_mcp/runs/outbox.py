@@ -197,8 +197,6 @@ def count_waiting_spans(folder: Path) -> int:
     Raises:
         StateError: The outbox cannot be read.
     """
-    from lfexp_mcp.runs.span_batches import count_spans
-
     try:
         return sum(count_spans(batch) for path in waiting_files(folder) for batch in read_batches(path).contents)
     except OSError as error:
@@ -220,6 +218,37 @@ def _read_unframed(stored: bytes) -> Frames:
             whole.append(batch)
         position = start + length
     return Frames(whole, len(stored) - sum(map(len, whole)))
+
+
+def count_spans(batch: bytes) -> int:
+    """Count the spans of an encoded `ExportTraceServiceRequest`, without decoding them: a run may have left many.
+
+    The encoding is that of protocol buffers (https://protobuf.dev/programming-guides/encoding), the numbers of the
+    fields those of OTLP's `trace.proto`.
+    """
+    return sum(
+        1
+        for resource_spans in _messages(batch, (0, len(batch)), 1)
+        for scope_spans in _messages(batch, resource_spans, 2)
+        for _ in _messages(batch, scope_spans, 2)
+    )
+
+
+def _messages(content: bytes, within: tuple[int, int], field: int) -> Iterator[tuple[int, int]]:
+    """Yield where the messages lie that a message has in a field."""
+    position, end = within
+    while position < end:
+        tag, position = _read_varint(content, position)
+        if tag is None:
+            return
+        size: int | None = {1: 8, 5: 4}.get(tag & 7, 0)
+        if tag & 7 in (0, 2):
+            size, position = _read_varint(content, position)
+        if tag & 7 == 0 or size is None:
+            continue
+        if tag == field << 3 | 2:
+            yield position, position + size
+        position += size
 
 
 def _read_varint(content: bytes, position: int) -> tuple[int | None, int]:

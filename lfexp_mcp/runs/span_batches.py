@@ -1,4 +1,4 @@
-"""Encoded batches of spans: counting, splitting and filtering their spans. Loads protobuf, so import it on use."""
+"""Encoded batches of spans: splitting and filtering their spans. Loads protobuf, so import it on use."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.framing import frame
 from lfexp_mcp.runs.identity import evaluation_id, item_ids
-from lfexp_mcp.runs.outbox import SUFFIX, read_batches, waiting_files
+from lfexp_mcp.runs.outbox import SUFFIX, count_spans, read_batches, waiting_files
 from lfexp_mcp.runs.run_state import RunState
 
 _ITEM = ("langfuse.experiment.id", "langfuse.experiment.item.id")
@@ -28,11 +28,6 @@ def is_batch(content: bytes) -> bool:
     except DecodeError:
         return False
     return True
-
-
-def count_spans(batch: bytes) -> int:
-    """Count the spans of an encoded `ExportTraceServiceRequest`."""
-    return sum(len(scope.spans) for scope in _scopes(batch))
 
 
 def name_spans(batch: bytes) -> list[tuple[str, str]]:

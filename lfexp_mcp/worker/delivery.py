@@ -16,8 +16,8 @@ from lfexp_mcp.model import Score
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ScoresStored, Warned, WriteRefused
 from lfexp_mcp.runs.journal import JournalWriter
-from lfexp_mcp.runs.outbox import Outbox
-from lfexp_mcp.runs.span_batches import count_spans, name_spans, split_batch
+from lfexp_mcp.runs.outbox import Outbox, count_spans
+from lfexp_mcp.runs.span_batches import name_spans, split_batch
 from lfexp_mcp.spool import SpooledQueue
 
 T = TypeVar("T")

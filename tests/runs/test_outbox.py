@@ -10,8 +10,8 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from lfexp_mcp.errors import StateError
-from lfexp_mcp.runs.outbox import Outbox, count_waiting_spans, waiting_files
-from lfexp_mcp.runs.span_batches import count_spans, name_spans, split_batch
+from lfexp_mcp.runs.outbox import Outbox, count_spans, count_waiting_spans, waiting_files
+from lfexp_mcp.runs.span_batches import name_spans, split_batch
 
 batches = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=3)
 
@@ -68,6 +68,7 @@ def test_damage_to_one_batch_costs_no_other(
 @given(shape=batches)
 def test_the_halves_of_a_batch_hold_its_spans_in_order(shape: list[list[int]]) -> None:
     batch = make_batch(shape)
+    assert count_spans(batch) == len(name_spans(batch)) == sum(map(sum, shape))
     if count_spans(batch) < 2:
         return
     first, second = split_batch(batch)
@@ -149,3 +150,16 @@ def test_what_a_forked_process_writes_is_sent_though_its_parent_has_removed_the_
     assert (parent.read(second).contents, parent.take()) == ([b"child's"], None)
     parent.remove(second)
     assert (parent.is_empty(), waiting_files(tmp_path)) == (True, [])
+
+
+def test_fields_of_any_kind_between_spans_are_not_counted() -> None:
+    # A varint, 8 bytes, 4 bytes, and a text, as later versions of the protocol may add them.
+    others = bytes([0x78, 0xFF, 0x01, 0x79, *[0x12] * 8, 0x7D, *[0x12] * 4, 0x7A, 0x02, 0x12, 0x12])
+
+    def field(tag: int, content: bytes) -> bytes:
+        return bytes([tag, len(content) % 128 + 128, len(content) // 128]) + content
+
+    scope = others + field(0x12, b"") * 2 + others + field(0x12, b"\x2a\x01x")
+    batch = others + field(0x0A, others + field(0x12, scope) + field(0x1A, b"\x12\x00")) + others
+    assert count_spans(batch) == len(name_spans(batch)) == 3
+    assert count_spans(b"") == 0

@@ -81,8 +81,11 @@ def merge_journal(record: RunRecord, journal: RunRecord) -> RunRecord:
 
 def _plan(journal: RunRecord, items: Sequence[ItemResult]) -> RunPlan | None:
     """The plan of the journal, unless a resume on another machine has gone on to further items."""
-    plan, known = journal.plan, len({item.item_id for item in items})
-    if plan is None or plan.part is None or known <= plan.items:
+    plan = journal.plan
+    if plan is None or plan.part is None:
+        return plan
+    known = len({item.item_id for item in items})
+    if known <= plan.items:
         return plan
     return replace(plan, items=known, part=plan.part if known < plan.part.of else None)
 

@@ -1,6 +1,7 @@
 """What an answer says of all results of a run together, which takes several passes over them."""
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -189,10 +190,10 @@ def _mean(numbers: Sequence[float]) -> float | None:
     return math.fsum(numbers) / len(numbers) if numbers else None
 
 
-def _numbers(how: ScoreInterpretation, scores: Sequence[Score]) -> list[float]:
+def _numbers(how: ScoreInterpretation, scores: Sequence[Score]) -> Sequence[float]:
     """Return the canonical values, or the raw ones if the numbers fit no scale."""
     read = how.canonical if how.problem is None else how.raw
-    return [value for score in scores if (value := read(score)) is not None]
+    return array("d", (value for score in scores if (value := read(score)) is not None))
 
 
 def _display(
