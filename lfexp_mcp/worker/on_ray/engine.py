@@ -5,10 +5,9 @@ sends an item only when there is a place for it, and records what comes back as 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
@@ -24,6 +23,8 @@ from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, error_text
 
 if TYPE_CHECKING:
     from lfexp_mcp.worker.on_ray.cluster import RayCluster
+
+T = TypeVar("T")
 
 SHARED_LOSSES = 1
 """After more of them an item shares its process with no other."""
@@ -71,45 +72,51 @@ class RayEngine:
 
     async def run_task(self, item: DatasetItem) -> CallResult[TaskOutput]:
         """See `Engine.run_task`. What a lost process was doing is done again elsewhere, and counts as no attempt."""
-        causes: list[str] = []
-        while len(causes) < MAX_LOSSES:
-            with _noting(causes):
-                async with self._place(causes) as actor:
-                    found = await self._call(actor, "run_task", Place.current(), item)
-                    return self._take_output(actor, found)
-        return Raised(error_text(f"The process that ran the item died {MAX_LOSSES} times. {causes[-1]}"))
+
+        async def call(actor: Actor) -> CallResult[TaskOutput]:
+            found = await self._call(actor, "run_task", Place.current(), item)
+            outcome = found.outcome
+            if not isinstance(outcome, Returned) or found.output_id is None:
+                return outcome
+            return replace(outcome, value=replace(outcome.value, value=_Kept(actor, found.output_id)))
+
+        return await self._call_until_done("item", call)
 
     async def evaluate(self, evaluator: ScriptEvaluator, result: ToEvaluate) -> CallResult[list[Evaluation]]:
         """See `Engine.evaluate`. Once the process that has the output is lost, evaluators get what is stored."""
         if evaluator.built_in:
             return await self._local.evaluate(evaluator, result)
         kept = result.output if isinstance(result.output, _Kept) else None
-        stored = replace(result, output=result.stored)
-        sent = replace(stored, output=None, stored=None) if kept is not None else stored
-        causes: list[str] = []
-        while len(causes) < MAX_LOSSES:
-            with _noting(causes):
-                if kept is not None and not kept.actor.is_dead:
-                    on_node = (Place.current(), evaluator.name, sent, kept.output_id)
-                    return (await self._call(kept.actor, "evaluate", *on_node)).outcome
-                async with self._place(causes) as actor:
-                    arguments = (Place.current(), evaluator.name, stored, None)
-                    return (await self._call(actor, "evaluate", *arguments)).outcome
-        return Raised(error_text(f"The process that ran the evaluator died {MAX_LOSSES} times. {causes[-1]}"))
+
+        async def call(actor: Actor) -> CallResult[list[Evaluation]]:
+            is_kept = kept is not None and kept.actor is actor
+            stored = None if is_kept else result.stored
+            given = replace(result, output=stored, stored=stored)
+            output_id = kept.output_id if kept is not None and is_kept else None
+            return (await self._call(actor, "evaluate", Place.current(), evaluator.name, given, output_id)).outcome
+
+        return await self._call_until_done("evaluator", call, kept.actor if kept is not None else None)
 
     async def finish(self) -> None:
         """Take what the processes have left: spans that ended late, and prints."""
         for pool in {self._pool, self._alone}:
             await pool.finish(self._record)
 
-    def _place(self, causes: Sequence[str]) -> AbstractAsyncContextManager[Actor]:
-        return (self._alone if len(causes) > SHARED_LOSSES else self._pool).place()
-
-    def _take_output(self, actor: Actor, found: NodeResult[TaskOutput]) -> CallResult[TaskOutput]:
-        outcome = found.outcome
-        if not isinstance(outcome, Returned) or found.output_id is None:
-            return outcome
-        return replace(outcome, value=replace(outcome.value, value=_Kept(actor, found.output_id)))
+    async def _call_until_done(
+        self, what: str, call: Callable[[Actor], Awaitable[CallResult[T]]], first: Actor | None = None
+    ) -> CallResult[T]:
+        """Make a call in a process, the first one as long as it lives, and again in another if the process dies."""
+        causes: list[str] = []
+        while len(causes) < MAX_LOSSES:
+            try:
+                if first is not None and not first.is_dead:
+                    return await call(first)
+                pool = self._alone if len(causes) > SHARED_LOSSES else self._pool
+                async with pool.place() as actor:
+                    return await call(actor)
+            except LostError as error:
+                causes.append(str(error))
+        return Raised(error_text(f"The process that ran the {what} died {MAX_LOSSES} times. {causes[-1]}"))
 
     async def _call(self, actor: Actor, method: str, *arguments: object) -> NodeResult[Any]:
         """Call a method of an actor, and record the spans and prints that come with its result.
@@ -139,12 +146,3 @@ class RayEngine:
         if found.printed:
             prefix = f"[{actor.node}] ".encode()
             os.write(1, b"".join(prefix + line + b"\n" for line in found.printed.splitlines()))
-
-
-@contextmanager
-def _noting(causes: list[str]) -> Iterator[None]:
-    """Note why a process was lost, rather than raise it."""
-    try:
-        yield
-    except LostError as error:
-        causes.append(str(error))
