@@ -88,7 +88,7 @@ def gate_input(pair: RunPair, scores: Sequence[ScoreComparison], metrics: RunMet
         status=run.status,
         baseline_status=baseline.status,
         # Of a part, a gate may pass; the check says that it tells nothing about the whole dataset.
-        part=run.part_shown or stopped_part(run),
+        part="; ".join(filter(None, (run.part_shown, stopped_part(run)))) or None,
         baseline_part=baseline.part_shown,
         measures=measures,
         decided=decided,

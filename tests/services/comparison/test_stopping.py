@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from lfexp_mcp.answers.comparison import ScoreComparison
-from lfexp_mcp.model import Look, RunPlan, RunStatus, ScriptMaker
+from lfexp_mcp.model import DatasetPart, ItemChoice, Look, RunPlan, RunStatus, ScriptMaker
 from lfexp_mcp.services.comparison.candidates import Candidates
 from lfexp_mcp.services.comparison.comparability import find_issues
+from lfexp_mcp.services.comparison.gate_input import gate_input
+from lfexp_mcp.services.comparison.run_metrics import describe_metrics
 from lfexp_mcp.services.comparison.run_pair import pair_runs
 from lfexp_mcp.services.comparison.score_comparison import compare_scores
 from lfexp_mcp.services.runs.scored_run import ScoredRun
@@ -112,3 +114,13 @@ def test_a_futile_look_is_inconclusive_unless_its_interval_lies_within_min_delta
     assert (found.verdict, found.margin) == ("inconclusive", RULE.min_delta)
     assert found.interval is not None
     assert not found.interval.within(RULE.min_delta)
+
+
+def test_a_gate_says_of_a_stopped_run_over_a_part_what_the_part_is_and_how_much_of_it_there_is() -> None:
+    first, second = runs(0, 20, done=100, status="stopped", looks=(stop_at(2, 0, 20),))
+    plan = RunPlan(ITEMS, stopping=RULE, part=DatasetPart(ItemChoice(sample=ITEMS), of=400, digest="d"))
+    second = replace(second, record=replace(second.record, plan=plan))
+    part = gate_input(pair_runs(first, second), [], describe_metrics(second.record, [], {}, None)).part
+    assert part is not None
+    assert "200 of 400 items" in part
+    assert "100 of 200 results" in part
