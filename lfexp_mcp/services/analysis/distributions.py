@@ -184,7 +184,8 @@ def _labels(metadata: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tup
     for key, value in metadata.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _labels(value, f"{name}.")
+            # A longer name would be of no use, and metadata may be nested without end.
+            yield from _labels(value, f"{name}.") if len(name) < MAX_LABEL_CHARS else ()
         elif isinstance(value, list):
             yield from ((name, entry) for entry in value if isinstance(entry, str) and len(entry) <= MAX_LABEL_CHARS)
         elif isinstance(value, bool):

@@ -175,18 +175,17 @@ def label_of(value: JsonValue) -> str:
     """
     if value is None:
         return NO_OUTPUT
-    label = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
+    if not isinstance(value, str):
+        value = json.loads(json.dumps(value), parse_float=_whole)
+    label = json.dumps(value, ensure_ascii=False, sort_keys=True)
     if len(label) > MAX_KEPT_CHARS:
         label = f"{label[:MAX_KEPT_CHARS]}… {sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()}"
     return label
 
 
-def _plain(value: JsonValue) -> JsonValue:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return {key: _plain(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+def _whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _are_labels(labels: Counter[str]) -> bool:

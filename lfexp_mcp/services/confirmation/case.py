@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -199,7 +200,10 @@ def _unseen(held_out: Sequence[DatasetItem], shown: Sequence[DatasetItem]) -> li
 
 def _normal_form(value: JsonValue) -> str:
     """An input as a text, regardless of case, spaces, the order of keys and how numbers are written."""
-    return json.dumps(_normal(value), sort_keys=True)
+    # What is nested too deeply for that is compared as it is.
+    with suppress(RecursionError):
+        value = _normal(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def _normal(value: JsonValue) -> JsonValue:

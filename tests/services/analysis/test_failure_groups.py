@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import FailureGroup
 from lfexp_mcp.model import Content, EvaluatorFailure, ItemResult, RunRecord, Score
-from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected
+from lfexp_mcp.services.analysis.distributions import slice_run
+from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected, label_of
 from lfexp_mcp.services.analysis.failure_groups import find_groups, show_groups
 from lfexp_mcp.services.analysis.notable_items import find_failures
 from lfexp_mcp.services.analysis.output_shapes import OutputLook, output_shape, output_shapes
@@ -226,3 +227,19 @@ def test_a_key_in_a_message_is_masked() -> None:
 @pytest.mark.parametrize("text", ["0x" + "f" * 1_000_000, '"' * 1_000_000, "/" * 1_000_000, "1." * 500_000])
 def test_texts_of_any_size_and_kind_are_grouped(text: str) -> None:
     assert [len(group.indices) for group in group_texts([text, text])] == [2]
+
+
+def test_values_that_are_nested_deeply_have_labels_and_metadata_that_is_makes_no_slices() -> None:
+    deep = json.loads("[" * 600 + "1.0" + "]" * 600)
+    assert label_of(deep).startswith("[" * 100)
+    nested = json.loads('{"a":' * 600 + '"x"' + "}" * 600)
+    result = ItemResult("i", "succeeded", content=Content(metadata={"kind": "short", "deep": nested}))
+    assert slice_run(interpret_run(RunRecord("d", "id", "run", ("e",), "completed", (result,), 1), {}), []) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [(1, 1.0, True), ([1.0, {"a": 2.0}], [1, {"a": 2}], True), ("1", 1, False), (True, 1, False), (1.5, 1.5, True)],
+)
+def test_equal_numbers_have_one_label(one: JsonValue, other: JsonValue, alike: bool) -> None:
+    assert (label_of(one) == label_of(other)) is alike

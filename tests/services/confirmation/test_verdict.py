@@ -1,12 +1,14 @@
 """What held-out items say: the verdict, its figures, the looks, and the size that a look takes."""
 
+import json
 import math
 
 import pytest
+from pydantic import JsonValue
 
 from lfexp_mcp.model import Confirmation
 from lfexp_mcp.services.comparison.run_pair import RunPair, pair_runs
-from lfexp_mcp.services.confirmation.case import Looks, levels_of, size_of
+from lfexp_mcp.services.confirmation.case import Looks, _normal_form, levels_of, size_of
 from lfexp_mcp.services.confirmation.verdict import coarse_p, decide
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs
 from tests.benchmarks import confirmation as simulated
@@ -145,3 +147,17 @@ def test_equal_variants_are_hardly_ever_confirmed_and_a_real_gain_is_at_the_stat
     trials = 40
     told, _ = simulated.power(simulated.alike_passes, 210, 1, trials)
     assert told >= 0.8 - 3 * (0.8 * 0.2 / trials) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("What  is\nIt?", "what is it?", True),
+        ({"q": 1.0, "a": ["X"]}, {"a": ["x"], "q": 1}, True),
+        ("1", 1, False),
+        (json.loads("[" * 600 + "]" * 600), json.loads("[" * 600 + "]" * 600), True),
+        (json.loads("[" * 600 + "]" * 600), json.loads("[" * 599 + "]" * 599), False),
+    ],
+)
+def test_inputs_that_read_the_same_are_the_same(one: JsonValue, other: JsonValue, alike: bool) -> None:
+    assert (_normal_form(one) == _normal_form(other)) is alike
