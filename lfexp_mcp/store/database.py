@@ -2,10 +2,13 @@
 
 import os
 import sqlite3
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from filelock import FileLock
 
@@ -14,10 +17,24 @@ from lfexp_mcp.errors import StoreError
 from lfexp_mcp.store.commits import GroupCommit
 from lfexp_mcp.store.schema import INDEXES, MIGRATIONS, migrate
 
+SqlValue: TypeAlias = str | int | float | None
+
 BUSY_TIMEOUT_S = 60.0
 """How long a statement waits for another process's write."""
 
-MAX_COUNTS = 100
+MAX_LISTINGS = 100
+MIN_PLACE_DISTANCE = 1000
+"""Rows between two places of a listing that are remembered."""
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What is remembered of a listing."""
+
+    count: int | None = None
+    offsets: list[int] = field(default_factory=lambda: [0])
+    keys: list[tuple[SqlValue, ...]] = field(default_factory=lambda: [()])
+    """The sort key of the row before each of the offsets; empty for the first."""
 
 
 def make_private_folder(folder: Path) -> None:
@@ -28,28 +45,49 @@ def make_private_folder(folder: Path) -> None:
 
 
 class Connection(sqlite3.Connection):
-    """A connection that reads, and remembers counts of rows until something is written."""
+    """A connection that reads, and remembers what it has seen of listings until something is written."""
 
-    _counts: dict[tuple[object, ...], int]
+    _listings: dict[tuple[object, ...], _Listing]
     _version: int | None = None
 
-    def count(self, rows: str, parameters: Sequence[object]) -> int:
+    def count(self, rows: str, parameters: Sequence[SqlValue]) -> int:
         """Count rows, as each page of a listing tells how many there are in all.
 
         Args:
             rows: The `FROM` and `WHERE` clauses.
             parameters: Theirs.
         """
+        listing = self._listing(rows, parameters)
+        if listing.count is None:
+            (listing.count,) = self.execute(f"SELECT count(*) FROM {rows}", parameters).fetchone()  # noqa: S608
+        return listing.count
+
+    def nearest_place(self, rows: str, parameters: Sequence[SqlValue], offset: int) -> tuple[int, tuple[SqlValue, ...]]:
+        """Return the last remembered place of a listing that is not behind an offset.
+
+        Returns:
+            Its own offset, and the sort key of the row before it, which is empty for the first place.
+        """
+        listing = self._listing(rows, parameters)
+        found = bisect_right(listing.offsets, offset) - 1
+        return listing.offsets[found], listing.keys[found]
+
+    def remember_place(self, rows: str, parameters: Sequence[SqlValue], offset: int, key: tuple[SqlValue, ...]) -> None:
+        """Remember where a listing goes on after a row, unless a place near it is known."""
+        listing = self._listing(rows, parameters)
+        at = bisect_right(listing.offsets, offset)
+        if offset - listing.offsets[at - 1] >= MIN_PLACE_DISTANCE:
+            listing.offsets.insert(at, offset)
+            listing.keys.insert(at, key)
+
+    def _listing(self, rows: str, parameters: Sequence[SqlValue]) -> _Listing:
         # It changes with each commit of any other connection, also of other processes.
         (version,) = self.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            self._version, self._counts = version, {}
-        key = (rows, *parameters)
-        if key not in self._counts:
-            if len(self._counts) >= MAX_COUNTS:
-                self._counts.clear()
-            (self._counts[key],) = self.execute(f"SELECT count(*) FROM {rows}", parameters).fetchone()  # noqa: S608
-        return self._counts[key]
+            self._version, self._listings = version, {}
+        if len(self._listings) >= MAX_LISTINGS:
+            self._listings.clear()
+        return self._listings.setdefault((rows, *parameters), _Listing())
 
 
 class Database:

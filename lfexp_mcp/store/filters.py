@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from lfexp_mcp.store.database import SqlValue
 from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError
-from lfexp_mcp.store.paging import Conditions, SqlValue
+from lfexp_mcp.store.paging import Conditions
 from lfexp_mcp.store.times import parse_ms
 
 FilterType = Literal[

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
+from lfexp_mcp.store.database import SqlValue
 from lfexp_mcp.store.observations import Generation
 from lfexp_mcp.store.otlp import Span
-from lfexp_mcp.store.paging import SqlValue
 from lfexp_mcp.store.times import now_ms, parse_ms
 from lfexp_mcp.store.usage import ModelPrices, cost, load_prices, match_model, numbers, read_usage
 from lfexp_mcp.strict_json import strict_loads

@@ -5,17 +5,15 @@ import binascii
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
 from lfexp_mcp.store.call import Fields
-from lfexp_mcp.store.database import Connection
+from lfexp_mcp.store.database import Connection, SqlValue
 from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
 from lfexp_mcp.store.times import parse_ms
-
-SqlValue: TypeAlias = str | int | float | None
 
 
 def _split(value: object) -> object:
@@ -83,6 +81,7 @@ def page_of(
     order: str,
     as_json: Callable[[sqlite3.Row], JsonValue],
     columns: str = "*",
+    newest_first: Sequence[str] = (),
 ) -> dict[str, JsonValue]:
     """Read one page and count all rows.
 
@@ -94,16 +93,26 @@ def page_of(
         order: The `ORDER BY` clause.
         as_json: Makes the JSON of a row.
         columns: The columns to select.
+        newest_first: Those of the order if all of them descend and none is null. A page far into a listing is then
+            found from the last one before it that was read, instead of from the first.
 
     Returns:
         `data` and `meta` as Langfuse returns them.
     """
-    where, parameters = conditions.sql, conditions.parameters
-    total = connection.count(f"{source} {where}", parameters)
+    listing = f"{source} {conditions.sql}", tuple(conditions.parameters)
+    total = connection.count(*listing)
+    offset, before = (query.page - 1) * query.limit, 0
+    if newest_first:
+        before, key = connection.nearest_place(*listing, offset)
+        if key:
+            conditions.add(f"({', '.join(newest_first)}) < ({', '.join('?' for _ in key)})", *key)
     rows = connection.execute(
-        f"SELECT {columns} FROM {source} {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
-        [*parameters, query.limit, (query.page - 1) * query.limit],
-    )
+        f"SELECT {columns} FROM {source} {conditions.sql} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
+        [*conditions.parameters, query.limit, offset - before],
+    ).fetchall()
+    if newest_first and rows:
+        key = tuple(rows[-1][column.rpartition(".")[2]] for column in newest_first)
+        connection.remember_place(*listing, offset + len(rows), key)
     return {"data": [as_json(row) for row in rows], "meta": page_meta(query, total)}
 
 

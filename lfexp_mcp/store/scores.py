@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from lfexp_mcp.store.call import Fields
+from lfexp_mcp.store.database import SqlValue
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError
-from lfexp_mcp.store.paging import SqlValue, from_json, number, to_json
+from lfexp_mcp.store.paging import from_json, number, to_json
 from lfexp_mcp.store.times import Instant, iso, now_ms
 
 DataType = Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"]

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
+from lfexp_mcp.store.database import SqlValue
 from lfexp_mcp.store.http_errors import ConflictError, InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, SqlValue, from_json, page_of, to_json
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_of, to_json
 from lfexp_mcp.store.routes.datasets import named_dataset
 from lfexp_mcp.store.times import Instant, iso, now_ms
 from lfexp_mcp.strict_json import may_be_json, strict_loads
@@ -17,6 +18,7 @@ from lfexp_mcp.strict_json import may_be_json, strict_loads
 _SOURCE = "dataset_item_versions AS item"
 _COLUMNS = "item.*, (SELECT name FROM datasets WHERE id = item.dataset_id) AS dataset_name"
 
+_NEWEST_FIRST = ("item.valid_from", "item.seq")
 
 _INSERT = """
     INSERT INTO dataset_item_versions
@@ -165,8 +167,8 @@ def list_items(call: Call) -> JsonValue:
         conditions.add("item.status = 'ACTIVE'")
         conditions.equal("item.source_trace_id", query.source_trace_id)
         conditions.equal("item.source_observation_id", query.source_observation_id)
-        order = "item.valid_from DESC, item.seq DESC"
-        return page_of(connection, query, source, conditions, order, _json, _COLUMNS)
+        order = ", ".join(f"{column} DESC" for column in _NEWEST_FIRST)
+        return page_of(connection, query, source, conditions, order, _json, _COLUMNS, _NEWEST_FIRST)
 
 
 def _current(connection: sqlite3.Connection, item_id: str) -> sqlite3.Row | None:
