@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ NOT_A_LABEL, NO_OUTPUT, MISSING, ANY = "(not a label)", "(no output)", "(missing
 EQUAL = "equal, yet failing"
 OTHERS = "(others)"
 """Key of what is in no other group."""
+_WHOLE_FLOAT = re.compile(r"\d(?:\.0|e)")
+"""Where JSON may hold one, such as `1.0` or `1e+16`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,9 @@ def label_of(value: JsonValue) -> str:
     """
     if value is None:
         return NO_OUTPUT
-    if not isinstance(value, str):
-        value = json.loads(json.dumps(value), parse_float=_whole)
     label = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if not isinstance(value, str) and _WHOLE_FLOAT.search(label):
+        label = json.dumps(json.loads(label, parse_float=_whole), ensure_ascii=False, sort_keys=True)
     if len(label) > MAX_KEPT_CHARS:
         label = f"{label[:MAX_KEPT_CHARS]}… {sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()}"
     return label
