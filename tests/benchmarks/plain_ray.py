@@ -43,7 +43,8 @@ async def collect(actors: list[Any], texts: list[str], slots: int) -> list[tuple
 def main() -> None:
     """Read the order from the arguments."""
     order = json.loads(sys.argv[1])
-    ray.init(address=order["address"], log_to_driver=False, logging_level="ERROR")
+    environment = {"working_dir": order["working_dir"]} if order["working_dir"] else None
+    ray.init(address=order["address"], runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     caller: Any = ray.remote(Caller)
     task = runpy.run_path(order["task"])["task"]
     actors = [

@@ -55,8 +55,9 @@ class Bench:
         return self.ws.gateway
 
     def script(self, name: str, source: str) -> Path:
-        """Write a script."""
-        path = self.folder / f"{name}.py"
+        """Write a script, in a folder that holds nothing else: a cluster gets it whole."""
+        path = self.folder / "scripts" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(source, encoding="utf-8")
         return path
 
