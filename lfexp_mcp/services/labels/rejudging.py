@@ -1,8 +1,8 @@
 """Asking a judge as it is now about outputs that it scored before. What it says is not written to Langfuse."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Self
 
 from pydantic import JsonValue
 
@@ -12,7 +12,7 @@ from lfexp_mcp.judges.budget import Budget
 from lfexp_mcp.judges.model_client import ModelClient
 from lfexp_mcp.judges.pairs import VALUES, Place, judge_pair
 from lfexp_mcp.judges.prices import open_prices
-from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.judges.providers.messages import ModelAnswer
 from lfexp_mcp.judges.runner import JudgeRunner
 from lfexp_mcp.judges.templates import JudgedItem
 from lfexp_mcp.judges.verdict import Verdict
@@ -48,15 +48,6 @@ class _Listener:
 
     def __init__(self, models: set[str]) -> None:
         self._models = models
-
-    def __call__(self, _judge: ResolvedJudge, _request: ModelRequest) -> "_Listener":
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def answered(self, answer: ModelAnswer) -> None:
         if answer.model:
@@ -101,7 +92,7 @@ async def rejudge(
         used += usage
 
     async with ModelClient(ws.settings, budget=budget) as models:
-        runner = JudgeRunner(models, _Listener(found.models), use)
+        runner = JudgeRunner(models, lambda _judge, _request: nullcontext(_Listener(found.models)), use)
 
         async def ask(result: ItemResult) -> None:
             if found.stopped is None:
