@@ -4,7 +4,7 @@ Made by `runs` from the journal on disk and by `gateway` from Langfuse, and read
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -68,13 +68,15 @@ class Content:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ItemResult:
     """The result of one dataset item in one run.
 
     Its content may lie on disk, from which each look at `input`, `output`, `expected_output` and `metadata` reads it;
-    it raises a StateError if the content is not there any more.
+    it raises a StateError if the content is not there any more. Subclasses decide how the attributes are held.
     """
+
+    __slots__ = ()
 
     item_id: str
     status: ItemStatus
@@ -91,6 +93,10 @@ class ItemResult:
     unscored: tuple[EvaluatorFailure, ...] = ()
     repeat: int = 0
     """Which repetition of the run it belongs to, from 0."""
+
+    def __new__(cls, *_: object, **__: object) -> "ItemResult":  # noqa: PYI034 - a subclass
+        """Create one that holds its attributes as they are, unless a subclass is asked for."""
+        return object.__new__(_PlainResult if cls is ItemResult else cls)
 
     @property
     def key(self) -> ResultKey:
@@ -121,6 +127,10 @@ class ItemResult:
     def bare_scores(self) -> tuple[Score, ...]:
         """The scores, perhaps without ids, comments, times and what they are of: those of many results take no room."""
         return self.scores
+
+
+class _PlainResult(ItemResult):
+    __slots__ = tuple(each.name for each in fields(ItemResult))
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def _time(packed: _Time) -> datetime | None:
 class PackedResult(ItemResult):
     """A result of which all but its status is packed; its times are in UTC."""
 
-    __slots__ = ("_content", "_kinds", "_packed")
+    __slots__ = ("_content", "_kinds", "_packed", "error", "item_id", "repeat", "status", "unscored")
 
     _content: ContentSource | RunContents
     _kinds: tuple[_Kind, ...]
