@@ -39,7 +39,7 @@ def _load(name: str) -> dict[str, Any]:
 SERVER = _load("server.json")
 MANIFEST = _load("manifest.json")
 (PACKAGE,) = SERVER["packages"]
-(VARIABLE_TABLE,) = re.findall(r"## Environment variables\n(.*?)\n## ", README, flags=re.DOTALL)
+VARIABLE_TABLE = (ROOT / "docs/configuration.md").read_text(encoding="utf-8").partition("## Environment variables")[2]
 
 
 @pytest.mark.skipif(not SCHEMAS, reason="LFEXP_TEST_SCHEMAS names no folder with the published schemas")

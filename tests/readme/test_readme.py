@@ -1,4 +1,4 @@
-"""The README is held to what it says: its commands run or parse, its names exist, its configuration starts a server."""
+"""README and docs are held to what they say: commands run or parse, names and links exist, scripts load."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 CONFIG = ROOT / "claude_desktop_config.example.json"
 INTERNAL = {"LFEXP_EMBEDDED_STORE"}
 """Set by lfexp-mcp for its own worker, not by users."""
@@ -30,16 +31,15 @@ SET_UP = "python3 -m venv .venv && .venv/bin/pip install -q"
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", "\n".join(PAGES.values()), flags=re.DOTALL)
 
 
-SHELL_LINES = [line for block in _blocks("bash") for line in block.splitlines() if line.startswith("lfexp-mcp ")]
+BASH_LINES = [line for block in _blocks("bash") for line in block.splitlines()]
+SHELL_LINES = sorted({line for line in BASH_LINES if line.startswith("lfexp-mcp ")})
 
 
 def _one_liner(part: str) -> str:
-    (line,) = [
-        line for block in _blocks("bash") for line in block.splitlines() if line.startswith(SET_UP) and part in line
-    ]
+    (line,) = [line for line in BASH_LINES if line.startswith(SET_UP) and part in line]
     return line
 
 
@@ -115,8 +115,32 @@ def _variables() -> set[str]:
 
 
 def test_every_environment_variable_is_explained_and_no_other() -> None:
-    table = README.partition("## Environment variables")[2].partition("## ")[0]
+    table = PAGES[ROOT / "docs/configuration.md"].partition("## Environment variables")[2].partition("## ")[0]
     assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", table)) == _variables()
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_or_a_section_leads_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page])
+    for name, anchor in links:
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        assert not anchor or anchor in _anchors(target.read_text(encoding="utf-8")), anchor
+
+
+def test_every_page_is_in_the_table_of_the_readme() -> None:
+    table = README.partition("| page |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"\]\(([^)]+)\)", table)) == {str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*")}
+
+
+def test_the_readme_takes_ten_minutes_to_read() -> None:
+    assert len(README.split()) <= 2_000
 
 
 def test_the_files_that_it_names_exist() -> None:
@@ -126,7 +150,9 @@ def test_the_files_that_it_names_exist() -> None:
 
 @pytest.mark.slow
 def test_its_scripts_load_as_printed(tmp_path: Path) -> None:
-    sources = {block.splitlines()[0].removeprefix("# "): block for block in _blocks("python")}
+    blocks = set(_blocks("python"))
+    sources = {block.splitlines()[0].removeprefix("# "): block for block in blocks}
+    assert len(sources) == len(blocks), "two pages show different scripts under one name"
     assert set(sources) == {"my_task.py", "my_evaluators.py", "my_scales.py", "my_checks.py", "my_trace_checks.py"}
     for name, source in sources.items():
         (tmp_path / name).write_text(source, encoding="utf-8")
