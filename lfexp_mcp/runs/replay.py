@@ -93,7 +93,8 @@ class Replay:
             self._keep(key, build_result(ended, None, StoredContent(self._contents, ended.item_id, offset)))
         elif (result := self._result(key)) is not None and key in self.state.scored:
             self._keep(key, replace(result, scores=event.scores, unscored=event.unscored))
-        self._has_changed = True
+        # The results of the last record would be held beside the new ones.
+        self._has_changed, self._record = True, None
 
     def _keep(self, key: ItemKey, result: ItemResult) -> None:
         number = self.state.numbers.of(key)

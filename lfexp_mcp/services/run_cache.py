@@ -57,9 +57,15 @@ class Memo(Generic[Value]):
         self._value: Value | None = None
 
     def find(self, *inputs: object) -> Value | None:
-        """Return the value if it was computed from these very objects."""
-        same = len(inputs) == len(self._inputs) and all(map(operator.is_, inputs, self._inputs))
-        return self._value if same else None
+        """Return the value if it was computed from these very objects; another one is dropped."""
+        if len(inputs) != len(self._inputs) or not all(map(operator.is_, inputs, self._inputs)):
+            # The new value may be as large, and need not be held beside the old one.
+            self.drop()
+        return self._value
+
+    def drop(self) -> None:
+        """Forget the value and its inputs."""
+        self._inputs, self._value = (), None
 
     def keep(self, value: Value, *inputs: object) -> Value:
         """Keep a value with its inputs, and return it."""
@@ -120,9 +126,16 @@ class Summaries:
         with kept.lock:
             same = kept.items is record.items and kept.provenance is record.provenance and kept.scales == scales
             if kept.summary is None or not same:
+                kept.items = None
                 kept.summary = make()
                 kept.items, kept.provenance, kept.scales = record.items, record.provenance, scales
             return kept.summary
+
+    def drop_results(self) -> None:
+        """Forget the results that summaries were made of, so that the next call makes its summary anew."""
+        with self._lock:
+            for kept in self._kept.values():
+                kept.items = None
 
     def last(self, run_id: str) -> RunSummary | None:
         """Return the last summary of a run that was finished; None if there is none."""
@@ -206,6 +219,12 @@ class RunCache:
         while len(self._kept) > 1 and sum(len(kept.record.items) for kept in self._kept.values()) > MAX_RESULTS:
             self._kept.popitem(last=False)
         return record
+
+    def drop_results(self) -> None:
+        """Forget the results of runs as they were, which a call that follows a run would hold beside its new ones."""
+        for memo in (self.merged, self.open_results, self.named, self.described):
+            memo.drop()
+        self.summaries.drop_results()
 
     async def close(self) -> None:
         """Cancel what is still being read."""

@@ -57,6 +57,7 @@ async def wait_for_run(
     if seconds > 0:
         folder = await find_run_folder(ws, dataset, run_name)
         if folder is not None and folder.is_running():
+            ws.run_cache.drop_results()
             hides = await may_have_held_out(ws, folder.run_spec())
             follower = Follower(ws.replays.of(folder), on_progress, hides_failures=hides)
             await follower.wait(deadline - anyio.current_time())
