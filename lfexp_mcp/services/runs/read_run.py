@@ -215,10 +215,13 @@ async def _read_results(
     left_out: frozenset[str] = frozenset()
     description = head.description
     for repeat, experiment in experiments.items():
-        ended = (item for item in (journal.items if journal else ()) if item.status != "pending")
-        own = {item.item_id: item for item in ended if item.repeat == repeat}
         found = await ws.gateway.experiments.described_results(
-            experiment.id, repeat, dataset=dataset, held_out=held_out, known=own
+            experiment.id,
+            repeat,
+            dataset=dataset,
+            held_out=held_out,
+            # Without a name here it takes memory only while the results are read.
+            known=_ended_items(journal, repeat) if journal is not None else {},
         )
         newest = await anyio.to_thread.run_sync(newest_good, found.results)
         kept = await attribute_scores(ws, experiment.id, newest, known)
@@ -263,6 +266,10 @@ def newest_good(results: Sequence[ItemResult]) -> list[ItemResult]:
             best[result.item_id] = result
     # Twice, since keys of both are many objects for a large run.
     return sorted(sorted(best.values(), key=lambda result: result.item_id), key=_started)
+
+
+def _ended_items(record: RunRecord, repeat: int) -> dict[str, ItemResult]:
+    return {item.item_id: item for item in record.items if item.repeat == repeat and item.status != "pending"}
 
 
 def _goodness(result: ItemResult) -> tuple[bool, float]:
