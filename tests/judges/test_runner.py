@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -457,6 +458,8 @@ async def test_counts_that_a_compatible_server_leaves_out_are_unknown(server: Pr
 
 
 async def test_an_answer_without_a_message_is_asked_for_again(openai_server: ProviderServer) -> None:
+    # Scripts import it, and it wraps the methods of the SDK for the whole process.
+    importlib.import_module("langfuse.openai")
     openai_server.script(Raw('{"choices": [{}]}'), Raw('{"choices": [null]}'), Reply())
     verdict, usage = await ask(openai_server, make_judge())
     assert (verdict.value, usage.calls) == (0.8, 3)

@@ -78,18 +78,18 @@ async def test_what_a_judge_could_not_score_is_scored_by_a_resume(
 async def test_an_items_time_is_its_tasks_alone_whatever_holds_the_runner_up(settings: Settings, scene: Scene) -> None:
     task = scene.script("""
         import threading, time
-        from openai.resources.chat.completions import AsyncCompletions
+        from openai import AsyncOpenAI
 
         is_held_up = threading.Event()
-        ask = AsyncCompletions.create
+        post = AsyncOpenAI.post
 
-        async def hold_up(self, **kwargs):
+        async def hold_up(self, *args, **kwargs):
             if not is_held_up.is_set():
                 is_held_up.set()
                 time.sleep(2)
-            return await ask(self, **kwargs)
+            return await post(self, *args, **kwargs)
 
-        AsyncCompletions.create = hold_up
+        AsyncOpenAI.post = hold_up
 
         def task(*, item, **kwargs):
             began = time.perf_counter()

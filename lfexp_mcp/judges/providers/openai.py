@@ -6,11 +6,11 @@ Protocols: https://platform.openai.com/docs/api-reference/chat/create and .../ba
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import quote
 
 import openai
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletion
 from pydantic import JsonValue
 
 from lfexp_mcp.judges.providers.messages import (
@@ -63,12 +63,9 @@ class OpenAIProvider(Provider):
         return {"model": request.model, "messages": messages, **self._parameters(request, refused)}
 
     async def _create(self, body: dict[str, JsonValue]) -> ChatCompletion:
-        parameters = {name: value for name, value in body.items() if name not in {"model", "messages"}}
-        return await self._sdk.chat.completions.create(
-            model=cast("str", body["model"]),
-            messages=cast("list[ChatCompletionMessageParam]", body["messages"]),
-            extra_body=parameters,
-        )
+        # In the worker of a script that imports `langfuse.openai`, `chat.completions.create` is wrapped: it would trace
+        # the call a second time, and fail on answers without a message.
+        return await self._sdk.post("/chat/completions", body=body, cast_to=ChatCompletion)
 
     async def find_batches(self, tag: str, _count: int, since: datetime) -> AsyncGenerator[FoundBatch, None]:
         """Yield the batch that has the tag in its metadata."""
