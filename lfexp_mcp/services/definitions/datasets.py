@@ -25,7 +25,7 @@ from lfexp_mcp.services.definitions.item_store import (
     store_items,
     survey_items,
 )
-from lfexp_mcp.services.definitions.new_items import FieldNames, ItemProgress, NewItem, OnItems, check_json
+from lfexp_mcp.services.definitions.new_items import FieldNames, NewItem, OnItems, check_json
 from lfexp_mcp.services.next_steps import add_items_step, run_step
 from lfexp_mcp.services.spending import shown_name
 from lfexp_mcp.services.workspace import Workspace
@@ -70,7 +70,7 @@ async def create_dataset(
     asked = declare(holdout) if holdout is not None else None
     tell = once_a_second(on_progress)
     survey = await anyio.to_thread.run_sync(survey_items, name, given, tell)
-    await tell(_checked(survey))
+    await tell(survey.progress())
     known = await _check_known(ws, name, survey, given, agreed, tell)
     dataset = await ws.gateway.datasets.upsert(name, description, metadata, asked)
     stays = _staying(known, await _held_out_ids(ws, dataset))
@@ -196,7 +196,7 @@ async def _find_known(ws: Workspace, name: str, survey: ItemSurvey, tell: OnItem
             before = looked_at
             await anyio.sleep(REPORT_INTERVAL_S)
             if looked_at > before:
-                await tell(_checked(survey))
+                await tell(survey.progress())
 
     async with open_group() as group:
         group.start_soon(report)
@@ -206,10 +206,6 @@ async def _find_known(ws: Workspace, name: str, survey: ItemSurvey, tell: OnItem
         # Not each of them was looked for by its id.
         known |= {item.id: read(item) for item in await ws.gateway.datasets.items(dataset)}
     return known
-
-
-def _checked(survey: ItemSurvey) -> ItemProgress:
-    return ItemProgress(survey.given, total=survey.distinct)
 
 
 async def _check_replaced(
@@ -225,7 +221,7 @@ async def _check_replaced(
     def changed() -> list[str]:
         return [
             item.id
-            for position, item in enumerate(report_reading(given(), lambda _: _checked(survey), tell))
+            for position, item in enumerate(report_reading(given(), lambda _: survey.progress(), tell))
             if item.id is not None
             and item.id in known
             and survey.last.get(item.id) == position

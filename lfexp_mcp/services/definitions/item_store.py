@@ -36,6 +36,10 @@ class ItemSurvey:
         """How many items are stored."""
         return len(self.last)
 
+    def progress(self, stored: int = 0) -> ItemProgress:
+        """Return how far the call is once all items are checked."""
+        return ItemProgress(self.given, stored, self.distinct)
+
 
 def survey_items(
     dataset_name: str, given: Callable[[], Iterable[NewItem]], on_progress: OnItems | None = None
@@ -177,7 +181,7 @@ class _Storing:
 
     def draw(self, items: Iterable[NewItem], stays: Callable[[str, NewItem], bool] | None) -> Iterator[ItemFields]:
         """Yield what to store; raises as `_surveyed`."""
-        read = report_reading(items, lambda _: self._progress(), self._on_progress)
+        read = report_reading(items, lambda _: self._survey.progress(self._stored), self._on_progress)
         for id_, item in _surveyed(self._dataset_name, read, self._survey):
             if stays is not None and stays(id_, item):
                 self._stored += 1
@@ -192,10 +196,7 @@ class _Storing:
         if _is_changed(given, found):
             self.changed.append(found.id)
         if self._on_progress is not None:
-            await self._on_progress(self._progress())
-
-    def _progress(self) -> ItemProgress:
-        return ItemProgress(self._survey.given, self._stored, self._survey.distinct)
+            await self._on_progress(self._survey.progress(self._stored))
 
     def __str__(self) -> str:
         # Of what is on its way, the answer may be lost.
