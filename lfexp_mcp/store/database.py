@@ -28,13 +28,29 @@ MIN_PLACE_DISTANCE = 1000
 
 
 @dataclass(slots=True)
-class _Listing:
-    """What is remembered of a listing."""
+class Listing:
+    """What a connection has seen of a listing: how many rows it has, and some places in it."""
 
-    count: int | None = None
-    offsets: list[int] = field(default_factory=lambda: [0])
-    keys: list[tuple[SqlValue, ...]] = field(default_factory=lambda: [()])
-    """The sort key of the row before each of the offsets; empty for the first."""
+    total: int | None = None
+    """None until they are counted."""
+    _offsets: list[int] = field(default_factory=lambda: [0])
+    _keys: list[tuple[SqlValue, ...]] = field(default_factory=lambda: [()])
+
+    def nearest_place(self, offset: int) -> tuple[int, tuple[SqlValue, ...]]:
+        """Return the last place that is not behind an offset.
+
+        Returns:
+            Its own offset, and the sort key of the row before it, which is empty for the first place.
+        """
+        found = bisect_right(self._offsets, offset) - 1
+        return self._offsets[found], self._keys[found]
+
+    def remember_place(self, offset: int, key: tuple[SqlValue, ...]) -> None:
+        """Remember where the listing goes on after the row of a sort key, unless a place near it is known."""
+        at = bisect_right(self._offsets, offset)
+        if offset - self._offsets[at - 1] >= MIN_PLACE_DISTANCE:
+            self._offsets.insert(at, offset)
+            self._keys.insert(at, key)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -47,47 +63,24 @@ def make_private_folder(folder: Path) -> None:
 class Connection(sqlite3.Connection):
     """A connection that reads, and remembers what it has seen of listings until something is written."""
 
-    _listings: dict[tuple[object, ...], _Listing]
+    _listings: dict[tuple[object, ...], Listing]
     _version: int | None = None
 
-    def count(self, rows: str, parameters: Sequence[SqlValue]) -> int:
-        """Count rows, as each page of a listing tells how many there are in all.
+    def listing(self, rows: str, parameters: Sequence[SqlValue]) -> Listing:
+        """Return what has been seen of a listing since the last write.
 
         Args:
             rows: The `FROM` and `WHERE` clauses.
             parameters: Theirs.
         """
-        listing = self._listing(rows, parameters)
-        if listing.count is None:
-            (listing.count,) = self.execute(f"SELECT count(*) FROM {rows}", parameters).fetchone()  # noqa: S608
-        return listing.count
-
-    def nearest_place(self, rows: str, parameters: Sequence[SqlValue], offset: int) -> tuple[int, tuple[SqlValue, ...]]:
-        """Return the last remembered place of a listing that is not behind an offset.
-
-        Returns:
-            Its own offset, and the sort key of the row before it, which is empty for the first place.
-        """
-        listing = self._listing(rows, parameters)
-        found = bisect_right(listing.offsets, offset) - 1
-        return listing.offsets[found], listing.keys[found]
-
-    def remember_place(self, rows: str, parameters: Sequence[SqlValue], offset: int, key: tuple[SqlValue, ...]) -> None:
-        """Remember where a listing goes on after a row, unless a place near it is known."""
-        listing = self._listing(rows, parameters)
-        at = bisect_right(listing.offsets, offset)
-        if offset - listing.offsets[at - 1] >= MIN_PLACE_DISTANCE:
-            listing.offsets.insert(at, offset)
-            listing.keys.insert(at, key)
-
-    def _listing(self, rows: str, parameters: Sequence[SqlValue]) -> _Listing:
         # It changes with each commit of any other connection, also of other processes.
         (version,) = self.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._version, self._listings = version, {}
-        if len(self._listings) >= MAX_LISTINGS:
+        key = (rows, *parameters)
+        if key not in self._listings and len(self._listings) >= MAX_LISTINGS:
             self._listings.clear()
-        return self._listings.setdefault((rows, *parameters), _Listing())
+        return self._listings.setdefault(key, Listing())
 
 
 class Database:

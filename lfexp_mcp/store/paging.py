@@ -99,11 +99,15 @@ def page_of(
     Returns:
         `data` and `meta` as Langfuse returns them.
     """
-    listing = f"{source} {conditions.sql}", tuple(conditions.parameters)
-    total = connection.count(*listing)
+    rows_sql = f"{source} {conditions.sql}"
+    listing = connection.listing(rows_sql, conditions.parameters)
+    if listing.total is None:
+        # Each page of a listing tells how many rows there are in all.
+        counted = connection.execute(f"SELECT count(*) FROM {rows_sql}", conditions.parameters)  # noqa: S608
+        (listing.total,) = counted.fetchone()
     offset, before = (query.page - 1) * query.limit, 0
     if newest_first:
-        before, key = connection.nearest_place(*listing, offset)
+        before, key = listing.nearest_place(offset)
         if key:
             conditions.add(f"({', '.join(newest_first)}) < ({', '.join('?' for _ in key)})", *key)
     rows = connection.execute(
@@ -112,8 +116,8 @@ def page_of(
     ).fetchall()
     if newest_first and rows:
         key = tuple(rows[-1][column.rpartition(".")[2]] for column in newest_first)
-        connection.remember_place(*listing, offset + len(rows), key)
-    return {"data": [as_json(row) for row in rows], "meta": page_meta(query, total)}
+        listing.remember_place(offset + len(rows), key)
+    return {"data": [as_json(row) for row in rows], "meta": page_meta(query, listing.total)}
 
 
 def page_meta(query: PageQuery, total: int) -> dict[str, JsonValue]:
