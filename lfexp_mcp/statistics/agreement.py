@@ -1,4 +1,8 @@
-"""How far two raters of the same items agree, such as a judge and a human."""
+"""How far two raters of the same items agree, such as a judge and a human.
+
+Pairs of the same item go together, as those of a run's repeats do: coefficients are of all pairs, and their intervals
+are as sure as there are items.
+"""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -7,6 +11,7 @@ from statistics import NormalDist
 from typing import Literal, TypeVar
 
 from lfexp_mcp.model import Estimate, Interval
+from lfexp_mcp.statistics.clusters import independent_size
 from lfexp_mcp.statistics.distribution import mean_interval
 from lfexp_mcp.statistics.significance import CONFIDENCE, Z95
 
@@ -26,7 +31,10 @@ class Agreement:
 
 
 def kappa(
-    pairs: Sequence[tuple[Category, Category]], categories: Sequence[Category], weights: Weights = "none"
+    pairs: Sequence[tuple[Category, Category]],
+    categories: Sequence[Category],
+    weights: Weights = "none",
+    items: Sequence[Hashable] | None = None,
 ) -> Agreement:
     """Cohen's kappa, weighted by squared distance for ordered categories.
 
@@ -40,9 +48,10 @@ def kappa(
     323-327.
 
     Args:
-        pairs: (first rater, second rater) per item, at least one.
+        pairs: (first rater, second rater), at least one.
         categories: All categories, in order.
         weights: `quadratic` for ordered, equally spaced categories.
+        items: Which item each pair is of, if not each of its own.
     """
     import numpy as np
 
@@ -64,12 +73,12 @@ def kappa(
 
     value = (observed - expected) / (1 - expected)
     marginal = np.add.outer(weight @ columns, rows @ weight)
-    spread = float((table * (weight * (1 - expected) - marginal * (1 - observed)) ** 2).sum())
-    variance = (spread - (observed * expected - 2 * expected + observed) ** 2) / (n * (1 - expected) ** 4)
-    return Agreement(value, _interval(value, variance, [float(weight[cell]) for cell in cells], expected))
+    influence = weight * (1 - expected) - marginal * (1 - observed) - (observed * expected - 2 * expected + observed)
+    moves = [float(influence[cell]) / (1 - expected) ** 2 for cell in cells]
+    return Agreement(value, _interval(value, moves, [float(weight[cell]) for cell in cells], expected, items))
 
 
-def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Estimate:
+def gwet_ac1(pairs: Sequence[tuple[bool, bool]], items: Sequence[Hashable] | None = None) -> Estimate:
     """Gwet's AC1 of two raters who pass or fail items.
 
     It holds where nearly all pass or nearly all fail, for which kappa falls to zero or is undefined. The interval
@@ -82,6 +91,7 @@ def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Estimate:
 
     Args:
         pairs: Whether either passes an item, at least one.
+        items: Which item each pair is of, if not each of its own.
     """
     n = len(pairs)
     passed = [(first + second) / 2 for first, second in pairs]
@@ -89,41 +99,59 @@ def gwet_ac1(pairs: Sequence[tuple[bool, bool]]) -> Estimate:
     rate, observed = math.fsum(passed) / n, math.fsum(agreed) / n
     expected = 2 * rate * (1 - rate)
     value = (observed - expected) / (1 - expected)
-    # How far each item moves the coefficient, by its linear approximation.
-    moves = (
-        one - observed - (1 - value) * 2 * (1 - 2 * rate) * (share - rate)
+    # How far each pair moves the coefficient, by its linear approximation.
+    moves = [
+        (one - observed - (1 - value) * 2 * (1 - 2 * rate) * (share - rate)) / (1 - expected)
         for one, share in zip(agreed, passed, strict=True)
-    )
-    variance = math.fsum(move**2 for move in moves) / (n * (1 - expected)) ** 2
-    return Estimate(value, *_interval(value, variance, agreed, expected))
+    ]
+    return Estimate(value, *_interval(value, moves, agreed, expected, items))
 
 
-def _interval(value: float, variance: float, agreed: Sequence[float], expected: float) -> Interval:
+def _interval(
+    value: float,
+    moves: Sequence[float],
+    agreed: Sequence[float],
+    expected: float,
+    items: Sequence[Hashable] | None,
+) -> Interval:
     """The interval of a coefficient, which extends at least as far as that of the observed agreement."""
-    half_width = Z95 * math.sqrt(max(variance, 0.0))
-    low, high = mean_interval(agreed, 1.0) or (0.0, 1.0)
+    items = range(len(moves)) if items is None else items
+    variance = math.fsum(move**2 for move in moves) / len(moves) / independent_size(moves, items)
+    half_width = Z95 * math.sqrt(variance)
+    of_item: dict[Hashable, list[float]] = {}
+    for item, one in zip(items, agreed, strict=True):
+        of_item.setdefault(item, []).append(one)
+    means = [math.fsum(each) / len(each) for each in of_item.values()]
+    low, high = mean_interval(means, 1.0) or (0.0, 1.0)
+    # Where items have different numbers of pairs, their mean is not that of the pairs.
+    shift = math.fsum(agreed) / len(agreed) - math.fsum(means) / len(means)
     return Interval(
-        max(min(value - half_width, (low - expected) / (1 - expected)), -1.0),
-        min(max(value + half_width, (high - expected) / (1 - expected)), 1.0),
+        max(min(value - half_width, (low + shift - expected) / (1 - expected)), -1.0),
+        min(max(value + half_width, (high + shift - expected) / (1 - expected)), 1.0),
     )
 
 
-def spearman(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Agreement:
-    """Spearman's rank correlation of finite pairs, at least `MIN_CORRELATED_PAIRS`.
+def spearman(
+    pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE, items: Sequence[Hashable] | None = None
+) -> Agreement:
+    """Spearman's rank correlation of finite pairs, of at least `MIN_CORRELATED_PAIRS` items.
 
     Source: C. Spearman, American Journal of Psychology 15 (1904) 72-101; the interval with the standard error of D.
     Bonett and T. Wright, Psychometrika 65 (2000) 23-28, on Fisher's z scale.
     """
-    from scipy.stats import spearmanr
+    import numpy as np
+    from scipy.stats import rankdata, zscore
 
-    n = len(pairs)
+    items = range(len(pairs)) if items is None else items
     firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
-    if n < MIN_CORRELATED_PAIRS or len(set(firsts)) == 1 or len(set(seconds)) == 1:
+    if len(set(items)) < MIN_CORRELATED_PAIRS or len(set(firsts)) == 1 or len(set(seconds)) == 1:
         return Agreement(None, None)
-    rho = max(-1.0, min(1.0, float(spearmanr(firsts, seconds).statistic)))
-    # Fisher's z is infinite there.
-    if abs(rho) > 1 - 1e-12:
+    first, second = (zscore(rankdata(values)) for values in (firsts, seconds))
+    rho = max(-1.0, min(1.0, float(np.mean(first * second))))
+    size = independent_size((first * second - rho * (first**2 + second**2) / 2).tolist(), items)
+    # Fisher's z is infinite at 1.
+    if abs(rho) > 1 - 1e-12 or size < MIN_CORRELATED_PAIRS:
         return Agreement(rho, None)
-    half_width = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half_width = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (size - 3))
     interval = Interval(math.tanh(math.atanh(rho) - half_width), math.tanh(math.atanh(rho) + half_width))
     return Agreement(rho, interval)

@@ -1,7 +1,7 @@
 """How the values of one score are distributed: quantiles, a histogram, and intervals of their mean."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lfexp_mcp.model import Interval
 from lfexp_mcp.statistics.proportions import wilson
@@ -34,7 +34,7 @@ def histogram(values: Sequence[float], low: float, high: float, bins: int = 10) 
 
 
 def mean_interval(values: Sequence[float], width: float | None) -> Interval | None:
-    """Interval of a mean: Wilson's for pass/fail values, else the bootstrap's, bounded by the scale.
+    """Interval of a mean: Wilson's for pass/fail values of a scale, else the bootstrap's, bounded by the scale.
 
     Args:
         values: Finite values.
@@ -45,11 +45,16 @@ def mean_interval(values: Sequence[float], width: float | None) -> Interval | No
     """
     if not values:
         return None
-    if all(value in (0.0, 1.0) for value in values):
+    if width is None:
+        return bootstrap_interval(values) if len(values) >= MIN_VALUES and len(set(values)) > 1 else None
+    if are_pass_fail(values, width):
         return wilson(round(sum(values)), len(values))
-    if width is not None:
-        return bounded_mean_interval(values, 0.0, width)
-    return bootstrap_interval(values) if len(values) >= MIN_VALUES and len(set(values)) > 1 else None
+    return bounded_mean_interval(values, 0.0, width)
+
+
+def are_pass_fail(values: Iterable[float], width: float | None) -> bool:
+    """Whether values only pass and fail; on an open scale, such as a number of calls, 0 and 1 are two of many."""
+    return width is not None and all(value in (0.0, 1.0) for value in values)
 
 
 def bounded_mean_interval(values: Sequence[float], low: float, high: float, confidence: float = CONFIDENCE) -> Interval:

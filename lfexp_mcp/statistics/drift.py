@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from lfexp_mcp.model import Estimate
+from lfexp_mcp.statistics.clusters import independent_size
 from lfexp_mcp.statistics.distribution import max_unseen_share
 from lfexp_mcp.statistics.proportions import tango
 from lfexp_mcp.statistics.significance import CONFIDENCE
@@ -105,17 +106,20 @@ def self_disagreement(anchors: Sequence[Anchor], sizes: Sequence[int]) -> float 
     return weighted_mean(voted, [math.fsum(each) / len(each) for each in pairs], sizes)
 
 
-def position_bias(first: int, second: int, asked: int) -> Estimate:
+def position_bias(preferred: Sequence[tuple[str, int]]) -> Estimate:
     """Estimate how much more a pairwise judge prefers the place shown first, over pairs asked in both orders.
 
     A judge that changes its mind at random changes it in both directions alike, which is no bias.
 
     Args:
-        first: Pairs whose first output won in both orders.
-        second: Pairs whose second output won in both orders.
-        asked: All pairs, at least one.
+        preferred: The item of each pair, at least one; and 1 if the output shown first won in both orders, -1 if that
+            shown second did, else 0.
     """
-    return Estimate((first - second) / asked, *tango(first, second, asked))
+    n = len(preferred)
+    first, second = (sum(place == each for _, place in preferred) for each in (1, -1))
+    bias = (first - second) / n
+    size = independent_size([place - bias for _, place in preferred], [item for item, _ in preferred])
+    return Estimate(bias, *tango(first * size / n, second * size / n, size))
 
 
 def _mean_and_parts(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lfexp_mcp.model import Interval
-from lfexp_mcp.statistics.distribution import bounded_mean_interval, max_unseen_share
+from lfexp_mcp.statistics.distribution import are_pass_fail, bounded_mean_interval, max_unseen_share
 from lfexp_mcp.statistics.power import items_for_mean, items_for_pass_rate, upper_deviation, upper_share
 from lfexp_mcp.statistics.proportions import mcnemar_p, tango
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
@@ -32,7 +32,7 @@ class PairedResult:
     wins: int
     losses: int
     pass_fail: bool
-    """Whether every value is 0 or 1, so that wins and losses are items that newly pass and newly fail."""
+    """Whether every value is 0 or 1 on a scale, so that wins and losses are items that newly pass and newly fail."""
     differences: tuple[float, ...]
     width: float | None
     """Distance between the ends of the scale; None for an open scale."""
@@ -124,7 +124,7 @@ def compare_pairs(pairs: Sequence[tuple[float, float]], width: float | None) -> 
     # Values that differ only by rounding must tie.
     differences = tuple(round(second - first, 12) for first, second in kept)
     wins, losses = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
-    pass_fail = all(value in (0.0, 1.0) for pair in kept for value in pair)
+    pass_fail = are_pass_fail((value for pair in kept for value in pair), width)
     p = mcnemar_p(wins, losses) if pass_fail else sign_flip_p(differences)
     return PairedResult(
         first_mean=math.fsum(first for first, _ in kept) / n,

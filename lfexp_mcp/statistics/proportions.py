@@ -7,6 +7,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from lfexp_mcp.model import Interval
+from lfexp_mcp.statistics.clusters import independent_size
 from lfexp_mcp.statistics.significance import ALPHA, CONFIDENCE, Z95
 
 MIN_MID_P_PAIRS = 25
@@ -48,17 +49,18 @@ def beta_interval(mean: float, variance: float) -> Interval:
     return Interval(low, high)
 
 
-def weighted_share(hits: Sequence[tuple[bool, float]]) -> tuple[float, Interval]:
+def weighted_share(hits: Sequence[tuple[bool, float, str]]) -> tuple[float, Interval]:
     """Return the share of hits among results that stand for different numbers of others, and its interval.
 
-    Source: Wilson's interval, for the effective number of results by L. Kish, Survey Sampling (1965).
+    Source: Wilson's interval, for the number of independent results that these are worth; see `independent_size`.
 
     Args:
-        hits: Whether a result is one, and how many it stands for; at least one result.
+        hits: Whether a result is one, how many it stands for, and which item it is of; at least one result.
     """
-    total = math.fsum(weight for _, weight in hits)
-    share = math.fsum(weight for hit, weight in hits if hit) / total
-    effective = total**2 / math.fsum(weight**2 for _, weight in hits)
+    weights = [weight for _, weight, _ in hits]
+    share = math.fsum(weight for hit, weight, _ in hits if hit) / math.fsum(weights)
+    moves = [weight * (hit - share) for hit, weight, _ in hits]
+    effective = independent_size(moves, [item for *_, item in hits], weights)
     return share, wilson(share * effective, effective)
 
 
@@ -76,16 +78,17 @@ def newcombe(passes: int, n: int, other_passes: int, other_n: int) -> Interval:
     )
 
 
-def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+def tango(gained: float, lost: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """Interval of the difference of two paired proportions, (gained - lost) / n.
 
     Source: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval; recommended for small samples by
     Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014) 2850-2875.
 
     Args:
-        gained: Pairs that fail in the first run and pass in the second.
+        gained: Pairs that fail in the first run and pass in the second; not a whole number where pairs stand for less
+            than one.
         lost: Pairs that pass in the first run and fail in the second.
-        n: All pairs, at least 1.
+        n: All pairs, above 0.
         confidence: Level of the interval.
     """
     delta = (gained - lost) / n
@@ -95,7 +98,7 @@ def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Int
     return Interval(low, high)
 
 
-def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
+def _tango_score(gained: float, lost: float, n: float, delta: float) -> float:
     """Tango's score statistic for a difference of `delta`; it falls as `delta` grows."""
     linear = -gained - lost + (2 * n - gained + lost) * delta
     constant = -lost * delta * (1 - delta)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lfexp_mcp.model import Interval
-from lfexp_mcp.statistics.distribution import max_unseen_share
+from lfexp_mcp.statistics.distribution import are_pass_fail, max_unseen_share
 from lfexp_mcp.statistics.paired import MIN_PAIRS
 from lfexp_mcp.statistics.proportions import newcombe
 from lfexp_mcp.statistics.resampling import sampled_sums
@@ -41,7 +41,7 @@ def compare_with_rest(
         width: Upper end of the scale, which starts at 0; None for an open scale.
         tests: How many tests the p-values will be adjusted for, so that enough permutations are drawn.
     """
-    pass_fail = all(value in (0.0, 1.0) for value in values)
+    pass_fail = are_pass_fail(values, width)
     p_values = _fisher(values, groups) if pass_fail else _permutation(values, groups, tests)
     return [
         _difference(values, group, p if _is_large_enough(values, group) else None, width, pass_fail=pass_fail)

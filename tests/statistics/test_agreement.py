@@ -87,6 +87,47 @@ def test_constant_or_few_values_have_no_correlation(pairs: list[tuple[float, flo
     assert spearman(pairs).value is None
 
 
+def test_repeats_that_are_alike_agree_as_surely_as_their_items() -> None:
+    items = [*range(len(RATINGS))] * 4
+    passes = [(first > 1, second > 1) for first, second in RATINGS]
+    numbers = [(float(first), float(second)) for first, second in RATINGS]
+    once, repeated = kappa(RATINGS, range(5), "quadratic"), kappa(RATINGS * 4, range(5), "quadratic", items)
+    assert repeated.value == pytest.approx(once.value)
+    assert repeated.interval == pytest.approx(once.interval, abs=0.005)
+    assert gwet_ac1(passes * 4, items) == pytest.approx(gwet_ac1(passes), abs=0.005)
+    assert spearman(numbers * 4, items=items).value == pytest.approx(spearman(numbers).value)
+    assert spearman(numbers * 4, items=items).interval == pytest.approx(spearman(numbers).interval, abs=0.005)
+
+
+def test_perfect_agreement_on_repeats_is_as_sure_as_there_are_items() -> None:
+    pairs = [(item % 2 == 0, item % 2 == 0) for item in range(6)]
+    items = [*range(6)] * 10
+    assert kappa(pairs * 10, [False, True], items=items).interval == pytest.approx(
+        kappa(pairs, [False, True]).interval, abs=1e-9
+    )
+    assert gwet_ac1(pairs * 10, items) == pytest.approx(gwet_ac1(pairs), abs=1e-9)
+
+
+def test_repeats_that_differ_as_items_do_are_as_sure_as_so_many_items() -> None:
+    pairs = [(True, True), (False, False), (True, False), (True, True), (False, False)] * 16
+    # Each item has one pair of each kind, so that none agrees more than another.
+    items = [place // 5 for place in range(80)]
+    apart, together, alone = gwet_ac1(pairs), gwet_ac1(pairs, items), gwet_ac1(pairs[:15])
+    assert together.high == pytest.approx(apart.high)
+    # An item of another kind may be too rare to have been seen among 16.
+    assert apart.low - 0.1 < together.low <= apart.low
+    assert alone.low < together.low - 0.2
+    numbers = [(float(first), float(second)) for first, second in RATINGS]
+    shuffled = [place % 16 for place in range(80)]
+    mixed, single = spearman(numbers, items=shuffled).interval, spearman(numbers).interval
+    assert mixed == pytest.approx(single, abs=0.1)
+
+
+def test_repeats_of_few_items_have_no_correlation() -> None:
+    pairs = [(float(n), float(n % 7)) for n in range(40)]
+    assert spearman(pairs, items=[n % 4 for n in range(40)]).value is None
+
+
 def test_quantiles_are_those_of_numpy() -> None:
     sample = list(RNG.random(37))
     shares = [0, 0.05, 0.5, 0.95, 1]
@@ -123,3 +164,13 @@ def test_few_or_equal_numbers_without_a_scale_have_no_interval() -> None:
     assert mean_interval([3.0, 4.0], None) is None
     assert mean_interval([3.0] * 9, None) is None
     assert mean_interval([3.0, 4.0, 5.0, 9.0, 1.0], None) is not None
+
+
+def test_zeros_and_ones_without_a_scale_have_the_interval_of_numbers() -> None:
+    values = [0.0] * 7 + [1.0] * 5
+    interval, shifted = mean_interval(values, None), mean_interval([value + 2 for value in values], None)
+    assert interval is not None
+    assert shifted is not None
+    assert interval == pytest.approx((shifted.low - 2, shifted.high - 2))
+    assert mean_interval([1.0] * 9, None) is None
+    assert mean_interval([0.0, 1.0], None) is None

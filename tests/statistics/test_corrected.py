@@ -242,9 +242,29 @@ def test_a_delta_of_runs_labelled_on_the_same_items_is_surer() -> None:
     assert needed > 50
 
 
+def _hits(*groups: tuple[bool, float, int]) -> list[tuple[bool, float, str]]:
+    hits = [(hit, weight) for hit, weight, count in groups for _ in range(count)]
+    return [(*each, f"i{n}") for n, each in enumerate(hits)]
+
+
 def test_rates_of_a_weighted_draw_are_weighted() -> None:
     """Of what people pass, the judge passes 20 that stand for 18 each and fails 5 that stand for 2 each."""
-    share, interval = weighted_share([(True, 18.0)] * 20 + [(False, 2.0)] * 5)
+    share, interval = weighted_share(_hits((True, 18.0, 20), (False, 2.0, 5)))
     assert share == pytest.approx(0.72 / 0.74, abs=2e-4)
     assert 0.75 < interval.low < share < interval.high < 1
-    assert weighted_share([(True, 3.0)] * 7 + [(False, 3.0)] * 3)[1] == pytest.approx(wilson(7, 10))
+    assert weighted_share(_hits((True, 3.0, 7), (False, 3.0, 3)))[1] == pytest.approx(wilson(7, 10))
+
+
+@pytest.mark.parametrize(
+    "groups", [((True, 3.0, 7), (False, 3.0, 3)), ((True, 1.0, 9),), ((True, 5.0, 6), (False, 1.0, 9))]
+)
+def test_rates_of_repeats_that_are_alike_are_as_sure_as_those_of_their_items(
+    groups: tuple[tuple[bool, float, int], ...],
+) -> None:
+    single = _hits(*groups)
+    assert weighted_share(single * 4)[1] == pytest.approx(weighted_share(single)[1], abs=0.02)
+
+
+def test_rates_of_repeats_that_differ_like_items_are_as_sure_as_those_of_as_many_items() -> None:
+    each = [(hit, 1.0, f"i{n}") for n in range(40) for hit in (True, True, True, False)]
+    assert weighted_share(each)[1] == pytest.approx(wilson(120, 160))

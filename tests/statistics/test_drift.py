@@ -93,10 +93,16 @@ def test_votes_disagree_by_their_mean_difference(votes: list[tuple[float, ...]],
     [(40, 0, 40, 1.0), (4, 4, 40, 0.0), (0, 0, 40, 0.0), (8, 2, 40, 0.15), (0, 40, 40, -1.0)],
 )
 def test_position_bias_is_the_part_with_a_direction(first: int, second: int, asked: int, bias: float) -> None:
-    found = position_bias(first, second, asked)
+    signs = [1] * first + [-1] * second + [0] * (asked - first - second)
+    found = position_bias([(f"i{n}", sign) for n, sign in enumerate(signs)])
     assert found.value == pytest.approx(bias)
     assert found.low <= bias <= found.high
     assert found.low < found.high
+
+
+def test_pairs_of_the_same_item_show_a_position_bias_as_surely_as_one() -> None:
+    single = [(f"i{n}", sign) for n, sign in enumerate([1] * 9 + [-1] * 2 + [0] * 9)]
+    assert position_bias(single * 3) == pytest.approx(position_bias(single), rel=1e-6)
 
 
 def test_what_cannot_be_scored_may_lie_anywhere() -> None:

@@ -288,3 +288,16 @@ def test_holm_is_that_of_statsmodels() -> None:
     adjusted = holm(p_values)
     assert adjusted == pytest.approx(list(multipletests(p_values, method="holm")[1]))
     assert holm([None, 0.02, None, 0.04]) == [None, 0.04, None, 0.04]
+
+
+def test_zeros_and_ones_without_a_scale_are_numbers_like_others() -> None:
+    """Calls of a tool, say: that nobody made two of them does not make them pass or fail."""
+    pairs = [(0.0, 1.0)] * 9 + [(1.0, 0.0)] * 2 + [(1.0, 1.0)] * 20
+    found, shifted = compare_pairs(pairs, None), compare_pairs([(a + 3, b + 3) for a, b in pairs], None)
+    assert found is not None
+    assert shifted is not None
+    assert (found.pass_fail, found.p) == (False, shifted.p)
+    assert found.interval == pytest.approx(shifted.interval)
+    all_alike = compare_pairs([(0.0, 0.0)] * 40, None)
+    assert all_alike is not None
+    assert all_alike.interval is None

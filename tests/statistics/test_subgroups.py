@@ -73,3 +73,12 @@ def test_no_input_makes_a_library_complain(values: list[float], size: int, bound
         assert found.interval.low <= found.delta + 1e-6
         assert found.delta <= found.interval.high + 1e-6
     assert found.p is None or 0 < found.p <= 1
+
+
+def test_zeros_and_ones_without_a_scale_are_numbers_like_others() -> None:
+    values = [float(n % 3 == 0) for n in range(12)] + [float(n % 5 > 0) for n in range(30)]
+    found, shifted = (
+        compare_with_rest([value + shift for value in values], [range(12)], None)[0] for shift in (0.0, 3.0)
+    )
+    assert found.p == pytest.approx(shifted.p)
+    assert found.interval == pytest.approx(shifted.interval)

@@ -14,7 +14,7 @@ from lfexp_mcp.services.labels import Labels
 from lfexp_mcp.services.labels.correction import describe_corrected_mean
 from lfexp_mcp.services.runs.scored_run import ScoredRun, first_results
 from lfexp_mcp.statistics.agreement import spearman
-from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
+from lfexp_mcp.statistics.distribution import are_pass_fail, histogram, mean_interval, quantiles
 from lfexp_mcp.statistics.paired import DEFAULT_MIN_DELTA
 from lfexp_mcp.statistics.significance import ALPHA, holm
 from lfexp_mcp.statistics.subgroups import SubgroupDifference, compare_with_rest
@@ -56,7 +56,7 @@ def describe_distribution(
     interval = mean_interval(list(values.numbers.get(summary.name, {}).values()), 1.0 if on_scale else None)
     low, high = (0.0, 1.0) if on_scale else (min(numbers, default=0.0), max(numbers, default=0.0))
     # Of values that only pass or fail, the mean says it all.
-    varied = bool(set(numbers) - {0.0, 1.0})
+    varied = bool(numbers) and not are_pass_fail(numbers, 1.0 if on_scale else None)
     return ScoreDistribution(
         name=summary.name,
         mean=summary.mean,

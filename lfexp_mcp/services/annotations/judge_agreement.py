@@ -10,18 +10,21 @@ from lfexp_mcp.scores.interpretation import ScoreInterpretation
 from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.runs.scored_run import ScoredRun
 from lfexp_mcp.statistics.agreement import Agreement, gwet_ac1, kappa, spearman
-from lfexp_mcp.statistics.proportions import wilson
+from lfexp_mcp.statistics.proportions import weighted_share
+from lfexp_mcp.themes.words import stem
 
 MAX_CATEGORIES = 11
 """Evenly spaced ratings with at most as many steps, such as 0-10, are ordered categories."""
 MIN_DISTANCE = 0.3
 """Distance on 0-1 from which two ratings differ even if both pass or both fail."""
-_RATER_WORDS = ("human", "annotation", "annotated", "manual", "review", "judge", "score")
+_RATER_WORDS = frozenset({"human", "annotation", "annotated", "manual", "review", "judge", "score"})
+_WORD = re.compile(r"[A-Z]?[^\W_A-Z]+|[A-Z]+(?![^\W_A-Z])")
+"""Of `human-tone`, `human_tone` and `humanTone`, both words."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatedItem:
-    """One item that a judge and a human scored; `judge_score` and `human_score` have their names."""
+    """A result of an item that a judge and a human scored; `judge_score` and `human_score` have their names."""
 
     item: ItemResult
     judge_value: float
@@ -44,13 +47,14 @@ class RatedItem:
 def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) -> list[list[RatedItem]]:
     """Pair each human score with the judges' scores on the same subject.
 
-    These are those that share its name (`human-accuracy` and `accuracy`), or all judges' scores if none does.
+    These are those that share its name (`human-accuracy` and `accuracy`), or its words (`tone` and `formal tone`), or
+    all judges' scores if none does.
 
     Args:
         humans: How the human scores are read, by name; those without a scale are ignored.
 
     Returns:
-        Per judge's and human's score, the items that have both, at least one.
+        Per judge's and human's score, the results that have both, at least one.
     """
     judges = [
         name for name, reading in values.interpretations.items() if reading.origin != "human" and reading.is_canonical
@@ -58,19 +62,22 @@ def rater_pairs(values: ScoredRun, humans: Mapping[str, ScoreInterpretation]) ->
     pairs = []
     for name in sorted(humans):
         if humans[name].is_canonical:
-            named = [judge for judge in judges if _same_subject(judge, name)]
-            pairs += [_rated(values, judge, humans[name]) for judge in named or judges]
+            pairs += [_rated(values, judge, humans[name]) for judge in _on_subject(name, judges) or judges]
     return [pair for pair in pairs if pair]
 
 
-def _same_subject(judge: str, human: str) -> bool:
-    first, second = _subject(judge), _subject(human)
-    return first == second or (bool(first) and bool(second) and (first in second or second in first))
+def _on_subject(human: str, judges: Sequence[str]) -> list[str]:
+    """The judges' scores on the subject of a human's: those of the same words, else those with more or fewer."""
+    subject = _subject(human)
+    subjects = {judge: _subject(judge) for judge in judges}
+    same = [judge for judge, of in subjects.items() if of == subject]
+    return same or [judge for judge, of in subjects.items() if of and subject and (of < subject or of > subject)]
 
 
-def _subject(name: str) -> str:
-    words = re.split(r"[\s._-]+", name.lower())
-    return " ".join(word for word in words if word not in _RATER_WORDS)
+def _subject(name: str) -> frozenset[str]:
+    """The stems of the words in a score's name, without those that say who gives it."""
+    words = (word.casefold() for word in _WORD.findall(name))
+    return frozenset(stem(word) for word in words if word not in _RATER_WORDS)
 
 
 def _rated(values: ScoredRun, judge: str, human: ScoreInterpretation) -> list[RatedItem]:
@@ -91,17 +98,19 @@ def describe_agreement(rated: Sequence[RatedItem], rows: int) -> JudgeAgreement:
     """Describe how far a judge agrees with a human score.
 
     By Cohen's kappa on pass/fail if humans only pass or fail items; by kappa weighted by squared distance if all
-    ratings are evenly spaced; else by Spearman's rank correlation. In any case by Gwet's AC1 on pass/fail.
+    ratings are evenly spaced; else by Spearman's rank correlation. In any case by Gwet's AC1 on pass/fail. Intervals
+    are as sure as there are items, of which each may have several results.
 
     Args:
-        rated: The items that have both scores, at least one.
-        rows: Differing items to list.
+        rated: The results that have both scores, at least one.
+        rows: Differing ones to list.
     """
     judge_name, human_name = rated[0].judge_score.name, rated[0].human_score.name
     numbers = [(one.judge_value, one.human_value) for one in rated]
     passes = [(is_pass(judge), is_pass(human)) for judge, human in numbers]
-    measure, found = _measure(numbers, passes)
-    ac1 = gwet_ac1(passes)
+    items = [one.item.item_id for one in rated]
+    measure, found = _measure(numbers, passes, items)
+    ac1 = gwet_ac1(passes, items)
     # The furthest apart first: what is worth reading.
     differing = sorted((one for one in rated if one.differs), key=lambda one: -one.distance)
     alike = sum(judge == human for judge, human in passes) / len(passes)
@@ -117,10 +126,10 @@ def describe_agreement(rated: Sequence[RatedItem], rows: int) -> JudgeAgreement:
         interval=found.interval,
         agreement=alike,
         ac1=ac1,
-        true_positive_rate=_rate([judge for judge, human in passes if human]),
-        false_positive_rate=_rate([judge for judge, human in passes if not human]),
+        true_positive_rate=_rate(rated, passed=True),
+        false_positive_rate=_rate(rated, passed=False),
         summary=(
-            f"Judge {judge_name!r} and human {human_name!r} pass or fail alike on {alike:.0%} of {len(rated)} items; "
+            f"Judge {judge_name!r} and human {human_name!r} pass or fail alike on {alike:.0%} of {_counted(items)}; "
             f"{', '.join(coefficients)}."
         ),
         differing=len(differing),
@@ -132,16 +141,16 @@ def describe_agreement(rated: Sequence[RatedItem], rows: int) -> JudgeAgreement:
 
 
 def _measure(
-    numbers: Sequence[tuple[float, float]], passes: Sequence[tuple[bool, bool]]
+    numbers: Sequence[tuple[float, float]], passes: Sequence[tuple[bool, bool]], items: Sequence[str]
 ) -> tuple[AgreementMeasure | None, Agreement]:
     measure: AgreementMeasure
     if all(human in (0.0, 1.0) for _, human in numbers):
-        measure, found = "kappa", kappa(passes, [False, True])
+        measure, found = "kappa", kappa(passes, [False, True], items=items)
     elif (grid := _even_grid(numbers)) is not None:
         steps = [(round(judge, 9), round(human, 9)) for judge, human in numbers]
-        measure, found = "weighted kappa", kappa(steps, grid, "quadratic")
+        measure, found = "weighted kappa", kappa(steps, grid, "quadratic", items)
     else:
-        measure, found = "Spearman", spearman(numbers)
+        measure, found = "Spearman", spearman(numbers, items=items)
     return (measure if found.value is not None else None), found
 
 
@@ -161,8 +170,15 @@ def _coefficient(name: str, value: float, interval: Interval | None) -> str:
     return f"{name} {shown}" + (f" (95% interval {' to '.join(ends)})" if ends else "")
 
 
-def _rate(judge_passes: Sequence[bool]) -> RateAnswer:
-    hits, of = sum(judge_passes), len(judge_passes)
-    if not of:
+def _counted(items: Sequence[str]) -> str:
+    different = len(set(items))
+    return f"{different} items" if different == len(items) else f"{len(items)} results of {different} items"
+
+
+def _rate(rated: Sequence[RatedItem], *, passed: bool) -> RateAnswer:
+    """How many results the judge passes, of those that the human passes, or fails."""
+    judged = [(is_pass(one.judge_value), 1.0, one.item.item_id) for one in rated if is_pass(one.human_value) is passed]
+    if not judged:
         return RateAnswer(hits=0, of=0, share=None, interval=None)
-    return RateAnswer(hits=hits, of=of, share=hits / of, interval=wilson(hits, of))
+    share, interval = weighted_share(judged)
+    return RateAnswer(hits=sum(passes for passes, *_ in judged), of=len(judged), share=share, interval=interval)

@@ -195,8 +195,9 @@ def _figures(
         "newly_fail": sum(is_pass(anchor.votes[0]) < is_pass(anchor.then) for anchor in anchors),
     }
     if found.places:
-        first, second = (sum(places == (place, place) for places in found.places) for place in ("A", "B"))
-        figures["position_bias"] = position_bias(first, second, len(found.places))
+        signs = {("A", "A"): 1, ("B", "B"): -1}
+        places = [(item_id, signs.get(places, 0)) for (item_id, _), places in found.places.items()]
+        figures["position_bias"] = position_bias(places)
     if check.changes is not None:
         figures["application_shift"] = estimate(partial(application_shift, sizes=check.sizes, changes=check.changes))
     return figures

@@ -111,7 +111,7 @@ def _describe(
 def _rate(labels: Labels, *, passing: bool) -> Estimate | None:
     """How often the judge agrees on the results that people pass, or on those that they fail; None without any."""
     hits = [
-        (is_pass(result.judge) is passing, labels.weight(result))
+        (is_pass(result.judge) is passing, labels.weight(result), result.item_id)
         for result in labels.labelled
         if result.judge is not None and result.human is not None and is_pass(result.human) is passing
     ]

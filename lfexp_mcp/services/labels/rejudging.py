@@ -31,8 +31,8 @@ class Rejudged:
 
     votes: dict[ResultKey, list[float]] = field(default_factory=dict)
     """Canonical, by result; of those that have every vote that was asked for."""
-    places: list[tuple[Place, Place]] = field(default_factory=list)
-    """Of a pairwise judge: the place preferred in each order, of the first vote on each pair."""
+    places: dict[ResultKey, tuple[Place, Place]] = field(default_factory=dict)
+    """Of a pairwise judge: the place preferred in each order, by the first vote on each pair."""
     failures: dict[ResultKey, str] = field(default_factory=dict)
     """Why others have no verdict."""
     models: set[str] = field(default_factory=set)
@@ -140,7 +140,7 @@ async def _ask(
     else:
         found.votes[result.key] = given
         if places is not None:
-            found.places.append(places)
+            found.places[result.key] = places
 
 
 def _canonical(judge: ResolvedJudge, verdict: Verdict) -> float:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import NotFoundError, UsageError
-from lfexp_mcp.model import JudgeMaker, Scale
+from lfexp_mcp.model import JudgeMaker, Scale, ScriptMaker
 from lfexp_mcp.reports.answers import report_text
 from lfexp_mcp.services.analysis import analyze_run
 from lfexp_mcp.services.analysis.distributions import correlate_scores
@@ -14,6 +14,7 @@ from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import AnalyzeRequest, build
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.distribution import mean_interval
 from tests.services.humans import Humans
 from tests.services.recording import Recorded, make_dataset, record_run
 from tests.statistics.simulated import run_of
@@ -147,6 +148,18 @@ async def test_a_slice_of_a_score_without_a_scale_is_lower_or_higher(workspace: 
         "false": "lower",
         "true": "higher",
     }
+
+
+async def test_zeros_and_ones_in_a_unit_are_described_as_numbers(workspace: Workspace) -> None:
+    dataset = await make_dataset(workspace, "analyze-few-calls")
+    maker = ScriptMaker("calls", "checks.py", "aa", lower_is_better=True, unit="calls")
+    results = [Recorded(f"i{n}", scores={"calls": float(n % 4 == 0)}) for n in range(12)]
+    await record_run(workspace, dataset, "run", results, makers={"calls": maker})
+    (calls,) = (await analyze_run(workspace, AnalyzeRequest(dataset="analyze-few-calls", run_name="run"))).scores
+    assert (calls.mean, calls.failing) == (0.25, None)
+    assert calls.interval == mean_interval([float(n % 4 == 0) for n in range(12)], None)
+    assert calls.quantiles["max"] == 1
+    assert sum(calls.histogram) == 12
 
 
 async def test_a_failing_items_metadata_reads_as_json_and_its_text_as_a_strangers(workspace: Workspace) -> None:

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lfexp_mcp.answers.annotations import AnnotatedComment
+from lfexp_mcp.answers.annotations import AnnotatedComment, JudgeAgreement
 from lfexp_mcp.errors import NotFoundError, UsageError
 from lfexp_mcp.model import BackendKind, ItemResult, RunRecord, Score
 from lfexp_mcp.services.annotations import fetch, fetch_annotation_comments
 from lfexp_mcp.services.annotations.comments import link_to_run
 from lfexp_mcp.services.annotations.fetch import _may_be_more
-from lfexp_mcp.services.annotations.judge_agreement import RatedItem, describe_agreement
+from lfexp_mcp.services.annotations.judge_agreement import RatedItem, _on_subject, describe_agreement
 from lfexp_mcp.services.answer_size import MAX_TOKENS, estimate_tokens
 from lfexp_mcp.services.requests import CommentsRequest, build
 from lfexp_mcp.services.workspace import Workspace
@@ -240,3 +240,51 @@ async def test_a_false_positive_rate_without_an_item_that_a_human_fails_is_unkno
     agreement = describe_agreement([RatedItem(item, 1.0, 1.0, score, score)], 5)
     assert (agreement.true_positive_rate.hits, agreement.true_positive_rate.share) == (1, 1)
     assert (agreement.false_positive_rate.share, agreement.false_positive_rate.interval) == (None, None)
+
+
+def test_repeats_of_an_item_are_no_further_evidence_of_agreement() -> None:
+    judge, human = Score("s", "tone", 1.0, "NUMERIC"), Score("h", "human-tone", 1.0, "NUMERIC")
+
+    def agreement(repeats: int) -> JudgeAgreement:
+        rated = [
+            RatedItem(ItemResult(f"i{n}", "succeeded", repeat=repeat), float(n % 2), float(n % 3 > 0), judge, human)
+            for n in range(12)
+            for repeat in range(repeats)
+        ]
+        return describe_agreement(rated, 5)
+
+    once, repeated = agreement(1), agreement(5)
+    assert repeated.pairs == 60
+    assert repeated.value == pytest.approx(once.value)
+    assert repeated.interval == pytest.approx(once.interval, abs=0.02)
+    assert repeated.ac1 == pytest.approx(once.ac1, abs=0.02)
+    assert repeated.true_positive_rate.interval == pytest.approx(once.true_positive_rate.interval, abs=0.03)
+    assert (repeated.true_positive_rate.hits, repeated.true_positive_rate.of) == (20, 40)
+
+
+@pytest.mark.parametrize(
+    ("human", "judges", "on_subject"),
+    [
+        ("human-accuracy", ["accuracy", "tone"], ["accuracy"]),
+        ("human_Accuracy", ["accuracy", "tone"], ["accuracy"]),
+        ("humanAccuracy", ["judge.accuracy", "tone"], ["judge.accuracy"]),
+        ("art", ["party", "tone"], []),
+        ("human-correct", ["incorrect", "tone"], []),
+        ("human-correct", ["correctness", "incorrectness"], ["correctness"]),
+        ("rank", ["frank tone"], []),
+        ("tone", ["tone", "tone-of-voice"], ["tone"]),
+        ("human tone", ["formal-tone", "accuracy"], ["formal-tone"]),
+        ("formal tone", ["tone", "accuracy"], ["tone"]),
+        ("formal tone", ["casual tone", "tone_formal"], ["tone_formal"]),
+        ("human", ["tone", "accuracy"], []),
+        ("tone", ["judge", "accuracy"], []),
+        ("JSONValid", ["json valid", "xml valid"], ["json valid"]),
+        ("qualité", ["qualité du texte", "ton"], ["qualité du texte"]),
+        ("人間-正確", ["正確", "口調"], ["正確"]),
+        ("正確", ["正確", "口調"], ["正確"]),
+    ],
+)
+def test_a_human_score_goes_with_the_judges_on_its_subject(
+    human: str, judges: list[str], on_subject: list[str]
+) -> None:
+    assert _on_subject(human, judges) == on_subject
