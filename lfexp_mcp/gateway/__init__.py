@@ -8,7 +8,7 @@ Langfuse has.
 from lfexp_mcp.gateway.client import Gateway, connect, host_of
 from lfexp_mcp.gateway.dataset_items import ItemFields
 from lfexp_mcp.gateway.datasets import check_dataset_name, is_path_safe
-from lfexp_mcp.gateway.experiments import confirmations_of
+from lfexp_mcp.gateway.experiments import ShownResult, confirmations_of
 from lfexp_mcp.gateway.prompts import unknown_prompt
 from lfexp_mcp.gateway.records import (
     EXPERIMENT_ENVIRONMENT,
@@ -55,6 +55,7 @@ __all__ = [
     "Queue",
     "QueueItem",
     "ScoreConfig",
+    "ShownResult",
     "SpooledItems",
     "check_dataset_name",
     "confirmations_of",

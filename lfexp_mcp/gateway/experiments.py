@@ -37,6 +37,15 @@ class RunResults:
     """Held-out items that have results too; to be shown nowhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShownResult:
+    """That Langfuse shows a result of an item, with which scores."""
+
+    item_id: str
+    observation_id: str
+    score_ids: frozenset[str]
+
+
 class Experiments:
     """Reads experiments."""
 
@@ -169,8 +178,8 @@ class Experiments:
     async def _holdouts(self, datasets: Iterable[Dataset]) -> list[Holdout]:
         return [holdout for each in datasets if (holdout := await self._datasets.holdout(each)) is not None]
 
-    async def shown_scores(self, experiment_id: str) -> AsyncIterator[tuple[str, frozenset[str]]]:
-        """Yield the observation of each result that Langfuse shows of a run, with the ids of its scores.
+    async def shown_results(self, experiment_id: str) -> AsyncIterator[list[ShownResult]]:
+        """Yield what Langfuse shows of a run, page by page.
 
         Held-out items are among them, since a worker confirms by it that Langfuse has all that it sent.
         """
@@ -178,8 +187,14 @@ class Experiments:
         pages = self._transport.cursor_pages("count the results of the run", "/experiment-items", ShownItemRow, query)
         async for rows in pages:
             more = await self._scores_left_out(rows)
-            for row in rows:
-                yield row.id, frozenset(score.id for score in (*row.scores, *more.get(row.id, ())))
+            yield [
+                ShownResult(
+                    item_id=row.experiment_item_id,
+                    observation_id=row.id,
+                    score_ids=frozenset(score.id for score in (*row.scores, *more.get(row.id, ()))),
+                )
+                for row in rows
+            ]
 
     async def _scores_left_out(self, rows: Sequence[ExperimentItemRow | ShownItemRow]) -> dict[str, list[Score]]:
         """Read all scores of the results that may have more than Langfuse sends with them, by the result's id."""

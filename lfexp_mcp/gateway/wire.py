@@ -166,6 +166,7 @@ class ShownItemRow(_Row):
 
     id: str
     trace_id: str
+    experiment_item_id: str
     scores: tuple[_ShownScore, ...] = ()
 
 

@@ -1,7 +1,6 @@
 """The contents of a run's results, which stay in its folder until they are asked for."""
 
 from dataclasses import dataclass
-from itertools import chain
 
 from pydantic import JsonValue
 
@@ -63,7 +62,7 @@ class RunContents:
         return self.items
 
     def _read_output(self, item_id: str, offset: int) -> JsonValue:
-        for event in chain.from_iterable(self._journal.read_again([offset])):
+        for event in self._journal.read_again(offset):
             if isinstance(event, ItemEnded) and event.item_id == item_id:
                 return event.output
         raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")

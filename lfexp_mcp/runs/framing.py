@@ -28,25 +28,42 @@ class Frames:
     """Bytes outside whole records."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of a file of lines. Lines that follow one another are read much faster by blocks than one by one."""
+class Blocks:
+    """The last blocks that were read of a file of lines.
 
-    start: int = 0
-    content: bytes = b""
+    Lines that lie near one another are read much faster by blocks than one by one, in whatever order. There are two, so
+    that lines at two places can be read in turn.
+    """
 
-    @classmethod
-    def read(cls, file: IO[bytes], start: int) -> "Block":
-        """Read some lines from where one of them begins, but at least that one."""
-        file.seek(start)
-        content = file.read(BLOCK_BYTES)
-        return cls(start, content if b"\n" in content else content + file.readline())
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[int, bytes], ...] = ()
+        """With where they begin, the one that was used last first."""
 
     def line(self, offset: int) -> bytes | None:
         """Return the line that begins at an offset in the file, without its line feed; None if it is not here."""
-        begin = offset - self.start
-        end = self.content.find(b"\n", begin) if begin >= 0 else -1
-        return self.content[begin:end] if end >= 0 else None
+        begin = offset % BLOCK_BYTES
+        kept = self._kept
+        for place, (start, content) in enumerate(kept):
+            if start == offset - begin and (line := _line_at(content, begin)) is not None:
+                if place:
+                    self._kept = kept[::-1]
+                return line
+        return None
+
+    def read(self, file: IO[bytes], offset: int) -> bytes:
+        """Read the block in which a line begins, and return that line; it is empty if the file ends before."""
+        start = offset - offset % BLOCK_BYTES
+        file.seek(start)
+        content = file.read(BLOCK_BYTES)
+        if not content.endswith(b"\n"):
+            content += file.readline()
+        self._kept = (start, content), *self._kept[:1]
+        return _line_at(content, offset - start) or b""
+
+
+def _line_at(content: bytes, begin: int) -> bytes | None:
+    end = content.find(b"\n", begin)
+    return content[begin:end] if end >= 0 else None
 
 
 def frame(content: bytes) -> bytes:

@@ -24,7 +24,7 @@ from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import OTHERS, Score, ScriptMaker, recorded_maker
 from lfexp_mcp.runs.events import Damaged, Event, ItemScored, RunEnded, RunScored, WorkerAccepted, WorkerLoading
-from lfexp_mcp.runs.framing import AppendedFile, Block, frame, read_frames, unframe
+from lfexp_mcp.runs.framing import AppendedFile, Blocks, frame, read_frames, unframe
 
 FORMAT = 2
 """Format 1 had no checksums."""
@@ -134,8 +134,8 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._line = 0
-        self._block = Block()
-        """The last one that was read again."""
+        self._blocks = Blocks()
+        """Of what was read again."""
         self._head = b""
         """How the journal begins, by which one that replaced it under the same name is told apart."""
         self.offset = 0
@@ -182,31 +182,29 @@ class JournalReader:
         with _reading(self.path) as file:
             return os.fstat(file.fileno()).st_size < self.offset or file.read(len(self._head)) != self._head
 
-    def read_again(self, offsets: Iterable[int]) -> Iterator[list[Event]]:
-        """Yield the events of lines that were read: one of each, or several of a damaged line.
+    def read_again(self, offset: int) -> list[Event]:
+        """Return the events of a line that was read: one, or several of a damaged line.
 
         Args:
-            offsets: Where the lines begin, as `offset` said while `read` yielded their events; ascending is fastest.
+            offset: Where the line begins, as `offset` said while `read` yielded its events.
 
         Raises:
-            StateError: The file cannot be read, or it was replaced since; lines near the last one may be in memory.
+            StateError: The file cannot be read, or it was replaced since; lines near the last ones may be in memory.
         """
-        for offset in offsets:
-            line = self._block.line(offset)
-            if line is None:
-                line = self._read_block(offset).line(offset) or b""
-            content = unframe(line)
-            event = self._parse(content) if content is not None else None
-            yield [event] if event is not None else _unframed(line) or _salvage(line)
+        line = self._blocks.line(offset)
+        if line is None:
+            line = self._read_block(offset)
+        content = unframe(line)
+        event = self._parse(content) if content is not None else None
+        return [event] if event is not None else _unframed(line) or _salvage(line)
 
-    def _read_block(self, offset: int) -> Block:
+    def _read_block(self, offset: int) -> bytes:
         with _reading(self.path) as file:
             if file.read(len(self._head)) != self._head:
                 raise StateError(
                     f"The journal {self.path} was replaced while it was read. Call again to read the new one."
                 )
-            self._block = block = Block.read(file, offset)
-        return block
+            return self._blocks.read(file, offset)
 
     def _parse(self, content: bytes) -> Event | None:
         """Parse a record whose checksum holds; None for a writer's first line."""

@@ -23,6 +23,9 @@ class ItemNumbers:
         self._ids: list[str] = []
         """By number."""
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def __iter__(self) -> Iterator[ItemKey]:
         """Yield the items in the order of their numbers, one repetition after the other."""
         # Copies, since another thread may read on meanwhile.
@@ -64,7 +67,11 @@ class NewestEvents(Mapping[ItemKey, E], Generic[E]):
         offset = self.offset(key)
         if offset == NOWHERE:
             raise KeyError(key)
-        return dict(self._read([offset]))[key]
+        # A damaged line may have several.
+        for event in reversed(self._journal.read_again(offset)):
+            if isinstance(event, self._kind) and (event.repeat, event.item_id) == key:
+                return event
+        raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")
 
     def __iter__(self) -> Iterator[ItemKey]:
         return (key for key in self._numbers if key in self)
@@ -75,23 +82,10 @@ class NewestEvents(Mapping[ItemKey, E], Generic[E]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, tuple) and self.offset(key) != NOWHERE
 
-    def in_order(self) -> Iterator[tuple[ItemKey, E]]:
-        """Yield all, in the order of the journal, which is much faster than one by one."""
-        return self._read(sorted({offset for offset in self._offsets if offset != NOWHERE}))
-
     def offset(self, key: ItemKey) -> int:
         """Where in the journal the event of an item begins, `NOWHERE` if there is none."""
         number = self._numbers.find(key)
         return self._offsets[number] if number is not None and number < len(self._offsets) else NOWHERE
-
-    def _read(self, offsets: list[int]) -> Iterator[tuple[ItemKey, E]]:
-        for offset, events in zip(offsets, self._journal.read_again(offsets), strict=True):
-            # A damaged line may have several.
-            found = {(each.repeat, each.item_id): each for each in events if isinstance(each, self._kind)}
-            newest = [(key, event) for key, event in found.items() if self.offset(key) == offset]
-            if not newest:
-                raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")
-            yield from newest
 
     def note(self, key: ItemKey) -> None:
         """Note that the event that the journal's reader has just yielded is the newest of an item."""

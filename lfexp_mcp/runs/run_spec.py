@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lfexp_mcp import __version__
 from lfexp_mcp.model import RUN_SPEC_FORMAT, DatasetItem, RunSpec
-from lfexp_mcp.runs.framing import Block, frame, unframe
+from lfexp_mcp.runs.framing import Blocks, frame, unframe
 from lfexp_mcp.runs.newest_events import NOWHERE, ItemNumbers
 
 _ITEM: TypeAdapter[DatasetItem] = TypeAdapter(DatasetItem)
@@ -104,7 +104,7 @@ class StoredItems:
         self._offsets = array("q")
         """By number."""
         self._digests: dict[str, bytes] | None = None
-        self._block = Block()
+        self._blocks = Blocks()
         self._version = (0, 0, 0)
         self._look_up()
 
@@ -124,16 +124,15 @@ class StoredItems:
             ValueError: The item is damaged.
         """
         offset = self._offset(item_id)
-        line = self._block.line(offset)
+        line = self._blocks.line(offset)
         if line is None:
             with self._path.open("rb") as file:
                 if _version_of(file) != self._version:
                     # A resume or a scoring has rewritten the file, with these items first.
                     self._look_up()
                     return self[item_id]
-                self._block = block = Block.read(file, offset)
-            line = block.line(offset)
-        return _decode_item(line or b"", item_id)
+                line = self._blocks.read(file, offset)
+        return _decode_item(line, item_id)
 
     def digest(self, item_id: str) -> bytes | None:
         """Return a digest of all that is stored of an item, without reading it; None for one that was added since.
@@ -168,7 +167,7 @@ class StoredItems:
                 offsets.extend([NOWHERE] * (place + 1 - len(offsets)))
                 offsets[place] = offset
                 offset += len(line)
-        self._order, self._offsets, self._block = order, offsets, Block()
+        self._order, self._offsets, self._blocks = order, offsets, Blocks()
 
 
 def _version_of(file: IO[bytes]) -> tuple[int, int, int]:

@@ -243,7 +243,7 @@ class RunState:
     def _apply_missing(self, ids: set[str]) -> None:
         self.stored -= ids
         sought = ids - self.unstored.keys()
-        for key, scored in self.scored.in_order() if sought else ():
+        for key, scored in self.scored.items() if sought else ():
             self.unstored |= {score.id: key for score in scored.scores if score.id in sought}
 
     @property

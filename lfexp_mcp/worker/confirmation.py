@@ -1,11 +1,18 @@
 """What of a run Langfuse has to show before the run is called completed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lfexp_mcp.gateway import Gateway
+import anyio
+import anyio.to_thread
+
+from lfexp_mcp.errors import BackendError
+from lfexp_mcp.gateway import Gateway, ShownResult
 from lfexp_mcp.model import RunSpec
-from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_state import ItemKey, RunState
+
+PAGE_TIMEOUT_S = 30.0
+"""How long a page of what Langfuse shows may take; a large run has many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,8 @@ class MissingRecords:
 class ExpectedRecords:
     """What Langfuse has to show in the end: each item's newest result, and the scores that it did not refuse.
 
-    It is read from the journal when it is needed, with the state of the run, since a run may have many items.
+    It is read from the journal where it is compared, page by page of what Langfuse shows, since a run may have many
+    items.
 
     Args:
         run_spec: What the run was asked to do.
@@ -40,13 +48,8 @@ class ExpectedRecords:
         self.experiments = tuple(experiment.id for experiment in run_spec.experiments)
         self.state = state
         """The run as of the last `update`."""
-        self._observations: list[str] = []
-        """Of the items' newest results, by the items' numbers."""
-        self._scores: list[str] = []
-        """Their scores' ids, as lines of a text."""
         # Results that no worker of this machine made come from Langfuse, and could not be sent anyway.
         self._read_until = state.journal.offset if state.accepted is None else 0
-        self._has_begun = False
 
     def update(self) -> RunState:
         """Read what was added to the journal, and return the state of the run.
@@ -54,57 +57,59 @@ class ExpectedRecords:
         Raises:
             StateError: It cannot be read.
         """
-        if not self._has_begun:
-            for _, ended in self.state.ended.in_order():
-                self._note_ended(ended)
-            for _, scored in self.state.scored.in_order():
-                self._note_scored(scored)
-            self._has_begun = True
-        for event in self.state.read():
-            if isinstance(event, ItemEnded):
-                self._note_ended(event)
-            elif isinstance(event, ItemScored):
-                self._note_scored(event)
+        self.state.read_to_end()
         return self.state
-
-    def _note_ended(self, event: ItemEnded) -> None:
-        number = self.state.numbers.of((event.repeat, event.item_id))
-        more = [""] * (number + 1 - len(self._observations))
-        self._observations += more
-        self._scores += more
-        self._observations[number], self._scores[number] = event.observation_id, ""
-
-    def _note_scored(self, event: ItemScored) -> None:
-        number = self.state.numbers.find((event.repeat, event.item_id))
-        if number is not None:
-            self._scores[number] = "\n".join(score.id for score in event.scores)
 
     async def find_missing(self, gateway: Gateway) -> MissingRecords:
         """Read what Langfuse shows, and return what it does not.
 
         Raises:
             BackendError: It cannot be read.
+            StateError: The journal cannot be read.
         """
+        shown = bytearray(len(self.state.numbers))
+        """Whether Langfuse shows an item's newest result, by the item's number."""
         missing: set[str] = set()
-        left = dict(zip(self._observations, self._scores, strict=True))
-        for repeat, experiment_id in enumerate(self.experiments):
-            run_scored = self.state.run_scored.get(repeat)
-            if run_scored is not None and run_scored.scores:
-                shown_run_scores = {score.id for score in await gateway.scores.find(experiment_id=experiment_id)}
-                missing |= {score.id for score in run_scored.scores} - shown_run_scores
-            async for observation_id, shown in gateway.experiments.shown_scores(experiment_id):
-                missing.update(score for score in _lines(left.pop(observation_id, "")) if score not in shown)
+        try:
+            with anyio.fail_after(PAGE_TIMEOUT_S) as scope:
+                for repeat, experiment_id in enumerate(self.experiments):
+                    run_scored = self.state.run_scored.get(repeat)
+                    if run_scored is not None and run_scored.scores:
+                        shown_run_scores = await gateway.scores.find(experiment_id=experiment_id)
+                        missing |= {score.id for score in run_scored.scores} - {score.id for score in shown_run_scores}
+                    async for page in gateway.experiments.shown_results(experiment_id):
+                        missing |= await anyio.to_thread.run_sync(self._compare, repeat, page, shown)
+                        scope.deadline = anyio.current_time() + PAGE_TIMEOUT_S
+        except TimeoutError:
+            raise BackendError(f"nothing came for {PAGE_TIMEOUT_S:g} s") from None
         refused = {refusal.id for refusal in self.state.refused}
-        not_shown = left.keys() - refused
-        missing.update(score for observation_id in not_shown for score in _lines(left[observation_id]))
-        results = (
-            key
-            for key in (self.state.ended if not_shown else ())
-            if self._observations[self.state.numbers.of(key)] in not_shown
-            and self.state.ended.offset(key) >= self._read_until
-        )
-        return MissingRecords(frozenset(results), frozenset(missing - refused))
+        not_shown = await anyio.to_thread.run_sync(self._not_shown, shown, refused)
+        return not_shown | MissingRecords(scores=frozenset(missing - refused))
 
+    def _compare(self, repeat: int, page: Iterable[ShownResult], shown: bytearray) -> set[str]:
+        """Note which results are shown, and return which of their scores are not."""
+        missing: set[str] = set()
+        state = self.state
+        for row in page:
+            key = (repeat, row.item_id)
+            number = state.numbers.find(key)
+            # A resume may have replaced it by a newer one.
+            if number is not None and key in state.ended and state.ended[key].observation_id == row.observation_id:
+                shown[number] = True
+                missing.update(self._scores(key) - row.score_ids)
+        return missing
 
-def _lines(text: str) -> list[str]:
-    return text.split("\n") if text else []
+    def _not_shown(self, shown: bytearray, refused: set[str]) -> MissingRecords:
+        results: list[ItemKey] = []
+        scores: set[str] = set()
+        ended = self.state.ended
+        for key in ended:
+            if not shown[self.state.numbers.of(key)] and ended[key].observation_id not in refused:
+                scores |= self._scores(key) - refused
+                if ended.offset(key) >= self._read_until:
+                    results.append(key)
+        return MissingRecords(frozenset(results), frozenset(scores))
+
+    def _scores(self, key: ItemKey) -> set[str]:
+        scored = self.state.scored.get(key)
+        return {score.id for score in scored.scores} if scored is not None else set()

@@ -1,5 +1,6 @@
 """The end of a run: everything is delivered, Langfuse shows it, and how the run ended is recorded there."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,6 @@ from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.sdk import Sdk, encode
 from lfexp_mcp.worker.spans import ItemSpans
 
-COUNT_TIMEOUT_S = 30.0
 MAX_RESENDS = 2
 MIN_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
@@ -162,11 +162,7 @@ class Settlement:
         least: int | None = None
         changed, pause, resends = CLOCK.monotonic(), MIN_PAUSE_S, 0
         while True:
-            try:
-                with anyio.fail_after(COUNT_TIMEOUT_S):
-                    missing = await self.expected.find_missing(self.gateway)
-            except TimeoutError:
-                raise BackendError(f"counting took longer than {COUNT_TIMEOUT_S:g} s") from None
+            missing = await self.expected.find_missing(self.gateway)
             if not missing:
                 return missing
             if least is None or len(missing) < least:
@@ -277,10 +273,13 @@ def _unstored_scores(run_spec: RunSpec, state: RunState, ids: Collection[str] | 
 def _scored(state: RunState, of: RunPlan | None) -> tuple[tuple[RunMaker, ...], dict[str, MissingScores]]:
     """Return who made the scores, and the failures, or those of the makers of a plan."""
     makers: dict[RunMaker, None] = {}
-    failed: dict[str, list[ItemKey]] = {}
-    for key, scored in state.scored.in_order():
+    counts: Counter[str] = Counter()
+    listed: dict[str, list[ItemKey]] = {}
+    for key, scored in state.scored.items():
         makers |= dict.fromkeys(score.maker for score in scored.scores if isinstance(score.maker, RUN_MAKERS))
         for failure in scored.unscored:
             if of is None or any(maker.is_same(failure.maker) for maker in of.makers):
-                failed.setdefault(failure.name, []).append(key)
-    return tuple(makers), {name: MissingScores(len(keys), tuple(keys[:MAX_LISTED])) for name, keys in failed.items()}
+                counts[failure.name] += 1
+                if counts[failure.name] <= MAX_LISTED:
+                    listed.setdefault(failure.name, []).append(key)
+    return tuple(makers), {name: MissingScores(count, tuple(listed[name])) for name, count in counts.items()}

@@ -127,7 +127,9 @@ async def peaks_of(bench: Bench, count: int) -> dict[tuple[str, str], float]:
             raise RuntimeError(f"the resumed run is not completed: {begun.structured_content}, {ended}")
 
     async def end(client: Client) -> None:
-        await look(client)
+        # The first looks may only have read a part.
+        while (await look(client)).get("succeeded") != count:
+            pass
 
     try:
         await peaks.measure("created", create)
