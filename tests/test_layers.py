@@ -18,6 +18,7 @@ PURE = {
     "evaluators",
     "files",
     "groups",
+    "imports",
     "loopback",
     "masking",
     "model",
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environment": set(),
     "errors": {"model"},
     "groups": {"errors"},
+    "imports": set(),
     "loopback": set(),
     "model": set(),
     "retries": {"clock"},
@@ -235,3 +237,26 @@ def test_the_server_starts_without_what_only_calls_need() -> None:
     program = "import sys, lfexp_mcp.tools.server; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert {name.split(".")[0] for name in ran.stdout.split()} & HEAVY <= ALREADY_IN_MCP
+
+
+@pytest.mark.slow
+def test_a_worker_starts_without_what_only_a_terminal_needs() -> None:
+    command = [sys.executable, "-X", "importtime", "-P", "-m", "lfexp_mcp.worker"]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ran.stderr.splitlines()}
+    assert "httpx" in imported
+    assert not imported & {"click", "pygments", "rich", "typer"}
+
+
+def test_httpx_is_whole_but_for_its_command_line() -> None:
+    program = (
+        "import sys\n"
+        "from lfexp_mcp.imports import import_httpx\n"
+        "import_httpx()\n"
+        "import_httpx()\n"
+        "import httpx\n"
+        "assert 'rich' not in sys.modules and 'httpx._main' not in sys.modules\n"
+        "print(httpx.Client.__module__, callable(httpx.main))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["httpx", "True"]

@@ -15,6 +15,7 @@ from mcp.server.context import CallNext, HandlerResult
 from mcp.server.mcpserver import Context
 
 from lfexp_mcp.errors import BusyError, CredentialsError
+from lfexp_mcp.imports import import_httpx
 from lfexp_mcp.tools.callers import Caller, caller_of
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class ServerState:
         self._slots.pop(key).closing.set()
 
     async def _hold_workspace(self, slot: _Slot, *, task_status: TaskStatus[Workspace]) -> None:
+        import_httpx()
         from lfexp_mcp.services.experiments.maintenance import warm_up
         from lfexp_mcp.services.workspace import open_workspace
         from lfexp_mcp.settings import load_settings

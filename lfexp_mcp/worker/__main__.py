@@ -7,6 +7,7 @@ from contextlib import suppress
 from threading import Timer
 
 from lfexp_mcp import __version__
+from lfexp_mcp.imports import import_httpx
 from lfexp_mcp.runs.protocol import Hello, Reply, WorkerCommand
 
 SWITCH_INTERVAL_S = 0.001
@@ -23,6 +24,7 @@ def main() -> None:
     speaker = os.fdopen(os.dup(1), "wb", buffering=0)
 
     # All this takes most of a worker's start; a spare worker has done it when its command comes.
+    import_httpx()
     from lfexp_mcp.worker.isolation import close_input
     from lfexp_mcp.worker.loaded_code import LoadedCode
     from lfexp_mcp.worker.sdk import Sdk
