@@ -138,6 +138,8 @@ class Bench:
 @asynccontextmanager
 async def open_bench() -> AsyncIterator[Bench]:
     """Start a store for the benchmarks; it goes with its folder in the end."""
+    # Installed packages bring their bytecode; without a cache, each process would compile the checkout anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with TemporaryDirectory() as name:
         folder = Path(name)
         store = ensure_store(folder / "store")
