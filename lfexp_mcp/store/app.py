@@ -5,6 +5,7 @@ import binascii
 import hmac
 from http import HTTPStatus
 
+from pydantic import JsonValue
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -151,10 +152,9 @@ _LEGACY = (
 
 async def _unrouted(_request: Request, error: Exception) -> Response:
     """Answer a request that no route takes: a wrong path or method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return json_answer(
-        {"message": HTTPStatus(status).phrase, "error": "NotFound" if status == 404 else "Refused"}, status
-    )
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    body: JsonValue = {"message": HTTPStatus(status).phrase, "error": "NotFound" if status == 404 else "Refused"}
+    return json_answer(body, status, headers)
 
 
 def build_app(

@@ -1,9 +1,11 @@
 """One request as a route sees it (query, body and path, checked and typed), and functions as Starlette endpoints."""
 
+import gzip
+import io
 import json
 import sqlite3
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -70,7 +72,7 @@ def _read(model: type[Model], value: object) -> Model:
         raise InvalidRequestError.of(error, model) from error
 
 
-def json_answer(value: JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(value: JsonValue, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Write a JSON answer."""
     try:
         # In a third of the time that `json` takes, which is a good part of the time of a page.
@@ -138,13 +140,11 @@ async def _content(request: Request) -> bytes:
 
 
 def _gunzip(content: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        plain = inflater.decompress(content, MAX_BODY_BYTES + 1)
-    except zlib.error as error:
+        with gzip.open(io.BytesIO(content)) as stream:
+            plain: bytes = stream.read(MAX_BODY_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise BadRequestError(f"The body is not valid gzip: {error}") from error
     if len(plain) > MAX_BODY_BYTES:
         raise TooLargeError(MAX_BODY_BYTES)
-    if not inflater.eof:
-        raise BadRequestError("The body is not valid gzip: it ends too early")
     return plain

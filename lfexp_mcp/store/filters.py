@@ -18,6 +18,18 @@ FilterType = Literal[
 ]  # fmt: skip
 
 
+ColumnKind = Literal["string", "number", "datetime", "boolean", "array", "object"]
+_FITTING: Mapping[ColumnKind, frozenset[FilterType]] = {
+    "string": frozenset({"string", "stringOptions", "null"}),
+    "number": frozenset({"number", "null"}),
+    "datetime": frozenset({"datetime", "null"}),
+    "boolean": frozenset({"boolean", "null"}),
+    "array": frozenset({"arrayOptions", "null"}),
+    "object": frozenset({"stringObject", "numberObject", "categoryOptions", "null"}),
+}
+"""Types of conditions by the column that they may be on. SQLite would compare text with numbers, and find all of it."""
+
+
 class FilterCondition(BaseModel):
     """One condition, as the client sent it."""
 
@@ -36,10 +48,7 @@ class FilterColumn:
 
     sql: str
     """Its SQL expression; the JSON text of an object or a list."""
-    is_object: bool = False
-    """Whether conditions on it name a key."""
-    is_array: bool = False
-    """Whether it is a list."""
+    kind: ColumnKind = "string"
 
 
 MAX_CONDITIONS = 100
@@ -72,12 +81,16 @@ def apply_filter(conditions: Conditions, asked: list[FilterCondition], columns: 
         columns: The columns that may be named.
 
     Raises:
-        BadRequestError: A column or operator is not supported, or a value has the wrong type.
+        BadRequestError: A column or operator is not supported, or a type or value does not fit the column.
     """
     for condition in asked:
         column = columns.get(condition.column)
         if column is None:
             raise BadRequestError(f"Invalid filter column: {condition.column}. Supported: {', '.join(sorted(columns))}")
+        fitting = _FITTING[column.kind]
+        if condition.type not in fitting:
+            types = ", ".join(sorted(fitting))
+            raise BadRequestError(f"Filter on {condition.column}: type {condition.type} does not fit. Fitting: {types}")
         _apply(conditions, condition, column)
 
 
@@ -99,11 +112,12 @@ def _apply(conditions: Conditions, condition: FilterCondition, column: FilterCol
         case "arrayOptions":
             _array(conditions, column, condition)
         case "stringObject":
-            _text(conditions, _member(column, condition), condition)
+            _require_member(conditions, column, condition)
+            _text(conditions, _member(column, condition, _AS_TEXT), condition)
         case "categoryOptions":
-            _options(conditions, _member(column, condition), condition)
+            _options(conditions, _member(column, condition, _AS_TEXT), condition)
         case "numberObject":
-            _compare(conditions, _member(column, condition), condition, _number(condition))
+            _compare(conditions, _member(column, condition, _AS_NUMBER), condition, _number(condition))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +159,6 @@ def _options(conditions: Conditions, expression: _Expression, condition: FilterC
 
 
 def _array(conditions: Conditions, column: FilterColumn, condition: FilterCondition) -> None:
-    if not column.is_array:
-        raise BadRequestError(f"Filter on {condition.column}: type arrayOptions needs a column that holds a list")
     values = json.dumps(_strings(condition))
     wanted, members = "SELECT value FROM json_each(?)", f"SELECT value FROM json_each({column.sql})"  # noqa: S608
     match condition.operator:
@@ -180,10 +192,21 @@ def _null(conditions: Conditions, sql: str, condition: FilterCondition) -> None:
     conditions.add(f"nullif({sql}, '') {condition.operator}")
 
 
-def _member(column: FilterColumn, condition: FilterCondition) -> _Expression:
-    if not column.is_object or condition.key is None:
-        raise BadRequestError(f"Filter on {condition.column}: type {condition.type} needs an object column and a key")
-    return _Expression(f"(SELECT value FROM json_each({column.sql}) WHERE key = ?)", (condition.key,))  # noqa: S608
+_AS_TEXT = "CASE WHEN type IN ('true', 'false', 'null') THEN type ELSE CAST(value AS TEXT) END"
+"""A member as JSON, or as the text that it is."""
+_AS_NUMBER = "CASE WHEN type IN ('integer', 'real') THEN value END"
+
+
+def _member(column: FilterColumn, condition: FilterCondition, value: str) -> _Expression:
+    if condition.key is None:
+        raise BadRequestError(f"Filter on {condition.column}: type {condition.type} needs a key")
+    return _Expression(f"(SELECT {value} FROM json_each({column.sql}) WHERE key = ?)", (condition.key,))  # noqa: S608
+
+
+def _require_member(conditions: Conditions, column: FilterColumn, condition: FilterCondition) -> None:
+    """Leave out objects without the member: what is not there does not even lack a text."""
+    member = _member(column, condition, "1")
+    conditions.add(f"{member.sql} = 1", *member.parameters)
 
 
 def _number(condition: FilterCondition) -> float:

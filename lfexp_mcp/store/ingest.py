@@ -12,11 +12,9 @@ from lfexp_mcp.store.database import SqlValue
 from lfexp_mcp.store.observations import Generation
 from lfexp_mcp.store.otlp import Span
 from lfexp_mcp.store.times import now_ms, parse_ms
-from lfexp_mcp.store.usage import ModelPrices, cost, load_prices, match_model, numbers, read_usage
+from lfexp_mcp.store.usage import ModelPrices, cost, load_prices, match_model, numbers, read_usage, with_total
 from lfexp_mcp.strict_json import strict_loads
 
-_METADATA = "langfuse.observation.metadata"
-_TRACE_METADATA = "langfuse.trace.metadata"
 _EXPERIMENT = "langfuse.experiment."
 
 Row: TypeAlias = tuple[SqlValue, ...]
@@ -164,11 +162,11 @@ def _decoded(value: JsonValue) -> JsonValue:
 def _metadata(attributes: Mapping[str, JsonValue]) -> str:
     found: dict[str, JsonValue] = {}
     for name, value in attributes.items():
-        if name.startswith((_METADATA, _TRACE_METADATA)):
-            prefix = _METADATA if name.startswith(_METADATA) else _TRACE_METADATA
+        prefix, _, key = name.partition(".metadata")
+        if prefix in ("langfuse.observation", "langfuse.trace") and key[:1] in ("", "."):
             decoded = _decoded(value)
-            if name != prefix:
-                found[name[len(prefix) + 1 :]] = decoded
+            if key:
+                found[key[1:]] = decoded
             elif isinstance(decoded, dict):
                 found.update(decoded)
             else:
@@ -183,14 +181,12 @@ def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None
     attributes = span.attributes
     model = _text(attributes, "langfuse.observation.model.name")
     usage = read_usage(_members(attributes.get("langfuse.observation.usage_details")))
-    costs = numbers(_members(attributes.get("langfuse.observation.cost_details")))
+    costs = with_total(numbers(_members(attributes.get("langfuse.observation.cost_details"))))
     prompt = _text(attributes, "langfuse.observation.prompt.name")
     completion = attributes.get("langfuse.observation.completion_start_time")
     if not (model or usage or costs or prompt or completion):
         return None, None
     matched = match_model(pricing.models, model, span.start_time) if model else None
-    if costs and "total" not in costs:
-        costs["total"] = sum(costs.values())
     if matched and usage and not costs:
         costs = cost(matched, usage)
     version = attributes.get("langfuse.observation.prompt.version")

@@ -25,7 +25,8 @@ def iso(ms: int) -> str:
 @lru_cache(maxsize=4096)
 def _iso_second(seconds: int) -> str:
     # Cached, since a page has hundreds of times, most of which share their seconds.
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
+    # Not by `strftime`, which writes years before 1000 in fewer than four digits.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def iso_or_none(ms: int | None) -> str | None:

@@ -4,6 +4,7 @@ Usage has Langfuse's names: `input`, `output`, their finer kinds, and `total`. T
 the model definition that matches the generation's model name.
 """
 
+import math
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, TypeAdapter
 
 from lfexp_mcp.store.call import Fields
+from lfexp_mcp.strict_json import finite_number
 
 _OPENAI_SIDES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 """OpenAI's names of the two sides, beside `total_tokens`: in chat completions, and in responses."""
@@ -28,18 +30,19 @@ def read_usage(sent: Mapping[str, JsonValue]) -> dict[str, float]:
     usage = next((_from_openai(sent, *sides) for sides in _OPENAI_SIDES if _has(sent, *sides)), None)
     if usage is None:
         usage = numbers(sent)
-    if usage and "total" not in usage:
-        usage["total"] = sum(usage.values())
-    return usage
+    return with_total(usage)
 
 
 def numbers(sent: Mapping[str, JsonValue]) -> dict[str, float]:
-    """Keep the members that are numbers."""
-    return {
-        name: member
-        for name, member in sent.items()
-        if isinstance(member, int | float) and not isinstance(member, bool)
-    }
+    """Keep the members that are numbers within a float's range."""
+    found = ((name, finite_number(member)) for name, member in sent.items())
+    return {name: member for name, member in found if member is not None}
+
+
+def with_total(parts: dict[str, float]) -> dict[str, float]:
+    """Add the sum as `total`, unless that is among the parts, there are none, or it is beyond a float's range."""
+    total = sum(parts.values())
+    return parts if "total" in parts or not parts or math.isinf(total) else {**parts, "total": total}
 
 
 def _has(sent: Mapping[str, JsonValue], *names: str) -> bool:
@@ -129,7 +132,7 @@ def cost(model: ModelPrices, usage: Mapping[str, float]) -> dict[str, float]:
 
     The price of `total` applies only when no other type has one, as on a Langfuse server.
     """
-    parts = {kind: units * model.prices[kind] for kind, units in usage.items() if kind in model.prices}
+    parts = numbers({kind: units * model.prices[kind] for kind, units in usage.items() if kind in model.prices})
     if len(parts) > 1:
         parts.pop("total", None)
-    return {**parts, "total": sum(parts.values())} if parts else {}
+    return with_total(parts)

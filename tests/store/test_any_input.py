@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -41,8 +42,12 @@ def test_a_dataset_is_found_by_any_name(client: httpx.Client, name: str) -> None
     assert client.get("/api/public/dataset-items", params={"datasetName": name}).json()["data"] == []
 
 
+prompt_names = names.filter(lambda name: not re.search(r"[|<]|^/|//|/$|^\s|\s$", name))
+labels = st.text(alphabet="abz09_.-", min_size=1, max_size=36).filter(lambda label: label != "latest")
+
+
 @reasonable
-@given(name=names, label=names)
+@given(name=prompt_names, label=labels)
 def test_a_prompt_is_found_by_any_name_and_label(client: httpx.Client, name: str, label: str) -> None:
     full_name = f"{uuid.uuid4().hex}/{name}"
     body = {"name": full_name, "prompt": name, "labels": [label]}

@@ -1,5 +1,6 @@
 """From spans to observations, costs and experiment items."""
 
+import gzip
 import json
 import uuid
 from typing import Any
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 
-from tests.store.spans import SpanSketch, experiment_attributes, export_request, send
+from tests.store.spans import PROTOBUF, SpanSketch, experiment_attributes, export_request, send
 
 ALL_FIELDS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
 START = 1_700_000_000_000
@@ -76,6 +77,16 @@ def test_json_is_read_as_protobuf_is(client: httpx.Client) -> None:
     assert (found["id"], found["parentObservationId"], found["userId"]) == ("00000000000000ab", "00000000000000aa", "u")
 
 
+def test_a_body_of_several_gzip_members_is_read_whole(client: httpx.Client) -> None:
+    trace_id = _trace_id()
+    requests = [export_request([SpanSketch(trace_id, span, START, START)]) for span in ("0" * 15 + "a", "0" * 15 + "b")]
+    # Messages of protobuf that follow each other are one.
+    content = b"".join(gzip.compress(request.SerializeToString()) for request in requests)
+    headers = {**PROTOBUF, "content-encoding": "gzip"}
+    client.post("/api/public/otel/v1/traces", content=content, headers=headers).raise_for_status()
+    assert [each["id"][-1] for each in _observations(client, trace_id)] == ["b", "a"]
+
+
 def test_attributes_of_the_trace_are_on_its_observations(client: httpx.Client) -> None:
     found = _ingest(
         client,
@@ -131,6 +142,25 @@ def test_the_environment_comes_from_the_resource_when_the_span_has_none(client: 
 def test_metadata_is_decoded_where_it_is_json(client: httpx.Client, written: str, read: Json) -> None:
     found = _ingest(client, {"langfuse.observation.metadata.key": written})
     assert found["metadata"]["key"] == read
+
+
+def test_an_attribute_whose_name_only_begins_as_that_of_metadata_is_none(client: httpx.Client) -> None:
+    assert (
+        _ingest(client, {"langfuse.observation.metadata_key": "x", "langfuse.trace.metadatakey": "y"})["metadata"] == {}
+    )
+
+
+@pytest.mark.parametrize("written", ["no json", "[1]", "3", "", "{"])
+def test_metadata_of_an_experiment_that_is_no_object_does_not_hide_it(client: httpx.Client, written: str) -> None:
+    experiment, trace_id = uuid.uuid4().hex[:16], _trace_id()
+    attributes = experiment_attributes(experiment, experiment, "item", "00000000000000aa")
+    attributes |= dict.fromkeys(("langfuse.experiment.metadata", "langfuse.experiment.item.metadata"), written)
+    send(client, [SpanSketch(trace_id, "00000000000000aa", START, START, attributes=attributes)])
+    query = {"fromStartTime": "2020-01-01T00:00:00Z", "fields": "core,metadata"}
+    [run] = client.get("/api/public/experiments", params={**query, "id": experiment}).json()["data"]
+    query["fields"] = "core,itemMetadata,experimentMetadata"
+    [item] = client.get("/api/public/experiment-items", params={**query, "experimentId": experiment}).json()["data"]
+    assert [run["metadata"], item["experimentItemMetadata"], item["experimentMetadata"]] == [{}, {}, {}]
 
 
 def test_long_metadata_is_cut_unless_asked_for(client: httpx.Client) -> None:
@@ -205,6 +235,23 @@ OPENAI_DETAILS: Json = {
 def test_token_counts_as_openai_names_them_get_langfuses_names(client: httpx.Client, sent: Json, read: Json) -> None:
     found = _ingest(client, _generation("nobody-knows-me", usage_details=json.dumps(sent)))
     assert found["usageDetails"] == read
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ('{"input": 1e308, "output": 1e308}', {"input": 1e308, "output": 1e308}),
+        ('{"input": 1%s, "output": 2}' % ("0" * 400), {"output": 2, "total": 2}),
+        ('{"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 1%s}' % ("0" * 400), None),
+        ('{"input": true, "output": "3"}', {}),
+    ],
+    ids=["sum", "part", "openai", "no numbers"],
+)  # fmt: skip
+def test_counts_and_costs_beyond_any_number_are_left_out(client: httpx.Client, sent: str, read: Json) -> None:
+    attributes = {"langfuse.observation.usage_details": sent, "langfuse.observation.cost_details": sent}
+    found = _ingest(client, {**_generation("unknown"), **attributes})
+    for details in (found["usageDetails"], found["costDetails"]):
+        assert details == (read if read is not None else {"prompt_tokens": 1, "completion_tokens": 2, "total": 3})
 
 
 def test_token_counts_as_openai_names_them_are_priced(client: httpx.Client) -> None:

@@ -77,11 +77,40 @@ def test_what_is_missing_is_named(client: httpx.Client, name: str) -> None:
         {"prompt": 3},
         {"prompt": "p", "labels": [""]},
         {"name": "", "prompt": "p"},
+        {"name": " ", "prompt": "p"},
+        {"name": "new", "prompt": "p"},
+        {"name": "a|b", "prompt": "p"},
+        {"name": "/a", "prompt": "p"},
+        {"name": "a/", "prompt": "p"},
+        {"name": "a//b", "prompt": "p"},
+        {"name": "a <b>c</b>", "prompt": "p"},
+        {"prompt": "p", "labels": ["Staging"]},
+        {"prompt": "p", "labels": ["two words"]},
+        {"prompt": "p", "labels": ["x\n"]},
+        {"prompt": "p", "commitMessage": "m" * 501},
         {"type": "text"},
     ],
 )
 def test_a_prompt_that_makes_no_sense_is_refused(client: httpx.Client, name: str, wrong: Json) -> None:
     assert client.post(PROMPTS, json={"name": name, **wrong}).status_code == 400
+
+
+def test_blanks_around_a_name_are_no_part_of_it(client: httpx.Client, name: str) -> None:
+    assert _create(client, f" {name} ")["name"] == name
+
+
+def test_a_name_may_hold_slashes(client: httpx.Client, name: str) -> None:
+    _create(client, f"folder/{name}", labels=["production"])
+    for path in (f"folder/{name}", f"folder%2F{name}"):
+        assert client.get(f"{PROMPTS}/{path}").json()["name"] == f"folder/{name}"
+
+
+def test_a_version_and_a_label_together_are_refused(client: httpx.Client, name: str) -> None:
+    _create(client, name, labels=["production"])
+    both: dict[str, str | int] = {"version": 1, "label": "production"}
+    assert client.get(f"{PROMPTS}/{name}", params=both).status_code == 400
+    assert client.delete(f"{PROMPTS}/{name}", params=both).status_code == 400
+    assert client.get(f"{PROMPTS}/{name}", params={"version": 1, "label": ""}).json()["version"] == 1
 
 
 def test_a_prompt_keeps_its_type(client: httpx.Client, name: str) -> None:

@@ -160,7 +160,17 @@ def test_a_config_is_changed_in_part(client: httpx.Client) -> None:
         "d",
     )
     assert client.get(f"/api/public/score-configs/{config_id}").json() == changed
-    assert client.patch("/api/public/score-configs/nobody", json={}).status_code == 404
+    assert client.patch("/api/public/score-configs/nobody", json={"maxValue": 1}).status_code == 404
+
+
+def test_a_change_that_contradicts_the_rest_of_a_config_is_refused(client: httpx.Client) -> None:
+    numeric = {"name": "c", "dataType": "NUMERIC", "minValue": 0, "maxValue": 1}
+    text: Json = {"name": "c", "dataType": "TEXT"}
+    for body, patch in ((numeric, {"minValue": 1}), (numeric, {"maxValue": -1}), (text, {"minValue": 0}), (text, {})):
+        made = client.post("/api/public/score-configs", json=body).json()
+        path = f"/api/public/score-configs/{made['id']}"
+        assert client.patch(path, json=patch).status_code == 400
+        assert client.get(path).json() == made
 
 
 @pytest.mark.parametrize(
@@ -170,6 +180,8 @@ def test_a_config_is_changed_in_part(client: httpx.Client) -> None:
         {"dataType": "NUMERIC", "categories": [{"label": "a", "value": 1}]},
         {"dataType": "CATEGORICAL"},
         {"dataType": "CATEGORICAL", "categories": [{"label": "a", "value": 1}, {"label": "a", "value": 2}]},
+        {"dataType": "CATEGORICAL", "categories": [{"label": "a", "value": 1}], "maxValue": 1},
+        {"dataType": "TEXT", "minValue": 0},
         {"dataType": "MAGIC"},
     ],
 )

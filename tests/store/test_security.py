@@ -93,6 +93,7 @@ def test_a_body_that_turns_out_too_large_is_refused(client: httpx.Client) -> Non
         (b"\x0a\x7f", PROTOBUF),
         (b"not gzip", {**PROTOBUF, "content-encoding": "gzip"}),
         (gzip.compress(b"x" * 1000, mtime=0)[:-10], {**PROTOBUF, "content-encoding": "gzip"}),
+        (gzip.compress(b"", mtime=0) + b"more", {**PROTOBUF, "content-encoding": "gzip"}),
         (b'{"resourceSpans": 3}', JSON),
         (
             b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "zz"}]}]}]}',
@@ -160,6 +161,7 @@ def test_a_name_is_never_more_than_a_name(client: httpx.Client, name: str) -> No
 def test_what_no_route_takes_is_answered_in_json(client: httpx.Client, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
+    assert ("allow" in answer.headers) == (status == 405)
     assert answer.json()["message"]
 
 

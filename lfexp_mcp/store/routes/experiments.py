@@ -12,6 +12,7 @@ from lfexp_mcp.store.filters import FilterColumn, apply_filter, parse_filter
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor, from_json
 from lfexp_mcp.store.scores import score_json
 from lfexp_mcp.store.times import Instant, iso, iso_or_none, parse_ms
+from lfexp_mcp.strict_json import json_or_text
 
 _ItemField = Literal["core", "dataset", "io", "metadata", "itemMetadata", "experimentMetadata", "scores"]
 
@@ -208,8 +209,11 @@ def _encoded(metadata: str, origin: str) -> dict[str, JsonValue]:
 
 
 def _flat(text: str | None) -> dict[str, JsonValue]:
-    """Write metadata flat: the members of objects under dotted names, every value as a string."""
-    value = from_json(text)
+    """Write metadata flat: the members of objects under dotted names, every value as a string.
+
+    It is kept as the span had it. If that is no JSON object there is no metadata, as on a Langfuse server.
+    """
+    value = json_or_text(text or "")
     found: dict[str, JsonValue] = {}
 
     def add(name: str, member: JsonValue) -> None:

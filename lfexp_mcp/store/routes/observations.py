@@ -56,37 +56,37 @@ _COLUMNS: Mapping[str, FilterColumn] = {
     "name": FilterColumn("name"),
     "traceId": FilterColumn("trace_id"),
     "parentObservationId": FilterColumn("parent_id"),
-    "startTime": FilterColumn("start_time"),
-    "endTime": FilterColumn("end_time"),
+    "startTime": FilterColumn("start_time", "datetime"),
+    "endTime": FilterColumn("end_time", "datetime"),
     "environment": FilterColumn("environment"),
     "level": FilterColumn("level"),
     "statusMessage": FilterColumn("status_message"),
     "version": FilterColumn("version"),
     "userId": FilterColumn("user_id"),
     "sessionId": FilterColumn("session_id"),
-    "isRootObservation": FilterColumn("is_root"),
+    "isRootObservation": FilterColumn("is_root", "boolean"),
     "traceName": FilterColumn("trace_name"),
-    "traceTags": FilterColumn("tags", is_array=True),
-    "tags": FilterColumn("tags", is_array=True),
-    "latency": FilterColumn(_SECONDS),
+    "traceTags": FilterColumn("tags", "array"),
+    "tags": FilterColumn("tags", "array"),
+    "latency": FilterColumn(_SECONDS, "number"),
     "timeToFirstToken": FilterColumn(
-        "((json_extract(generation, '$.completionStart') - start_time) / 1000.0)",
+        "((json_extract(generation, '$.completionStart') - start_time) / 1000.0)", "number"
     ),
-    "tokensPerSecond": FilterColumn(f"({_OUTPUT_TOKENS} / nullif({_SECONDS}, 0))"),
-    "inputTokens": FilterColumn("json_extract(generation, '$.usage.input')"),
-    "outputTokens": FilterColumn(_OUTPUT_TOKENS),
-    "totalTokens": FilterColumn("json_extract(generation, '$.usage.total')"),
-    "tokens": FilterColumn("json_extract(generation, '$.usage.total')"),
-    "inputCost": FilterColumn("json_extract(generation, '$.costs.input')"),
-    "outputCost": FilterColumn("json_extract(generation, '$.costs.output')"),
-    "totalCost": FilterColumn("total_cost"),
+    "tokensPerSecond": FilterColumn(f"({_OUTPUT_TOKENS} / nullif({_SECONDS}, 0))", "number"),
+    "inputTokens": FilterColumn("json_extract(generation, '$.usage.input')", "number"),
+    "outputTokens": FilterColumn(_OUTPUT_TOKENS, "number"),
+    "totalTokens": FilterColumn("json_extract(generation, '$.usage.total')", "number"),
+    "tokens": FilterColumn("json_extract(generation, '$.usage.total')", "number"),
+    "inputCost": FilterColumn("json_extract(generation, '$.costs.input')", "number"),
+    "outputCost": FilterColumn("json_extract(generation, '$.costs.output')", "number"),
+    "totalCost": FilterColumn("total_cost", "number"),
     "model": FilterColumn("json_extract(generation, '$.model')"),
     "providedModelName": FilterColumn("json_extract(generation, '$.model')"),
     "promptName": FilterColumn("json_extract(generation, '$.prompt')"),
-    "promptVersion": FilterColumn("json_extract(generation, '$.promptVersion')"),
+    "promptVersion": FilterColumn("json_extract(generation, '$.promptVersion')", "number"),
     "input": FilterColumn("input"),
     "output": FilterColumn("output"),
-    "metadata": FilterColumn("metadata", is_object=True),
+    "metadata": FilterColumn("json_patch(metadata, origin)", "object"),
 }
 
 
@@ -136,7 +136,9 @@ def _conditions(query: ObservationsQuery) -> Conditions:
         conditions.one_of("environment", query.environment)
     if "startTime" not in filtered:
         conditions.between("start_time", query.from_start_time, query.to_start_time)
-    if query.parent_observation_id == "":
+    if "parentObservationId" in filtered:
+        pass
+    elif query.parent_observation_id == "":
         conditions.add("parent_id IS NULL")
     else:
         conditions.equal("parent_id", query.parent_observation_id)

@@ -1,15 +1,16 @@
 """Prompts: `/api/public/v2/prompts`."""
 
+import re
 import sqlite3
 import uuid
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.deployment import PROJECT_ID
-from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
+from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError, NotFoundError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, to_json
 from lfexp_mcp.store.times import Instant, iso, now_ms
 
@@ -18,17 +19,37 @@ _PRODUCTION = "production"
 MAX_VERSION_DIGITS = 10
 """Of a version in a path."""
 
+_UNSUITABLE = (
+    (re.compile("<[^<>]*>"), "Text cannot contain HTML tags"),
+    (re.compile(r"\|"), "Prompt name cannot contain '|' character"),
+    (re.compile("^/"), "Name cannot start with a slash"),
+    (re.compile("//"), "Name cannot contain consecutive slashes"),
+    (re.compile("/$"), "Name cannot end with a slash"),
+    (re.compile(r"^\s*$"), "Name cannot be empty"),
+    (re.compile(r"^\s*new\s*$"), "Prompt name cannot be 'new'"),
+)
+
+
+def _checked_name(name: str) -> str:
+    for unsuitable, message in _UNSUITABLE:
+        if unsuitable.search(name):
+            raise ValueError(message)
+    return name.strip()
+
+
+Label = Annotated[str, Field(min_length=1, max_length=36, pattern="^[a-z0-9_.-]+$")]
+
 
 class PromptBody(Fields):
     """A new version of a prompt."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_checked_name)]
     prompt: str | list[dict[str, JsonValue]]
     type: Literal["text", "chat"] | None = None
     config: JsonValue = None
-    labels: list[Annotated[str, Field(min_length=1, max_length=36)]] | None = None
+    labels: list[Label] | None = None
     tags: list[str] | None = None
-    commit_message: str | None = None
+    commit_message: str | None = Field(default=None, max_length=500)
 
 
 class PromptQuery(Fields):
@@ -52,7 +73,7 @@ class PromptsQuery(PageQuery):
 class LabelsBody(Fields):
     """The labels to add to a version."""
 
-    new_labels: list[Annotated[str, Field(min_length=1, max_length=36)]]
+    new_labels: list[Label]
 
 
 def create_prompt(call: Call) -> JsonValue:
@@ -99,7 +120,7 @@ def create_prompt(call: Call) -> JsonValue:
 
 def get_prompt(call: Call) -> JsonValue:
     """Return a version of a prompt by number or by label; by default the one labelled `production`."""
-    name, query = call.path("name"), call.query(PromptQuery)
+    name, query = call.path("name"), _version_query(call)
     with call.database.read() as connection:
         return _json(_version(connection, name, query.version, query.label))
 
@@ -147,13 +168,13 @@ def update_labels(call: Call) -> JsonValue:
 
 def delete_prompt(call: Call) -> Response:
     """Delete the version of a number, those of a label, or all; the newest one left becomes `latest`."""
-    name, query = call.path("name"), call.query(PromptQuery)
+    name, query = call.path("name"), _version_query(call)
     with call.database.write() as connection:
         versions = _versions(connection, name)
         doomed = [
             row
             for row in versions
-            if query.version in (None, row["version"]) and (query.label is None or query.label in _texts(row["labels"]))
+            if query.version in (None, row["version"]) and (not query.label or query.label in _texts(row["labels"]))
         ]
         if not doomed:
             raise NotFoundError("Prompt not found")
@@ -167,6 +188,13 @@ def delete_prompt(call: Call) -> Response:
 
 def _versions(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
     return connection.execute("SELECT * FROM prompts WHERE name = ? ORDER BY version", (name,)).fetchall()
+
+
+def _version_query(call: Call) -> PromptQuery:
+    query = call.query(PromptQuery)
+    if query.version is not None and query.label:
+        raise BadRequestError("Cannot specify both version and label")
+    return query
 
 
 def _number(text: str) -> int:

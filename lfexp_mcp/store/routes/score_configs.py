@@ -102,9 +102,13 @@ def list_score_configs(call: Call) -> JsonValue:
 def update_score_config(call: Call) -> JsonValue:
     """Change a config."""
     body = call.body(ScoreConfigPatch)
+    if not body.model_fields_set:
+        raise InvalidRequestError.at(
+            "", "Request body cannot be empty. At least one field must be provided for update."
+        )
     with call.database.write() as connection:
         row = _found(connection, call.path("id"))
-        _check(row["data_type"], body)
+        _check(row["data_type"], body, row["min_value"], row["max_value"])
         connection.execute(
             """
             UPDATE score_configs SET
@@ -127,7 +131,12 @@ def update_score_config(call: Call) -> JsonValue:
         return _json(_found(connection, row["id"]))
 
 
-def _check(data_type: str, body: ScoreConfigBody | ScoreConfigPatch) -> None:
+def _check(
+    data_type: str, body: ScoreConfigBody | ScoreConfigPatch, low: float | None = None, high: float | None = None
+) -> None:
+    """Refuse what a config of this type cannot have, with the range that it has already."""
+    low = low if body.min_value is None else body.min_value
+    high = high if body.max_value is None else body.max_value
     is_new = isinstance(body, ScoreConfigBody)
     if data_type == "CATEGORICAL":
         categories = body.categories or ()
@@ -138,7 +147,9 @@ def _check(data_type: str, body: ScoreConfigBody | ScoreConfigPatch) -> None:
             )
     elif body.categories is not None:
         raise InvalidRequestError.at("categories", f"Custom categories are not supported for data type {data_type}")
-    if body.min_value is not None and body.max_value is not None and body.min_value >= body.max_value:
+    if data_type in ("CATEGORICAL", "TEXT") and (low, high) != (None, None):
+        raise InvalidRequestError.at("minValue", f"A range is not supported for data type {data_type}")
+    if data_type == "NUMERIC" and low is not None and high is not None and low >= high:
         raise InvalidRequestError.at("maxValue", "Maximum value must be greater than Minimum value")
 
 
