@@ -79,7 +79,10 @@ def run_command(arguments: Sequence[str]) -> int:
         return _complain(f"{error.format_message()} See `lfexp-mcp --help`.") if error.format_message() else WRONG
     except LfexpError as error:
         return _complain(str(error), error.next)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as ended:
+        # Typer makes of a broken pipe an exit with 1, which would say that a gate has failed.
+        if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
         # The reader of our output has gone, as in `| head`. Not 0, since a gate may not have been told.
         sys.stdout = None
         return READER_GONE

@@ -72,8 +72,12 @@ def add_items(
     """Add one item, or the items of a file, to a dataset."""
     from lfexp_mcp.services.definitions.datasets import create_dataset
 
-    if (input_text is None) == (items_file is None):
-        raise UsageError("Pass either --input (with --expected-output) for one item, or --items-file for many.")
+    of_one, of_file = (input_text, expected_output, metadata), (items_file, fields)
+    if (input_text is None) == (items_file is None) or (any(of_one) and any(of_file)):
+        raise UsageError(
+            "Pass either --input, with --expected-output and --metadata, for one item, or --items-file, with --fields, "
+            "for many."
+        )
     items = [] if input_text is None else [_item(input_text, expected_output, metadata)]
     names = _field_names(fields)
     answer = in_workspace(

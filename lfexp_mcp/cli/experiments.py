@@ -161,7 +161,11 @@ def compare(
     """Compare runs of a dataset item by item, with intervals and verdicts. Exits with 1 if --fail-if holds."""
     from lfexp_mcp.services.comparison.compare import compare_runs
 
+    if as_json and output not in ("text", "json"):
+        raise UsageError(f"Pass --json or --output {output}, not both: --write takes further forms.")
     files = [_output_file(each) for each in write or ()]
+    if len({file for _, file in files}) < len(files):
+        raise UsageError("--write names one file twice: give each form a file of its own.")
 
     async def compare_and_print(workspace: Workspace) -> Comparison:
         comparison = await compare_runs(workspace, request)
@@ -237,14 +241,15 @@ def report(
 
 
 def _requested_page(address: str | None, dataset: str | None, runs: list[str]) -> PageRequest:
-    if address is None:
+    if address is None and dataset is not None and runs:
         names: dict[str, object] = {"runs": runs} if len(runs) > 1 else {"run_name": next(iter(runs), None)}
         model: type[PageRequest] = CompareRequest if len(runs) > 1 else AnalyzeRequest
         return build(model, dataset=dataset, limit=ROWS, detail="full", **names)
-    request = page_request(address) if dataset is None and not runs else None
+    request = page_request(address) if address is not None and dataset is None and not runs else None
     if request is None:
+        named = "This" if address is None else repr(address[:200])
         raise UsageError(
-            f"{address[:200]!r} names no page: pass the `page` of a comparison or an analysis, or --dataset and --runs."
+            f"{named} names no page: pass the `page` of a comparison or an analysis, or --dataset and --runs."
         )
     return request
 

@@ -1,7 +1,6 @@
 """The shell's flags: those of a command's request, and the few that commands share."""
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -12,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.services.requests import Request, build
+from lfexp_mcp.strict_json import strict_loads
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the model that the MCP tool returns.")]
 
@@ -110,7 +110,7 @@ def json_object(flag: str, text: str | None) -> dict[str, JsonValue] | None:
     if text is None:
         return None
     try:
-        value: JsonValue = json.loads(text)
+        value = strict_loads(text)
     except ValueError as error:
         raise UsageError(f'{flag} is not JSON ({error}). Pass an object such as \'{{"key": "value"}}\'.') from None
     if not isinstance(value, dict):

@@ -1,6 +1,7 @@
 """Printing answers: as JSON, as tables on a terminal, or as plain text."""
 
 import sys
+from contextlib import suppress
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.cli.next_steps import next_lines
+from lfexp_mcp.errors import UsageError
 from lfexp_mcp.reports.answers import report_of
 from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, line, plain, table_cells
 from lfexp_mcp.reports.untrusted import escaped_json, one_line, safe_lines
@@ -50,14 +52,26 @@ def show(report: Report) -> None:
 
 
 def write_line(text: str) -> None:
-    """Write to stdout as it is."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write to stdout as it is; where that is closed, nowhere.
+
+    Raises:
+        UsageError: There is no room for it.
+        BrokenPipeError: Its reader has gone.
+    """
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None
+        raise UsageError(f"The answer cannot be printed ({error.strerror}). What was asked for is done.") from None
 
 
 def print_note(text: str) -> None:
-    """Write a line for people to stderr."""
-    sys.stderr.write(one_line(text) + "\n")
+    """Write a line for people to stderr, if that can be written to: the exit code tells programs the same."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(one_line(text) + "\n")
 
 
 SHORT_CELL = 16

@@ -12,23 +12,30 @@ from lfexp_mcp.errors import UsageError
 from lfexp_mcp.loopback import LOOPBACK
 from lfexp_mcp.settings import load_settings
 
+HTTP_PORT = 8765
+
 
 def serve(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of stdio.")] = False,
-    host: Annotated[str, typer.Option("--host", help="Address for --http; `0.0.0.0` for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = 8765,
+    host: Annotated[str, typer.Option("--host", help="Address for --http; `0.0.0.0` for all.")] = LOOPBACK,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port for --http.")] = HTTP_PORT,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="No token: every local program can run code as you.")
     ] = False,
 ) -> None:
     """Serve MCP over stdio (as without a command), or over HTTP."""
     if not http:
+        if (host, port, no_auth) != (LOOPBACK, HTTP_PORT, False):
+            raise UsageError("--host, --port and --no-auth are for --http: pass it as well, or omit them.")
         from lfexp_mcp.tools.server import serve_stdio
 
         serve_stdio()
         return
     from lfexp_mcp.tools.http import new_token, serve_http
 
+    if not host.strip():
+        # It would stand for all addresses.
+        raise UsageError("--host is empty. Pass an address, or omit it for this machine only.")
     settings = load_settings()
     known, issuer = settings.http_token, settings.oauth_issuer
     if no_auth and (known is not None or issuer is not None):
@@ -55,7 +62,7 @@ def serve(
 
 def store(
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Store folder; by default the one that lfexp-mcp uses.")
+        str | None, typer.Option("--folder", help="Store folder; by default the one that lfexp-mcp uses.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Preferred port; 0 takes any.")] = 0,
     show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret key, too.")] = False,
@@ -64,7 +71,9 @@ def store(
     from lfexp_mcp.store.keys import KEYS_NAME, folder_keys
     from lfexp_mcp.store.server import serve as serve_store
 
-    place = folder or load_settings().store_folder
+    if folder is not None and not folder.strip():
+        raise UsageError("--folder is empty. Pass a folder, or omit it for the one that lfexp-mcp uses.")
+    place = Path(folder) if folder is not None else load_settings().store_folder
 
     def announce(url: str) -> None:
         keys = folder_keys(place)

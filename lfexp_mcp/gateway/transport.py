@@ -211,7 +211,7 @@ class Transport:
             UnreachableError: No answer, or only errors of the server.
             RejectedError: The request is refused as wrong; `status` says how.
             BackendError: The answer is not one of a Langfuse server to this request.
-            UsageError: The request's address is too long.
+            UsageError: The request's address is too long, or a text is no valid Unicode.
         """
         retries = Retries(policy or self._policy)
         while True:
@@ -221,6 +221,10 @@ class Transport:
                 failure = self._failure_of_status(what, answer)
             except httpx.RequestError as broken:
                 failure = self._failure_of_connection(what, broken)
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"Cannot {what}: a text in it holds a lone surrogate, which is not valid text."
+                ) from None
             except httpx.InvalidURL as invalid:
                 raise UsageError(f"Cannot {what}: {invalid}. Pass shorter names.") from invalid
             except ValidationError as mismatch:

@@ -17,7 +17,7 @@ from lfexp_mcp import __version__
 from lfexp_mcp.errors import StoreError
 from lfexp_mcp.loopback import LOOPBACK, listen_on
 from lfexp_mcp.store.app import build_app
-from lfexp_mcp.store.database import Database, make_private_folder
+from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.keys import folder_keys
 
@@ -80,9 +80,9 @@ def serve(
     Raises:
         StoreError: The folder cannot be used.
     """
-    make_private_folder(folder)
-    keys = folder_keys(folder)
+    # It makes the folder.
     database = Database(folder / DATABASE_NAME)
+    keys = folder_keys(folder)
     listener = _listen(port)
     watch = _IdleWatch(build_app(database, keys, deployment=deployment))
     config = uvicorn.Config(watch, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=10)

@@ -239,6 +239,39 @@ def test_what_a_gate_cannot_be_is_wrong_usage_and_not_a_gate_that_failed(
     assert (ran.code, said in ran.err) == (code, True)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dataset", "add-items", "--dataset", "d", "--input", "i", "--fields", '{"input": "q"}'),
+        ("dataset", "add-items", "--dataset", "d", "--items-file", "i.jsonl", "--metadata", '{"a": 1}'),
+        ("dataset", "add-items", "--dataset", "d", "--items-file", "i.jsonl", "--expected-output", "o"),
+        ("dataset", "add-items", "--dataset", "d"),
+        ("dataset", "create", "--name", "d", "--fields", '{"input": "q"}'),
+        ("dataset", "create", "--name", "d", "--description", "\udcff"),
+        ("judge", "create", "--name", "judge-j", "--prompt", "\udcff"),
+        ("prompt", "create", "--name", "p", "--prompt", "x", "--config", '{"a": NaN}'),
+        ("run", "--dataset", "d", "--run-name", "r", "--task-script", "t.py", "--params", '{"a": NaN}'),
+        ("compare", "--dataset", "d", "--runs", "a", "b", "--json", "--output", "junit"),
+        ("compare", "--dataset", "d", "--runs", "a", "b", "--write", "junit=x", "html=x"),
+        ("report",),
+        ("report", "--runs", "a"),
+        ("report", "--dataset", "d"),
+        ("serve", "--port", "80"),
+        ("serve", "--host", "0.0.0.0"),
+        ("serve", "--no-auth"),
+        ("serve", "--http", "--host", ""),
+        ("store", "--folder", ""),
+        ("store", "--folder", __file__),
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_make_no_sense_are_wrong_usage_and_no_bug(shell: Shell, arguments: tuple[str, ...]) -> None:
+    ran = shell(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Error: ")
+    assert "bug" not in ran.err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe of POSIX breaks at once")
 def test_a_reader_that_has_gone_makes_no_gate_pass(
     shell: Shell, compared: Compared, monkeypatch: pytest.MonkeyPatch

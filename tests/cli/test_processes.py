@@ -91,6 +91,49 @@ def test_a_pipe_gets_plain_text_and_no_bar(shell: Shell, shell_environment: dict
     assert "10 of 10 items succeeded" in out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it has /dev/full")
+@pytest.mark.parametrize(
+    ("redirections", "code"),
+    [
+        (">&-", 0),
+        ("2>&-", 0),
+        ("> /dev/full", 2),
+        ("2> /dev/full", 0),
+        ("--limit 0 2>&-", 2),
+        ("--limit 0 2> /dev/full", 2),
+        ("--limit 0 >&- 2>&-", 2),
+    ],
+)
+def test_streams_that_take_nothing_make_no_other_exit_code_than_that_of_an_error(
+    shell: Shell, shell_environment: dict[str, str], tmp_path: Path, redirections: str, code: int
+) -> None:
+    dataset = f"unheard {tmp_path.name}"
+    assert shell("dataset", "create", "--name", dataset).code == 0
+    line = f'exec "$@" {redirections}'
+    words = ["sh", "-c", line, "sh", sys.executable, "-m", "lfexp_mcp", "list-runs", "--dataset", dataset]
+    environment = {**os.environ, **shell_environment}
+    ran = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ran.returncode == code
+    assert "bug" not in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@posix_only
+def test_a_reader_that_has_gone_is_told_from_a_gate_that_failed(
+    shell: Shell, shell_environment: dict[str, str], tmp_path: Path
+) -> None:
+    dataset = f"unread {tmp_path.name}"
+    assert shell("dataset", "create", "--name", dataset).code == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    listing = [sys.executable, "-m", "lfexp_mcp", "list-runs", "--dataset", dataset]
+    environment = {**os.environ, **shell_environment}
+    with subprocess.Popen(listing, stdout=writer, stderr=subprocess.PIPE, env=environment, text=True) as process:
+        os.close(writer)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, err) == (141, "")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_a_terminal_gets_tables_and_colours_unless_it_wants_none(

@@ -66,6 +66,8 @@ async def create_dataset(
     """
     check_dataset_name(name)
     _check_metadata(name, metadata)
+    if fields and items_file is None:
+        raise UsageError("`fields` says how the file of items names its fields: pass `items_file` too, or omit it.")
     given = _GivenItems(ws, items or (), items_file, fields)
     asked = declare(holdout) if holdout is not None else None
     tell = once_a_second(on_progress)
