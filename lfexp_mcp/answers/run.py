@@ -104,7 +104,7 @@ class StoppingAnswer(Answer):
     method: str
 
 
-class RunState(ToolAnswer):
+class RunProgress(ToolAnswer):
     """How a run stands."""
 
     status: RunStatus
@@ -121,7 +121,7 @@ class RunState(ToolAnswer):
     undelivered: int = Field(default=0, description="Scores and spans that Langfuse has not acknowledged, on disk.")
 
 
-class RunAnswer(RunState):
+class RunAnswer(RunProgress):
     """A run and its scores."""
 
     experiment_id: str | None = None

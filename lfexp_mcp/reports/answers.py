@@ -9,13 +9,13 @@ from lfexp_mcp.answers.catalog import DatasetAnswer, DatasetDetail, DatasetList,
 from lfexp_mcp.answers.clients import Diagnosis, ServerChecks, SetupAnswer
 from lfexp_mcp.answers.comparison import Comparison, ConfirmAnswer, PairsAnswer
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunProgress, SweepAnswer
 from lfexp_mcp.reports.analysis import analysis_report
 from lfexp_mcp.reports.annotations import comments_report, judge_check_report, labels_report
 from lfexp_mcp.reports.catalog import dataset_detail_report, dataset_list_report, judge_list_report, set_aside
 from lfexp_mcp.reports.comparison import comparison_report, confirmation_report, pairs_report
 from lfexp_mcp.reports.layout import MarkedLine, Report, Table, TextBlock, plain, warnings
-from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_report, run_state_report, sweep_report
+from lfexp_mcp.reports.runs import run_detail_report, run_list_report, run_progress_report, run_report, sweep_report
 
 LEAST_TEXT = 6_000
 """Characters that the text of an answer may take in any case."""
@@ -116,7 +116,7 @@ def judge_report(answer: JudgeAnswer) -> Report:
     )
 
 
-report_of.register(RunState, run_state_report)
+report_of.register(RunProgress, run_progress_report)
 report_of.register(RunAnswer, run_report)
 report_of.register(SweepAnswer, sweep_report)
 report_of.register(RunDetail, run_detail_report)

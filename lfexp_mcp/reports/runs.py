@@ -11,7 +11,7 @@ from lfexp_mcp.answers.run import (
     RunEstimate,
     RunList,
     RunListEntry,
-    RunState,
+    RunProgress,
     ScoreSummary,
     SweepAnswer,
     total_cost,
@@ -37,7 +37,7 @@ from lfexp_mcp.reports.untrusted import json_text, one_line
 REPLAYED = "Replayed: recorded replies stood in for the models, so times, tokens and cost are not measured."
 
 
-def run_state_report(answer: RunState) -> Report:
+def run_progress_report(answer: RunProgress) -> Report:
     """Report on how a run stands."""
     return Report((_counts(answer), *warnings(answer.warnings), f"Stored in {answer.backend}"), answer.next)
 
@@ -96,7 +96,7 @@ def _listed_results(run: RunListEntry) -> str:
     return f"{results} ({', '.join(notes)})" if notes else results
 
 
-def _counts(answer: RunState) -> str:
+def _counts(answer: RunProgress) -> str:
     of = results(answer.total_items, answer.repeats)
     counts = [f"{of}, not read yet" if answer.succeeded is None else f"{answer.succeeded} of {of} succeeded"]
     counts += [f"{answer.failed} failed"] if answer.failed else []

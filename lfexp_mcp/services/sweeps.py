@@ -22,7 +22,7 @@ from lfexp_mcp.services.next_steps import running_steps
 from lfexp_mcp.services.requests import CompareRequest, RunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.local_runs import find_run_folder
-from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
+from lfexp_mcp.services.runs.run_answer import combine_progress, describe_journal, describe_launch
 from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 
@@ -118,7 +118,7 @@ async def describe_sweep(
             runs.append(describe_launch(ws, one))
     names = [run.run_name for run in runs]
     shown = {run.run_name: f"{run.status}: {run.succeeded} of {run.total_items} succeeded" for run in runs}
-    answer = combine_states(SweepAnswer, name, runs)
+    answer = combine_progress(SweepAnswer, name, runs)
     answer.variants = shown
     compare = NextStep("compare_runs", {"dataset": answer.dataset, "runs": [*names]}, "See what changed, item by item.")
     running = next((run for run in runs if run.status == "running"), None)

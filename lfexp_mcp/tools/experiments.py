@@ -13,7 +13,7 @@ from lfexp_mcp.answers.analysis import Analysis
 from lfexp_mcp.answers.annotations import AnnotationComments
 from lfexp_mcp.answers.comparison import Comparison, ConfirmAnswer, PairsAnswer
 from lfexp_mcp.answers.labels import JudgeCheck, LabelsAnswer
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState, SweepAnswer
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunProgress, SweepAnswer
 from lfexp_mcp.model import Progress
 from lfexp_mcp.services.requests import (
     AnalyzeRequest,
@@ -111,7 +111,7 @@ async def list_runs(ctx: ToolContext, request: ListRunsRequest) -> RunList:
     return await list_runs(await workspace_of(ctx), **dict(request))
 
 
-async def cancel_run(ctx: ToolContext, request: CancelRunRequest) -> RunState:
+async def cancel_run(ctx: ToolContext, request: CancelRunRequest) -> RunProgress:
     """Stop a running run: no new items start, those running get a short grace, what is done stays.
 
     In live mode the dataset is `live-<run_name>`. run_experiment with `resume` goes on from there.

@@ -43,7 +43,7 @@ TASK_TOOLS: tuple[ToolName, ...] = ("run_experiment", "score_run", "confirm_run"
 TaskStatus = Literal["working", "completed", "cancelled"]
 
 
-class TaskResult(Result):
+class McpTask(Result):
     """A task: in place of a tool's result (`resultType` is `task` then), or as `tasks/get` shows it."""
 
     result_type: Literal["task", "complete"] = "complete"
@@ -95,7 +95,7 @@ def wants_task(ctx: ToolContext, tool: str, arguments: Mapping[str, object]) -> 
 
 async def create_task(
     ctx: ToolContext, tool: str, arguments: Mapping[str, JsonValue], answer: Answer
-) -> TaskResult | None:
+) -> McpTask | None:
     """Make a task of a call whose run goes on; None if the run has ended, or has not begun in time.
 
     Raises:
@@ -117,7 +117,7 @@ async def create_task(
     return None if handle is None else _task(ws, handle, " ".join([*said, "It runs."]), "task")
 
 
-async def find_run_task(ctx: ToolContext, arguments: Mapping[str, JsonValue]) -> TaskResult | None:
+async def find_run_task(ctx: ToolContext, arguments: Mapping[str, JsonValue]) -> McpTask | None:
     """Return the task that an equal `run_experiment` of this caller has begun, if it runs the code of now."""
     from lfexp_mcp.services.handles import find_equal_run
 
@@ -177,13 +177,13 @@ def _owner(ctx: RequestContext) -> str | None:
 
 def _task(
     ws: "Workspace", handle: "Handle", progress: str | None, result_type: Literal["task", "complete"] = "complete"
-) -> TaskResult:
+) -> McpTask:
     from lfexp_mcp.services.handles import LIFETIME, last_change
 
     end = handle.end
     status: TaskStatus = "working" if end is None else "cancelled" if end.status == "cancelled" else "completed"
     message = progress if end is None else f"get_run reads run {handle.run_name!r}." if status == "cancelled" else None
-    return TaskResult(
+    return McpTask(
         result_type=result_type,
         task_id=handle.id,
         status=status,

@@ -43,7 +43,7 @@ def output_attributes(output: JsonValue) -> Attributes:
     return Attributes({} if output is None else {NAMES.OBSERVATION_OUTPUT: attribute_text(output)})
 
 
-class Observation:
+class EvaluatorSpan:
     """A span of an evaluation or evaluator that has started."""
 
     def __init__(self, span: OwnSpan) -> None:
@@ -133,7 +133,7 @@ class RunTracer:
             yield TaskSpan(ids, root, task, batch)
 
     @contextmanager
-    def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[Observation]:
+    def evaluation(self, item: DatasetItem, ended: ItemEnded, round: int) -> Iterator[EvaluatorSpan]:
         """Open the span around the evaluators of one result, a child of its root, after `round` earlier evaluations."""
         shared = self._spans.of_evaluation(item, ended.repeat, ended.observation_id)
         ids = span_context(ended.trace_id, evaluation_id(ended.observation_id, round))
@@ -142,10 +142,10 @@ class RunTracer:
         around = baggage.set_baggage(APP_ROOT_CLAIM, ended.trace_id, around)
         span = OwnSpan(self._own, EVALUATION_SPAN, ids, root_ids, *shared, _SPAN, within=around)
         with self._record(SpanBatch(shared), around, span):
-            yield Observation(span)
+            yield EvaluatorSpan(span)
 
     @contextmanager
-    def evaluator(self, name: str, index: int, input: JsonValue) -> Iterator[Observation]:
+    def evaluator(self, name: str, index: int, input: JsonValue) -> Iterator[EvaluatorSpan]:
         """Open the span of one evaluator, within that of the evaluation."""
         batch, parent = BATCH.get(), trace.get_current_span().get_span_context()
         ids = SpanContext(parent.trace_id, self._new_id(), is_remote=False, trace_flags=parent.trace_flags)
@@ -158,7 +158,7 @@ class RunTracer:
         self._add(span, batch)
         token = context.attach(trace.set_span_in_context(span))
         try:
-            yield Observation(span)
+            yield EvaluatorSpan(span)
         finally:
             context.detach(token)
             span.finish()

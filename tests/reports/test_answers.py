@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lfexp_mcp.answers.analysis import ScoreDistribution
 from lfexp_mcp.answers.base import Answer
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunState
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, RunProgress
 from lfexp_mcp.model import Interval
 from tests.reports.models import answers
 from tests.reports.test_untrusted import MODELS
@@ -25,8 +25,10 @@ def test_a_serialised_answer_is_read_back_as_the_same(answer: Answer) -> None:
 
 
 def test_what_is_null_empty_or_zero_by_default_is_left_out() -> None:
-    state = RunState(status="completed", backend="b", dataset="d", run_name="r", total_items=0, succeeded=0, failed=0)
-    assert json.loads(state.model_dump_json()) == {
+    progress = RunProgress(
+        status="completed", backend="b", dataset="d", run_name="r", total_items=0, succeeded=0, failed=0
+    )
+    assert json.loads(progress.model_dump_json()) == {
         "status": "completed",
         "backend": "b",
         "dataset": "d",

@@ -16,7 +16,7 @@ from lfexp_mcp.answers.base import Answer
 from lfexp_mcp.answers.catalog import DatasetAnswer, JudgeAnswer
 from lfexp_mcp.answers.clients import Diagnosis, ServerChecks, SetupAnswer
 from lfexp_mcp.answers.comparison import Comparison
-from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunState
+from lfexp_mcp.answers.run import RunAnswer, RunDetail, RunList, RunProgress
 from lfexp_mcp.cli.next_steps import shell_line
 from lfexp_mcp.cli.output import print_answer
 from lfexp_mcp.model import NextStep
@@ -45,7 +45,7 @@ MODELS: tuple[type[Answer], ...] = (
     RunAnswer,
     RunDetail,
     RunList,
-    RunState,
+    RunProgress,
     ServerChecks,
     SetupAnswer,
 )

@@ -71,7 +71,7 @@ class LabelledResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ConfusionCell:
     """Failing results that are wrong in the same way."""
 
     key: str
@@ -88,7 +88,7 @@ class Cell:
 class Confusion:
     """The failing results by what was expected of an output, or of one field of outputs that are objects."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[ConfusionCell, ...]
     indices: tuple[int, ...]
     """Of all failing results that are compared."""
     labels: bool
@@ -142,7 +142,7 @@ def _confusion(
     cells = _label_cells(pairs, known, vocabulary)
     without = tuple(index for index, item in enumerate(failing) if field is None and not item.has_expected)
     if without:
-        cells.append(Cell("(no expected output)", without, len(failing)))
+        cells.append(ConfusionCell("(no expected output)", without, len(failing)))
     return Confusion(tuple(_named(field, cells)), (*indices, *without), labels=True)
 
 
@@ -159,7 +159,7 @@ def _is_judged_by_equality(results: Sequence[LabelledResult], failing: Sequence[
     return sum(compared) * 2 >= len(compared)
 
 
-def _named(field: str | None, cells: Sequence[Cell]) -> Iterator[Cell]:
+def _named(field: str | None, cells: Sequence[ConfusionCell]) -> Iterator[ConfusionCell]:
     for cell in cells:
         yield cell if field is None or cell.key == OTHERS else replace(cell, key=f"{field}: {cell.key}")
 
@@ -223,11 +223,11 @@ def _pairs(failing: Sequence[LabelledResult], at: int) -> Iterator[_Pair]:
             yield _Pair(index, expected, actual)
 
 
-def _number_cells(pairs: Sequence[_Pair]) -> list[Cell]:
+def _number_cells(pairs: Sequence[_Pair]) -> list[ConfusionCell]:
     kinds: dict[str, list[int]] = {}
     for pair in pairs:
         kinds.setdefault(_difference(pair), []).append(pair.index)
-    return [Cell(kind, tuple(indices), len(pairs)) for kind, indices in kinds.items()]
+    return [ConfusionCell(kind, tuple(indices), len(pairs)) for kind, indices in kinds.items()]
 
 
 def _difference(pair: _Pair) -> str:
@@ -250,7 +250,7 @@ def _difference(pair: _Pair) -> str:
     return "rounded" if abs(expected - actual) < 1 and round(expected) == round(actual) else OTHERS
 
 
-def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[str]) -> list[Cell]:
+def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[str]) -> list[ConfusionCell]:
     equal = tuple(pair.index for pair in pairs if pair.expected == pair.actual)
     wrong = [
         _Pair(pair.index, pair.expected, pair.actual if pair.actual in vocabulary else NOT_A_LABEL)
@@ -264,10 +264,10 @@ def _label_cells(pairs: Sequence[_Pair], known: Counter[str], vocabulary: set[st
     for pair in wrong:
         cells.setdefault((pair.expected, pair.actual), []).append(pair.index)
     found = [
-        Cell(_arrow(*labels), tuple(indices), known.total() if labels[0] == ANY else known[labels[0]], labels)
+        ConfusionCell(_arrow(*labels), tuple(indices), known.total() if labels[0] == ANY else known[labels[0]], labels)
         for labels, indices in cells.items()
     ]
-    return [*found, *([Cell(EQUAL, equal, len(pairs))] if equal else [])]
+    return [*found, *([ConfusionCell(EQUAL, equal, len(pairs))] if equal else [])]
 
 
 def _absorbed(pairs: Sequence[_Pair], *, by_actual: bool) -> list[_Pair]:

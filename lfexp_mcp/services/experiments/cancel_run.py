@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.answers.run import RunState
+from lfexp_mcp.answers.run import RunProgress
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.groups import for_each
 from lfexp_mcp.model import RunSpec
@@ -16,7 +16,7 @@ from lfexp_mcp.services.runs.follower import Follower
 from lfexp_mcp.services.runs.held_out import describe_held_out
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import ANSWER_RESERVE_S
-from lfexp_mcp.services.runs.run_answer import combine_states, describe_journal, describe_launch
+from lfexp_mcp.services.runs.run_answer import combine_progress, describe_journal, describe_launch
 from lfexp_mcp.services.workspace import Workspace
 
 COUNTS_AS_LOOK = "What is done is kept, and this counts as a look at the held-out items. confirm_run goes on with it."
@@ -25,7 +25,7 @@ CANCEL_PATIENCE_S = 15.0
 """How long a cancel waits, beyond the run's grace period, before it kills the worker."""
 
 
-async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
+async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunProgress:
     """Stop a run of this machine, or all of a sweep: no new items, a grace period for running ones; results are kept.
 
     A run that is being prepared is stopped before it begins. One that has ended is left as it is.
@@ -38,13 +38,13 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
     # A run comes before a sweep of the same name.
     is_run = (launch is not None and launch.is_pending) or (folder is not None and folder.is_running())
     if not is_run and (variants := runs_of(ws, dataset, run_name)):
-        answers: dict[str, RunState] = {}
+        answers: dict[str, RunProgress] = {}
 
         async def cancel(name: str) -> None:
             answers[name] = await cancel_run(ws, dataset, name)
 
         await for_each(variants, cancel, len(variants))
-        return combine_states(RunState, run_name, [answers[name] for name in variants])
+        return combine_progress(RunProgress, run_name, [answers[name] for name in variants])
     if launch is not None and launch.is_pending:
         await launch.cancel()
         if launch.folder is None:
@@ -68,7 +68,7 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunState:
         answer.warnings = [COUNTS_AS_LOOK] if was_running else [ALREADY_ENDED]
         return answer
     described = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
-    answer = RunState(**{name: getattr(described, name) for name in RunState.model_fields})
+    answer = RunProgress(**{name: getattr(described, name) for name in RunProgress.model_fields})
     if not was_running:
         answer.warnings = [ALREADY_ENDED, *answer.warnings]
     return answer

@@ -2,7 +2,7 @@
 
 import anyio
 
-from lfexp_mcp.answers.run import ItemAnswer, ItemScore, ObservationAnswer, RunAnswer, RunDetail, RunState
+from lfexp_mcp.answers.run import ItemAnswer, ItemScore, ObservationAnswer, RunAnswer, RunDetail, RunProgress
 from lfexp_mcp.errors import NotFoundError, UnreadError
 from lfexp_mcp.model import ItemResult, RunRecord, Score
 from lfexp_mcp.scores.interpretation import ScoreInterpretation
@@ -114,7 +114,7 @@ async def _page_of_items(
 
 def _how_it_stands(described: RunAnswer, record: RunRecord) -> RunAnswer:
     """Leave out what the first page has told of the run."""
-    kept = {name: getattr(described, name) for name in (*RunState.model_fields, "experiment_id", "experiment_url")}
+    kept = {name: getattr(described, name) for name in (*RunProgress.model_fields, "experiment_id", "experiment_url")}
     return RunAnswer(**{**kept, "warnings": list(record.warnings)})
 
 

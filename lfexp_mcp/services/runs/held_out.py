@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from lfexp_mcp.answers.run import RunState
+from lfexp_mcp.answers.run import RunProgress
 from lfexp_mcp.errors import UnreachableError, UsageError
 from lfexp_mcp.gateway import Dataset
 from lfexp_mcp.model import Confirmation, Holdout, ItemResult, NextStep, RunPlan, RunRecord, RunSpec
@@ -148,10 +148,10 @@ def check_confirmation(dataset: str, run_name: str, confirmation: Confirmation |
     )
 
 
-def describe_held_out(ws: Workspace, folder: RunFolder, run_spec: RunSpec) -> RunState:
+def describe_held_out(ws: Workspace, folder: RunFolder, run_spec: RunSpec) -> RunProgress:
     """Say how a run over held-out items of this machine stands, without a count of what it did."""
     confirmation = run_spec.confirmation
-    return RunState(
+    return RunProgress(
         status=folder.status(),
         backend=str(ws.gateway.backend),
         dataset=run_spec.dataset_name,

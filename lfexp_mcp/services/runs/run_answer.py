@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from lfexp_mcp.answers.run import ModelUse, RunAnswer, RunState, StoppingAnswer, total_cost
+from lfexp_mcp.answers.run import ModelUse, RunAnswer, RunProgress, StoppingAnswer, total_cost
 from lfexp_mcp.errors import StateError, UnreachableError, UnreadError
 from lfexp_mcp.gateway import ModelPrice
 from lfexp_mcp.judges.prices import PriceTable, open_prices
@@ -28,7 +28,7 @@ from lfexp_mcp.services.runs.run_summary import summarise_in_time
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.statistics.sequential import METHOD
 
-S = TypeVar("S", bound=RunState)
+S = TypeVar("S", bound=RunProgress)
 
 PRICES_PATIENCE_S = 2.0
 """How long Langfuse may take to tell its prices; costs are unknown without them."""
@@ -163,7 +163,7 @@ def _stopping(record: RunRecord) -> StoppingAnswer | None:
     )
 
 
-def combine_states(kind: type[S], run_name: str, states: Sequence[RunState]) -> S:
+def combine_progress(kind: type[S], run_name: str, states: Sequence[RunProgress]) -> S:
     """Describe several runs together: their counts added up, and what all have.
 
     Args:
