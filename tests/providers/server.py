@@ -276,16 +276,30 @@ async def _broken() -> AsyncIterator[bytes]:
     raise ConnectionResetError("the provider hangs up")
 
 
-class _Announcing(uvicorn.Server):
-    """Says which port it has got, and that it takes calls."""
+class _Server(uvicorn.Server):
+    """Says which port it has got, and ends when it is told to; uvicorn's own notices that later, and then waits."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[int], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._loop: asyncio.AbstractEventLoop
+        self._told_to_end = asyncio.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._loop = asyncio.get_running_loop()
         self._announce(self.servers[0].sockets[0].getsockname()[1])
+        await self._told_to_end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    def end(self) -> None:
+        """End the server, from another thread."""
+        self._loop.call_soon_threadsafe(self._told_to_end.set)
 
 
 @contextmanager
@@ -304,16 +318,15 @@ def serve(kind: Kind) -> Iterator[ProviderServer]:
         port=0,
         log_level="critical",
         lifespan="off",
-        timeout_graceful_shutdown=1,
         # Else a call on a busy machine may go out on a connection that is just being closed, and be made twice.
         timeout_keep_alive=int(PATIENCE_S),
     )
-    running = _Announcing(config, announce)
+    running = _Server(config, announce)
     thread = threading.Thread(target=running.run, name=f"{kind} server", daemon=True)
     thread.start()
     assert started.wait(PATIENCE_S), "the server did not start"
     try:
         yield server
     finally:
-        running.should_exit = True
+        running.end()
         thread.join(PATIENCE_S)
