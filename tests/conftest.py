@@ -1,8 +1,10 @@
 """What tests of every part share: a home of their own, a real store in a process of its own, a workspace on it."""
 
+import gc
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -22,9 +24,23 @@ from tests.worker.scene import Scene
 
 pytest_plugins = ["tests.providers.fixtures"]
 
+# Each test process imports all tests, which takes twice as long where they have to be compiled.
+sys.dont_write_bytecode = False
+
 # No test depends on how fast the machine is.
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector: all that is made stays to the end, and is never worth a look."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:

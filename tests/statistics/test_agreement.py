@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from lfexp_mcp.statistics.agreement import Weights, gwet_ac1, kappa, spearman
 from lfexp_mcp.statistics.distribution import histogram, mean_interval, quantiles
@@ -18,6 +16,8 @@ RATINGS = [(int(first), int(min(4, max(0, first + step)))) for first, step in RN
 
 @pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("quadratic", "quadratic")])
 def test_kappa_is_that_of_statsmodels_and_its_interval_as_wide_at_least(weights: Weights, theirs: str | None) -> None:
+    from statsmodels.stats.inter_rater import cohens_kappa
+
     table = np.zeros((5, 5))
     for first, second in RATINGS:
         table[first, second] += 1
@@ -72,6 +72,8 @@ def test_raters_who_pass_everything_agree_by_ac1_as_surely_as_there_are_pairs() 
 
 
 def test_spearman_is_that_of_scipy() -> None:
+    from scipy.stats import spearmanr
+
     pairs = [(float(first), float(second)) for first, second in RATINGS]
     found = spearman(pairs)
     assert found.value == pytest.approx(

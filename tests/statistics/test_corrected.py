@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-import statsmodels.api as sm
-from scipy.stats import beta
 
 from lfexp_mcp.statistics.corrected import MIN_LABELS, CorrectedMean, correct_delta, correct_mean
 from lfexp_mcp.statistics.distribution import mean_interval
@@ -86,6 +84,8 @@ def test_of_many_labels_the_interval_is_that_of_prediction_powered_inference(
 
 
 def test_the_corrected_mean_is_what_a_regression_expects_at_the_mean_of_the_judge() -> None:
+    import statsmodels.api as sm
+
     human, judge, others = patterned(40, 160)
     found = corrected(results_of(list(zip(judge.tolist(), human.tolist(), strict=True)), others.tolist()))
     fit = sm.OLS(human, sm.add_constant(judge)).fit()
@@ -116,6 +116,8 @@ def test_equal_labels_of_a_judge_that_tells_nothing_are_as_sure_as_they_are_alon
 def test_without_a_use_of_the_judge_the_interval_is_about_jeffreys_of_the_labels_with_one_more_of_each(
     passes: int,
 ) -> None:
+    from scipy.stats import beta
+
     found = corrected(results_of([(None, 1.0)] * passes + [(None, 0.0)] * (50 - passes), [None] * 200))
     low, high = beta.interval(0.95, passes + 1, 51 - passes)
     assert found.mean == pytest.approx(passes / 50)

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from lfexp_mcp.statistics.drift import (
     Anchor,
@@ -21,6 +20,8 @@ def _anchors(then: list[float], now: list[float]) -> list[Anchor]:
 
 
 def test_a_single_stratum_gives_students_interval_of_the_paired_differences() -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(1)
     then = rng.uniform(0.2, 0.8, 40)
     now = then + rng.normal(0.02, 0.25, 40)
@@ -30,6 +31,8 @@ def test_a_single_stratum_gives_students_interval_of_the_paired_differences() ->
 
 
 def test_strata_are_weighted_as_in_stratified_sampling() -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(2)
     sizes, counts = [20, 180], [12, 28]
     differences = [rng.normal(mean, 0.3, count) for mean, count in zip((0.2, -0.1), counts, strict=True)]

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest, permutation_test
 
 from lfexp_mcp.statistics.paired import Conclusion, compare_pairs, conclude
 from lfexp_mcp.statistics.resampling import bootstrap_interval, sign_flip_p
@@ -28,6 +27,8 @@ def _mean(sample: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]
 @pytest.mark.slow
 @given(st.lists(st.integers(-10, 10).map(float), min_size=2, max_size=8))
 def test_few_differences_are_permuted_exactly_as_scipy_does(differences: list[float]) -> None:
+    from scipy.stats import permutation_test
+
     expected = permutation_test(
         (np.asarray(differences),),
         _mean,
@@ -79,6 +80,8 @@ def test_signs_of_many_values_are_drawn_independently_of_each_other() -> None:
 
 @pytest.mark.slow
 def test_many_values_without_a_difference_have_a_uniform_p() -> None:
+    from scipy.stats import kstest
+
     rng = np.random.default_rng(8)
     found = [sign_flip_p(rng.standard_t(2, 2_050).tolist()) for _ in range(100)]
     assert kstest(found, "uniform").pvalue > 0.01

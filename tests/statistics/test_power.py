@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from statsmodels.stats.power import TTestPower
 
 from lfexp_mcp.statistics.paired import PairedResult, compare_pairs, conclude, items_to_show, paired_verdict
 from lfexp_mcp.statistics.power import POWER, items_for_mean, items_for_pass_rate
@@ -17,6 +16,8 @@ TOLERANCE = 4 * (POWER * (1 - POWER) / REPEATS) ** 0.5
 
 @pytest.mark.parametrize(("delta", "deviation"), [(0.1, 0.3), (0.05, 0.2), (-0.02, 0.4), (0.5, 0.5)])
 def test_the_items_for_a_mean_are_those_of_statsmodels(delta: float, deviation: float) -> None:
+    from statsmodels.stats.power import TTestPower
+
     expected = TTestPower().solve_power(abs(delta) / deviation, power=POWER, alpha=0.05)
     assert items_for_mean(delta, deviation) == pytest.approx(float(np.ceil(expected)), abs=1)
 

@@ -5,8 +5,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from lfexp_mcp.statistics.proportions import MIN_MID_P_PAIRS, mcnemar_p, newcombe, tango, wilson
 
@@ -19,6 +17,8 @@ TABLES = st.integers(1, 60).flatmap(
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_that_of_statsmodels(counts: tuple[int, int]) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
     passes, n = counts
     interval = wilson(passes, n)
     low, high = proportion_confint(passes, n, method="wilson")
@@ -30,6 +30,8 @@ def test_wilson_is_that_of_statsmodels(counts: tuple[int, int]) -> None:
     st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
 )
 def test_newcombe_is_that_of_statsmodels(first: tuple[int, int], other: tuple[int, int]) -> None:
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     interval = newcombe(*first, *other)
     low, high = confint_proportions_2indep(*first, *other, method="newcomb", compare="diff")
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9)
@@ -83,6 +85,8 @@ def _likelihood(gained: int, lost: int, n: int, share: float, delta: float) -> f
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+
     exact = float(mcnemar([[5, gained], [lost, 5]], exact=True).pvalue)
     p = mcnemar_p(gained, lost)
     if gained + lost < MIN_MID_P_PAIRS:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from lfexp_mcp.model import LookVerdict
 from lfexp_mcp.statistics.sequential import levels_at, look_levels, look_sizes, place_in_order, spent, take_look
@@ -22,6 +21,8 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("looks", PUBLISHED)
 def test_levels_are_those_of_published_boundaries(looks: int) -> None:
+    from scipy.stats import norm
+
     levels = look_levels(tuple(100 * look for look in range(1, looks + 1)), 0.05)
     assert norm.isf([level / 2 for level in levels]) == pytest.approx(PUBLISHED[looks], abs=6e-4)
 
@@ -29,6 +30,8 @@ def test_levels_are_those_of_published_boundaries(looks: int) -> None:
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
 @pytest.mark.parametrize("sizes", [(40, 70, 100), (200, 250, 300, 360, 500)])
 def test_all_looks_together_cross_as_often_as_is_spent(sizes: tuple[int, ...], alpha: float) -> None:
+    from scipy.stats import norm
+
     rng, walks = np.random.default_rng(3), 300_000
     steps = np.sqrt(np.diff([0, *sizes]))
     scores = (rng.normal(size=(walks, len(sizes))) * steps).cumsum(axis=1) / np.sqrt(sizes)

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact, permutation_test
 
 from lfexp_mcp.statistics.subgroups import compare_with_rest
 
@@ -18,6 +17,8 @@ def _distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], a
 
 @pytest.mark.parametrize("size", [5, 6, 9])
 def test_groups_of_numbers_are_permuted_as_scipy_does(size: int) -> None:
+    from scipy.stats import permutation_test
+
     values = np.round(np.random.default_rng(size).beta(4, 1, 14), 1)
     values[:size] -= 0.2
     exact = permutation_test((values[:size], values[size:]), _distance, n_resamples=100_000, alternative="greater")
@@ -27,6 +28,8 @@ def test_groups_of_numbers_are_permuted_as_scipy_does(size: int) -> None:
 
 
 def test_groups_of_passes_are_compared_exactly() -> None:
+    from scipy.stats import fisher_exact
+
     values = [0.0] * 8 + [1.0] * 2 + [1.0] * 50
     (found,) = compare_with_rest(values, [range(10)], 1.0)
     assert found.p == pytest.approx(float(fisher_exact(np.array([[2, 8], [50, 0]])).pvalue))
