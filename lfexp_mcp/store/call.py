@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lfexp_mcp.store.database import Database
@@ -102,6 +102,9 @@ def endpoint(handler: Handler) -> Endpoint:
             return result if isinstance(result, Response) else json_answer(result)
         except ApiError as error:
             return json_answer(error.body, error.status)
+        except ClientDisconnect:
+            # Its body is not whole, and nobody reads an answer.
+            return Response(status_code=400)
         except UnicodeEncodeError:
             return _refused("Text that is not valid Unicode (a lone surrogate) cannot be stored")
         except OverflowError:

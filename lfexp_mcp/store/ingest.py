@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -18,6 +18,7 @@ from lfexp_mcp.strict_json import strict_loads
 _EXPERIMENT = "langfuse.experiment."
 
 Row: TypeAlias = tuple[SqlValue, ...]
+Prices: TypeAlias = Callable[[], list[ModelPrices]]
 
 
 def ingest(connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
@@ -27,23 +28,12 @@ def ingest(connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
         connection: A connection in a write transaction.
         spans: The spans of one request.
     """
-    pricing = _Pricing(connection)
-    now = now_ms()
-    connection.executemany(_INSERT_OBSERVATION, [_observation(span, pricing, now) for span in spans])
+    # The model definitions are read only if a span of the request has a model.
+    prices, now = cache(partial(load_prices, connection)), now_ms()
+    connection.executemany(_INSERT_OBSERVATION, [_observation(span, prices, now) for span in spans])
     items = [_experiment_item(span) for span in spans if _is_experiment_item(span)]
     connection.executemany(_INSERT_ITEM, items)
     connection.executemany(_INSERT_EXPERIMENT, _experiments(spans))
-
-
-class _Pricing:
-    """The model definitions, read only if a span of the request has a model."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    @cached_property
-    def models(self) -> list[ModelPrices]:
-        return load_prices(self._connection)
 
 
 _OBSERVATION_COLUMNS = (
@@ -93,14 +83,14 @@ def _text_or_none(attributes: Mapping[str, JsonValue], name: str) -> str | None:
     return _text(attributes, name) if name in attributes else None
 
 
-def _observation(span: Span, pricing: _Pricing, now: int) -> Row:
+def _observation(span: Span, prices: Prices, now: int) -> Row:
     attributes = span.attributes
     level = _text(attributes, "langfuse.observation.level") or ("ERROR" if span.failed else "DEFAULT")
     is_root = span.parent_id is None or any(
         _true(attributes.get(name)) for name in ("langfuse.internal.as_root", "langfuse.internal.is_app_root")
     )
     trace_name = _text_or_none(attributes, "langfuse.trace.name") or (span.name if is_root else None)
-    generation, total_cost = _generation(span, pricing)
+    generation, total_cost = _generation(span, prices)
     return (
         span.trace_id,
         span.id,
@@ -176,7 +166,7 @@ def _metadata(attributes: Mapping[str, JsonValue]) -> str:
     return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
-def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None]:
+def _generation(span: Span, prices: Prices) -> tuple[str | None, float | None]:
     """Read model, prompt, usage and cost as one JSON object, and the total cost; None for spans without any."""
     attributes = span.attributes
     model = _text(attributes, "langfuse.observation.model.name")
@@ -186,7 +176,7 @@ def _generation(span: Span, pricing: _Pricing) -> tuple[str | None, float | None
     completion = attributes.get("langfuse.observation.completion_start_time")
     if not (model or usage or costs or prompt or completion):
         return None, None
-    matched = match_model(pricing.models, model, span.start_time) if model else None
+    matched = match_model(prices(), model, span.start_time) if model else None
     if matched and usage and not costs:
         costs = cost(matched, usage)
     version = attributes.get("langfuse.observation.prompt.version")

@@ -142,6 +142,16 @@ def get_row(connection: sqlite3.Connection, table: str, id: str, missing: str) -
     return row
 
 
+def insert(connection: sqlite3.Connection, table: str, **values: SqlValue) -> sqlite3.Row:
+    """Add a row to a table, and return it."""
+    places = ", ".join("?" * len(values))
+    statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})"  # noqa: S608
+    added = connection.execute(statement, [*values.values()]).lastrowid
+    # `RETURNING` gives whole numbers of a column of floats as integers.
+    row: sqlite3.Row = connection.execute(f"SELECT * FROM {table} WHERE rowid = ?", (added,)).fetchone()  # noqa: S608
+    return row
+
+
 def to_json(value: JsonValue) -> str | None:
     """Write a JSON value for a column; None is `NULL`."""
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -61,6 +61,18 @@ def _datasets(connection: StoreConnection) -> list[str]:
         return [each["name"] for each in client.get("/api/public/v2/datasets").json()["data"]]
 
 
+def test_a_client_that_leaves_in_the_middle_of_a_request_is_nothing_to_log(folder: Path) -> None:
+    store = ensure_store(folder)
+    keys = base64.b64encode(f"{store.public_key}:{store.secret_key}".encode()).decode()
+    head = f"POST /api/public/scores HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {keys}\r\n"
+    with socket.create_connection(("127.0.0.1", int(store.base_url.rpartition(":")[2])), PATIENCE_S) as connection:
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    with client_of(store) as client:
+        assert client.get("/api/public/health").is_success
+    assert stop_store(folder)
+    assert (folder / "store.log").read_text(encoding="utf-8") == ""
+
+
 def test_processes_that_start_at_once_get_the_same_server(folder: Path) -> None:
     def start(_: int) -> str:
         command = [sys.executable, "-c", START, str(folder)]

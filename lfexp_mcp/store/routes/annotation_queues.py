@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.http_errors import BadRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, page_of
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, insert, page_of
 from lfexp_mcp.store.times import iso, iso_or_none, now_ms
 
 Status = Literal["PENDING", "COMPLETED"]
@@ -46,21 +46,24 @@ class QueueItemsQuery(PageQuery):
 def create_queue(call: Call) -> JsonValue:
     """Create a queue for scores of some configs."""
     body = call.body(QueueBody)
-    queue_id, now = secrets.token_hex(12), now_ms()
+    now = now_ms()
     with call.database.write() as connection:
         for config_id in body.score_config_ids:
             if connection.execute("SELECT 1 FROM score_configs WHERE id = ?", (config_id,)).fetchone() is None:
                 raise BadRequestError("At least one of the score config IDs cannot be found for the given project.")
         if connection.execute("SELECT 1 FROM annotation_queues WHERE name = ?", (body.name,)).fetchone():
             raise BadRequestError("A queue with this name already exists.")
-        connection.execute(
-            """
-            INSERT INTO annotation_queues (id, name, description, score_config_ids, created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?)
-            """,
-            (queue_id, body.name, body.description, json.dumps(body.score_config_ids), now, now),
+        row = insert(
+            connection,
+            "annotation_queues",
+            id=secrets.token_hex(12),
+            name=body.name,
+            description=body.description,
+            score_config_ids=json.dumps(body.score_config_ids),
+            created_at=now,
+            updated_at=now,
         )
-        return _queue_json(_queue(connection, queue_id))
+        return _queue_json(row)
 
 
 def get_queue(call: Call) -> JsonValue:
@@ -79,27 +82,22 @@ def list_queues(call: Call) -> JsonValue:
 def create_queue_item(call: Call) -> JsonValue:
     """Add something to a queue."""
     body = call.body(QueueItemBody)
-    item_id, now = secrets.token_hex(12), now_ms()
+    now = now_ms()
     with call.database.write() as connection:
         queue = _queue(connection, call.path("queue"))
-        connection.execute(
-            """
-            INSERT INTO annotation_queue_items
-                (id, queue_id, object_id, object_type, status, completed_at, created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            (
-                item_id,
-                queue["id"],
-                body.object_id,
-                body.object_type,
-                body.status,
-                now if body.status == "COMPLETED" else None,
-                now,
-                now,
-            ),
+        row = insert(
+            connection,
+            "annotation_queue_items",
+            id=secrets.token_hex(12),
+            queue_id=queue["id"],
+            object_id=body.object_id,
+            object_type=body.object_type,
+            status=body.status,
+            completed_at=now if body.status == "COMPLETED" else None,
+            created_at=now,
+            updated_at=now,
         )
-        return _item_json(_item(connection, queue["id"], item_id))
+        return _item_json(row)
 
 
 def list_queue_items(call: Call) -> JsonValue:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, get_row, page_of
+from lfexp_mcp.store.paging import Conditions, PageQuery, get_row, insert, page_of
 from lfexp_mcp.store.times import iso, now_ms
 
 MAX_CONTENT_CHARS = 5000
@@ -56,13 +56,8 @@ def create_comment(call: Call) -> JsonValue:
             raise NotFoundError(
                 f"Reference object, {body.object_type}: {body.object_id} not found. No comment was created."
             )
-        connection.execute(
-            """
-            INSERT INTO comments (id, object_type, object_id, content, author_user_id, created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?)
-            """,
-            (comment_id, body.object_type, body.object_id, body.content, body.author_user_id, now, now),
-        )
+        values = body.model_dump(exclude={"project_id"})
+        insert(connection, "comments", id=comment_id, **values, created_at=now, updated_at=now)
     return {"id": comment_id}
 
 

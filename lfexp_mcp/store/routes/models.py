@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.http_errors import InvalidRequestError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, page_of, to_json
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, insert, page_of, to_json
 from lfexp_mcp.store.times import Instant, iso, iso_or_none, now_ms
 from lfexp_mcp.store.usage import PricingTier, parse_tiers
 
@@ -52,25 +52,20 @@ def create_model(call: Call) -> JsonValue:
     model_id = secrets.token_hex(12)
     tiers = [tier.model_dump(by_alias=True) for tier in _tiers(body, model_id)]
     with call.database.write() as connection:
-        connection.execute(
-            """
-            INSERT INTO models
-                (id, name, match_pattern, start_date, unit, tokenizer_id, tokenizer_config, pricing_tiers, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            (
-                model_id,
-                body.model_name,
-                body.match_pattern,
-                body.start_date,
-                body.unit,
-                body.tokenizer_id,
-                to_json(body.tokenizer_config),
-                to_json(list(tiers)),
-                now_ms(),
-            ),
+        row = insert(
+            connection,
+            "models",
+            id=model_id,
+            name=body.model_name,
+            match_pattern=body.match_pattern,
+            start_date=body.start_date,
+            unit=body.unit,
+            tokenizer_id=body.tokenizer_id,
+            tokenizer_config=to_json(body.tokenizer_config),
+            pricing_tiers=to_json(list(tiers)),
+            created_at=now_ms(),
         )
-        return _json(_found(connection, model_id))
+        return _json(row)
 
 
 def _tiers(body: ModelBody, model_id: str) -> list[PricingTier]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import BadRequestError, InvalidRequestError, NotFoundError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, page_meta, to_json
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, insert, page_meta, to_json
 from lfexp_mcp.store.times import Instant, iso, now_ms
 
 _LATEST = "latest"
@@ -94,28 +94,22 @@ def create_prompt(call: Call) -> JsonValue:
         now = now_ms()
         _take_labels(connection, versions, labels, now)
         connection.execute("UPDATE prompts SET tags = ? WHERE name = ?", (to_json(list(tags)), body.name))
-        prompt_id = str(uuid.uuid4())
-        connection.execute(
-            """
-            INSERT INTO prompts
-                (id, name, version, type, prompt, config, tags, labels, commit_message, created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            (
-                prompt_id,
-                body.name,
-                versions[-1]["version"] + 1 if versions else 1,
-                kind,
-                to_json(body.prompt),  # type: ignore[arg-type]
-                to_json(body.config if body.config is not None else {}),
-                to_json(list(tags)),
-                to_json(list(labels)),
-                body.commit_message,
-                now,
-                now,
-            ),
+        row = insert(
+            connection,
+            "prompts",
+            id=str(uuid.uuid4()),
+            name=body.name,
+            version=versions[-1]["version"] + 1 if versions else 1,
+            type=kind,
+            prompt=to_json(body.prompt),  # type: ignore[arg-type]
+            config=to_json(body.config if body.config is not None else {}),
+            tags=to_json(list(tags)),
+            labels=to_json(list(labels)),
+            commit_message=body.commit_message,
+            created_at=now,
+            updated_at=now,
         )
-        return _json(connection.execute("SELECT * FROM prompts WHERE id = ?", (prompt_id,)).fetchone())
+        return _json(row)
 
 
 def get_prompt(call: Call) -> JsonValue:

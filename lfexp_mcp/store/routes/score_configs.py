@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.deployment import PROJECT_ID
 from lfexp_mcp.store.http_errors import InvalidRequestError
-from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, number_or_none, page_of, to_json
+from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, insert, number_or_none, page_of, to_json
 from lfexp_mcp.store.times import iso, now_ms
 
 _NAME = re.compile(r"[\w .()-]+")
@@ -32,26 +32,25 @@ class Category(Fields):
     value: float = Field(allow_inf_nan=False)
 
 
-class ScoreConfigBody(Fields):
+class _ScoreConfig(Fields):
+    categories: list[Category] | None = None
+    min_value: float | None = Field(default=None, allow_inf_nan=False)
+    max_value: float | None = Field(default=None, allow_inf_nan=False)
+    description: str | None = None
+
+
+class ScoreConfigBody(_ScoreConfig):
     """A new score config."""
 
     name: ConfigName
     data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT"]
-    categories: list[Category] | None = None
-    min_value: float | None = Field(default=None, allow_inf_nan=False)
-    max_value: float | None = Field(default=None, allow_inf_nan=False)
-    description: str | None = None
 
 
-class ScoreConfigPatch(Fields):
+class ScoreConfigPatch(_ScoreConfig):
     """A change to a score config; what it leaves out stays."""
 
     name: ConfigName | None = None
     is_archived: bool | None = None
-    categories: list[Category] | None = None
-    min_value: float | None = Field(default=None, allow_inf_nan=False)
-    max_value: float | None = Field(default=None, allow_inf_nan=False)
-    description: str | None = None
 
 
 _BOOLEAN = [Category(label="True", value=1), Category(label="False", value=0)]
@@ -62,28 +61,19 @@ def create_score_config(call: Call) -> JsonValue:
     body = call.body(ScoreConfigBody)
     _check(body.data_type, body)
     categories = _BOOLEAN if body.data_type == "BOOLEAN" else body.categories
-    config_id, now = str(uuid.uuid4()), now_ms()
+    now = now_ms()
     with call.database.write() as connection:
-        connection.execute(
-            """
-            INSERT INTO score_configs
-                (id, name, data_type, is_archived, min_value, max_value, categories, description, created_at,
-                 updated_at)
-            VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
-            """,
-            (
-                config_id,
-                body.name,
-                body.data_type,
-                body.min_value,
-                body.max_value,
-                _stored(categories),
-                body.description,
-                now,
-                now,
-            ),
+        row = insert(
+            connection,
+            "score_configs",
+            id=str(uuid.uuid4()),
+            is_archived=False,
+            **body.model_dump(exclude={"categories"}),
+            categories=_stored(categories),
+            created_at=now,
+            updated_at=now,
         )
-        return _json(_found(connection, config_id))
+        return _json(row)
 
 
 def get_score_config(call: Call) -> JsonValue:
@@ -112,28 +102,23 @@ def update_score_config(call: Call) -> JsonValue:
         connection.execute(
             """
             UPDATE score_configs SET
-                name = ifnull(?, name), is_archived = ifnull(?, is_archived), min_value = ifnull(?, min_value),
-                max_value = ifnull(?, max_value), categories = ifnull(?, categories),
-                description = ifnull(?, description), updated_at = ?
-            WHERE id = ?
+                name = ifnull(:name, name), is_archived = ifnull(:is_archived, is_archived),
+                min_value = ifnull(:min_value, min_value), max_value = ifnull(:max_value, max_value),
+                categories = ifnull(:categories, categories), description = ifnull(:description, description),
+                updated_at = :updated_at
+            WHERE id = :id
             """,
-            (
-                body.name,
-                body.is_archived,
-                body.min_value,
-                body.max_value,
-                _stored(body.categories),
-                body.description,
-                now_ms(),
-                row["id"],
-            ),
+            {
+                **body.model_dump(exclude={"categories"}),
+                "categories": _stored(body.categories),
+                "updated_at": now_ms(),
+                "id": row["id"],
+            },
         )
         return _json(_found(connection, row["id"]))
 
 
-def _check(
-    data_type: str, body: ScoreConfigBody | ScoreConfigPatch, low: float | None = None, high: float | None = None
-) -> None:
+def _check(data_type: str, body: _ScoreConfig, low: float | None = None, high: float | None = None) -> None:
     """Refuse what a config of this type cannot have, with the range that it has already."""
     low = low if body.min_value is None else body.min_value
     high = high if body.max_value is None else body.max_value
