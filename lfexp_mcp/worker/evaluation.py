@@ -24,6 +24,7 @@ from lfexp_mcp.runs.events import ItemEnded, ItemScored, RunScored
 from lfexp_mcp.runs.identity import score_id
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
+from lfexp_mcp.strict_json import finite_number
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, JudgeEvaluator, ScriptMakers
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
@@ -82,14 +83,13 @@ class ScoreCollector:
         comment = evaluation.comment
         if comment is not None and len(comment) > MAX_COMMENT_CHARS:
             comment = comment[: MAX_COMMENT_CHARS - len(CUT)] + CUT
-        raw = evaluation.metadata.get("raw")
         return Score(
             id=identity,
             name=name,
             value=evaluation.value,
             data_type=evaluation.data_type,
             comment=comment,
-            raw=float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None,
+            raw=finite_number(evaluation.metadata.get("raw")),
             config_id=evaluation.config_id,
             metadata=evaluation.metadata,
             timestamp=CLOCK.now(),

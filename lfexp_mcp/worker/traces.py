@@ -27,6 +27,8 @@ from lfexp_mcp.worker.spans import NAMES
 DELIVERY_S = 15.0
 """How long this worker may take to send what an earlier one left, beyond what Langfuse takes to show it."""
 POLL_S = 0.5
+MAX_NUMBER = 2**53
+"""Beyond it, and for NaN, nothing is counted."""
 _PLAIN_USAGE = frozenset({"input", "output", "total", "output_reasoning", "output_reasoning_tokens"})
 """Kinds of tokens that a price per input and output token covers; cached ones, for example, are cheaper."""
 _OPENAI_SIDES = {"prompt_tokens": "input", "completion_tokens": "output", "input_tokens": "input"} | {
@@ -119,7 +121,7 @@ def read_span(span: ReadableSpan) -> Observation:
     kind = attributes.get("gen_ai.operation.name") or attributes.get("openinference.span.kind") or ""
     context, parent = span.get_span_context(), span.parent
     failed = span.status.status_code is StatusCode.ERROR
-    costs = _numbers(attributes.get(NAMES.OBSERVATION_COST_DETAILS))
+    costs = _numbers(_parsed(attributes.get(NAMES.OBSERVATION_COST_DETAILS)))
     cost = costs.get("total", sum(costs.values())) if costs else None
     return Observation(
         id=format_span_id(context.span_id) if context else "",
@@ -152,25 +154,25 @@ def _parsed(value: object) -> JsonValue:
 
 
 def _numbers(value: object) -> dict[str, float]:
-    parsed = _parsed(value)
-    members = parsed.items() if isinstance(parsed, dict) else ()
-    return {name: count for name, count in members if isinstance(count, int | float) and not isinstance(count, bool)}
+    """Keep the members of an object that can be tokens or US dollars: the user's code sets anything."""
+    members = value.items() if isinstance(value, dict) else ()
+    return {
+        name: member
+        for name, member in members
+        if isinstance(member, int | float) and not isinstance(member, bool) and abs(member) <= MAX_NUMBER
+    }
 
 
 def _usage(attributes: Mapping[str, object]) -> dict[str, float]:
     """Return tokens by kind under Langfuse's names; details that OpenAI nests become kinds, as Langfuse makes them."""
-    sent = _parsed(attributes.get(NAMES.OBSERVATION_USAGE_DETAILS))
-    if not isinstance(sent, dict):
-        counts = {side: attributes.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")}
-        sent = {side: count for side, count in counts.items() if isinstance(count, int | float)}
-    usage: dict[str, float] = {}
-    for name, count in sent.items():
-        if isinstance(count, int | float) and not isinstance(count, bool):
-            usage[_OPENAI_SIDES.get(name, name)] = count
+    parsed = _parsed(attributes.get(NAMES.OBSERVATION_USAGE_DETAILS))
+    sent: Mapping[str, object] = {side: attributes.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")}
+    if isinstance(parsed, dict):
+        sent = parsed
+    usage = {_OPENAI_SIDES.get(name, name): count for name, count in _numbers(sent).items()}
     for name, side in _OPENAI_SIDES.items():
-        details = sent.get(f"{name}_details")
-        for kind, count in details.items() if isinstance(details, dict) else ():
-            if isinstance(count, int | float) and count:
+        for kind, count in _numbers(sent.get(f"{name}_details")).items():
+            if count:
                 usage[f"{side}_{kind}"] = count
                 usage[side] = max(usage.get(side, 0) - count, 0)
     if usage:

@@ -139,6 +139,40 @@ async def test_latency_and_cost_are_in_their_units_and_the_cost_of_unknown_model
     assert (maker.unit, maker.lower_is_better, maker.scale) == ("USD", True, None)
 
 
+async def test_tokens_and_costs_that_are_no_numbers_are_unknown_and_no_end_of_the_run(scene: Scene) -> None:
+    await scene.fill(1)
+    task = """
+        from opentelemetry import trace
+
+        DETAILS = [
+            '{"input": 1e308, "output": 1e308}',
+            '{"input": 1' + "0" * 400 + '}',
+            '{"prompt_tokens": true, "prompt_tokens_details": {"cached_tokens": 1e308}}',
+        ]
+
+        def task(*, item, **kwargs):
+            tracer = trace.get_tracer("own")
+            for details in [None, *DETAILS]:
+                with tracer.start_as_current_span("call") as span:
+                    span.set_attribute("gen_ai.operation.name", "chat")
+                    span.set_attribute("gen_ai.request.model", "gpt-4o")
+                    span.set_attribute("gen_ai.usage.input_tokens", float("nan"))
+                    if details is not None:
+                        span.set_attribute("langfuse.observation.usage_details", details)
+                        span.set_attribute("langfuse.observation.cost_details", details)
+            return 1
+    """
+    looking = """
+        def seen(*, trace, **kwargs):
+            read = [[call.usage, call.cost] for call in trace.observations]
+            return {"value": len(read), "metadata": {"read": read}}
+    """
+    script = scene.script(looking, "checks.py")
+    answer = await scene.run(scene.script(task), evaluator_script=script, evaluators=["cost"])
+    assert answer.status == "completed"
+    assert _metadata(await scene.record(), scene.item_id(0), "seen")["read"] == [[{}, None]] * 4
+
+
 async def test_a_judge_sees_what_the_task_did_and_a_cut_is_kept_with_the_score(
     settings: Settings, scene: Scene, openai_for_workers: ProviderServer
 ) -> None:
