@@ -128,6 +128,15 @@ def test_lower_is_better_must_be_a_truth_value() -> None:
         ("Output only 1 (correct) or 0 (incorrect)", UNIT),
         ('Return {"score": 0 | 1}', UNIT),
         ("Score: 0 or 1 if it is right.\nThen explain it.", UNIT),
+        ("Give 0-2 points for facts and 0-3 points for style, a total score of 0-5.", Scale(0, 5)),
+        ("Score 0-10: 0-4 points for facts, 0-6 points for style.", TEN),
+        ("0-2 points for facts, 0-3 points for style, 0-5 points in total.", Scale(0, 5)),
+        ("Give 0-10 points for quality: 0-3 points for poor, 4-6 points for fair, 7-10 points for good.", TEN),
+        ("Give 0-10 points: 0-3 points mean poor, 4-6 points fair, 7-10 points good.", TEN),
+        ("Give 0 to 10 points for the answer. Reply with 0 to 10 points only.", TEN),
+        ("Score: 0-5 points\nReturn the score: 0-5 points", Scale(0, 5)),
+        ("Give 0-5 points for the answer, 1 point for each correct fact.", Scale(0, 5)),
+        ("Rate the answer from 1 to 5 on accuracy and from 1 to 5 on style, and give the mean.", Scale(1, 5)),
     ],
 )
 def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> None:
@@ -147,6 +156,16 @@ def test_a_scale_is_found_in_the_prompts_own_words(text: str, scale: Scale) -> N
         "Score against ISO 27001-2.",
         "The score of an answer with 0 or 1 mistakes is good.",
         "Score 10 or 11 items, and return 1 or 0.5 for each.",
+        "Give 0 to 2 points for correctness and 0 to 3 points for style.",
+        "Give 0-2 points for correctness and 0-3 for style.",
+        "Award between 0 and 2 points for facts and between 0 and 3 points for style. Add them up.",
+        "0-5 points for accuracy, 0-5 points for style.",
+        "0-5 points for accuracy\n0-5 points for style\n0-2 points for brevity",
+        "Rubric:\n- Accuracy (0-4 points): facts are right.\n- Clarity (0-3 points): reads well.\n- Style (0-3 points)",
+        "Accuracy: 0-5 points\nStyle: 0-5 points",
+        "Score accuracy: 0-2 pts. Score tone: 0-1 pts. Report the sum.",
+        "Grade with 0-2 marks for method and 0-3 marks for the result.",
+        "Score from 0 to 3 for the tone and from 0 to 5 for the style.",
     ],
 )
 def test_no_scale_is_read_into_other_ranges(text: str) -> None:

@@ -79,7 +79,7 @@ def judge_warnings(judge: ResolvedJudge) -> list[str]:
         warnings.append("The prompt has no {{output}}, so the judge does not see what it is to score.")
     if judge.scale_source == "default":
         warnings.append(
-            f"Neither the prompt nor its config states a scale; {judge.scale.name} is assumed. "
+            f"Neither the prompt nor its config states one scale; {judge.scale.name} is assumed. "
             'Put {"scale": "0-10"} into the config to be sure.'
         )
     stated = scale_in_prompt("\n".join(message.content for message in judge.messages))
