@@ -14,7 +14,9 @@ from lfexp_mcp.model import ItemResult
 from lfexp_mcp.services.comparison import compare_runs
 from lfexp_mcp.services.definitions.datasets import create_dataset
 from lfexp_mcp.services.definitions.new_items import NewItem
-from lfexp_mcp.services.requests import CompareRequest
+from lfexp_mcp.services.experiments.cancel_run import ALREADY_ENDED, ELSEWHERE, cancel_run
+from lfexp_mcp.services.experiments.score_run import score_run
+from lfexp_mcp.services.requests import CompareRequest, ScoreRunRequest
 from lfexp_mcp.services.runs.get_run import get_run
 from lfexp_mcp.services.runs.list_runs import list_runs
 from lfexp_mcp.services.runs.read_run import read_run
@@ -295,6 +297,23 @@ async def test_a_run_that_another_machine_is_running_is_not_proposed_to_be_resum
     assert read.status == "unknown"
     assert "run_experiment" not in {step.tool for step in read.next}
     assert [run.status for run in (await list_runs(scene.ws, scene.dataset)).runs] == ["unknown"]
+    cancelled = await cancel_run(scene.ws, scene.dataset, "run")
+    assert (cancelled.status, cancelled.warnings[0]) == ("unknown", ELSEWHERE)
     go.touch()
     assert (await get_run(elsewhere, scene.dataset, "run", wait_seconds=PATIENCE_S)).status == "completed"
     assert (await get_run(scene.ws, scene.dataset, "run")).status == "completed"
+    cancelled = await cancel_run(scene.ws, scene.dataset, "run")
+    assert (cancelled.status, cancelled.warnings[0]) == ("completed", ALREADY_ENDED)
+
+
+async def test_a_run_of_another_machine_that_was_scored_here_has_its_status_there(
+    scene: Scene, elsewhere: Workspace
+) -> None:
+    await scene.fill(2)
+    there = replace(scene, ws=elsewhere)
+    assert (await there.run(scene.script(COUNTING), wait_seconds=PATIENCE_S)).status == "completed"
+    checks = {"dataset": scene.dataset, "run_name": "run", "evaluator_script": str(scene.script(CHECKS, "c.py"))}
+    await score_run(scene.ws, ScoreRunRequest.model_validate(checks), wait_seconds=PATIENCE_S)
+    assert [run.status for run in (await list_runs(scene.ws, scene.dataset)).runs] == ["completed"]
+    cancelled = await cancel_run(scene.ws, scene.dataset, "run")
+    assert (cancelled.status, cancelled.warnings[0]) == ("completed", ALREADY_ENDED)

@@ -1,19 +1,21 @@
 """Stopping runs."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunProgress
-from lfexp_mcp.errors import NotFoundError
+from lfexp_mcp.errors import BackendError, NotFoundError
 from lfexp_mcp.groups import for_each
-from lfexp_mcp.model import RunSpec
+from lfexp_mcp.model import RunSpec, RunStatus
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.killing import kill_worker, record_kill
 from lfexp_mcp.services.next_steps import list_runs_step
+from lfexp_mcp.services.runs.completeness import current_status
 from lfexp_mcp.services.runs.follower import Follower
-from lfexp_mcp.services.runs.held_out import describe_held_out
+from lfexp_mcp.services.runs.held_out import LOOKUP_PATIENCE_S, describe_held_out
 from lfexp_mcp.services.runs.local_runs import find_run_folder
 from lfexp_mcp.services.runs.read_run import ANSWER_RESERVE_S
 from lfexp_mcp.services.runs.run_answer import combine_progress, describe_journal, describe_launch
@@ -21,6 +23,10 @@ from lfexp_mcp.services.workspace import Workspace
 
 COUNTS_AS_LOOK = "What is done is kept, and this counts as a look at the held-out items. confirm_run goes on with it."
 ALREADY_ENDED = "The run had ended before this call; nothing was cancelled."
+ELSEWHERE = (
+    "Nothing was cancelled: no process of this machine runs the run. Another machine has begun or resumed it and may "
+    "be running it: it has to be cancelled there."
+)
 CANCEL_PATIENCE_S = 15.0
 """How long a cancel waits, beyond the run's grace period, before it kills the worker."""
 
@@ -28,7 +34,8 @@ CANCEL_PATIENCE_S = 15.0
 async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunProgress:
     """Stop a run of this machine, or all of a sweep: no new items, a grace period for running ones; results are kept.
 
-    A run that is being prepared is stopped before it begins. One that has ended is left as it is.
+    A run that is being prepared is stopped before it begins. One that has ended is left as it is, and so is one that
+    another machine has begun or resumed, whose status is then `unknown` unless it has ended there.
 
     Raises:
         NotFoundError: There is no such dataset, or no such run on this machine.
@@ -70,8 +77,18 @@ async def cancel_run(ws: Workspace, dataset: str, run_name: str) -> RunProgress:
     described = await describe_journal(ws, folder, anyio.current_effective_deadline() - ANSWER_RESERVE_S)
     answer = RunProgress(**{name: getattr(described, name) for name in RunProgress.model_fields})
     if not was_running:
-        answer.warnings = [ALREADY_ENDED, *answer.warnings]
+        answer.status = await _status_of_all_machines(ws, dataset, run_name) or answer.status
+        answer.warnings = [ELSEWHERE if answer.status == "unknown" else ALREADY_ENDED, *answer.warnings]
     return answer
+
+
+async def _status_of_all_machines(ws: Workspace, dataset: str, run_name: str) -> RunStatus | None:
+    """Return the status of a run that may have been resumed on another machine; None if Langfuse does not tell."""
+    with anyio.move_on_after(LOOKUP_PATIENCE_S), suppress(BackendError):
+        found = await ws.gateway.datasets.get(dataset)
+        experiment = await ws.gateway.experiments.find(found.id, run_name)
+        return await current_status(ws, experiment) if experiment is not None else None
+    return None
 
 
 async def kill_run(ws: Workspace, dataset: str, run_name: str) -> None:

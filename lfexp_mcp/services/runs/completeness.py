@@ -152,6 +152,24 @@ def listed_status(experiment: Experiment) -> RunStatus | None:
     return status_elsewhere(recorded.value)
 
 
+async def current_status(ws: Workspace, experiment: Experiment) -> RunStatus | None:
+    """Return the status of a run, by its folder on this machine, or to which another machine has brought it since.
+
+    Returns:
+        None for a run of others, see `listed_status`.
+
+    Raises:
+        StateError: The folder cannot be read.
+    """
+    folder = ws.runs.find(experiment.id)
+    status = folder.status() if folder is not None else "unknown"
+    # This machine may have only scored the results of another one.
+    if folder is None or status == "unknown":
+        return listed_status(experiment)
+    later = await read_later_end(ws, experiment, folder, status)
+    return status_elsewhere(later.status) if later is not None else status
+
+
 async def read_later_end(
     ws: Workspace, experiment: Experiment, folder: RunFolder, status: RunStatus
 ) -> RecordedStatus | None:

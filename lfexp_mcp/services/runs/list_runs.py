@@ -12,7 +12,7 @@ from lfexp_mcp.model import PROVENANCE_KEY, Holdout, NextStep, Provenance, RunSt
 from lfexp_mcp.services.answer_size import AnswerSize, fit
 from lfexp_mcp.services.cursors import invalid_cursor
 from lfexp_mcp.services.next_steps import run_step
-from lfexp_mcp.services.runs.completeness import listed_status, read_later_end, status_elsewhere
+from lfexp_mcp.services.runs.completeness import current_status, listed_status
 from lfexp_mcp.services.workspace import Workspace
 
 MAX_PAGES = 5
@@ -94,25 +94,19 @@ async def _entry(ws: Workspace, experiment: Experiment, holdout: Holdout | None)
         description=experiment.description or recorded,
         results=experiment.item_count if is_open else None,
         metadata={key: value for key, value in experiment.metadata.items() if key != PROVENANCE_KEY},
-        status=await _status_here(ws, experiment) or listed_status(experiment),
+        status=await _status(ws, experiment),
         planned=plan.results if plan and is_open else None,
         replayed=provenance is not None and provenance.replayed is not None,
         part=(plan.part_shown if is_open else str(plan.part.choice)) if plan and plan.part else None,
     )
 
 
-async def _status_here(ws: Workspace, experiment: Experiment) -> RunStatus | None:
-    """Return the status of a run of this machine, or to which another machine has brought it since; else None."""
+async def _status(ws: Workspace, experiment: Experiment) -> RunStatus | None:
     try:
-        folder = ws.runs.find(experiment.id)
-        if folder is None:
-            return None
-        status = folder.status()
-        later = await read_later_end(ws, experiment, folder, status)
+        return await current_status(ws, experiment)
     except StateError:
         # Reported to whoever asks for that run.
-        return None
-    return status_elsewhere(later.status) if later is not None else status
+        return listed_status(experiment)
 
 
 def _only_here(ws: Workspace, dataset: Dataset, shown: set[str], next_cursor: str | None) -> list[RunListEntry]:
