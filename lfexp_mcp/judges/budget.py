@@ -7,18 +7,21 @@ import anyio
 from lfexp_mcp.errors import BudgetError, JudgeError
 from lfexp_mcp.judges.prices import BATCH_SHARE, PriceTable, published_source
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
+from lfexp_mcp.model import ResolvedPrompt
 
-CHARACTERS_PER_TOKEN = 3
+BYTES_PER_TOKEN = 3
 """A cautious estimate; four are usual."""
 DEFAULT_ANSWER_TOKENS = 500
-"""Expected length of an answer without `max_tokens`, until there have been some."""
+"""Expected length of an answer without `max_tokens`, until there has been a longer one."""
 
 
 class Budget:
     """Lets a run spend up to a limit: each call reserves what it may cost, then settles what it did cost.
 
-    A call that does not fit beside the reservations of others waits until they are settled. What a call reserves is an
-    estimate, on the high side for its question; the answers of a model are expected to be as long as those before.
+    A call that does not fit beside the reservations of others waits until they are settled. What a call reserves is a
+    cautious estimate for its question, and as much as its answer may cost where the request has `max_tokens`. An answer
+    without is expected to be no longer than the longest before it: if it is, the limit may be exceeded by the calls in
+    flight; see `budget_warnings`.
 
     Attributes:
         max_cost: The limit in USD.
@@ -32,7 +35,7 @@ class Budget:
         self._reserved = 0.0
         self._in_flight = 0
         self._settled = anyio.Event()
-        self._answers: dict[str, tuple[int, int]] = {}
+        self._longest: dict[str, int] = {}
 
     @property
     def left(self) -> float:
@@ -115,19 +118,28 @@ class Budget:
             self.spent += estimate * share
             return
         self.spent += price.cost(answer.input_tokens, answer.output_tokens) * share
-        answers, tokens = self._answers.get(model, (0, 0))
-        self._answers[model] = (answers + 1, tokens + answer.output_tokens)
+        self._longest[model] = max(self._longest.get(model, DEFAULT_ANSWER_TOKENS), answer.output_tokens)
 
     def _cost_of(self, request: ModelRequest) -> float:
         price = self._prices.price_of(request.model)
         if price is None:
             return 0.0
-        characters = sum(len(message.content) for message in request.messages)
-        return price.cost(characters // CHARACTERS_PER_TOKEN, self._answer_tokens(request))
+        # Of scripts with several bytes per character, a character is about a token.
+        size = sum(len(message.content.encode(errors="replace")) for message in request.messages)
+        return price.cost(size // BYTES_PER_TOKEN, self._answer_tokens(request))
 
     def _answer_tokens(self, request: ModelRequest) -> int:
         limit = request.parameters.get("max_tokens")
-        answers, tokens = self._answers.get(request.model, (0, 0))
-        if answers:
-            return -(-tokens // answers)
-        return limit if isinstance(limit, int) else DEFAULT_ANSWER_TOKENS
+        return limit if isinstance(limit, int) else self._longest.get(request.model, DEFAULT_ANSWER_TOKENS)
+
+
+def budget_warnings(max_cost: float | None, prompts: Iterable[ResolvedPrompt]) -> list[str]:
+    """Warn of prompts whose answers may get longer than expected, so that a limit of cost is not strict."""
+    unlimited = sorted({prompt.name for prompt in prompts if prompt.parameters.get("max_tokens") is None})
+    if max_cost is None or not unlimited:
+        return []
+    warning = (
+        f"max_cost may be exceeded by the calls in flight: the config of {', '.join(map(repr, unlimited))} has no "
+        "`max_tokens`, so that how long an answer gets is only estimated."
+    )
+    return [warning]

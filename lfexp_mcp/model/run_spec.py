@@ -189,6 +189,11 @@ class RunSpec(BaseModel):
         return tuple(judge.score_name for judge in self.judges)
 
     @property
+    def prompts(self) -> tuple[ResolvedPrompt, ...]:
+        """Its judges, and its task if that is a prompt."""
+        return self.judges if self.task_prompt is None else (*self.judges, self.task_prompt)
+
+    @property
     def models(self) -> list[str]:
         """The models that judges and a prompt task call."""
         return models_of(self.judges, self.task_prompt)

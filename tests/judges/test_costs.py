@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import version
 from textwrap import dedent
 
@@ -10,7 +11,7 @@ import pytest
 
 from lfexp_mcp.errors import BudgetError, JudgeError, LfexpError
 from lfexp_mcp.gateway import ModelPrice
-from lfexp_mcp.judges.budget import Budget
+from lfexp_mcp.judges.budget import DEFAULT_ANSWER_TOKENS, Budget, budget_warnings
 from lfexp_mcp.judges.model_client import Meter, ModelClient
 from lfexp_mcp.judges.prices import Price, PriceTable, open_prices
 from lfexp_mcp.judges.providers.messages import ModelAnswer, ModelRequest
@@ -157,7 +158,53 @@ async def test_a_budget_sets_aside_what_a_call_may_cost_and_settles_what_it_did(
     assert budget.left == pytest.approx(0.0005)
     budget.settle(request(), reserved, answer(100, 25))
     assert budget.spent == pytest.approx(0.0002)
-    assert await budget.reserve(request()) == pytest.approx(100 * 1e-6 + 25 * 4e-6)
+    # The next answer may be as long as the request allows.
+    assert await budget.reserve(request()) == pytest.approx(reserved)
+
+
+@pytest.mark.anyio
+async def test_an_answer_without_max_tokens_may_be_as_long_as_the_longest_before() -> None:
+    budget = Budget(1, TABLE)
+    open_ended = replace(request(), parameters={})
+
+    async def set_aside() -> float:
+        reserved = await budget.reserve(open_ended)
+        budget.settle(open_ended, reserved, None)
+        return reserved
+
+    assert await set_aside() == pytest.approx(100 * 1e-6 + DEFAULT_ANSWER_TOKENS * 4e-6)
+    for tokens in (900, 10, 10):
+        budget.settle(open_ended, await budget.reserve(open_ended), answer(100, tokens))
+    assert await set_aside() == pytest.approx(100 * 1e-6 + 900 * 4e-6)
+
+
+@pytest.mark.anyio
+async def test_a_question_in_a_script_without_short_tokens_counts_a_token_per_character() -> None:
+    budget = Budget(1, TABLE)
+    asked = replace(request(), messages=(Message("user", "好" * 300),))
+    assert await budget.reserve(asked) == pytest.approx(300 * 1e-6 + 100 * 4e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("before", [0, 1, 20])
+async def test_calls_in_flight_spend_no_more_than_the_limit_however_long_their_answers_get(before: int) -> None:
+    budget = Budget(0.005, TABLE)
+    for _ in range(before):
+        budget.settle(request(), await budget.reserve(request()), answer(100, 1))
+    in_flight = []
+    while budget.left >= 0.0005:
+        in_flight.append(await budget.reserve(request()))
+    for reserved in in_flight:
+        budget.settle(request(), reserved, answer(100, 100))
+    assert 0.0045 < budget.spent <= 0.005
+
+
+def test_a_prompt_without_max_tokens_is_named_where_there_is_a_limit() -> None:
+    judges = [make_judge(parameters={"max_tokens": 20}), make_judge(parameters={})]
+    (warning,) = budget_warnings(1.0, judges)
+    assert (repr(judges[0].name) in warning, "max_tokens" in warning) == (True, True)
+    assert budget_warnings(None, judges) == []
+    assert budget_warnings(1.0, judges[:1]) == []
 
 
 @pytest.mark.anyio
@@ -226,12 +273,12 @@ async def ask_at_once(server: ProviderServer, budget: Budget, calls: int) -> Cou
 
 
 CALL_COST = 100 * 1e-6 + 20 * 4e-6
-"""What `request()` costs when it is answered; before that, more than the double is set aside."""
+"""What `request()` costs when it is answered; before that, more than the double is set aside, 2.8 times as much."""
 
 
 @pytest.mark.anyio
 async def test_calls_that_only_open_reservations_leave_no_room_for_wait_for_them(openai_server: ProviderServer) -> None:
-    budget = Budget(10.5 * CALL_COST, TABLE)
+    budget = Budget(12 * CALL_COST, TABLE)
     assert await ask_at_once(openai_server, budget, 10) == {"answered": 10}
     assert budget.spent == pytest.approx(10 * CALL_COST)
 
@@ -239,14 +286,14 @@ async def test_calls_that_only_open_reservations_leave_no_room_for_wait_for_them
 @pytest.mark.anyio
 async def test_a_budget_is_used_up_to_the_last_call_that_it_covers(openai_server: ProviderServer) -> None:
     budget = Budget(10.5 * CALL_COST, TABLE)
-    assert await ask_at_once(openai_server, budget, 40) == {"answered": 10, "BudgetError": 30}
-    assert budget.spent == pytest.approx(10 * CALL_COST)
+    assert await ask_at_once(openai_server, budget, 40) == {"answered": 8, "BudgetError": 32}
+    assert budget.spent == pytest.approx(8 * CALL_COST)
 
 
 @pytest.mark.anyio
 async def test_calls_that_fail_give_their_reservations_back_to_those_that_wait(openai_server: ProviderServer) -> None:
     openai_server.script(*[Failure(400, "No.")] * 5, Reply())
-    budget = Budget(3.9 * CALL_COST, TABLE)
+    budget = Budget(5 * CALL_COST, TABLE)
     assert await ask_at_once(openai_server, budget, 8) == {"answered": 3, "ProviderError": 5}
 
 

@@ -67,6 +67,7 @@ class _Output:
 
     result: ItemResult
     is_scored: bool
+    """Whether it has a value that passes or fails, not only text, a label without a value, or a number in a unit."""
     labels: LabelledResult
     look: OutputLook
 
@@ -228,7 +229,8 @@ def _by_text(by: Literal["error", "comment"], where: str, said: Sequence[tuple[s
 def _read_outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[Failure]) -> list[_Output]:
     """Read the outputs of a run's succeeded results, each once; none if there is nothing to group."""
     succeeded = [item for item in values.record.items if item.status == "succeeded"]
-    scored = [any(values.bare_score_of(item, name) is not None for name in scores) for item in succeeded]
+    on_scale = [name for name in scores if values.has_scale(name)]
+    scored = [any(values.value_of(item, name) is not None for name in on_scale) for item in succeeded]
     if not failures and all(scored):
         return []
     fields = expected_fields(succeeded)
@@ -239,7 +241,7 @@ def _read_outputs(values: ScoredRun, scores: Sequence[str], failures: Sequence[F
 
 
 def _by_output(outputs: Sequence[_Output], failures: Sequence[Failure], *, has_labels: bool) -> list[Group]:
-    """Group failing results, and those without any score, whose outputs look wrong more often than passing ones do."""
+    """Group failing results, and those without a value, whose outputs look wrong more often than passing ones do."""
     failing = {failure.item.key: failure.item for failure in failures}
     shapes = output_shapes([one.look for one in outputs])
     found: dict[str, list[_Output]] = {}

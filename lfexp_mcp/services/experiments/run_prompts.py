@@ -58,8 +58,22 @@ async def resolve_prompts(
     elif request.names_task:
         task_prompt = None
     run_spec = run_spec.model_copy(update={"task_prompt": task_prompt})
+    return await within_budget(ws, request, run_spec)
+
+
+async def within_budget(ws: Workspace, request: ScoringRequest, run_spec: RunSpec) -> RunSpec:
+    """Return a run spec with a warning where what it may cost is not limited strictly.
+
+    Raises:
+        JudgeError: `max_cost` is set and the price of a model is not known.
+    """
+    if request.max_cost is None:
+        return run_spec
+    from lfexp_mcp.judges.budget import budget_warnings
+
     await check_budget(ws, request.max_cost, run_spec.models)
-    return run_spec
+    warnings = dict.fromkeys((*run_spec.warnings, *budget_warnings(request.max_cost, run_spec.prompts)))
+    return run_spec.model_copy(update={"warnings": tuple(warnings)})
 
 
 async def resolve_judges(

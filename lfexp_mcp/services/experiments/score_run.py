@@ -17,13 +17,13 @@ from lfexp_mcp.services.experiments.earlier_results import events_of, items_of
 from lfexp_mcp.services.experiments.new_run_spec import bare_run_spec, check_script, with_scoring
 from lfexp_mcp.services.experiments.preparation import PreparedRun, released_state, with_holdout
 from lfexp_mcp.services.experiments.run_experiment import follow_launch, launch_prepared
-from lfexp_mcp.services.experiments.run_prompts import resolve_judges
+from lfexp_mcp.services.experiments.run_prompts import resolve_judges, within_budget
 from lfexp_mcp.services.launches import Launch
 from lfexp_mcp.services.next_steps import resume_step
 from lfexp_mcp.services.requests import ScoreRunRequest
 from lfexp_mcp.services.runs.follower import OnProgress
 from lfexp_mcp.services.runs.read_run import read_recorded_run
-from lfexp_mcp.services.spending import check_budget, check_spending, shown_name
+from lfexp_mcp.services.spending import check_spending, shown_name
 from lfexp_mcp.services.workspace import Workspace
 
 
@@ -116,7 +116,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
     other = against.run_name if against else None
     open_items = items if bare.set_aside is None else SpooledItems(bare.open_items(items))
     scoring = await resolve_judges(ws, request, bare, dataset, open_items, against=other)
-    await check_budget(ws, request.max_cost, scoring.models)
+    scoring = await within_budget(ws, request, scoring)
     return PreparedRun(
         folder,
         run_spec,

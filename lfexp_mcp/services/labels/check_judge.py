@@ -14,6 +14,7 @@ from lfexp_mcp.answers.labels import JudgeCheck, JudgeStanding
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import BudgetError
 from lfexp_mcp.gateway import CHECK_SCORE_NAME, METADATA_KEY
+from lfexp_mcp.judges.budget import budget_warnings
 from lfexp_mcp.model import Estimate, NextStep, Score
 from lfexp_mcp.scores.limits import is_pass
 from lfexp_mcp.services.background import Job
@@ -69,6 +70,7 @@ async def check_judge(
         BackendError: Langfuse did not answer.
     """
     check = await prepare_check(ws, request)
+    check.warnings.extend(budget_warnings(request.max_cost, [check.judge]))
     identity = (request, check.judge.model_dump_json(), tuple(result.key for result in check.results))
     # A check that goes on, or whose result waits, has been agreed to.
     if not ws.background.has(identity):

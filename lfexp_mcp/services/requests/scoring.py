@@ -15,7 +15,7 @@ class ScoringLimits(Request):
         default=1, ge=1, le=100, description="Votes per judge and item; the mean is stored, with the spread."
     )
     max_cost: float | None = Field(
-        default=None, gt=0, description="USD; the run stops before its judges and its task_prompt spend more."
+        default=None, gt=0, description="USD; the run spends no more on prompts whose config has `max_tokens`."
     )
 
     def limits(self, **waits: float) -> Limits:

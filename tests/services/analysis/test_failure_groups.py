@@ -10,7 +10,17 @@ import pytest
 from pydantic import JsonValue
 
 from lfexp_mcp.answers.analysis import FailureGroup
-from lfexp_mcp.model import Content, EvaluatorFailure, ItemResult, RunRecord, Score
+from lfexp_mcp.model import (
+    Category,
+    Content,
+    EvaluatorFailure,
+    ItemResult,
+    JudgeMaker,
+    RunRecord,
+    Scale,
+    Score,
+    ScriptMaker,
+)
 from lfexp_mcp.services.analysis.distributions import slice_run
 from lfexp_mcp.services.analysis.expected_actual import LabelledResult, expected_fields, group_by_expected, label_of
 from lfexp_mcp.services.analysis.failure_groups import find_groups, show_groups
@@ -22,6 +32,12 @@ from lfexp_mcp.themes.templates import group_texts
 
 GSM8K = Path(__file__).parents[4] / "shared" / "data" / "gsm8k" / "test.jsonl"
 FOLDER = Path(__file__).parent
+GRADES = JudgeMaker(
+    "judge-grade",
+    1,
+    scale=Scale.of_categories((Category("good", 1), Category("bad", 0))),
+    scale_source="prompt config",
+)
 
 
 def _cases(name: str) -> list[Any]:
@@ -189,6 +205,26 @@ def test_a_look_that_passing_outputs_share_is_no_group() -> None:
     assert _grouped(_results([*refusals, *({**one, "passing": True} for one in refusals)])) == []
     (group,) = _grouped(_results([*refusals, {"output": "Yes.", "passing": True, "count": 4}]))
     assert (group.by, group.key, group.count, group.of) == ("output", "refusal", 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("score", "makes_a_group"),
+    [
+        (Score("s", "grade", "unsure", "CATEGORICAL", maker=GRADES), True),
+        (Score("s", "grade", "good", "CATEGORICAL", maker=GRADES), False),
+        (Score("s", "note", "to be seen", "TEXT"), True),
+        (Score("s", "words", 0.0, "NUMERIC", maker=ScriptMaker("words", "w.py", "aa", unit="words")), True),
+        (Score("s", "acc", 1.0, "NUMERIC"), False),
+    ],
+)
+def test_an_output_with_a_score_that_neither_passes_nor_fails_is_not_taken_to_pass(
+    score: Score, *, makes_a_group: bool
+) -> None:
+    good = Score("g", score.name, "good" if isinstance(score.value, str) else 1.0, score.data_type, maker=score.maker)
+    fine = [ItemResult(f"f{n}", "succeeded", Content(output=f"Fine, {n}."), scores=(good,)) for n in range(4)]
+    empty = [ItemResult(f"e{n}", "succeeded", Content(output=""), scores=(score,)) for n in range(3)]
+    found = [(group.by, group.count) for group in _grouped([*fine, *empty])]
+    assert found == ([("output", 3)] if makes_a_group else [])
 
 
 def test_the_same_output_for_different_inputs_is_a_group_unless_it_is_a_label() -> None:
