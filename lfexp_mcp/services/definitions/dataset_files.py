@@ -41,7 +41,7 @@ def read_items(path: Path, fields: FieldNames | None = None, within: Sequence[Pa
     empty = True
     for line, row in _rows(path, within):
         empty = False
-        yield _item(path, line, _renamed(row, fields or {}))
+        yield _item(path, line, row, fields or {})
     if empty:
         raise DataFileError(f"{path} contains no items. Write one JSON object per line, each with an `input`.")
 
@@ -118,22 +118,22 @@ def _check_names(path: Path, fields: FieldNames, within: Sequence[Path] | None) 
             )
 
 
-def _renamed(row: Row, fields: FieldNames) -> Row:
-    renamed = {key: value for key, value in row.items() if key not in fields.values()}
-    renamed.update((field, row[key]) for field, key in fields.items() if key in row)
-    return renamed
-
-
-def _item(path: Path, line: int, row: Row) -> NewItem:
-    known = {key: value for key, value in row.items() if key in FIELDS}
+def _item(path: Path, line: int, row: Row, fields: FieldNames) -> NewItem:
+    # A line without the key that `fields` names may have the field by its own name.
+    keys = {field: field for field in FIELDS if field in row and field not in fields.values()}
+    keys |= {field: key for field, key in fields.items() if key in row}
+    known = {field: row[key] for field, key in keys.items()}
     if "input" not in known:
         found = ", ".join(sorted(row)) or "nothing"
         advice = f"say which key holds it, such as fields={{'input': 'question'}} (found: {found})."
         raise _invalid(path, line, "has no `input`", advice)
-    rest = {key: value for key, value in row.items() if key not in FIELDS}
+    rest = {key: value for key, value in row.items() if key not in keys.values()}
     metadata = known.get("metadata")
     if rest and (metadata is None or isinstance(metadata, dict)):
-        known["metadata"] = {**(metadata or {}), **rest}
+        metadata = metadata or {}
+        if twice := [key for key in rest if key in metadata and metadata[key] != rest[key]]:
+            raise _invalid(path, line, f"has {twice[0]!r} twice, once in its metadata", "rename one of them.")
+        known["metadata"] = metadata | rest
     try:
         return NewItem.model_validate(known)
     except ValidationError as error:

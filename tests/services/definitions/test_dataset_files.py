@@ -1,15 +1,18 @@
+import json
 import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import DataFileError
 from lfexp_mcp.services.definitions import dataset_files
 from lfexp_mcp.services.definitions.item_store import derived_id
 from lfexp_mcp.services.definitions.new_items import MAX_ID_CHARS, FieldNames, NewItem
+
+_OTHERS: dict[str, JsonValue] = {"expected_output": "E", "lang": "de"}
 
 
 def read_items(path: Path, fields: FieldNames | None = None) -> list[NewItem]:
@@ -39,7 +42,46 @@ def test_a_jsonl_file_gives_an_item_a_line_and_keeps_other_keys_as_metadata(tmp_
 def test_keys_with_other_names_are_taken_as_the_caller_says(tmp_path: Path) -> None:
     path = _file(tmp_path, "items.jsonl", '{"id": 7, "question": "1+1?", "answer": "2", "key": "a"}\n')
     fields: FieldNames = {"input": "question", "expected_output": "answer", "id": "key"}
-    assert read_items(path, fields) == [NewItem(id="a", input="1+1?", expected_output="2")]
+    assert read_items(path, fields) == [NewItem(id="a", input="1+1?", expected_output="2", metadata={"id": 7})]
+
+
+@pytest.mark.parametrize(
+    ("fields", "item"),
+    [
+        ({"input": "q"}, NewItem(input="Q", expected_output="E", metadata={"input": "I", "lang": "de"})),
+        ({"input": "q", "expected_output": "input"}, NewItem(input="Q", expected_output="I", metadata=_OTHERS)),
+        ({"input": "expected_output"}, NewItem(input="E", metadata={"input": "I", "q": "Q", "lang": "de"})),
+        (
+            {"input": "expected_output", "expected_output": "input"},
+            NewItem(input="E", expected_output="I", metadata={"q": "Q", "lang": "de"}),
+        ),
+        ({"id": "lang"}, NewItem(id="de", input="I", expected_output="E", metadata={"q": "Q"})),
+        (
+            {"input": "q", "expected_output": "q"},
+            NewItem(input="Q", expected_output="Q", metadata={"input": "I", "expected_output": "E", "lang": "de"}),
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl"])
+def test_no_column_is_lost_where_another_is_taken_for_its_field(
+    tmp_path: Path, name: str, fields: FieldNames, item: NewItem
+) -> None:
+    row = {"input": "I", "expected_output": "E", "q": "Q", "lang": "de"}
+    text = json.dumps(row) if name.endswith("l") else ",".join(row) + "\n" + ",".join(row.values()) + "\n"
+    assert read_items(_file(tmp_path, name, text), fields) == [item]
+
+
+def test_a_line_without_the_key_that_is_named_may_have_the_field_by_its_own_name(tmp_path: Path) -> None:
+    path = _file(tmp_path, "items.jsonl", '{"question": "a"}\n{"input": "b"}\n')
+    assert [item.input for item in read_items(path, {"input": "question"})] == ["a", "b"]
+
+
+def test_a_key_that_differs_from_that_in_the_metadata_is_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, "same.jsonl", '{"input": "a", "lang": "de", "metadata": {"lang": "de", "level": 2}}\n')
+    assert read_items(path)[0].metadata == {"lang": "de", "level": 2}
+    path = _file(tmp_path, "items.jsonl", '{"input": "a", "lang": "de", "metadata": {"lang": "en"}}\n')
+    with pytest.raises(DataFileError, match="'lang'"):
+        read_items(path)
 
 
 def test_a_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
