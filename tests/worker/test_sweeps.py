@@ -244,3 +244,16 @@ async def test_a_variant_has_what_the_sweep_has_unless_it_says_otherwise() -> No
     assert [each.max_cost for each in found] == [1.0, 1.0, 1.0]
     assert len({each.items for each in found}) == 1
     assert all("variant_of" not in each.step("again").arguments for each in found)
+
+
+async def test_blanks_around_a_variants_name_are_no_part_of_it() -> None:
+    def names(*given: str) -> list[str]:
+        variants: JsonValue = [{"name": name} for name in given]
+        request = build(RunRequest, run_name="s", dataset="d", task_script="t.py", variants=variants)
+        return [each.run_name for each in request.variant_requests()]
+
+    assert names(" a", "b\n", "c d") == ["s-a", "s-b", "s-c d"]
+    assert names("e\u0301") == ["s-\u00e9"]
+    for given in ([" a", "a"], ["e\u0301", "\u00e9"], ["  "]):
+        with pytest.raises(UsageError):
+            names(*given)

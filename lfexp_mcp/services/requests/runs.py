@@ -34,12 +34,17 @@ EngineArgument = Annotated[
 ]
 
 
+def _plain(name: str) -> str:
+    """Leave out of a name what no reader sees, so that names that look alike are the same."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
 class Variant(BaseModel):
     """One run of a sweep: what it has of its own. Its `params` are added to those of the sweep."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_plain)] = Field(min_length=1)
     params: Annotated[dict[str, JsonValue], AfterValidator(check_params)] | None = None
     task_script: Path | None = None
     task_prompt: str | None = None
@@ -53,10 +58,9 @@ def _check_names(variants: list[Variant] | None) -> list[Variant] | None:
     if not 1 <= len(variants) <= MAX_VARIANTS:
         raise ValueError(f"pass 1 to {MAX_VARIANTS} variants, not {len(variants)}")
     names: set[str] = set()
-    for variant in variants:
-        name = unicodedata.normalize("NFC", variant.name).strip()
+    for name in (variant.name for variant in variants):
         if not name or name in names:
-            raise ValueError(f"{variant.name!r} is {'used twice' if name else 'blank'}; the names tell the runs apart")
+            raise ValueError(f"{name!r} is {'used twice' if name else 'blank'}; the names tell the runs apart")
         names.add(name)
     return variants
 
