@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
-from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import Limits
 from lfexp_mcp.runs.folder import RunFolder
@@ -16,6 +15,7 @@ from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.isolation import RunLog
 from lfexp_mcp.worker.pending import PendingItem
 from lfexp_mcp.worker.recorder import Recorder
+from lfexp_mcp.worker.running_time import RunningTime
 from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import CANCELLED, ErrorPolicy, Stop
 from lfexp_mcp.worker.task_runner import TaskRunner
@@ -112,21 +112,23 @@ class Execution:
 
     async def _watch(self, running: anyio.CancelScope, until_cancelled: bool) -> None:
         """Stop the run if it is cancelled or times out, and give up what still runs after the grace period."""
-        started = CLOCK.monotonic()
-        limit = self.limits.run_timeout
+        running_time, limit = RunningTime(), self.limits.run_timeout
+        stopped_at: float | None = None
         while True:
+            now = running_time.seconds()
             self.log.trim()
             if self.shared is not None:
                 self.shared.update()
             is_cancelled = until_cancelled and self.folder.cancel_requested()
-            is_late = limit is not None and CLOCK.monotonic() - started > limit
+            is_late = limit is not None and now > limit
             if is_cancelled:
                 self.stop.request("cancelled", CANCELLED)
             if is_late:
                 self.stop.request("failed", f"The run took longer than run_timeout={limit:g} s.")
             # What runs when its rule stops a run may end.
             is_urgent = self.stop.status != "stopped" or is_cancelled or is_late
-            is_over = self.stop.status is not None and CLOCK.monotonic() - self.stop.since > self.limits.cancel_grace
+            stopped_at = (stopped_at or now) if self.stop.status is not None else None
+            is_over = stopped_at is not None and now - stopped_at > self.limits.cancel_grace
             if is_over and is_urgent:
                 running.cancel()
             await anyio.sleep(WATCH_INTERVAL_S)

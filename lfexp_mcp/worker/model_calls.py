@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-import anyio
 from langfuse import Langfuse, LangfuseGeneration, propagate_attributes
 
 from lfexp_mcp.clock import CLOCK
@@ -21,6 +20,7 @@ from lfexp_mcp.model import DatasetItem, ModelCaller, ModelUsage, ResolvedJudge,
 from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.worker.running_time import running_for_at_most
 from lfexp_mcp.worker.stopping import Stop
 from lfexp_mcp.worker.task_runner import CallTask, TaskOutput
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, error_text
@@ -153,7 +153,7 @@ def prompt_task(
             started_ns = CLOCK.time_ns()
             result: CallResult[str] = Raised(f"TimeoutError: no answer within {timeout} s")
             try:
-                with anyio.move_on_after(timeout):
+                with running_for_at_most(timeout):
                     result = await answer(item, meter)
             finally:
                 # A call that is given up when the run is cancelled has been paid for, too.

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
-from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.runs.events import ItemEnded
 
 MIN_ITEMS = 20
@@ -18,18 +17,16 @@ class Stop:
     Attributes:
         status: How the run ends, `stopped` if by its stopping rule; None as long as there is no reason to stop.
         reason: A sentence for the user.
-        since: When it was requested, by `CLOCK.monotonic`.
     """
 
     def __init__(self) -> None:
         self.status: Literal["stopped", "failed", "cancelled"] | None = None
         self.reason = ""
-        self.since = 0.0
 
     def request(self, status: Literal["stopped", "failed", "cancelled"], reason: str) -> None:
         """Stop the run, unless something else already has."""
         if self.status is None:
-            self.status, self.reason, self.since = status, reason, CLOCK.monotonic()
+            self.status, self.reason = status, reason
 
     def withdraw(self) -> None:
         """Go on as if nothing had stopped the run."""

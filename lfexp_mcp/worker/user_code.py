@@ -35,6 +35,7 @@ import anyio
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.scripts.texts import clean, cut, describe, show
+from lfexp_mcp.worker.running_time import running_for_at_most
 from lfexp_mcp.worker.threads import Threads
 
 T = TypeVar("T")
@@ -117,14 +118,14 @@ class UserCode:
             function: Takes no arguments; an awaitable that it returns is awaited.
             read: Reads what the function returned, in the same thread or loop and within the same time.
             is_async: Whether it is a coroutine function, which is called in the event loop.
-            timeout: Seconds from the beginning of the call.
+            timeout: Seconds from the beginning of the call in which this process runs.
 
         Returns:
             What was read or raised. Nothing that the code does is raised here, not even `sys.exit`.
         """
         async with nullcontext() if is_async else self._free_thread:
             loop = self._loop.current()
-            with anyio.move_on_after(timeout):
+            with running_for_at_most(timeout):
                 return await self._run(function, read, loop, is_async=is_async)
             # The abandoned call may never end, and must not take up a thread of later ones.
             if not is_async:
