@@ -5,12 +5,13 @@ from typing import Annotated
 
 import anyio
 import typer
+from pydantic import SecretStr
 
 from lfexp_mcp.cli.flags import AsJson
 from lfexp_mcp.cli.output import print_answer, print_note, write_line
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.loopback import LOOPBACK
-from lfexp_mcp.settings import load_settings
+from lfexp_mcp.loopback import LOOPBACK, is_loopback
+from lfexp_mcp.settings import Settings, load_settings
 
 HTTP_PORT = 8765
 
@@ -31,7 +32,7 @@ def serve(
 
         serve_stdio()
         return
-    from lfexp_mcp.tools.http import new_token, serve_http
+    from lfexp_mcp.tools.http import serve_http
 
     if not host.strip():
         # It would stand for all addresses.
@@ -41,7 +42,9 @@ def serve(
     if no_auth and (known is not None or issuer is not None):
         variable = "LFEXP_HTTP_TOKEN" if known is not None else "LFEXP_OAUTH_ISSUER"
         raise UsageError(f"{variable} is set, but --no-auth was given. Unset one or omit the other.")
-    made = None if no_auth or known is not None or issuer is not None else new_token()
+    # A name could be resolved to any address.
+    host = LOOPBACK if host == "localhost" else host
+    made = None if no_auth or known is not None or issuer is not None else _made_token(settings, host)
 
     def announce(url: str) -> None:
         callers = [
@@ -56,8 +59,23 @@ def serve(
             print_note(f"Header: Authorization: Bearer {made.get_secret_value()}")
             print_note("The token is new with each start; set LFEXP_HTTP_TOKEN to keep one.")
 
-    # A name could be resolved to any address.
-    serve_http(settings, LOOPBACK if host == "localhost" else host, port, known or made, listening=announce)
+    serve_http(settings, host, port, known or made, listening=announce)
+
+
+def _made_token(settings: Settings, host: str) -> SecretStr:
+    """Create a token to show to whoever starts the server, on the machine that it is for.
+
+    Raises:
+        UsageError: It would be seen by others, or by none who needs it.
+    """
+    from lfexp_mcp.tools.http import new_token
+
+    if is_loopback(host) and settings.log_format != "json":
+        return new_token()
+    raise UsageError(
+        f"Set LFEXP_HTTP_TOKEN to a long random text, or LFEXP_OAUTH_ISSUER, to serve on {host!r} with a log that "
+        "others may read: a token made now would stand in it, and be another one after each start."
+    )
 
 
 def store(

@@ -108,7 +108,19 @@ def test_a_token_and_no_auth_contradict_each_other(
     assert "--no-auth" in capsys.readouterr().err
 
 
-OPEN_TO_OTHERS = ("0.0.0.0", "::", "*", "0", "192.0.2.5", "::ffff:0.0.0.0", "a-name.test", "")
+@pytest.mark.parametrize(("host", "log_format"), [("0.0.0.0", "text"), ("192.0.2.5", "text"), ("127.0.0.1", "json")])
+def test_no_token_is_made_that_would_stand_in_a_log_which_others_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, log_format: str
+) -> None:
+    monkeypatch.delenv("LFEXP_HTTP_TOKEN", raising=False)
+    monkeypatch.setenv("LFEXP_LOG_FORMAT", log_format)
+    assert run_command(["serve", "--http", "--host", host]) == 2
+    error = capsys.readouterr().err
+    assert "LFEXP_HTTP_TOKEN" in error
+    assert "Bearer" not in error
+
+
+OPEN_TO_OTHERS = ("0.0.0.0", "::", "*", "0", "192.0.2.5", "::ffff:0.0.0.0", "a-name.test")
 
 
 @pytest.mark.parametrize("host", OPEN_TO_OTHERS)
