@@ -151,7 +151,6 @@ def _expanded(value: JsonValue, environment: Mapping[str, str]) -> JsonValue:
         return [_expanded(each, environment) for each in value]
     if not isinstance(value, str):
         return value
-    text = _REFERENCE.sub(replaced, value)
-    if "${" in text and text == value:
+    if "${" in _REFERENCE.sub("", value):
         raise UsageError("The entry refers to what only the client can fill in, such as an input.")
-    return text
+    return _REFERENCE.sub(replaced, value)

@@ -178,7 +178,7 @@ def _generation(span: Span, prices: Prices) -> tuple[str | None, float | None]:
         return None, None
     matched = match_model(prices(), model, span.start_time) if model else None
     if matched and usage and not costs:
-        costs = cost(matched, usage)
+        costs = cost(matched.tier.prices, usage)
     version = attributes.get("langfuse.observation.prompt.version")
     content = Generation(
         model=model,
@@ -186,9 +186,9 @@ def _generation(span: Span, prices: Prices) -> tuple[str | None, float | None]:
         usage=usage,
         costs=costs,
         model_id=matched.id if matched else None,
-        tier_id=matched.tier_id if matched else None,
-        tier_name=matched.tier_name if matched else None,
-        prices=dict(matched.prices) if matched else {},
+        tier_id=matched.tier.id if matched else None,
+        tier_name=matched.tier.name if matched else None,
+        prices=matched.tier.prices if matched else {},
         prompt=prompt,
         prompt_version=version if isinstance(version, int) else None,
         completion_start=_moment(_decoded(completion)),

@@ -67,29 +67,35 @@ class ModelPrices:
     id: str
     pattern: re.Pattern[str]
     start_date: int | None
-    tier_id: str
-    tier_name: str
-    prices: Mapping[str, float]
-    """US dollars per unit, by usage type such as `input`."""
+    tier: "PricingTier"
 
 
-class PricingTier(Fields):
-    """One set of prices of a model; the store uses only the default one."""
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-    id: str
-    name: str
+
+class TierBody(Fields):
+    """A set of prices of a model, as it is sent; the store uses only the default one."""
+
+    name: str = Field(min_length=1)
     is_default: bool
     priority: int
     conditions: list[JsonValue]
-    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    prices: dict[str, Price]
+    """US dollars per unit, by usage type such as `input`."""
+
+
+class PricingTier(TierBody):
+    """One that is stored."""
+
+    id: str
 
 
 _TIERS = TypeAdapter(list[PricingTier])
 
 
-def parse_tiers(text: str) -> list[PricingTier]:
-    """Read the column `pricing_tiers` of a model definition."""
-    return _TIERS.validate_json(text)
+def default_tier(row: sqlite3.Row) -> PricingTier:
+    """Return the pricing tier of a model definition that applies."""
+    return next(tier for tier in _TIERS.validate_json(row["pricing_tiers"]) if tier.is_default)
 
 
 def load_prices(connection: sqlite3.Connection) -> list[ModelPrices]:
@@ -101,16 +107,7 @@ def load_prices(connection: sqlite3.Connection) -> list[ModelPrices]:
 
 
 def _model(row: sqlite3.Row) -> ModelPrices:
-    tiers = parse_tiers(row["pricing_tiers"])
-    default = next(tier for tier in tiers if tier.is_default)
-    return ModelPrices(
-        id=row["id"],
-        pattern=re.compile(row["match_pattern"]),
-        start_date=row["start_date"],
-        tier_id=default.id,
-        tier_name=default.name,
-        prices=default.prices,
-    )
+    return ModelPrices(row["id"], re.compile(row["match_pattern"]), row["start_date"], default_tier(row))
 
 
 def match_model(models: list[ModelPrices], name: str, start_time: int) -> ModelPrices | None:
@@ -127,12 +124,12 @@ def match_model(models: list[ModelPrices], name: str, start_time: int) -> ModelP
     return None
 
 
-def cost(model: ModelPrices, usage: Mapping[str, float]) -> dict[str, float]:
+def cost(prices: Mapping[str, float], usage: Mapping[str, float]) -> dict[str, float]:
     """Compute the cost of each usage type that has a price, and their `total`, in US dollars.
 
     The price of `total` applies only when no other type has one, as on a Langfuse server.
     """
-    parts = numbers({kind: units * model.prices[kind] for kind, units in usage.items() if kind in model.prices})
+    parts = numbers({kind: units * prices[kind] for kind, units in usage.items() if kind in prices})
     if len(parts) > 1:
         parts.pop("total", None)
     return with_total(parts)

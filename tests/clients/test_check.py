@@ -88,6 +88,7 @@ async def test_a_server_that_dies_is_quoted_without_the_secrets_that_it_was_give
         {"command": sys.executable, "cwd": "/no/such/folder"},
         {"command": sys.executable, "args": ["-c", ""]},
         {"command": sys.executable, "env": {"A": "${input:key}"}},
+        {"command": sys.executable, "args": ["-m", "lfexp_mcp"], "env": {"A": "${env:PATH}:${input:key}"}},
         {"command": sys.executable, "env": {"A": "${env:NO_SUCH_VARIABLE}"}},
         {"url": "http://127.0.0.1:9/mcp"},
         {},

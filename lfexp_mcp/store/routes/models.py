@@ -3,7 +3,7 @@
 import re
 import secrets
 import sqlite3
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue
 from starlette.responses import Response
@@ -12,19 +12,7 @@ from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.http_errors import InvalidRequestError
 from lfexp_mcp.store.paging import Conditions, PageQuery, from_json, get_row, insert, page_of, to_json
 from lfexp_mcp.store.times import Instant, iso, iso_or_none, now_ms
-from lfexp_mcp.store.usage import PricingTier, parse_tiers
-
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class TierBody(Fields):
-    """A set of prices, in US dollars per unit by usage type."""
-
-    name: str = Field(min_length=1)
-    is_default: bool
-    priority: int
-    conditions: list[JsonValue]
-    prices: dict[str, Price]
+from lfexp_mcp.store.usage import Price, PricingTier, TierBody, default_tier
 
 
 class ModelBody(Fields):
@@ -114,7 +102,7 @@ def _found(connection: sqlite3.Connection, model_id: str) -> sqlite3.Row:
 
 
 def _json(row: sqlite3.Row) -> dict[str, JsonValue]:
-    prices = next(tier.prices for tier in parse_tiers(row["pricing_tiers"]) if tier.is_default)
+    prices = default_tier(row).prices
     return {
         "id": row["id"],
         "createdAt": iso(row["created_at"]),
