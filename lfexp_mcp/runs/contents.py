@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import Content, ContentSource, DatasetItem
-from lfexp_mcp.runs.events import ItemEnded
+from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
 from lfexp_mcp.runs.run_spec import StoredItems
@@ -22,7 +22,7 @@ class RunContents:
         self._journal = journal
         # Most who look at one part of a content look at another one next.
         self._last_item: DatasetItem | None = None
-        self._last_output: tuple[int, JsonValue] | None = None
+        self._last_ended: tuple[int, ItemEnded] | None = None
 
     def item(self, item_id: str) -> DatasetItem:
         """Read an item.
@@ -45,27 +45,29 @@ class RunContents:
         with self._folder.reading():
             return self._stored().digest(item_id)
 
-    def output(self, item_id: str, offset: int) -> JsonValue:
-        """Read the output of an item's result, which the journal has at an offset.
+    def ended(self, repeat: int, item_id: str, offset: int) -> ItemEnded:
+        """Read an item's result, which the journal has at an offset.
 
         Raises:
             StateError: It cannot be read.
         """
-        last = self._last_output
-        if last is None or last[0] != offset:
-            self._last_output = last = offset, self._read_output(item_id, offset)
+        last = self._last_ended
+        if last is None or last[0] != offset or (last[1].repeat, last[1].item_id) != (repeat, item_id):
+            self._last_ended = last = offset, self._journal.read_again(ItemEnded, repeat, item_id, offset)
         return last[1]
+
+    def scored(self, repeat: int, item_id: str, offset: int) -> ItemScored:
+        """Read the scores of an item's result, which the journal has at an offset.
+
+        Raises:
+            StateError: They cannot be read.
+        """
+        return self._journal.read_again(ItemScored, repeat, item_id, offset)
 
     def _stored(self) -> StoredItems:
         if self.items is None:
             raise StateError(f"The items of {self._folder.path} are not read yet.")
         return self.items
-
-    def _read_output(self, item_id: str, offset: int) -> JsonValue:
-        for event in self._journal.read_again(offset):
-            if isinstance(event, ItemEnded) and event.item_id == item_id:
-                return event.output
-        raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +78,7 @@ class StoredContent:
     item_id: str
     offset: int | None = None
     """Where the journal has the result; None for one that is pending."""
+    repeat: int = 0
 
     @property
     def input(self) -> JsonValue:
@@ -85,7 +88,7 @@ class StoredContent:
     @property
     def output(self) -> JsonValue:
         """See `ContentSource.output`."""
-        return None if self.offset is None else self.source.output(self.item_id, self.offset)
+        return None if self.offset is None else self.source.ended(self.repeat, self.item_id, self.offset).output
 
     @property
     def expected_output(self) -> JsonValue:

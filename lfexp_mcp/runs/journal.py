@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import IO, Literal, get_args
+from typing import IO, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -23,8 +23,19 @@ from lfexp_mcp import __version__
 from lfexp_mcp.disk import sync_folder
 from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import OTHERS, Score, ScriptMaker, recorded_maker
-from lfexp_mcp.runs.events import Damaged, Event, ItemScored, RunEnded, RunScored, WorkerAccepted, WorkerLoading
+from lfexp_mcp.runs.events import (
+    Damaged,
+    Event,
+    ItemEnded,
+    ItemScored,
+    RunEnded,
+    RunScored,
+    WorkerAccepted,
+    WorkerLoading,
+)
 from lfexp_mcp.runs.framing import AppendedFile, Blocks, frame, read_frames, unframe
+
+E = TypeVar("E", ItemEnded, ItemScored)
 
 FORMAT = 2
 """Format 1 had no checksums."""
@@ -182,15 +193,25 @@ class JournalReader:
         with _reading(self.path) as file:
             return os.fstat(file.fileno()).st_size < self.offset or file.read(len(self._head)) != self._head
 
-    def read_again(self, offset: int) -> list[Event]:
-        """Return the events of a line that was read: one, or several of a damaged line.
+    def read_again(self, kind: type[E], repeat: int, item_id: str, offset: int) -> E:
+        """Return an item's event that was read.
 
         Args:
-            offset: Where the line begins, as `offset` said while `read` yielded its events.
+            kind: The event's.
+            repeat: The repetition of the item.
+            item_id: The item's.
+            offset: Where its line begins, as `offset` said while `read` yielded it.
 
         Raises:
             StateError: The file cannot be read, or it was replaced since; lines near the last ones may be in memory.
         """
+        # A damaged line may have several.
+        for event in reversed(self._events_of_line(offset)):
+            if isinstance(event, kind) and (event.repeat, event.item_id) == (repeat, item_id):
+                return event
+        raise StateError(f"The journal {self.path} has changed while it was read. Call again.")
+
+    def _events_of_line(self, offset: int) -> list[Event]:
         line = self._blocks.line(offset)
         if line is None:
             line = self._read_block(offset)

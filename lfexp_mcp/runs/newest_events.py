@@ -2,15 +2,12 @@
 
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic
 
-from lfexp_mcp.errors import StateError
-from lfexp_mcp.runs.events import ItemEnded, ItemScored
-from lfexp_mcp.runs.journal import JournalReader
+from lfexp_mcp.runs.journal import E, JournalReader
 
 ItemKey = tuple[int, str]
 """Repetition and item id."""
-E = TypeVar("E", ItemEnded, ItemScored)
 NOWHERE = -1
 
 
@@ -67,11 +64,7 @@ class NewestEvents(Mapping[ItemKey, E], Generic[E]):
         offset = self.offset(key)
         if offset == NOWHERE:
             raise KeyError(key)
-        # A damaged line may have several.
-        for event in reversed(self._journal.read_again(offset)):
-            if isinstance(event, self._kind) and (event.repeat, event.item_id) == key:
-                return event
-        raise StateError(f"The journal {self._journal.path} has changed while it was read. Call again.")
+        return self._journal.read_again(self._kind, *key, offset)
 
     def __iter__(self) -> Iterator[ItemKey]:
         return (key for key in self._numbers if key in self)

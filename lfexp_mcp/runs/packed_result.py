@@ -199,7 +199,9 @@ class PackedResult(ItemResult):
     def content(self) -> ContentSource:
         """See `ItemResult.content`."""
         content = self._content
-        return StoredContent(content, self.item_id, self._unpack()[4]) if isinstance(content, RunContents) else content
+        if not isinstance(content, RunContents):
+            return content
+        return StoredContent(content, self.item_id, self._unpack()[4], self.repeat)
 
     @property
     def trace_id(self) -> str | None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from lfexp_mcp.model import ContentSource, ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
-from lfexp_mcp.runs.events import ItemEnded, ItemScored
-from lfexp_mcp.runs.packed_result import PackedResult
+from lfexp_mcp.model import ItemResult, RunPlan, RunRecord, RunSpec, RunStatus
 from lfexp_mcp.runs.run_state import RunState
 
 MAX_RUNNING_SHOWN = 10
@@ -30,7 +28,7 @@ def build_record(
 
     Args:
         run_spec: The run spec.
-        results: One per repetition and item, see `build_result`.
+        results: One per repetition and item.
         state: The state by its journal.
         status: The run's status.
         exit_reason: Why its worker gave up, where it could not journal it.
@@ -62,23 +60,6 @@ def _scoring(state: RunState, status: RunStatus) -> RunStatus | None:
     if not state.scores_only:
         return None
     return status if status == "running" else state.run_ended.status if state.run_ended else "failed"
-
-
-def build_result(ended: ItemEnded, scored: ItemScored | None, content: ContentSource) -> ItemResult:
-    """Build the result of an item that has ended."""
-    return PackedResult(
-        item_id=ended.item_id,
-        status=ended.status,
-        content=content,
-        error=ended.error,
-        trace_id=ended.trace_id,
-        observation_id=ended.observation_id,
-        started=ended.started,
-        seconds=ended.seconds,
-        scores=scored.scores if scored else (),
-        unscored=scored.unscored if scored else (),
-        repeat=ended.repeat,
-    )
 
 
 def _warnings(state: RunState, status: RunStatus, exit_reason: str | None) -> Iterator[str]:

@@ -3,17 +3,16 @@
 import math
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from threading import Lock
 
 from lfexp_mcp.model import ItemResult, RunRecord, RunSpec
-from lfexp_mcp.runs.contents import RunContents, StoredContent
+from lfexp_mcp.runs.contents import RunContents
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.journal import JournalReader
-from lfexp_mcp.runs.packed_result import PackedResult
-from lfexp_mcp.runs.record import build_record, build_result
-from lfexp_mcp.runs.run_state import ItemKey, RunState
+from lfexp_mcp.runs.journaled_result import JournaledResult, JournaledResults
+from lfexp_mcp.runs.record import build_record
+from lfexp_mcp.runs.run_state import RunState
 
 MAX_KEPT = 4
 MAX_RESULTS = 200_000
@@ -36,7 +35,8 @@ class Replay:
     def _begin(self) -> None:
         self.state = RunState(JournalReader(self.folder.journal_path))
         self._contents = RunContents(self.folder, self.state.journal)
-        self._results: list[ItemResult | None] = []
+        self._make = JournaledResults(self._contents)
+        self._results: list[JournaledResult | None] = []
         """By the numbers of their items, without their contents."""
         self._has_changed = True
         """Whether events have changed results since the last record."""
@@ -86,24 +86,25 @@ class Replay:
         """Keep what an event says of an item's result, which has been applied to the state."""
         if not isinstance(event, ItemEnded | ItemScored):
             return
-        key, offset = (event.repeat, event.item_id), self.state.journal.offset
+        numbers, offset = self.state.numbers, self.state.journal.offset
+        number = numbers.of((event.repeat, event.item_id))
+        result = self._result(number)
         if isinstance(event, ItemEnded):
             # All that know the id share one text.
-            ended = replace(event, item_id=self.state.numbers.item_id(self.state.numbers.of(key)))
-            self._keep(key, build_result(ended, None, StoredContent(self._contents, ended.item_id, offset)))
-        elif (result := self._result(key)) is not None and key in self.state.scored:
-            self._keep(key, replace(result, scores=event.scores, unscored=event.unscored))
+            self._keep(number, self._make.ended(event, numbers.item_id(number), offset))
+        elif result is not None and result.status != "pending":
+            self._keep(number, self._make.scored(result, event, offset))
         # The results of the last record would be held beside the new ones.
         self._has_changed, self._record = True, None
 
-    def _keep(self, key: ItemKey, result: ItemResult) -> None:
-        number = self.state.numbers.of(key)
-        self._results += [None] * (number + 1 - len(self._results))
+    def _keep(self, number: int, result: JournaledResult) -> JournaledResult:
+        if number >= len(self._results):
+            self._results += [None] * (number + 1 - len(self._results))
         self._results[number] = result
+        return result
 
-    def _result(self, key: ItemKey) -> ItemResult | None:
-        number = self.state.numbers.find(key)
-        return self._results[number] if number is not None and number < len(self._results) else None
+    def _result(self, number: int) -> JournaledResult | None:
+        return self._results[number] if number < len(self._results) else None
 
     def record(self) -> RunRecord:
         """Return the run as of the last `refresh`; the same object as long as nothing has changed.
@@ -134,12 +135,11 @@ class Replay:
             return self._record[1].items
         self._has_changed = False
         keys = ((repeat, item_id) for repeat in range(run_spec.repeats) for item_id in items)
-        return tuple(self._result(key) or self._pending(key) for key in keys)
+        return tuple(self._result_of(*key) for key in keys)
 
-    def _pending(self, key: ItemKey) -> ItemResult:
-        result = PackedResult(key[1], "pending", repeat=key[0], content=StoredContent(self._contents, key[1]))
-        self._keep(key, result)
-        return result
+    def _result_of(self, repeat: int, item_id: str) -> JournaledResult:
+        number = self.state.numbers.of((repeat, item_id))
+        return self._result(number) or self._keep(number, self._make.pending(item_id, repeat))
 
     def _look(self) -> tuple[int, int] | None:
         """Inode and size of the journal; None where there is none."""

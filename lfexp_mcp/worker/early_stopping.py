@@ -10,7 +10,7 @@ import anyio.to_thread
 from lfexp_mcp.model import RUN_MAKERS, Content, ItemResult, Look
 from lfexp_mcp.runs.baseline import read_baseline
 from lfexp_mcp.runs.events import LookTaken, Warned
-from lfexp_mcp.runs.record import build_record, build_result
+from lfexp_mcp.runs.record import build_record
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scores.interpretation import OBSERVED, interpret_scores
 from lfexp_mcp.spool import Spool
@@ -145,4 +145,13 @@ def _result(state: RunState, key: ItemKey) -> ItemResult:
     ended = state.ended.get(key)
     if ended is None:
         return ItemResult(key[1], "pending", repeat=key[0])
-    return build_result(ended, state.scored.get(key), Content(output=ended.output))
+    scored = state.scored.get(key)
+    return ItemResult(
+        key[1],
+        ended.status,
+        Content(output=ended.output),
+        ended.error,
+        scores=scored.scores if scored else (),
+        unscored=scored.unscored if scored else (),
+        repeat=key[0],
+    )
