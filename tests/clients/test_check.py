@@ -56,6 +56,10 @@ async def test_an_entry_takes_from_the_clients_environment_what_it_refers_to(mac
     unset = await checked(machine)
     assert "refers to A" in (unset.problem or "")
     assert unset.stderr is None
+    entry_of(machine, entry | {"env": {"A": "${env:A}-${input:key}"}})
+    beside = await checked(client)
+    assert beside.problem
+    assert beside.stderr is None
 
 
 async def test_an_entry_of_codex_takes_the_variables_that_it_names(machine: Machine) -> None:
@@ -88,7 +92,6 @@ async def test_a_server_that_dies_is_quoted_without_the_secrets_that_it_was_give
         {"command": sys.executable, "cwd": "/no/such/folder"},
         {"command": sys.executable, "args": ["-c", ""]},
         {"command": sys.executable, "env": {"A": "${input:key}"}},
-        {"command": sys.executable, "args": ["-m", "lfexp_mcp"], "env": {"A": "${env:PATH}:${input:key}"}},
         {"command": sys.executable, "env": {"A": "${env:NO_SUCH_VARIABLE}"}},
         {"url": "http://127.0.0.1:9/mcp"},
         {},
