@@ -75,6 +75,10 @@ def test_what_is_missing_is_named(client: httpx.Client, name: str) -> None:
         {"prompt": "text", "type": "chat"},
         {"prompt": [{"role": "user", "content": "c"}], "type": "text"},
         {"prompt": 3},
+        {"prompt": [{"role": "user"}], "type": "chat"},
+        {"prompt": [{"role": "user", "content": ["c"]}], "type": "chat"},
+        {"prompt": [{"type": "placeholder", "name": "1st"}], "type": "chat"},
+        {"prompt": ["c"], "type": "chat"},
         {"prompt": "p", "labels": [""]},
         {"name": "", "prompt": "p"},
         {"name": " ", "prompt": "p"},
@@ -111,6 +115,12 @@ def test_a_version_and_a_label_together_are_refused(client: httpx.Client, name: 
     assert client.get(f"{PROMPTS}/{name}", params=both).status_code == 400
     assert client.delete(f"{PROMPTS}/{name}", params=both).status_code == 400
     assert client.get(f"{PROMPTS}/{name}", params={"version": 1, "label": ""}).json()["version"] == 1
+
+
+def test_a_chat_prompt_keeps_its_messages_and_placeholders(client: httpx.Client, name: str) -> None:
+    messages = [{"role": "system", "content": ""}, {"type": "placeholder", "name": "history"}]
+    made = _create(client, name, type="chat", prompt=[{**messages[0], "type": "chatmessage"}, messages[1]])
+    assert made["prompt"] == client.get(f"{PROMPTS}/{name}", params={"version": 1}).json()["prompt"] == messages
 
 
 def test_a_prompt_keeps_its_type(client: httpx.Client, name: str) -> None:

@@ -40,11 +40,25 @@ def _checked_name(name: str) -> str:
 Label = Annotated[str, Field(min_length=1, max_length=36, pattern="^[a-z0-9_.-]+$")]
 
 
+class ChatMessage(Fields):
+    """A message of a chat prompt."""
+
+    role: str
+    content: str
+
+
+class Placeholder(Fields):
+    """Stands for messages that a chat prompt is given when it is used."""
+
+    type: Literal["placeholder"]
+    name: Annotated[str, Field(pattern="^[a-zA-Z][a-zA-Z0-9_]*$")]
+
+
 class PromptBody(Fields):
     """A new version of a prompt."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
-    prompt: str | list[dict[str, JsonValue]]
+    prompt: str | list[Placeholder | ChatMessage]
     type: Literal["text", "chat"] | None = None
     config: JsonValue = None
     labels: list[Label] | None = None
@@ -101,7 +115,7 @@ def create_prompt(call: Call) -> JsonValue:
             name=body.name,
             version=versions[-1]["version"] + 1 if versions else 1,
             type=kind,
-            prompt=to_json(body.prompt),  # type: ignore[arg-type]
+            prompt=to_json(body.model_dump()["prompt"]),
             config=to_json(body.config if body.config is not None else {}),
             tags=to_json(list(tags)),
             labels=to_json(list(labels)),
