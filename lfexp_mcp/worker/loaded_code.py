@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
@@ -46,8 +47,10 @@ def _paths() -> Iterator[str]:
         if isinstance(path, str):
             yield path
     for folder in map(Path, sys.path):
-        if folder.is_dir() and any(path.suffix in (".dist-info", ".pth") for path in folder.iterdir()):
-            yield str(folder)
+        # Python passes over what is no folder, or may not be read.
+        with suppress(OSError):
+            if any(path.suffix in (".dist-info", ".pth") for path in folder.iterdir()):
+                yield str(folder)
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -4,11 +4,12 @@ An audit hook (PEP 578) sees each connection that Python makes in this process a
 What a child program or a C library connects to by itself is not seen.
 """
 
-import ipaddress
 import socket
 import sys
 from contextlib import suppress
 from urllib.parse import urlsplit
+
+from lfexp_mcp.loopback import is_loopback
 
 _NAMING = {"socket.getaddrinfo", "socket.gethostbyname"}
 _CONNECTING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
@@ -46,14 +47,7 @@ class NetworkGuard:
         else:
             return
         name = host.decode(errors="replace") if isinstance(host, bytes) else str(host or "")
-        if name in self._allowed or _is_loopback(name):
+        if name in self._allowed or is_loopback(name):
             return
         self.refused.append(name)
         raise NetworkError(f"A replay reaches no other machine, and the code tried to reach {name!r}.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

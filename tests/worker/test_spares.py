@@ -185,3 +185,13 @@ def test_code_is_current_until_what_a_new_process_would_import_changes(
 
 def test_code_that_changed_while_it_was_imported_is_not_current() -> None:
     assert not LoadedCode(0).is_current()
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_of_the_module_path_that_may_not_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o100)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(closed), str(tmp_path / "none"), __file__])
+    assert LoadedCode(time.time_ns() + 10**12).is_current()
