@@ -171,7 +171,12 @@ def _zero_warnings(record: RunRecord, interpretations: Mapping[str, ScoreInterpr
 
 
 def _all_zero(record: RunRecord, how: ScoreInterpretation) -> bool:
-    if how.origin not in {"run", "api"} or (how.scale is not None and how.scale.lower_is_better):
+    # Where lower is better, or the numbers are in a unit, 0 is nothing odd.
+    if (
+        how.origin not in {"run", "api"}
+        or how.unit is not None
+        or (how.scale is not None and how.scale.lower_is_better)
+    ):
         return False
     values = {score.value for item in record.items for score in item.bare_scores if how.counts(score)}
     return values == {0}

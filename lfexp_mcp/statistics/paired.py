@@ -194,7 +194,9 @@ def _equivalent_within(result: PairedResult, interval: Interval | None, levels: 
     # The interval on an open scale ignores rare large differences, which may be as large as the spread of the values.
     confidence = 1 - min(levels.rise, levels.fall)
     rare = 0.0 if result.width is not None else max_unseen_share(result.pairs, confidence) * result.spread
-    return max(-interval.low, interval.high, rare)
+    within = max(-interval.low, interval.high, rare)
+    # No difference on a scale is larger than that.
+    return within if result.width is None or within < result.width else None
 
 
 def _why_inconclusive(result: PairedResult, adjusted_p: float, min_delta: float) -> str:

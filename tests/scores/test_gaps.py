@@ -11,8 +11,10 @@ from lfexp_mcp.model import (
     ItemResult,
     Provenance,
     RunRecord,
+    Scale,
     Score,
     ScoreDataType,
+    ScriptMaker,
 )
 from lfexp_mcp.scores.interpretation import interpret_scores
 from lfexp_mcp.scores.warnings import gap_warnings
@@ -72,3 +74,12 @@ def test_a_live_runs_warning_names_where_productions_answer_is() -> None:
 def test_zeros_beside_expected_outputs_or_other_values_are_results() -> None:
     assert warnings(run(scored(0.0), scored(0.0, expected_output="Paris"))) == []
     assert warnings(run(scored(0.0), scored(0.5))) == []
+
+
+def test_a_zero_where_lower_is_better_or_in_a_unit_is_nothing_odd() -> None:
+    toxic = ScriptMaker(
+        "exact", "checks.py", "aa", Scale(0, 10, lower_is_better=True), "evaluator", lower_is_better=True
+    )
+    for maker in (toxic, ScriptMaker("exact", "checks.py", "aa", unit="retries")):
+        item = scored(0.0)
+        assert warnings(run(replace(item, scores=(replace(item.scores[0], maker=maker),)))) == []

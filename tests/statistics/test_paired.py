@@ -304,3 +304,14 @@ def test_zeros_and_ones_without_a_scale_are_numbers_like_others() -> None:
     all_alike = compare_pairs([(0.0, 0.0)] * 40, None)
     assert all_alike is not None
     assert all_alike.interval is None
+
+
+@pytest.mark.parametrize("pairs", [[(1.0, 0.0)] * 5, [(1.0, 0.0)] * 40, [(0.0, 1.0)] * 6])
+def test_runs_that_may_differ_by_the_whole_scale_are_equivalent_within_no_margin(
+    pairs: list[tuple[float, float]],
+) -> None:
+    result = compare_pairs(pairs, 1.0)
+    assert result is not None
+    found = conclude(result, 0.05)
+    assert found.equivalent_within is None
+    assert "equivalent" not in found.reason

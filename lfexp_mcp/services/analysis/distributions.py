@@ -138,11 +138,21 @@ def slice_run(values: ScoredRun, scores: Sequence[str]) -> list[SliceResult]:
             delta=difference.delta,
             interval=difference.interval,
             p_adjusted=p,
-            verdict=_verdict(difference, p, has_scale=values.has_scale(score)),
+            verdict=_verdict(difference, p, _lower_is_better(values, score)),
         )
         for (piece, score, count, difference), p in zip(compared, adjusted, strict=True)
     ]
-    return sorted(results, key=lambda one: (_ORDER.index(one.verdict), one.delta, one.key, one.value, one.score))
+
+    def order(one: SliceResult) -> tuple[int, float, str, str, str]:
+        gain = -one.delta if _lower_is_better(values, one.score) else one.delta
+        return _ORDER.index(one.verdict), gain, one.key, one.value, one.score
+
+    return sorted(results, key=order)
+
+
+def _lower_is_better(values: ScoredRun, score: str) -> bool | None:
+    """Whether lower values are better; never on a scale, whose values are turned round. None if that is not known."""
+    return False if values.has_scale(score) else values.interpretations[score].lower_is_better
 
 
 def _groups(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tuple[_Slice, list[int]]]:
@@ -151,15 +161,15 @@ def _groups(numbers: Mapping[str, float], slices: Sequence[_Slice]) -> list[tupl
     return [(piece, indices) for piece, indices in found if 0 < len(indices) < len(numbers)]
 
 
-def _verdict(difference: SubgroupDifference, p: float | None, *, has_scale: bool) -> SliceVerdict:
-    """Without a scale, it is unknown whether more is better."""
+def _verdict(difference: SubgroupDifference, p: float | None, lower_is_better: bool | None) -> SliceVerdict:
     if p is None:
         return "too few items"
     if p >= ALPHA or (difference.interval is not None and not difference.interval.excludes_zero):
         return "not shown to differ"
-    if has_scale:
-        return "worse" if difference.delta < 0 else "better"
-    return "lower" if difference.delta < 0 else "higher"
+    is_lower = difference.delta < 0
+    if lower_is_better is None:
+        return "lower" if is_lower else "higher"
+    return "better" if is_lower is lower_is_better else "worse"
 
 
 def _slices(values: ScoredRun) -> Iterator[_Slice]:

@@ -8,7 +8,7 @@ were drawn, and the queue's items how far the draw has gone since.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from lfexp_mcp.model import ItemResult, ResultKey, RunRecord, ScoreMaker
 from lfexp_mcp.scores.limits import PASS_MARK
 from lfexp_mcp.services.runs.scored_run import ScoredRun
+from lfexp_mcp.statistics.corrected import MIN_STRATUM_LABELS
 
 RECORD_BEGINS = '{"lfexp_draw":'
 VERSION = 1
@@ -123,7 +124,10 @@ def drawn_first(strata: Sequence[Sequence[ItemResult]], counts: Sequence[int]) -
     return [result for _, _, result in sorted(places, key=lambda each: each[:2])]
 
 
-def split_for(values: Iterable[float]) -> float | None:
-    """Return where to divide results into two strata, passed and failed; None where all are of one kind."""
-    passed = {value >= PASS_MARK for value in values}
-    return PASS_MARK if len(passed) > 1 else None
+def split_for(results: Collection[ItemResult], values: Mapping[ResultKey, float]) -> float | None:
+    """Return where to divide results into two strata, passed and failed.
+
+    None where one of them would have too few: even if all of these were labelled, the labels would correct nothing.
+    """
+    strata = put_in_order(results, values, "", PASS_MARK)
+    return PASS_MARK if min(map(len, strata)) >= MIN_STRATUM_LABELS else None

@@ -27,6 +27,7 @@ from lfexp_mcp.services.requests import LabelsRequest
 from lfexp_mcp.services.runs.read_run import read_run
 from lfexp_mcp.services.runs.scored_run import ScoredRun, interpret_with_configs
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.statistics.corrected import MIN_STRATUM_LABELS
 
 DEFAULT_N = 50
 FILLING_S = 40.0
@@ -82,7 +83,7 @@ async def _draw(
     is_new = current is None
     n = request.n or (DEFAULT_N if current is None else current[1].n)
     if current is None:
-        split = split_for(values.values()) if request.stratify else None
+        split = split_for(results, values) if request.stratify else None
         config = await _config(ws, request.score_name, scale, known)
         draw = _new_draw(run, request.score_name, n, results, values, split)
         current = await _open_queue(ws, run, draw, config, {queue.name for queue in queues}, again=bool(known))
@@ -218,12 +219,15 @@ async def _describe(
 ) -> LabelsAnswer:
     warnings = []
     if request.stratify and labels.draw.split is None:
-        why = "all results are alike" if is_new else "it began without strata and keeps that"
+        few = f"fewer than {MIN_STRATUM_LABELS} results passed, or failed"
+        why = few if is_new else "it began without strata and keeps that"
         warnings.append(f"The draw is not stratified: {why}.")
     if labels.drawn < wanted:
         warnings.append(f"{labels.drawn} of {wanted} results are in the queue so far: call again to go on.")
     elif labels.drawn < (request.n or 0):
-        warnings.append(f"There are only {labels.drawn} results to draw.")
+        warnings.append(
+            f"There {'is only 1 result' if labels.drawn == 1 else f'are only {labels.drawn} results'} to draw."
+        )
     if labels.unattributed:
         warnings.append(
             f"{labels.unattributed} labels have no author: they came through the API, and nobody knows whether people "

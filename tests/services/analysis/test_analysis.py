@@ -150,6 +150,25 @@ async def test_a_slice_of_a_score_without_a_scale_is_lower_or_higher(workspace: 
     }
 
 
+@pytest.mark.parametrize(
+    ("lower_is_better", "verdicts"),
+    [(True, {"false": "better", "true": "worse"}), (False, {"false": "worse", "true": "better"})],
+)
+async def test_a_slice_of_a_score_in_a_unit_is_better_or_worse_where_its_evaluator_says_which_is(
+    workspace: Workspace, verdicts: dict[str, str], *, lower_is_better: bool
+) -> None:
+    name = f"analyze-unit-slices-{lower_is_better}"
+    dataset = await make_dataset(workspace, name)
+    maker = ScriptMaker("words", "checks.py", "aa", lower_is_better=lower_is_better, unit="words")
+    results = [
+        Recorded(f"i{n}", scores={"words": 20.0 + n + 500 * (n % 2)}, metadata={"long": bool(n % 2)}) for n in range(40)
+    ]
+    await record_run(workspace, dataset, "run", results, makers={"words": maker})
+    answer = await analyze_run(workspace, AnalyzeRequest(dataset=name, run_name="run"))
+    assert {one.value: one.verdict for one in answer.slices} == verdicts
+    assert answer.slices[0].verdict == "worse"
+
+
 async def test_zeros_and_ones_in_a_unit_are_described_as_numbers(workspace: Workspace) -> None:
     dataset = await make_dataset(workspace, "analyze-few-calls")
     maker = ScriptMaker("calls", "checks.py", "aa", lower_is_better=True, unit="calls")

@@ -100,6 +100,29 @@ async def test_the_record_of_the_draw_is_in_langfuse_alone(workspace: Workspace)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "stratified"),
+    [
+        ([1.0] * 8, False),
+        # All labels of the one that failed would be a single one, which corrects nothing.
+        ([1.0] * 19 + [0.0], False),
+        ([1.0] * 18 + [0.0] * 2, True),
+        ([0.0] * 9 + [1.0], False),
+        # Results without a score are drawn with those that failed.
+        ([1.0] * 8 + [0.0, None], True),
+        ([1.0] + [None] * 8, False),
+    ],
+)
+async def test_strata_that_are_too_small_to_correct_anything_are_not_made(
+    workspace: Workspace, values: list[float | None], *, stratified: bool
+) -> None:
+    name = f"labels-small-strata-{len(values)}-{values.count(0.0)}-{values.count(None)}"
+    await judged_run(workspace, name, values)
+    asked = await ask(workspace, name, 4, stratify=True)
+    assert len((await labels_of(workspace, name)).strata) == (2 if stratified else 1)
+    assert bool(asked.warnings) is not stratified
+
+
 async def test_a_stratified_draw_weighs_each_stratum_by_its_size(workspace: Workspace, humans: Humans) -> None:
     run = await judged_run(workspace, "labels-strata", [0.0] * 20 + [1.0] * 180)
     asked = await ask(workspace, "labels-strata", 20, stratify=True)
