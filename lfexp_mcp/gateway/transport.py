@@ -1,9 +1,11 @@
 """Requests to Langfuse: repeated where that helps, failures raised as our own errors, answers parsed into types."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -25,6 +27,8 @@ Query = Mapping[str, str | int | None]
 PAGE_SIZE = 100
 """Langfuse's own limit for pages with numbers."""
 MAX_CONCURRENT_PAGES = 4
+MAX_READINGS = 3
+"""Of a listing of which something is deleted each time that it is read."""
 MAX_MESSAGE_CHARS = 500
 MAX_QUOTED_CHARS = 120
 MIN_RETRY_AFTER_S = 0.1
@@ -137,6 +141,9 @@ class Transport:
     ) -> int:
         """Give each page's number and rows to a function, in any order, and hold none of them.
 
+        What is added to a listing meanwhile moves others to later pages, which are read too, and where rows may come
+        again. What is deleted moves others to pages that have been read: these are then read and given once more.
+
         Args:
             start: The first page.
             end: The last page, by default the listing's.
@@ -144,15 +151,27 @@ class Transport:
         Returns:
             How many rows the listing has.
         """
-        first = await self._page(what, path, row, query, start)
-        take(start, first.data)
+        told: list[_NumberedMeta] = []
 
         async def read(number: int) -> None:
-            take(number, (await self._page(what, path, row, query, number)).data)
+            page = await self._page(what, path, row, query, number)
+            told.append(page.meta)
+            take(number, page.data)
 
-        pages = first.meta.total_pages if end is None else min(end, first.meta.total_pages)
-        await for_each(range(start + 1, pages + 1), read, MAX_CONCURRENT_PAGES)
-        return first.meta.total_items
+        taken = start
+        for _ in range(MAX_READINGS):
+            told.clear()
+            await read(start)
+            done = start
+            while done < (last := min(end or sys.maxsize, max(meta.total_pages for meta in told))):
+                await for_each(range(done + 1, last + 1), read, MAX_CONCURRENT_PAGES)
+                done = last
+            for number in range(done + 1, taken + 1):
+                take(number, [])
+            taken = done
+            if all(after.total_items >= before.total_items for before, after in pairwise(told)):
+                break
+        return told[-1].total_items
 
     async def slice(
         self,

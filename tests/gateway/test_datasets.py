@@ -1,5 +1,6 @@
 """Datasets by any name, and items whose texts come back as they were given."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
-from lfexp_mcp.gateway import Gateway
+from lfexp_mcp.gateway import Dataset, Gateway
 from lfexp_mcp.services.workspace import Workspace
 from tests.gateway.scripted_server import Reply, ScriptedServer
 
@@ -65,6 +66,35 @@ async def test_a_server_that_keeps_texts_as_they_are_gets_them_unencoded(
         assert item.input == text
     sent = [body["input"] for _, body in server.requests if isinstance(body, dict)]
     assert sent == ['"7500"', "7500", "12"]
+
+
+def _page(pages: int, total: int, *ids: str) -> Reply:
+    moment = "2026-01-01T00:00:00Z"
+    common: dict[str, JsonValue] = {"datasetId": "d", "createdAt": moment, "updatedAt": moment}
+    return Reply(
+        body={"data": [{**common, "id": each} for each in ids], "meta": {"totalPages": pages, "totalItems": total}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        # `new` is added after the first page was read.
+        ([_page(2, 4, "d", "c"), _page(3, 5, "c", "b"), _page(3, 5, "a")], "abcd"),
+        # `c` is deleted then, which moves `b` to the first page.
+        ([_page(2, 4, "d", "c"), _page(2, 3, "a"), _page(2, 3, "d", "b"), _page(2, 3, "a")], "abd"),
+        ([_page(2, 3, "c", "b"), _page(1, 2), _page(1, 2, "b", "a")], "ab"),
+    ],
+    ids=["added", "deleted", "fewer pages"],
+)
+async def test_no_item_is_left_out_of_a_dataset_that_is_changed_while_it_is_read(
+    server: ScriptedServer, gateway: Gateway, pages: list[Reply], expected: str
+) -> None:
+    dataset = Dataset(id="d", name="d", created=datetime(2026, 1, 1, tzinfo=UTC))
+    server.replies = [*pages]
+    items = await gateway.datasets.items(dataset)
+    assert [item.id for item in items] == [*expected]
+    assert len(server.requests) == len(pages)
 
 
 @pytest.mark.parametrize("name", ["100% sure", "a%2Fb", "%", "%%25", "a/b", " é漢🙂 ?#&+", "a" * 1000])
