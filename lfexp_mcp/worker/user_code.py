@@ -26,6 +26,7 @@ from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from os import environ
 from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -34,6 +35,7 @@ import anyio
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.masking import secrets_in, without
 from lfexp_mcp.scripts.texts import clean, cut, describe, show
 from lfexp_mcp.worker.running_time import running_for_at_most
 from lfexp_mcp.worker.threads import Threads
@@ -254,8 +256,12 @@ def _raised(error: BaseException, timing: Timing, prefix: str = "") -> Raised:
 
 
 def error_text(text: str) -> str:
-    """Make any text fit to be stored as an error."""
-    return cut(clean(text), MAX_ERROR_CHARS)
+    """Make any text fit to be stored as an error, without the secrets in the environment that it may quote."""
+    return cut(_clean(text), MAX_ERROR_CHARS)
+
+
+def _clean(text: str) -> str:
+    return without(secrets_in(environ), clean(text))
 
 
 def describe_error(error: BaseException) -> str:
@@ -291,5 +297,5 @@ def _exception_attributes(error: BaseException) -> dict[str, str]:
     return {
         "exception.type": clean(type(error).__qualname__),
         "exception.message": error_text(describe(error)),
-        "exception.stacktrace": cut(clean(stack), MAX_TRACEBACK_CHARS),
+        "exception.stacktrace": cut(_clean(stack), MAX_TRACEBACK_CHARS),
     }

@@ -30,6 +30,25 @@ async def test_a_hundred_megabytes_of_prints_neither_block_nor_fill_the_disk(sce
     assert b"left out" in log
 
 
+async def test_an_error_that_quotes_a_secret_of_the_environment_is_kept_without_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAYMENTS_TOKEN", "hunter2-hunter2")
+    await scene.fill(1)
+    task = scene.script("""
+        import os
+
+        def task(*, item, **kwargs):
+            raise ValueError("Refused: " + os.environ["PAYMENTS_TOKEN"])
+    """)
+    answer = await scene.run(task)
+    assert "Refused: <key>" in answer.errors[0].error
+    journal = (await scene.run_folder()).path.joinpath("journal.jsonl").read_bytes()
+    assert b"hunter2" not in journal
+    shown = await scene.ws.gateway.observations.find(environment="sdk-experiment", max_rows=1)
+    assert "hunter2" not in repr(shown)
+
+
 async def test_a_hung_task_fails_its_item_and_the_run_ends(scene: Scene) -> None:
     await scene.fill(3)
     task = scene.script("""
