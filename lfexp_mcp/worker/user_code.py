@@ -26,7 +26,6 @@ from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from os import environ
 from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -34,6 +33,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import anyio
 
 from lfexp_mcp.clock import CLOCK
+from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.masking import secrets_in, without
 from lfexp_mcp.scripts.texts import clean, cut, describe, show
@@ -261,7 +261,7 @@ def error_text(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return without(secrets_in(environ), clean(text))
+    return without(secrets_in(process_environment({})), clean(text))
 
 
 def describe_error(error: BaseException) -> str:
