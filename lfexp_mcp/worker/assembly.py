@@ -13,7 +13,7 @@ from lfexp_mcp.scripts import Task
 from lfexp_mcp.worker.batches import batch_secret
 from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.early_stopping import EarlyStopping
-from lfexp_mcp.worker.engine import Engine, LocalEngine
+from lfexp_mcp.worker.engine import CallTask, Engine, LocalEngine
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.execution import Execution
 from lfexp_mcp.worker.item_evaluators import ItemEvaluator, JudgeEvaluator, PairEvaluator, ScriptItemEvaluator
@@ -22,7 +22,7 @@ from lfexp_mcp.worker.model_calls import UsageLedger, prompt_task, trace_judges
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.sharing import SharedPlaces
 from lfexp_mcp.worker.stopping import ErrorPolicy, Stop
-from lfexp_mcp.worker.task_runner import CallTask, TaskRunner
+from lfexp_mcp.worker.task_runner import TaskRunner
 from lfexp_mcp.worker.traces import TaskTraces
 from lfexp_mcp.worker.tracing import RunTracer
 

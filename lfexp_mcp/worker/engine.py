@@ -1,7 +1,7 @@
 """What calls the task and the evaluators of the user's scripts: this process, or others in its place."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -11,12 +11,34 @@ from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import DatasetItem, Evaluation, RunSpec, Trace
-from lfexp_mcp.scripts import ScriptEvaluator, Task, read_evaluations
-from lfexp_mcp.worker.task_runner import TaskOutput, copied, script_item
+from lfexp_mcp.scripts import ScriptEvaluator, ScriptItem, Task, read_evaluations
+from lfexp_mcp.scripts.json_conversion import JsonConverter
 from lfexp_mcp.worker.user_code import CallResult, UserCode, UserLoop
 
 MAX_THREADS = 256
 """For evaluators; the task has as many as items may run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a task returned."""
+
+    value: object
+    """As the task returned it."""
+    stored: JsonValue
+    """Converted to JSON."""
+    replaced: frozenset[str]
+    """What JSON cannot hold and was replaced."""
+
+    @classmethod
+    def read(cls, value: object) -> "TaskOutput":
+        """Convert what a task returned; see `JsonConverter.convert`."""
+        converter = JsonConverter()
+        return cls(value, converter.convert(value), frozenset(converter.replaced))
+
+
+CallTask = Callable[[DatasetItem], Awaitable[CallResult[TaskOutput]]]
+"""Calls the task on an item once, within its time-out; raises nothing that the task raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,9 @@ def connect(run_spec: RunSpec) -> Cluster | None:
     """
     if run_spec.engine == "local":
         return None
-    if find_spec("ray") is None:
+    if sys.platform == "win32":
+        raise UsageError("Engine `ray` needs Linux or macOS. Run without `engine`.")
+    if any(find_spec(name) is None for name in ("ray", "pathspec")):
         raise UsageError(
             f"Engine `ray` needs Ray, which {sys.executable} does not have: pip install 'lfexp-mcp[ray]' there, or run "
             "without `engine`."
@@ -152,3 +176,24 @@ class LocalEngine:
 
     async def finish(self) -> None:
         """See `Engine.finish`: there is nothing elsewhere."""
+
+
+def script_item(item: DatasetItem, run_spec: RunSpec) -> ScriptItem:
+    """Return a copy of an item for one call of a script, which may change what it gets."""
+    return ScriptItem(
+        id=item.id,
+        input=copied(item.input),
+        expected_output=copied(item.expected_output),
+        metadata={key: copied(value) for key, value in item.metadata.items()},
+        dataset_id=run_spec.dataset_id,
+        dataset_name=run_spec.dataset_name,
+    )
+
+
+def copied(value: JsonValue) -> JsonValue:
+    """Copy a value that the user's code may change."""
+    if isinstance(value, dict):
+        return {key: copied(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [copied(member) for member in value]
+    return value

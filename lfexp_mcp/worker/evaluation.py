@@ -26,10 +26,10 @@ from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.scripts import RunEvaluator, ScriptItemResult, read_evaluations
 from lfexp_mcp.strict_json import finite_number
 from lfexp_mcp.worker.delivery import Delivery
+from lfexp_mcp.worker.engine import script_item
 from lfexp_mcp.worker.item_evaluators import Evaluated, ItemEvaluator, JudgeEvaluator, ScriptMakers
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
 from lfexp_mcp.worker.recorder import Recorder
-from lfexp_mcp.worker.task_runner import script_item
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import UserCode, error_text
 

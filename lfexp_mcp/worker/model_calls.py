@@ -20,9 +20,9 @@ from lfexp_mcp.model import DatasetItem, ModelCaller, ModelUsage, ResolvedJudge,
 from lfexp_mcp.runs.events import Event, ModelsCalled, ProviderRetried
 from lfexp_mcp.runs.journal import JournalWriter
 from lfexp_mcp.runs.run_state import RunState
+from lfexp_mcp.worker.engine import CallTask, TaskOutput
 from lfexp_mcp.worker.running_time import running_for_at_most
 from lfexp_mcp.worker.stopping import Stop
-from lfexp_mcp.worker.task_runner import CallTask, TaskOutput
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing, error_text
 
 

@@ -8,16 +8,17 @@ import contextvars
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Generic, TypeVar
 
 from opentelemetry import context, trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from lfexp_mcp import __version__
 from lfexp_mcp.clock import CLOCK
@@ -26,13 +27,12 @@ from lfexp_mcp.errors import LfexpError, ScriptError
 from lfexp_mcp.model import DatasetItem, Evaluation, Observation, RunSpec
 from lfexp_mcp.scripts import ScriptEvaluator, Task, load_evaluators, load_task
 from lfexp_mcp.scripts.modules import import_from_source
-from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
+from lfexp_mcp.worker.engine import LocalEngine, TaskOutput, ToEvaluate
 from lfexp_mcp.worker.isolation import RunLog
+from lfexp_mcp.worker.late_sdk import open_telemetry
 from lfexp_mcp.worker.node_spans import Place, SpanChanges, Within
 from lfexp_mcp.worker.provenance import digests
-from lfexp_mcp.worker.sdk import BATCH, Sdk, encode
-from lfexp_mcp.worker.task_runner import TaskOutput
-from lfexp_mcp.worker.traces import read_span
+from lfexp_mcp.worker.telemetry import BATCH, encode
 from lfexp_mcp.worker.user_code import CallResult, Returned, describe_error
 
 T = TypeVar("T")
@@ -45,40 +45,17 @@ PRINTS_CUT = b"\n[lfexp-mcp: what was printed here is left out]\n"
 
 
 @dataclass(frozen=True, slots=True)
-class TravellingScript:
-    """A script in what the nodes get: in the working folder, or in a folder that travels beside it."""
-
-    path: str
-    """Relative to that folder, with forward slashes."""
-    folder: str | None = None
-    """The name of a folder on the module path; None for the working folder."""
-
-    def locate(self) -> Path:
-        """Find it on this node.
-
-        Raises:
-            ScriptError: It did not travel.
-        """
-        places = [Path.cwd()] if self.folder is None else [Path(entry) / self.folder for entry in sys.path]
-        found = next((place / self.path for place in places if (place / self.path).is_file()), None)
-        if found is None:
-            raise ScriptError(
-                f"Script {self.path} did not reach the node: .gitignore or `excludes` in runtime_env leaves it out."
-            )
-        return found.resolve()
-
-
-@dataclass(frozen=True, slots=True)
 class NodeJob:
     """What a process on a node is given."""
 
     run_spec: RunSpec
-    task: TravellingScript | None
-    evaluators: TravellingScript | None
+    token: str
+    """Its own, for names on the node."""
+    task: str | None
+    """The script, below what came to the node."""
+    evaluators: str | None
     sources: Mapping[str, str]
     """The digests of the user's modules that the run's worker has loaded, by name."""
-    kept: Sequence[tuple[TravellingScript, bytes]]
-    """Modules that are to be loaded as they were, with their source then."""
     variables: Mapping[str, str] = field(repr=False)
     keeps_spans: bool
 
@@ -129,32 +106,34 @@ class _OtherSpans:
 
 
 class NodeWorker:
-    """Calls the task and the evaluators of one run in this process. Its constructor loads the scripts."""
+    """Calls the task and the evaluators of one run in this process. Its constructor loads the scripts.
 
-    def __init__(self, job: NodeJob) -> None:
+    Args:
+        job: What it is given.
+        files: What came to the node.
+    """
+
+    def __init__(self, job: NodeJob, files: Path) -> None:
         self._job = job
+        self._files = files
         self._failure: str | None = None
         self._evaluators: dict[str, ScriptEvaluator] = {}
         self._outputs: dict[int, TaskOutput] = {}
         self._output_ids = count()
         self._other_spans = _OtherSpans()
-        self._folder = Path(tempfile.mkdtemp(prefix="lfexp-"))
-        self._log = RunLog(self._folder / "prints")
-        self._print_file = (self._folder / "prints").open("rb")
         # Nothing of what is printed is to stay on the node.
-        with suppress(OSError):
-            (self._folder / "prints").unlink()
+        with TemporaryDirectory(prefix="lfexp-", ignore_cleanup_errors=True) as folder:
+            prints = Path(folder, "prints")
+            self._log = RunLog(prints)
+            self._print_file = prints.open("rb")
         set_variables(job.variables)
-        self._sdk = Sdk()
-        self._sdk.exporter.outbox = self._other_spans
+        self._telemetry = open_telemetry(job.variables.get("LANGFUSE_PUBLIC_KEY", ""))
+        self._telemetry.exporter.outbox = self._other_spans
         # Scripts may run an event loop while they are imported, and set context variables that their functions see.
         self._context = contextvars.copy_context()
         loading = Thread(target=self._context.run, args=[self._load], name="lfexp-load")
         loading.start()
         loading.join()
-        if not job.kept:
-            with suppress(OSError):
-                self._folder.rmdir()
 
     async def hello(self) -> Hello:
         """Tell about this process."""
@@ -207,37 +186,38 @@ class NodeWorker:
 
     def _load_scripts(self) -> None:
         job, run_spec = self._job, self._job.run_spec
-        scripts = [script.locate() for script in (job.evaluators, job.task) if script is not None]
-        import_from_source(self._kept())
-        for path in scripts:
-            if str(path.parent) not in sys.path:
-                sys.path.insert(0, str(path.parent))
+        task_script, evaluator_script = self._find(job.task), self._find(job.evaluators)
+        folders = (*(script.parent for script in (task_script, evaluator_script) if script is not None), Path.cwd())
+        sys.path[:0] = dict.fromkeys(map(str, folders))
+        import_from_source()
         task: Task | None = None
-        if job.task is not None:
-            task = load_task(job.task.locate(), with_params=bool(run_spec.params))
-        if job.evaluators is not None:
-            self._evaluators = {each.name: each for each in load_evaluators(job.evaluators.locate()).evaluators}
+        if task_script is not None:
+            task = load_task(task_script, with_params=bool(run_spec.params))
+        if evaluator_script is not None:
+            self._evaluators = {each.name: each for each in load_evaluators(evaluator_script).evaluators}
         for name, digest in digests().items():
             if job.sources.get(name, digest) != digest:
                 raise ScriptError(f"Module {name!r} is not what the run's worker has loaded. Run it again.")
         self._engine = LocalEngine(run_spec, task, list(self._evaluators.values()))
 
-    def _kept(self) -> dict[Path, Path]:
-        """Write the modules that are to be loaded as they were."""
-        kept: dict[Path, Path] = {}
-        for number, (script, source) in enumerate(self._job.kept):
-            path = kept[script.locate()] = self._folder / f"{number}.py"
-            path.write_bytes(source)
-        return kept
+    def _find(self, script: str | None) -> Path | None:
+        if script is None:
+            return None
+        path = self._files / script
+        if not path.is_file():
+            raise ScriptError(
+                f"Script {path.name} did not reach the node: .gitignore or `excludes` in runtime_env leaves it out."
+            )
+        return path.resolve()
 
     def _result(self, outcome: CallResult[T], within: "Within | None" = None) -> NodeResult[T]:
         if within is None or within.batch.is_used:
-            self._sdk.provider.force_flush()
-        spans = self._sdk.exporter.take(within.batch) if within is not None else []
+            self._telemetry.provider.force_flush()
+        spans = self._telemetry.exporter.take(within.batch) if within is not None else []
         return NodeResult(
             outcome,
             encode(spans) if spans else b"",
-            tuple(map(read_span, spans)) if self._job.keeps_spans else (),
+            _read(spans) if self._job.keeps_spans else (),
             self._other_spans.take(),
             self._printed(),
             within.changes() if within is not None else None,
@@ -246,7 +226,7 @@ class NodeWorker:
     @contextmanager
     def _within(self, place: Place) -> "Iterator[Within]":
         """Let spans that start within be children of the span that stands for the one of the run's worker."""
-        within = Within(self._sdk, place)
+        within = Within(self._telemetry, place)
         token = context.attach(trace.set_span_in_context(within.span, context.Context()))
         batch_token = BATCH.set(within.batch)
         try:
@@ -264,3 +244,10 @@ class NodeWorker:
             printed += PRINTS_CUT
         self._log.trim()
         return printed
+
+
+def _read(spans: Sequence[ReadableSpan]) -> tuple[Observation, ...]:
+    # It imports the SDK, which has made these spans.
+    from lfexp_mcp.worker.traces import read_span
+
+    return tuple(map(read_span, spans))

@@ -8,7 +8,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import SpanContext, StatusCode
 
 from lfexp_mcp.worker.own_spans import Attributes, OwnSpan
-from lfexp_mcp.worker.sdk import BATCH, Sdk, SpanBatch
+from lfexp_mcp.worker.telemetry import BATCH, SpanBatch, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,15 @@ class SpanChanges:
 class Within:
     """The spans of one call, and the one that is current in it, which the run's worker records."""
 
-    def __init__(self, sdk: Sdk, place: Place) -> None:
-        self._own = sdk.provider.own
+    def __init__(self, telemetry: Telemetry, place: Place) -> None:
+        self._own = telemetry.provider.own
         self._place = place
         shared = Attributes(place.shared)
         self.batch = SpanBatch((shared,))
         given = (place.name, place.ids, place.parent, shared, Attributes(place.attributes))
         self.span = OwnSpan(self._own, *given, within=context.Context())
         # If the user's code ends it, it is not to be sent from here.
-        sdk.exporter.assign(self.span, SpanBatch(state="dropped"))
+        telemetry.exporter.assign(self.span, SpanBatch(state="dropped"))
 
     def changes(self) -> SpanChanges | None:
         """Return what was changed in the current span; None for nothing."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.run_state import RunState
-from lfexp_mcp.worker.sdk import SpanBatch
+from lfexp_mcp.worker.telemetry import SpanBatch
 
 
 class OutputElsewhere:

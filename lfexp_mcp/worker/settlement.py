@@ -30,8 +30,9 @@ from lfexp_mcp.runs.run_state import ItemKey, RunState
 from lfexp_mcp.runs.span_batches import drop_unrecorded
 from lfexp_mcp.worker.confirmation import ExpectedRecords, MissingRecords
 from lfexp_mcp.worker.delivery import Delivery
-from lfexp_mcp.worker.sdk import Sdk, encode
+from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.spans import ItemSpans
+from lfexp_mcp.worker.telemetry import encode
 
 MAX_RESENDS = 2
 MIN_PAUSE_S = 0.1

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from langfuse import LangfuseOtelSpanAttributes
-from langfuse import __version__ as sdk_version
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 from pydantic import JsonValue
 
@@ -21,6 +19,7 @@ from lfexp_mcp.model import DatasetItem, RunSpec
 from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.span_batches import SCORED_ITEM
 from lfexp_mcp.worker.own_spans import Attributes
+from lfexp_mcp.worker.telemetry import sdk_scope
 
 ROOT_SPAN = "experiment-item-run"
 TASK_SPAN = "experiment-item-task"
@@ -124,11 +123,6 @@ class ItemSpans:
             )
             for name, span_id, parent in spans
         ]
-
-
-def sdk_scope(public_key: str) -> InstrumentationScope:
-    """Return the instrumentation scope of the SDK's spans; Langfuse reads their attributes according to its version."""
-    return InstrumentationScope("langfuse-sdk", sdk_version, attributes={"public_key": public_key})
 
 
 def failure_attributes(output: JsonValue, message: str) -> dict[str, str]:

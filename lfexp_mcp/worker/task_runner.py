@@ -1,64 +1,17 @@
 """Run the task on dataset items."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
 import anyio
 from pydantic import JsonValue
 
 from lfexp_mcp.clock import CLOCK
-from lfexp_mcp.model import DatasetItem, RunSpec
+from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.retries import Retries, RetryPolicy
 from lfexp_mcp.runs.events import ItemEnded, ItemStarted, Warned
-from lfexp_mcp.scripts import ScriptItem
-from lfexp_mcp.scripts.json_conversion import JsonConverter
+from lfexp_mcp.worker.engine import CallTask, TaskOutput
 from lfexp_mcp.worker.pending import PendingItem, TaskResult
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.tracing import RunTracer
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, Timing
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOutput:
-    """What a task returned."""
-
-    value: object
-    """As the task returned it."""
-    stored: JsonValue
-    """Converted to JSON."""
-    replaced: frozenset[str]
-    """What JSON cannot hold and was replaced."""
-
-    @classmethod
-    def read(cls, value: object) -> "TaskOutput":
-        """Convert what a task returned; see `JsonConverter.convert`."""
-        converter = JsonConverter()
-        return cls(value, converter.convert(value), frozenset(converter.replaced))
-
-
-CallTask = Callable[[DatasetItem], Awaitable[CallResult[TaskOutput]]]
-"""Calls the task on an item once, within its time-out; raises nothing that the task raises."""
-
-
-def script_item(item: DatasetItem, run_spec: RunSpec) -> ScriptItem:
-    """Return a copy of an item for one call of a script, which may change what it gets."""
-    return ScriptItem(
-        id=item.id,
-        input=copied(item.input),
-        expected_output=copied(item.expected_output),
-        metadata={key: copied(value) for key, value in item.metadata.items()},
-        dataset_id=run_spec.dataset_id,
-        dataset_name=run_spec.dataset_name,
-    )
-
-
-def copied(value: JsonValue) -> JsonValue:
-    """Copy a value that the user's code may change."""
-    if isinstance(value, dict):
-        return {key: copied(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [copied(member) for member in value]
-    return value
 
 
 class TaskRunner:

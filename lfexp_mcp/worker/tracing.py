@@ -21,7 +21,7 @@ from lfexp_mcp.runs.events import ItemEnded
 from lfexp_mcp.runs.identity import ItemIds, evaluation_id, item_ids
 from lfexp_mcp.runs.outbox import Outbox
 from lfexp_mcp.worker.own_spans import Attributes, OwnSpan
-from lfexp_mcp.worker.sdk import APP_ROOT_CLAIM, BATCH, Sdk, SpanBatch
+from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.spans import (
     NAMES,
     ROOT_SPAN,
@@ -33,6 +33,7 @@ from lfexp_mcp.worker.spans import (
     nanoseconds,
     span_context,
 )
+from lfexp_mcp.worker.telemetry import APP_ROOT_CLAIM, BATCH, SpanBatch
 
 _APP_ROOT = Attributes({NAMES.IS_APP_ROOT: True})
 _SPAN = Attributes({NAMES.OBSERVATION_TYPE: "span"})

@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from lfexp_mcp.worker.own_spans import Attributes, OwnSpan, SpanSource
-from lfexp_mcp.worker.spans import sdk_scope, span_context
+from lfexp_mcp.worker.spans import span_context
+from lfexp_mcp.worker.telemetry import sdk_scope
 from tests.worker.scene import Scene
 
 LIMITS = SpanLimits(max_span_attributes=20)

@@ -6,8 +6,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 
 from lfexp_mcp.runs.outbox import read_batches, waiting_files
-from lfexp_mcp.worker.sdk import encode
 from lfexp_mcp.worker.spans import ItemSpans
+from lfexp_mcp.worker.telemetry import encode
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.test_delivery import only_writes
 from tests.waiting import until

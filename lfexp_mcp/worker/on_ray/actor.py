@@ -6,11 +6,15 @@ their results.
 
 import asyncio
 import math
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import ray
@@ -18,6 +22,8 @@ from ray.exceptions import RayError
 
 from lfexp_mcp.clock import CLOCK
 from lfexp_mcp.worker.node import Hello, NodeJob, NodeResult, NodeWorker
+from lfexp_mcp.worker.on_ray.archive import PREFIX, unpack_once
+from lfexp_mcp.worker.on_ray.package import WORKING_DIR
 from lfexp_mcp.worker.user_code import Raised, describe_error
 
 GATHER_S = 0.002
@@ -35,10 +41,21 @@ class LostError(Exception):
 
 
 class NodeActor(NodeWorker):
-    """The process itself. Knows its node, and makes many calls at once."""
+    """The process itself. Knows its node, and makes many calls at once.
 
-    def __init__(self, job: NodeJob) -> None:
-        super().__init__(job)
+    Args:
+        job: What it is given.
+        archive: Ray's reference to the scripts' folders, which is not resolved before it is needed.
+        driver_folder: The run's worker's, which Ray has put on the module path, and which may be another one here.
+    """
+
+    def __init__(self, job: NodeJob, archive: Sequence[Any], driver_folder: str) -> None:
+        files = Path(tempfile.gettempdir()) / f"{PREFIX}{job.token}"
+        unpack_once(files, lambda: bytes(ray.get(archive[0])))
+        os.chdir(files / WORKING_DIR)
+        with suppress(ValueError):
+            sys.path.remove(driver_folder)
+        super().__init__(job, files)
         self._calls: dict[int, asyncio.Task[NodeResult[Any]]] = {}
         self._results: list[tuple[int, NodeResult[Any]]] = []
         self._has_ended = asyncio.Event()

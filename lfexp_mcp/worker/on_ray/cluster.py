@@ -1,8 +1,10 @@
 """The Ray cluster that a run is connected to."""
 
 import logging
+import secrets
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,7 +19,7 @@ from lfexp_mcp.worker.engine import LocalEngine
 from lfexp_mcp.worker.node import NodeJob
 from lfexp_mcp.worker.on_ray.actor import NodeActor, cause_of
 from lfexp_mcp.worker.on_ray.engine import RayEngine
-from lfexp_mcp.worker.on_ray.package import Package
+from lfexp_mcp.worker.on_ray.package import Package, asked_environment
 from lfexp_mcp.worker.on_ray.pool import Kind
 from lfexp_mcp.worker.provenance import digests
 
@@ -32,12 +34,15 @@ class RayCluster:
     Args:
         run_spec: The run spec.
         package: What travels to the nodes.
+        archive: The same, packed.
     """
 
-    def __init__(self, run_spec: RunSpec, package: Package) -> None:
+    def __init__(self, run_spec: RunSpec, package: Package, archive: bytes) -> None:
         self.run_spec = run_spec
         self._options = run_spec.engine_options
         self._package = package
+        self._archive = ray.put(archive)
+        self._folder = str(Path.cwd())
         self.asked = self._options.asked_resources
 
     @classmethod
@@ -48,16 +53,17 @@ class RayCluster:
             WorkerError: There is no such cluster, or it is of another version.
             UsageError: None of its nodes has what an item takes.
         """
-        cluster = cls(run_spec, package := Package.of(run_spec))
-        options = run_spec.engine_options
+        package, options = Package.of(run_spec), run_spec.engine_options
+        archive = package.pack(run_spec)
         missing = sorted(set(options.env_vars) - process_environment({}).keys())
         if missing:
             raise UsageError(f"engine_options.env_vars: {', '.join(missing)} is not set here.")
         try:
-            join(options.address, package.runtime_env(options))
+            join(options.address, asked_environment(options))
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             where = f"Ray cluster {options.address}" if options.address else "A Ray cluster on this machine"
             raise WorkerError(f"{where} cannot be used: {cause_of(error)}") from None
+        cluster = cls(run_spec, package, archive)
         cluster.check()
         return cluster
 
@@ -71,14 +77,13 @@ class RayCluster:
     ) -> RayEngine:
         """See `Cluster.open`."""
         package, run_spec = self._package, self.run_spec
-        kept = [(package.travelling(file), path) for file, path in run_spec.kept_sources.items()]
         evaluates = any(not each.built_in for each in local.evaluators)
         job = NodeJob(
             run_spec=run_spec,
-            task=package.travelling(run_spec.task_script),
-            evaluators=package.travelling(run_spec.evaluator_script) if evaluates else None,
+            token=secrets.token_hex(8),
+            task=package.place(run_spec.task_script),
+            evaluators=package.place(run_spec.evaluator_script) if evaluates else None,
             sources=digests(),
-            kept=[(script, path.read_bytes()) for script, path in kept if script is not None],
             variables={
                 name: value
                 for name, value in process_environment({}).items()
@@ -145,7 +150,7 @@ class RayCluster:
             resources=resources,
             scheduling_strategy=strategy,
             max_concurrency=10_000,
-        ).remote(job)
+        ).remote(job, [self._archive], self._folder)
 
     def close(self) -> None:
         """End all processes of the run, and a cluster that was started for it."""

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lfexp_mcp.model import DatasetItem, Evaluation
 from lfexp_mcp.scripts import ScriptEvaluator
-from lfexp_mcp.worker.engine import LocalEngine, ToEvaluate
+from lfexp_mcp.worker.engine import LocalEngine, TaskOutput, ToEvaluate
 from lfexp_mcp.worker.node import NodeResult
 from lfexp_mcp.worker.node_spans import Place
 from lfexp_mcp.worker.on_ray.actor import Actor, LostError
 from lfexp_mcp.worker.on_ray.pool import MAX_LOSSES, Kind, Pool
 from lfexp_mcp.worker.pending import OutputElsewhere
-from lfexp_mcp.worker.sdk import BATCH
-from lfexp_mcp.worker.task_runner import TaskOutput
+from lfexp_mcp.worker.telemetry import BATCH
 from lfexp_mcp.worker.user_code import CallResult, Raised, Returned, error_text
 
 if TYPE_CHECKING:

@@ -1,15 +1,16 @@
-"""What travels to the nodes: the folders of the scripts, as Ray's runtime environment."""
+"""What travels to the nodes: the folders of the scripts, and Ray's runtime environment if more is asked for."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from lfexp_mcp.errors import UsageError
 from lfexp_mcp.model import EngineOptions, RunSpec
-from lfexp_mcp.worker.node import TravellingScript
+from lfexp_mcp.worker.on_ray.archive import pack
 
-EXCLUDES = [".env*", "*.pem", "*.key", ".aws", ".ssh", ".git", ".venv", "venv", "node_modules", "__pycache__"]
-"""What no node needs, and what everyone on the cluster could read."""
+WORKING_DIR = "0"
+"""The name that the working folder has on the nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,29 @@ class Package:
                 )
         return cls(working_dir, tuple(folder for folder in folders if not folder.is_relative_to(working_dir)))
 
-    def travelling(self, path: Path | None) -> TravellingScript | None:
-        """Say where a file is found on a node; None for one that does not travel."""
-        if path is None:
-            return None
-        if path.is_relative_to(self.working_dir):
-            return TravellingScript(path.relative_to(self.working_dir).as_posix())
-        folder = next((folder for folder in self.beside if path.is_relative_to(folder)), None)
-        return TravellingScript(path.relative_to(folder).as_posix(), folder.name) if folder is not None else None
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Those that travel, by the names that they have on the nodes."""
+        return {WORKING_DIR: self.working_dir} | {str(at): folder for at, folder in enumerate(self.beside, start=1)}
 
-    def runtime_env(self, options: EngineOptions) -> dict[str, Any]:
-        """Return Ray's runtime environment."""
-        asked = dict(options.runtime_env)
-        excludes, modules = asked.pop("excludes", None), asked.pop("py_modules", None)
-        beside = [*map(str, self.beside), *(modules if isinstance(modules, list) else ())]
-        return {
-            **asked,
-            "working_dir": str(self.working_dir),
-            "excludes": [*EXCLUDES, *(excludes if isinstance(excludes, list) else ())],
-            # Ray cannot set up an empty list.
-            **({"py_modules": beside} if beside else {}),
-        }
+    def place(self, path: Path | None) -> str | None:
+        """Return where the nodes find a file, below what they have unpacked; None for one that does not travel."""
+        for name, folder in self.folders.items():
+            if path is not None and path.is_relative_to(folder):
+                return f"{name}/{path.relative_to(folder).as_posix()}"
+        return None
+
+    def pack(self, run_spec: RunSpec) -> bytes:
+        """Pack the folders.
+
+        Raises:
+            UsageError: They cannot be sent.
+        """
+        excludes = run_spec.engine_options.runtime_env.get("excludes")
+        kept = {place: path for file, path in run_spec.kept_sources.items() if (place := self.place(file)) is not None}
+        return pack(self.folders, [str(each) for each in excludes] if isinstance(excludes, list) else [], kept)
+
+
+def asked_environment(options: EngineOptions) -> dict[str, JsonValue] | None:
+    """Return the runtime environment that Ray is asked for; None for none, with which processes start sooner."""
+    return {name: value for name, value in options.runtime_env.items() if name != "excludes"} or None
