@@ -65,6 +65,7 @@ LONG_PARTS: dict[str, Callable[..., AsyncIterator[Row]]] = {
     "large": large.large,
     "memory": memory.memory,
     "ray": on_ray.ray,
+    "ray_seconds": on_ray.ray_seconds,
     "selection": selection.selection,
     "stopping": stopping.stopping,
     "confirmation": confirmation.confirmation,
