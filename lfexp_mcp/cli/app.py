@@ -9,7 +9,7 @@ import typer
 from lfexp_mcp.cli import clients, definitions, experiments, serving
 from lfexp_mcp.cli.flags import repeat_list_flags
 from lfexp_mcp.cli.next_steps import next_lines
-from lfexp_mcp.cli.output import print_note
+from lfexp_mcp.cli.output import print_note, write_note
 from lfexp_mcp.errors import LfexpError
 from lfexp_mcp.model import NextStep
 
@@ -92,8 +92,9 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str, steps: Sequence[NextStep] = ()) -> int:
-    for text in (f"Error: {message}", *next_lines(steps)):
-        print_note(text)
+    print_note(f"Error: {message}")
+    for line in next_lines(steps):
+        write_note(line)
     return WRONG
 
 

@@ -49,13 +49,13 @@ def command_line(step: NextStep) -> str:
 
 def next_lines(steps: Iterable[NextStep]) -> list[str]:
     """Write each step as a command, with what it is for."""
-    return [one_line(f"Next: {command_line(step)}   # {step.why}") for step in steps]
+    return [f"Next: {command_line(step)} # {one_line(step.why)}" for step in steps]
 
 
 def shell_line(*arguments: str) -> str:
-    """Write a command line that works where this command was run."""
+    """Write a command line that works where this command was run, and is safe to display as it is."""
     words = [*_program(), *arguments]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(map(_quoted, words))
+    return one_line(subprocess.list2cmdline(words)) if sys.platform == "win32" else " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:

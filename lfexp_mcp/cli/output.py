@@ -68,10 +68,15 @@ def write_line(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Write a line for people to stderr, if that can be written to: the exit code tells programs the same."""
+    """Write a text for people to stderr, on one line."""
+    write_note(one_line(text))
+
+
+def write_note(line: str) -> None:
+    """Write a line to stderr as it is, if that can be written to: the exit code tells programs the same."""
     if sys.stderr is not None:
         with suppress(OSError):
-            sys.stderr.write(one_line(text) + "\n")
+            sys.stderr.write(line + "\n")
 
 
 SHORT_CELL = 16

@@ -9,12 +9,13 @@ import typer
 
 from lfexp_mcp.cli.app import app
 from lfexp_mcp.cli.flags import repeat_list_flags
-from lfexp_mcp.cli.next_steps import COMMANDS, command_line
+from lfexp_mcp.cli.next_steps import COMMANDS, command_line, next_lines
 from lfexp_mcp.cli.output import show
 from lfexp_mcp.model import NextStep
 from lfexp_mcp.reports.layout import Report, Table, cell, markdown, plain
 from lfexp_mcp.reports.untrusted import one_line
 from lfexp_mcp.tools.registry import TOOLS, ToolDefinition
+from tests.cli.conftest import Shell
 
 ESCAPES = "red \x1b[31mtext\x07\r\nnext\u202eline"
 
@@ -66,6 +67,19 @@ def test_a_proposed_call_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> N
     assert command_line(step) == "lfexp-mcp compare --dataset 'two words' --runs a b --limit 100"
     step = NextStep("compare_runs", {"runs": ["a", "-b"]}, "See.")
     assert repeat_list_flags(shlex.split(command_line(step))[1:]) == ["compare", "--runs=a", "--runs=-b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="quoting differs there")
+@pytest.mark.parametrize("name", ["two  blanks", " around ", "# no comment"])
+def test_a_proposed_command_keeps_the_blanks_of_a_name(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lfexp-mcp"])
+    [line] = next_lines([NextStep("get_run", {"run_name": name}, "See\n it.")])
+    assert shlex.split(line, comments=True) == ["Next:", "lfexp-mcp", "get-run", "--run-name", name]
+    assert line.endswith(" # See it.")
+    proposed = shell("get-run", "--dataset", name, "--run-name", "r").err.splitlines()[1]
+    assert shlex.split(proposed, comments=True)[-2:] == ["--name", name]
 
 
 def _flags(tool: str) -> set[str]:
