@@ -15,6 +15,9 @@ HEALTH = f"{API}/health"
 ITEM_LISTS = "/embedded/dataset-items"
 """Below `API`: takes many dataset items in one request, as no Langfuse server does."""
 
+MEDIA_CONTENT = "/embedded/media"
+"""Below `API`: where contents are uploaded and downloaded, by a signature in the URL."""
+
 FORMAT = 1
 """What a store and its clients agree on: the file's schema, the routes, the proof. Versions of lfexp-mcp that agree
 share one process, whichever started it; an incompatible change takes the next number."""
@@ -27,6 +30,11 @@ CHALLENGE_HEADER = "x-lfexp-challenge"
 PROOF_HEADER = "x-lfexp-proof"
 _PURPOSE = "lfexp store proof"
 _CHALLENGE = re.compile("[0-9a-f]{32}")
+
+
+def sign_media(secret_key: str, media_id: str) -> str:
+    """Return what lets those who know it upload and download one content."""
+    return hmac.digest(secret_key.encode(), f"lfexp store media\n{media_id}".encode(), "sha256").hex()
 
 
 def new_challenge() -> str:

@@ -3,11 +3,12 @@
 import base64
 import binascii
 import hmac
+from functools import partial
 from http import HTTPStatus
 
 from pydantic import JsonValue
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -17,7 +18,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lfexp_mcp.loopback import LOOPBACK
-from lfexp_mcp.store.address import API, CHALLENGE_HEADER, HEALTH, ITEM_LISTS, PROOF_HEADER, prove
+from lfexp_mcp.store.address import (
+    API,
+    CHALLENGE_HEADER,
+    HEALTH,
+    ITEM_LISTS,
+    MEDIA_CONTENT,
+    PROOF_HEADER,
+    prove,
+    sign_media,
+)
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
 from lfexp_mcp.store.deployment import CURRENT, Deployment
@@ -29,6 +39,7 @@ from lfexp_mcp.store.routes import (
     dataset_items,
     datasets,
     experiments,
+    media,
     metrics,
     models,
     observations,
@@ -43,21 +54,29 @@ LOOPBACK_HOSTS = (LOOPBACK, "localhost")
 
 
 class _Authentication:
-    """Lets requests with the store's keys through; health needs none."""
+    """Lets requests with the store's keys through; health needs none, and contents of media a signature."""
 
     def __init__(self, app: ASGIApp, keys: StoreKeys) -> None:
         self._app = app
+        self._secret_key = keys.secret_key
         self._expected = f"{keys.public_key}:{keys.secret_key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN or self._knows(Headers(scope=scope)):
+        if scope["type"] != "http" or scope["path"] in _OPEN or self._is_signed(scope) or self._knows(scope):
             await self._app(scope, receive, send)
             return
         error = UnauthorizedError()
         await json_answer(error.body, error.status)(scope, receive, send)
 
-    def _knows(self, headers: Headers) -> bool:
-        kind, _, credentials = headers.get("authorization", "").partition(" ")
+    def _is_signed(self, scope: Scope) -> bool:
+        folder, _, media_id = scope["path"].rpartition("/")
+        if folder != f"{API}{MEDIA_CONTENT}":
+            return False
+        given = QueryParams(scope["query_string"]).get("token", "")
+        return hmac.compare_digest(given.encode(), sign_media(self._secret_key, media_id).encode())
+
+    def _knows(self, scope: Scope) -> bool:
+        kind, _, credentials = Headers(scope=scope).get("authorization", "").partition(" ")
         try:
             given = base64.b64decode(credentials, validate=True)
         except (binascii.Error, ValueError):
@@ -124,6 +143,11 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/annotation-queues/{queue}/items/{item}", annotation_queues.get_queue_item),
     ("PATCH", "/annotation-queues/{queue}/items/{item}", annotation_queues.update_queue_item),
     ("DELETE", "/annotation-queues/{queue}/items/{item}", annotation_queues.delete_queue_item),
+    ("POST", "/media", media.create_media),
+    ("GET", "/media/{id}", media.get_media),
+    ("PATCH", "/media/{id}", media.update_media),
+    ("PUT", f"{MEDIA_CONTENT}/{{id}}", media.upload_content),
+    ("GET", f"{MEDIA_CONTENT}/{{id}}", media.download_content),
     ("GET", "/models", models.list_models),
     ("POST", "/models", models.create_model),
     ("GET", "/models/{id}", models.get_model),
@@ -180,4 +204,5 @@ def build_app(
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _unrouted})
     app.state.database = database
     app.state.deployment = deployment
+    app.state.sign_media = partial(sign_media, keys.secret_key)
     return app

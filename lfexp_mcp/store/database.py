@@ -15,7 +15,7 @@ from filelock import FileLock
 from lfexp_mcp.disk import make_folder_durably, sync_folder
 from lfexp_mcp.errors import StoreError
 from lfexp_mcp.store.commits import GroupCommit
-from lfexp_mcp.store.schema import INDEXES, MIGRATIONS, migrate
+from lfexp_mcp.store.schema import ADDITIONS, MIGRATIONS, migrate
 
 SqlValue: TypeAlias = str | int | float | None
 
@@ -108,8 +108,8 @@ class Database:
                 connection = self._connect()
                 connection.execute("PRAGMA journal_mode = WAL")
                 migrate(connection, path, MIGRATIONS)
-                for index in INDEXES:
-                    connection.execute(index)
+                for addition in ADDITIONS:
+                    connection.execute(addition)
                 sync_folder(path.parent)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(

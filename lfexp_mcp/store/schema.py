@@ -196,14 +196,22 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 _ACTIVE = "WHERE valid_to IS NULL AND status = 'ACTIVE'"
-INDEXES: tuple[str, ...] = tuple(
-    f"CREATE INDEX IF NOT EXISTS {name} ON dataset_item_versions ({columns}) {_ACTIVE}"
-    for name, columns in (
-        ("active_items", "valid_from, seq"),
-        ("active_items_of_dataset", "dataset_id, valid_from, seq"),
+ADDITIONS: tuple[str, ...] = (
+    f"CREATE INDEX IF NOT EXISTS active_items ON dataset_item_versions (valid_from, seq) {_ACTIVE}",
+    "CREATE INDEX IF NOT EXISTS active_items_of_dataset ON dataset_item_versions (dataset_id, valid_from, seq) "
+    + _ACTIVE,
+    """
+    CREATE TABLE IF NOT EXISTS media (
+        id TEXT PRIMARY KEY,
+        content_type TEXT NOT NULL,
+        content_length INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        uploaded_at INTEGER,
+        content BLOB
     )
+    """,
 )
-"""Indexes made when a store is opened. They are not migrations, so that earlier versions can still open the file."""
+"""Made when a store is opened. They are not migrations, so that earlier versions can still open the file."""
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
