@@ -49,7 +49,9 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     """Make the parameter from which Typer makes a flag; what is neither number, bool nor choice is given as text."""
     annotation: Any = next(each for each in _members(field.annotation) if each is not NoneType)
     if get_origin(annotation) is list:
-        annotation = list[str]
+        [member] = get_args(annotation)
+        # A list of what no text can state is given as JSON, which its field reads.
+        annotation = list[str] if str in (member, *get_args(member)) else str
     elif annotation not in (bool, int, float) and get_origin(annotation) is not Literal:
         annotation = str
     required = field.is_required()
@@ -66,7 +68,8 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
 def _members(annotation: object) -> tuple[object, ...]:
     """The members of a union, text first, which can state all the others; else the annotation alone."""
     members = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
-    return (str,) if str in members else members
+    plain = tuple(get_args(each)[0] if get_origin(each) is Annotated else each for each in members)
+    return (str,) if str in plain else plain
 
 
 def _decoded(name: str, field: FieldInfo, value: object) -> object:
@@ -110,7 +113,7 @@ def json_object(flag: str, text: str | None) -> dict[str, JsonValue] | None:
     if text is None:
         return None
     try:
-        value = strict_loads(text)
+        value = strict_loads(text, unique_names=True)
     except ValueError as error:
         raise UsageError(f'{flag} is not JSON ({error}). Pass an object such as \'{{"key": "value"}}\'.') from None
     if not isinstance(value, dict):

@@ -253,6 +253,8 @@ def test_what_a_gate_cannot_be_is_wrong_usage_and_not_a_gate_that_failed(
         ("run", "--dataset", "d", "--run-name", "r", "--task-script", "t.py", "--params", '{"a": NaN}'),
         ("compare", "--dataset", "d", "--runs", "a", "b", "--json", "--output", "junit"),
         ("compare", "--dataset", "d", "--runs", "a", "b", "--write", "junit=x", "html=x"),
+        ("comments", "--since", "2026-01-02", "--until", "2026-01-01"),
+        ("comments", "--since", "5"),
         ("report",),
         ("report", "--runs", "a"),
         ("report", "--dataset", "d"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from lfexp_mcp.errors import NotFoundError
 from lfexp_mcp.model import ItemResult, RunRecord
@@ -50,8 +50,8 @@ async def resolve_scope(ws: Workspace, request: CommentsRequest) -> Scope:
         traces=frozenset(request.trace_ids) if request.trace_ids else None,
         score_name=request.score_name,
         author=request.author,
-        since=_aware(request.since),
-        until=_aware(request.until),
+        since=request.since,
+        until=request.until,
     )
     if request.queue is not None:
         scope = await _of_queue(ws, request.queue, scope)
@@ -72,11 +72,6 @@ async def resolve_scope(ws: Workspace, request: CommentsRequest) -> Scope:
     }
     description = ", ".join(part for part, given in parts.items() if given)
     return replace(scope, description=description or scope.description)
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    """Take a time without a zone as UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 async def _of_queue(ws: Workspace, name: str, scope: Scope) -> Scope:

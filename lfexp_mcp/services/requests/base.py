@@ -3,10 +3,19 @@
 import difflib
 import json
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails
 
 from lfexp_mcp.errors import UsageError
@@ -21,6 +30,36 @@ ListSize = Annotated[int, Field(ge=1, le=100, description="Items listed in each 
 ShownDetail = Annotated[Detail, Field(description="`summary` cuts long texts and states their length.")]
 FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
 ScriptPath = Annotated[FilePath | None, Field(description="Path of a .py file.")]
+
+
+def _written_out(given: object) -> object:
+    """Refuse a number, which does not say whether it counts seconds or milliseconds, also as text."""
+    if isinstance(given, datetime) or (isinstance(given, str) and "-" in given):
+        return given
+    raise ValueError("write a time in ISO 8601, such as 2026-05-01 or 2026-05-01T08:00:00+02:00")
+
+
+def _in_utc(given: datetime) -> datetime:
+    """Take a time without a zone as UTC."""
+    try:
+        moment = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+        _ = moment + timedelta(days=1)
+    except OverflowError:
+        raise ValueError(f"{given} is outside the range of times that can be searched") from None
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+
+
+def check_span(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a span of time that holds nothing.
+
+    Raises:
+        ValueError: It does not begin before its end.
+    """
+    if since is not None and until is not None and since >= until:
+        raise ValueError("since is not before until")
 
 
 class Request(BaseModel):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -17,7 +16,7 @@ from pydantic import (
 )
 
 from lfexp_mcp.model import ItemChoice
-from lfexp_mcp.services.requests.base import Request, from_json
+from lfexp_mcp.services.requests.base import Moment, Request, check_span, from_json
 from lfexp_mcp.services.requests.items import is_condition, parse_choice
 
 DEFAULT_SAMPLE_SIZE = 10
@@ -38,18 +37,6 @@ Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=50)]
 def _one_or_more(given: object) -> object:
     """Take a text as a list of one, whatever signs it holds."""
     return (given,) if isinstance(given, str) else given
-
-
-def _moment(given: object) -> object:
-    """Refuse a number, which does not say whether it counts seconds or milliseconds, also as text."""
-    if isinstance(given, str) and "-" in given:
-        return given
-    if isinstance(given, datetime):
-        return given
-    raise ValueError("write a time in ISO 8601, such as 2026-05-01 or 2026-05-01T08:00:00+02:00")
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class TraceFilter(BaseModel):
@@ -93,19 +80,6 @@ class TraceFilter(BaseModel):
     def _in_capitals(cls, given: object) -> object:
         return given.upper() if isinstance(given, str) else given
 
-    @field_validator("since", "until")
-    @classmethod
-    def _with_zone(cls, given: datetime | None) -> datetime | None:
-        """Take a time without a zone as UTC."""
-        if given is None:
-            return None
-        try:
-            moment = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-            _ = moment + timedelta(days=1)
-        except OverflowError:
-            raise ValueError(f"{given} is outside the range of times that can be searched") from None
-        return moment
-
     @field_validator("where")
     @classmethod
     def _is_a_condition(cls, given: str | None) -> str | None:
@@ -132,8 +106,7 @@ class TraceFilter(BaseModel):
             raise ValueError("score and below belong together: name the score, and below which limit it is")
         if self.below is not None and not parse_limit(str(self.below)).value > 0:
             raise ValueError(f"no score lies below {self.below}")
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("since is not before until")
+        check_span(self.since, self.until)
         return self
 
     def __str__(self) -> str:

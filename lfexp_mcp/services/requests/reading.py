@@ -1,7 +1,6 @@
 """Requests that read runs, datasets, judges and comments, and those about labels."""
 
 import json
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,11 +10,13 @@ from lfexp_mcp.services.requests.base import (
     Cursor,
     DatasetName,
     ListSize,
+    Moment,
     PageSize,
     Request,
     RunName,
     ScoreName,
     ShownDetail,
+    check_span,
 )
 
 if TYPE_CHECKING:
@@ -216,8 +217,8 @@ class CommentsRequest(Request):
     trace_ids: list[str] | None = Field(default=None, min_length=1, description="Comments on these traces.")
     queue: str | None = Field(default=None, description="Annotation queue, by name or id.")
     author: str | None = Field(default=None, description="User id of who wrote them.")
-    since: datetime | None = Field(default=None, description="Written at or after, ISO 8601.")
-    until: datetime | None = Field(default=None, description="Written before, ISO 8601.")
+    since: Moment | None = Field(default=None, description="Written at or after, ISO 8601.")
+    until: Moment | None = Field(default=None, description="Written before, ISO 8601.")
     limit: int = Field(default=50, ge=1, le=500, description="Comments in a page.")
     cursor: Cursor = None
     themes: dict[str, list[str]] | None = Field(
@@ -228,6 +229,7 @@ class CommentsRequest(Request):
     def _fits_together(self) -> "CommentsRequest":
         if self.run_name is not None and self.dataset is None:
             raise ValueError("run_name: name the dataset of the run too")
+        check_span(self.since, self.until)
         empty = next((name for name, terms in (self.themes or {}).items() if not any(map(str.strip, terms))), None)
         if empty is not None:
             raise ValueError(f"themes: theme {empty!r} has no words; give some, such as ['rude', 'curt']")
