@@ -71,7 +71,7 @@ def unknown_prompt(name: str, known: Iterable[str]) -> NotFoundError:
     """Return the error of a prompt that does not exist."""
     is_judge = name.startswith("judge-")
     create: ToolName = "create_judge" if is_judge else "create_prompt"
-    steps = [NextStep(create, {"name": name, "prompt": "<text>"}, "Create it.")]
+    steps = [NextStep(create, {"name": name, "prompt": "<text>"}, "Create it.")] if name.strip() else []
     if is_judge:
         steps.append(NextStep("list_judges", {}, "See which judges there are."))
     return NotFoundError.of("prompt", name, known, next=steps)

@@ -8,6 +8,7 @@ import pytest
 from langfuse import Evaluation, Langfuse
 
 from lfexp_mcp.errors import NotFoundError, UsageError
+from lfexp_mcp.gateway import unknown_prompt
 from lfexp_mcp.model import PromptMessage, Score
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.store.process import StoreConnection
@@ -36,6 +37,11 @@ async def test_an_unknown_dataset_is_answered_with_the_names_near_it(workspace: 
     with pytest.raises(NotFoundError) as refused:
         await workspace.gateway.datasets.get(name[:-1])
     assert name in refused.value.near
+
+
+@pytest.mark.parametrize(("name", "proposed"), [("", 0), (" ", 0), ("p", 1), ("judge-p", 2)])
+async def test_a_prompt_without_a_name_is_not_proposed_to_be_created(name: str, proposed: int) -> None:
+    assert len(unknown_prompt(name, ["other"]).next) == proposed
 
 
 async def test_a_dataset_unlike_any_is_answered_with_the_newest_ones(workspace: Workspace) -> None:
